@@ -1,0 +1,85 @@
+"""What a model costs, computed from its config alone: bytes, FLOPs, workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lm_offload.arch.shapes import ModelConfig
+from lm_offload.arch.weight_spec import Unit, WeightSpec
+
+WORKSPACE_ALIGNMENT = 16  # floats: a cache line of 64 bytes
+
+
+def unit_bytes(unit: Unit, itemsize: int) -> int:
+    """Bytes of all tensors of a unit in the checkpoint, row tables included."""
+    return itemsize * sum(spec.elements for spec in unit.weights)
+
+
+def loaded_bytes(unit: Unit, itemsize: int) -> int:
+    """Bytes that are read before the unit computes: all but the row tables."""
+    return itemsize * sum(spec.elements for spec in unit.loaded)
+
+
+def model_parameters(units: Iterable[Unit]) -> int:
+    """Number of weights of a model; a head that is tied to the embedding counts once."""
+    specs = [spec for unit in units for spec in unit.weights]
+    tables = {spec.name for spec in specs if spec.is_row_table}
+    return sum(spec.elements for spec in specs if spec.is_row_table or spec.name not in tables)
+
+
+def model_bytes(units: Iterable[Unit], itemsize: int) -> int:
+    """Bytes of all weights; a head that is tied to the embedding counts once."""
+    return itemsize * model_parameters(units)
+
+
+def unit_flops(unit: Unit) -> int:
+    """FLOPs of a unit's matrix products for one token (attention over the context excluded)."""
+    return sum(2 * spec.elements for spec in unit.loaded if _is_matrix(spec))
+
+
+def attention_flops(config: ModelConfig, context: int) -> int:
+    """FLOPs of scores and weighted sums for one token that sees `context` tokens, all layers."""
+    seen = (min(context, layer.window or context) for layer in config.layers)
+    return 4 * config.query_size * sum(seen)
+
+
+def kv_bytes_per_token(config: ModelConfig, itemsize: int) -> int:
+    """Bytes of keys and values of one token, all layers."""
+    return 2 * config.num_layers * config.kv_size * itemsize
+
+
+def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
+    """The most float32 that the model functions take from the workspace in one unit call.
+
+    `tokens` rows are computed together, and logits are wanted of `logit_rows` of them.
+    """
+    if config.model_type == "opt":
+        return _opt_floats(config, tokens, logit_rows)
+    hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
+    inner = config.intermediate_size
+    if config.fused_projections:
+        attention = _floats(tokens, hidden, queries + 2 * kv, queries)
+        return max(attention, _floats(tokens, hidden, 2 * inner))
+    attention = _floats(tokens, hidden, queries, kv, kv, queries)
+    return max(attention, _floats(tokens, hidden, inner, inner))
+
+
+def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
+    hidden, narrow, inner = config.hidden_size, config.embed_size, config.intermediate_size
+    projected = narrow != hidden
+    normed = (hidden,) if config.norm_first else ()
+    embed = _floats(tokens, hidden, *((narrow,) if projected else ()))
+    attention = _floats(tokens, *normed, hidden, hidden, hidden, hidden)
+    mlp = _floats(tokens, *normed, inner)
+    final_norm = _floats(logit_rows, hidden) if projected and config.final_norm else 0
+    return max(embed, attention, mlp, final_norm)
+
+
+def _floats(rows: int, *widths: int) -> int:
+    """Room for one aligned buffer [rows, width] of each width."""
+    step = WORKSPACE_ALIGNMENT
+    return sum(-(-rows * width // step) * step for width in widths)
+
+
+def _is_matrix(spec: WeightSpec) -> bool:
+    return len(spec.shape) == 2

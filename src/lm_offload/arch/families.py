@@ -1,0 +1,138 @@
+"""One small parser for each `model_type`: Hugging Face's names and defaults to `ModelConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from lm_offload.arch.common import (
+    Defaults,
+    parse_decoder,
+    parse_gemma,
+    parse_window,
+    with_one_window,
+    with_windows,
+)
+from lm_offload.arch.family_opt import parse_opt
+from lm_offload.arch.fields import Fields
+from lm_offload.arch.rope import RopeConfig, parse_section
+from lm_offload.arch.shapes import ModelConfig
+
+
+def parse_llama(fields: Fields) -> ModelConfig:
+    """Llama 1 to 3 and everything that uses its shape."""
+    bias = fields.flag("attention_bias", False)
+    config = parse_decoder(fields, Defaults(2048, bos=1, eos=(2,)))
+    mlp_bias = fields.flag("mlp_bias", False)
+    return replace(config, qkv_bias=bias, output_bias=bias, mlp_bias=mlp_bias)
+
+
+def parse_mistral(fields: Fields) -> ModelConfig:
+    """Mistral: Llama with one sliding window for all layers."""
+    _refuse_biases(fields)
+    config = parse_decoder(fields, Defaults(131_072, bos=1, eos=(2,), kv_heads=8))
+    return with_one_window(config, fields, parse_window(fields, 4096))
+
+
+def parse_qwen2(fields: Fields) -> ModelConfig:
+    """Qwen 2 and 2.5: biases on queries, keys and values; a window in the upper layers."""
+    fields.must_be("mlp_bias", False)
+    config = parse_decoder(fields, Defaults(32_768, kv_heads=32))
+    return replace(_with_upper_window(config, fields), qkv_bias=True)
+
+
+def parse_qwen3(fields: Fields) -> ModelConfig:
+    """Qwen 3, dense: queries and keys normalised by head."""
+    fields.must_be("mlp_bias", False)
+    bias = fields.flag("attention_bias", False)
+    config = parse_decoder(fields, Defaults(32_768, kv_heads=32, head_dim=128))
+    config = _with_upper_window(config, fields)
+    return replace(config, qkv_bias=bias, output_bias=bias, qk_norm=True)
+
+
+def parse_phi3(fields: Fields) -> ModelConfig:
+    """Phi-3 and Phi-4-mini: fused projections, partial rotary, longrope."""
+    _refuse_biases(fields)
+    fields = Fields({"original_max_position_embeddings": 4096, **fields.raw, **_phi3_rope(fields)})
+    config = parse_decoder(fields, Defaults(4096, bos=1, eos=(32000,), norm_eps=1e-5))
+    config = with_one_window(config, fields, parse_window(fields))
+    return replace(config, fused_projections=True)
+
+
+def parse_gemma2(fields: Fields) -> ModelConfig:
+    """Gemma 2: softcaps, a window in every second layer."""
+    config = parse_gemma(fields, 8192)
+    sliding = [i % 2 == 0 for i in range(config.num_layers)]
+    return replace(
+        with_windows(config, fields, parse_window(fields, 4096), sliding),
+        attention_softcap=fields.optional_number("attn_logit_softcapping", 50.0),
+        final_softcap=fields.optional_number("final_logit_softcapping", 30.0),
+    )
+
+
+def parse_gemma3_text(fields: Fields) -> ModelConfig:
+    """Gemma 3, text: queries and keys normalised by head, local layers with their own rope."""
+    fields.must_be("attn_logit_softcapping")
+    plain = dict.fromkeys(("rope_scaling", "rope_parameters"))  # read by _gemma3_ropes
+    config = parse_gemma(Fields({**fields.raw, **plain}), 131_072)
+    period = fields.integer("sliding_window_pattern", fields.integer("_sliding_window_pattern", 6))
+    sliding = [(i + 1) % period != 0 for i in range(config.num_layers)]
+    layers = with_windows(config, fields, parse_window(fields, 4096), sliding).layers
+    return replace(
+        config,
+        layers=tuple(replace(layer, rope_index=int(layer.window is not None)) for layer in layers),
+        ropes=_gemma3_ropes(fields, config),
+        qk_norm=True,
+        final_softcap=fields.optional_number("final_logit_softcapping"),
+    )
+
+
+PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
+    "llama": parse_llama,
+    "mistral": parse_mistral,
+    "qwen2": parse_qwen2,
+    "qwen3": parse_qwen3,
+    "phi3": parse_phi3,
+    "gemma2": parse_gemma2,
+    "gemma3_text": parse_gemma3_text,
+    "opt": parse_opt,
+}
+
+
+def _refuse_biases(fields: Fields) -> None:
+    fields.must_be("attention_bias", False)
+    fields.must_be("mlp_bias", False)
+
+
+def _with_upper_window(config: ModelConfig, fields: Fields) -> ModelConfig:
+    """Qwen's window, where it is switched on, starts at layer `max_window_layers`."""
+    first = fields.integer("max_window_layers", 28, minimum=0)
+    window = parse_window(fields, 4096) if fields.flag("use_sliding_window", False) else None
+    sliding = [window is not None and i >= first for i in range(config.num_layers)]
+    return with_windows(config, fields, window, sliding)
+
+
+def _phi3_rope(fields: Fields) -> dict[str, object]:
+    """Early Phi-3 configs call longrope `su` or `yarn`."""
+    section = fields.section("rope_scaling") or fields.section("rope_parameters")
+    if section is None:
+        return {}
+    kind = section.text("rope_type", section.text("type", "default"))
+    kind = "longrope" if kind in ("su", "yarn") else kind
+    Fields({"rope type": kind}, section.where).must_be("rope type", "default", "longrope")
+    return {"rope_scaling": {**section.raw, "rope_type": kind}, "rope_parameters": None}
+
+
+def _gemma3_ropes(fields: Fields, config: ModelConfig) -> tuple[RopeConfig, RopeConfig]:
+    """The ropes of global and of local layers, in this order."""
+    sections = fields.section("rope_parameters") or Fields({}, fields.where)
+    if sections.raw and not all(isinstance(v, Mapping) for v in sections.raw.values()):
+        raise fields.wrong("rope_parameters", "one object for each layer type")
+    full = fields.section("rope_scaling") or sections.section("full_attention")
+    full_theta = fields.number("rope_theta", 1_000_000.0, above=1)
+    local_theta = fields.number("rope_local_base_freq", 10_000.0, above=1)
+    size = config.head_dim, config.max_positions
+    return (
+        parse_section(full, full_theta, *size),
+        parse_section(sections.section("sliding_attention"), local_theta, *size),
+    )

@@ -1,0 +1,68 @@
+"""What a model is, as data: no tensor, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lm_offload.arch.rope import RopeConfig
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """How one decoder layer attends."""
+
+    window: int | None = None  # a position sees itself and window - 1 before it
+    rope_index: int = 0  # which of ModelConfig.ropes rotates its queries and keys
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shapes and constants of one checkpoint."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    max_positions: int
+    norm_eps: float
+    activation: str  # silu, gelu_tanh, relu or gelu
+    tie_embeddings: bool
+    dtype: str  # float32, bfloat16 or float16
+    layers: tuple[LayerConfig, ...]
+    ropes: tuple[RopeConfig, ...]  # empty where positions are learned
+    attention_scale: float
+    embed_size: int  # width of the embedding and of the head, hidden_size but for OPT-350m
+    embed_scale: float = 1.0
+    attention_softcap: float | None = None
+    final_softcap: float | None = None
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False  # queries and keys are normalised by head
+    fused_projections: bool = False  # q, k, v in one tensor, gate and up in another
+    post_norms: bool = False  # what attention and MLP add is normalised first
+    norm_first: bool = True  # OPT: normalise what a block reads, not what it leaves
+    final_norm: bool = True
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one weight in the checkpoint's own dtype."""
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def query_size(self) -> int:
+        """Width of the queries of one token, all heads."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Width of the keys of one token, all KV heads."""
+        return self.num_kv_heads * self.head_dim

@@ -1,0 +1,61 @@
+"""Weights as data: which tensors of the checkpoint make up which unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+ROW_TABLES = ("tokens", "positions")
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """One tensor of the checkpoint, or some of its rows."""
+
+    name: str  # in the checkpoint: "model.layers.0.self_attn.q_proj.weight"
+    role: str  # what the model functions call it: "q_proj"
+    shape: tuple[int, ...]  # of the whole tensor
+    rows: tuple[int, int] | None = None  # first and one past the last row that is read
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape of what is read."""
+        if self.rows is None:
+            return self.shape
+        return (self.rows[1] - self.rows[0], *self.shape[1:])
+
+    @property
+    def elements(self) -> int:
+        """Number of elements that are read."""
+        return math.prod(self.view_shape)
+
+    @property
+    def is_row_table(self) -> bool:
+        """Whether single rows are gathered, so that the tensor is never loaded whole."""
+        return self.role in ROW_TABLES
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of weights that moves and is used together."""
+
+    kind: str  # embed, attention, mlp, final_norm or head
+    index: int  # number of the layer, or of the part of the head
+    weights: tuple[WeightSpec, ...]
+
+    @property
+    def name(self) -> str:
+        """`embed`, `layers.3.attention`, `layers.3.mlp`, `final_norm`, `head.0`."""
+        if self.kind in ("attention", "mlp"):
+            return f"layers.{self.index}.{self.kind}"
+        return f"{self.kind}.{self.index}" if self.kind == "head" else self.kind
+
+    @property
+    def tables(self) -> tuple[WeightSpec, ...]:
+        """The weights of which only single rows are read."""
+        return tuple(spec for spec in self.weights if spec.is_row_table)
+
+    @property
+    def loaded(self) -> tuple[WeightSpec, ...]:
+        """The weights that are read whole before the unit computes."""
+        return tuple(spec for spec in self.weights if not spec.is_row_table)

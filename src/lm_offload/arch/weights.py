@@ -1,0 +1,52 @@
+"""The units of a model in the order in which a sweep uses them."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from lm_offload.arch import layout, layout_opt
+from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
+
+__all__ = ["ROW_TABLES", "Unit", "WeightSpec", "build_units", "name_candidates"]
+
+HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the kernels
+
+
+def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
+    """Embedding, attention and MLP of each layer, final norm, head.
+
+    The head, or the embedding that is tied to it, is split by vocabulary rows into parts of at
+    most `max_head_bytes` (but never below 64 rows), so that no unit is much larger than others.
+    """
+    names = _layout(config)
+    units = [Unit("embed", 0, names.embed_weights(config))]
+    for layer in range(config.num_layers):
+        units.append(Unit("attention", layer, names.attention_weights(config, layer)))
+        units.append(Unit("mlp", layer, names.mlp_weights(config, layer)))
+    units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
+    return (*units, *_head_units(config, names.TOKENS, max_head_bytes))
+
+
+def name_candidates(name: str) -> tuple[str, ...]:
+    """The names under which a checkpoint may hold a tensor, most usual first.
+
+    A base model that was saved without its head leaves the leading `model.` out.
+    """
+    return (name, name.removeprefix("model.")) if name.startswith("model.") else (name,)
+
+
+def _layout(config: ModelConfig) -> ModuleType:
+    return layout_opt if config.model_type == "opt" else layout
+
+
+def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:
+    name = tokens if config.tie_embeddings else "lm_head.weight"
+    shape = (config.vocab_size, config.embed_size)
+    row_bytes = config.embed_size * config.itemsize
+    rows = max(max_head_bytes // row_bytes // HEAD_ROW_MULTIPLE, 1) * HEAD_ROW_MULTIPLE
+    starts = range(0, config.vocab_size, rows)
+    parts = [(start, min(start + rows, config.vocab_size)) for start in starts]
+    return [
+        Unit("head", i, (WeightSpec(name, "head", shape, part),)) for i, part in enumerate(parts)
+    ]

@@ -1,0 +1,80 @@
+"""One step: schedule, run, sample, retire. The only place where all rooms meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from lm_offload.engine.diagnosis import explain_bad_logits
+from lm_offload.engine.machinery import Machinery
+from lm_offload.engine.outputs import SweepRecord
+from lm_offload.pipeline.trace import StepTime
+from lm_offload.sampling import sample
+from lm_offload.sequence import Batch, FinishReason, Sequence
+
+StopCheck = Callable[[Sequence, int], bool]  # a sequence and its new token: is the text complete?
+
+
+class Engine:
+    """Runs sequences through sweeps until they are finished."""
+
+    def __init__(
+        self, machinery: Machinery, eos_token_ids: tuple[int, ...], stops: StopCheck
+    ) -> None:
+        self.machinery = machinery
+        self.records: list[SweepRecord] = []
+        self._eos_token_ids = eos_token_ids
+        self._stops = stops
+
+    def add(self, sequences: Iterable[Sequence]) -> None:
+        """Queue sequences for the next sweeps."""
+        self.machinery.scheduler.add(sequences)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a sequence is unfinished."""
+        return self.machinery.scheduler.has_work
+
+    def step(self) -> list[Sequence]:
+        """One sweep; returns the sequences that got a token from it."""
+        parts = self.machinery
+        parts.store.checkpoint.check_unchanged()
+        batch = parts.scheduler.schedule()
+        logits, step_time = parts.runner.run(batch, parts.executor)
+        parts.scheduler.advance(batch)
+        self._record(batch, step_time)
+        sampled = batch.sampled
+        self._append_tokens(sampled, logits)
+        parts.scheduler.retire_finished()
+        return sampled
+
+    def _append_tokens(self, sequences: list[Sequence], logits: Tensor) -> None:
+        if not sequences:
+            return
+        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
+            raise explain_bad_logits(self.machinery)
+        params = [sequence.params for sequence in sequences]
+        tokens = sample(logits, params, [sequence.num_tokens for sequence in sequences])
+        now_s = time.perf_counter()
+        for sequence, token in zip(sequences, tokens, strict=True):
+            sequence.output.append(token)
+            sequence.first_token_s = sequence.first_token_s or now_s
+            sequence.finish_reason = self._finish_reason(sequence, token)
+
+    def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
+        if token in self._eos_token_ids and not sequence.params.ignore_eos:
+            return "stop"
+        if self._stops(sequence, token):
+            return "stop"
+        return "length" if len(sequence.output) >= sequence.params.max_tokens else None
+
+    def _record(self, batch: Batch, step_time: StepTime) -> None:
+        prefill = sum(
+            chunk.stop - chunk.start
+            for chunk in batch.chunks
+            if chunk.start < len(chunk.sequence.prompt)
+        )
+        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time))

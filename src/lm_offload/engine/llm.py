@@ -1,0 +1,202 @@
+"""The public face: a model folder and a memory budget in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from lm_offload.engine.engine import Engine
+from lm_offload.engine.machinery import LoadProgress, build_machinery
+from lm_offload.engine.model_files import open_model
+from lm_offload.engine.outputs import CompletionOutput, RequestOutput, RunStats
+from lm_offload.engine.planning import covers, plan_for, probe_machine, resolve_budget
+from lm_offload.engine.requests import Prompt, check_threads, make_sequences, workload_of
+from lm_offload.engine.text_stream import TextStream, cut_at_stop
+from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.pipeline.trace import ChromeTrace, NullTrace
+from lm_offload.plan import MachineRates, Plan, Workload
+from lm_offload.sampling import SamplingParams
+from lm_offload.sequence import Sequence
+
+Params = SamplingParams | Items[SamplingParams]
+
+
+class LLM:
+    """A model that runs within a memory budget.
+
+    `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
+    is free less a margin. Headers are read here, weights at the first call. Close it, or use it
+    in a `with` block, to give its memory and files back.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        cpu_memory: str | int | None = None,
+        threads: int | None = None,
+        overlap: bool = True,
+        trace: str | Path | None = None,
+        on_load: LoadProgress | None = None,
+    ) -> None:
+        self.files = open_model(model)
+        self.budget_bytes = resolve_budget(cpu_memory)
+        self.kernels = resolve_kernels(check_threads(threads))
+        self.stats = RunStats(())
+        self._overlap = overlap
+        self._trace_path = Path(trace) if trace else None
+        self._trace = ChromeTrace([unit.name for unit in self.files.units])
+        self._on_load: LoadProgress = on_load or (lambda done_bytes, total_bytes: None)
+        self._engine: Engine | None = None
+        self._streams: dict[int, TextStream] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the checkpoint, loaded at first use."""
+        return load_tokenizer(self.files.folder)
+
+    @cached_property
+    def rates(self) -> MachineRates:
+        """What the probe measured, once."""
+        return probe_machine(self.files, self.kernels, self.budget_bytes)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that is loaded, if any."""
+        return self._engine.machinery.plan if self._engine else None
+
+    def plan_for(self, workload: Workload) -> Plan:
+        """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
+        return plan_for(self.files, workload, self.rates, self.budget_bytes)
+
+    def generate(
+        self,
+        prompts: Prompt | Items[Prompt],
+        sampling_params: Params | None = None,
+        on_tokens: Callable[[int], None] | None = None,
+    ) -> list[RequestOutput]:
+        """Complete prompts, given as text or token ids; outputs in the order of the prompts.
+
+        `on_tokens` is called after every sweep with the number of tokens it gave. Raises
+        RequestError for a bad prompt, BudgetError if the budget is too small.
+        """
+        batch = _as_batch(prompts)
+        sequences = self._sequences(batch, sampling_params)
+        for sampled in self._sweeps(sequences):
+            if on_tokens:
+                on_tokens(len(sampled))
+        return [
+            self._output(sequence, prompt)
+            for sequence, prompt in zip(sequences, batch, strict=True)
+        ]
+
+    def stream(
+        self, prompt: Prompt, sampling_params: SamplingParams | None = None
+    ) -> Iterator[str]:
+        """The completion of one prompt, piece by piece as its characters are certain."""
+        (sequence,) = self._sequences([prompt], sampling_params)
+        stream = TextStream(self.tokenizer, sequence.params.stop)
+        self._streams[sequence.index] = stream
+        for _ in self._sweeps([sequence]):
+            yield stream.take(finished=sequence.finish_reason is not None)
+
+    def chat(
+        self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
+    ) -> RequestOutput:
+        """The answer to a conversation, by the chat template of the checkpoint."""
+        prompt = self.tokenizer.apply_chat_template(messages)
+        return self.generate([prompt], sampling_params)[0]
+
+    def close(self) -> None:
+        """Give memory, threads and files back; the next call loads again."""
+        if self._engine is not None:
+            self._engine.machinery.close()
+            self._engine = None
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
+        sequences = make_sequences(
+            prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
+        )
+        self._streams = {
+            sequence.index: TextStream(self.tokenizer, sequence.params.stop)
+            for sequence in sequences
+            if sequence.params.stop
+        }
+        return sequences
+
+    def _sweeps(self, sequences: list[Sequence]) -> Iterator[list[Sequence]]:
+        """Run to the end; yields after each sweep the sequences that got a token."""
+        if not sequences:
+            return
+        engine = self._engine_for(workload_of(sequences))
+        engine.records.clear()
+        engine.add(sequences)
+        try:
+            while engine.has_work:
+                yield engine.step()
+        except GeneratorExit:
+            engine.machinery.scheduler.drop_all()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.stats = RunStats(tuple(engine.records))
+            self._write_trace()
+
+    def _engine_for(self, workload: Workload) -> Engine:
+        plan = self.plan_for(workload)
+        if self._engine is not None and covers(self._engine.machinery.plan, plan):
+            return self._engine
+        self.close()
+        machinery = build_machinery(
+            self.files,
+            plan,
+            self.kernels,
+            self._trace if self._trace_path else NullTrace(),
+            self._overlap,
+            self._on_load,
+        )
+        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
+        return self._engine
+
+    def _is_stopped(self, sequence: Sequence, token: int) -> bool:
+        stream = self._streams.get(sequence.index)
+        return stream.add(token) if stream else False
+
+    def _output(self, sequence: Sequence, prompt: Prompt) -> RequestOutput:
+        stop = sequence.params.stop
+        completion = CompletionOutput(
+            sequence.output,
+            sequence.finish_reason,
+            lambda token_ids: cut_at_stop(self.tokenizer.decode(token_ids), stop),
+        )
+        text = prompt if isinstance(prompt, str) else None
+        ttft_s = (sequence.first_token_s or sequence.arrival_s) - sequence.arrival_s
+        return RequestOutput(text, sequence.prompt, (completion,), ttft_s)
+
+    def _write_trace(self) -> None:
+        if self._trace_path:
+            self._trace.write(self._trace_path)
+
+
+def _as_batch(prompts: Prompt | Items[Prompt]) -> list[Prompt]:
+    """A single prompt, as text or as token ids, is a batch of one."""
+    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""A model as it lies on disk: config, units and where their tensors are; no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_offload.arch.config import ModelConfig, load_config
+from lm_offload.arch.weights import Unit, build_units
+from lm_offload.errors import CheckpointError
+from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
+from lm_offload.storage.layout import UnitLayout, layout_unit, layout_weights
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What the headers of a checkpoint say."""
+
+    folder: Path
+    config: ModelConfig
+    checkpoint: Checkpoint
+    units: Sequence[Unit]
+    layouts: Sequence[UnitLayout]
+    table_layout: UnitLayout | None  # of the embedding tables, unless the head is tied to them
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights of the checkpoint that the model uses."""
+        tables = self.table_layout.weight_bytes if self.table_layout else 0
+        return sum(layout.weight_bytes for layout in self.layouts) + tables
+
+
+def open_model(model: str | Path) -> ModelFiles:
+    """Parse config and headers of a local folder or a hub id in the local Hugging Face cache.
+
+    Raises CheckpointError if something is missing or wrong.
+    """
+    folder = find_folder(model)
+    config = load_config(folder)
+    checkpoint = open_checkpoint(folder)
+    units = build_units(config, _max_head_bytes(config))
+    layouts = [layout_unit(checkpoint, unit) for unit in units]
+    embed = units[0]
+    untied = [spec for spec in embed.tables if not _is_tied(config, spec.role)]
+    tables = layout_weights(checkpoint, "embed.tables", untied) if untied else None
+    return ModelFiles(folder, config, checkpoint, units, layouts, tables)
+
+
+def find_folder(model: str | Path) -> Path:
+    """The folder of `model`: a path, or an id that the local Hugging Face cache holds."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file() or str(model).count("/") > 1:
+        raise CheckpointError(
+            f"{str(model)!r} is not a folder; give the folder of a Hugging Face checkpoint, or a "
+            "hub id that was downloaded before."
+        )
+    return _cached_folder(str(model))
+
+
+def _cached_folder(model_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model_id, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{model_id!r} is neither a folder nor in the local Hugging Face cache; check the path "
+            f"or download it first with: hf download {model_id}"
+        ) from error
+
+
+def _max_head_bytes(config: ModelConfig) -> int:
+    """Parts of the head are no larger than a gated MLP, so that they need no larger ring."""
+    return 3 * config.hidden_size * config.intermediate_size * config.itemsize
+
+
+def _is_tied(config: ModelConfig, role: str) -> bool:
+    return role == "tokens" and config.tie_embeddings

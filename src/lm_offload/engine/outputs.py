@@ -1,0 +1,88 @@
+"""What a request gives back, in the shape that users of vLLM know, and what the run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lm_offload.pipeline.trace import StepTime
+from lm_offload.sequence import FinishReason
+
+
+@dataclass(frozen=True)
+class CompletionOutput:
+    """The generated part; its text is decoded when it is asked for."""
+
+    token_ids: list[int]
+    finish_reason: FinishReason
+    decode: Callable[[list[int]], str] = field(repr=False, compare=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The generated text, up to a stop string if one was reached."""
+        return self.decode(self.token_ids)
+
+
+@dataclass(frozen=True)
+class RequestOutput:
+    """One finished request; `ttft_s` counts from the call, waiting included."""
+
+    prompt: str | None
+    prompt_token_ids: list[int]
+    outputs: tuple[CompletionOutput, ...]
+    ttft_s: float
+
+    @property
+    def text(self) -> str:
+        """The generated text."""
+        return self.outputs[0].text
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """One sweep: how many rows of each phase, and its times."""
+
+    prefill_tokens: int
+    decode_tokens: int
+    time: StepTime
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """Prefill and decode apart: sweeps with any prompt token count as prefill."""
+
+    sweeps: tuple[SweepRecord, ...]
+
+    @property
+    def prefill(self) -> Items[SweepRecord]:
+        """Sweeps that worked on prompts."""
+        return [sweep for sweep in self.sweeps if sweep.prefill_tokens]
+
+    @property
+    def decode(self) -> Items[SweepRecord]:
+        """Sweeps of decode tokens alone."""
+        return [sweep for sweep in self.sweeps if not sweep.prefill_tokens]
+
+    @property
+    def prefill_s(self) -> float:
+        """Seconds in sweeps that worked on prompts."""
+        return sum(sweep.time.total_s for sweep in self.prefill)
+
+    @property
+    def decode_s(self) -> float:
+        """Seconds in sweeps of decode tokens alone."""
+        return sum(sweep.time.total_s for sweep in self.decode)
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Prompt tokens over prefill seconds; 0 if there were none."""
+        tokens = sum(sweep.prefill_tokens for sweep in self.prefill)
+        return tokens / self.prefill_s if self.prefill_s else 0.0
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """Decode tokens over decode seconds; 0 if there were none."""
+        tokens = sum(sweep.decode_tokens for sweep in self.decode)
+        return tokens / self.decode_s if self.decode_s else 0.0

@@ -1,0 +1,74 @@
+"""From a user's budget and prompts to a plan for this machine."""
+
+from __future__ import annotations
+
+import warnings
+
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.errors import ConfigError
+from lm_offload.hardware.limits import available_memory_bytes
+from lm_offload.hardware.probe import measure_rates
+from lm_offload.kernels.base import Kernels
+from lm_offload.plan import MachineRates, Plan, Workload
+from lm_offload.planner.search import Request, UnitSize, make_plan
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.units import MIB, format_bytes, parse_size
+
+MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
+PROBE_FRAC = 0.25  # of the budget, for the buffer of the probe
+
+
+def resolve_budget(cpu_memory: str | int | None) -> int:
+    """Bytes that weights, KV cache, staging and activations may take together.
+
+    The fixed cost of interpreter and libraries comes on top. None means what cgroup and free
+    memory allow, less a margin. Raises ConfigError for what is no size or not positive.
+    """
+    available_bytes = available_memory_bytes()
+    if cpu_memory is None:
+        return int(available_bytes * (1 - MARGIN_FRAC))
+    budget_bytes = (
+        cpu_memory if isinstance(cpu_memory, int) else parse_size(cpu_memory, available_bytes)
+    )
+    if budget_bytes <= 0:
+        raise ConfigError(f"A CPU memory budget of {cpu_memory} was given; it must be positive.")
+    if budget_bytes > available_bytes:
+        warnings.warn(
+            f"The CPU memory budget of {format_bytes(budget_bytes)} is more than the "
+            f"{format_bytes(available_bytes)} that are free; the system may swap or kill the "
+            "process if all of it is needed.",
+            stacklevel=2,
+        )
+    return budget_bytes
+
+
+def probe_machine(files: ModelFiles, kernels: Kernels, budget_bytes: int) -> MachineRates:
+    """Measure the disk that holds the weights and the CPU, within a part of the budget."""
+    largest = max(
+        files.checkpoint.stamps, key=lambda path: files.checkpoint.stamps[path].size_bytes
+    )
+    file = DirectFile(largest)
+    try:
+        return measure_rates(file, kernels, max(int(budget_bytes * PROBE_FRAC), MIB))
+    finally:
+        file.close()
+
+
+def plan_for(files: ModelFiles, workload: Workload, rates: MachineRates, budget_bytes: int) -> Plan:
+    """The fastest plan for `workload`; raises BudgetError if none fits."""
+    units = [
+        UnitSize(unit, layout.size_bytes)
+        for unit, layout in zip(files.units, files.layouts, strict=True)
+    ]
+    table_bytes = files.table_layout.size_bytes if files.table_layout else 0
+    return make_plan(Request(files.config, units, table_bytes, workload, rates, budget_bytes))
+
+
+def covers(plan: Plan, wanted: Plan) -> bool:
+    """Whether an engine built for `plan` can do what `wanted` was made for just as well."""
+    return (
+        plan.kv_blocks >= wanted.kv_blocks
+        and plan.max_sequences >= wanted.max_sequences
+        and plan.sweep_tokens >= wanted.sweep_tokens
+        and plan.micro_batch_tokens >= wanted.micro_batch_tokens
+    )

@@ -1,0 +1,55 @@
+"""Text as it grows token by token, and where stop strings end it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lm_offload.engine.tokenizer import Tokenizer
+
+
+class TextStream:
+    """Decodes tokens as they come; holds back what may still change.
+
+    A character can span several tokens, and the end of the text may be the beginning of a stop
+    string: neither is shown before it is certain.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._token_ids: list[int] = []
+        self._window = 0  # tokens before this no longer influence what follows
+        self._decoded = 0  # tokens whose text is in `text`
+        self._shown = 0  # characters given out
+        self.text = ""
+
+    def add(self, token_id: int) -> bool:
+        """Decode one more token; True if the text now ends with a stop string."""
+        self._token_ids.append(token_id)
+        before = self._tokenizer.decode(self._token_ids[self._window : self._decoded])
+        now = self._tokenizer.decode(self._token_ids[self._window :])
+        if len(now) > len(before) and not now.endswith("\N{REPLACEMENT CHARACTER}"):
+            self._window, self._decoded = self._decoded, len(self._token_ids)
+            self.text += now[len(before) :]
+        cut = cut_at_stop(self.text, self._stop)
+        stopped = len(cut) < len(self.text)
+        self.text = cut
+        return stopped
+
+    def take(self, finished: bool) -> str:
+        """The characters that became certain since the last call."""
+        held = 0 if finished else _held_back(self.text, self._stop)
+        shown, self._shown = self._shown, max(self._shown, len(self.text) - held)
+        return self.text[shown : self._shown]
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first stop string."""
+    places = [place for word in stop if (place := text.find(word)) >= 0]
+    return text[: min(places)] if places else text
+
+
+def _held_back(text: str, stop: Sequence[str]) -> int:
+    """Characters at the end of `text` that may be the beginning of a stop string."""
+    lengths = [size for word in stop for size in range(1, len(word)) if text.endswith(word[:size])]
+    return max(lengths, default=0)

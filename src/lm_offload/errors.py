@@ -1,0 +1,63 @@
+"""The one exception tree of the package.
+
+::
+
+    LMOffloadError                  exit status
+    |-- ConfigError                      2   an option or a plan that cannot hold
+    |   `-- BudgetError                  3   no plan fits the memory that was given
+    |-- CheckpointError                  4   files of the model are missing or wrong
+    |   |-- UnsupportedModelError        5   an architecture or rope type not known here
+    |   `-- CheckpointChangedError       6   a weight file changed while it was in use
+    |-- RequestError                     7   a prompt or sampling value that cannot be served
+    `-- StorageError                     8   the disk failed while reading
+
+Every message is one sentence: what was given, what is allowed, what to do.
+"""
+
+
+class LMOffloadError(Exception):
+    """Any error this package raises on purpose."""
+
+    exit_status = 1
+
+
+class ConfigError(LMOffloadError):
+    """An option, budget or plan that cannot take effect."""
+
+    exit_status = 2
+
+
+class BudgetError(ConfigError):
+    """No plan fits into the memory that was given."""
+
+    exit_status = 3
+
+
+class CheckpointError(LMOffloadError):
+    """The files of a model are missing, truncated or inconsistent."""
+
+    exit_status = 4
+
+
+class UnsupportedModelError(CheckpointError):
+    """The checkpoint asks for an architecture or feature that is not known here."""
+
+    exit_status = 5
+
+
+class CheckpointChangedError(CheckpointError):
+    """A weight file was modified while the engine was reading from it."""
+
+    exit_status = 6
+
+
+class RequestError(LMOffloadError):
+    """A prompt or a sampling value that cannot be served."""
+
+    exit_status = 7
+
+
+class StorageError(LMOffloadError):
+    """The disk reported an error while weights were being read."""
+
+    exit_status = 8

@@ -1,0 +1,81 @@
+"""The signature of every compute operation; each implementation is a class with these methods.
+
+Activations are float32. Weights keep the dtype of the checkpoint (float32, bfloat16 or
+float16) and are read where they lie: an implementation converts in registers, never in memory.
+Every tensor has a contiguous last dimension; activations may have any row stride, so that a
+part of a fused projection is a view. Results go into `out`, which the caller owns.
+
+One rule binds all implementations: a row's result does not depend on how many other rows are
+computed with it, nor on the number of threads. It is what makes the text independent of batch
+composition and budget.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+
+class Kernels(Protocol):
+    """The operations that the models are written in."""
+
+    name: str  # what was resolved, for reports: "native-avx2", "torch"
+    threads: int
+
+    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+        """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
+
+    def linear_add(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+        """out[T, N] += x[T, K] @ weight[N, K].T (+ bias[N])."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """out[T, H] = x / rms(x) * weight[H]; `out` may be `x`."""
+
+    def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """out[T, H] = x / rms(x) * (1 + weight[H]), as Gemma stores its scales; `out` may be `x`."""
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
+        """out[T, H] = (x - mean) / std * weight[H] + bias[H]; `out` may be `x`."""
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+        """Rotate x[T, heads, head_dim] in place by the half-split convention of Hugging Face.
+
+        cos, sin [T, r / 2]: the first r values of each head are rotated, the rest stay.
+        """
+
+    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+        """Write k, v [T, kv_heads, head_dim] into the cache blocks at `slots`.
+
+        keys, values [blocks, kv_heads, block_tokens, head_dim], in the cache's own dtype.
+        """
+
+    def attention(
+        self,
+        q: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        batch: MicroBatch,
+        scale: float,
+        out: Tensor,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> None:
+        """Causal attention of q[T, heads, head_dim] over the paged cache into out[T, heads, head_dim].
+
+        K and V of the rows themselves are already in the cache. A row at position p sees
+        positions max(0, p - window + 1) to p. heads is a multiple of kv_heads. Scores are
+        softcap * tanh(score / softcap) where a softcap is given.
+        """
+
+    def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """out[T, I] = silu(gate) * up; `out` may be `gate`."""
+
+    def gelu_tanh_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """out[T, I] = gelu(gate, tanh form) * up; `out` may be `gate`."""
+
+    def relu(self, x: Tensor) -> None:
+        """x[T, I] = max(x, 0) in place."""

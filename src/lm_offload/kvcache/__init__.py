@@ -1,0 +1,1 @@
+"""Paged blocks of keys and values inside the memory budget."""

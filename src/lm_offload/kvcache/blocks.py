@@ -1,0 +1,32 @@
+"""Which KV blocks are free; a block holds K and V of some positions of one sequence, all layers."""
+
+from __future__ import annotations
+
+
+class BlockAllocator:
+    """Hands out block numbers; never more than there are."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
+        self._free = list(range(num_blocks - 1, -1, -1))
+
+    @property
+    def num_free(self) -> int:
+        """Blocks that can still be handed out."""
+        return len(self._free)
+
+    def allocate(self, count: int) -> list[int]:
+        """`count` block numbers; the caller has checked `num_free`."""
+        if count > len(self._free):
+            raise ValueError(f"{count} KV blocks wanted, {len(self._free)} free")
+        return [self._free.pop() for _ in range(count)]
+
+    def free(self, blocks: list[int]) -> None:
+        """Give blocks back."""
+        self._free.extend(reversed(blocks))
+        self.check_integrity()
+
+    def check_integrity(self) -> None:
+        """Raise if a block was given back twice."""
+        if len(self._free) > self.num_blocks:
+            raise ValueError("a KV block was freed twice")

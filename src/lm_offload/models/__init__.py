@@ -1,0 +1,1 @@
+"""Forward functions, one file for each `model_type`; weights are arguments."""

@@ -1,0 +1,62 @@
+"""What a model file offers: plain functions over weights, hidden states and KV views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.arch.config import ModelConfig
+    from lm_offload.kernels.base import Kernels
+    from lm_offload.models.workspace import Workspace
+    from lm_offload.sequence import MicroBatch
+
+Weights = Mapping[str, "Tensor"]  # role to view, in the checkpoint's dtype
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every model function needs and none owns."""
+
+    config: ModelConfig
+    kernels: Kernels
+    workspace: Workspace
+
+
+class ModelFunctions(Protocol):
+    """The functions of a model file; shapes: T rows of a micro-batch, R rows that want logits."""
+
+    def embed_rows(
+        self, config: ModelConfig, token_ids: Tensor, positions: Tensor
+    ) -> dict[str, Tensor]:
+        """Which rows of each row table are needed: role to int64 [T]."""
+
+    def embed(self, ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:
+        """hidden[T, H] = embedding of the gathered rows [T, width] of each table."""
+
+    def attention(
+        self,
+        ctx: Context,
+        layer: int,
+        weights: Weights,
+        hidden: Tensor,
+        batch: MicroBatch,
+        keys: Tensor,
+        values: Tensor,
+    ) -> None:
+        """hidden[T, H] += attention block; writes K and V of the rows into the layer's cache.
+
+        keys, values [blocks, kv_heads, block_tokens, head_dim].
+        """
+
+    def mlp(self, ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
+        """hidden[T, H] += MLP block."""
+
+    def final_norm(self, ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+        """out[R, H] = what the head reads, from hidden[R, H]."""
+
+    def head(self, ctx: Context, weights: Weights, normed: Tensor, logits: Tensor) -> None:
+        """logits[R, rows] of this part of the head, final softcap included."""

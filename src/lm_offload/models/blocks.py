@@ -1,0 +1,86 @@
+"""Pieces that the model files are put together from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lm_offload.models.base import Context, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+
+def project(ctx: Context, weights: Weights, x: Tensor, role: str, bias_role: str) -> Tensor:
+    """x[T, K] times a matrix of the unit, plus its bias if it has one, in a new buffer [T, N]."""
+    weight = weights[role]
+    out = ctx.workspace.take(x.shape[0], weight.shape[0])
+    ctx.kernels.linear(x, weight, out, weights.get(bias_role))
+    return out
+
+
+def project_qkv(ctx: Context, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [T, heads, head_dim], keys and values [T, kv_heads, head_dim] from three matrices."""
+    return (
+        split_heads(ctx, project(ctx, weights, x, "q_proj", "q_bias")),
+        split_heads(ctx, project(ctx, weights, x, "k_proj", "k_bias")),
+        split_heads(ctx, project(ctx, weights, x, "v_proj", "v_bias")),
+    )
+
+
+def split_heads(ctx: Context, x: Tensor) -> Tensor:
+    """x[T, n * head_dim] seen as [T, n, head_dim]."""
+    return x.view(x.shape[0], -1, ctx.config.head_dim)
+
+
+def attend(
+    ctx: Context,
+    layer: int,
+    qkv: tuple[Tensor, Tensor, Tensor],
+    batch: MicroBatch,
+    keys: Tensor,
+    values: Tensor,
+) -> Tensor:
+    """Rotate, store and attend; the result [T, heads * head_dim] lies in a new buffer."""
+    config, kernels = ctx.config, ctx.kernels
+    q, k, v = qkv
+    how = config.layers[layer]
+    if batch.rotary:
+        cos, sin = batch.rotary[how.rope_index]
+        kernels.rotary(q, cos, sin)
+        kernels.rotary(k, cos, sin)
+    kernels.store_kv(k, v, keys, values, batch.slots)
+    out = ctx.workspace.take(*q.shape)
+    kernels.attention(
+        q,
+        keys,
+        values,
+        batch,
+        config.attention_scale,
+        out,
+        how.window,
+        config.attention_softcap,
+    )
+    return out.flatten(1)
+
+
+def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
+    """activation(x gate) * (x up) [T, I] from two matrices."""
+    gate = project(ctx, weights, x, "gate_proj", "gate_bias")
+    activate(ctx, gate, project(ctx, weights, x, "up_proj", "up_bias"))
+    return gate
+
+
+def activate(ctx: Context, gate: Tensor, up: Tensor) -> None:
+    """gate[T, I] = activation(gate) * up."""
+    if ctx.config.activation == "silu":
+        ctx.kernels.silu_mul(gate, up, gate)
+    else:
+        ctx.kernels.gelu_tanh_mul(gate, up, gate)
+
+
+def softcap(logits: Tensor, cap: float | None) -> None:
+    """logits = cap * tanh(logits / cap), in place; None leaves them as they are."""
+    if cap is not None:
+        logits.div_(cap).tanh_().mul_(cap)

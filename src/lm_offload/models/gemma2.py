@@ -1,0 +1,69 @@
+"""Gemma 2: scaled embeddings, norms before and after both blocks, softcaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import attend, gate_and_up, project_qkv
+from lm_offload.models.llama import embed_rows, head
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+
+
+def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:
+    """hidden[T, H] = rows * sqrt(H)."""
+    tokens = rows["tokens"]
+    hidden.copy_(tokens)
+    # The model was trained with the scale rounded to the dtype of its weights.
+    hidden.mul_(torch.tensor(ctx.config.embed_scale, dtype=tokens.dtype).item())
+
+
+def attention(
+    ctx: Context,
+    layer: int,
+    weights: Weights,
+    hidden: Tensor,
+    batch: MicroBatch,
+    keys: Tensor,
+    values: Tensor,
+) -> None:
+    """hidden[T, H] += post_norm(o_proj(attention(norm(hidden))))."""
+    normed = input_norm(ctx, weights, hidden)
+    qkv = project_qkv(ctx, weights, normed)
+    attended = attend(ctx, layer, qkv, batch, keys, values)
+    ctx.kernels.linear(attended, weights["o_proj"], normed, weights.get("o_bias"))
+    add_normed(ctx, weights, normed, hidden)
+
+
+def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
+    """hidden[T, H] += post_norm(down(gelu(gate) * up)) of norm(hidden)."""
+    normed = input_norm(ctx, weights, hidden)
+    inner = gate_and_up(ctx, weights, normed)
+    ctx.kernels.linear(inner, weights["down_proj"], normed)
+    add_normed(ctx, weights, normed, hidden)
+
+
+def final_norm(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[R, H] = norm(hidden)."""
+    ctx.kernels.rms_norm_plus_one(hidden, weights["norm"], ctx.config.norm_eps, out)
+
+
+def input_norm(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
+    """The normalised hidden states [T, H] in a new buffer."""
+    normed = ctx.workspace.take(*hidden.shape)
+    ctx.kernels.rms_norm_plus_one(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
+    return normed
+
+
+def add_normed(ctx: Context, weights: Weights, change: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += post_norm(change), which is overwritten."""
+    ctx.kernels.rms_norm_plus_one(change, weights["post_norm"], ctx.config.norm_eps, change)
+    hidden.add_(change)

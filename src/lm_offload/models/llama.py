@@ -1,0 +1,64 @@
+"""Llama: RMS norm, grouped-query attention with rotary positions, gated MLP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import attend, gate_and_up, project_qkv, softcap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.arch.config import ModelConfig
+    from lm_offload.sequence import MicroBatch
+
+
+def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
+    """One row of the token table for each token."""
+    return {"tokens": token_ids}
+
+
+def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:
+    """hidden[T, H] = the rows as they are."""
+    hidden.copy_(rows["tokens"])
+
+
+def attention(
+    ctx: Context,
+    layer: int,
+    weights: Weights,
+    hidden: Tensor,
+    batch: MicroBatch,
+    keys: Tensor,
+    values: Tensor,
+) -> None:
+    """hidden[T, H] += o_proj(attention(norm(hidden)))."""
+    normed = input_norm(ctx, weights, hidden)
+    qkv = project_qkv(ctx, weights, normed)
+    attended = attend(ctx, layer, qkv, batch, keys, values)
+    ctx.kernels.linear_add(attended, weights["o_proj"], hidden, weights.get("o_bias"))
+
+
+def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
+    """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
+    inner = gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
+    ctx.kernels.linear_add(inner, weights["down_proj"], hidden, weights.get("down_bias"))
+
+
+def final_norm(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[R, H] = norm(hidden)."""
+    ctx.kernels.rms_norm(hidden, weights["norm"], ctx.config.norm_eps, out)
+
+
+def head(ctx: Context, weights: Weights, normed: Tensor, logits: Tensor) -> None:
+    """logits[R, rows] of one part of the vocabulary."""
+    ctx.kernels.linear(normed, weights["head"], logits)
+    softcap(logits, ctx.config.final_softcap)
+
+
+def input_norm(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
+    """The normalised hidden states [T, H] in a new buffer."""
+    normed = ctx.workspace.take(*hidden.shape)
+    ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
+    return normed

@@ -1,0 +1,35 @@
+"""Qwen 3, dense: Llama with queries and keys normalised by head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import attend, project_qkv
+from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_norm, mlp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+
+
+def attention(
+    ctx: Context,
+    layer: int,
+    weights: Weights,
+    hidden: Tensor,
+    batch: MicroBatch,
+    keys: Tensor,
+    values: Tensor,
+) -> None:
+    """hidden[T, H] += o_proj(attention(norm(hidden))), queries and keys normalised."""
+    normed = input_norm(ctx, weights, hidden)
+    q, k, v = project_qkv(ctx, weights, normed)
+    for heads, role in ((q, "q_norm"), (k, "k_norm")):
+        rows = heads.flatten(0, 1)
+        ctx.kernels.rms_norm(rows, weights[role], ctx.config.norm_eps, rows)
+    attended = attend(ctx, layer, (q, k, v), batch, keys, values)
+    ctx.kernels.linear_add(attended, weights["o_proj"], hidden, weights.get("o_bias"))

@@ -1,0 +1,24 @@
+"""From `model_type` to the functions of a model; adding a model is adding a file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from lm_offload.arch.config import supported_model_types
+from lm_offload.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from lm_offload.models.base import ModelFunctions
+
+__all__ = ["load_model", "supported_model_types"]
+
+
+def load_model(model_type: str) -> ModelFunctions:
+    """The functions in `models/<model_type>.py`; raises UnsupportedModelError for other names."""
+    if model_type not in supported_model_types():
+        raise UnsupportedModelError(
+            f"model_type {model_type!r} was given, supported are "
+            f"{', '.join(supported_model_types())}; choose another checkpoint."
+        )
+    return cast("ModelFunctions", import_module(f"lm_offload.models.{model_type}"))

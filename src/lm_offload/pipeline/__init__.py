@@ -1,0 +1,1 @@
+"""Carries out the tasks of a sweep and records what happened when."""

@@ -1,0 +1,97 @@
+"""From a batch of sequences to the index tensors that one micro-batch of a sweep computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.kvcache.cache import BLOCK_TOKENS
+from lm_offload.models.rotary import rotary_tables
+from lm_offload.sequence import Batch, Chunk, MicroBatch
+
+
+@dataclass(frozen=True)
+class SweepInput:
+    """All index tensors of one sweep, made once and used by every layer."""
+
+    micro_batches: tuple[MicroBatch, ...]
+    token_ids: Tensor  # [T] int64, all rows of the sweep
+    logit_rows: Tensor  # [R] int64, the rows whose next token is sampled
+
+
+def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> SweepInput:
+    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
+    token_ids: list[int] = []
+    logit_rows = []
+    for chunk in batch.chunks:
+        token_ids += chunk.sequence.tokens(chunk.start, chunk.stop)
+        if chunk.completes:
+            logit_rows.append(len(token_ids) - 1)
+    start = 0
+    micro_batches = []
+    for pieces in _cut(batch.chunks, max_rows):
+        micro_batch = _build(config, pieces, start)
+        micro_batches.append(micro_batch)
+        start = micro_batch.stop
+    return SweepInput(tuple(micro_batches), torch.tensor(token_ids), torch.tensor(logit_rows))
+
+
+def _cut(chunks: tuple[Chunk, ...], max_rows: int) -> Iterator[list[Chunk]]:
+    """Groups of chunks of at most `max_rows` rows; a long chunk continues in the next group."""
+    group: list[Chunk] = []
+    room = max_rows
+    for chunk in chunks:
+        start = chunk.start
+        while start < chunk.stop:
+            stop = min(chunk.stop, start + room)
+            group.append(Chunk(chunk.sequence, start, stop))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield group
+                group, room = [], max_rows
+    if group:
+        yield group
+
+
+def _build(config: ModelConfig, pieces: list[Chunk], first_row: int) -> MicroBatch:
+    lengths = np.array([piece.stop - piece.start for piece in pieces])
+    starts = np.array([piece.start for piece in pieces])
+    query_starts = np.concatenate(([0], lengths.cumsum()))
+    tables = _block_tables(pieces)
+    owners = np.repeat(np.arange(len(pieces)), lengths)
+    positions = np.arange(query_starts[-1]) - query_starts[:-1][owners] + starts[owners]
+    blocks = tables[owners, positions // BLOCK_TOKENS].astype(np.int64)
+    position_tensor = torch.from_numpy(positions)
+    return MicroBatch(
+        start=first_row,
+        stop=first_row + int(query_starts[-1]),
+        positions=position_tensor,
+        query_starts=torch.from_numpy(query_starts.astype(np.int32)),
+        context_lens=torch.from_numpy((starts + lengths).astype(np.int32)),
+        block_tables=torch.from_numpy(tables),
+        slots=torch.from_numpy(blocks * BLOCK_TOKENS + positions % BLOCK_TOKENS),
+        rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
+    )
+
+
+def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) -> Tensor | None:
+    """The longest that each row's sequence may become, where a rope depends on it."""
+    if not any(rope.depends_on_length for rope in config.ropes):
+        return None
+    return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))
+
+
+def _block_tables(pieces: list[Chunk]) -> NDArray[np.int32]:
+    """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
+    used = [-(-piece.stop // BLOCK_TOKENS) for piece in pieces]
+    tables = np.zeros((len(pieces), max(used)), dtype=np.int32)
+    for row, (piece, count) in enumerate(zip(pieces, used, strict=True)):
+        tables[row, :count] = piece.sequence.blocks[:count]
+    return tables

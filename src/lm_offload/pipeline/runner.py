@@ -1,0 +1,98 @@
+"""Computes what a task says, on the views that the stores give: the model's hands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lm_offload.arch.weights import Unit
+from lm_offload.kvcache.cache import KVCache
+from lm_offload.models.base import Context, ModelFunctions
+from lm_offload.pipeline.executor import Executor
+from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
+from lm_offload.pipeline.trace import StepTime
+from lm_offload.schedule.task import Task
+from lm_offload.sequence import Batch
+from lm_offload.storage.weight_store import Rows, Views, WeightStore
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Activations that outlive a unit, f32."""
+
+    hidden: Tensor  # [sweep_tokens, H]
+    normed: Tensor  # [max_sequences, embed_size]
+    logits: Tensor  # [max_sequences, V]
+
+
+class ModelRunner:
+    """Runs sweeps of one model; holds no weights, only where to get them."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        model: ModelFunctions,
+        context: Context,
+        store: WeightStore,
+        tables: Mapping[str, Rows],
+        cache: KVCache,
+        buffers: Buffers,
+        micro_batch_tokens: int,
+    ) -> None:
+        self._units = units
+        self._model = model
+        self._context = context
+        self._store = store
+        self._tables = tables
+        self._cache = cache
+        self._buffers = buffers
+        self._micro_batch_tokens = micro_batch_tokens
+        self._input: SweepInput
+
+    def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
+        """One sweep over `batch`: logits [R, V] f32 of its sampled sequences, and its times."""
+        self._input = build_sweep_input(self._context.config, batch, self._micro_batch_tokens)
+        count = len(self._input.micro_batches)
+        counts = [count if _by_micro_batch(unit) else 1 for unit in self._units]
+        time = executor.run_sweep(counts, self._compute)
+        return self._buffers.logits[: len(self._input.logit_rows)], time
+
+    def _compute(self, task: Task) -> None:
+        unit = self._units[task.id.unit]
+        weights = self._store.acquire(task.id.unit, task.ring_offset)
+        self._context.workspace.reset()
+        if unit.kind in ("attention", "mlp", "embed"):
+            self._compute_rows(unit, weights, task.id.micro_batch)
+        elif len(self._input.logit_rows):
+            self._compute_logits(unit, weights)
+
+    def _compute_rows(self, unit: Unit, weights: Views, micro_batch: int) -> None:
+        rows = self._input.micro_batches[micro_batch]
+        hidden = self._buffers.hidden[rows.start : rows.stop]
+        if unit.kind == "mlp":
+            self._model.mlp(self._context, unit.index, weights, hidden)
+        elif unit.kind == "attention":
+            keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
+            self._model.attention(self._context, unit.index, weights, hidden, rows, keys, values)
+        else:
+            token_ids = self._input.token_ids[rows.start : rows.stop]
+            wanted = self._model.embed_rows(self._context.config, token_ids, rows.positions)
+            found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
+            self._model.embed(self._context, found, hidden, weights)
+
+    def _compute_logits(self, unit: Unit, weights: Views) -> None:
+        count = len(self._input.logit_rows)
+        normed = self._buffers.normed[:count]
+        if unit.kind == "final_norm":
+            hidden = self._buffers.hidden[self._input.logit_rows]
+            self._model.final_norm(self._context, weights, hidden, normed)
+        else:
+            first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
+            logits = self._buffers.logits[:count, first:last]
+            self._model.head(self._context, weights, normed, logits)
+
+
+def _by_micro_batch(unit: Unit) -> bool:
+    return unit.kind in ("embed", "attention", "mlp")

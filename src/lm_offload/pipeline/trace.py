@@ -1,0 +1,93 @@
+"""What happened when: task start and end become a measured StepTime and a Chrome trace."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from lm_offload.schedule.task import Task
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one sweep by resource; the same record whether predicted or measured."""
+
+    total_s: float
+    cpu_s: float  # computing
+    wait_s: float  # the CPU idle because weights were not there yet
+    disk_read_s: float  # the disk busy
+    read_bytes: int
+
+    @property
+    def overhead_s(self) -> float:
+        """Neither computing nor waiting: what the engine itself costs."""
+        return self.total_s - self.cpu_s - self.wait_s
+
+
+class Trace(Protocol):
+    """Receives every finished task and every wait; called from any thread."""
+
+    def record(self, task: Task, start_s: float, end_s: float) -> None:
+        """`task` ran from `start_s` to `end_s`, by `time.perf_counter`."""
+
+    def record_wait(self, task: Task, start_s: float, end_s: float) -> None:
+        """The resource of `task` was idle until what it needs was done."""
+
+
+class NullTrace:
+    """Keeps nothing."""
+
+    def record(self, task: Task, start_s: float, end_s: float) -> None:
+        """Forget it."""
+
+    def record_wait(self, task: Task, start_s: float, end_s: float) -> None:
+        """Forget it."""
+
+
+class ChromeTrace:
+    """Keeps every task and writes them in the format that Perfetto opens."""
+
+    _TRACKS: ClassVar = {"cpu": 1, "disk_read": 2}
+
+    def __init__(self, unit_names: Sequence[str]) -> None:
+        self._unit_names = unit_names
+        self._events: list[dict[str, object]] = []
+
+    def record(self, task: Task, start_s: float, end_s: float) -> None:
+        """Add one event named after what ran."""
+        self._add(task.id.kind, task, start_s, end_s)
+
+    def record_wait(self, task: Task, start_s: float, end_s: float) -> None:
+        """Add one event named after what was waited for."""
+        self._add("wait", task, start_s, end_s)
+
+    def _add(self, kind: str, task: Task, start_s: float, end_s: float) -> None:
+        event = {
+            "name": f"{kind} {self._unit_names[task.id.unit]}",
+            "cat": kind,
+            "ph": "X",
+            "pid": 1,
+            "tid": self._TRACKS[task.resource],
+            "ts": start_s * 1e6,
+            "dur": (end_s - start_s) * 1e6,
+            "args": {
+                "sweep": task.id.sweep,
+                "micro_batch": task.id.micro_batch,
+                "bytes": task.size_bytes,
+            },
+        }
+        self._events.append(event)  # list.append is atomic
+
+    def write(self, path: Path) -> None:
+        """Write the file beside its place and rename it."""
+        names: list[dict[str, object]] = [
+            {"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}}
+            for name, tid in self._TRACKS.items()
+        ]
+        beside = path.with_name(path.name + ".tmp")
+        beside.write_text(json.dumps({"traceEvents": names + self._events}))
+        os.replace(beside, path)

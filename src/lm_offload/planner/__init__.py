@@ -1,0 +1,1 @@
+"""Decides what is resident and how large everything is, by predicted time."""

@@ -1,0 +1,1 @@
+"""The task sequence of a sweep, as data: pure generators, no device."""

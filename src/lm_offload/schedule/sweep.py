@@ -1,0 +1,54 @@
+"""The dependency-driven sweep: the one generator of the task sequence that is executed.
+
+A read needs only that the units which lay in its place in the ring have been released, so reads
+run ahead through the layers and, because the ring does not end with a sweep, into the next one::
+
+    disk_read  | r1  |  r3  | r4 |  r1' |  r3' ...        r1' belongs to the next sweep
+    cpu        | c0 | c1 | c2 | c3 | c4 | c0' | c1' ...   units 0 and 2 are resident
+
+Where everything is resident there are no reads and the sweep is a plain loop over the units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lm_offload.schedule.ring import Key, Ring
+from lm_offload.schedule.task import Task, TaskId
+
+
+class SweepSchedule:
+    """Yields the tasks of sweep after sweep; remembers the ring and where units lie in it."""
+
+    def __init__(self, streamed_bytes: Mapping[int, int], ring_bytes: int) -> None:
+        self._streamed_bytes = dict(sorted(streamed_bytes.items()))
+        self._ring = Ring(ring_bytes)
+        self._offsets: dict[Key, int] = {}
+
+    def reads(self, sweep: int) -> list[Task]:
+        """The reads of one sweep in order of use; call once for each sweep, in order."""
+        tasks = []
+        for unit, size_bytes in self._streamed_bytes.items():
+            key = Key(sweep, unit)
+            offset, evicted = self._ring.place(key, size_bytes)
+            self._offsets[key] = offset
+            needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
+            tasks.append(Task(TaskId(sweep, "read", unit), "disk_read", needs, size_bytes, offset))
+        return tasks
+
+    def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
+        """The compute and release tasks of one sweep, unit after unit; after its `reads`.
+
+        `micro_batches[unit]` is the number of compute tasks of each unit.
+        """
+        before: tuple[TaskId, ...] = ()
+        for unit, count in enumerate(micro_batches):
+            streamed = unit in self._streamed_bytes
+            offset = self._offsets.pop(Key(sweep, unit)) if streamed else -1
+            weights = (TaskId(sweep, "read", unit),) if streamed else ()
+            for micro_batch in range(count):
+                task_id = TaskId(sweep, "compute", unit, micro_batch)
+                yield Task(task_id, "cpu", before + weights, ring_offset=offset)
+                before = (task_id,)
+            if streamed:
+                yield Task(TaskId(sweep, "release", unit), "cpu", before)

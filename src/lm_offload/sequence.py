@@ -1,0 +1,111 @@
+"""The nouns of one request and of one sweep; everyone imports them.
+
+A sweep works on a ragged batch of flattened tokens: one decode token of each running
+sequence and chunks of prompts still in prefill::
+
+    tokens      a a a a | b | c | d d        4 sequences, 8 rows
+    query_starts 0       4   5   6    8
+    context_lens [4,      9,  3,  7]         tokens in the KV cache after this sweep
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sampling import SamplingParams
+
+FinishReason = Literal["stop", "length"] | None  # None while unfinished
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The rows of a sweep that are computed together, as attention needs them.
+
+    Shapes: T rows, S sequences, B blocks of the longest sequence. Integer tensors are
+    contiguous; those the native kernels read are int32.
+    """
+
+    start: int  # first row of this micro-batch in the sweep's hidden states
+    stop: int  # one past its last row
+    positions: Tensor  # [T] int64, position of each row in its own sequence
+    query_starts: Tensor  # [S + 1] int32, first row of each sequence, relative to `start`
+    context_lens: Tensor  # [S] int32, KV length of each sequence including these rows
+    block_tables: Tensor  # [S, B] int32, KV block numbers in order of position
+    slots: Tensor  # [T] int64, block number * block_tokens + offset, where K and V are written
+    rotary: tuple[tuple[Tensor, Tensor], ...] = ()  # (cos, sin) [T, rotary_dim / 2] f32 per kind
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows in this micro-batch."""
+        return self.stop - self.start
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One request: its tokens, how far it is computed, and its place in the KV cache."""
+
+    index: int  # position in the order of arrival
+    prompt: list[int]
+    params: SamplingParams
+    output: list[int] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
+    num_computed: int = 0  # tokens whose K and V are in the cache
+    finish_reason: FinishReason = None
+    arrival_s: float = 0.0
+    first_token_s: float | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and output tokens so far."""
+        return len(self.prompt) + len(self.output)
+
+    @property
+    def num_uncomputed(self) -> int:
+        """Tokens that the next sweeps must still work on: a prompt's rest, or one."""
+        return self.num_tokens - self.num_computed
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens this sequence can reach; its KV blocks are reserved for all of them."""
+        return len(self.prompt) + self.params.max_tokens
+
+    def tokens(self, start: int, stop: int) -> list[int]:
+        """Token ids of positions `start` to `stop`."""
+        if start >= len(self.prompt):
+            return self.output[start - len(self.prompt) : stop - len(self.prompt)]
+        return (self.prompt + self.output)[start:stop]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive positions of one sequence that a sweep works on."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+    @property
+    def completes(self) -> bool:
+        """Whether the chunk ends with the last known token, so that the next one is sampled."""
+        return self.stop == self.sequence.num_tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one sweep works on, in the order of its rows."""
+
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of the sweep."""
+        return sum(chunk.stop - chunk.start for chunk in self.chunks)
+
+    @property
+    def sampled(self) -> list[Sequence]:
+        """The sequences that get a token from this sweep, in the order of their logits."""
+        return [chunk.sequence for chunk in self.chunks if chunk.completes]

@@ -1,0 +1,68 @@
+"""The memory of a tier: one anonymous mapping of exact size, cut into arenas.
+
+Mapped once, touched once and reused for the life of an engine: the first touch of fresh
+anonymous memory costs more than the read that fills it, and what is never given back to the
+allocator of the C library cannot fragment or exceed the plan.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+
+import torch
+from torch import Tensor
+
+from lm_offload.errors import BudgetError
+from lm_offload.units import PAGE_BYTES, align_up, format_bytes
+
+
+class Arena:
+    """A page-aligned piece of a tier; the tensors of the package are views into arenas."""
+
+    def __init__(self, mapping: mmap.mmap, offset: int, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.buffer = memoryview(mapping)[offset : offset + size_bytes]
+        self._mapping = mapping
+        self._offset = offset
+
+    def slice(self, offset: int, size_bytes: int) -> Arena:
+        """A part of this arena."""
+        if offset + size_bytes > self.size_bytes:
+            raise ValueError(f"{size_bytes} bytes at {offset} in an arena of {self.size_bytes}")
+        return Arena(self._mapping, self._offset + offset, size_bytes)
+
+    def view(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        """A tensor at `offset` bytes of this arena; the same memory, never a copy."""
+        count = math.prod(shape)
+        if count == 0:
+            return torch.empty(shape, dtype=dtype)
+        if offset + count * dtype.itemsize > self.size_bytes:
+            raise ValueError(f"view of {shape} {dtype} at {offset} in {self.size_bytes} bytes")
+        start = self._offset + offset
+        return torch.frombuffer(self._mapping, dtype=dtype, count=count, offset=start).view(shape)
+
+
+class MemoryTier:
+    """A capacity in bytes that the arenas taken from it never exceed."""
+
+    def __init__(self, name: str, capacity_bytes: int) -> None:
+        self.name = name
+        self.capacity_bytes = align_up(max(capacity_bytes, 1), PAGE_BYTES)
+        self.used_bytes = 0
+        self._mapping = mmap.mmap(-1, self.capacity_bytes, flags=mmap.MAP_PRIVATE)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            self._mapping.madvise(mmap.MADV_HUGEPAGE)  # fewer page faults and TLB misses
+
+    def allocate(self, purpose: str, size_bytes: int) -> Arena:
+        """Memory for `purpose`; raises BudgetError if the tier cannot hold it."""
+        rounded_bytes = align_up(size_bytes, PAGE_BYTES)
+        left_bytes = self.capacity_bytes - self.used_bytes
+        if rounded_bytes > left_bytes:
+            raise BudgetError(
+                f"The {self.name} tier has {format_bytes(left_bytes)} left, {purpose} needs "
+                f"{format_bytes(rounded_bytes)}; raise its budget."
+            )
+        arena = Arena(self._mapping, self.used_bytes, rounded_bytes)
+        self.used_bytes += rounded_bytes
+        return arena

@@ -1,0 +1,104 @@
+"""Rows of an embedding table, read one by one: the table itself is never loaded.
+
+A sweep needs one row for each of its tokens, a few kilobytes of a table of hundreds of
+megabytes. Rows already in memory (a tied head that is resident) are copied from there.
+Rows that are neighbours in the file are read in one request, so that a long prompt becomes
+a few large reads and a decode step a few small ones that are all in flight at once.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.storage.layout import Extent
+from lm_offload.storage.safetensors_header import DTYPE_NAMES
+from lm_offload.units import KIB, PAGE_BYTES, align_down, align_up
+
+MERGE_GAP_BYTES = 64 * KIB
+PIECE_BYTES = 256 * KIB  # of one request; each thread has a buffer of this size
+GATHER_THREADS = 8
+
+
+def gather_bytes(table_bytes: int, rows: int) -> int:
+    """Most bytes of read buffers that a gather of `rows` rows needs at once."""
+    return min(GATHER_THREADS, rows) * min(PIECE_BYTES, align_up(table_bytes) + 2 * PAGE_BYTES)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One request: which of the sorted row numbers it covers, and the pages to read."""
+
+    first: int
+    last: int
+    file_offset: int
+    size_bytes: int
+
+
+class RowTable:
+    """One table on disk; `gather` fetches the rows that a sweep needs."""
+
+    def __init__(self, extent: Extent, file: DirectFile, pool: ThreadPoolExecutor) -> None:
+        self.num_rows, self.width = extent.shape
+        self.dtype: torch.dtype = getattr(torch, DTYPE_NAMES[extent.entry.dtype])
+        self._offset = extent.offset
+        self._row_bytes = extent.size_bytes // self.num_rows
+        self._file = file
+        self._pool = pool
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Rows [T, width] of `indices` [T] int64, in the dtype of the checkpoint."""
+        unique, inverse = torch.unique(indices, return_inverse=True)
+        rows = torch.empty(len(unique), self.width, dtype=self.dtype)
+        numbers: list[int] = unique.tolist()
+        list(self._pool.map(lambda piece: self._fetch(piece, numbers, rows), self._cut(numbers)))
+        return rows[inverse]
+
+    def _cut(self, numbers: Sequence[int]) -> Iterator[Piece]:
+        first = 0
+        for last in range(1, len(numbers) + 1):
+            if not self._joins(numbers[first], numbers[last - 1 : last + 1]):
+                start = align_down(self._offset + numbers[first] * self._row_bytes)
+                stop = align_up(self._offset + (numbers[last - 1] + 1) * self._row_bytes)
+                yield Piece(first, last, start, stop - start)
+                first = last
+
+    def _joins(self, first: int, pair: Sequence[int]) -> bool:
+        if len(pair) < 2:
+            return False
+        gap_bytes = (pair[1] - pair[0] - 1) * self._row_bytes
+        span_bytes = (pair[1] + 1 - first) * self._row_bytes
+        return gap_bytes <= MERGE_GAP_BYTES and span_bytes <= PIECE_BYTES - 8 * KIB
+
+    def _fetch(self, piece: Piece, numbers: Sequence[int], rows: Tensor) -> None:
+        buffer = mmap.mmap(-1, piece.size_bytes)  # page-aligned, as a direct read demands
+        self._file.read_into(memoryview(buffer), piece.file_offset)
+        for index in range(piece.first, piece.last):
+            start = self._offset + numbers[index] * self._row_bytes - piece.file_offset
+            rows[index] = torch.frombuffer(buffer, dtype=self.dtype, count=self.width, offset=start)
+
+
+class ResidentRows:
+    """A table that lies in memory as consecutive parts; the same `gather`, without a disk."""
+
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self._parts = parts
+        self._starts = torch.tensor([0, *[len(part) for part in parts]]).cumsum(0)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Rows [T, width] of `indices` [T] int64."""
+        if len(self._parts) == 1:
+            return self._parts[0][indices]
+        rows = torch.empty(len(indices), self._parts[0].shape[1], dtype=self._parts[0].dtype)
+        for part, start, stop in zip(
+            self._parts, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True
+        ):
+            inside = (indices >= start) & (indices < stop)
+            rows[inside] = part[indices[inside] - start]
+        return rows

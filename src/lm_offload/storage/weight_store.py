@@ -1,0 +1,96 @@
+"""The home of each unit: in memory, or on disk with a place in the staging ring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lm_offload.arch.weights import Unit
+from lm_offload.storage.arena import Arena
+from lm_offload.storage.blocks import Block, cut_blocks
+from lm_offload.storage.checkpoint import Checkpoint
+from lm_offload.storage.direct_file import open_files
+from lm_offload.storage.layout import UnitLayout, find_extent
+from lm_offload.storage.row_table import GATHER_THREADS, ResidentRows, RowTable
+
+Views = Mapping[str, Tensor]
+Rows = RowTable | ResidentRows
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How blocks are read: their size and how many are in flight."""
+
+    block_bytes: int
+    concurrency: int
+
+
+class WeightStore:
+    """Gives views of units and the reads that fill them; owns the open weight files."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        layouts: Sequence[UnitLayout],
+        settings: ReadSettings,
+        ring: Arena,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.layouts = layouts
+        self._settings = settings
+        self._ring = ring
+        self._files = open_files(checkpoint.stamps)
+        self._resident: dict[int, Views] = {}
+        self._staged: dict[tuple[int, int], Views] = {}
+        self._row_pool = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="rows")
+
+    def load(self, homes: Mapping[int, Arena]) -> Iterator[int]:
+        """Read units into their homes; yields the bytes of each block as it arrives."""
+        blocks = [
+            block for unit, home in homes.items() for block in self._blocks(unit, home.buffer)
+        ]
+        pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="load")
+        try:
+            yield from pool.map(Block.read, blocks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for unit, home in homes.items():
+            self._resident[unit] = self._views(unit, home, 0)
+
+    def acquire(self, unit: int, ring_offset: int) -> Views:
+        """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
+        if ring_offset < 0:
+            return self._resident[unit]
+        key = (unit, ring_offset)
+        if key not in self._staged:
+            self._staged[key] = self._views(unit, self._ring, ring_offset)
+        return self._staged[key]
+
+    def staging_blocks(self, unit: int, ring_offset: int) -> list[Block]:
+        """The reads that put `unit` at `ring_offset` of the ring."""
+        return self._blocks(unit, self._ring.buffer[ring_offset:])
+
+    def row_table(self, unit: Unit, role: str) -> RowTable:
+        """A table of `unit` whose rows are read from disk."""
+        spec = next(spec for spec in unit.tables if spec.role == role)
+        extent = find_extent(self.checkpoint, spec)
+        return RowTable(extent, self._files[extent.entry.path], self._row_pool)
+
+    def close(self) -> None:
+        """Close the files; no read may be in flight."""
+        self._row_pool.shutdown()
+        for file in self._files.values():
+            file.close()
+
+    def _blocks(self, unit: int, memory: memoryview) -> list[Block]:
+        return cut_blocks(self.layouts[unit], memory, self._files, self._settings.block_bytes)
+
+    def _views(self, unit: int, arena: Arena, offset: int) -> Views:
+        places = self.layouts[unit].places
+        return {
+            role: arena.view(offset + place.offset, place.dtype, place.shape)
+            for role, place in places.items()
+        }
