@@ -64,6 +64,11 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     return max(attention, _floats(tokens, hidden, inner, inner))
 
 
+def rotary_bytes(config: ModelConfig, tokens: int) -> int:
+    """Bytes of the cosines and sines (float32) of `tokens` rows, all ropes."""
+    return 4 * tokens * sum(rope.rotary_dim for rope in config.ropes)
+
+
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     hidden, narrow, inner = config.hidden_size, config.embed_size, config.intermediate_size
     projected = narrow != hidden

@@ -38,29 +38,12 @@ class Defaults:
 
 def parse_decoder(fields: Fields, defaults: Defaults) -> ModelConfig:
     """A decoder with RMS norms, one rope and a gated MLP."""
-    hidden_size, num_heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
-    head_dim = _head_dim(fields, hidden_size, num_heads, defaults.head_dim)
-    positions = fields.integer("max_position_embeddings", defaults.max_positions, minimum=2)
-    rope = parse_rope(fields, _rotary_dim(fields, head_dim), positions)
-    num_layers = fields.integer("num_hidden_layers", maximum=MAX_LAYERS)
-    return ModelConfig(
-        model_type=fields.text("model_type"),
-        vocab_size=fields.integer("vocab_size"),
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=_kv_heads(fields, num_heads, defaults.kv_heads),
-        head_dim=head_dim,
-        intermediate_size=fields.integer("intermediate_size"),
-        max_positions=_usable_positions(rope, positions),
-        norm_eps=fields.number("rms_norm_eps", defaults.norm_eps),
-        activation=_gated_activation(fields, defaults),
-        tie_embeddings=fields.flag("tie_word_embeddings", defaults.tied),
-        dtype=parse_dtype(fields),
-        layers=(LayerConfig(),) * num_layers,
+    config = _parse_shapes(fields, defaults)
+    rope = parse_rope(fields, _rotary_dim(fields, config.head_dim), config.max_positions)
+    return replace(
+        config,
+        max_positions=_usable_positions(rope, config.max_positions),
         ropes=(rope,),
-        attention_scale=head_dim**-0.5,
-        embed_size=hidden_size,
         bos_token_id=parse_bos(fields, defaults.bos),
         eos_token_ids=fields.token_ids("eos_token_id", defaults.eos),
     )
@@ -133,6 +116,31 @@ def parse_bos(fields: Fields, default: int | None) -> int | None:
     """The id of the token that begins a text, if there is one."""
     ids = fields.token_ids("bos_token_id", () if default is None else (default,))
     return ids[0] if ids else None
+
+
+def _parse_shapes(fields: Fields, defaults: Defaults) -> ModelConfig:
+    hidden_size, num_heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+    head_dim = _head_dim(fields, hidden_size, num_heads, defaults.head_dim)
+    num_layers = fields.integer("num_hidden_layers", maximum=MAX_LAYERS)
+    return ModelConfig(
+        model_type=fields.text("model_type"),
+        vocab_size=fields.integer("vocab_size"),
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=_kv_heads(fields, num_heads, defaults.kv_heads),
+        head_dim=head_dim,
+        intermediate_size=fields.integer("intermediate_size"),
+        max_positions=fields.integer("max_position_embeddings", defaults.max_positions, minimum=2),
+        norm_eps=fields.number("rms_norm_eps", defaults.norm_eps),
+        activation=_gated_activation(fields, defaults),
+        tie_embeddings=fields.flag("tie_word_embeddings", defaults.tied),
+        dtype=parse_dtype(fields),
+        layers=(LayerConfig(),) * num_layers,
+        ropes=(),
+        attention_scale=head_dim**-0.5,
+        embed_size=hidden_size,
+    )
 
 
 def _head_dim(fields: Fields, hidden_size: int, num_heads: int, default: int | None) -> int:

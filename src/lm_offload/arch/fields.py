@@ -9,6 +9,7 @@ from typing import Any
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 
 _REQUIRED: Any = object()
+_MAX_NUMBER = 1e18
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Fields:
         return value
 
     def number(self, key: str, default: float = _REQUIRED, above: float = 0.0) -> float:
-        """A finite number above `above`."""
+        """A number above `above`, and small enough that sizes made from it stay finite."""
         value = self._need(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong(key, "a number")
-        if not above < value < float("inf"):
-            raise self.wrong(key, f"a finite number above {above:g}")
+        if not above < value < _MAX_NUMBER:
+            raise self.wrong(key, f"a number above {above:g} and below {_MAX_NUMBER:g}")
         return float(value)
 
     def optional_number(self, key: str, default: float | None = None) -> float | None:

@@ -45,7 +45,8 @@ def parse_rope(config: Fields, rotary_dim: int, max_positions: int) -> RopeConfi
             "choose another checkpoint."
         )
     # Transformers lets the key beside the section win over the key inside it.
-    original = config.integer("original_max_position_embeddings", 0, minimum=0)
+    key = "original_max_position_embeddings"
+    original = 0 if config.get(key) is None else config.integer(key, minimum=2)
     theta = config.number("rope_theta", 10_000.0, above=1)
     return parse_section(section, theta, rotary_dim, max_positions, original)
 
@@ -63,14 +64,8 @@ def parse_section(
     """
     if section is None:
         return RopeConfig("default", theta, rotary_dim)
-    kind = section.text("rope_type", section.text("type", "default"))
-    if kind not in ROPE_KINDS and kind != "su":
-        raise UnsupportedModelError(
-            f"{section.where} has rope type {kind!r}, supported are {', '.join(ROPE_KINDS)}; "
-            "choose another checkpoint."
-        )
     rope = RopeConfig(
-        kind="longrope" if kind == "su" else kind,
+        kind=_rope_kind(section),
         theta=section.number("rope_theta", theta, above=1),
         rotary_dim=rotary_dim,
         original_max_positions=original
@@ -79,12 +74,28 @@ def parse_section(
     return _PARSERS[rope.kind](rope, section, max_positions)
 
 
+def _rope_kind(section: Fields) -> str:
+    kind = section.text("rope_type", section.text("type", "default"))
+    if kind not in ROPE_KINDS and kind != "su":
+        raise UnsupportedModelError(
+            f"{section.where} has rope type {kind!r}, supported are {', '.join(ROPE_KINDS)}; "
+            "choose another checkpoint."
+        )
+    return "longrope" if kind == "su" else kind
+
+
 def _default(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig:
     return RopeConfig("default", rope.theta, rope.rotary_dim)
 
 
 def _linear(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig:
     return replace(rope, factor=section.number("factor"), original_max_positions=max_positions)
+
+
+def _dynamic(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig:
+    if rope.rotary_dim <= 2:
+        raise section.wrong("rope_type", "a rotary dimension above 2")
+    return _linear(rope, section, max_positions)
 
 
 def _llama3(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig:
@@ -141,7 +152,7 @@ def _mscale(factor: float, weight: float) -> float:
 _PARSERS = {
     "default": _default,
     "linear": _linear,
-    "dynamic": _linear,
+    "dynamic": _dynamic,
     "yarn": _yarn,
     "longrope": _longrope,
     "llama3": _llama3,

@@ -52,16 +52,8 @@ def attend(
         kernels.rotary(k, cos, sin)
     kernels.store_kv(k, v, keys, values, batch.slots)
     out = ctx.workspace.take(*q.shape)
-    kernels.attention(
-        q,
-        keys,
-        values,
-        batch,
-        config.attention_scale,
-        out,
-        how.window,
-        config.attention_softcap,
-    )
+    scale, cap = config.attention_scale, config.attention_softcap
+    kernels.attention(q, keys, values, batch, scale, out, how.window, cap)
     return out.flatten(1)
 
 

@@ -1,0 +1,140 @@
+"""A whole model over a hand-made paged cache: the smallest engine that can run every batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lm_offload.arch.accounting import workspace_floats
+from lm_offload.arch.config import load_config
+from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidates
+from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.models.base import Context
+from lm_offload.models.registry import load_model
+from lm_offload.models.rotary import rotary_tables
+from lm_offload.models.workspace import Workspace
+from lm_offload.sequence import MicroBatch
+
+BLOCK_TOKENS = 4
+NUM_BLOCKS = 96
+MAX_HEAD_BYTES = 64 * 64 * 4  # so that the toy vocabulary needs several parts
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+@dataclass
+class Sequence:
+    """Tokens that are in the cache, and the blocks that hold them."""
+
+    length: int = 0
+    blocks: list[int] = field(default_factory=list)
+
+
+class PagedModel:
+    """Runs sweeps of {sequence number: new tokens} and returns the logits of every new token."""
+
+    def __init__(self, folder: Path, lengths: dict[int, int] | None = None) -> None:
+        self.config = load_config(folder)
+        self.units = build_units(self.config, MAX_HEAD_BYTES)
+        self.lengths = lengths  # planned length of each sequence, for ropes that depend on it
+        self.sequences: dict[int, Sequence] = {}
+        self.workspace = Workspace(torch.empty(0))
+        self._functions = load_model(self.config.model_type)
+        self._tensors = load_tensors(folder)
+        self._kernels = TorchKernels(1)
+        # A stride of 7 scatters each sequence over the cache.
+        self._free = [i * 7 % NUM_BLOCKS for i in range(NUM_BLOCKS)]
+        shape = (NUM_BLOCKS, self.config.num_kv_heads, BLOCK_TOKENS, self.config.head_dim)
+        self._caches = [
+            (torch.full(shape, float("nan")), torch.full(shape, float("nan")))
+            for _ in range(self.config.num_layers)
+        ]
+
+    def sweep(self, new_tokens: dict[int, list[int]]) -> dict[int, Tensor]:
+        """One pass over all units; logits [new tokens, vocabulary] of each sequence."""
+        batch = self._batch(new_tokens)
+        tokens = torch.tensor([t for new in new_tokens.values() for t in new])
+        rows = batch.num_tokens
+        floats = workspace_floats(self.config, rows, rows)
+        self.workspace = Workspace(torch.full((floats,), float("nan")))
+        ctx = Context(self.config, self._kernels, self.workspace)
+        hidden = torch.full((rows, self.config.hidden_size), float("nan"))
+        normed = torch.full_like(hidden, float("nan"))
+        logits = torch.full((rows, self.config.vocab_size), float("nan"))
+        for unit in self.units:
+            self.workspace.reset()
+            self._compute(ctx, unit, batch, tokens, hidden, normed, logits)
+        return dict(
+            zip(new_tokens, logits.split([len(t) for t in new_tokens.values()]), strict=True)
+        )
+
+    def _compute(
+        self,
+        ctx: Context,
+        unit: Unit,
+        batch: MicroBatch,
+        tokens: Tensor,
+        hidden: Tensor,
+        normed: Tensor,
+        logits: Tensor,
+    ) -> None:
+        model, weights = self._functions, {s.role: self._view(s) for s in unit.loaded}
+        if unit.kind == "embed":
+            wanted = model.embed_rows(ctx.config, tokens, batch.positions)
+            rows = {s.role: self._view(s)[wanted[s.role]] for s in unit.tables}
+            model.embed(ctx, rows, hidden, weights)
+        elif unit.kind == "attention":
+            cache = self._caches[unit.index]
+            model.attention(ctx, unit.index, weights, hidden, batch, *cache)
+        elif unit.kind == "mlp":
+            model.mlp(ctx, unit.index, weights, hidden)
+        elif unit.kind == "final_norm":
+            model.final_norm(ctx, weights, hidden, normed)
+        else:
+            first, last = unit.weights[0].rows or (0, ctx.config.vocab_size)
+            model.head(ctx, weights, normed, logits[:, first:last])
+
+    def _view(self, spec: WeightSpec) -> Tensor:
+        found = next(self._tensors[n] for n in name_candidates(spec.name) if n in self._tensors)
+        assert tuple(found.shape) == spec.shape
+        return found if spec.rows is None else found[spec.rows[0] : spec.rows[1]]
+
+    def _batch(self, new_tokens: dict[int, list[int]]) -> MicroBatch:
+        positions, slots, starts, tables, planned = [], [], [0], [], []
+        for number, tokens in new_tokens.items():
+            sequence = self.sequences.setdefault(number, Sequence())
+            new_positions = range(sequence.length, sequence.length + len(tokens))
+            sequence.length += len(tokens)
+            while len(sequence.blocks) * BLOCK_TOKENS < sequence.length:
+                sequence.blocks.append(self._free.pop())
+            positions += new_positions
+            blocks = sequence.blocks
+            slots += [
+                blocks[p // BLOCK_TOKENS] * BLOCK_TOKENS + p % BLOCK_TOKENS for p in new_positions
+            ]
+            starts.append(len(positions))
+            tables.append(torch.tensor(blocks, dtype=torch.int32))
+            planned += [(self.lengths or {}).get(number, 0)] * len(tokens)
+        where = torch.tensor(positions)
+        return MicroBatch(
+            start=0,
+            stop=len(positions),
+            positions=where,
+            query_starts=torch.tensor(starts, dtype=torch.int32),
+            context_lens=torch.tensor(
+                [self.sequences[n].length for n in new_tokens], dtype=torch.int32
+            ),
+            block_tables=torch.nn.utils.rnn.pad_sequence(tables, batch_first=True),
+            slots=torch.tensor(slots),
+            rotary=rotary_tables(
+                self.config, where, torch.tensor(planned) if self.lengths else None
+            ),
+        )

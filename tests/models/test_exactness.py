@@ -1,0 +1,206 @@
+"""Every model type against transformers: same logits, same greedy tokens, whatever the batch."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lm_offload.arch.accounting import workspace_floats
+from tests.models.harness import PagedModel, load_tensors
+from tests.toy import (
+    MAX_POSITIONS,
+    MODEL_TYPES,
+    VOCAB_SIZE,
+    WINDOW,
+    load_oracle,
+    make_toy_checkpoint,
+)
+
+HALF_HEAD = 8
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + i / 5 for i in range(HALF_HEAD)],
+    "long_factor": [2.0 + i for i in range(HALF_HEAD)],
+    "original_max_position_embeddings": 128,
+}
+GEMMA3_ROPES = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+
+
+def rope(parameters):
+    return {"rope_parameters": parameters}
+
+
+VARIANTS = {
+    **{model_type: (model_type, {}) for model_type in MODEL_TYPES},
+    "llama biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama tied": ("llama", {"tie_word_embeddings": True}),
+    "llama multi-head": ("llama", {"num_key_value_heads": 4}),
+    "llama multi-query": ("llama", {"num_key_value_heads": 1, "head_dim": 24}),
+    "llama gelu": ("llama", {"hidden_act": "gelu_pytorch_tanh"}),
+    "llama sharded": ("llama", {"max_shard_bytes": 60_000}),
+    "llama linear": ("llama", rope({"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0})),
+    "llama dynamic": ("llama", rope({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})),
+    "llama llama3": ("llama", rope(LLAMA3)),
+    "llama yarn": ("llama", rope(YARN)),
+    "llama yarn mscale": ("llama", rope({**YARN, "mscale": 0.7, "mscale_all_dim": 1.3})),
+    "llama yarn whole": ("llama", rope({**YARN, "truncate": False, "attention_factor": 1.2})),
+    "llama longrope": ("llama", rope(LONGROPE)),
+    "mistral no window": ("mistral", {"sliding_window": None}),
+    "qwen2 no window": ("qwen2", {"use_sliding_window": False}),
+    "qwen3 biases": ("qwen3", {"attention_bias": True, "tie_word_embeddings": True}),
+    "phi3 longrope": (
+        "phi3",
+        {**rope(LONGROPE), "original_max_position_embeddings": 128, "sliding_window": None},
+    ),
+    "phi3 partial": (
+        "phi3",
+        rope({"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}),
+    ),
+    "gemma2 no softcaps": (
+        "gemma2",
+        {"attn_logit_softcapping": None, "final_logit_softcapping": None, "attention_bias": True},
+    ),
+    "gemma2 low softcaps": (
+        "gemma2",
+        {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0},
+    ),
+    "gemma3_text scaled": (
+        "gemma3_text",
+        {**rope(GEMMA3_ROPES), "final_logit_softcapping": 5.0, "attention_bias": True},
+    ),
+    "opt-350m": ("opt", {"word_embed_proj_dim": 48, "do_layer_norm_before": False}),
+    "opt narrow": ("opt", {"word_embed_proj_dim": 48, "tie_word_embeddings": False}),
+    "opt bare": ("opt", {"enable_bias": False, "_remove_final_layer_norm": True}),
+    "opt gelu": ("opt", {"activation_function": "gelu"}),
+    "llama bfloat16": ("llama", {"dtype": torch.bfloat16}),
+    "gemma2 bfloat16": ("gemma2", {"dtype": torch.bfloat16}),
+    "opt float16": ("opt", {"dtype": torch.float16}),
+}
+PROMPT_LENGTHS = {0: 37, 1: 1, 2: 18}
+CHUNK, NEW_TOKENS, TOLERANCE = 7, 8, 1e-4
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def checkpoint(request, tmp_path_factory):
+    model_type, options = VARIANTS[request.param]
+    folder = make_toy_checkpoint(tmp_path_factory.mktemp("toy"), model_type, **options)
+    return folder, load_oracle(folder)
+
+
+def prompts():
+    generator = torch.Generator().manual_seed(3)
+    return {
+        number: torch.randint(3, VOCAB_SIZE, (length,), generator=generator).tolist()
+        for number, length in PROMPT_LENGTHS.items()
+    }
+
+
+@torch.no_grad()
+def oracle_logits(oracle, tokens):
+    return oracle(torch.tensor([tokens])).logits[0]
+
+
+def test_whole_prompt(checkpoint):
+    folder, oracle = checkpoint
+    tokens = prompts()[0]
+    assert len(tokens) > 2 * WINDOW
+    logits = PagedModel(folder).sweep({0: tokens})[0]
+    torch.testing.assert_close(logits, oracle_logits(oracle, tokens), atol=TOLERANCE, rtol=0)
+
+
+def test_ragged_generation_with_chunked_prefill(checkpoint):
+    """Sequences join at different times; prefill chunks and decode rows share their sweeps."""
+    folder, oracle = checkpoint
+    model, tokens = PagedModel(folder), prompts()
+    logits = {number: torch.empty(0, VOCAB_SIZE) for number in tokens}
+    for sweep in range(6 + NEW_TOKENS):
+        work = {n: next_tokens(tokens[n], len(logits[n]), n) for n in tokens if sweep >= n}
+        for n, new in model.sweep({n: new for n, new in work.items() if new}).items():
+            logits[n] = torch.cat([logits[n], new])
+            if len(logits[n]) == len(tokens[n]):
+                tokens[n].append(int(new[-1].argmax()))
+    for n in tokens:
+        done = tokens[n][: len(logits[n])]
+        assert len(done) >= PROMPT_LENGTHS[n] + NEW_TOKENS - 1
+        expected = oracle_logits(oracle, done)
+        torch.testing.assert_close(logits[n], expected, atol=TOLERANCE, rtol=0)
+        greedy = expected[PROMPT_LENGTHS[n] - 1 :].argmax(dim=1).tolist()
+        assert tokens[n][PROMPT_LENGTHS[n] :] == greedy
+    assert len({t for n in tokens for t in tokens[n][PROMPT_LENGTHS[n] :]}) > 1
+
+
+def next_tokens(tokens, done, number):
+    prompt_left = PROMPT_LENGTHS[number] - done
+    return tokens[done : done + (min(CHUNK, prompt_left) if prompt_left > 0 else 1)]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 37])
+def test_workspace_peak_is_what_accounting_says(checkpoint, rows):
+    folder, _ = checkpoint
+    model = PagedModel(folder)
+    model.sweep({0: prompts()[0][:rows]})
+    assert model.workspace.peak == workspace_floats(model.config, rows, rows)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_a_row_does_not_depend_on_its_neighbours(tmp_path, model_type):
+    folder = make_toy_checkpoint(tmp_path, model_type)
+    alone, together = PagedModel(folder), PagedModel(folder)
+    everyone = prompts()
+    expected = alone.sweep({2: everyone[2]})[2]
+    together.sweep({0: everyone[0], 2: everyone[2][:5]})
+    rest = together.sweep({1: everyone[1], 2: everyone[2][5:]})[2]
+    assert torch.equal(rest, expected[5:])
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "opt"])
+def test_checkpoint_of_a_base_model(tmp_path, model_type):
+    """Saved without its head, a model's tensor names lack `model.` in front."""
+    folder = make_toy_checkpoint(tmp_path, model_type)
+    tokens = prompts()[2]
+    expected = PagedModel(folder).sweep({0: tokens})[0]
+    tensors = {name.removeprefix("model."): t for name, t in load_tensors(folder).items()}
+    save_file(tensors, folder / "model.safetensors")
+    assert torch.equal(PagedModel(folder).sweep({0: tokens})[0], expected)
+
+
+LENGTH_DEPENDENT = [
+    ("llama", {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, MAX_POSITIONS),
+    ("llama", LONGROPE, 128),
+    ("phi3", LONGROPE, 128),
+]
+
+
+@pytest.mark.parametrize(("model_type", "parameters", "window"), LENGTH_DEPENDENT)
+def test_sequences_planned_beyond_the_original_window(tmp_path, model_type, parameters, window):
+    """A planned length has the effect of a call of that length in transformers."""
+    overrides = {} if model_type == "llama" else {"original_max_position_embeddings": 128}
+    folder = make_toy_checkpoint(tmp_path, model_type, rope_parameters=parameters, **overrides)
+    generator = torch.Generator().manual_seed(0)
+    long = torch.randint(3, VOCAB_SIZE, (window + 9,), generator=generator).tolist()
+    short = long[:20]
+    model = PagedModel(folder, lengths={0: window + 9, 1: window})
+    first = model.sweep({0: long[:100], 1: short})
+    rest = model.sweep({0: long[100:]})[0]
+    oracle = load_oracle(folder)
+    expected = oracle_logits(oracle, long)
+    torch.testing.assert_close(torch.cat([first[0], rest]), expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(first[1], oracle_logits(oracle, short), atol=TOLERANCE, rtol=0)
+    assert (expected[:20] - first[1]).abs().max() > 100 * TOLERANCE

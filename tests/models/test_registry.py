@@ -1,0 +1,20 @@
+import pytest
+
+from lm_offload.errors import UnsupportedModelError
+from lm_offload.models.base import ModelFunctions
+from lm_offload.models.registry import load_model, supported_model_types
+
+
+@pytest.mark.parametrize("model_type", supported_model_types())
+def test_every_type_has_all_functions(model_type):
+    functions = [name for name in vars(ModelFunctions) if not name.startswith("_")]
+    model = load_model(model_type)
+    assert len(functions) == 6
+    assert all(callable(getattr(model, name)) for name in functions)
+    assert model.__name__ == f"lm_offload.models.{model_type}"
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "workspace", "../llama", ""])
+def test_other_names_are_refused(model_type):
+    with pytest.raises(UnsupportedModelError, match="supported are gemma2, gemma3_text, llama"):
+        load_model(model_type)

@@ -1,0 +1,103 @@
+"""Tiny random checkpoints of every supported model type, written by transformers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
+WINDOW = 11
+VOCAB_SIZE = 131
+MAX_POSITIONS = 256
+
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "max_position_embeddings": MAX_POSITIONS,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+_GATED = {"intermediate_size": 88, "num_key_value_heads": 2, "head_dim": 16}
+_GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
+_BY_TYPE: dict[str, dict[str, Any]] = {
+    "llama": _GATED,
+    "mistral": {**_GATED, "sliding_window": WINDOW},
+    "qwen2": {
+        **_GATED,
+        "use_sliding_window": True,
+        "sliding_window": WINDOW,
+        "max_window_layers": 1,
+    },
+    "qwen3": _GATED,
+    "phi3": {**_GATED, "sliding_window": WINDOW, "original_max_position_embeddings": MAX_POSITIONS},
+    "gemma2": {**_GATED, **_GEMMA},
+    "gemma3_text": {**_GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
+    "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
+}
+
+
+def make_toy_checkpoint(
+    folder: Path,
+    model_type: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    max_shard_bytes: int | None = None,
+    seed: int = 0,
+    **overrides: Any,
+) -> Path:
+    """Write a random checkpoint in Hugging Face layout and return its folder.
+
+    `overrides` are fields of the Hugging Face config (`num_hidden_layers=2`,
+    `rope_parameters={...}`, `tie_word_embeddings=True`). `max_shard_bytes` splits the weights
+    into several files. The same arguments give the same bytes.
+    """
+    fields = {**_COMMON, **_BY_TYPE[model_type], **overrides}
+    config = AutoConfig.for_model(model_type, **fields)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    randomize(model, seed)
+    shard = max_shard_bytes if max_shard_bytes is not None else "1GB"
+    model.to(dtype).save_pretrained(folder, max_shard_size=shard)
+    return folder
+
+
+def load_oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The same checkpoint in transformers, computing in `dtype`."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="eager", local_files_only=True
+    )
+    return model.eval()
+
+
+@torch.no_grad()
+def randomize(model: PreTrainedModel, seed: int) -> None:
+    """Give every parameter values that matter: no trivial norms or biases, separated logits."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in sorted(model.named_parameters()):
+        parameter.copy_(_values(name, parameter, generator))
+
+
+def _values(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(parameter.shape, generator=generator)
+    if parameter.dim() == 1:
+        return _trivial(name, parameter) + 0.2 * noise
+    if "lm_head" in name:
+        return 0.4 * noise
+    if "embed" in name:
+        return 0.2 * noise  # small, or a tied head would only repeat the token it reads
+    return 1.6 * noise / parameter.shape[1] ** 0.5
+
+
+def _trivial(name: str, parameter: Tensor) -> float:
+    if name.endswith("bias"):
+        return 0.0
+    if bool((parameter == 0).all()):  # Gemma adds one to its norm weights
+        return 2.0 if ".post_" in name else 0.0  # loud blocks, for the same reason as above
+    return 1.0
