@@ -73,6 +73,10 @@ class LLM:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
         return plan_for(self.files, workload, self.rates, self.budget_bytes)
 
+    def load(self, workload: Workload) -> Plan:
+        """Plan for a workload and load what the plan keeps in memory; returns the plan."""
+        return self._engine_for(workload).machinery.plan
+
     def generate(
         self,
         prompts: Prompt | Items[Prompt],
@@ -84,15 +88,23 @@ class LLM:
         `on_tokens` is called after every sweep with the number of tokens it gave. Raises
         RequestError for a bad prompt, BudgetError if the budget is too small.
         """
+        outputs = self.generate_each(prompts, sampling_params, on_tokens)
+        return sorted(outputs, key=lambda output: output.index)
+
+    def generate_each(
+        self,
+        prompts: Prompt | Items[Prompt],
+        sampling_params: Params | None = None,
+        on_tokens: Callable[[int], None] | None = None,
+    ) -> Iterator[RequestOutput]:
+        """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
         batch = _as_batch(prompts)
-        sequences = self._sequences(batch, sampling_params)
-        for sampled in self._sweeps(sequences):
+        for sampled in self._sweeps(self._sequences(batch, sampling_params)):
             if on_tokens:
                 on_tokens(len(sampled))
-        return [
-            self._output(sequence, prompt)
-            for sequence, prompt in zip(sequences, batch, strict=True)
-        ]
+            for sequence in sampled:
+                if sequence.finish_reason:
+                    yield self._output(sequence, batch[sequence.index])
 
     def stream(
         self, prompt: Prompt, sampling_params: SamplingParams | None = None
@@ -188,7 +200,7 @@ class LLM:
         )
         text = prompt if isinstance(prompt, str) else None
         ttft_s = (sequence.first_token_s or sequence.arrival_s) - sequence.arrival_s
-        return RequestOutput(text, sequence.prompt, (completion,), ttft_s)
+        return RequestOutput(sequence.index, text, sequence.prompt, (completion,), ttft_s)
 
     def _write_trace(self) -> None:
         if self._trace_path:

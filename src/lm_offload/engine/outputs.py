@@ -29,6 +29,7 @@ class CompletionOutput:
 class RequestOutput:
     """One finished request; `ttft_s` counts from the call, waiting included."""
 
+    index: int  # of the prompt in the call
     prompt: str | None
     prompt_token_ids: list[int]
     outputs: tuple[CompletionOutput, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
@@ -13,6 +13,8 @@ from lm_offload.plan import MachineRates, Plan, Workload
 from lm_offload.planner.search import Request, UnitSize, make_plan
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, format_bytes, parse_size
+
+log = logging.getLogger(__name__)
 
 MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
 PROBE_FRAC = 0.25  # of the budget, for the buffer of the probe
@@ -33,11 +35,11 @@ def resolve_budget(cpu_memory: str | int | None) -> int:
     if budget_bytes <= 0:
         raise ConfigError(f"A CPU memory budget of {cpu_memory} was given; it must be positive.")
     if budget_bytes > available_bytes:
-        warnings.warn(
-            f"The CPU memory budget of {format_bytes(budget_bytes)} is more than the "
-            f"{format_bytes(available_bytes)} that are free; the system may swap or kill the "
-            "process if all of it is needed.",
-            stacklevel=2,
+        log.warning(
+            "The CPU memory budget of %s is more than the %s that are free; the system may swap or "
+            "kill the process if all of it is needed.",
+            format_bytes(budget_bytes),
+            format_bytes(available_bytes),
         )
     return budget_bytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lm_offload.arch.accounting import unit_flops
 from lm_offload.arch.config import ModelConfig
@@ -14,12 +14,20 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import MachineRates, Plan, Workload
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.residency import Residency, choose_residency
-from lm_offload.planner.step_time import ModelCost, decode_sweep_s, prefill_s, workload_s
+from lm_offload.planner.simulator import steady_sweep_s
+from lm_offload.planner.step_time import (
+    ModelCost,
+    compute_s_of,
+    decode_sweep_s,
+    prefill_s,
+    workload_s,
+)
 from lm_offload.units import format_bytes
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
 RING_DEPTHS = (3, 2, 1)
+SIMULATED = 24  # plans whose decode is timed again by simulation
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,9 @@ def make_plan(request: Request) -> Plan:
     fitting = [plan for plan in plans if plan is not None]
     if not fitting:
         raise BudgetError(_smallest_need(request))
-    return min(fitting, key=lambda plan: (_total_s(request, plan), plan.used_bytes))
+    best = sorted(fitting, key=lambda plan: (_total_s(request, plan), plan.used_bytes))
+    simulated = [_simulated(request, plan) for plan in best[:SIMULATED]]
+    return min(simulated, key=lambda plan: _total_s(request, plan))
 
 
 def _choices(request: Request) -> Iterator[tuple[Sizes, int]]:
@@ -130,6 +140,7 @@ def _predict(request: Request, sizes: Sizes, streamed_bytes: int) -> tuple[float
     cost = ModelCost(
         weight_bytes=sum(unit.size_bytes for unit in request.units),
         flops_per_row=sum(unit_flops(unit.unit) for unit in request.units),
+        num_units=len(request.units),
     )
     workload, rates = request.workload, request.rates
     rows = sum(sorted(workload.prompt_lens)[-sizes.max_sequences :])
@@ -138,6 +149,22 @@ def _predict(request: Request, sizes: Sizes, streamed_bytes: int) -> tuple[float
         prefill_s(cost, rates, streamed_bytes, rows, sizes),
         decode_sweep_s(request.config, cost, rates, streamed_bytes, sizes.max_sequences, context),
     )
+
+
+def _simulated(request: Request, plan: Plan) -> Plan:
+    """The plan with the decode that the executor's own task sequence would take."""
+    streamed = set(plan.streamed)
+    streamed_bytes = {
+        index: unit.size_bytes
+        for index, unit in enumerate(request.units)
+        if unit.unit.name in streamed
+    }
+    costs = [ModelCost(unit.size_bytes, unit_flops(unit.unit), 1) for unit in request.units]
+    compute_s = [compute_s_of(cost, request.rates, plan.max_sequences, 1) for cost in costs]
+    decode_s = steady_sweep_s(
+        plan.ring_bytes, streamed_bytes, request.rates.disk_read_bytes_per_s, compute_s
+    )
+    return replace(plan, predicted_decode_s=max(decode_s, plan.predicted_decode_s))
 
 
 def _total_s(request: Request, plan: Plan) -> float:

@@ -1,7 +1,10 @@
 """Predicted seconds of a sweep: the larger of what the disk and what the CPU needs.
 
-sweep_s = max(streamed / B_disk, compute)
-compute = max(micro-batches * weights / B_mem, rows * FLOPs per row / F) + KV read / B_mem
+::
+
+    sweep_s = max(streamed / B_disk, compute)
+    compute = max(micro-batches * weights / B_mem, rows * FLOPs per row / F)
+              + KV read / B_mem + tasks * hand-off
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ class ModelCost:
 
     weight_bytes: int
     flops_per_row: int
+    num_units: int
+
+
+TASK_OVERHEAD_S = 30e-6  # hand-off and Python of one task; benchmarks/bench_overhead.py measures it
 
 
 def decode_sweep_s(
@@ -33,7 +40,7 @@ def decode_sweep_s(
 ) -> float:
     """One sweep that gives one token to each of `rows` sequences with `context` tokens each."""
     kv_bytes = rows * context * kv_bytes_per_token(config, config.itemsize)
-    compute_s = _compute_s(cost, rates, rows, 1) + kv_bytes / rates.memory_read_bytes_per_s
+    compute_s = compute_s_of(cost, rates, rows, 1) + kv_bytes / rates.memory_read_bytes_per_s
     return max(streamed_bytes / rates.disk_read_bytes_per_s, compute_s)
 
 
@@ -44,12 +51,14 @@ def prefill_s(
     sweeps = math.ceil(rows / sizes.sweep_tokens)
     micro_batches = math.ceil(rows / sizes.micro_batch_tokens)
     read_s = sweeps * streamed_bytes / rates.disk_read_bytes_per_s
-    return max(read_s, _compute_s(cost, rates, rows, micro_batches))
+    return max(read_s, compute_s_of(cost, rates, rows, micro_batches))
 
 
-def _compute_s(cost: ModelCost, rates: MachineRates, rows: int, micro_batches: int) -> float:
+def compute_s_of(cost: ModelCost, rates: MachineRates, rows: int, micro_batches: int) -> float:
+    """Seconds of the matrix products of `rows` rows cut into micro-batches."""
     read_s = micro_batches * cost.weight_bytes / rates.memory_read_bytes_per_s
-    return max(read_s, rows * cost.flops_per_row / rates.matmul_flops)
+    overhead_s = micro_batches * cost.num_units * TASK_OVERHEAD_S
+    return max(read_s, rows * cost.flops_per_row / rates.matmul_flops) + overhead_s
 
 
 def workload_s(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from lm_offload.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class DirectFile:
@@ -65,9 +67,9 @@ def open_files(paths: Iterable[Path]) -> dict[Path, DirectFile]:
     files = {path: DirectFile(path) for path in sorted(set(paths))}
     buffered = [path.name for path, file in files.items() if not file.direct]
     if buffered:
-        warnings.warn(
-            f"No direct reads on the file system of {buffered[0]}: reading through the page cache "
-            "and dropping the pages, which costs an extra copy (about 0.3 CPU s per GB).",
-            stacklevel=2,
+        log.warning(
+            "No direct reads on the file system of %s: reading through the page cache and dropping "
+            "the pages, which costs an extra copy (about 0.3 CPU s per GB).",
+            buffered[0],
         )
     return files

@@ -1,0 +1,44 @@
+# Everything runs from a fresh clone: the first target that needs it makes the virtual environment.
+# Linux without a GPU: set TORCH_INDEX to PyTorch's index of CPU wheels to spare the CUDA packages.
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check format bench sanitize clean
+
+demo: $(READY)  ## run the embedded demo model under a budget smaller than the model
+	$(BIN)/lm-offload demo
+
+test: $(READY)  ## run the test suite
+	$(BIN)/python -m pytest -q
+
+check: $(READY)  ## format, lint, types and import arrows, as CI checks them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## the measurements of the README, into benchmarks/results
+	$(BIN)/python -m benchmarks.run_all
+
+sanitize: $(READY)  ## the kernel tests with address and undefined-behaviour sanitizers
+	./scripts/sanitize.sh
+
+# Torch first and pinned: a range would admit a newer build with gigabytes of CUDA packages.
+$(READY): pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --upgrade pip setuptools wheel nanobind
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) --group dev
+	$(PIP_INSTALL) --no-build-isolation --editable .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

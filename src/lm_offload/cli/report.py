@@ -1,0 +1,47 @@
+"""Plans and figures as people read them; written to standard error, results go to the other."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from lm_offload.engine.outputs import RunStats
+from lm_offload.plan import Plan
+from lm_offload.units import format_bytes, format_rate
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """What is resident, what is streamed, and where every byte of the budget goes."""
+    table = Table("purpose", "memory", title="CPU memory", title_justify="left")
+    table.columns[1].justify = "right"
+    for purpose, size_bytes in plan.memory:
+        table.add_row(purpose, format_bytes(size_bytes))
+    table.add_section()
+    table.add_row("planned", format_bytes(plan.used_bytes))
+    table.add_row("budget", format_bytes(plan.budget_bytes))
+    console.print(table)
+    units = len(plan.resident) + len(plan.streamed)
+    console.print(
+        f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
+        f"from disk in each sweep; {plan.max_sequences} sequences in flight, "
+        f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}."
+    )
+
+
+def print_stats(console: Console, stats: RunStats) -> None:
+    """Prefill and decode apart, and what bound the decode."""
+    console.print(
+        f"prefill {stats.prefill_tokens_per_s:.1f} tok/s ({stats.prefill_s:.2f} s), "
+        f"decode {stats.decode_tokens_per_s:.2f} tok/s ({stats.decode_s:.2f} s)"
+    )
+    if not stats.decode:
+        return
+    times = [sweep.time for sweep in stats.decode]
+    total_s, busy_s = sum(time.total_s for time in times), sum(time.disk_read_s for time in times)
+    read_bytes = sum(time.read_bytes for time in times)
+    line = f"decode sweep {total_s / len(times) * 1e3:.1f} ms: CPU busy "
+    line += f"{sum(time.cpu_s for time in times) / total_s:.0%}, waiting for weights "
+    line += f"{sum(time.wait_s for time in times) / total_s:.0%}"
+    if read_bytes:
+        line += f", disk busy {busy_s / total_s:.0%} at {format_rate(read_bytes / busy_s)}"
+    console.print(line)
