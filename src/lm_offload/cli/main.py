@@ -12,8 +12,6 @@ from lm_offload.cli.generate import generate
 from lm_offload.cli.plan import plan
 from lm_offload.errors import LMOffloadError
 
-INTERRUPTED_STATUS = 130
-
 app = typer.Typer(
     help="Run language models that do not fit in memory.",
     no_args_is_help=True,
@@ -42,12 +40,7 @@ def main() -> None:
     """Entry point: errors become one sentence and an exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        app(standalone_mode=False)
+        app()
     except LMOffloadError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED_STATUS)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)

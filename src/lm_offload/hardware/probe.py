@@ -11,14 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from torch import Tensor
 
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import MachineRates
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, PAGE_BYTES, align_down
 
-PROBE_BYTES = 64 * MIB
-MIN_PROBE_BYTES = 1 * MIB
+PROBE_BYTES = 64 * MIB  # beyond most caches
 READ_OPTIONS = ((4 * MIB, 4), (1 * MIB, 4), (8 * MIB, 2))  # block size, blocks in flight
 _CLEARLY_BETTER = 1.1  # the first option stays unless another beats it by this factor
 
@@ -28,19 +28,18 @@ def measure_rates(file: DirectFile, kernels: Kernels, buffer_bytes: int) -> Mach
     size_bytes = align_down(min(PROBE_BYTES, buffer_bytes, file.size_bytes))
     size_bytes = max(size_bytes, PAGE_BYTES)
     buffer = mmap.mmap(-1, size_bytes)
-    memory_rate = _memory_rate(buffer, kernels.threads)
+    words = torch.frombuffer(buffer, dtype=torch.float32).fill_(1)  # first touch is slow, not timed
     disk_rate, block_bytes, concurrency = _best_read(file, memoryview(buffer))
     return MachineRates(
         disk_read_bytes_per_s=disk_rate,
-        memory_read_bytes_per_s=memory_rate,
+        memory_read_bytes_per_s=_memory_rate(words),
         matmul_flops=_matmul_flops(kernels),
         read_block_bytes=block_bytes,
         read_concurrency=concurrency,
     )
 
 
-def _memory_rate(buffer: mmap.mmap, threads: int) -> float:
-    words = torch.frombuffer(buffer, dtype=torch.int32)
+def _memory_rate(words: Tensor) -> float:
     seconds = _best_of(3, lambda: words.sum())
     return words.nbytes / seconds
 

@@ -1,0 +1,136 @@
+"""Streaming against its bound: how close a sweep comes to the larger of disk and compute.
+
+With half of the checkpoint as budget, a decode sweep cannot be shorter than reading what is not
+resident at the disk's own `O_DIRECT` rate, nor shorter than the same sweep fully resident. Both
+are measured here, interleaved with the streamed sweeps, because a shared disk changes by the
+minute::
+
+    python -m benchmarks.bench_streaming --model .checkpoints/llama-1.1b --json out.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.peers.protocol import make_prompts
+from benchmarks.testbed import collect, direct_read_bytes_per_s, largest_weight_file
+from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.engine.outputs import SweepRecord
+
+ROUNDS = 3
+PROMPT_LEN = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch size on one checkpoint."""
+
+    model: Path
+    batch: int
+    gen_len: int
+    threads: int
+
+
+def main() -> None:
+    """Measure all batch sizes and print one row each, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--gen-len", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    bed = collect(largest_weight_file(args.model), args.threads)
+    print("bound = max(bytes read / O_DIRECT rate, resident sweep); goal: at most 1.15 x bound")
+    rows = []
+    for batch in args.batches:
+        rows.append(measure(Case(args.model, batch, args.gen_len, args.threads)))
+        print(format_row(rows[-1]), flush=True)
+    result = {"benchmark": "streaming", "testbed": bed, "rows": rows}
+    print(json.dumps(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measure(case: Case) -> dict[str, object]:
+    """Resident sweep, disk rate and streamed sweeps, in turn, `ROUNDS` times; medians."""
+    resident_s, streamed_s, disk_rates, ratios, read_bytes = [], [], [], [], []
+    with open_llm(case, None) as resident, open_llm(case, half_of(case)) as streamed:
+        weight_bytes = streamed.files.weight_bytes
+        for _ in range(ROUNDS):
+            resident_s.append(sweep_s(decode_sweeps(resident, case)))
+            disk_rates.append(disk_rate(case))
+            sweeps = decode_sweeps(streamed, case)
+            disk_rates.append(disk_rate(case))
+            streamed_s.append(sweep_s(sweeps))
+            read_bytes += [sweep.time.read_bytes for sweep in sweeps]
+            plan = streamed.plan
+            assert plan is not None
+            read_s = plan.streamed_bytes / statistics.mean(disk_rates[-2:])
+            ratios.append(streamed_s[-1] / max(read_s, resident_s[-1]))
+        resident_bytes = dict(plan.memory)["resident weights"]
+    table_bytes = streamed.files.table_layout.weight_bytes if streamed.files.table_layout else 0
+    return {
+        "batch": case.batch,
+        "budget_bytes": plan.budget_bytes,
+        "weight_bytes": weight_bytes,
+        "resident_bytes": resident_bytes,
+        "row_gathered_bytes": table_bytes,
+        "read_bytes_per_sweep": round(statistics.mean(read_bytes)),
+        "expected_read_bytes": weight_bytes - resident_bytes - table_bytes,
+        "disk_bytes_per_s": round(statistics.median(disk_rates)),
+        "resident_sweep_s": statistics.median(resident_s),
+        "streamed_sweep_s": statistics.median(streamed_s),
+        "ratio_to_bound": statistics.median(ratios),
+        "ratio_min_max": [min(ratios), max(ratios)],
+        "decode_tokens_per_s": case.batch / statistics.median(streamed_s),
+    }
+
+
+def half_of(case: Case) -> int:
+    """Half of the checkpoint's bytes."""
+    return sum(path.stat().st_size for path in case.model.glob("*.safetensors")) // 2
+
+
+def open_llm(case: Case, budget_bytes: int | None) -> LLM:
+    """An engine loaded for the case."""
+    llm = LLM(case.model, cpu_memory=budget_bytes, threads=case.threads)
+    llm.load(Workload((PROMPT_LEN,) * case.batch, (case.gen_len,) * case.batch))
+    return llm
+
+
+def decode_sweeps(llm: LLM, case: Case) -> list[SweepRecord]:
+    """The decode sweeps of one run but the first, which follows the prefill."""
+    prompts = make_prompts(case.model, case.batch, PROMPT_LEN, seed=0)
+    llm.generate(prompts, SamplingParams(max_tokens=case.gen_len, ignore_eos=True))
+    return list(llm.stats.decode)[1:]
+
+
+def sweep_s(sweeps: list[SweepRecord]) -> float:
+    """Mean seconds of a sweep: reads run ahead from one into the next, so single ones mislead."""
+    return statistics.mean(sweep.time.total_s for sweep in sweeps)
+
+
+def disk_rate(case: Case) -> float:
+    """The disk's rate now, on the checkpoint's own file."""
+    rate = direct_read_bytes_per_s(largest_weight_file(case.model), threads=4, passes=3)
+    assert rate is not None, "this file system has no O_DIRECT, so the bound is not known"
+    return rate
+
+
+def format_row(row: dict[str, object]) -> str:
+    """The figures of one batch size on one line."""
+    return (
+        f"batch {row['batch']:>3}: streamed {row['streamed_sweep_s'] * 1e3:7.1f} ms, resident "
+        f"{row['resident_sweep_s'] * 1e3:7.1f} ms, disk {row['disk_bytes_per_s'] / 1e9:.2f} GB/s, "
+        f"{row['ratio_to_bound']:.3f} x bound, read {row['read_bytes_per_sweep'] / 1e6:.0f} MB of "
+        f"{row['expected_read_bytes'] / 1e6:.0f} MB not resident"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""Write a random-weight Llama checkpoint in Hugging Face layout, one block of weights at a time.
+
+::
+
+    python benchmarks/make_checkpoint.py 1.1b --out .checkpoints/llama-1.1b
+
+The weights mean nothing, but their scale keeps activations near unit variance, so speed, memory
+and overflow behave as with a trained model. A complete checkpoint of the same settings is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+
+BLOCK_ELEMENTS = 1 << 22  # drawn at once: 16 MiB of fp32, the whole memory need of a run
+FLUSH_BYTES = 256 << 20  # written pages are flushed and dropped at this interval
+DTYPES = {
+    "bf16": ("BF16", torch.bfloat16),
+    "fp16": ("F16", torch.float16),
+    "fp32": ("F32", torch.float32),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one Llama-shaped model, and the file size at which it is split."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    rope_theta: float
+    shard_bytes: int
+
+
+PRESETS = {
+    "tiny": Shape(256, 4, 688, 8, 2, 1024, 1e4, 2 * 10**6),
+    "1.1b": Shape(2048, 22, 5632, 32, 4, 32000, 1e4, 10**9),
+    "8b": Shape(4096, 32, 14336, 32, 8, 128256, 5e5, 5 * 10**9),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One weight: `std` 0 stands for the all-ones weight of a norm."""
+
+    name: str
+    shape: tuple[int, ...]
+    std: float
+
+    @property
+    def elements(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+
+def tensors_of(shape: Shape) -> Iterator[Tensor]:
+    """All weights in the order of the model's state dict.
+
+    Projections keep unit variance (1 / sqrt(fan-in)); those that write into the residual stream
+    are divided by sqrt(2 * layers), as in GPT-2, so that depth does not add variance.
+    """
+    hidden = shape.hidden
+    yield Tensor("model.embed_tokens.weight", (shape.vocab, hidden), 1.0)
+    for layer in range(shape.layers):
+        yield from _layer_tensors(shape, f"model.layers.{layer}")
+    yield Tensor("model.norm.weight", (hidden,), 0.0)
+    yield Tensor("lm_head.weight", (shape.vocab, hidden), hidden**-0.5)
+
+
+def _layer_tensors(shape: Shape, prefix: str) -> Iterator[Tensor]:
+    hidden, inner = shape.hidden, shape.intermediate
+    kv_width = hidden // shape.heads * shape.kv_heads
+    std, out_std = hidden**-0.5, (2 * shape.layers * hidden) ** -0.5
+    yield Tensor(f"{prefix}.self_attn.q_proj.weight", (hidden, hidden), std)
+    yield Tensor(f"{prefix}.self_attn.k_proj.weight", (kv_width, hidden), std)
+    yield Tensor(f"{prefix}.self_attn.v_proj.weight", (kv_width, hidden), std)
+    yield Tensor(f"{prefix}.self_attn.o_proj.weight", (hidden, hidden), out_std)
+    yield Tensor(f"{prefix}.mlp.gate_proj.weight", (inner, hidden), std)
+    yield Tensor(f"{prefix}.mlp.up_proj.weight", (inner, hidden), std)
+    yield Tensor(
+        f"{prefix}.mlp.down_proj.weight", (hidden, inner), (2 * shape.layers * inner) ** -0.5
+    )
+    yield Tensor(f"{prefix}.input_layernorm.weight", (hidden,), 0.0)
+    yield Tensor(f"{prefix}.post_attention_layernorm.weight", (hidden,), 0.0)
+
+
+def split_into_shards(
+    tensors: Iterator[Tensor], element_bytes: int, shard_bytes: int
+) -> list[list[Tensor]]:
+    """Fill shards in state-dict order; a tensor larger than a shard gets one of its own."""
+    shards: list[list[Tensor]] = [[]]
+    used_bytes = 0
+    for tensor in tensors:
+        size_bytes = tensor.elements * element_bytes
+        if shards[-1] and used_bytes + size_bytes > shard_bytes:
+            shards.append([])
+            used_bytes = 0
+        shards[-1].append(tensor)
+        used_bytes += size_bytes
+    return shards
+
+
+def header_of(tensors: list[Tensor], dtype: str, seed: int) -> bytes:
+    """A safetensors header (length prefix, JSON, padding to 8 bytes) for `tensors` in file order.
+
+    The seed lies in the metadata, so that files of other settings are told apart by their header.
+    """
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", "seed": str(seed)}}
+    code, torch_dtype = DTYPES[dtype]
+    offset = 0
+    for tensor in tensors:
+        end = offset + tensor.elements * torch_dtype.itemsize
+        entries[tensor.name] = {
+            "dtype": code,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def write_shard(path: Path, header: bytes, tensors: list[Tensor], dtype: str, seed: int) -> None:
+    """Write one file beside its final name and rename it; its pages leave the page cache."""
+    partial = path.with_suffix(".partial")
+    generator = torch.Generator().manual_seed(seed)
+    with partial.open("wb") as file:
+        file.write(header)
+        unflushed_bytes = 0
+        for tensor in tensors:
+            for block in _blocks(tensor, DTYPES[dtype][1], generator):
+                unflushed_bytes += file.write(block.view(torch.uint8).numpy().data)
+                if unflushed_bytes >= FLUSH_BYTES:
+                    _flush_and_drop(file)
+                    unflushed_bytes = 0
+        _flush_and_drop(file)
+    partial.replace(path)
+
+
+def _blocks(
+    tensor: Tensor, dtype: torch.dtype, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    for start in range(0, tensor.elements, BLOCK_ELEMENTS):
+        block = torch.ones(min(BLOCK_ELEMENTS, tensor.elements - start))
+        if tensor.std:
+            block.normal_(0.0, tensor.std, generator=generator)
+        yield block.to(dtype)
+
+
+def _flush_and_drop(file: IO[bytes]) -> None:
+    file.flush()
+    os.fdatasync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def model_config(shape: Shape, dtype: str) -> dict[str, object]:
+    """The `config.json` that transformers, llama.cpp and lm_offload read."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "head_dim": shape.hidden // shape.heads,
+        "hidden_act": "silu",
+        "hidden_size": shape.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": shape.intermediate,
+        "max_position_embeddings": 8192,
+        "mlp_bias": False,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "num_key_value_heads": shape.kv_heads,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-5,
+        "rope_scaling": None,
+        "rope_theta": shape.rope_theta,
+        "tie_word_embeddings": False,
+        "torch_dtype": str(DTYPES[dtype][1]).removeprefix("torch."),
+        "use_cache": True,
+        "vocab_size": shape.vocab,
+    }
+
+
+def byte_level_tokenizer(vocab: int) -> dict[str, object]:
+    """A `tokenizer.json` of one token per byte, without merges, padded to `vocab` ids."""
+    special = ["<unk>", "<s>", "</s>"]
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    other = [byte for byte in range(256) if byte not in printable]
+    symbols = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(other))]
+    names = special + symbols
+    names += [f"<unused{i}>" for i in range(vocab - len(names))]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": i, "content": name, "special": True, **flags} for i, name in enumerate(special)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {**byte_level, "use_regex": False},
+        "post_processor": None,
+        "decoder": {**byte_level, "use_regex": False},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": {name: i for i, name in enumerate(names)},
+            "merges": [],
+        },
+    }
+
+
+def small_files(shape: Shape, dtype: str, shards: list[list[Tensor]]) -> dict[str, str]:
+    """Text of every file that is not weights, by file name."""
+    element_bytes = DTYPES[dtype][1].itemsize
+    total_bytes = sum(t.elements for shard in shards for t in shard) * element_bytes
+    weight_map = {
+        tensor.name: _shard_name(i, len(shards))
+        for i, shard in enumerate(shards)
+        for tensor in shard
+    }
+    contents: dict[str, dict[str, object]] = {
+        "config.json": model_config(shape, dtype),
+        "generation_config.json": {
+            "_from_model_config": True,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        },
+        "tokenizer.json": byte_level_tokenizer(shape.vocab),
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "model_max_length": 8192,
+        },
+        "model.safetensors.index.json": {
+            "metadata": {"total_size": total_bytes},
+            "weight_map": dict(sorted(weight_map.items())),
+        },
+    }
+    return {name: json.dumps(content, indent=2) + "\n" for name, content in contents.items()}
+
+
+def _shard_name(index: int, count: int) -> str:
+    return f"model-{index + 1:05d}-of-{count:05d}.safetensors"
+
+
+def is_complete_shard(path: Path, header: bytes, data_bytes: int) -> bool:
+    """Whether `path` has exactly this header and the size that the header promises."""
+    if not path.is_file() or path.stat().st_size != len(header) + data_bytes:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
+
+
+def make_checkpoint(shape: Shape, dtype: str, shard_bytes: int, seed: int, out: Path) -> int:
+    """Write what is missing of the checkpoint under `out`; returns the bytes of weights written."""
+    element_bytes = DTYPES[dtype][1].itemsize
+    shards = split_into_shards(tensors_of(shape), element_bytes, shard_bytes)
+    out.mkdir(parents=True, exist_ok=True)
+    written_bytes = 0
+    for i, members in enumerate(shards):
+        # safetensors' own writer sorts a file's tensors by name
+        tensors = sorted(members, key=lambda tensor: tensor.name)
+        header = header_of(tensors, dtype, seed)
+        data_bytes = sum(tensor.elements for tensor in tensors) * element_bytes
+        path = out / _shard_name(i, len(shards))
+        if not is_complete_shard(path, header, data_bytes):
+            write_shard(path, header, tensors, dtype, seed * 1000 + i)
+            written_bytes += data_bytes
+    for name, text in small_files(shape, dtype, shards).items():
+        (out / name).write_text(text, encoding="utf-8")
+    return written_bytes
+
+
+def main() -> None:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=PRESETS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--shard-size", type=int, help="bytes per file (default: by preset)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    shape = PRESETS[args.preset]
+    shard_bytes = args.shard_size or shape.shard_bytes
+    written_bytes = make_checkpoint(shape, args.dtype, shard_bytes, args.seed, args.out)
+    state = f"{written_bytes / 1e9:.2f} GB written" if written_bytes else "already complete"
+    print(f"{args.preset} {args.dtype}: {state}")
+
+
+if __name__ == "__main__":
+    main()

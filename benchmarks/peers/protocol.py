@@ -1,0 +1,124 @@
+"""What every peer's runner has in common: arguments, prompts, memory readings, the result line.
+
+A runner is one module with a `main` that calls `run_peer`; it runs in the peer's own environment,
+so only the standard library is imported here. It prints one JSON object as its last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SAMPLE_TOKENS = 8  # of the first sequence, in the result: peers should agree on most of them
+FIRST_PLAIN_TOKEN_ID = 16  # ids below may be special tokens
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One greedy run: times of a monotonic clock in seconds, tokens by sequence."""
+
+    start_s: float
+    first_token_s: float
+    end_s: float
+    token_ids: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A runner's three parts; `prepare` converts the checkpoint ahead of the measured run."""
+
+    name: str
+    import_libraries: Callable[[], str]
+    generate: Callable[[argparse.Namespace, list[list[int]]], Generation]
+    prepare: Callable[[argparse.Namespace], None] | None = None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments that all runners take."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--prompt-len", type=int, default=32)
+    parser.add_argument("--gen-len", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work-dir", type=Path, required=True, help="for converted weights")
+    parser.add_argument("--limit-bytes", type=int, help="memory that the model may use")
+    stage = parser.add_mutually_exclusive_group()
+    stage.add_argument("--overhead-only", action="store_true", help="stop after the imports")
+    stage.add_argument("--prepare-only", action="store_true", help="convert the weights, no run")
+    return parser.parse_args(argv)
+
+
+def make_prompts(model: Path, batch: int, prompt_len: int, seed: int) -> list[list[int]]:
+    """`batch` prompts of `prompt_len` random token ids, the same for every peer."""
+    vocab = json.loads((model / "config.json").read_text())["vocab_size"]
+    draw = random.Random(seed)
+    return [
+        [draw.randrange(FIRST_PLAIN_TOKEN_ID, vocab) for _ in range(prompt_len)]
+        for _ in range(batch)
+    ]
+
+
+def resident_bytes() -> int:
+    """The resident set of this process now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def peak_resident_bytes() -> int:
+    """The largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def rates(run: Generation, prompt_len: int) -> dict[str, float]:
+    """Seconds and tokens/s of both phases; the first token counts as the end of prefill."""
+    batch, steps = len(run.token_ids), len(run.token_ids[0]) - 1
+    prefill_s, decode_s = run.first_token_s - run.start_s, run.end_s - run.first_token_s
+    return {
+        "prefill_s": round(prefill_s, 4),
+        "prefill_tokens_per_s": round(batch * prompt_len / prefill_s, 3),
+        "decode_s": round(decode_s, 4),
+        "decode_tokens_per_s": round(batch * steps / decode_s, 3) if steps else 0.0,
+    }
+
+
+def run_peer(peer: Peer, argv: Sequence[str] | None = None) -> int:
+    """Do the stage that the arguments ask for; an exception becomes the `error` of the result."""
+    args = parse_args(argv)
+    result: dict[str, Any] = {"peer": peer.name, "error": None}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result["version"] = peer.import_libraries()
+            result["rss_after_import_bytes"] = resident_bytes()
+            if args.prepare_only and peer.prepare:
+                peer.prepare(args)
+            elif not (args.prepare_only or args.overhead_only):
+                result |= _measure(peer, args)
+    except Exception as error:  # whatever a peer raises is its result
+        result["error"] = f"{type(error).__name__}: {error}"
+    print(json.dumps(result), flush=True)
+    return 1 if result["error"] else 0
+
+
+def _measure(peer: Peer, args: argparse.Namespace) -> dict[str, Any]:
+    prompts = make_prompts(args.model, args.batch, args.prompt_len, args.seed)
+    run = peer.generate(args, prompts)
+    short = [len(tokens) for tokens in run.token_ids if len(tokens) != args.gen_len]
+    if short:
+        raise RuntimeError(f"a sequence got {short[0]} tokens instead of {args.gen_len}")
+    return {
+        **rates(run, args.prompt_len),
+        "peak_rss_bytes": peak_resident_bytes(),
+        "sample_token_ids": run.token_ids[0][:SAMPLE_TOKENS],
+    }

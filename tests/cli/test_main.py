@@ -1,0 +1,140 @@
+"""The command line: results on standard output, errors as one sentence with an exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lm_offload.cli.main import main
+from lm_offload.demo import demo_path
+from tests.toy import make_toy_checkpoint
+
+COMMAND = [sys.executable, "-c", "from lm_offload.cli.main import main; main()"]
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process: importing torch anew would cost seconds each time."""
+
+    def run_main(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lm-offload", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        code = stop.value.code
+        return Done(code if isinstance(code, int) else int(code is not None), *captured)
+
+    return run_main
+
+
+def test_demo_runs_below_the_size_of_the_model() -> None:
+    arguments = ["demo", "--max-tokens", "4", "--cpu-memory", "12MiB"]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("import os")
+    assert "read from" in done.stderr.replace("\n", " ")
+
+
+def test_interrupt_stops_within_seconds_and_keeps_what_was_written(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    arguments = ["generate", str(demo_path()), "--prompt", "import os", "--prompt", "def f(x):"]
+    arguments += ["--max-tokens", "1900", "--ignore-eos", "--output", str(output)]
+    arguments += ["--cpu-memory", "40MiB", "--trace", str(tmp_path / "trace.json")]
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: output.exists())
+        time.sleep(2)  # loaded, in the middle of a sweep
+        process.send_signal(signal.SIGINT)
+        start_s = time.monotonic()
+        _, stderr = process.communicate(timeout=30)
+    assert time.monotonic() - start_s < 5
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def test_generate_streams_the_same_text_as_json_lines(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    common = ["generate", str(demo_path()), "--prompt", "def add(", "--max-tokens", "6", "-q"]
+    streamed = run(*common)
+    written = run(*common, "--prompt", "import ", "--output", str(output), "--cpu-memory", "12MiB")
+    assert streamed.returncode == written.returncode == 0, streamed.stderr + written.stderr
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    assert {record["index"] for record in records} == {0, 1}
+    first = next(record for record in records if record["index"] == 0)
+    assert first["text"] == streamed.stdout.removesuffix("\n")
+    assert first["num_output_tokens"] == 6
+
+
+def test_trace_file_is_written(run: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    done = run("demo", "--max-tokens", "4", "--cpu-memory", "12MiB", "--trace", str(trace), "-q")
+    assert done.returncode == 0, done.stderr
+    kinds = {event.get("cat") for event in json.loads(trace.read_text())["traceEvents"]}
+    assert {"read", "compute"} <= kinds
+
+
+def test_plan_prints_json_without_loading_weights(run: Run) -> None:
+    done = run("plan", str(demo_path()), "--cpu-memory", "12MiB", "--json", "--batch-size", "2")
+    plan = json.loads(done.stdout)
+    assert sum(size for _, size in plan["memory"]) <= plan["budget_bytes"] == 12 << 20
+    assert plan["streamed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["generate", "no-such-folder/x/y", "--prompt", "a"], 4, "not a folder"),
+        (["generate", "nobody/nothing", "--prompt", "a"], 4, "local Hugging Face cache"),
+        (["generate", "DEMO"], 7, "No prompt"),
+        (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "lots"], 2, "not a size"),
+        (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "0"], 2, "positive"),
+        (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "1MiB"], 3, "smallest that works"),
+        (["generate", "DEMO", "--prompt", "a", "--threads", "4096"], 2, "threads"),
+        (["generate", "DEMO", "--prompt", "a", "--top-p", "2"], 7, "top_p"),
+        (["generate", "DEMO", "--prompt", "a", "--max-tokens", "0"], 7, "max_tokens"),
+        (["generate", "DEMO", "--prompt", "a", "--chat"], 7, "chat template"),
+        (["generate", "DEMO", "--prompts-file", "missing.txt"], 7, "cannot be read"),
+        (["generate", "DEMO", "--prompt", "a", "--no-such-option"], 2, "No such option"),
+    ],
+)
+def test_errors_are_one_sentence_with_their_own_status(
+    run: Run, arguments: list[str], status: int, words: str
+) -> None:
+    done = run(*[str(demo_path()) if word == "DEMO" else word for word in arguments])
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_truncated_weights_are_named(run: Run, tmp_path: Path) -> None:
+    folder = make_toy_checkpoint(tmp_path / "toy", "llama")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    done = run("generate", str(folder), "--prompt", "a")
+    assert done.returncode == 4
+    assert "truncated" in done.stderr
