@@ -11,6 +11,7 @@ class Workload:
 
     prompt_lens: tuple[int, ...]
     output_lens: tuple[int, ...]
+    scored_tokens: int = 0  # prompt tokens whose log probabilities are wanted
 
     @property
     def total_lens(self) -> tuple[int, ...]:
@@ -49,6 +50,12 @@ class Plan:
     streamed_bytes: int  # read in each sweep
     predicted_prefill_s: float
     predicted_decode_s: float  # of one sweep
+    scored_rows: int = 0  # rows of a sweep that may want logits beside the sampled ones
+
+    @property
+    def logit_rows(self) -> int:
+        """Most rows of a sweep whose logits are wanted."""
+        return self.max_sequences + self.scored_rows
 
     @property
     def used_bytes(self) -> int:

@@ -10,13 +10,15 @@ sequence and chunks of prompts still in prefill::
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_offload.sampling import SamplingParams
+    from lm_offload.sampling.logprobs import Logprob
+    from lm_offload.sampling.params import SamplingParams
 
 FinishReason = Literal["stop", "length"] | None  # None while unfinished
 
@@ -49,9 +51,13 @@ class Sequence:
     """One request: its tokens, how far it is computed, and its place in the KV cache."""
 
     index: int  # position in the order of arrival
-    prompt: list[int]
+    prompt: Items[int]  # compact: thousands of prompts wait in memory
     params: SamplingParams
+    request: int = 0  # the prompt it belongs to; several sequences where n > 1
+    seed: int = 0
     output: list[int] = field(default_factory=list)
+    logprobs: list[dict[int, Logprob]] = field(default_factory=list)
+    prompt_logprobs: list[dict[int, Logprob] | None] = field(default_factory=list)
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
     num_computed: int = 0  # tokens whose K and V are in the cache
     finish_reason: FinishReason = None
@@ -75,9 +81,9 @@ class Sequence:
 
     def tokens(self, start: int, stop: int) -> list[int]:
         """Token ids of positions `start` to `stop`."""
-        if start >= len(self.prompt):
-            return self.output[start - len(self.prompt) : stop - len(self.prompt)]
-        return (self.prompt + self.output)[start:stop]
+        length = len(self.prompt)
+        generated = self.output[max(start - length, 0) : max(stop - length, 0)]
+        return [*self.prompt[start:stop], *generated]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,17 @@ class Chunk:
         """Whether the chunk ends with the last known token, so that the next one is sampled."""
         return self.stop == self.sequence.num_tokens
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether the logits of all its rows are wanted, for the log probabilities of a prompt."""
+        in_prompt = self.start < len(self.sequence.prompt)
+        return in_prompt and self.sequence.params.prompt_logprobs is not None
+
+    @property
+    def num_logits(self) -> int:
+        """Rows at its end whose logits are wanted."""
+        return self.stop - self.start if self.is_scored else int(self.completes)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -107,5 +124,5 @@ class Batch:
 
     @property
     def sampled(self) -> list[Sequence]:
-        """The sequences that get a token from this sweep, in the order of their logits."""
+        """The sequences that get a token from this sweep."""
         return [chunk.sequence for chunk in self.chunks if chunk.completes]

@@ -12,7 +12,8 @@ from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.pipeline.trace import StepTime
-from lm_offload.sampling import sample
+from lm_offload.engine.scoring import row_of, sampled_logits, score_outputs, score_prompts
+from lm_offload.sampling.draw import sample
 from lm_offload.sequence import Batch, FinishReason, Sequence
 
 StopCheck = Callable[[Sequence, int], bool]  # a sequence and its new token: is the text complete?
@@ -47,17 +48,20 @@ class Engine:
         parts.scheduler.advance(batch)
         self._record(batch, step_time)
         sampled = batch.sampled
-        self._append_tokens(sampled, logits)
+        if len(logits):
+            self._check_finite(logits)
+            score_prompts(batch, logits)
+            self._append_tokens(sampled, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         return sampled
 
-    def _append_tokens(self, sequences: list[Sequence], logits: Tensor) -> None:
-        if not sequences:
-            return
+    def _check_finite(self, logits: Tensor) -> None:
         if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
             raise explain_bad_logits(self.machinery)
-        params = [sequence.params for sequence in sequences]
-        tokens = sample(logits, params, [sequence.num_tokens for sequence in sequences])
+
+    def _append_tokens(self, sequences: list[Sequence], logits: Tensor) -> None:
+        tokens = sample(logits, [row_of(sequence) for sequence in sequences])
+        score_outputs(sequences, tokens, logits)
         now_s = time.perf_counter()
         for sequence, token in zip(sequences, tokens, strict=True):
             sequence.output.append(token)
@@ -66,6 +70,8 @@ class Engine:
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
         if token in self._eos_token_ids and not sequence.params.ignore_eos:
+            return "stop"
+        if token in sequence.params.stop_token_ids:
             return "stop"
         if self._stops(sequence, token):
             return "stop"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,13 @@ from types import TracebackType
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import open_model
-from lm_offload.engine.outputs import CompletionOutput, RequestOutput, RunStats
+from lm_offload.engine.outputs import RequestOutput, RunStats
 from lm_offload.engine.planning import covers, plan_for, probe_machine, resolve_budget
 from lm_offload.engine.requests import Prompt, check_threads, make_sequences, workload_of
-from lm_offload.engine.text_stream import TextStream, cut_at_stop
+from lm_offload.engine.results import RequestGather, request_output
+from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.errors import RequestError
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
 from lm_offload.plan import MachineRates, Plan, Workload
@@ -29,7 +31,8 @@ class LLM:
     """A model that runs within a memory budget.
 
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
-    is free less a margin. Headers are read here, weights at the first call. Close it, or use it
+    is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
+    Headers are read here, weights at the first call. Close it, or use it
     in a `with` block, to give its memory and files back.
     """
 
@@ -38,13 +41,14 @@ class LLM:
         model: str | Path,
         *,
         cpu_memory: str | int | None = None,
+        max_memory: Mapping[str | int, str | int] | None = None,
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
         on_load: LoadProgress | None = None,
     ) -> None:
         self.files = open_model(model)
-        self.budget_bytes = resolve_budget(cpu_memory)
+        self.budget_bytes = resolve_budget(cpu_memory, max_memory)
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())
         self._overlap = overlap
@@ -99,18 +103,27 @@ class LLM:
     ) -> Iterator[RequestOutput]:
         """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
         batch = _as_batch(prompts)
+        gather = RequestGather()
         for sampled in self._sweeps(self._sequences(batch, sampling_params)):
             if on_tokens:
                 on_tokens(len(sampled))
-            for sequence in sampled:
-                if sequence.finish_reason:
-                    yield self._output(sequence, batch[sequence.index])
+            done = [sequence for sequence in sampled if sequence.finish_reason]
+            for request in gather.add(done):
+                prompt = batch[request[0].request]
+                yield request_output(request, prompt, self._decode)
 
     def stream(
         self, prompt: Prompt, sampling_params: SamplingParams | None = None
     ) -> Iterator[str]:
-        """The completion of one prompt, piece by piece as its characters are certain."""
-        (sequence,) = self._sequences([prompt], sampling_params)
+        """The completion of one prompt, piece by piece as its characters are certain.
+
+        Raises RequestError where more than one completion is asked for.
+        """
+        sequence, *others = self._sequences([prompt], sampling_params)
+        if others:
+            raise RequestError(
+                f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
+            )
         stream = TextStream(self.tokenizer, sequence.params.stop)
         self._streams[sequence.index] = stream
         for _ in self._sweeps([sequence]):
@@ -191,16 +204,8 @@ class LLM:
         stream = self._streams.get(sequence.index)
         return stream.add(token) if stream else False
 
-    def _output(self, sequence: Sequence, prompt: Prompt) -> RequestOutput:
-        stop = sequence.params.stop
-        completion = CompletionOutput(
-            sequence.output,
-            sequence.finish_reason,
-            lambda token_ids: cut_at_stop(self.tokenizer.decode(token_ids), stop),
-        )
-        text = prompt if isinstance(prompt, str) else None
-        ttft_s = (sequence.first_token_s or sequence.arrival_s) - sequence.arrival_s
-        return RequestOutput(sequence.index, text, sequence.prompt, (completion,), ttft_s)
+    def _decode(self, token_ids: Items[int]) -> str:
+        return self.tokenizer.decode(token_ids)
 
     def _write_trace(self) -> None:
         if self._trace_path:

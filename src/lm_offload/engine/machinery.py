@@ -77,7 +77,7 @@ def build_machinery(
     )
     executor = _executor(store, plan, files, trace, overlap)
     allocator = BlockAllocator(plan.kv_blocks)
-    scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences)
+    scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
     return Machinery(plan, store, runner, executor, scheduler)
 
 
@@ -123,7 +123,7 @@ def _workspace(arena: Arena) -> Workspace:
 
 
 def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers:
-    config, rows = files.config, plan.max_sequences
+    config, rows = files.config, plan.logit_rows
     hidden = arenas["hidden states"].view(0, torch.float32, (plan.sweep_tokens, config.hidden_size))
     logits = arenas["logits"].view(0, torch.float32, (rows, config.vocab_size))
     normed = arenas["logits"].view(logits.nbytes, torch.float32, (rows, config.embed_size))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lm_offload.pipeline.trace import StepTime
+from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
 
 
@@ -17,6 +18,7 @@ class CompletionOutput:
 
     token_ids: list[int]
     finish_reason: FinishReason
+    logprobs: list[dict[int, Logprob]] | None  # of each token, by token id
     decode: Callable[[list[int]], str] = field(repr=False, compare=False)
 
     @cached_property
@@ -27,12 +29,13 @@ class CompletionOutput:
 
 @dataclass(frozen=True)
 class RequestOutput:
-    """One finished request; `ttft_s` counts from the call, waiting included."""
+    """One finished request with its `n` completions; `ttft_s` counts from the call."""
 
     index: int  # of the prompt in the call
     prompt: str | None
     prompt_token_ids: list[int]
     outputs: tuple[CompletionOutput, ...]
+    prompt_logprobs: list[dict[int, Logprob] | None] | None  # none for the first token
     ttft_s: float
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
@@ -20,12 +21,16 @@ MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
 PROBE_FRAC = 0.25  # of the budget, for the buffer of the probe
 
 
-def resolve_budget(cpu_memory: str | int | None) -> int:
+def resolve_budget(
+    cpu_memory: str | int | None, max_memory: Mapping[str | int, str | int] | None = None
+) -> int:
     """Bytes that weights, KV cache, staging and activations may take together.
 
     The fixed cost of interpreter and libraries comes on top. None means what cgroup and free
     memory allow, less a margin. Raises ConfigError for what is no size or not positive.
     """
+    if max_memory is not None:
+        cpu_memory = _from_max_memory(cpu_memory, max_memory)
     available_bytes = available_memory_bytes()
     if cpu_memory is None:
         return int(available_bytes * (1 - MARGIN_FRAC))
@@ -42,6 +47,18 @@ def resolve_budget(cpu_memory: str | int | None) -> int:
             format_bytes(available_bytes),
         )
     return budget_bytes
+
+
+def _from_max_memory(
+    cpu_memory: str | int | None, max_memory: Mapping[str | int, str | int]
+) -> str | int:
+    """The budget in accelerate's spelling, which may name devices that are not here yet."""
+    if cpu_memory is not None or set(max_memory) != {"cpu"}:
+        raise ConfigError(
+            f"max_memory is {dict(max_memory)!r}; give either cpu_memory or max_memory with the "
+            'one key "cpu", the only tier besides the disk so far.'
+        )
+    return max_memory["cpu"]
 
 
 def probe_machine(files: ModelFiles, kernels: Kernels, budget_bytes: int) -> MachineRates:
@@ -70,6 +87,7 @@ def covers(plan: Plan, wanted: Plan) -> bool:
     """Whether an engine built for `plan` can do what `wanted` was made for just as well."""
     return (
         plan.kv_blocks >= wanted.kv_blocks
+        and plan.scored_rows >= wanted.scored_rows
         and plan.max_sequences >= wanted.max_sequences
         and plan.sweep_tokens >= wanted.sweep_tokens
         and plan.micro_batch_tokens >= wanted.micro_batch_tokens

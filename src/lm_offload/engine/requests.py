@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
@@ -24,7 +25,7 @@ def make_sequences(
     config: ModelConfig,
     tokenizer: Callable[[], Tokenizer],
 ) -> list[Sequence]:
-    """One sequence per prompt; raises RequestError for what cannot be served."""
+    """`n` sequences per prompt; raises RequestError for what cannot be served."""
     if isinstance(params, SamplingParams):
         params = [params] * len(prompts)
     if len(params) != len(prompts):
@@ -33,13 +34,24 @@ def make_sequences(
             "for all or one for each."
         )
     now_s = time.perf_counter()
-    sequences = []
-    for index, (prompt, one) in enumerate(zip(prompts, params, strict=True)):
+    sequences: list[Sequence] = []
+    for request, (prompt, one) in enumerate(zip(prompts, params, strict=True)):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
-        _check(index, ids, config)
+        _check(request, ids, config)
         room = config.max_positions - len(ids)
         one = replace(one, max_tokens=min(one.max_tokens, room))
-        sequences.append(Sequence(index, ids, one, arrival_s=now_s))
+        for sample in range(one.n):
+            sequences.append(
+                Sequence(
+                    len(sequences),
+                    array("i", ids),
+                    one,
+                    request=request,
+                    seed=one.seed + sample,
+                    prompt_logprobs=[None],
+                    arrival_s=now_s,
+                )
+            )
     return sequences
 
 
@@ -59,6 +71,11 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
     return Workload(
         tuple(len(sequence.prompt) for sequence in sequences),
         tuple(sequence.params.max_tokens for sequence in sequences),
+        sum(
+            len(sequence.prompt)
+            for sequence in sequences
+            if sequence.params.prompt_logprobs is not None
+        ),
     )
 
 

@@ -41,8 +41,8 @@ class DiskQueue:
         trace: Trace,
     ) -> None:
         self.read_bytes = 0
-        self.busy_s = 0.0  # time with at least one block in flight
         self._in_flight = 0
+        self._busy_s = 0.0  # up to the last moment with no block in flight
         self._busy_since_s = 0.0
         self._progress = progress
         self._blocks_of = blocks_of
@@ -56,6 +56,13 @@ class DiskQueue:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds so far with at least one block in flight."""
+        with self._progress.changed:
+            running_s = time.perf_counter() - self._busy_since_s if self._in_flight else 0.0
+            return self._busy_s + running_s
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Append tasks; returns at once."""
@@ -111,7 +118,7 @@ class DiskQueue:
             opened.unfinished -= 1
             self._in_flight -= 1
             if self._in_flight == 0:
-                self.busy_s += time.perf_counter() - self._busy_since_s
+                self._busy_s += time.perf_counter() - self._busy_since_s
             finished = opened.unfinished == 0
         if finished:
             self._trace.record(opened.task, opened.start_s, time.perf_counter())

@@ -22,17 +22,16 @@ class SweepInput:
 
     micro_batches: tuple[MicroBatch, ...]
     token_ids: Tensor  # [T] int64, all rows of the sweep
-    logit_rows: Tensor  # [R] int64, the rows whose next token is sampled
+    logit_rows: Tensor  # [R] int64, the rows whose logits are wanted
 
 
 def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
     token_ids: list[int] = []
-    logit_rows = []
+    logit_rows: list[int] = []
     for chunk in batch.chunks:
         token_ids += chunk.sequence.tokens(chunk.start, chunk.stop)
-        if chunk.completes:
-            logit_rows.append(len(token_ids) - 1)
+        logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
     start = 0
     micro_batches = []
     for pieces in _cut(batch.chunks, max_rows):

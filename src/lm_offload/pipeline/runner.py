@@ -23,8 +23,8 @@ class Buffers:
     """Activations that outlive a unit, f32."""
 
     hidden: Tensor  # [sweep_tokens, H]
-    normed: Tensor  # [max_sequences, embed_size]
-    logits: Tensor  # [max_sequences, V]
+    normed: Tensor  # [logit_rows, embed_size]
+    logits: Tensor  # [logit_rows, V]
 
 
 class ModelRunner:
@@ -52,7 +52,7 @@ class ModelRunner:
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
-        """One sweep over `batch`: logits [R, V] f32 of its sampled sequences, and its times."""
+        """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         self._input = build_sweep_input(self._context.config, batch, self._micro_batch_tokens)
         count = len(self._input.micro_batches)
         counts = [count if _by_micro_batch(unit) else 1 for unit in self._units]

@@ -21,6 +21,12 @@ class Sizes:
     max_sequences: int
     sweep_tokens: int
     micro_batch_tokens: int
+    scored_rows: int = 0
+
+    @property
+    def logit_rows(self) -> int:
+        """Most rows of a sweep whose logits are wanted."""
+        return self.max_sequences + self.scored_rows
 
 
 def hidden_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -30,13 +36,13 @@ def hidden_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def workspace_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Intermediates of one unit on one micro-batch, or of the final norm on the sampled rows."""
-    floats = workspace_floats(config, sizes.micro_batch_tokens, sizes.max_sequences)
+    floats = workspace_floats(config, sizes.micro_batch_tokens, sizes.logit_rows)
     return align_up(floats * F32_BYTES)
 
 
 def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Normed rows and logits of the sampled rows, f32."""
-    return align_up(sizes.max_sequences * (config.vocab_size + 2 * config.hidden_size) * F32_BYTES)
+    return align_up(sizes.logit_rows * (config.vocab_size + 2 * config.hidden_size) * F32_BYTES)
 
 
 def kv_bytes(config: ModelConfig, sizes: Sizes) -> int:

@@ -33,14 +33,26 @@ def choose_residency(
     everything = frozenset(range(len(sizes_bytes)))
     if sum(sizes_bytes) <= budget_bytes:
         return Residency(everything, 0)
-    ring_bytes = _ring_bytes(sizes_bytes, everything, ring_depth)
-    resident: frozenset[int] = frozenset()
+    best = None
+    ring_bytes = sum(sorted(sizes_bytes)[-ring_depth:])  # enough for any streamed set
     for _ in range(3):  # the ring shrinks with the streamed set, which leaves room for more
-        if ring_bytes > budget_bytes:
-            return None
-        resident = _spread(sizes_bytes, budget_bytes - ring_bytes)
-        ring_bytes = _ring_bytes(sizes_bytes, everything - resident, ring_depth)
-    return Residency(resident, ring_bytes)
+        if ring_bytes <= budget_bytes:
+            resident = _spread(sizes_bytes, budget_bytes - ring_bytes)
+            ring_bytes = _ring_bytes(sizes_bytes, everything - resident, ring_depth)
+            best = _better(sizes_bytes, budget_bytes, best, Residency(resident, ring_bytes))
+    return best
+
+
+def _better(
+    sizes_bytes: Sequence[int], budget_bytes: int, best: Residency | None, other: Residency
+) -> Residency | None:
+    """The one with more resident bytes; `other` only if its ring still fits beside them."""
+    other_bytes = sum(sizes_bytes[unit] for unit in other.resident)
+    if other_bytes + other.ring_bytes > budget_bytes:
+        return best
+    if best is None or other_bytes > sum(sizes_bytes[unit] for unit in best.resident):
+        return other
+    return best
 
 
 def _spread(sizes_bytes: Sequence[int], budget_bytes: int) -> frozenset[int]:

@@ -22,11 +22,12 @@ from lm_offload.planner.step_time import (
     prefill_s,
     workload_s,
 )
-from lm_offload.units import format_bytes
+from lm_offload.units import KIB, format_bytes
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
 RING_DEPTHS = (3, 2, 1)
+SCORED_ROWS = 64  # logits at once where those of prompts are wanted
 SIMULATED = 24  # plans whose decode is timed again by simulation
 
 
@@ -69,8 +70,9 @@ def _choices(request: Request) -> Iterator[tuple[Sizes, int]]:
         sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
         for sweep_tokens in sweeps:
             micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
-            for micro, depth in itertools.product(micros, RING_DEPTHS):
-                yield Sizes(blocks, in_flight, sweep_tokens, micro), depth
+            scored = sorted({0, min(SCORED_ROWS, request.workload.scored_tokens)})
+            for micro, depth, extra in itertools.product(micros, RING_DEPTHS, scored):
+                yield Sizes(blocks, in_flight, sweep_tokens, micro, extra), depth
 
 
 def _in_flight_options(num_sequences: int) -> list[int]:
@@ -133,6 +135,7 @@ def _assemble(
         streamed_bytes=streamed_bytes,
         predicted_prefill_s=prefill,
         predicted_decode_s=decode,
+        scored_rows=sizes.scored_rows,
     )
 
 
@@ -144,6 +147,8 @@ def _predict(request: Request, sizes: Sizes, streamed_bytes: int) -> tuple[float
     )
     workload, rates = request.workload, request.rates
     rows = sum(sorted(workload.prompt_lens)[-sizes.max_sequences :])
+    if workload.scored_tokens:  # one sweep gives as many scored tokens as it has logits
+        sizes = replace(sizes, sweep_tokens=min(sizes.sweep_tokens, sizes.scored_rows or 1))
     context = max(workload.total_lens)
     return (
         prefill_s(cost, rates, streamed_bytes, rows, sizes),
@@ -180,10 +185,10 @@ def _smallest_need(request: Request) -> str:
     rows = memory_table(request.config, sizes, table_resident=False)
     ring_bytes = max(unit.size_bytes for unit in request.units)
     rows = (("staging ring", ring_bytes), *rows)
-    needed_bytes = sum(size_bytes for _, size_bytes in rows)
+    needed_kib = -(-sum(size_bytes for _, size_bytes in rows) // KIB)
     lines = "".join(f"\n  {purpose:<22}{format_bytes(size)}" for purpose, size in rows)
     return (
         f"A CPU memory budget of {format_bytes(request.budget_bytes)} was given, the smallest that "
-        f"works for this model and these prompts is {format_bytes(needed_bytes)}; raise "
+        f"works for this model and these prompts is {needed_kib} KiB; raise "
         f"--cpu-memory or shorten the prompts or outputs:{lines}"
     )

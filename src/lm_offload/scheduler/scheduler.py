@@ -17,10 +17,17 @@ from lm_offload.sequence import Batch, Chunk, Sequence
 class Scheduler:
     """Waiting and running sequences, and the KV blocks they hold."""
 
-    def __init__(self, allocator: BlockAllocator, max_tokens: int, max_sequences: int) -> None:
+    def __init__(
+        self,
+        allocator: BlockAllocator,
+        max_tokens: int,
+        max_sequences: int,
+        scored_rows: int = 0,
+    ) -> None:
         self._allocator = allocator
         self._max_tokens = max_tokens  # rows of a sweep
         self._max_sequences = max_sequences
+        self._logit_rows = max_sequences + scored_rows
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
 
@@ -36,14 +43,14 @@ class Scheduler:
     def schedule(self) -> Batch:
         """The next sweep: one token of each decode, then prompts as far as they fit."""
         self._admit()
-        left = self._max_tokens
+        rows, logits = self._max_tokens, self._logit_rows
         chunks = []
         for sequence in sorted(self._running, key=_is_prefill):
-            length = min(sequence.num_uncomputed, left)
-            if length > 0:
-                start = sequence.num_computed
-                chunks.append(Chunk(sequence, start, start + length))
-                left -= length
+            chunk = _chunk(sequence, rows, logits)
+            if chunk is not None:
+                chunks.append(chunk)
+                rows -= chunk.stop - chunk.start
+                logits -= chunk.num_logits
         return Batch(tuple(chunks))
 
     def _admit(self) -> None:
@@ -78,6 +85,15 @@ class Scheduler:
     def _release(self, sequence: Sequence) -> None:
         self._allocator.free(sequence.blocks)
         sequence.blocks = []
+
+
+def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
+    """As much of a sequence as fits into the rows and the logits that are left."""
+    start = sequence.num_computed
+    chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
+    if chunk.is_scored:
+        chunk = Chunk(sequence, start, min(chunk.stop, start + logits))
+    return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
 
 
 def _is_prefill(sequence: Sequence) -> bool:

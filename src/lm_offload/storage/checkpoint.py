@@ -83,7 +83,7 @@ def _index_files(index: Path) -> list[str]:
         if not names or any(Path(name).name != name for name in names):
             raise ValueError("file names must be plain names in the same folder")
         return names
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{INDEX_FILE} is not a valid index ({error}); download it again."
         ) from error

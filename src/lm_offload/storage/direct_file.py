@@ -26,6 +26,7 @@ class DirectFile:
             if error.errno != errno.EINVAL:
                 raise StorageError(f"Weight file {path.name} cannot be opened: {error}.") from error
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead to drop
             self.direct = False
         self.size_bytes = os.fstat(self._fd).st_size
 

@@ -1,0 +1,76 @@
+"""One token per row: the likeliest, or drawn with a random number that belongs to the sequence.
+
+The random number of a token depends on the seed of its request and on its position alone, so the
+text does not depend on which other requests share the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lm_offload.sampling.params import SamplingParams
+from lm_offload.sampling.penalties import penalise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the draw of one row depends on beside its logits."""
+
+    params: SamplingParams
+    seed: int
+    prompt: Rows[int]
+    output: Rows[int]
+
+    @property
+    def position(self) -> int:
+        """Of the token to be drawn."""
+        return len(self.prompt) + len(self.output)
+
+
+def sample(logits: Tensor, rows: Rows[Row]) -> list[int]:
+    """One token per row of logits [R, V] f32, which stay as they are."""
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    for index, row in enumerate(rows):
+        if row.params.temperature > 0 or row.params.has_penalties:
+            tokens[index] = _sample_row(logits[index].clone(), row)
+    return tokens
+
+
+def _sample_row(logits: Tensor, row: Row) -> int:
+    """One token of logits [V]; row by row so that a large vocabulary needs one row of scratch."""
+    if row.params.has_penalties:
+        penalise(logits, row.params, row.prompt, row.output)
+    if row.params.temperature == 0:
+        return int(logits.argmax())
+    return _draw(logits, row.params, uniform(row.seed, row.position))
+
+
+def _draw(logits: Tensor, params: SamplingParams, number: float) -> int:
+    """The token at `number` in [0, 1) of the cumulative distribution that the limits leave."""
+    heat = max(params.temperature, MIN_TEMPERATURE)
+    scaled = logits.sub_(logits.max()).div_(heat)
+    probabilities, tokens = scaled.softmax(-1).sort(descending=True)
+    keep = (probabilities.cumsum(-1) - probabilities) < params.top_p
+    keep &= probabilities >= params.min_p * probabilities[0]
+    if params.top_k:
+        keep[params.top_k :] = False
+    cumulative = probabilities.mul_(keep).cumsum(-1)
+    target = number * float(cumulative[-1])
+    index = int((cumulative <= target).sum().clamp_(max=int(keep.sum()) - 1))
+    return int(tokens[index])
+
+
+def uniform(seed: int, position: int) -> float:
+    """A number in [0, 1) from a seed and a position: SplitMix64 over both (Steele et al., 2014)."""
+    mask = (1 << 64) - 1
+    state = (seed * 0x9E3779B97F4A7C15 + (position + 1) * 0xD1B54A32D192ED03) & mask
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = ((state ^ (state >> shift)) * factor) & mask
+    return ((state ^ (state >> 31)) >> 11) / (1 << 53)

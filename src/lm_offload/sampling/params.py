@@ -1,0 +1,70 @@
+"""What a request asks of sampling; names and meaning as in vLLM."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lm_offload.errors import RequestError
+
+MAX_LOGPROBS = 20
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to draw tokens and when to stop; raises RequestError for values outside their range."""
+
+    max_tokens: int = 16
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int = 0  # 0 is all
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0  # divides the logits of tokens in prompt or output
+    presence_penalty: float = 0.0  # subtracted for each token in the output
+    frequency_penalty: float = 0.0  # subtracted for each time a token is in the output
+    seed: int = 0
+    n: int = 1  # completions of each prompt; they differ where the temperature is above 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None  # most likely tokens to report beside each chosen one
+    prompt_logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value; a single stop string is taken as vLLM takes it."""
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        self._check_draw()
+        self._check_penalties()
+        for name in ("logprobs", "prompt_logprobs"):
+            count = getattr(self, name)
+            valid = count is None or 0 <= count <= MAX_LOGPROBS
+            _check(name, count, valid, f"none, or 0 to {MAX_LOGPROBS}")
+        _check("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1")
+        _check("n", self.n, self.n >= 1, "at least 1")
+        _check("stop", self.stop, all(self.stop), "non-empty strings")
+
+    def _check_draw(self) -> None:
+        finite = math.isfinite(self.temperature) and self.temperature >= 0
+        _check("temperature", self.temperature, finite, "0 (greedy) or a positive number")
+        _check("top_k", self.top_k, self.top_k >= 0, "0 (all) or a positive number")
+        _check("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
+        _check("min_p", self.min_p, 0 <= self.min_p < 1, "at least 0 and below 1")
+
+    def _check_penalties(self) -> None:
+        repetition = self.repetition_penalty
+        valid = math.isfinite(repetition) and repetition > 0
+        _check("repetition_penalty", repetition, valid, "a positive number; 1 is none")
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            _check(name, value, -2 <= value <= 2, "-2 to 2; 0 is none")
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether earlier tokens change the logits."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
+
+
+def _check(name: str, value: object, valid: bool, allowed: str) -> None:
+    if not valid:
+        raise RequestError(f"{name} is {value!r}; allowed is {allowed}.")

@@ -1,0 +1,69 @@
+"""Engines for tests: given rates in place of a measurement, so that plans repeat."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.engine import engine as engine_module
+from lm_offload.errors import BudgetError
+from lm_offload.plan import MachineRates
+from lm_offload.units import KIB, parse_size
+
+RATES = MachineRates(1e9, 1e10, 1e11, read_block_bytes=16 * KIB, read_concurrency=2)
+PLENTY = "64MiB"
+GREEDY = SamplingParams(max_tokens=8, ignore_eos=True)
+
+
+def open_llm(folder: Path, budget: str | int = PLENTY, **options: Any) -> LLM:
+    """An engine with one thread that takes the machine's rates as given."""
+    llm = LLM(folder, cpu_memory=budget, threads=1, **options)
+    llm.rates = RATES
+    return llm
+
+
+def prompts_of(*lengths: int, seed: int = 0) -> list[list[int]]:
+    """Random token ids, none of them special."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, 131, (length,), generator=generator).tolist() for length in lengths]
+
+
+def tokens_of(llm: LLM, prompts: list[list[int]], params: Any = GREEDY) -> list[list[int]]:
+    """The generated token ids of each prompt."""
+    return [list(output.outputs[0].token_ids) for output in llm.generate(prompts, params)]
+
+
+def generate(folder: Path, budget: str | int, prompts: list[list[int]], **options: Any):
+    """The generated token ids by an engine that lives for this call only."""
+    with open_llm(folder, budget, **options) as llm:
+        return tokens_of(llm, prompts)
+
+
+def smallest_budget(folder: Path, prompts: list[list[int]], max_tokens: int) -> int:
+    """The bytes that the error for a hopeless budget names."""
+    workload = Workload(tuple(map(len, prompts)), (max_tokens,) * len(prompts))
+    with open_llm(folder, 1) as llm, pytest.raises(BudgetError) as caught:
+        llm.plan_for(workload)
+    found = re.search(r"the smallest that works .*? is (.+? KiB)", str(caught.value))
+    assert found
+    return parse_size(found[1])
+
+
+class LogitsRecorder:
+    """Keeps the logits that tokens are sampled from, by sequence position."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: list[Tensor] = []
+        real_sample = engine_module.sample
+
+        def sample(logits: Tensor, *context: Any) -> list[int]:
+            self.rows += list(logits.clone())
+            return real_sample(logits, *context)
+
+        monkeypatch.setattr(engine_module, "sample", sample)

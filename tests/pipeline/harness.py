@@ -1,0 +1,90 @@
+"""A disk and a CPU that only pretend: the ring is bytes, a read writes who it is for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.executor import Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.trace import ChromeTrace
+from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task
+
+BLOCKS_PER_READ = 3
+
+
+def mark(task: Task) -> int:
+    """The byte that fills a unit's place in the ring during one sweep."""
+    return (task.id.sweep * 31 + task.id.unit) % 251 + 1
+
+
+@dataclass
+class FakeBlock:
+    """A read that takes `delay_s`, then fails or fills its part of the ring."""
+
+    memory: memoryview
+    value: int
+    delay_s: float
+    error: BaseException | None
+
+    def read(self) -> int:
+        time.sleep(self.delay_s)
+        if self.error is not None:
+            raise self.error
+        self.memory[:] = bytes([self.value]) * len(self.memory)
+        return len(self.memory)
+
+
+class Rig:
+    """An executor over pretended resources; `computed` is what the CPU did, in order."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int | None],
+        ring_bytes: int,
+        overlap: bool = True,
+        read_s: float = 0.0,
+        compute_s: float = 0.0,
+        fail: Callable[[Task], BaseException | None] = lambda task: None,
+    ) -> None:
+        self.computed: list[tuple[int, int, int]] = []
+        self.sizes = sizes
+        self.trace = ChromeTrace([f"unit {index}" for index in range(len(sizes))])
+        self._ring = memoryview(bytearray(ring_bytes))
+        self._read_s, self._compute_s, self._fail = read_s, compute_s, fail
+        streamed = {unit: size for unit, size in enumerate(sizes) if size is not None}
+        progress = Progress()
+        self.disk = DiskQueue(progress, self._blocks, 2 if streamed else 0, self.trace)
+        make = OverlappedExecutor if overlap else SerialExecutor
+        schedule = SweepSchedule(streamed, ring_bytes)
+        self.executor: Executor = make(schedule, self.disk, progress, self.trace)
+
+    def sweep(self, micro_batches: Sequence[int] | None = None):
+        return self.executor.run_sweep(micro_batches or [1] * len(self.sizes), self._compute)
+
+    def _blocks(self, task: Task) -> list[FakeBlock]:
+        step = -(-task.size_bytes // BLOCKS_PER_READ)
+        starts = range(0, task.size_bytes, step)
+        return [self._block(task, start, min(start + step, task.size_bytes)) for start in starts]
+
+    def _block(self, task: Task, start: int, stop: int) -> FakeBlock:
+        memory = self._ring[task.ring_offset + start : task.ring_offset + stop]
+        return FakeBlock(memory, mark(task), self._read_s, self._fail(task))
+
+    def _compute(self, task: Task) -> None:
+        size = self.sizes[task.id.unit]
+        for _ in range(2):  # at the beginning and at the end of the computation
+            if size is not None:
+                place = self._ring[task.ring_offset : task.ring_offset + size]
+                assert bytes(place) == bytes([mark(task)]) * size, f"{task} reads other weights"
+            time.sleep(self._compute_s / 2)
+        self.computed.append((task.id.sweep, task.id.unit, task.id.micro_batch))
+
+
+def reader_threads() -> list[str]:
+    """Names of the reader threads that are alive."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("disk-read")]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lm_offload.planner.residency import Residency, choose_residency
+
+SIZES = st.lists(st.integers(0, 50), min_size=1, max_size=24).filter(any)
+LAYERS = st.tuples(st.integers(1, 40), st.integers(1, 60), st.integers(1, 30)).map(
+    lambda shape: [0, *[shape[0], shape[1]] * shape[2], 1, *[min(shape[1], 9)] * 3]
+)
+
+
+def resident_bytes(sizes: list[int], chosen: Residency) -> int:
+    return sum(sizes[unit] for unit in chosen.resident)
+
+
+def ring_needed(sizes: list[int], chosen: Residency, depth: int) -> int:
+    """The most that consecutive streamed units take, by trying every window of the cycle."""
+    streamed = [size for unit, size in enumerate(sizes) if unit not in chosen.resident]
+    depth = min(depth, len(streamed))
+    windows = [(streamed * 2)[start : start + depth] for start in range(len(streamed))]
+    return max((sum(window) for window in windows), default=0)
+
+
+@given(SIZES, st.integers(0, 1300), st.integers(1, 3))
+@example([10, 1, 1, 10, 1, 1], 20, 2)
+def test_resident_units_and_ring_stay_within_the_budget(sizes, budget, depth):
+    chosen = choose_residency(sizes, budget, depth)
+    if chosen is None:
+        assert budget < sum(sorted(sizes)[-depth:])
+    else:
+        assert resident_bytes(sizes, chosen) + chosen.ring_bytes <= budget
+        assert chosen.ring_bytes >= ring_needed(sizes, chosen, depth)
+
+
+@given(SIZES)
+def test_the_largest_unit_is_the_smallest_budget(sizes):
+    assert choose_residency(sizes, max(sizes), 1) is not None
+    if max(sizes) < sum(sizes):
+        assert choose_residency(sizes, max(sizes) - 1, 1) is None
+
+
+@given(SIZES, st.integers(1, 3), st.integers(0, 100))
+def test_what_fits_is_resident(sizes, depth, spare):
+    chosen = choose_residency(sizes, sum(sizes) + spare, depth)
+    assert chosen == Residency(frozenset(range(len(sizes))), 0)
+
+
+@settings(max_examples=30)
+@given(LAYERS, st.integers(1, 3))
+def test_more_budget_streams_less_to_within_a_unit(sizes, depth):
+    most = 0
+    for budget in range(0, sum(sizes) + 8, 7):
+        chosen = choose_residency(sizes, budget, depth)
+        now = 0 if chosen is None else resident_bytes(sizes, chosen)
+        assert now >= most - max(sizes)
+        most = max(now, most)
+
+
+@given(st.integers(4, 60), st.floats(0.05, 0.95))
+def test_streamed_units_of_one_size_are_spread_evenly(count, share):
+    sizes = [10] * count
+    chosen = choose_residency(sizes, max(int(share * sum(sizes)), 10), 1)
+    assert chosen is not None
+    streamed = [unit for unit in range(count) if unit not in chosen.resident]
+    gaps = [after - unit for unit, after in zip(streamed, streamed[1:], strict=False)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+
+
+@given(st.integers(4, 40), st.floats(0.1, 0.9))
+def test_streamed_bytes_of_layers_are_spread_evenly(layers, share):
+    sizes = [10, 30] * layers
+    chosen = choose_residency(sizes, max(int(share * sum(sizes)), 40), 1)
+    assert chosen is not None
+    streamed = [0 if unit in chosen.resident else size for unit, size in enumerate(sizes)]
+    rate = sum(streamed) / sum(sizes)
+    drift = sum_bytes = 0.0
+    for size, read in zip(sizes, streamed, strict=True):
+        sum_bytes += read - rate * size
+        drift = max(drift, abs(sum_bytes))
+    assert drift <= 3 * max(sizes)
+
+
+@given(SIZES, st.integers(0, 1300), st.integers(1, 3))
+def test_at_least_half_of_what_the_ring_leaves_is_used(sizes, budget, depth):
+    chosen = choose_residency(sizes, budget, depth)
+    if chosen is None or len(chosen.resident) == len(sizes):
+        return
+    left = budget - sum(sorted(sizes)[-depth:])
+    smallest = min(size for unit, size in enumerate(sizes) if unit not in chosen.resident)
+    assert resident_bytes(sizes, chosen) > left - smallest or resident_bytes(sizes, chosen) >= left

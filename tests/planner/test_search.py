@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload.errors import BudgetError
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.plan import Workload
+from lm_offload.units import GIB, PAGE_BYTES, parse_size
+from tests.arch.real_configs import LLAMA_3_1_8B, OPT_350M
+from tests.planner.requests import TINY, plan
+
+WORKLOADS = st.lists(
+    st.tuples(st.integers(1, 200), st.integers(1, 56)), min_size=1, max_size=9
+).map(lambda pairs: Workload(*(tuple(column) for column in zip(*pairs, strict=True))))
+TIED = {**TINY, "tie_word_embeddings": True}
+MODELS = st.sampled_from([TINY, TIED])
+
+
+def smallest_budget(raw, workload) -> int:
+    """The bytes that the error for a hopeless budget names."""
+    with pytest.raises(BudgetError) as caught:
+        plan(raw, workload, 1)
+    found = re.search(r"the smallest that works .*? is (.+? KiB)", str(caught.value))
+    assert found
+    return parse_size(found[1])
+
+
+@settings(max_examples=25)
+@given(MODELS, WORKLOADS, st.floats(1, 20))
+def test_a_plan_never_exceeds_its_budget_and_can_do_the_work(raw, workload, factor):
+    budget = int(smallest_budget(raw, workload) * factor)
+    found = plan(raw, workload, budget)
+    assert found.used_bytes == sum(size for _, size in found.memory) <= budget
+    assert all(size >= 0 for _, size in found.memory)
+    assert found.kv_blocks >= max(map(blocks_for, workload.total_lens))
+    assert 1 <= found.max_sequences <= len(workload.prompt_lens)
+    assert found.sweep_tokens >= found.max_sequences
+    assert 1 <= found.micro_batch_tokens <= found.sweep_tokens
+
+
+@settings(max_examples=20)
+@given(MODELS, WORKLOADS)
+def test_the_budget_that_the_error_names_works_and_less_does_not(raw, workload):
+    smallest = smallest_budget(raw, workload)
+    assert plan(raw, workload, smallest).used_bytes <= smallest
+    with pytest.raises(BudgetError):
+        plan(raw, workload, smallest - PAGE_BYTES)
+
+
+def test_the_error_shows_the_table_of_bytes_and_the_way_out():
+    with pytest.raises(BudgetError) as caught:
+        plan(LLAMA_3_1_8B, Workload((100,), (10,)), 50 << 20)
+    text = str(caught.value)
+    assert "A CPU memory budget of 50.00 MiB was given" in text
+    assert "raise --cpu-memory or shorten the prompts or outputs" in text
+    for purpose in ("staging ring", "KV cache", "hidden states", "workspace", "logits"):
+        assert purpose in text
+
+
+@pytest.mark.parametrize("raw", [LLAMA_3_1_8B, OPT_350M])
+def test_the_error_of_a_large_model_names_a_budget_that_works(raw):
+    workload = Workload((100,), (10,))
+    smallest = smallest_budget(raw, workload)
+    assert plan(raw, workload, smallest).used_bytes <= smallest
+    with pytest.raises(BudgetError):
+        plan(raw, workload, smallest - PAGE_BYTES)
+
+
+@pytest.mark.parametrize("raw", [TINY, TIED])
+def test_everything_is_resident_when_it_fits(raw):
+    found = plan(raw, Workload((10, 20), (5, 5)), 1 << 26)
+    assert found.streamed == ()
+    assert (found.streamed_bytes, found.ring_bytes) == (0, 0)
+    assert found.table_resident is ("tie_word_embeddings" not in raw)
+
+
+def test_more_budget_streams_less_for_one_prompt():
+    streamed = [
+        plan(LLAMA_3_1_8B, Workload((100,), (50,)), gib * GIB).streamed_bytes
+        for gib in range(2, 18)
+    ]
+    assert streamed == sorted(streamed, reverse=True)
+    assert streamed[0] > 0 == streamed[-1]
+
+
+def test_streamed_and_resident_units_are_all_units_in_order():
+    found = plan(LLAMA_3_1_8B, Workload((100,), (50,)), 8 * GIB)
+    assert set(found.resident).isdisjoint(found.streamed)
+    layers = [int(name.split(".")[1]) for name in found.streamed if name.startswith("layers")]
+    assert layers == sorted(layers)
+    assert layers[0] < 4
+    assert layers[-1] > 27
+
+
+def test_the_budget_is_used():
+    for gib in (2, 4, 8, 12):
+        found = plan(LLAMA_3_1_8B, Workload((100,), (50,)), gib * GIB)
+        assert found.used_bytes > (gib - 0.4) * GIB
+
+
+def test_many_prompts_share_a_sweep():
+    workload = Workload((50,) * 64, (50,) * 64)
+    assert plan(LLAMA_3_1_8B, workload, 8 * GIB).max_sequences == 64
+
+
+@pytest.mark.parametrize("count", [1, 7, 1500])
+def test_planning_for_thousands_of_prompts_works(count):
+    found = plan(TINY, Workload((10,) * count, (5,) * count), 1 << 20)
+    assert found.used_bytes <= 1 << 20

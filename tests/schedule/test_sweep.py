@@ -1,0 +1,132 @@
+"""Properties of the task sequence, shown by running it on two imaginary resources."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task, TaskId
+
+SWEEPS = 4
+
+
+@dataclass
+class Case:
+    """Units by size (None is resident), the ring, micro-batches, and whose turn it is."""
+
+    sizes: list[int | None]
+    ring_bytes: int
+    micro_batches: list[int]
+    turns: list[bool]
+
+    @property
+    def streamed(self) -> dict[int, int]:
+        return {unit: size for unit, size in enumerate(self.sizes) if size is not None}
+
+    def schedule(self) -> SweepSchedule:
+        return SweepSchedule(self.streamed, self.ring_bytes)
+
+
+@st.composite
+def cases(draw):
+    sizes = draw(st.lists(st.none() | st.integers(1, 30), min_size=1, max_size=9))
+    ring_bytes = max((size for size in sizes if size), default=0) + draw(st.integers(0, 60))
+    counts = draw(st.lists(st.integers(1, 3), min_size=len(sizes), max_size=len(sizes)))
+    return Case(sizes, ring_bytes, counts, draw(st.lists(st.booleans(), max_size=200)))
+
+
+@dataclass
+class TwoResources:
+    """Runs tasks in program order on each resource, in any interleaving of the two."""
+
+    done: list[TaskId] = field(default_factory=list)
+    live: dict[tuple[int, int], range] = field(default_factory=dict)
+
+    def run(self, reads: deque[Task], cpu: deque[Task], turns: list[bool]) -> None:
+        """Until the CPU has nothing left; `turns` says who goes first when both could."""
+        turn = iter(turns)
+        while cpu:
+            first, second = (reads, cpu) if next(turn, True) else (cpu, reads)
+            queue = next((q for q in (first, second) if q and self._ready(q[0])), None)
+            assert queue is not None, f"deadlock: {cpu[0]} after {self.done}"
+            self._do(queue.popleft())
+
+    def _ready(self, task: Task) -> bool:
+        return all(need in self.done for need in task.needs)
+
+    def _do(self, task: Task) -> None:
+        key = (task.id.sweep, task.id.unit)
+        if task.id.kind == "read":
+            place = range(task.ring_offset, task.ring_offset + task.size_bytes)
+            taken = self.live.values()
+            assert all(place.stop <= other.start or other.stop <= place.start for other in taken)
+            self.live[key] = place
+        if task.id.kind == "compute" and task.ring_offset >= 0:
+            assert self.live[key].start == task.ring_offset
+        if task.id.kind == "release":
+            del self.live[key]
+        self.done.append(task.id)
+
+
+@given(cases())
+def test_no_interleaving_overwrites_a_live_unit_or_blocks(case):
+    schedule, machine = case.schedule(), TwoResources()
+    reads = deque(schedule.reads(0))
+    for sweep in range(SWEEPS):
+        reads.extend(schedule.reads(sweep + 1))
+        machine.run(reads, deque(schedule.computes(sweep, case.micro_batches)), case.turns)
+
+
+@given(cases())
+def test_needs_name_tasks_that_come_before(case):
+    schedule, seen = case.schedule(), set()
+    for sweep in range(SWEEPS):
+        for task in schedule.reads(sweep):
+            assert task.ring_offset + task.size_bytes <= case.ring_bytes
+            assert all(need in seen or need.sweep == sweep for need in task.needs)
+            assert all(need[0] < sweep or need.unit < task.id.unit for need in task.needs)
+            seen.add(task.id)
+        for task in schedule.computes(sweep, case.micro_batches):
+            assert set(task.needs) <= seen
+            seen.add(task.id)
+
+
+@given(cases())
+def test_reads_are_the_streamed_units_in_order_of_use(case):
+    schedule = case.schedule()
+    for sweep in range(SWEEPS):
+        reads = schedule.reads(sweep)
+        assert [(task.id.unit, task.size_bytes) for task in reads] == list(case.streamed.items())
+        computes = [t for t in schedule.computes(sweep, case.micro_batches) if t.ring_offset >= 0]
+        assert sorted({task.id.unit for task in computes}) == [task.id.unit for task in reads]
+
+
+@given(cases())
+def test_every_unit_is_computed_once_for_each_micro_batch_in_order(case):
+    schedule = case.schedule()
+    schedule.reads(0)
+    tasks = schedule.computes(0, case.micro_batches)
+    computed = [(t.id.unit, t.id.micro_batch) for t in tasks if t.id.kind == "compute"]
+    assert computed == [(u, m) for u, n in enumerate(case.micro_batches) for m in range(n)]
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=9))
+def test_a_resident_sweep_is_a_plain_loop(counts):
+    schedule = SweepSchedule({}, 0)
+    for sweep in range(SWEEPS):
+        assert schedule.reads(sweep) == []
+        kinds = {task.id.kind for task in schedule.computes(sweep, counts)}
+        assert kinds == {"compute"}
+
+
+def test_reads_of_the_next_sweep_need_only_releases_of_this_one():
+    schedule = SweepSchedule({0: 10, 2: 10}, 20)
+    schedule.reads(0)
+    list(schedule.computes(0, [1, 1, 1]))
+    first, second = schedule.reads(1)
+    assert first.needs == (TaskId(0, "release", 0),)
+    assert second.needs == (TaskId(0, "release", 2),)

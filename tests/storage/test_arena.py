@@ -1,0 +1,64 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.errors import BudgetError
+from lm_offload.storage.arena import MemoryTier
+from lm_offload.units import PAGE_BYTES, align_up
+
+
+@given(st.lists(st.integers(0, 40_000), max_size=20), st.integers(0, 200_000))
+def test_a_tier_never_hands_out_more_than_its_capacity(sizes, capacity):
+    tier = MemoryTier("CPU", capacity)
+    given_bytes = 0
+    for size in sizes:
+        try:
+            arena = tier.allocate("a test", size)
+        except BudgetError as error:
+            assert align_up(size) > tier.capacity_bytes - given_bytes
+            assert "The CPU tier has" in str(error)
+            continue
+        assert arena.size_bytes == align_up(size) >= size
+        given_bytes += arena.size_bytes
+        assert tier.used_bytes == given_bytes <= tier.capacity_bytes
+    assert tier.capacity_bytes == align_up(max(capacity, 1))
+
+
+def test_arenas_are_distinct_page_aligned_memory():
+    tier = MemoryTier("CPU", 4 * PAGE_BYTES)
+    arenas = [tier.allocate("a test", 1) for _ in range(4)]
+    views = [arena.view(0, torch.uint8, (PAGE_BYTES,)) for arena in arenas]
+    for number, view in enumerate(views):
+        view.fill_(number)
+    assert [int(view.sum()) for view in views] == [number * PAGE_BYTES for number in range(4)]
+    assert all(view.data_ptr() % PAGE_BYTES == 0 for view in views)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0, 1, 6, 4095])
+def test_views_are_the_arena_itself_at_any_offset(dtype, offset):
+    arena = MemoryTier("CPU", 2 * PAGE_BYTES).allocate("a test", 2 * PAGE_BYTES)
+    view = arena.view(offset, dtype, (3, 2))
+    wanted = torch.tensor([[1, 2], [3, 4], [5, 6]], dtype=dtype)
+    raw = wanted.view(torch.uint8).numpy().tobytes()
+    arena.buffer[offset : offset + len(raw)] = raw
+    assert torch.equal(view, wanted)
+    view.zero_()
+    assert bytes(arena.buffer[offset : offset + len(raw)]) == bytes(len(raw))
+
+
+def test_a_slice_is_the_same_memory_and_keeps_its_bounds():
+    arena = MemoryTier("CPU", 4 * PAGE_BYTES).allocate("a test", 3 * PAGE_BYTES)
+    part = arena.slice(PAGE_BYTES, PAGE_BYTES)
+    part.view(0, torch.uint8, (PAGE_BYTES,)).fill_(7)
+    assert bytes(arena.buffer) == bytes(PAGE_BYTES) + b"\x07" * PAGE_BYTES + bytes(PAGE_BYTES)
+    with pytest.raises(ValueError, match="in an arena of 4096"):
+        part.slice(1, PAGE_BYTES)
+    with pytest.raises(ValueError, match="in 4096 bytes"):
+        part.view(4, torch.float32, (1024,))
+
+
+def test_an_empty_view_needs_no_room():
+    arena = MemoryTier("CPU", 1).allocate("nothing", 0)
+    assert arena.view(0, torch.float32, (0, 5)).shape == (0, 5)

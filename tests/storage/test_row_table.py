@@ -1,0 +1,75 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload.arch.weights import WeightSpec
+from lm_offload.storage.checkpoint import open_checkpoint
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.storage.layout import find_extent
+from lm_offload.storage.row_table import (
+    GATHER_THREADS,
+    PIECE_BYTES,
+    ResidentRows,
+    RowTable,
+    gather_bytes,
+)
+from tests.storage.files import write_shards
+
+ROWS, WIDTH = 900, 301  # more bytes than one piece, and rows that are not aligned
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16])
+def table(request, tmp_path_factory):
+    """The tensor, and the same as a table on disk behind a header of odd length."""
+    folder = tmp_path_factory.mktemp("table")
+    tensor = torch.randn(ROWS, WIDTH).to(request.param)
+    write_shards(folder, {"model-0.safetensors": {"first": torch.ones(3), "t": tensor}}, pad=5)
+    extent = find_extent(open_checkpoint(folder), WeightSpec("t", "tokens", (ROWS, WIDTH)))
+    file, pool = DirectFile(extent.entry.path), ThreadPoolExecutor(GATHER_THREADS)
+    yield tensor, RowTable(extent, file, pool)
+    pool.shutdown()
+    file.close()
+
+
+INDICES = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=50)
+
+
+@settings(max_examples=40)
+@given(INDICES)
+def test_rows_from_disk_in_any_order_and_repeated(table, indices):
+    tensor, rows = table
+    assert torch.equal(rows.gather(torch.tensor(indices)), tensor[indices])
+
+
+@pytest.mark.parametrize("indices", [list(range(ROWS)), [0, ROWS - 1], [5] * 20, [ROWS - 1]])
+def test_whole_table_ends_and_repetition(table, indices):
+    tensor, rows = table
+    assert torch.equal(rows.gather(torch.tensor(indices)), tensor[indices])
+
+
+def test_neighbouring_rows_are_one_request_of_bounded_size(table):
+    tensor, rows = table
+    pieces = list(rows._cut(list(range(ROWS))))
+    assert len(pieces) == -(-tensor.nbytes // (PIECE_BYTES - 8192))
+    assert max(piece.size_bytes for piece in pieces) <= PIECE_BYTES
+    assert len(list(rows._cut([3, 4, 5]))) == 1
+
+
+def test_read_buffers_stay_within_what_the_plan_counts(table):
+    tensor, rows = table
+    for numbers in (list(range(ROWS)), [0, 400, 800], [7]):
+        pieces = list(rows._cut(numbers))
+        most = sorted((piece.size_bytes for piece in pieces), reverse=True)[:GATHER_THREADS]
+        assert sum(most) <= gather_bytes(tensor.nbytes, len(numbers))
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.data())
+def test_resident_rows_in_several_parts(lengths, data):
+    tensor = torch.randn(sum(lengths), 5)
+    rows = ResidentRows(tensor.split(lengths))
+    numbers = st.lists(st.integers(0, len(tensor) - 1), min_size=1, max_size=20)
+    indices = data.draw(numbers)
+    assert torch.equal(rows.gather(torch.tensor(indices)), tensor[indices])
