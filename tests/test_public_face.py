@@ -12,7 +12,9 @@ def test_every_public_name_can_be_imported_and_is_documented(name):
 
 
 def test_dir_shows_exactly_the_public_names():
-    assert {name for name in dir(lm_offload) if not name.startswith("__")} == set(lm_offload.__all__)
+    assert {name for name in dir(lm_offload) if not name.startswith("__")} == set(
+        lm_offload.__all__
+    )
 
 
 def test_star_import_gives_exactly_the_public_names():

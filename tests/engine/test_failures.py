@@ -41,7 +41,9 @@ def budget(request, toy) -> int:
 
 
 def engine_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith(("disk-read", "load", "rows"))]
+    return [
+        t.name for t in threading.enumerate() if t.name.startswith(("disk-read", "load", "rows"))
+    ]
 
 
 def open_weight_files() -> int:
@@ -131,20 +133,20 @@ def test_an_error_of_the_caller_between_sweeps_ends_the_run(toy, budget):
     folder = toy("llama")
     with open_llm(folder, budget) as llm:
         with pytest.raises(ZeroDivisionError) as caught:
-            llm.generate(PROMPTS, GREEDY, on_tokens=lambda count: 1 / 0)
+            llm.generate(PROMPTS, GREEDY, on_sweep=lambda sweep: 1 / 0)
         # The traceback, and with it the frames of the run, is still alive here.
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
         del caught
 
 
 def test_a_file_that_changes_while_running(copy, budget):
-    def touch(count: int) -> None:
+    def touch(sweep: object) -> None:
         os.utime(copy / "model.safetensors", ns=(0, 0))
 
     with open_llm(copy, budget) as llm:
         for _ in range(2):
             with pytest.raises(CheckpointChangedError, match=r"model\.safetensors changed"):
-                llm.generate(PROMPTS, GREEDY, on_tokens=touch)
+                llm.generate(PROMPTS, GREEDY, on_sweep=touch)
 
 
 def poison(folder: Path, name: str, value: float) -> None:
@@ -209,8 +211,8 @@ def test_an_unknown_model_type_and_a_missing_folder(copy, tmp_path):
     (copy / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(CheckpointError, match="model_type 'mamba', supported are"):
         open_llm(copy)
-    with pytest.raises(CheckpointError, match="is neither a folder nor in the local"):
-        open_llm(tmp_path / "absent", budget=PLENTY)
+    with pytest.raises(CheckpointError, match="is not a folder; give the folder of"):
+        open_llm(tmp_path / "absent")
 
 
 def test_file_systems_without_direct_reads_give_the_same_tokens(toy, budget, monkeypatch, caplog):

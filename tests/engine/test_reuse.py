@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from lm_offload import SamplingParams, Workload
 from lm_offload.engine.planning import covers
 from lm_offload.errors import RequestError
 from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.units import PAGE_BYTES
 from tests.engine.harness import GREEDY, open_llm, prompts_of, smallest_budget, tokens_of
 
 PROMPTS = prompts_of(9, 20, 4)
@@ -20,7 +22,7 @@ def test_calls_of_the_same_size_reuse_what_is_loaded(toy):
     with open_llm(toy("llama"), on_load=lambda done, total: loads.append((done, total))) as llm:
         first = tokens_of(llm, PROMPTS)
         count, plan = len(loads), llm.plan
-        assert loads[-1][0] == loads[-1][1] > 0
+        assert loads[-1][1] - PAGE_BYTES < loads[-1][0] <= loads[-1][1]  # files end inside a page
         assert tokens_of(llm, PROMPTS) == first
         assert tokens_of(llm, PROMPTS[:1]) == first[:1]
         assert (len(loads), llm.plan) == (count, plan)
@@ -37,8 +39,10 @@ def test_a_larger_call_plans_and_loads_again(toy):
 
 def test_a_plan_covers_what_is_no_larger(toy):
     with open_llm(toy("llama")) as llm:
-        plans = [llm.plan_for(Workload((length,) * count, (5,) * count)) for length, count in
-                 ((10, 1), (10, 4), (60, 1), (60, 4))]
+        plans = [
+            llm.plan_for(Workload((length,) * count, (5,) * count))
+            for length, count in ((10, 1), (10, 4), (60, 1), (60, 4))
+        ]
     assert all(covers(plan, plan) for plan in plans)
     assert all(covers(plans[3], plan) for plan in plans)
     assert not covers(plans[0], plans[1])
@@ -76,13 +80,12 @@ def test_only_what_is_not_resident_is_read(toy):
     with open_llm(folder, budget, overlap=False) as llm:
         llm.generate(PROMPTS, GREEDY)
         streamed_bytes = llm.plan.streamed_bytes
-        assert 0 < streamed_bytes < llm.files.weight_bytes
-        assert {sweep.time.read_bytes for sweep in llm.stats.sweeps} == {streamed_bytes}
+        assert 0 < streamed_bytes < sum(layout.size_bytes for layout in llm.files.layouts)
+        (read_bytes,) = {sweep.time.read_bytes for sweep in llm.stats.sweeps}
+        assert streamed_bytes - PAGE_BYTES < read_bytes <= streamed_bytes
 
 
 def test_a_trace_shows_reads_beside_computation(toy, tmp_path, monkeypatch):
-    import time
-
     real_compute = ModelRunner._compute
 
     def compute(self, task):

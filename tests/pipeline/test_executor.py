@@ -25,7 +25,9 @@ def overlaps(rig: Rig) -> int:
 
 
 @settings(max_examples=30)
-@given(SIZES, st.integers(0, 60), st.booleans(), st.lists(st.integers(1, 3), min_size=7, max_size=7))
+@given(
+    SIZES, st.integers(0, 60), st.booleans(), st.lists(st.integers(1, 3), min_size=7, max_size=7)
+)
 def test_every_unit_computes_on_its_own_weights_in_order(sizes, extra, overlap, counts):
     rig = Rig(sizes, max((size for size in sizes if size), default=0) + extra, overlap)
     counts = counts[: len(sizes)]

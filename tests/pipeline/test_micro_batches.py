@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -40,7 +42,7 @@ def test_micro_batches_cut_the_rows_of_a_sweep(config, batch, max_rows):
     edges = [(rows.start, rows.stop) for rows in sweep.micro_batches]
     assert edges[0][0] == 0
     assert edges[-1][1] == batch.num_tokens == len(sweep.token_ids)
-    assert all(before[1] == after[0] for before, after in zip(edges, edges[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(edges))
     assert {stop - start for start, stop in edges[:-1]} <= {max_rows}
     assert edges[-1][1] - edges[-1][0] <= max_rows
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +66,7 @@ def test_streamed_units_of_one_size_are_spread_evenly(count, share):
     chosen = choose_residency(sizes, max(int(share * sum(sizes)), 10), 1)
     assert chosen is not None
     streamed = [unit for unit in range(count) if unit not in chosen.resident]
-    gaps = [after - unit for unit, after in zip(streamed, streamed[1:], strict=False)]
+    gaps = [after - unit for unit, after in itertools.pairwise(streamed)]
     assert max(gaps, default=0) - min(gaps, default=0) <= 1
 
 

@@ -24,8 +24,7 @@ def parse_safely(content: bytes) -> None:
         path.write_bytes(content)
         try:
             entries = sorted(read_header(path).values(), key=lambda entry: entry.offset)
-        except CheckpointError as error:
-            assert "model.safetensors" in str(error)
+        except CheckpointError:
             return
     position = 8
     for entry in entries:
@@ -130,7 +129,7 @@ def test_a_deeply_nested_header_is_only_damaged(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="x.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"x\.safetensors is missing"):
         read_header(tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_header(tmp_path)

@@ -82,7 +82,9 @@ def test_a_tensor_split_by_rows_over_units(tmp_path):
     head = torch.randn(100, 7)
     write_shards(tmp_path, {"model-0.safetensors": {"head": head}}, pad=3)
     parts = [(0, 64), (64, 100)]
-    units = [Unit("head", i, (WeightSpec("head", "head", (100, 7), p),)) for i, p in enumerate(parts)]
+    units = [
+        Unit("head", i, (WeightSpec("head", "head", (100, 7), p),)) for i, p in enumerate(parts)
+    ]
     store, _, _ = open_store(tmp_path, units)
     for number, (first, last) in enumerate(parts):
         for block in store.staging_blocks(number, 0):

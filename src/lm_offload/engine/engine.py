@@ -11,8 +11,8 @@ from torch import Tensor
 from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.pipeline.trace import StepTime
 from lm_offload.engine.scoring import row_of, sampled_logits, score_outputs, score_prompts
+from lm_offload.pipeline.trace import StepTime
 from lm_offload.sampling.draw import sample
 from lm_offload.sequence import Batch, FinishReason, Sequence
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Sequence as Items
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from types import TracebackType
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import open_model
-from lm_offload.engine.outputs import RequestOutput, RunStats
+from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, plan_for, probe_machine, resolve_budget
 from lm_offload.engine.requests import Prompt, check_threads, make_sequences, workload_of
 from lm_offload.engine.results import RequestGather, request_output
@@ -25,6 +26,7 @@ from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 
 Params = SamplingParams | Items[SamplingParams]
+SweepCallback = Callable[[SweepRecord], None]
 
 
 class LLM:
@@ -85,35 +87,38 @@ class LLM:
         self,
         prompts: Prompt | Items[Prompt],
         sampling_params: Params | None = None,
-        on_tokens: Callable[[int], None] | None = None,
+        on_sweep: SweepCallback | None = None,
     ) -> list[RequestOutput]:
         """Complete prompts, given as text or token ids; outputs in the order of the prompts.
 
-        `on_tokens` is called after every sweep with the number of tokens it gave. Raises
+        `on_sweep` is called after every sweep with its record. Raises
         RequestError for a bad prompt, BudgetError if the budget is too small.
         """
-        outputs = self.generate_each(prompts, sampling_params, on_tokens)
+        outputs = self.generate_each(prompts, sampling_params, on_sweep)
         return sorted(outputs, key=lambda output: output.index)
 
     def generate_each(
         self,
         prompts: Prompt | Items[Prompt],
         sampling_params: Params | None = None,
-        on_tokens: Callable[[int], None] | None = None,
+        on_sweep: SweepCallback | None = None,
     ) -> Iterator[RequestOutput]:
         """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
         batch = _as_batch(prompts)
         gather = RequestGather()
-        for sampled in self._sweeps(self._sequences(batch, sampling_params)):
-            if on_tokens:
-                on_tokens(len(sampled))
-            done = [sequence for sequence in sampled if sequence.finish_reason]
-            for request in gather.add(done):
-                prompt = batch[request[0].request]
-                yield request_output(request, prompt, self._decode)
+        with closing(self._sweeps(self._sequences(batch, sampling_params))) as sweeps:
+            for sampled in sweeps:
+                self._report(on_sweep)
+                done = [sequence for sequence in sampled if sequence.finish_reason]
+                for request in gather.add(done):
+                    prompt = batch[request[0].request]
+                    yield request_output(request, prompt, self._decode)
 
     def stream(
-        self, prompt: Prompt, sampling_params: SamplingParams | None = None
+        self,
+        prompt: Prompt,
+        sampling_params: SamplingParams | None = None,
+        on_sweep: SweepCallback | None = None,
     ) -> Iterator[str]:
         """The completion of one prompt, piece by piece as its characters are certain.
 
@@ -126,8 +131,10 @@ class LLM:
             )
         stream = TextStream(self.tokenizer, sequence.params.stop)
         self._streams[sequence.index] = stream
-        for _ in self._sweeps([sequence]):
-            yield stream.take(finished=sequence.finish_reason is not None)
+        with closing(self._sweeps([sequence])) as sweeps:
+            for _ in sweeps:
+                self._report(on_sweep)
+                yield stream.take(finished=sequence.finish_reason is not None)
 
     def chat(
         self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
@@ -154,6 +161,11 @@ class LLM:
         self.close()
 
     def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
+        if self._engine is not None and self._engine.has_work:
+            raise RequestError(
+                "Another run of this LLM is unfinished; take all of its outputs or close its "
+                "iterator first."
+            )
         sequences = make_sequences(
             prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
         )
@@ -164,7 +176,7 @@ class LLM:
         }
         return sequences
 
-    def _sweeps(self, sequences: list[Sequence]) -> Iterator[list[Sequence]]:
+    def _sweeps(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
         """Run to the end; yields after each sweep the sequences that got a token."""
         if not sequences:
             return
@@ -183,6 +195,10 @@ class LLM:
         finally:
             self.stats = RunStats(tuple(engine.records))
             self._write_trace()
+
+    def _report(self, on_sweep: SweepCallback | None) -> None:
+        if on_sweep and self._engine:
+            on_sweep(self._engine.records[-1])
 
     def _engine_for(self, workload: Workload) -> Engine:
         plan = self.plan_for(workload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,11 @@ def build_machinery(
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
-    _load_resident(store, plan, files, arenas["resident weights"], on_load)
+    try:
+        _load_resident(store, plan, files, arenas["resident weights"], on_load)
+    except BaseException:
+        store.close()
+        raise
     context = Context(files.config, kernels, _workspace(arenas["workspace"]))
     runner = ModelRunner(
         files.units,
@@ -95,9 +100,10 @@ def _load_resident(
         homes[index] = arena.slice(offset, layout.size_bytes)
         offset += layout.size_bytes
     done_bytes = 0
-    for count in store.load(homes):
-        done_bytes += count
-        on_load(done_bytes, offset)
+    with closing(store.load(homes)) as counts:
+        for count in counts:
+            done_bytes += count
+            on_load(done_bytes, offset)
 
 
 def _row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, Rows]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lm_offload.arch.config import ModelConfig, load_config
@@ -11,6 +12,7 @@ from lm_offload.arch.weights import Unit, build_units
 from lm_offload.errors import CheckpointError
 from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 from lm_offload.storage.layout import UnitLayout, layout_unit, layout_weights
+from lm_offload.storage.safetensors_header import DTYPE_NAMES
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,23 @@ def open_model(model: str | Path) -> ModelFiles:
     Raises CheckpointError if something is missing or wrong.
     """
     folder = find_folder(model)
-    config = load_config(folder)
     checkpoint = open_checkpoint(folder)
+    config = _with_stored_dtype(load_config(folder), checkpoint)
     units = build_units(config, _max_head_bytes(config))
     layouts = [layout_unit(checkpoint, unit) for unit in units]
     embed = units[0]
     untied = [spec for spec in embed.tables if not _is_tied(config, spec.role)]
     tables = layout_weights(checkpoint, "embed.tables", untied) if untied else None
     return ModelFiles(folder, config, checkpoint, units, layouts, tables)
+
+
+def _with_stored_dtype(config: ModelConfig, checkpoint: Checkpoint) -> ModelConfig:
+    """The dtype of most bytes in the files; what config.json says of it is often missing or old."""
+    sizes_bytes: Counter[str] = Counter()
+    for entry in checkpoint.tensors.values():
+        sizes_bytes[entry.dtype] += entry.size_bytes
+    stored = DTYPE_NAMES.get(sizes_bytes.most_common(1)[0][0]) if sizes_bytes else None
+    return replace(config, dtype=stored) if stored else config
 
 
 def find_folder(model: str | Path) -> Path:

@@ -11,7 +11,7 @@ from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.probe import measure_rates
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.planner.search import Request, UnitSize, make_plan
+from lm_offload.planner.search import Request, UnitSize, make_plan, smallest_memory
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, format_bytes, parse_size
 
@@ -75,12 +75,23 @@ def probe_machine(files: ModelFiles, kernels: Kernels, budget_bytes: int) -> Mac
 
 def plan_for(files: ModelFiles, workload: Workload, rates: MachineRates, budget_bytes: int) -> Plan:
     """The fastest plan for `workload`; raises BudgetError if none fits."""
+    return make_plan(_request(files, workload, rates, budget_bytes))
+
+
+def smallest_budget_bytes(files: ModelFiles, workload: Workload, rates: MachineRates) -> int:
+    """The smallest budget for which there is a plan."""
+    return sum(size_bytes for _, size_bytes in smallest_memory(_request(files, workload, rates, 0)))
+
+
+def _request(
+    files: ModelFiles, workload: Workload, rates: MachineRates, budget_bytes: int
+) -> Request:
     units = [
         UnitSize(unit, layout.size_bytes)
         for unit, layout in zip(files.units, files.layouts, strict=True)
     ]
     table_bytes = files.table_layout.size_bytes if files.table_layout else 0
-    return make_plan(Request(files.config, units, table_bytes, workload, rates, budget_bytes))
+    return Request(files.config, units, table_bytes, workload, rates, budget_bytes)
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:

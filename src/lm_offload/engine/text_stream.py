@@ -26,21 +26,30 @@ class TextStream:
     def add(self, token_id: int) -> bool:
         """Decode one more token; True if the text now ends with a stop string."""
         self._token_ids.append(token_id)
-        before = self._tokenizer.decode(self._token_ids[self._window : self._decoded])
-        now = self._tokenizer.decode(self._token_ids[self._window :])
-        if len(now) > len(before) and not now.endswith("\N{REPLACEMENT CHARACTER}"):
-            self._window, self._decoded = self._decoded, len(self._token_ids)
-            self.text += now[len(before) :]
-        cut = cut_at_stop(self.text, self._stop)
-        stopped = len(cut) < len(self.text)
-        self.text = cut
-        return stopped
+        pending = self._pending()
+        if not pending or pending.endswith("\N{REPLACEMENT CHARACTER}"):
+            return False
+        return self._append(pending)
 
     def take(self, finished: bool) -> str:
-        """The characters that became certain since the last call."""
+        """The characters that became certain since the last call; the rest if `finished`."""
+        if finished:
+            self._append(self._pending())
         held = 0 if finished else _held_back(self.text, self._stop)
         shown, self._shown = self._shown, max(self._shown, len(self.text) - held)
         return self.text[shown : self._shown]
+
+    def _pending(self) -> str:
+        """What the tokens that are not in `text` yet add to it."""
+        before = self._tokenizer.decode(self._token_ids[self._window : self._decoded])
+        return self._tokenizer.decode(self._token_ids[self._window :])[len(before) :]
+
+    def _append(self, piece: str) -> bool:
+        """Take `piece` as certain; True if the text now ends with a stop string."""
+        self._window, self._decoded = self._decoded, len(self._token_ids)
+        whole = self.text + piece
+        self.text = cut_at_stop(whole, self._stop)
+        return len(self.text) < len(whole)
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -18,7 +18,13 @@ def allowed_cores() -> int:
 
 def available_memory_bytes() -> int:
     """What this process may still allocate: free memory, or less where a cgroup says so."""
-    return min([_free_memory_bytes(), *_cgroup_memory_left()])
+    left_bytes = [max(limit_bytes - used_bytes, 0) for limit_bytes, used_bytes in _cgroup_memory()]
+    return min([_free_memory_bytes(), *left_bytes])
+
+
+def cgroup_memory_limit_bytes() -> int | None:
+    """The tightest memory limit of the cgroups above this process, or None."""
+    return min((limit_bytes for limit_bytes, _ in _cgroup_memory()), default=None)
 
 
 def _free_memory_bytes() -> int:
@@ -28,18 +34,18 @@ def _free_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
-def _cgroup_memory_left() -> Iterator[int]:
-    """Limit minus usage of each memory cgroup above this process, v2 and v1."""
+def _cgroup_memory() -> Iterator[tuple[int, int]]:
+    """Limit and usage of each memory cgroup above this process, v2 and v1."""
     for folder in _cgroup_folders("", CGROUP_ROOT):
-        yield from _left(folder / "memory.max", folder / "memory.current")
+        yield from _limit(folder / "memory.max", folder / "memory.current")
     for folder in _cgroup_folders("memory", CGROUP_ROOT / "memory"):
-        yield from _left(folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes")
+        yield from _limit(folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes")
 
 
-def _left(limit: Path, usage: Path) -> Iterator[int]:
+def _limit(limit: Path, usage: Path) -> Iterator[tuple[int, int]]:
     limit_bytes, used_bytes = _read_number(limit), _read_number(usage)
     if limit_bytes is not None and used_bytes is not None and limit_bytes < _UNLIMITED_BYTES:
-        yield max(limit_bytes - used_bytes, 0)
+        yield limit_bytes, used_bytes
 
 
 def _cgroup_cores() -> float:

@@ -178,13 +178,17 @@ def _total_s(request: Request, plan: Plan) -> float:
     )
 
 
+def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
+    """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
+    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    ring_bytes = max(unit.size_bytes for unit in request.units)
+    rows = memory_table(request.config, sizes, table_resident=False)
+    return (("staging ring", ring_bytes), *rows)
+
+
 def _smallest_need(request: Request) -> str:
     """The message of the error: the smallest plan's bytes by purpose, and its sum."""
-    blocks = _blocks_needed(request.workload, 1)
-    sizes = Sizes(blocks, 1, 1, 1)
-    rows = memory_table(request.config, sizes, table_resident=False)
-    ring_bytes = max(unit.size_bytes for unit in request.units)
-    rows = (("staging ring", ring_bytes), *rows)
+    rows = smallest_memory(request)
     needed_kib = -(-sum(size_bytes for _, size_bytes in rows) // KIB)
     lines = "".join(f"\n  {purpose:<22}{format_bytes(size)}" for purpose, size in rows)
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class WeightStore:
         self._staged: dict[tuple[int, int], Views] = {}
         self._row_pool = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="rows")
 
-    def load(self, homes: Mapping[int, Arena]) -> Iterator[int]:
+    def load(self, homes: Mapping[int, Arena]) -> Generator[int, None, None]:
         """Read units into their homes; yields the bytes of each block as it arrives."""
         blocks = [
             block for unit, home in homes.items() for block in self._blocks(unit, home.buffer)
