@@ -8,41 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lm_offload.cli.main import main
-from lm_offload.demo import demo_path
+from lm_offload.cli import prompts
+from tests.cli.conftest import Run
 from tests.toy import make_toy_checkpoint
 
-COMMAND = [sys.executable, "-c", "from lm_offload.cli.main import main; main()"]
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process: importing torch anew would cost seconds each time."""
-
-    def run_main(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lm-offload", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        code = stop.value.code
-        return Done(code if isinstance(code, int) else int(code is not None), *captured)
-
-    return run_main
+COMMAND = [sys.executable, "-m", "lm_offload"]
 
 
 def test_demo_runs_below_the_size_of_the_model() -> None:
@@ -53,9 +28,11 @@ def test_demo_runs_below_the_size_of_the_model() -> None:
     assert "read from" in done.stderr.replace("\n", " ")
 
 
-def test_interrupt_stops_within_seconds_and_keeps_what_was_written(tmp_path: Path) -> None:
+def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
+    tmp_path: Path, demo: Path
+) -> None:
     output = tmp_path / "out.jsonl"
-    arguments = ["generate", str(demo_path()), "--prompt", "import os", "--prompt", "def f(x):"]
+    arguments = ["generate", str(demo), "--prompt", "import os", "--prompt", "def f(x):"]
     arguments += ["--max-tokens", "1900", "--ignore-eos", "--output", str(output)]
     arguments += ["--cpu-memory", "40MiB", "--trace", str(tmp_path / "trace.json")]
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
@@ -77,9 +54,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_generate_streams_the_same_text_as_json_lines(run: Run, tmp_path: Path) -> None:
+def test_generate_streams_the_same_text_as_json_lines(run: Run, tmp_path: Path, demo: Path) -> None:
     output = tmp_path / "out.jsonl"
-    common = ["generate", str(demo_path()), "--prompt", "def add(", "--max-tokens", "6", "-q"]
+    common = ["generate", str(demo), "--prompt", "def add(", "--max-tokens", "6", "-q"]
     streamed = run(*common)
     written = run(*common, "--prompt", "import ", "--output", str(output), "--cpu-memory", "12MiB")
     assert streamed.returncode == written.returncode == 0, streamed.stderr + written.stderr
@@ -98,8 +75,8 @@ def test_trace_file_is_written(run: Run, tmp_path: Path) -> None:
     assert {"read", "compute"} <= kinds
 
 
-def test_plan_prints_json_without_loading_weights(run: Run) -> None:
-    done = run("plan", str(demo_path()), "--cpu-memory", "12MiB", "--json", "--batch-size", "2")
+def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
+    done = run("plan", str(demo), "--cpu-memory", "12MiB", "--json", "--batch-size", "2")
     plan = json.loads(done.stdout)
     assert sum(size for _, size in plan["memory"]) <= plan["budget_bytes"] == 12 << 20
     assert plan["streamed"]
@@ -120,12 +97,14 @@ def test_plan_prints_json_without_loading_weights(run: Run) -> None:
         (["generate", "DEMO", "--prompt", "a", "--chat"], 7, "chat template"),
         (["generate", "DEMO", "--prompts-file", "missing.txt"], 7, "cannot be read"),
         (["generate", "DEMO", "--prompt", "a", "--no-such-option"], 2, "No such option"),
+        (["generate", "DEMO", "--prompt", "a", "--output", "no/such/out"], 2, "cannot be written"),
+        (["generate", "DEMO", "--prompt", "a", "--trace", "."], 2, "cannot be written"),
     ],
 )
 def test_errors_are_one_sentence_with_their_own_status(
-    run: Run, arguments: list[str], status: int, words: str
+    run: Run, demo: Path, arguments: list[str], status: int, words: str
 ) -> None:
-    done = run(*[str(demo_path()) if word == "DEMO" else word for word in arguments])
+    done = run(*[str(demo) if word == "DEMO" else word for word in arguments])
     assert done.returncode == status, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -138,3 +117,45 @@ def test_truncated_weights_are_named(run: Run, tmp_path: Path) -> None:
     done = run("generate", str(folder), "--prompt", "a")
     assert done.returncode == 4
     assert "truncated" in done.stderr
+
+
+def test_version_is_json_without_loading_anything(run: Run) -> None:
+    assert set(json.loads(run("version", "--json").stdout)) == {
+        "lm_offload",
+        "torch",
+        "kernels",
+        "threads",
+    }
+
+
+def test_several_completions_and_logprobs_are_in_the_line(run: Run, demo: Path) -> None:
+    arguments = ["--prompt", "def f(", "--max-tokens", "3", "--n", "2", "--logprobs", "1", "-q"]
+    done = run("generate", str(demo), *arguments, "--temperature", "1")
+    record = json.loads(done.stdout)
+    assert len(record["outputs"]) == 2
+    assert [len(one["logprobs"]) for one in record["outputs"]] == [3, 3]
+
+
+def test_interrupt_exits_with_130_and_keeps_finished_lines(
+    run: Run, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    write, written = prompts.write_output, []
+
+    def write_and_interrupt(*arguments: Any) -> None:
+        write(*arguments)
+        written.append(arguments)
+        if len(written) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("lm_offload.cli.generate.write_output", write_and_interrupt)
+    many = ["--prompt", "a", "--prompt", "b", "--prompt", "c"]
+    done = run("generate", str(demo), *many, "--max-tokens", "2", "-o", str(output))
+    assert done.returncode == 130
+    assert len([json.loads(line) for line in output.read_text().splitlines()]) == 2
+
+
+def test_help_and_completion_do_without_torch(run: Run) -> None:
+    code = "import sys, lm_offload.cli.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "--install-completion" in run("--help").stdout

@@ -8,7 +8,8 @@ from lm_offload.arch.accounting import loaded_bytes
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.planner.search import Request, UnitSize, make_plan
+from lm_offload.planner.candidate import Request, UnitSize
+from lm_offload.planner.search import make_plan
 from lm_offload.units import align_up
 
 RATES = MachineRates(1.6e9, 1e10, 1e11, 1 << 20, 4)

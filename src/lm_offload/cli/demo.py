@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.report import print_plan, print_stats
+from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.prompts import PromptSet, write_output
+from lm_offload.cli.report import people_console, print_plan, print_stats
+from lm_offload.cli.streaming import stream_text
 from lm_offload.demo import demo_path
-from lm_offload.engine.llm import LLM
 from lm_offload.sampling import SamplingParams
 from lm_offload.units import format_bytes
 
@@ -26,22 +28,28 @@ def demo(
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
+    as_json: options.Json = False,
     quiet: options.Quiet = False,
+    config: options.ConfigFile = None,
 ) -> None:
     """Write Python with the embedded model, streaming from disk what the budget does not hold."""
-    console = Console(stderr=True, quiet=quiet)
-    params = SamplingParams(max_tokens, temperature, seed=seed)
-    with LLM(
-        demo_path(), cpu_memory=cpu_memory, threads=threads, overlap=overlap, trace=trace
-    ) as llm:
+    from lm_offload.engine.llm import LLM
+
+    console = people_console(quiet)
+    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    llm = LLM(demo_path(), cpu_memory=cpu_memory, threads=threads, overlap=overlap, trace=trace)
+    with llm, RunProgress(console) as progress:
         console.print(
             f"{format_bytes(llm.files.weight_bytes)} of weights in a budget of "
             f"{format_bytes(llm.budget_bytes)}"
         )
-        typer.echo(prompt, nl=False)
-        for piece in llm.stream(prompt, params):
-            typer.echo(piece, nl=False)
-        typer.echo()
+        prompts = PromptSet([prompt], [llm.tokenizer.encode(prompt)])
+        prompts.announce(progress, params, llm.files.config.max_positions)
+        if as_json:
+            write_output(sys.stdout, prompt, llm.generate(prompts.token_ids, params)[0])
+        else:
+            typer.echo(prompt, nl=False)
+            stream_text(llm, prompts.token_ids[0], params, progress)
         if llm.plan:
             print_plan(console, llm.plan)
         print_stats(console, llm.stats)

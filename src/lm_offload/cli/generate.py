@@ -6,27 +6,38 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
 
 from lm_offload.cli import options
 from lm_offload.cli.progress import RunProgress
-from lm_offload.cli.prompts import read_prompts, write_output
-from lm_offload.cli.report import print_plan, print_stats
-from lm_offload.engine.llm import LLM
+from lm_offload.cli.prompts import PromptSet, read_prompts, write_output
+from lm_offload.cli.report import people_console, print_plan, print_stats
+from lm_offload.cli.streaming import stream_text
 from lm_offload.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from lm_offload.engine.llm import LLM
 
 
 def generate(
     model: options.Model,
-    prompt: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="May be repeated.", show_default=False)
+    ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option(help='One prompt a line, or .jsonl with {"prompt": ...}.')
+        Path | None,
+        typer.Option(help='One prompt a line, or .jsonl with {"prompt": ...}.', show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Append finished prompts as JSON lines.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Append finished prompts as JSON lines.",
+            callback=options.check_writable,
+        ),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
     max_tokens: options.MaxTokens = 128,
@@ -34,24 +45,48 @@ def generate(
     top_k: options.TopK = 0,
     top_p: options.TopP = 1.0,
     min_p: options.MinP = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
+    presence_penalty: options.PresencePenalty = 0.0,
+    frequency_penalty: options.FrequencyPenalty = 0.0,
     seed: options.Seed = 0,
+    n: Annotated[int, typer.Option("--n", help="Completions of each prompt.")] = 1,
     stop: options.Stop = None,
     ignore_eos: options.IgnoreEos = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(help="Log probabilities of this many tokens in each place of the output."),
+    ] = None,
     cpu_memory: options.CpuMemory = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
     show_plan: Annotated[bool, typer.Option("--show-plan", help="Print the plan.")] = False,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    as_json: options.Json = False,
     quiet: options.Quiet = False,
+    config: options.ConfigFile = None,
 ) -> None:
     """Complete one prompt, streamed to the terminal, or many, each as soon as it is finished."""
-    console = Console(stderr=True, quiet=quiet)
+    from lm_offload.engine.llm import LLM
+
+    console = people_console(quiet)
     prompts = read_prompts(prompt or [], prompts_file)
     params = SamplingParams(
-        max_tokens, temperature, top_k, top_p, min_p, seed, tuple(stop or ()), ignore_eos
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        seed=seed,
+        n=n,
+        stop=tuple(stop or ()),
+        ignore_eos=ignore_eos,
+        logprobs=logprobs,
     )
-    with RunProgress(console, len(prompts) * max_tokens) as progress:
+    one_by_one = output or as_json or n > 1 or logprobs is not None or len(prompts) > 1
+    with RunProgress(console) as progress:
         llm = LLM(
             model,
             cpu_memory=cpu_memory,
@@ -61,37 +96,30 @@ def generate(
             on_load=progress.on_load,
         )
         with llm, _sink(output) as sink:
-            if len(prompts) == 1 and not (output or json_lines):
-                _stream_one(llm, prompts[0], params, chat)
+            encoded = PromptSet(prompts, [_encoded(llm, text, chat) for text in prompts])
+            encoded.announce(progress, params, llm.files.config.max_positions)
+            if one_by_one:
+                _write_all(llm, encoded, params, progress, sink)
             else:
-                _write_all(llm, prompts, params, chat, progress, sink)
+                stream_text(llm, encoded.token_ids[0], params, progress)
+            progress.stop()
             if show_plan and llm.plan:
                 print_plan(console, llm.plan)
             print_stats(console, llm.stats)
 
 
-def _stream_one(llm: LLM, prompt: str, params: SamplingParams, chat: bool) -> None:
-    for piece in llm.stream(_encoded(llm, prompt, chat), params):
-        typer.echo(piece, nl=False)
-    typer.echo()
-
-
 def _write_all(
-    llm: LLM,
-    prompts: list[str],
-    params: SamplingParams,
-    chat: bool,
-    progress: RunProgress,
-    sink: TextIO,
+    llm: LLM, prompts: PromptSet, params: SamplingParams, progress: RunProgress, sink: TextIO
 ) -> None:
-    encoded = [_encoded(llm, prompt, chat) for prompt in prompts]
-    for result in llm.generate_each(encoded, params, progress.on_tokens):
-        write_output(sink, result)
+    for result in llm.generate_each(prompts.token_ids, params, progress.on_sweep):
+        write_output(sink, prompts.texts[result.index], result)
+        given = sum(len(completion.token_ids) for completion in result.outputs)
+        progress.on_early_end(params.n * params.max_tokens - given)
 
 
-def _encoded(llm: LLM, prompt: str, chat: bool) -> str | list[int]:
+def _encoded(llm: LLM, prompt: str, chat: bool) -> list[int]:
     if not chat:
-        return prompt
+        return llm.tokenizer.encode(prompt)
     return llm.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])
 
 

@@ -7,40 +7,33 @@ import sys
 
 import typer
 
+from lm_offload.cli.bench import bench
+from lm_offload.cli.chat import chat
 from lm_offload.cli.demo import demo
+from lm_offload.cli.doctor import doctor
 from lm_offload.cli.generate import generate
+from lm_offload.cli.inspect import inspect
 from lm_offload.cli.plan import plan
+from lm_offload.cli.version import version
 from lm_offload.errors import LMOffloadError
 
 app = typer.Typer(
+    name="lm-offload",
     help="Run language models that do not fit in memory.",
+    epilog="Options come from flags, LM_OFFLOAD_<OPTION> variables, the --config file, in that "
+    "order.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(generate)
-app.command()(demo)
-app.command()(plan)
-
-
-@app.command()
-def version() -> None:
-    """Print the version of the package and of what it computes with."""
-    from importlib.metadata import version as version_of
-
-    from lm_offload.hardware.limits import allowed_cores
-    from lm_offload.kernels.resolve import resolve_kernels
-
-    kernels = resolve_kernels(allowed_cores())
-    typer.echo(f"lm-offload {version_of('lm-offload')}, torch {version_of('torch')}")
-    typer.echo(f"kernels {kernels.name}, {kernels.threads} threads")
+for command in (generate, chat, demo, plan, inspect, bench, doctor, version):
+    app.command()(command)
 
 
 def main() -> None:
     """Entry point: errors become one sentence and an exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        app()
+        app(prog_name="lm-offload")
     except LMOffloadError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)

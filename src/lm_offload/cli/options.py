@@ -1,46 +1,94 @@
-"""The options that several commands share, each declared once."""
+"""The options of the commands, those that several share declared once.
+
+Each is also a key of the --config file and an environment variable; see `settings`.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lm_offload.cli.settings import apply_settings
+from lm_offload.errors import ConfigError
+
+
+def _option(help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, **more)
+
+
+def _unset(help: str, *names: str, **more: Any) -> Any:
+    """An option whose default is said in its help."""
+    return _option(help, *names, show_default=False, **more)
+
+
+def check_writable(file: Path | None) -> Path | None:
+    """Callback of output files: raises ConfigError now instead of after a long run."""
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        raise ConfigError(f"{file} cannot be written; name a file in a folder that is writable.")
+    return file
+
+
 Model = Annotated[
-    str, typer.Argument(help="Folder of a Hugging Face checkpoint, or a hub id in the local cache.")
+    str,
+    typer.Argument(
+        help="Folder of a Hugging Face checkpoint, or a hub id in the local cache.",
+        metavar="MODEL",
+    ),
 ]
+
 CpuMemory = Annotated[
     str | None,
-    typer.Option(
-        "--cpu-memory",
-        help="Budget for weights, KV cache, staging and activations together: 8GiB, 500MB, 80%. "
-        "Default: what is free, less a margin.",
-        show_default=False,
-        envvar="LM_OFFLOAD_CPU_MEMORY",
+    _unset(
+        "Budget for weights, KV cache, staging and activations together: 8GiB, 500MB, 80%. "
+        "Default: what is free, less a margin."
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        help="Threads to compute with; default: every core allowed.",
-        show_default=False,
-        envvar="LM_OFFLOAD_THREADS",
-    ),
-]
-Overlap = Annotated[
-    bool, typer.Option(help="Read the next weights while computing; off is for comparison.")
-]
+Threads = Annotated[int | None, _unset("Threads to compute with; default: every core allowed.")]
+Overlap = Annotated[bool, _option("Read the next weights while computing; off is for comparison.")]
 TraceFile = Annotated[
     Path | None,
-    typer.Option("--trace", help="Write a Chrome trace of reads, waits and compute (Perfetto)."),
+    _unset("Write a Chrome trace of reads, waits and compute (Perfetto).", callback=check_writable),
 ]
-MaxTokens = Annotated[int, typer.Option(help="Most tokens to generate for each prompt.")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.")]
-TopK = Annotated[int, typer.Option(help="Draw from the K likeliest tokens; 0 is all.")]
-TopP = Annotated[float, typer.Option(help="Draw from the likeliest tokens that sum to P.")]
-MinP = Annotated[float, typer.Option(help="Ignore tokens less likely than P times the likeliest.")]
-Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
-Stop = Annotated[list[str] | None, typer.Option(help="End at this text; may be repeated.")]
-IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="Go on after an end token.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no figures.")]
+
+BatchSize = Annotated[int, _option("Number of prompts.", min=1)]
+PromptLen = Annotated[int, _option("Tokens of each prompt.", min=1)]
+GenLen = Annotated[int, _option("Tokens to generate for each prompt.", min=1)]
+
+MaxTokens = Annotated[int, _option("Most tokens to generate for each prompt.")]
+Temperature = Annotated[float, _option("0 is greedy.")]
+TopK = Annotated[int, _option("Draw from the K likeliest tokens; 0 is all.")]
+TopP = Annotated[float, _option("Draw from the likeliest tokens that sum to P.")]
+MinP = Annotated[float, _option("Ignore tokens less likely than P times the likeliest.")]
+RepetitionPenalty = Annotated[
+    float, _option("Divides the logits of tokens in prompt or output; 1 is none.")
+]
+PresencePenalty = Annotated[
+    float, _option("Subtracted from the logits of each token in the output.")
+]
+FrequencyPenalty = Annotated[
+    float, _option("Subtracted for each time that a token is in the output.")
+]
+Seed = Annotated[int, _option("Seed of the random numbers.")]
+Stop = Annotated[list[str] | None, _unset("End at this text; may be repeated.")]
+IgnoreEos = Annotated[bool, _option("Go on after an end token.", "--ignore-eos")]
+
+Json = Annotated[
+    bool, _option("Print JSON on standard output, all else on standard error.", "--json")
+]
+Quiet = Annotated[bool, _option("No progress and no figures.", "--quiet", "-q")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="YAML file whose keys are the long names of these options; options and "
+        "LM_OFFLOAD_<OPTION> variables win over it.",
+        show_default=False,
+        is_eager=True,
+        callback=apply_settings,
+        envvar="LM_OFFLOAD_CONFIG",
+        show_envvar=False,
+    ),
+]

@@ -1,37 +1,34 @@
-"""`lm-offload plan`: what would be resident and how fast it would run; reads only headers."""
+"""`lm-offload plan`: what would be resident and how fast it would run; probes, loads nothing."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from typing import Annotated
-
-import typer
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.report import print_plan
-from lm_offload.engine.llm import LLM
+from lm_offload.cli.report import print_json, print_plan, report_console
 from lm_offload.plan import Plan, Workload
 
 
 def plan(
     model: options.Model,
-    batch_size: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 1,
-    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 128,
-    gen_len: Annotated[int, typer.Option(min=1, help="Tokens to generate for each.")] = 128,
+    batch_size: options.BatchSize = 1,
+    prompt_len: options.PromptLen = 128,
+    gen_len: options.GenLen = 128,
     cpu_memory: options.CpuMemory = None,
     threads: options.Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    as_json: options.Json = False,
+    config: options.ConfigFile = None,
 ) -> None:
     """Show the plan for a workload without loading weights."""
+    from lm_offload.engine.llm import LLM
+
     workload = Workload((prompt_len,) * batch_size, (gen_len,) * batch_size)
     with LLM(model, cpu_memory=cpu_memory, threads=threads) as llm:
         chosen = llm.plan_for(workload)
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(chosen)))
+        print_json(chosen)
         return
-    console = Console()
+    console = report_console(as_json)
     print_plan(console, chosen)
     _print_prediction(console, chosen, prompt_len)
 

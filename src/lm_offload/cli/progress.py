@@ -1,47 +1,95 @@
-"""Progress with an estimate of the time left, on a terminal; silence elsewhere."""
+"""How far a run is: counts, rates and the time left of loading, prefill and decode."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+
+from lm_offload.cli.display import make_display
+from lm_offload.units import format_bytes, format_rate
+
+if TYPE_CHECKING:
+    from lm_offload.engine.outputs import SweepRecord
+
+
+@dataclass
+class Meter:
+    """One count on its way to a total; the rate is that since `start_s`."""
+
+    label: str
+    unit: Literal["bytes", "tokens"]
+    total: int
+    start_s: float
+    done: int = 0
+
+    def describe(self, now_s: float) -> str:
+        """`prefill 512 of 2048 tokens, 130.4 tok/s, 0:12 left`."""
+        rate = self.done / max(now_s - self.start_s, 1e-9)
+        if self.unit == "bytes":
+            amount = f"{format_bytes(self.done)} of {format_bytes(self.total)}, {format_rate(rate)}"
+        else:
+            amount = f"{self.done} of {self.total} tokens, {rate:.1f} tok/s"
+        left_s = round((self.total - self.done) / rate) if rate else 0
+        return f"{self.label} {amount}, {left_s // 60}:{left_s % 60:02} left"
 
 
 class RunProgress:
-    """Two bars: weights loaded and tokens generated, each shown from its first update."""
+    """Meters of one run, shown while they move; for `LLM(on_load=...)` and `on_sweep`."""
 
-    def __init__(self, console: Console, total_tokens: int) -> None:
-        shown = console.is_terminal and not console.quiet
-        self._load = _bar(console, DownloadColumn(binary_units=True), shown)
-        self._tokens = _bar(console, MofNCompleteColumn(), shown)
-        self._total_tokens = total_tokens
-        self._load_task: TaskID | None = None
-        self._token_task: TaskID | None = None
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._display = make_display(console, clock())
+        self._load: Meter | None = None
+        self._prefill: Meter | None = None
+        self._decode: Meter | None = None
+        self._muted = False
 
     def on_load(self, done_bytes: int, total_bytes: int) -> None:
         """Weights read so far."""
-        if self._load_task is None:
-            self._load.start()
-            self._load_task = self._load.add_task("loading weights", total=total_bytes)
-        self._load.update(self._load_task, completed=done_bytes)
-        if done_bytes >= total_bytes:
-            self._load.stop()
+        self._load = self._load or Meter("loading", "bytes", total_bytes, self._clock())
+        self._load.done = done_bytes
+        self._show(self._load)
 
-    def on_tokens(self, count: int) -> None:
-        """Tokens that a sweep gave."""
-        if self._token_task is None:
-            self._tokens.start()
-            self._token_task = self._tokens.add_task("generating", total=self._total_tokens)
-        self._tokens.advance(self._token_task, count)
+    def expect(self, prompt_tokens: int, output_tokens: int) -> None:
+        """What the sweeps that follow have to do; the first token of a prompt is prefill."""
+        now_s, self._muted = self._clock(), False
+        self._prefill = Meter("prefill", "tokens", prompt_tokens, now_s)
+        self._decode = Meter("decode", "tokens", output_tokens, now_s)
+
+    def on_sweep(self, sweep: SweepRecord) -> None:
+        """Add the rows of one sweep."""
+        assert self._prefill is not None
+        assert self._decode is not None
+        if not self._decode.done:
+            self._decode.start_s = self._clock() - sweep.time.total_s
+        self._prefill.done += sweep.prefill_tokens
+        self._decode.done += sweep.decode_tokens
+        self._show(*(m for m in (self._prefill, self._decode) if 0 < m.done < m.total))
+
+    def on_early_end(self, missing_tokens: int) -> None:
+        """A prompt ended with fewer tokens than it could have."""
+        if self._decode:
+            self._decode.total -= missing_tokens
+
+    def mute(self) -> None:
+        """Show no more sweeps until the next `expect`: text has begun to appear."""
+        self._muted = True
+        self._display.stop()
+
+    def stop(self) -> None:
+        """Take everything off the terminal."""
+        self._display.stop()
+
+    def _show(self, *meters: Meter) -> None:
+        if self._muted:
+            return
+        now_s = self._clock()
+        self._display.show({m.label: (m.done, m.total, m.describe(now_s)) for m in meters}, now_s)
 
     def __enter__(self) -> RunProgress:
         return self
@@ -52,17 +100,4 @@ class RunProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._load.stop()
-        self._tokens.stop()
-
-
-def _bar(console: Console, amount: DownloadColumn | MofNCompleteColumn, shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        amount,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not shown,
-    )
+        self.stop()

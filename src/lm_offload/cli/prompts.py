@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from lm_offload.engine.outputs import RequestOutput
+from lm_offload.cli.progress import RunProgress
 from lm_offload.errors import RequestError
+from lm_offload.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from lm_offload.engine.outputs import CompletionOutput, RequestOutput
 
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
@@ -39,16 +44,45 @@ def _prompt(line: str, place: str) -> str:
     return prompt
 
 
-def write_output(stream: TextIO, output: RequestOutput) -> None:
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts as they were given and as token ids."""
+
+    texts: Sequence[str]
+    token_ids: Sequence[list[int]]
+
+    def announce(self, progress: RunProgress, params: SamplingParams, max_positions: int) -> None:
+        """Tell `progress` how many tokens there are to prefill and at most to decode."""
+        lengths = [len(ids) for ids in self.token_ids]
+        decoded = [min(params.max_tokens, max_positions - length) - 1 for length in lengths]
+        progress.expect(params.n * sum(lengths), params.n * sum(decoded))
+
+
+def write_output(stream: TextIO, prompt: str, output: RequestOutput) -> None:
     """One finished request as a line of JSON, flushed so that an interruption loses nothing."""
-    record = {
+    record: dict[str, Any] = {
         "index": output.index,
-        "prompt": output.prompt,
-        "text": output.text,
-        "finish_reason": output.outputs[0].finish_reason,
+        "prompt": prompt,
+        **_completion(output.outputs[0]),
         "num_prompt_tokens": len(output.prompt_token_ids),
-        "num_output_tokens": len(output.outputs[0].token_ids),
         "ttft_s": round(output.ttft_s, 4),
     }
+    if len(output.outputs) > 1:
+        record["outputs"] = [_completion(completion) for completion in output.outputs]
     stream.write(json.dumps(record, ensure_ascii=False) + "\n")
     stream.flush()
+
+
+def _completion(completion: CompletionOutput) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "num_output_tokens": len(completion.token_ids),
+    }
+    if completion.logprobs is not None:
+        record["token_ids"] = completion.token_ids
+        record["logprobs"] = [
+            {token: round(entry.logprob, 5) for token, entry in place.items()}
+            for place in completion.logprobs
+        ]
+    return record

@@ -11,7 +11,8 @@ from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.probe import measure_rates
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.planner.search import Request, UnitSize, make_plan, smallest_memory
+from lm_offload.planner.candidate import Request, UnitSize
+from lm_offload.planner.search import make_plan, smallest_memory
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, format_bytes, parse_size
 

@@ -1,0 +1,71 @@
+"""`lm-offload chat`: a conversation in the terminal, by the chat template of the model."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lm_offload.cli import options
+from lm_offload.cli.conversation import Conversation, converse
+from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.report import people_console
+from lm_offload.plan import Workload
+from lm_offload.sampling import SamplingParams
+
+CONTEXT_LEN = 4096  # of most conversations; more is planned for when it is needed
+
+
+def chat(
+    model: options.Model,
+    system: Annotated[
+        str | None, typer.Option(help="What the model is told first.", show_default=False)
+    ] = None,
+    context_len: Annotated[
+        int, typer.Option(min=2, help="Tokens of a conversation to reserve memory for.")
+    ] = CONTEXT_LEN,
+    max_tokens: options.MaxTokens = 512,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    min_p: options.MinP = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
+    seed: options.Seed = 0,
+    stop: options.Stop = None,
+    cpu_memory: options.CpuMemory = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Talk with a model; /reset forgets the conversation, /exit or Ctrl-D ends it."""
+    from lm_offload.engine.llm import LLM
+
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    console = people_console(quiet)
+    with RunProgress(console) as progress:
+        llm = LLM(model, cpu_memory=cpu_memory, threads=threads, on_load=progress.on_load)
+        with llm:
+            conversation = Conversation(llm, params, progress, system)
+            conversation.check_template()
+            llm.load(_workload(min(context_len, llm.files.config.max_positions), max_tokens))
+            progress.stop()
+            interactive = sys.stdin.isatty()
+            if interactive:
+                console.print("/reset forgets the conversation, /exit ends it", style="dim")
+            converse(conversation, as_json, interactive)
+
+
+def _workload(context_len: int, max_tokens: int) -> Workload:
+    output_len = min(max_tokens, context_len - 1)
+    return Workload((context_len - output_len,), (output_len,))

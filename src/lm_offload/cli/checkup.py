@@ -1,0 +1,131 @@
+"""The findings of `lm-offload doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from lm_offload.errors import ConfigError
+from lm_offload.hardware.machine import Machine, describe_machine
+from lm_offload.units import format_bytes
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
+MATRIX_UNITS = ("avx512_bf16", "amx_bf16")
+TIGHT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact; `cost` says what it costs where something is missing."""
+
+    name: str
+    value: str | int | bool | None
+    cost: str | None = None
+    words: str | None = None  # the value for people, where it needs another form
+
+
+def examine(path: Path | None) -> list[Finding]:
+    """Every finding; raises ConfigError for a path that is not there."""
+    machine = describe_machine()
+    return [
+        *_processor(machine),
+        *_memory(machine),
+        *_kernels(machine.cores),
+        _direct_reads(path or _default_place()),
+        *_libraries(),
+        *_cache(),
+    ]
+
+
+def _processor(machine: Machine) -> Iterator[Finding]:
+    yield Finding("processor", machine.cpu)
+    yield Finding("cores", machine.cores)
+    yield Finding("instruction sets", " ".join(machine.isa))
+    has_units = any(flag in machine.isa for flag in MATRIX_UNITS)
+    cost = "prefill and large batches compute in float32, about 2 to 8 times slower"
+    yield Finding("bf16 matrix units", has_units, None if has_units else cost)
+
+
+def _memory(machine: Machine) -> Iterator[Finding]:
+    free_bytes, limit_bytes = machine.available_memory_bytes, machine.cgroup_memory_limit_bytes
+    tight = "little room: more weights are read from disk in each sweep"
+    yield _bytes("memory", machine.memory_bytes)
+    yield _bytes("memory available", free_bytes, tight if free_bytes < TIGHT_BYTES else None)
+    if limit_bytes is None:
+        yield Finding("cgroup memory limit", None, words="none")
+    else:
+        yield _bytes("cgroup memory limit", limit_bytes)
+
+
+def _kernels(cores: int) -> Iterator[Finding]:
+    from lm_offload.kernels.resolve import resolve_kernels
+
+    name = resolve_kernels(cores).name
+    yield Finding("kernels", name)
+    cost = "about 2 to 6 times slower with bf16 weights; reinstall with a C++17 compiler"
+    yield Finding("native kernels", "native" in name, None if "native" in name else cost)
+
+
+def _direct_reads(place: Path) -> Finding:
+    direct = _reads_directly(place)
+    cost = "reads go through the page cache: an extra copy, about 0.3 CPU s per GB"
+    return Finding(f"direct reads at {place}", direct, None if direct else cost)
+
+
+def _reads_directly(place: Path) -> bool:
+    """Opens the file, a weight file of the folder, or a file made in the folder for a moment."""
+    if not place.exists():
+        raise ConfigError(f"{place} does not exist; give a file or folder on the disk to look at.")
+    if place.is_file():
+        return _opens_directly(place)
+    weights = sorted(place.glob("*.safetensors"))
+    if weights:
+        return _opens_directly(weights[0])
+    try:
+        with tempfile.NamedTemporaryFile(dir=place) as made:
+            return _opens_directly(Path(made.name))
+    except OSError as error:
+        raise ConfigError(f"{place} is not writable; give a file on that disk instead.") from error
+
+
+def _opens_directly(path: Path) -> bool:
+    from lm_offload.storage.direct_file import DirectFile
+
+    file = DirectFile(path)
+    file.close()
+    return file.direct
+
+
+def _libraries() -> Iterator[Finding]:
+    yield Finding("python", platform.python_version())
+    for name in LIBRARIES:
+        try:
+            yield Finding(name, version_of(name))
+        except PackageNotFoundError:
+            yield Finding(name, None, f"not installed: pip install {name}", "missing")
+
+
+def _cache() -> Iterator[Finding]:
+    from huggingface_hub import constants
+
+    yield Finding("Hugging Face cache", constants.HF_HUB_CACHE)
+    there = Path(constants.HF_HUB_CACHE).is_dir()
+    yield Finding("cache exists", there, None if there else "hub ids cannot be used, only folders")
+    yield Finding("offline (HF_HUB_OFFLINE)", bool(constants.HF_HUB_OFFLINE))
+
+
+def _default_place() -> Path:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    return cache if cache.is_dir() and os.access(cache, os.W_OK) else Path.cwd()
+
+
+def _bytes(name: str, size_bytes: int, cost: str | None = None) -> Finding:
+    return Finding(name, size_bytes, cost, format_bytes(size_bytes))

@@ -1,0 +1,103 @@
+"""The turns of a conversation: questions from standard input, answers to standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import typer
+
+from lm_offload.cli.interrupt import Interruption
+from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.report import print_json
+from lm_offload.cli.streaming import pieces
+from lm_offload.errors import RequestError
+from lm_offload.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from lm_offload.engine.llm import LLM
+
+
+class Conversation:
+    """The messages so far, and how the next answer is made."""
+
+    def __init__(
+        self, llm: LLM, params: SamplingParams, progress: RunProgress, system: str | None
+    ) -> None:
+        self._llm = llm
+        self._params = params
+        self._progress = progress
+        self._opening = [{"role": "system", "content": system}] if system else []
+        self._messages = list(self._opening)
+
+    def check_template(self) -> None:
+        """Raise RequestError at once where the model has no chat template."""
+        self._llm.tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}])
+
+    def reset(self) -> None:
+        """Forget all but the system message."""
+        self._messages = list(self._opening)
+
+    def ask(self, question: str) -> Iterator[str]:
+        """The answer piece by piece; what came of it is remembered.
+
+        Raises RequestError, and forgets the question, where the context is too short.
+        """
+        messages = [*self._messages, {"role": "user", "content": question}]
+        prompt = self._llm.tokenizer.apply_chat_template(messages)
+        self._progress.expect(len(prompt), self._params.max_tokens - 1)
+        answer = ""
+        with closing(pieces(self._llm, prompt, self._params, self._progress)) as parts:
+            for piece in interruptible(parts):
+                answer += piece
+                yield piece
+        self._messages = [*messages, {"role": "assistant", "content": answer}]
+
+
+def interruptible(parts: Iterator[str]) -> Iterator[str]:
+    """The parts up to a Ctrl-C."""
+    with Interruption() as interruption:
+        for part in parts:
+            yield part
+            if interruption.requested:
+                return
+
+
+def converse(conversation: Conversation, as_json: bool, interactive: bool) -> None:
+    """Answer line after line until /exit or the end of the input."""
+    for question in _questions("> " if interactive and not as_json else ""):
+        if question == "/reset":
+            conversation.reset()
+            continue
+        try:
+            _answer(conversation, question, as_json)
+        except RequestError as error:
+            if not interactive:
+                raise
+            typer.echo(f"error: {error} (/reset forgets the conversation)", err=True)
+
+
+def _answer(conversation: Conversation, question: str, as_json: bool) -> None:
+    answer = conversation.ask(question)
+    if as_json:
+        print_json({"role": "assistant", "content": "".join(answer)})
+        return
+    for piece in answer:
+        typer.echo(piece, nl=False)
+    typer.echo()
+
+
+def _questions(prompt: str) -> Iterator[str]:
+    """Lines that are not blank, until /exit or the end of the input."""
+    while True:
+        try:
+            question = input(prompt).strip()
+        except EOFError:
+            if prompt:
+                typer.echo(err=True)
+            return
+        if question == "/exit":
+            return
+        if question:
+            yield question

@@ -1,0 +1,59 @@
+"""`lm-offload inspect`: what a checkpoint is made of and what would fit; reads headers only."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from lm_offload.cli import options
+from lm_offload.cli.inspection import Inspection, inspect_model
+from lm_offload.cli.report import print_json, print_rows, report_console
+from lm_offload.plan import Workload
+from lm_offload.units import format_bytes
+
+
+def inspect(
+    model: options.Model,
+    batch_size: options.BatchSize = 1,
+    prompt_len: options.PromptLen = 128,
+    gen_len: options.GenLen = 128,
+    cpu_memory: options.CpuMemory = None,
+    as_json: options.Json = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Show a checkpoint's units and what of them would fit in memory for a workload."""
+    workload = Workload((prompt_len,) * batch_size, (gen_len,) * batch_size)
+    found = inspect_model(model, workload, cpu_memory)
+    if as_json:
+        print_json(found)
+        return
+    console = report_console(as_json)
+    _print_model(console, found)
+    _print_fit(console, found)
+
+
+def _print_model(console: Console, found: Inspection) -> None:
+    table = Table("units", "count", "bytes", title=found.name, title_justify="left")
+    for kind in found.kinds:
+        table.add_row(kind.kind, str(kind.count), format_bytes(kind.size_bytes))
+    table.add_section()
+    table.add_row("all", "", format_bytes(found.weight_bytes))
+    console.print(table)
+    console.print(
+        f"{found.model_type}, {found.parameters / 1e6:.1f} M parameters in {found.dtype}, context "
+        f"{found.max_positions}, {format_bytes(found.kv_bytes_per_token)} of KV cache per token"
+    )
+
+
+def _print_fit(console: Console, found: Inspection) -> None:
+    fits = "yes" if found.fits else "no, it would be streamed from disk in part"
+    rows = [
+        ("budget", format_bytes(found.budget_bytes)),
+        ("smallest that works", format_bytes(found.smallest_budget_bytes)),
+        ("all in memory from", format_bytes(found.resident_budget_bytes)),
+        ("all fits in the budget", fits if found.runs else "no, it would not run"),
+    ]
+    if found.runs:
+        rows.append(("resident in memory", format_bytes(found.tier_bytes["cpu"])))
+        rows.append(("streamed from disk", format_bytes(found.tier_bytes["disk"])))
+    print_rows(console, "For this workload", rows)

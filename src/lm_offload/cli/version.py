@@ -1,0 +1,30 @@
+"""`lm-offload version`: the package and what it computes with."""
+
+from __future__ import annotations
+
+import typer
+
+from lm_offload.cli import options
+from lm_offload.cli.report import print_json
+
+
+def version(as_json: options.Json = False, config: options.ConfigFile = None) -> None:
+    """Print the version of the package and of what it computes with."""
+    from importlib.metadata import version as version_of
+
+    from lm_offload import __version__
+    from lm_offload.hardware.limits import allowed_cores
+    from lm_offload.kernels.resolve import resolve_kernels
+
+    kernels = resolve_kernels(allowed_cores())
+    found = {
+        "lm_offload": __version__,
+        "torch": version_of("torch"),
+        "kernels": kernels.name,
+        "threads": kernels.threads,
+    }
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(f"lm-offload {found['lm_offload']}, torch {found['torch']}")
+    typer.echo(f"kernels {kernels.name}, {kernels.threads} threads")

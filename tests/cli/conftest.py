@@ -1,0 +1,58 @@
+"""The command in this process, and copies of the demo model to run it on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lm_offload.cli.main import main
+from lm_offload.demo import demo_path
+
+TEMPLATE = "{% for m in messages %}# {{ m['role'] }}: {{ m['content'] }}\n{% endfor %}# answer:"
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process: importing torch anew would cost seconds each time."""
+
+    def run_main(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lm-offload", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        code = stop.value.code
+        return Done(code if isinstance(code, int) else int(code is not None), *captured)
+
+    return run_main
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo model."""
+    return Path(shutil.copytree(demo_path(), tmp_path_factory.mktemp("demo") / "model"))
+
+
+@pytest.fixture(scope="session")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo model with a chat template."""
+    folder = Path(shutil.copytree(demo_path(), tmp_path_factory.mktemp("chat") / "model"))
+    declared = json.loads((folder / "tokenizer_config.json").read_text())
+    declared["chat_template"] = TEMPLATE
+    (folder / "tokenizer_config.json").write_text(json.dumps(declared))
+    return folder

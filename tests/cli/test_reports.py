@@ -1,0 +1,81 @@
+"""`inspect` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def inspect(run: Run, demo: Path, *arguments: str) -> dict[str, object]:
+    done = run("inspect", str(demo), "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_inspect_adds_up_to_the_weights(run: Run, demo: Path) -> None:
+    found = inspect(run, demo)
+    assert sum(unit["size_bytes"] for unit in found["units"]) == found["weight_bytes"]
+    assert sum(kind["size_bytes"] for kind in found["kinds"]) == found["weight_bytes"]
+    assert found["parameters"] * 2 == found["weight_bytes"]
+    assert found["fits"]
+
+
+def test_an_untied_embedding_counts_too(run: Run, toy) -> None:
+    found = inspect(run, toy("llama"))
+    assert sum(unit["size_bytes"] for unit in found["units"]) == found["weight_bytes"]
+
+
+@pytest.mark.parametrize("key", ["smallest_budget_bytes", "resident_budget_bytes"])
+def test_the_budgets_it_names_are_exact(run: Run, demo: Path, key: str) -> None:
+    sizes = ["--batch-size", "2", "--prompt-len", "30", "--gen-len", "10"]
+    budget = inspect(run, demo, *sizes)[key]
+    at = inspect(run, demo, *sizes, "--cpu-memory", str(budget))
+    below = inspect(run, demo, *sizes, "--cpu-memory", str(int(str(budget)) // 2))
+    flag = "runs" if key.startswith("smallest") else "fits"
+    assert at[flag]
+    assert not below[flag]
+
+
+def test_inspect_reads_no_weights(run: Run, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> int:
+        raise AssertionError("a weight was read")
+
+    monkeypatch.setattr("lm_offload.storage.direct_file.DirectFile.read_into", fail)
+    done = run("inspect", str(demo), "--cpu-memory", "12MiB")
+    assert done.returncode == 0, done.stderr
+    assert "smallest that works" in done.stdout
+    assert "streamed from disk" in done.stdout
+
+
+def test_doctor_names_what_is_missing_and_its_cost(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm_offload.storage.direct_file.os.O_DIRECT", 0, raising=False)
+    monkeypatch.delattr("lm_offload.storage.direct_file.os.O_DIRECT")
+    done = run("doctor", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    direct = found[f"direct reads at {tmp_path}"]
+    assert direct["value"] is False
+    assert "page cache" in direct["cost"]
+    assert direct["name"] in json.loads(done.stdout)["missing"]
+    assert found["torch"]["value"]
+    assert found["cores"]["value"] >= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_prints_a_table(run: Run, demo: Path) -> None:
+    done = run("doctor", str(demo))
+    assert done.returncode == 0, done.stderr
+    for word in ("kernels", "cgroup", "transformers", "Hugging Face"):
+        assert word in done.stdout
+
+
+def test_doctor_wants_a_place_that_exists(run: Run) -> None:
+    done = run("doctor", "no/such/place")
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr

@@ -1,0 +1,109 @@
+"""Where a value comes from: flag > environment > file > default."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def plan_budget(run: Run, demo: Path) -> Any:
+    """The budget that `plan` ends up with."""
+
+    def budget(*arguments: str) -> int:
+        done = run("plan", str(demo), "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["budget_bytes"]) >> 20
+
+    return budget
+
+
+def test_flag_wins_over_environment_over_file_over_default(
+    plan_budget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("cpu-memory: 11MiB\n")
+    assert plan_budget() > 100
+    assert plan_budget("--config", str(file)) == 11
+    monkeypatch.setenv("LM_OFFLOAD_CPU_MEMORY", "13MiB")
+    assert plan_budget("--config", str(file)) == plan_budget() == 13
+    assert plan_budget("--config", str(file), "--cpu-memory", "14MiB") == 14
+
+
+def test_the_file_itself_may_be_named_by_the_environment(
+    plan_budget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"cpu-memory: {11 << 20}\n")  # bytes, as a number
+    monkeypatch.setenv("LM_OFFLOAD_CONFIG", str(file))
+    assert plan_budget() == 11
+
+
+def test_lists_switches_and_the_model_come_from_a_file(
+    run: Run, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"model: {demo}\nprompt: [def a, def b]\nmax-tokens: 2\njson: true\nquiet: yes\n"
+    )
+    done = run("generate", "--config", str(file))
+    assert [json.loads(line)["num_output_tokens"] for line in done.stdout.splitlines()] == [2, 2]
+    monkeypatch.setenv("LM_OFFLOAD_PROMPT", "one line\nand another\nand one more")
+    done = run("generate", "--config", str(file))
+    assert {json.loads(line)["prompt"] for line in done.stdout.splitlines()} == {
+        "one line",
+        "and another",
+        "and one more",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("cpu-memry: 1GiB", ["'cpu-memry'", "cpu-memory", "batch-size"]),
+        ("cpu_memory: 1GiB", ["'cpu_memory'", "cpu-memory"]),
+        ("config: other.yaml", ["'config'"]),
+        ("threads: 2.5", ["threads in bad.yaml", "2.5", "integer"]),
+        ("threads: true", ["threads in bad.yaml", "integer"]),
+        ("batch-size: 0", ["batch-size in bad.yaml", "0"]),
+        ("json: perhaps", ["json in bad.yaml", "boolean"]),
+        ("gen-len: [1, 2]", ["gen-len in bad.yaml", "a single value"]),
+        ("gen-len:", ["gen-len in bad.yaml", "a single value"]),
+        ("- cpu-memory", ["must hold lines"]),
+        ("cpu-memory: [", ["cannot be read as YAML"]),
+    ],
+)
+def test_bad_files_name_the_key_and_what_is_allowed(
+    run: Run, demo: Path, tmp_path: Path, content: str, words: list[str]
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    done = run("plan", str(demo), "--config", str(file))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_list_option_wants_a_list(run: Run, demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("stop: end")
+    done = run("generate", str(demo), "--prompt", "a", "--config", str(tmp_path / "bad.yaml"))
+    assert done.returncode == 2
+    assert "allowed is a list" in done.stderr
+
+
+def test_a_missing_file_is_an_error(run: Run, demo: Path) -> None:
+    done = run("plan", str(demo), "--config", "missing.yaml")
+    assert done.returncode == 2
+    assert "missing.yaml" in done.stderr
+
+
+def test_a_bad_variable_is_named(run: Run, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LM_OFFLOAD_THREADS", "many")
+    done = run("plan", str(demo))
+    assert done.returncode == 2
+    assert "LM_OFFLOAD_THREADS is 'many'" in done.stderr

@@ -1,0 +1,24 @@
+"""Every implementation of the operations that this machine can run, each forced."""
+
+from __future__ import annotations
+
+from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.torch_kernels import TorchKernels
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def native_kernels(threads: int) -> list[Kernels]:
+    """The native implementations, where the extension is built."""
+    try:
+        from lm_offload.kernels import _native
+        from lm_offload.kernels.native_kernels import NativeKernels
+    except ImportError:
+        return []
+    tables = (_native.best_operations(), _native.generic_operations())
+    return [NativeKernels(threads, table) for table in tables]
+
+
+def all_kernels(threads: int = 1) -> list[Kernels]:
+    """Native ones first, torch last."""
+    return [*native_kernels(threads), TorchKernels(threads)]

@@ -1,0 +1,91 @@
+"""Ragged batches over a paged cache, and attention as a textbook has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lm_offload.sequence import MicroBatch
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sequences of `rows` new tokens that end a context of `contexts` tokens."""
+
+    rows: tuple[int, ...]
+    contexts: tuple[int, ...]
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 16
+    block_tokens: int = 16
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Random queries and a cache whose unused tokens are NaN."""
+
+    q: Tensor
+    keys: Tensor
+    values: Tensor
+    batch: MicroBatch
+
+
+def make_batch(rows: list[int], contexts: list[int], tables: Tensor) -> MicroBatch:
+    """The batch of these sequences; tensors that attention does not read are empty."""
+    starts = torch.tensor([0, *rows]).cumsum(0).int()
+    lens = torch.tensor(contexts, dtype=torch.int32)
+    unused = torch.empty(0, dtype=torch.int64)
+    return MicroBatch(0, sum(rows), unused, starts, lens, tables, unused, unused)
+
+
+def make_inputs(case: Case, seed: int = 0) -> Inputs:
+    """Random inputs for a case, blocks in random order."""
+    generator = torch.Generator().manual_seed(seed)
+    width = max(-(-context // case.block_tokens) for context in case.contexts)
+    count = width * len(case.contexts)
+    tables = torch.randperm(count, generator=generator).int().reshape(-1, width)
+    shape = (count, case.kv_heads, case.block_tokens, case.head_dim)
+    caches = [torch.full(shape, torch.nan).to(case.dtype) for _ in "kv"]
+    for table, context in zip(tables, case.contexts, strict=True):
+        for position in range(context):
+            block, offset = table[position // case.block_tokens], position % case.block_tokens
+            for cache in caches:
+                token = torch.randn(case.kv_heads, case.head_dim, generator=generator)
+                cache[block, :, offset] = token.to(case.dtype)
+    q = torch.randn(sum(case.rows), case.heads, case.head_dim, generator=generator)
+    return Inputs(q, *caches, make_batch(list(case.rows), list(case.contexts), tables))
+
+
+def reference_attention(
+    inputs: Inputs, scale: float, window: int | None, softcap: float | None
+) -> Tensor:
+    """Softmax attention in float64, row by row."""
+    batch = inputs.batch
+    out = torch.empty_like(inputs.q)
+    for index, context in enumerate(batch.context_lens.tolist()):
+        start, stop = batch.query_starts[index : index + 2].tolist()
+        for row in range(start, stop):
+            position = context - (stop - row)
+            first = 0 if window is None else max(0, position - window + 1)
+            seen = torch.arange(first, position + 1)
+            k, v = (_tokens(cache, batch.block_tables[index], seen) for cache in _kv(inputs))
+            group = inputs.q.shape[1] // k.shape[1]
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+            score = torch.einsum("hd,thd->ht", inputs.q[row].double(), k) * scale
+            if softcap is not None:
+                score = softcap * torch.tanh(score / softcap)
+            out[row] = torch.einsum("ht,thd->hd", score.softmax(-1), v)
+    return out
+
+
+def _kv(inputs: Inputs) -> tuple[Tensor, Tensor]:
+    return inputs.keys, inputs.values
+
+
+def _tokens(cache: Tensor, table: Tensor, positions: Tensor) -> Tensor:
+    """The cached tokens at these positions as [tokens, kv_heads, head_dim] in float64."""
+    block_tokens = cache.shape[2]
+    return cache[table[positions // block_tokens].long(), :, positions % block_tokens].double()

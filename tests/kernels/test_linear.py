@@ -1,0 +1,81 @@
+"""Products: right in every dtype and shape, and the same bits for a row in any company."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.kernels.base import Kernels
+from tests.kernels.implementations import DTYPES, all_kernels
+
+sizes = st.integers(1, 80)
+names = st.sampled_from(DTYPES)
+
+
+@pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
+@given(m=sizes, n=sizes, k=st.integers(1, 200), weight_name=names, bias_name=names, seed=sizes)
+def test_linear_is_the_product(
+    kernels: Kernels, m: int, n: int, k: int, weight_name: str, bias_name: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(m, k + 3)[:, :k]
+    weight = torch.randn(n, k + 1).to(getattr(torch, weight_name))[:, 1:]
+    bias = torch.randn(n).to(getattr(torch, bias_name))
+    out = torch.full((m, n + 2), 7.0)
+    kernels.linear(x, weight, out[:, :n], bias)
+    expected = (x.double() @ weight.double().T + bias).float()
+    torch.testing.assert_close(out[:, :n], expected, atol=1e-4, rtol=1e-5)
+    assert (out[:, n:] == 7.0).all()
+    kernels.linear_add(x, weight, out[:, :n])
+    torch.testing.assert_close(out[:, :n], expected + expected - bias, atol=2e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", all_kernels(), ids=lambda kernels: kernels.name)
+@pytest.mark.parametrize("dtype_name", DTYPES)
+def test_a_row_has_the_same_bits_in_any_company(kernels: Kernels, dtype_name: str) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(131, 1037).to(getattr(torch, dtype_name))
+    x = torch.randn(300, 1037)
+    whole = torch.empty(300, 131)
+    kernels.linear(x, weight, whole)
+    for start, stop in ((0, 1), (17, 18), (3, 5), (7, 10), (0, 4), (5, 11), (0, 33), (40, 180)):
+        part = torch.empty(stop - start, 131)
+        kernels.linear(x[start:stop], weight, part)
+        assert torch.equal(part, whole[start:stop])
+
+
+@pytest.mark.parametrize("kernels", all_kernels(), ids=lambda kernels: kernels.name)
+def test_threads_do_not_change_a_bit(kernels: Kernels) -> None:
+    weight, x = torch.randn(700, 256).bfloat16(), torch.randn(9, 256)
+    results = []
+    for threads in (1, 2, 5):
+        same_kind = next(other for other in all_kernels(threads) if other.name == kernels.name)
+        out = torch.empty(9, 700)
+        same_kind.linear(x, weight, out)
+        results.append(out)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("kernels", all_kernels(), ids=lambda kernels: kernels.name)
+def test_no_rows_and_nan(kernels: Kernels) -> None:
+    weight = torch.randn(5, 8)
+    kernels.linear(torch.empty(0, 8), weight, torch.empty(0, 5))
+    x, out = torch.ones(2, 8), torch.empty(2, 5)
+    x[1, 3] = torch.nan
+    kernels.linear(x, weight, out)
+    assert out[0].isfinite().all()
+    assert out[1].isnan().all()
+
+
+@pytest.mark.parametrize("dtype_name", ["bfloat16", "float16"])
+def test_every_half_is_widened_exactly(dtype_name: str) -> None:
+    bits = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16)
+    values = bits.view(getattr(torch, dtype_name))
+    weight = values[values.isfinite()].reshape(-1, 1)
+    for kernels in all_kernels():
+        out = torch.empty(1, weight.shape[0])
+        kernels.linear(torch.ones(1, 1), weight, out)
+        assert torch.equal(out[0], weight[:, 0].float())

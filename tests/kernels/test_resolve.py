@@ -1,0 +1,61 @@
+"""Which implementation is chosen, and what is said when it is not the best one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+import torch
+
+from lm_offload.kernels import resolve
+from lm_offload.kernels.onednn_kernels import OneDnnKernels
+from lm_offload.kernels.torch_kernels import TorchKernels
+from tests.kernels.implementations import all_kernels, native_kernels
+
+
+def test_native_code_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "has_bf16_units", lambda: False)
+    kernels = resolve.resolve_kernels(2)
+    assert kernels.name == all_kernels()[0].name
+    assert kernels.threads == 2
+
+
+def test_torch_is_the_fallback_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resolve, "has_bf16_units", lambda: False)
+    monkeypatch.setitem(sys.modules, "lm_offload.kernels.native_kernels", None)
+    with caplog.at_level(logging.WARNING):
+        kernels = resolve.resolve_kernels(1)
+    assert isinstance(kernels, TorchKernels)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "slower" in caplog.text
+
+
+@pytest.mark.parametrize("inner", all_kernels(), ids=lambda kernels: kernels.name)
+def test_onednn_takes_wide_bf16_products_only(inner: TorchKernels) -> None:
+    kernels = OneDnnKernels(inner, min_rows=4)
+    weight, x = torch.randn(20, 64), torch.randn(5, 64)
+    bias = torch.randn(20)
+    for dtype, rows, exact in (
+        (torch.bfloat16, 5, False),
+        (torch.bfloat16, 3, True),
+        (torch.float16, 5, True),
+    ):
+        out, expected = torch.ones(rows, 20), torch.ones(rows, 20)
+        inner.linear_add(x[:rows], weight.to(dtype), expected, bias)
+        kernels.linear_add(x[:rows], weight.to(dtype), out, bias)
+        assert torch.equal(out, expected) == exact
+        torch.testing.assert_close(out, expected, atol=0.3, rtol=0.02)
+        kernels.linear(x[:rows], weight.to(dtype), out, bias)
+        torch.testing.assert_close(out, expected - 1.0, atol=0.3, rtol=0.02)
+
+
+def test_bf16_units_choose_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "has_bf16_units", lambda: True)
+    kernels = resolve.resolve_kernels(1)
+    assert kernels.name.endswith("+onednn-bf16")
+    expected = 32 if native_kernels(1) else 8
+    assert isinstance(kernels, OneDnnKernels)
+    assert kernels.min_rows == expected
