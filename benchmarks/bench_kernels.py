@@ -13,6 +13,7 @@ import json
 import platform
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class Result:
     ceiling_frac: float
 
 
-def best_s(runs: list[Callable[[], None]], budget_s: float) -> float:
+def best_s(runs: list[Callable[[], object]], budget_s: float) -> float:
     """The shortest time of any run; they are taken in turns until the budget is spent."""
     times: list[float] = []
     end = time.perf_counter() + budget_s
@@ -65,10 +66,10 @@ def measure_ceilings(threads: int, budget_s: float) -> Ceilings:
     """Read bandwidth over a large buffer, and torch's product of 512 x 2048 x 2048."""
     torch.set_num_threads(threads)
     parts = list(torch.ones(STREAMED_BYTES // 4).chunk(8))
-    read_s = best_s([lambda part=part: read_memory(part, threads) for part in parts], budget_s)
+    read_s = best_s([partial(read_memory, part, threads) for part in parts], budget_s)
     a, b = torch.randn(512, 2048), torch.randn(2048, 2048)
     out = torch.empty(512, 2048)
-    product_s = best_s([lambda: torch.mm(a, b.T, out=out)], budget_s)
+    product_s = best_s([partial(torch.mm, a, b.T, out=out)], budget_s)
     return Ceilings(parts[0].nbytes / read_s, 2 * 512 * 2048 * 2048 / product_s)
 
 
@@ -91,7 +92,7 @@ def bench_linear(
     weights = [torch.randn(n, k).to(dtype) for _ in range(count)]
     for m in (1, 2, 4, 8, 16, 64, 256):
         x, out = torch.randn(m, k), torch.empty(m, n)
-        runs = [lambda w=w: kernels.linear(x, w, out) for w in weights]
+        runs = [partial(kernels.linear, x, weight, out) for weight in weights]
         time_s = best_s(runs, budget_s)
         shape = f"{m}x{k} @ {n}x{k} {str(dtype)[6:]}"
         yield result("linear", shape, time_s, weights[0].nbytes, 2 * m * n * k, ceilings)
@@ -119,9 +120,7 @@ def bench_attention(
         caches = [[torch.randn(shape).bfloat16() for _ in "kv"] for _ in range(min(layers, 8))]
         q = torch.randn(rows * sequences, q_heads, head_dim)
         out = torch.empty_like(q)
-        runs = [
-            lambda kv=kv: kernels.attention(q, *kv, batch, head_dim**-0.5, out) for kv in caches
-        ]
+        runs = [partial(kernels.attention, q, *kv, batch, head_dim**-0.5, out) for kv in caches]
         pairs = sequences * rows * (context - (rows - 1) / 2)
         yield result(
             "attention",
@@ -139,9 +138,9 @@ def bench_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterato
     for m in (1, 16, 256):
         x, out = torch.randn(m, 2048), torch.empty(m, 2048)
         gate, up, mixed = torch.randn(m, 5632), torch.randn(m, 5632), torch.empty(m, 5632)
-        norm_s = best_s([lambda: kernels.rms_norm(x, weight, 1e-5, out)], budget_s / 4)
+        norm_s = best_s([partial(kernels.rms_norm, x, weight, 1e-5, out)], budget_s / 4)
         yield result("rms_norm", f"{m}x2048", norm_s, 2 * x.nbytes, 0, ceilings)
-        gate_s = best_s([lambda: kernels.silu_mul(gate, up, mixed)], budget_s / 4)
+        gate_s = best_s([partial(kernels.silu_mul, gate, up, mixed)], budget_s / 4)
         yield result("silu_mul", f"{m}x5632", gate_s, 3 * gate.nbytes, 0, ceilings)
 
 

@@ -16,7 +16,7 @@ from lm_offload.demo import demo_path
 from lm_offload.sampling import SamplingParams
 from lm_offload.units import format_bytes
 
-DEMO_PROMPT = "import os\n\n\nclass FileCache:\n"
+DEMO_PROMPT = "def read_file(path):"
 
 
 def demo(

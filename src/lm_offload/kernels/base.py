@@ -5,9 +5,10 @@ float16) and are read where they lie: an implementation converts in registers, n
 Every tensor has a contiguous last dimension; activations may have any row stride, so that a
 part of a fused projection is a view. Results go into `out`, which the caller owns.
 
-One rule binds all implementations: a row's result does not depend on how many other rows are
-computed with it, nor on the number of threads. It is what makes the text independent of batch
-composition and budget.
+One rule binds all implementations: a row's result does not depend, to the bit, on how many
+other rows are computed with it, on the chunks a prompt is cut into, nor on the number of
+threads. It is what makes the text independent of batch composition and budget. The exception is
+named in onednn_kernels.py.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ class Kernels(Protocol):
     def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
 
-    def linear_add(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    def linear_add(
+        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+    ) -> None:
         """out[T, N] += x[T, K] @ weight[N, K].T (+ bias[N])."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
         """out[T, H] = x / rms(x) * weight[H]; `out` may be `x`."""
 
     def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        """out[T, H] = x / rms(x) * (1 + weight[H]), as Gemma stores its scales; `out` may be `x`."""
+        """out[T, H] = x / rms(x) * (1 + weight[H]), as Gemma stores scales; `out` may be `x`."""
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
         """out[T, H] = (x - mean) / std * weight[H] + bias[H]; `out` may be `x`."""
@@ -64,11 +67,12 @@ class Kernels(Protocol):
         window: int | None = None,
         softcap: float | None = None,
     ) -> None:
-        """Causal attention of q[T, heads, head_dim] over the paged cache into out[T, heads, head_dim].
+        """Causal attention of q[T, heads, head_dim] over the paged cache into `out`, shaped as q.
 
         K and V of the rows themselves are already in the cache. A row at position p sees
         positions max(0, p - window + 1) to p. heads is a multiple of kv_heads. Scores are
-        softcap * tanh(score / softcap) where a softcap is given.
+        softcap * tanh(score / softcap) where a softcap is given. A score that is NaN makes its
+        row NaN; a sequence without rows is left alone.
         """
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:

@@ -1,0 +1,16 @@
+// The operations for any CPU.
+#include "standard.h"
+
+#define LMO_ISA generic
+#include "simd_generic.h"
+#include "simd_common.h"
+#include "isa_table.h"
+
+namespace lmo {
+
+const Operations& generic_operations() {
+    static constexpr Operations table = generic::operations("generic");
+    return table;
+}
+
+}  // namespace lmo

@@ -1,0 +1,117 @@
+// Products with row-major weights [n, k] that are read from memory once and never copied:
+// they are converted in registers for each tile, which costs less than keeping them converted.
+#pragma once
+
+#include "linear_tile.h"
+#include "thread_pool.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
+constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
+constexpr int64_t kAheadBytes = 16 << 10;   // how far ahead of their use weights are asked for
+constexpr int64_t kLineBytes = 64;
+
+// One chunk of weight rows.
+template <class W>
+struct Chunk {
+    const LinearArgs& a;
+    const W* weight;
+    int64_t begin, end;
+    int64_t ahead;  // in rows
+};
+
+// out[m : m + C, n : n + R]; `Ask` for the weights of later tiles where these come from memory.
+template <bool Ask, int R, int C, class W>
+void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
+    constexpr int64_t step = kLineBytes / sizeof(W);
+    const LinearArgs& a = chunk.a;
+    const W* weight = chunk.weight + n * a.weight_stride;
+    const float* x = a.x + m * a.x_stride;
+    Accumulators<R, C> acc;
+    acc.clear();
+    int64_t i = 0;
+    if constexpr (Ask) {
+        for (; i + step <= a.k; i += step) {
+            for (int r = 0; r < R; ++r) prefetch(weight + (r + chunk.ahead) * a.weight_stride + i);
+            dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, step);
+        }
+    }
+    dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, a.k - i);
+    finish_tile(a, m, n, acc);
+}
+
+// Rows [m, m + C) times weights [n, n + weights), which are at most R.
+template <bool Ask, int R, int C, class W>
+void linear_rows(const Chunk<W>& chunk, int64_t m, int64_t n, int64_t weights) {
+    with_count<R>(weights, [&](auto r) {
+        linear_tile<Ask, decltype(r)::value, C>(chunk, m, n);
+    });
+}
+
+// Rows [begin, end), whole tiles, times the chunk; only the first rows find it in memory.
+template <class W>
+void whole_tiles(const Chunk<W>& chunk, int64_t begin, int64_t end) {
+    for (int64_t n = chunk.begin; n < chunk.end; n += kTileWeights) {
+        const int64_t weights = std::min<int64_t>(kTileWeights, chunk.end - n);
+        for (int64_t m = begin; m < end; m += kTileRows) {
+            if (m == 0) {
+                linear_rows<true, kTileWeights, kTileRows>(chunk, m, n, weights);
+            } else {
+                linear_rows<false, kTileWeights, kTileRows>(chunk, m, n, weights);
+            }
+        }
+    }
+}
+
+// The rows [m, a.m), fewer than a tile: they leave registers for one more weight.
+template <bool Ask, class W>
+void last_rows(const Chunk<W>& chunk, int64_t m) {
+    with_count<kTileRows - 1>(chunk.a.m - m, [&](auto rows) {
+        constexpr int C = decltype(rows)::value;
+        constexpr int step = kTileWeights + 1;
+        for (int64_t n = chunk.begin; n < chunk.end; n += step) {
+            const int64_t weights = std::min<int64_t>(step, chunk.end - n);
+            linear_rows<Ask, step, C>(chunk, m, n, weights);
+        }
+    });
+}
+
+// All rows times one chunk of weights, by blocks of rows whose inputs stay in the L2 cache.
+template <class W>
+void linear_chunk(const Chunk<W>& chunk) {
+    const LinearArgs& a = chunk.a;
+    const int64_t fit = kInputBytes / (a.k * static_cast<int64_t>(sizeof(float)));
+    const int64_t block = std::max<int64_t>(kTileRows, fit / kTileRows * kTileRows);
+    const int64_t whole = a.m / kTileRows * kTileRows;
+    for (int64_t m = 0; m < whole; m += block) {
+        whole_tiles(chunk, m, std::min(whole, m + block));
+    }
+    if (whole == 0) {
+        last_rows<true>(chunk, 0);
+    } else {
+        last_rows<false>(chunk, whole);
+    }
+}
+
+template <class W>
+void linear_typed(const LinearArgs& a, const W* weight) {
+    const int64_t row_bytes = a.k * static_cast<int64_t>(sizeof(W));
+    const int64_t share = (a.n + 4 * a.threads - 1) / (4 * a.threads);  // four chunks a thread
+    const int64_t fit = std::min(share, kChunkBytes / row_bytes);
+    const int64_t step = std::max<int64_t>(12, (fit + 11) / 12 * 12);  // tiles of 3 and of 4
+    const int64_t ahead = std::max<int64_t>(3, kAheadBytes / row_bytes);
+    parallel_for((a.n + step - 1) / step, a.threads, [&](int64_t i) {
+        linear_chunk(Chunk<W>{a, weight, i * step, std::min(a.n, (i + 1) * step), ahead});
+    });
+}
+
+inline void linear(const LinearArgs& a) {
+    with_type(a.weight_dtype, [&](auto* type) {
+        linear_typed(a, static_cast<decltype(type)>(a.weight));
+    });
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

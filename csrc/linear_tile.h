@@ -1,0 +1,83 @@
+// The tile that every product is made of; included for each instruction set.
+//
+// A result is one accumulator of eight lanes over ascending k, then one fixed sum of its
+// lanes, whatever tile, block or thread it falls into: that is why a row's result does not
+// depend on the rows computed with it.
+#pragma once
+
+#include <algorithm>
+
+#include "operations.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+// 12 accumulators, 3 weights and 1 input fill the 16 registers of AVX2.
+constexpr int kTileWeights = 3;
+constexpr int kTileRows = 4;
+
+template <int R, int C>
+struct Accumulators {
+    Vec at[R][C];
+
+    void clear() {
+        for (auto& row : at) std::fill(row, row + C, zero());
+    }
+};
+
+// acc[r][c] += weight[r, 0:k] * x[c, 0:k], lane by lane. The shorter of the two lists stays in
+// registers while the other one passes by.
+template <int R, int C, class W>
+inline void dot_tile(Accumulators<R, C>& acc, const W* weight, int64_t weight_stride,
+                     const float* x, int64_t x_stride, int64_t k) {
+    each_vector(k, [&](int64_t i, auto span) {
+        if constexpr (R > C) {
+            Vec input[C];
+            for (int c = 0; c < C; ++c) input[c] = load(x + c * x_stride + i, span);
+            for (int r = 0; r < R; ++r) {
+                const Vec w = in_register(load(weight + r * weight_stride + i, span));
+                for (int c = 0; c < C; ++c) acc.at[r][c] = fma(w, input[c], acc.at[r][c]);
+            }
+        } else {
+            Vec w[R];
+            for (int r = 0; r < R; ++r) w[r] = load(weight + r * weight_stride + i, span);
+            for (int c = 0; c < C; ++c) {
+                const Vec input = in_register(load(x + c * x_stride + i, span));
+                for (int r = 0; r < R; ++r) acc.at[r][c] = fma(w[r], input, acc.at[r][c]);
+            }
+        }
+    });
+}
+
+inline float element(const void* data, Dtype dtype, int64_t index) {
+    float value = 0.0f;
+    with_type(dtype, [&](auto* type) {
+        value = sum(load(static_cast<decltype(type)>(data) + index, Part{1}));
+    });
+    return value;
+}
+
+// Adds up the lanes and writes out[m + c, n + r].
+template <int R, int C>
+inline void finish_tile(const LinearArgs& a, int64_t m, int64_t n, const Accumulators<R, C>& acc) {
+    for (int r = 0; r < R; ++r) {
+        const float bias = a.bias ? element(a.bias, a.bias_dtype, n + r) : 0.0f;
+        for (int c = 0; c < C; ++c) {
+            float& out = a.out[(m + c) * a.out_stride + n + r];
+            const float value = a.bias ? sum(acc.at[r][c]) + bias : sum(acc.at[r][c]);
+            out = a.accumulate ? out + value : value;
+        }
+    }
+}
+
+// Calls body.template run<count>() for a count in [1, Max] known at run time.
+template <int Max, class Body>
+inline void with_count(int64_t count, const Body& body) {
+    if constexpr (Max > 0) {
+        if (count == Max) return body(std::integral_constant<int, Max>());
+        with_count<Max - 1>(count, body);
+    }
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

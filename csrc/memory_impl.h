@@ -1,0 +1,36 @@
+// Reading memory and nothing else, to see how fast it can be read.
+#pragma once
+
+#include "operations.h"
+#include "thread_pool.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+constexpr int64_t kStreams = 4;              // read side by side, as products read weights
+constexpr int64_t kStreamFloats = 4 << 10;   // of one chunk
+constexpr int64_t kChunkFloats = kStreams * kStreamFloats;
+
+// Adds up one chunk, and asks for the next one meanwhile.
+inline float read_chunk(const float* data) {
+    Vec sums[kStreams] = {zero(), zero(), zero(), zero()};
+    for (int64_t i = 0; i < kStreamFloats; i += 2 * kLanes) {
+        for (int64_t s = 0; s < kStreams; ++s) {
+            const float* line = data + s * kStreamFloats + i;
+            prefetch(line + kChunkFloats);
+            sums[s] = sums[s] + load(line) + load(line + kLanes);
+        }
+    }
+    return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+// Reads whole chunks; what is left behind the last one is too little to matter.
+inline void read(const float* data, int64_t count, int threads) {
+    parallel_for(count / kChunkFloats, threads, [&](int64_t chunk) {
+        volatile float sink = read_chunk(data + chunk * kChunkFloats);
+        (void)sink;
+    });
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

@@ -1,0 +1,123 @@
+// The operations and their arguments; one table of them per instruction set.
+//
+// Strides count elements, the last dimension is contiguous.
+#pragma once
+
+#include <cstdint>
+
+#include "types.h"
+
+namespace lmo {
+
+// out[m, n] (+)= x[m, k] @ weight[n, k].T (+ bias[n])
+struct LinearArgs {
+    const float* x;
+    int64_t x_stride;
+    const void* weight;
+    int64_t weight_stride;
+    Dtype weight_dtype;
+    const void* bias;  // may be null
+    Dtype bias_dtype;
+    float* out;
+    int64_t out_stride;
+    int64_t m, n, k;
+    bool accumulate;
+    int threads;
+};
+
+// out[rows, width] = normalised x[rows, width] * (weight + weight_offset) (+ bias)
+struct NormArgs {
+    const float* x;
+    int64_t x_stride;
+    const void* weight;
+    Dtype weight_dtype;
+    float weight_offset;
+    const void* bias;  // layer_norm only
+    Dtype bias_dtype;
+    float eps;
+    float* out;
+    int64_t out_stride;
+    int64_t rows, width;
+    int threads;
+};
+
+// x[rows, heads, >= 2 * half] in place; cos, sin [rows, half]
+struct RotaryArgs {
+    float* x;
+    int64_t row_stride, head_stride;
+    const float* cos;
+    int64_t cos_stride;
+    const float* sin;
+    int64_t sin_stride;
+    int64_t rows, heads, half;
+    int threads;
+};
+
+// A paged cache: keys, values [blocks, kv_heads, block_tokens, head_dim], tokens contiguous.
+struct Cache {
+    void* keys;
+    void* values;
+    Dtype dtype;
+    int64_t block_stride, head_stride;
+    int64_t kv_heads, block_tokens, head_dim;
+};
+
+// k, v [rows, kv_heads, head_dim] into the cache at slots[rows]
+struct StoreArgs {
+    const float* k;
+    int64_t k_stride, k_head_stride;
+    const float* v;
+    int64_t v_stride, v_head_stride;
+    Cache cache;
+    const int64_t* slots;
+    int64_t rows;
+    int threads;
+};
+
+// out[rows, width] = f(gate) * up
+struct GateArgs {
+    const float* gate;
+    int64_t gate_stride;
+    const float* up;
+    int64_t up_stride;
+    float* out;
+    int64_t out_stride;
+    int64_t rows, width;
+    int threads;
+};
+
+// Causal attention of q[rows, heads, head_dim] over the cache; see kernels/base.py.
+struct AttentionArgs {
+    const float* q;
+    int64_t q_stride, q_head_stride;
+    Cache cache;
+    const int32_t* query_starts;  // [sequences + 1]
+    const int32_t* context_lens;  // [sequences]
+    const int32_t* block_tables;  // [sequences, table_stride]
+    int64_t table_stride, sequences, heads;
+    float scale;
+    int64_t window;  // positions a row sees, itself included
+    float softcap;   // 0: none
+    float* out;
+    int64_t out_stride, out_head_stride;
+    int threads;
+};
+
+struct Operations {
+    const char* name;
+    void (*linear)(const LinearArgs&);
+    void (*rms_norm)(const NormArgs&);
+    void (*layer_norm)(const NormArgs&);
+    void (*rotary)(const RotaryArgs&);
+    void (*store_kv)(const StoreArgs&);
+    void (*attention)(const AttentionArgs&);
+    void (*silu_mul)(const GateArgs&);
+    void (*gelu_tanh_mul)(const GateArgs&);
+    void (*relu)(const GateArgs&);
+    void (*read)(const float* data, int64_t count, int threads);
+};
+
+const Operations& generic_operations();
+const Operations& avx2_operations();  // only on x86
+
+}  // namespace lmo

@@ -1,0 +1,133 @@
+// Eight floats at a time in plain C++ with compiler vectors: right everywhere, fast nowhere.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "types.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+using Vec = float __attribute__((vector_size(32)));
+
+template <class Body>
+inline Vec lanes(Body body) {
+    Vec result;
+    for (int i = 0; i < 8; ++i) result[i] = body(i);
+    return result;
+}
+
+inline Vec splat(float x) { return Vec{x, x, x, x, x, x, x, x}; }
+inline Vec zero() { return splat(0.0f); }
+inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline Vec sqrt(Vec a) {
+    return lanes([&](int i) { return std::sqrt(a[i]); });
+}
+
+inline Vec in_register(Vec a) { return a; }
+
+// The larger of two; b where either is NaN.
+inline Vec max(Vec a, Vec b) {
+    return lanes([&](int i) { return a[i] > b[i] ? a[i] : b[i]; });
+}
+// The smaller of two; b where either is NaN.
+inline Vec min(Vec a, Vec b) {
+    return lanes([&](int i) { return a[i] < b[i] ? a[i] : b[i]; });
+}
+
+inline Vec round(Vec a) {
+    return lanes([&](int i) { return std::nearbyint(a[i]); });
+}
+
+inline float as_float(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline uint32_t as_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+// 2^n for integral n in [-126, 127]; NaN gives any value.
+inline Vec pow2(Vec n) {
+    return lanes([&](int i) {
+        const int power = n[i] == n[i] ? static_cast<int>(n[i]) : 0;
+        return as_float(static_cast<uint32_t>(power + 127) << 23);
+    });
+}
+
+inline float widen(Bf16 x) { return as_float(static_cast<uint32_t>(x.bits) << 16); }
+
+// Shifts the fraction up and corrects the exponent by a product, exact for subnormals too.
+inline float widen(F16 x) {
+    const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+    const uint32_t rest = static_cast<uint32_t>(x.bits & 0x7FFFu) << 13;
+    if ((x.bits & 0x7C00u) == 0x7C00u) return as_float(sign | 0x7F800000u | rest);
+    return as_float(sign | as_bits(as_float(rest) * 0x1p112f));
+}
+
+inline Bf16 narrow(float x, Bf16) {
+    const uint32_t bits = as_bits(x);
+    if (x != x) return Bf16{0x7FC0};
+    return Bf16{static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+// Rounds to nearest even; for subnormals by an addition whose last place is theirs, 2^-24.
+inline F16 narrow(float x, F16) {
+    const uint32_t sign = (as_bits(x) >> 16) & 0x8000u;
+    const float size = std::fabs(x);
+    uint32_t bits;
+    if (x != x) {
+        bits = 0x7E00u;
+    } else if (size >= 65520.0f) {
+        bits = 0x7C00u;
+    } else if (size < 0x1p-14f) {
+        bits = as_bits(size + 0.5f) - as_bits(0.5f);
+    } else {
+        const uint32_t wide = as_bits(size) - (112u << 23);
+        bits = (wide + 0xFFFu + ((wide >> 13) & 1u)) >> 13;
+    }
+    return F16{static_cast<uint16_t>(sign | bits)};
+}
+
+inline Vec load(const float* p) {
+    Vec a;
+    std::memcpy(&a, p, sizeof a);
+    return a;
+}
+
+template <class T>
+inline Vec load(const T* p) {
+    return lanes([&](int i) { return widen(p[i]); });
+}
+
+inline void store(float* p, Vec a) { std::memcpy(p, &a, sizeof a); }
+
+template <class T>
+inline void store(T* p, Vec a) {
+    for (int i = 0; i < 8; ++i) p[i] = narrow(a[i], T{});
+}
+
+inline float fold(Vec a) {
+    return ((a[0] + a[2]) + (a[1] + a[3])) + ((a[4] + a[6]) + (a[5] + a[7]));
+}
+
+// The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
+inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
+    out[0] = fold(a);
+    out[1] = fold(b);
+    out[2] = fold(c);
+    out[3] = fold(d);
+}
+
+// Asks for a cache line: into the first level, or only into the second.
+inline void prefetch(const void* p) { __builtin_prefetch(p); }
+
+inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+}  // namespace LMO_ISA
+}  // namespace lmo

@@ -1,0 +1,55 @@
+"""Builds the optional native kernels; everything else is in pyproject.toml.
+
+LM_OFFLOAD_SANITIZE=1 in the environment builds them with the address and undefined-behaviour
+sanitizers; run Python with LD_PRELOAD=$(gcc -print-file-name=libasan.so) then.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nanobind
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+BASE_FLAGS = ["-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off"]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
+RELEASE = ["-O3", "-g0", "-DNDEBUG"]
+SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+
+
+class OptionalBuild(build_ext):
+    """Leaves the package usable in plain torch where the compiler fails."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build, or say in one line what is missing."""
+        try:
+            super().build_extension(ext)
+        except (CCompilerError, ExecError, PlatformError) as error:
+            print(
+                f"lm-offload: native kernels were not built ({error}); "
+                "plain torch will be used, which is several times slower.",
+                file=sys.stderr,
+            )
+
+
+def native_extension() -> Extension:
+    """The module `lm_offload.kernels._native` from csrc/ and nanobind's own source."""
+    include = Path(nanobind.include_dir())
+    robin_map = include.parent / "ext" / "robin_map" / "include"
+    sanitize = os.environ.get("LM_OFFLOAD_SANITIZE") == "1"
+    mode = SANITIZE if sanitize else RELEASE
+    return Extension(
+        "lm_offload.kernels._native",
+        sources=sorted(str(path) for path in Path("csrc").glob("*.cpp")),
+        depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+        include_dirs=[str(include), nanobind.source_dir(), str(robin_map)],
+        extra_compile_args=[*BASE_FLAGS, *WARNINGS, *mode],
+        extra_link_args=["-pthread", *(SANITIZE[-1:] if sanitize else ["-s"])],
+        language="c++",
+        optional=True,
+    )
+
+
+setup(ext_modules=[native_extension()], cmdclass={"build_ext": OptionalBuild})

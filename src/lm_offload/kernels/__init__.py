@@ -1,0 +1,1 @@
+"""One signature per operation, several implementations, resolved once and reported by name."""

@@ -1,0 +1,166 @@
+"""The native operations on addresses (csrc/bindings.cpp); they check nothing, see native_kernels.
+
+Addresses are integers, strides count elements, dtypes are the codes of csrc/types.h.
+"""
+
+class Cache:
+    """The layout of a paged KV cache, as `cache` makes it."""
+
+class Operations:
+    """Every operation compiled for one instruction set."""
+
+    @property
+    def name(self) -> str: ...
+    def linear(
+        self,
+        x: int,
+        x_stride: int,
+        weight: int,
+        weight_stride: int,
+        weight_dtype: int,
+        bias: int,
+        bias_dtype: int,
+        out: int,
+        out_stride: int,
+        m: int,
+        n: int,
+        k: int,
+        accumulate: bool,
+        threads: int,
+        /,
+    ) -> None: ...
+    def rms_norm(
+        self,
+        x: int,
+        x_stride: int,
+        weight: int,
+        weight_dtype: int,
+        weight_offset: float,
+        eps: float,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def layer_norm(
+        self,
+        x: int,
+        x_stride: int,
+        weight: int,
+        weight_dtype: int,
+        bias: int,
+        bias_dtype: int,
+        eps: float,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def rotary(
+        self,
+        x: int,
+        row_stride: int,
+        head_stride: int,
+        cos: int,
+        cos_stride: int,
+        sin: int,
+        sin_stride: int,
+        rows: int,
+        heads: int,
+        half: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def store_kv(
+        self,
+        k: int,
+        k_stride: int,
+        k_head_stride: int,
+        v: int,
+        v_stride: int,
+        v_head_stride: int,
+        cache: Cache,
+        slots: int,
+        rows: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def attention(
+        self,
+        q: int,
+        q_stride: int,
+        q_head_stride: int,
+        cache: Cache,
+        query_starts: int,
+        context_lens: int,
+        block_tables: int,
+        table_stride: int,
+        sequences: int,
+        heads: int,
+        scale: float,
+        window: int,
+        softcap: float,
+        out: int,
+        out_stride: int,
+        out_head_stride: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def silu_mul(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def gelu_tanh_mul(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def relu(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def read(self, data: int, nbytes: int, threads: int, /) -> None: ...
+
+def cache(
+    keys: int,
+    values: int,
+    dtype: int,
+    block_stride: int,
+    head_stride: int,
+    kv_heads: int,
+    block_tokens: int,
+    head_dim: int,
+    /,
+) -> Cache: ...
+def best_operations() -> Operations: ...
+def generic_operations() -> Operations: ...

@@ -1,0 +1,87 @@
+"""What native code is told of a tensor: its address, strides and sizes, after checking them.
+
+These run about a thousand times per sweep: each property of a tensor is asked for once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+
+from lm_offload.kernels import _native
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+
+
+def rows(x: Tensor) -> tuple[int, int, int, int]:
+    """Address, row stride, rows and width of activations [rows, width]."""
+    count, width = x.shape
+    stride, step = x.stride()
+    if x.dtype is not torch.float32 or (step != 1 and width > 1) or not x.is_cpu:
+        refuse("float32 rows with a contiguous last dimension", x)
+    return x.data_ptr(), stride, count, width
+
+
+def heads(x: Tensor) -> tuple[int, int, int, int, int, int]:
+    """Address, row and head stride, rows, heads and head size of activations [rows, heads, dim]."""
+    count, head_count, width = x.shape
+    stride, head_stride, step = x.stride()
+    if x.dtype is not torch.float32 or (step != 1 and width > 1) or not x.is_cpu:
+        refuse("float32 heads with a contiguous last dimension", x)
+    return x.data_ptr(), stride, head_stride, count, head_count, width
+
+
+def weights(weight: Tensor) -> tuple[int, int, int, int, int]:
+    """Address, row stride, dtype code, rows and width of a weight [rows, width]."""
+    count, width = weight.shape
+    stride, step = weight.stride()
+    code = DTYPE_CODES.get(weight.dtype)
+    if code is None or (step != 1 and width > 1) or not weight.is_cpu:
+        refuse("a float32, bfloat16 or float16 matrix with contiguous rows", weight)
+    return weight.data_ptr(), stride, code, count, width
+
+
+def vector(weight: Tensor, width: int) -> tuple[int, int]:
+    """Address and dtype code of a weight or bias [width]."""
+    code = DTYPE_CODES.get(weight.dtype)
+    if code is None or weight.shape != (width,) or not weight.is_contiguous() or not weight.is_cpu:
+        refuse(f"{width} contiguous float32, bfloat16 or float16 values", weight)
+    return weight.data_ptr(), code
+
+
+def indices(x: Tensor, dtype: torch.dtype, count: int) -> int:
+    """Address of `count` contiguous integers."""
+    if x.dtype is not dtype or x.shape != (count,) or not x.is_contiguous() or not x.is_cpu:
+        refuse(f"{count} contiguous integers of type {dtype}", x)
+    return x.data_ptr()
+
+
+def cache(keys: Tensor, values: Tensor) -> _native.Cache:
+    """The layout of a paged cache, keys and values [blocks, kv_heads, block_tokens, head_dim]."""
+    _, kv_heads, block_tokens, head_dim = keys.shape
+    strides = keys.stride()
+    code = DTYPE_CODES.get(keys.dtype)
+    if code is None or strides[2:] != (head_dim, 1) or not keys.is_cpu:
+        refuse("cache blocks of contiguous float32, bfloat16 or float16 tokens", keys)
+    if values.shape != keys.shape or values.stride() != strides or values.dtype is not keys.dtype:
+        refuse("values laid out as the keys are", values)
+    return _native.cache(
+        keys.data_ptr(),
+        values.data_ptr(),
+        code,
+        strides[0],
+        strides[1],
+        kv_heads,
+        block_tokens,
+        head_dim,
+    )
+
+
+def refuse(wanted: str, *given: Tensor) -> NoReturn:
+    """Raise ValueError: what is allowed and what was given."""
+    found = ", ".join(f"{x.dtype} {list(x.shape)} with strides {x.stride()}" for x in given)
+    raise ValueError(f"A native kernel takes {wanted}, but was given {found}.")

@@ -1,0 +1,168 @@
+"""The operations in native code (csrc/): arguments are checked here, computed there."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+from lm_offload.kernels import _native
+from lm_offload.kernels.native_arguments import (
+    cache,
+    heads,
+    indices,
+    refuse,
+    rows,
+    vector,
+    weights,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+_WHOLE_CONTEXT = sys.maxsize
+
+
+class NativeKernels:
+    """`Kernels` in C++, each call on at most `threads` threads and without the GIL.
+
+    `operations` is one table of `_native`; by default the fastest that this CPU can run.
+    Calls raise ValueError for tensors that the kernels could not read.
+    """
+
+    def __init__(self, threads: int, operations: _native.Operations | None = None) -> None:
+        self.threads = threads
+        self._ops = operations or _native.best_operations()
+        self.name = f"native-{self._ops.name}"
+
+    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+        """See `Kernels.linear`."""
+        self._product(x, weight, out, bias, False)
+
+    def linear_add(
+        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+    ) -> None:
+        """See `Kernels.linear_add`."""
+        self._product(x, weight, out, bias, True)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.rms_norm`."""
+        self._rms_norm(x, weight, 0.0, eps, out)
+
+    def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.rms_norm_plus_one`."""
+        self._rms_norm(x, weight, 1.0, eps, out)
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.layer_norm`."""
+        at, stride, count, width = rows(x)
+        out_at, out_stride, *shape = rows(out)
+        if shape != [count, width]:
+            refuse("an output of the input's shape", x, out)
+        scale = vector(weight, width)
+        shift = vector(bias, width)
+        self._ops.layer_norm(
+            at, stride, *scale, *shift, eps, out_at, out_stride, count, width, self.threads
+        )
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+        """See `Kernels.rotary`."""
+        at, stride, head_stride, count, head_count, width = heads(x)
+        cos_at, cos_stride, cos_rows, half = rows(cos)
+        sin_at, sin_stride, sin_rows, sin_half = rows(sin)
+        if cos_rows != count or sin_rows != count or half != sin_half or 2 * half > width:
+            refuse("one row of cosines and sines per row of heads", x, cos, sin)
+        self._ops.rotary(
+            at, stride, head_stride, cos_at, cos_stride, sin_at, sin_stride,
+            count, head_count, half, self.threads,
+        )  # fmt: skip
+
+    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+        """See `Kernels.store_kv`."""
+        k_at, k_stride, k_head_stride, *k_shape = heads(k)
+        v_at, v_stride, v_head_stride, *v_shape = heads(v)
+        if k_shape != v_shape or k_shape[1] != keys.shape[1] or k_shape[2] != keys.shape[3]:
+            refuse("keys and values of the cache's heads", k, v, keys)
+        slots_at = indices(slots, torch.int64, k_shape[0])
+        self._ops.store_kv(
+            k_at, k_stride, k_head_stride, v_at, v_stride, v_head_stride,
+            cache(keys, values), slots_at, k_shape[0], self.threads,
+        )  # fmt: skip
+
+    def attention(
+        self,
+        q: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        batch: MicroBatch,
+        scale: float,
+        out: Tensor,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> None:
+        """See `Kernels.attention`."""
+        at, stride, head_stride, *shape = heads(q)
+        out_at, out_stride, out_head_stride, *out_shape = heads(out)
+        if shape != out_shape or shape[1] % keys.shape[1] or shape[2] != keys.shape[3]:
+            refuse("queries and an output that share the cache's heads", q, out, keys)
+        tables = batch.block_tables
+        sequences = tables.shape[0]
+        if tables.dtype is not torch.int32 or (tables.stride(1) != 1 and tables.shape[1] > 1):
+            refuse("block tables of contiguous int32 rows", tables)
+        self._ops.attention(
+            at, stride, head_stride, cache(keys, values),
+            indices(batch.query_starts, torch.int32, sequences + 1),
+            indices(batch.context_lens, torch.int32, sequences),
+            tables.data_ptr(), tables.stride(0), sequences, shape[1],
+            scale, window or _WHOLE_CONTEXT, softcap or 0.0,
+            out_at, out_stride, out_head_stride, self.threads,
+        )  # fmt: skip
+
+    def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.silu_mul`."""
+        self._gate(self._ops.silu_mul, gate, up, out)
+
+    def gelu_tanh_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.gelu_tanh_mul`."""
+        self._gate(self._ops.gelu_tanh_mul, gate, up, out)
+
+    def relu(self, x: Tensor) -> None:
+        """See `Kernels.relu`."""
+        self._gate(self._ops.relu, x, x, x)
+
+    def _product(
+        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None, accumulate: bool
+    ) -> None:
+        x_at, x_stride, m, k = rows(x)
+        w_at, w_stride, code, n, depth = weights(weight)
+        out_at, out_stride, out_m, out_n = rows(out)
+        if m != out_m or n != out_n or k != depth or k == 0:
+            refuse("x[T, K], weight[N, K] and out[T, N] with K > 0", x, weight, out)
+        bias_at, bias_code = (0, 0) if bias is None else vector(bias, n)
+        self._ops.linear(
+            x_at, x_stride, w_at, w_stride, code, bias_at, bias_code,
+            out_at, out_stride, m, n, k, accumulate, self.threads,
+        )  # fmt: skip
+
+    def _rms_norm(self, x: Tensor, weight: Tensor, offset: float, eps: float, out: Tensor) -> None:
+        at, stride, count, width = rows(x)
+        out_at, out_stride, out_count, out_width = rows(out)
+        if count != out_count or width != out_width:
+            refuse("an output of the input's shape", x, out)
+        w_at, code = vector(weight, width)
+        self._ops.rms_norm(
+            at, stride, w_at, code, offset, eps, out_at, out_stride, count, width, self.threads
+        )
+
+    def _gate(self, kernel: Callable[..., None], gate: Tensor, up: Tensor, out: Tensor) -> None:
+        at, stride, count, width = rows(gate)
+        up_at, up_stride, *up_shape = rows(up)
+        out_at, out_stride, *out_shape = rows(out)
+        if up_shape != [count, width] or out_shape != [count, width]:
+            refuse("a gate, a factor and an output of one shape", gate, up, out)
+        kernel(at, stride, up_at, up_stride, out_at, out_stride, count, width, self.threads)

@@ -1,0 +1,97 @@
+"""The operations in plain torch: the reference for tests, and what runs without native code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from lm_offload.kernels import torch_linear
+from lm_offload.kernels.torch_attention import Scores, paged_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.sequence import MicroBatch
+
+
+class TorchKernels:
+    """`Kernels` in torch operations.
+
+    Torch has one pool of threads per process: constructing this class sets its size.
+    """
+
+    name = "torch"
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        torch.set_num_threads(threads)
+
+    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+        """See `Kernels.linear`."""
+        torch_linear.linear(x, weight, out, bias)
+
+    def linear_add(
+        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+    ) -> None:
+        """See `Kernels.linear_add`."""
+        torch_linear.linear_add(x, weight, out, bias)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.rms_norm`."""
+        torch.mul(_over_rms(x, eps), weight.float(), out=out)
+
+    def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.rms_norm_plus_one`."""
+        torch.mul(_over_rms(x, eps), weight.float() + 1.0, out=out)
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.layer_norm`."""
+        out.copy_(functional.layer_norm(x, x.shape[-1:], weight.float(), bias.float(), eps))
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+        """See `Kernels.rotary`."""
+        half = cos.shape[-1]
+        low, high = x[..., :half].clone(), x[..., half : 2 * half].clone()
+        cos, sin = cos[:, None], sin[:, None]
+        torch.sub(low * cos, high * sin, out=x[..., :half])
+        torch.add(high * cos, low * sin, out=x[..., half : 2 * half])
+
+    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+        """See `Kernels.store_kv`."""
+        block_tokens = keys.shape[2]
+        blocks, offsets = slots // block_tokens, slots % block_tokens
+        keys[blocks, :, offsets] = k.to(keys.dtype)
+        values[blocks, :, offsets] = v.to(values.dtype)
+
+    def attention(
+        self,
+        q: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        batch: MicroBatch,
+        scale: float,
+        out: Tensor,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> None:
+        """See `Kernels.attention`."""
+        paged_attention(q, keys, values, batch, Scores(scale, window, softcap), out)
+
+    def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.silu_mul`."""
+        torch.mul(functional.silu(gate), up, out=out)
+
+    def gelu_tanh_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.gelu_tanh_mul`."""
+        torch.mul(functional.gelu(gate, approximate="tanh"), up, out=out)
+
+    def relu(self, x: Tensor) -> None:
+        """See `Kernels.relu`."""
+        x.relu_()
+
+
+def _over_rms(x: Tensor, eps: float) -> Tensor:
+    """Rows of x divided by their root mean square."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
