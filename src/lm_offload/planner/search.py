@@ -32,10 +32,10 @@ def make_plan(request: Request) -> Plan:
     return min(timed, key=lambda plan: _rank(request, plan))
 
 
-def _rank(request: Request, plan: Plan) -> tuple[int, int, int]:
-    """Time in steps of one per cent; equals by rows of a sweep, which start together, and bytes."""
+def _rank(request: Request, plan: Plan) -> tuple[int, int, int, int]:
+    """Time in steps of one per cent; among equals more rows at once, which start together."""
     steps = round(math.log(total_s(request, plan)) / math.log(TIE))
-    return steps, -plan.sweep_tokens, plan.used_bytes
+    return steps, -plan.sweep_tokens, -plan.micro_batch_tokens, plan.used_bytes
 
 
 def _choices(request: Request) -> Iterator[tuple[Sizes, int]]:
