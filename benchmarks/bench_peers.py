@@ -84,10 +84,11 @@ def summary(row: dict[str, Any]) -> str:
     """One run on one line."""
     if row.get("error"):
         return f"batch {row['batch']:>3} {row['peer']:<14} failed: {row['error']}"
+    peak_bytes = row.get("cgroup_peak_bytes", row["peak_rss_bytes"])
     return (
-        f"batch {row['batch']:>3} {row['peer']:<14} decode {row['decode_tokens_per_s']:8.2f} tok/s, "
-        f"prefill {row['prefill_tokens_per_s']:8.1f} tok/s, peak "
-        f"{row.get('cgroup_peak_bytes', row['peak_rss_bytes']) / 2**20:.0f} MiB"
+        f"batch {row['batch']:>3} {row['peer']:<14} decode "
+        f"{row['decode_tokens_per_s']:8.2f} tok/s, prefill "
+        f"{row['prefill_tokens_per_s']:8.1f} tok/s, peak {peak_bytes / 2**20:.0f} MiB"
     )
 
 

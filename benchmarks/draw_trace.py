@@ -74,8 +74,8 @@ def box(event: Event, start: float, scale: float) -> str:
     title = escape(f"{event['name']}, {event['dur'] / 1e3:.2f} ms, sweep {event['args']['sweep']}")
     shade = 1.0 if event["args"]["sweep"] % 2 else 0.72
     return (
-        f'<rect x="{max(x, LEFT):.2f}" y="{TOP + row * ROW}" width="{width:.2f}" height="{ROW - 8}" '
-        f'fill="{COLOURS[event["cat"]]}" fill-opacity="{shade}" stroke="white" '
+        f'<rect x="{max(x, LEFT):.2f}" y="{TOP + row * ROW}" width="{width:.2f}" '
+        f'height="{ROW - 8}" fill="{COLOURS[event["cat"]]}" fill-opacity="{shade}" stroke="white" '
         f'stroke-width="0.3"><title>{title}</title></rect>'
     )
 
