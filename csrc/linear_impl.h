@@ -34,7 +34,7 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     int64_t i = 0;
     if constexpr (Ask) {
         for (; i + step <= a.k; i += step) {
-            for (int r = 0; r < R; ++r) prefetch_far(weight + (r + chunk.ahead) * a.weight_stride + i);
+            for (int r = 0; r < R; ++r) prefetch(weight + (r + chunk.ahead) * a.weight_stride + i);
             dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, step);
         }
     }

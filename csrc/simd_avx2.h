@@ -76,12 +76,10 @@ inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
                                   _mm256_extractf128_ps(halves, 1)));
 }
 
-// Asks for a cache line: into the first level, or only into the second.
+// Asks for a cache line.
 inline void prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
-
-inline void prefetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace LMO_ISA
 }  // namespace lmo

@@ -124,10 +124,8 @@ inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
     out[3] = fold(d);
 }
 
-// Asks for a cache line: into the first level, or only into the second.
+// Asks for a cache line.
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
-
-inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace LMO_ISA
 }  // namespace lmo

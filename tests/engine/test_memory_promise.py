@@ -16,19 +16,16 @@ from tests.engine.make_large import make_large_checkpoint
 
 IMPORTS = """
 import json, sys
-import torch
 from lm_offload import LLM, SamplingParams
-from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.models.registry import load_model
+from lm_offload.demo import demo_path
 
 def status(name):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
-load_model("llama")
-kernels = resolve_kernels(1)
-x, weight = torch.ones(16, 256), torch.ones(256, 256, dtype=torch.bfloat16)
-kernels.linear(x, weight, torch.empty(16, 256))
+# A small run first: the pages of library code that computing touches are part of the fixed cost.
+with LLM(demo_path(), cpu_memory="12MiB", threads=1) as llm:
+    llm.generate([list(range(3, 40)), [5]], SamplingParams(max_tokens=3, ignore_eos=True))
 fixed_bytes = status("VmRSS")
 """
 GENERATE = """
@@ -48,8 +45,6 @@ with LLM(folder, cpu_memory=budget, threads=1) as llm:
 """
 # Stacks of threads and small buffers of the C library, beside what the imports alone take.
 SLACK_BYTES = 6 * MIB
-# The resident set also counts pages of library code that computing is the first to touch.
-CODE_BYTES = 8 * MIB
 MAX_TOKENS = 3
 
 
@@ -86,5 +81,5 @@ def test_a_third_of_the_weights_is_enough_under_a_real_limit(checkpoint, environ
         assert group.peak_bytes < limit_bytes
     assert found["streamed_bytes"] > weight_bytes // 2
     assert found["used_bytes"] <= budget
-    assert found["peak_bytes"] - found["fixed_bytes"] <= budget + SLACK_BYTES + CODE_BYTES
+    assert found["peak_bytes"] - found["fixed_bytes"] <= budget + SLACK_BYTES
     assert [len(tokens) for tokens in found["tokens"]] == [MAX_TOKENS] * 4
