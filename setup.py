@@ -1,7 +1,7 @@
 """Builds the optional native kernels; everything else is in pyproject.toml.
 
 LM_OFFLOAD_SANITIZE=1 in the environment builds them with the address and undefined-behaviour
-sanitizers; run Python with LD_PRELOAD=$(gcc -print-file-name=libasan.so) then.
+sanitizers; run Python with libasan.so and libubsan.so of the compiler in LD_PRELOAD then.
 """
 
 import os
