@@ -1,7 +1,8 @@
 """Products of many rows in bf16 through oneDNN, every other operation as another set has it.
 
-The one place where a row's result may depend on the batch: from `min_rows` rows on, the
-activations are rounded to bf16, the precision of the weights.
+The one place where a row's result may depend on the batch: activations and products are rounded
+to bf16, the precision of the weights, for any number of rows, but oneDNN adds up in an order of
+its own, so that now and then the last bit of a rounded product differs.
 """
 
 from __future__ import annotations
@@ -42,19 +43,28 @@ class OneDnnKernels:
 
     def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        if self._in_bf16(x, weight):
+        if weight.dtype is not torch.bfloat16:
+            self._inner.linear(x, weight, out, bias)
+        elif x.shape[0] >= self.min_rows:
             out.copy_(bf16_linear(x, weight, bias))
         else:
-            self._inner.linear(x, weight, out, bias)
+            self._inner.linear(_rounded(x), weight, out)
+            out.copy_(_rounded(out))
+            if bias is not None:
+                out.add_(bias)
 
     def linear_add(
         self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
-        if self._in_bf16(x, weight):
-            out.add_(bf16_linear(x, weight, bias))
-        else:
+        if weight.dtype is not torch.bfloat16:
             self._inner.linear_add(x, weight, out, bias)
+            return
+        product = torch.empty_like(out)
+        self.linear(x, weight, product, bias)
+        out.add_(product)
 
-    def _in_bf16(self, x: Tensor, weight: Tensor) -> bool:
-        return weight.dtype is torch.bfloat16 and x.shape[0] >= self.min_rows
+
+def _rounded(x: Tensor) -> Tensor:
+    """The values of x in the precision of bf16."""
+    return x.to(torch.bfloat16).float()
