@@ -134,8 +134,6 @@ def _direct_pass(descriptor: int, blocks: int, block_bytes: int, threads: int) -
 
     buffers = [mmap.mmap(-1, block_bytes) for _ in range(threads)]  # page-aligned
     for buffer in buffers:
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            buffer.madvise(mmap.MADV_HUGEPAGE)  # direct reads into small pages are half as fast
         buffer.write(bytes(block_bytes))  # touched before the clock starts
     with ThreadPoolExecutor(threads) as pool:
         start_s = time.perf_counter()

@@ -55,6 +55,11 @@ class Engine:
         parts.scheduler.retire_finished()
         return sampled
 
+    def read_sweep(self) -> StepTime:
+        """Read what a sweep reads and compute nothing: the disk's own pace."""
+        parts = self.machinery
+        return parts.executor.run_sweep(parts.runner.task_counts(1), lambda task: None)
+
     def _check_finite(self, logits: Tensor) -> None:
         if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
             raise explain_bad_logits(self.machinery)

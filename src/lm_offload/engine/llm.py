@@ -18,9 +18,9 @@ from lm_offload.engine.requests import Prompt, check_threads, make_sequences, wo
 from lm_offload.engine.results import RequestGather, request_output
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
-from lm_offload.errors import RequestError
+from lm_offload.errors import ConfigError, RequestError
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.pipeline.trace import ChromeTrace, NullTrace
+from lm_offload.pipeline.trace import ChromeTrace, NullTrace, StepTime
 from lm_offload.plan import MachineRates, Plan, Workload
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
@@ -82,6 +82,12 @@ class LLM:
     def load(self, workload: Workload) -> Plan:
         """Plan for a workload and load what the plan keeps in memory; returns the plan."""
         return self._engine_for(workload).machinery.plan
+
+    def read_sweep(self) -> StepTime:
+        """Time the reads of one sweep with nothing computed; after `load`."""
+        if self._engine is None:
+            raise ConfigError("No weights are loaded; call load with a workload first.")
+        return self._engine.read_sweep()
 
     def generate(
         self,

@@ -54,10 +54,13 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         self._input = build_sweep_input(self._context.config, batch, self._micro_batch_tokens)
-        count = len(self._input.micro_batches)
-        counts = [count if _by_micro_batch(unit) else 1 for unit in self._units]
+        counts = self.task_counts(len(self._input.micro_batches))
         time = executor.run_sweep(counts, self._compute)
         return self._buffers.logits[: len(self._input.logit_rows)], time
+
+    def task_counts(self, micro_batches: int) -> list[int]:
+        """Compute tasks of each unit in a sweep of so many micro-batches."""
+        return [micro_batches if _by_micro_batch(unit) else 1 for unit in self._units]
 
     def _compute(self, task: Task) -> None:
         unit = self._units[task.id.unit]
