@@ -23,7 +23,9 @@ def main() -> None:
         text = page.read_text()
         before, rest = text.split(BEGIN)
         _, after = rest.split(END)
-        tables = "\n".join(section for section in sections(short=page.name == "README.md"))
+        tables = "\n".join(sections(short=page.name == "README.md"))
+        if page.parent != ROOT:
+            tables = tables.replace("](benchmarks/", "](../benchmarks/")
         page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
 
 
