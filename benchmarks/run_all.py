@@ -2,7 +2,7 @@
 
 ::
 
-    make bench            # about 40 minutes; other engines install themselves on first use
+    make bench            # half an hour or more; other engines install themselves on first use
 
 Each part writes its own file in benchmarks/results; one that fails is named and the rest goes on.
 """
