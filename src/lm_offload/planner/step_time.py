@@ -27,7 +27,9 @@ class ModelCost:
     num_units: int
 
 
-TASK_OVERHEAD_S = 30e-6  # hand-off and Python of one task; benchmarks/bench_overhead.py measures it
+TASK_OVERHEAD_S = (
+    30e-6  # hand-off and Python of one task; benchmarks/bench_fixed_costs.py measures it
+)
 
 
 def decode_sweep_s(
