@@ -1,0 +1,1 @@
+"""Formats of weights and their reference implementation in plain torch."""

@@ -1,0 +1,71 @@
+"""How a weight matrix is stored: its name, its groups, its exact bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lm_offload.errors import ConfigError
+
+FormatName = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+
+FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+CODE_BITS = {"int8": 8, "int4": 4}
+GROUP_SIZES = (32, 64, 128)
+DEFAULT_GROUP_SIZE = 64
+TILE_ROWS = 8  # rows of a matrix that are packed side by side, see quant/packing.py
+SCALE_BYTES = 2  # fp16
+
+
+@dataclass(frozen=True)
+class Format:
+    """A storage format; `str(format)` is what users write: bf16, int8, int4:64, int4:128:sym.
+
+    A quantized value is scale * code, or scale * code + minimum where it is not symmetric, with
+    one scale (and minimum) for each row and group of columns. A group size of 0 is one scale
+    for the whole row (int8 only).
+    """
+
+    name: FormatName
+    group_size: int = 0
+    symmetric: bool = True
+
+    def __str__(self) -> str:
+        if not self.is_packed:
+            return self.name
+        group = f":{self.group_size}" if self.group_size else ":row"
+        symmetric_by_default = self.name == "int8"
+        return self.name + group + ("" if self.symmetric is symmetric_by_default else ":sym")
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the format has codes and scales, so that values are rounded to few levels."""
+        return self.name in CODE_BITS
+
+    def matrix_bytes(self, rows: int, columns: int) -> int:
+        """Exact bytes of a [rows, columns] matrix, scales and padding of the rows included."""
+        if not self.is_packed:
+            return rows * columns * FLOAT_BYTES[self.name]
+        groups = columns // self.group_size if self.group_size else 1
+        factors = SCALE_BYTES * (1 if self.symmetric else 2)
+        row_bytes = columns * CODE_BITS[self.name] // 8 + groups * factors
+        return -(-rows // TILE_ROWS) * TILE_ROWS * row_bytes
+
+
+def parse_format(text: str) -> Format:
+    """The format that a user wrote: NAME[:GROUP|:row][:sym]; raises ConfigError."""
+    name, *options = text.lower().split(":")
+    if name in FLOAT_BYTES and not options:
+        return Format(name)  # type: ignore[arg-type]
+    group = options.pop(0) if options and options[0] != "sym" else str(DEFAULT_GROUP_SIZE)
+    symmetric = name == "int8" or options == ["sym"]
+    if name in CODE_BITS and options in ([], ["sym"]):
+        if group == "row" and name == "int8":
+            return Format("int8", 0, True)
+        if group.isdigit() and int(group) in GROUP_SIZES:
+            return Format(name, int(group), symmetric)  # type: ignore[arg-type]
+    raise ConfigError(
+        f"Format {text!r} is not known; allowed are bf16, fp16, fp32, int8, int8:row and int4, the "
+        f"integer ones with a group size of {', '.join(map(str, GROUP_SIZES))} as in int4:64, and "
+        "int4 with :sym at the end for symmetric codes."
+    )

@@ -1,0 +1,120 @@
+"""The layout of packed weights: what is stored in which byte, and the way back.
+
+Eight rows of a matrix [N, K] make a tile, so that one vector register holds the same columns of
+eight outputs and no sum runs across lanes. A tile is a list of blocks, one for each group of
+columns (one for all columns where a row has a single scale), and is read front to back::
+
+    block   | 8 scales fp16 | 8 minimums fp16 (if asymmetric) | codes of the group, 8 rows |
+    int8    32 bytes for 4 columns: of each row k0 k2 k1 k3, signed
+    int4    32 bytes for 8 columns: of each row 4 bytes k0 k2 | k4 k6 | k1 k3 | k5 k7, low nibble
+            first; codes 0 to 15, a symmetric one stands for code - 8
+
+In a 32-bit lane the 16-bit halves thus hold even and odd columns: one shift and mask give pairs
+of neighbours as 16-bit numbers. Rows are padded with zeros to a multiple of eight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lm_offload.errors import ConfigError
+from lm_offload.quant.format import SCALE_BYTES, TILE_ROWS, Format
+from lm_offload.quant.packed import PackedWeight
+
+COLUMN_STEP = 32  # columns of a packed matrix are a multiple of this
+INT8_ORDER = (0, 2, 1, 3)
+INT4_LOW, INT4_HIGH = (0, 4, 1, 5), (2, 6, 3, 7)  # columns in the nibbles of the four bytes
+INT4_ZERO = 8  # the code of zero in a symmetric format
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A quantized matrix as plain tensors: codes [N, K], scales and minimums [N, groups] fp16.
+
+    Codes are int8 for int8 and uint8 for int4; `minimums` is None in a symmetric format.
+    """
+
+    values: Tensor
+    scales: Tensor
+    minimums: Tensor | None
+
+
+def check_columns(format: Format, columns: int, what: str = "the matrix") -> None:
+    """Raises ConfigError where `columns` cannot be cut into groups."""
+    step = max(format.group_size, COLUMN_STEP)
+    if columns % step or not columns:
+        raise ConfigError(
+            f"{what} has {columns} columns, which {format} cannot cut into groups; allowed are "
+            f"multiples of {step}: choose a smaller group size or keep its own format."
+        )
+
+
+def pack(codes: Codes, format: Format) -> PackedWeight:
+    """The bytes of `codes` in the layout above."""
+    rows, columns = codes.values.shape
+    check_columns(format, columns)
+    groups = codes.scales.shape[1]
+    factors = [codes.scales, *([] if codes.minimums is None else [codes.minimums])]
+    parts = [_tiles(factor.view(torch.uint8).view(rows, groups, -1)) for factor in factors]
+    parts.append(_tiles(_code_bytes(codes.values, format).view(rows, groups, -1, 4), lanes=True))
+    data = torch.cat([part.flatten(2) for part in parts], dim=2)
+    return PackedWeight(data.flatten(), format, (rows, columns))
+
+
+def unpack(weight: PackedWeight) -> Codes:
+    """The inverse of `pack`."""
+    rows, columns = weight.shape
+    format = weight.format
+    groups = columns // format.group_size if format.group_size else 1
+    tiles = -(-rows // TILE_ROWS)
+    data = weight.data.view(tiles, groups, -1)
+    split = TILE_ROWS * SCALE_BYTES
+    parts = [data[..., :split], data[..., split : 2 * split], data[..., 2 * split :]]
+    if format.symmetric:
+        parts = [data[..., :split], data[..., split:]]
+    factors = [_rows(part, 2, rows).contiguous().view(torch.float16) for part in parts[:-1]]
+    lanes = parts[-1].reshape(tiles, groups, -1, TILE_ROWS, 4).permute(0, 3, 1, 2, 4)
+    code_bytes = lanes.reshape(tiles * TILE_ROWS, -1, 4)[:rows]
+    scales = factors[0].flatten(1)
+    minimums = None if format.symmetric else factors[1].flatten(1)
+    return Codes(_columns(code_bytes, format), scales, minimums)
+
+
+def _tiles(values: Tensor, lanes: bool = False) -> Tensor:
+    """[N, groups, ...] bytes as [tiles, groups, ...] with the eight rows side by side."""
+    rows = values.shape[0]
+    padded = values.new_zeros(-(-rows // TILE_ROWS) * TILE_ROWS, *values.shape[1:])
+    padded[:rows] = values
+    tiled = padded.view(-1, TILE_ROWS, *values.shape[1:])
+    return tiled.permute(0, 2, 3, 1, 4) if lanes else tiled.permute(0, 2, 1, 3)
+
+
+def _rows(part: Tensor, item_bytes: int, rows: int) -> Tensor:
+    """[tiles, groups, 8 * item] bytes as [N, groups, item]."""
+    tiles, groups, _ = part.shape
+    apart = part.reshape(tiles, groups, TILE_ROWS, item_bytes).permute(0, 2, 1, 3)
+    return apart.reshape(tiles * TILE_ROWS, groups, item_bytes)[:rows]
+
+
+def _code_bytes(values: Tensor, format: Format) -> Tensor:
+    """[N, K] codes as bytes [N, lanes of 32 bits, 4]."""
+    rows = values.shape[0]
+    if format.name == "int8":
+        return values.view(torch.uint8).view(rows, -1, 4)[..., list(INT8_ORDER)]
+    eights = values.view(rows, -1, 8)
+    return eights[..., list(INT4_LOW)] | (eights[..., list(INT4_HIGH)] << 4)
+
+
+def _columns(code_bytes: Tensor, format: Format) -> Tensor:
+    """The inverse of `_code_bytes`."""
+    rows = code_bytes.shape[0]
+    if format.name == "int8":
+        order = [INT8_ORDER.index(column) for column in range(4)]
+        return code_bytes[..., order].reshape(rows, -1).contiguous().view(torch.int8)
+    eights = code_bytes.new_empty(*code_bytes.shape[:2], 8)
+    eights[..., list(INT4_LOW)] = code_bytes & 15
+    eights[..., list(INT4_HIGH)] = code_bytes >> 4
+    return eights.view(rows, -1)
