@@ -2,7 +2,7 @@
 // (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135).
 #pragma once
 
-#include "attention_work.h"
+#include "attention_packed.h"
 #include "thread_pool.h"
 
 namespace lmo {
@@ -61,18 +61,32 @@ inline void soften(const Work& w, int64_t query, const Range& range) {
     w.segment.total[query] = sum(total);
 }
 
+inline void soften_all(const Work& w, const Range& range) {
+    for (int64_t i = 0; i < w.q.count; ++i) {
+        mask(w, i, range);
+        soften(w, i, range);
+    }
+}
+
+template <int Bits>
+inline void attend_records(const Work& w, const Range& range) {
+    const Records records = records_of(w, range);
+    score_records<Bits>(w, range, records);
+    soften_all(w, range);
+    mix_records<Bits>(w, range, records);
+}
+
 inline void attend_segment(const Work& w, int64_t segment) {
     const Range range = visible_range(w, segment);
     const int64_t head_dim = w.a.cache.head_dim;
     clear(w.segment, w.q);
+    if (w.a.cache.bits == 8) return attend_records<8>(w, range);
+    if (w.a.cache.bits == 4) return attend_records<4>(w, range);
     with_type(w.a.cache.dtype, [&](auto* type) {
         using Data = decltype(type);
         each_run(w, static_cast<Data>(w.a.cache.keys), range,
                  [&](const auto& run) { score_run(w.q, run, head_dim); });
-        for (int64_t i = 0; i < w.q.count; ++i) {
-            mask(w, i, range);
-            soften(w, i, range);
-        }
+        soften_all(w, range);
         each_run(w, static_cast<Data>(w.a.cache.values), range,
                  [&](const auto& run) { mix_run(w.q, run, head_dim, w.segment.mixed); });
     });
@@ -109,12 +123,18 @@ inline void write_out(const Work& w) {
     }
 }
 
+inline void take_queries(const Work& w) {
+    if (w.a.cache.bits == 8) return round_queries<8>(w);
+    if (w.a.cache.bits == 4) return round_queries<4>(w);
+    pack_queries(w);
+}
+
 // Enough tiles for all threads: each walks its segments by itself.
 inline void attend_by_tile(const AttentionArgs& a, const Tile* tiles, int64_t items) {
     parallel_for(items, a.threads, [&](int64_t item) {
         const Tile& tile = tiles[item / a.cache.kv_heads];
         const Work w = make_work(a, tile, item % a.cache.kv_heads);
-        pack_queries(w);
+        take_queries(w);
         clear(w.overall, w.q);
         for (int64_t s = tile.first_segment; s < tile.last_segment; ++s) {
             attend_segment(w, s);
@@ -145,7 +165,7 @@ inline void attend_by_segment(const AttentionArgs& a, const Tile* tiles, int64_t
         if (segment >= tile.last_segment) return;
         Work w = make_work(a, tile, item % heads);
         w.segment = kept.at(item, index, w.q.count);
-        pack_queries(w);
+        take_queries(w);
         attend_segment(w, segment);
     });
     parallel_for(items, a.threads, [&](int64_t item) {

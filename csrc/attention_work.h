@@ -4,6 +4,7 @@
 #include <cfloat>
 
 #include "attention_tile.h"
+#include "packed_cache.h"
 #include "scratch.h"
 
 namespace lmo {
@@ -26,18 +27,25 @@ inline Sums sums_in(float* memory, int64_t count) {
     return {memory, memory + count, memory + 2 * count};
 }
 
+// Working memory of one query beside its scores and sums: the query itself, or, for a quantized
+// cache, what attention_packed.h makes of it.
+inline int64_t query_floats(const Cache& cache, int64_t pitch) {
+    const int64_t groups = (cache.head_dim + kGroupChannels - 1) / kGroupChannels;
+    return cache.bits ? pitch / 2 + 1 + groups * (kWeightTokens / 2 + 3) : pitch;
+}
+
 inline Work make_work(const AttentionArgs& a, const Tile& tile, int64_t kv_head) {
     const int64_t group = a.heads / a.cache.kv_heads;
     const int64_t count = tile.rows * group;
     const int64_t pitch = vector_pitch(a.cache.head_dim);
     const int64_t sums = sums_size(count, pitch);
-    float* memory = scratch(Scratch::chunk, count * (pitch + kScorePitch) + kRunTokens * pitch +
-                                                2 * sums);
-    float* scores = memory + count * pitch;
-    float* converted = scores + count * kScorePitch;
-    float* rest = converted + kRunTokens * pitch;
-    return {a, tile, kv_head, group, {count, pitch, memory, scores, converted},
-            sums_in(rest, count), sums_in(rest + sums, count)};
+    const int64_t packed = count * query_floats(a.cache, pitch);
+    float* memory = scratch(Scratch::chunk, count * kScorePitch + 2 * sums + packed +
+                                                (a.cache.bits ? 0 : kRunTokens * pitch));
+    float* segment = memory + count * kScorePitch;
+    float* queries = segment + 2 * sums;
+    return {a, tile, kv_head, group, {count, pitch, queries, memory, queries + packed},
+            sums_in(segment, count), sums_in(segment + sums, count)};
 }
 
 inline void clear(const Sums& sums, const Queries& q) {
@@ -46,20 +54,28 @@ inline void clear(const Sums& sums, const Queries& q) {
     std::fill_n(sums.mixed, q.count * q.pitch, 0.0f);
 }
 
-inline void pack_queries(const Work& w) {
-    const Vec scale = splat(w.a.scale);
+// Calls body(i, q) for the queries of the work.
+template <class Body>
+inline void each_query(const Work& w, const Body& body) {
     for (int64_t i = 0; i < w.q.count; ++i) {
         const int64_t row = w.tile.row + i / w.group;
         const int64_t head = w.kv_head * w.group + i % w.group;
-        const float* from = w.a.q + row * w.a.q_stride + head * w.a.q_head_stride;
+        body(i, w.a.q + row * w.a.q_stride + head * w.a.q_head_stride);
+    }
+}
+
+inline void pack_queries(const Work& w) {
+    const Vec scale = splat(w.a.scale);
+    each_query(w, [&](int64_t i, const float* from) {
         float* to = w.q.packed + i * w.q.pitch;
         each_vector(w.a.cache.head_dim, [&](int64_t d, auto span) {
             store(to + d, load(from + d, span) * scale);
         });
-    }
+    });
 }
 
-// Positions [begin, end) of a segment that some row of the tile sees.
+// Positions [begin, end) of a segment that some row of the tile sees; whole blocks of a quantized
+// cache.
 struct Range {
     int64_t segment, begin, end;  // the segment's first position; absolute positions
 };
@@ -67,8 +83,11 @@ struct Range {
 inline Range visible_range(const Work& w, int64_t segment) {
     const int64_t start = segment * kSegmentTokens;
     const int64_t oldest = std::max<int64_t>(0, w.tile.position - w.a.window + 1);
-    return {start, std::max(start, oldest),
-            std::min(start + kSegmentTokens, w.tile.position + w.tile.rows)};
+    const int64_t begin = std::max(start, oldest);
+    const int64_t end = std::min(start + kSegmentTokens, w.tile.position + w.tile.rows);
+    if (w.a.cache.bits == 0) return {start, begin, end};
+    return {start, begin / kBlockTokens * kBlockTokens,
+            (end + kBlockTokens - 1) / kBlockTokens * kBlockTokens};
 }
 
 // Calls body(run) for the runs of cached tokens that cover the range.

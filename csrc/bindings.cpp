@@ -50,9 +50,9 @@ void rotary(const Operations& ops, Address x, int64_t row_stride, int64_t head_s
                 sin_stride, rows, heads, half, threads});
 }
 
-Cache make_cache(Address keys, Address values, int dtype, int64_t block_stride,
+Cache make_cache(Address keys, Address values, int dtype, int bits, int64_t block_stride,
                  int64_t head_stride, int64_t kv_heads, int64_t block_tokens, int64_t head_dim) {
-    return {at<void>(keys), at<void>(values), dtype_of(dtype), block_stride, head_stride,
+    return {at<void>(keys), at<void>(values), dtype_of(dtype), bits, block_stride, head_stride,
             kv_heads, block_tokens, head_dim};
 }
 

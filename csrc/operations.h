@@ -53,11 +53,13 @@ struct RotaryArgs {
     int threads;
 };
 
-// A paged cache: keys, values [blocks, kv_heads, block_tokens, head_dim], tokens contiguous.
+// A paged cache: keys, values [blocks, kv_heads, block_tokens, head_dim], tokens contiguous. A
+// quantized one is laid out as quant/kv_blocks.py says, and its strides count bytes.
 struct Cache {
     void* keys;
     void* values;
     Dtype dtype;
+    int bits;  // of a code, 8 or 4; 0 where the cache holds elements of `dtype`
     int64_t block_stride, head_stride;
     int64_t kv_heads, block_tokens, head_dim;
 };

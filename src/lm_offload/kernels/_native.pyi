@@ -155,6 +155,7 @@ def cache(
     keys: int,
     values: int,
     dtype: int,
+    bits: int,
     block_stride: int,
     head_stride: int,
     kv_heads: int,

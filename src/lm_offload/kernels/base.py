@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 
@@ -50,17 +51,18 @@ class Kernels(Protocol):
         cos, sin [T, r / 2]: the first r values of each head are rotated, the rest stay.
         """
 
-    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+    def store_kv(self, k: Tensor, v: Tensor, keys: Blocks, values: Blocks, slots: Tensor) -> None:
         """Write k, v [T, kv_heads, head_dim] into the cache blocks at `slots`.
 
-        keys, values [blocks, kv_heads, block_tokens, head_dim], in the cache's own dtype.
+        keys, values [blocks, kv_heads, block_tokens, head_dim], in the cache's own dtype or
+        rounded to its format (quant/kv.py).
         """
 
     def attention(
         self,
         q: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        keys: Blocks,
+        values: Blocks,
         batch: MicroBatch,
         scale: float,
         out: Tensor,

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 
 from lm_offload.kernels import _native
+from lm_offload.quant.format import CODE_BITS
+from lm_offload.quant.kv_blocks import PackedBlocks
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lm_offload.quant.kv_blocks import Blocks
 
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
@@ -60,8 +64,10 @@ def indices(x: Tensor, dtype: torch.dtype, count: int) -> int:
     return x.data_ptr()
 
 
-def cache(keys: Tensor, values: Tensor) -> _native.Cache:
+def cache(keys: Blocks, values: Blocks) -> _native.Cache:
     """The layout of a paged cache, keys and values [blocks, kv_heads, block_tokens, head_dim]."""
+    if isinstance(keys, PackedBlocks) or isinstance(values, PackedBlocks):
+        return _packed_cache(keys, values)
     _, kv_heads, block_tokens, head_dim = keys.shape
     strides = keys.stride()
     code = DTYPE_CODES.get(keys.dtype)
@@ -73,12 +79,28 @@ def cache(keys: Tensor, values: Tensor) -> _native.Cache:
         keys.data_ptr(),
         values.data_ptr(),
         code,
+        0,
         strides[0],
         strides[1],
         kv_heads,
         block_tokens,
         head_dim,
     )
+
+
+def _packed_cache(keys: Blocks, values: Blocks) -> _native.Cache:
+    if (
+        not (isinstance(keys, PackedBlocks) and isinstance(values, PackedBlocks))
+        or (keys.lanes, values.lanes) != ("tokens", "channels")
+        or (keys.shape, keys.format) != (values.shape, values.format)
+    ):
+        raise ValueError("A native kernel takes packed keys and packed values of one shape.")
+    strides = keys.data.stride()
+    if strides[2] != 1 or values.data.stride() != strides or keys.data.data_ptr() % 4:
+        refuse("packed blocks with contiguous heads", keys.data, values.data)
+    bits = CODE_BITS[keys.format.name]
+    at, values_at = keys.data.data_ptr(), values.data.data_ptr()
+    return _native.cache(at, values_at, 0, bits, strides[0], strides[1], *keys.shape[1:])
 
 
 def refuse(wanted: str, *given: Tensor) -> NoReturn:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 _WHOLE_CONTEXT = sys.maxsize
@@ -82,12 +83,12 @@ class NativeKernels:
             count, head_count, half, self.threads,
         )  # fmt: skip
 
-    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+    def store_kv(self, k: Tensor, v: Tensor, keys: Blocks, values: Blocks, slots: Tensor) -> None:
         """See `Kernels.store_kv`."""
         k_at, k_stride, k_head_stride, *k_shape = heads(k)
         v_at, v_stride, v_head_stride, *v_shape = heads(v)
         if k_shape != v_shape or k_shape[1] != keys.shape[1] or k_shape[2] != keys.shape[3]:
-            refuse("keys and values of the cache's heads", k, v, keys)
+            refuse("keys and values of the cache's heads", k, v)
         slots_at = indices(slots, torch.int64, k_shape[0])
         self._ops.store_kv(
             k_at, k_stride, k_head_stride, v_at, v_stride, v_head_stride,
@@ -97,8 +98,8 @@ class NativeKernels:
     def attention(
         self,
         q: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        keys: Blocks,
+        values: Blocks,
         batch: MicroBatch,
         scale: float,
         out: Tensor,
@@ -109,7 +110,7 @@ class NativeKernels:
         at, stride, head_stride, *shape = heads(q)
         out_at, out_stride, out_head_stride, *out_shape = heads(out)
         if shape != out_shape or shape[1] % keys.shape[1] or shape[2] != keys.shape[3]:
-            refuse("queries and an output that share the cache's heads", q, out, keys)
+            refuse("queries and an output that share the cache's heads", q, out)
         tables = batch.block_tables
         sequences = tables.shape[0]
         if tables.dtype is not torch.int32 or (tables.stride(1) != 1 and tables.shape[1] > 1):

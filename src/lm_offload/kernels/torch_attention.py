@@ -14,10 +14,12 @@ import torch
 from torch.nn import functional
 
 from lm_offload.kernels.torch_linear import STABLE_ROWS
+from lm_offload.quant.kv_blocks import PackedBlocks, read_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 SEGMENT_TOKENS = 256
@@ -35,7 +37,7 @@ class Scores:
 
 
 def paged_attention(
-    q: Tensor, keys: Tensor, values: Tensor, batch: MicroBatch, scores: Scores, out: Tensor
+    q: Tensor, keys: Blocks, values: Blocks, batch: MicroBatch, scores: Scores, out: Tensor
 ) -> None:
     """Attention of q[T, heads, head_dim] into `out`; shapes as `Kernels.attention`."""
     starts = batch.query_starts.tolist()
@@ -51,11 +53,12 @@ def paged_attention(
             out[tile] = _attend(q[tile], k, v, positions, scores)
 
 
-def _gathered(cache: Tensor, table: Tensor, context: int) -> Tensor:
+def _gathered(cache: Blocks, table: Tensor, context: int) -> Tensor:
     """The first `context` tokens as [kv_heads, tokens, head_dim], padded to whole segments."""
     _, kv_heads, block_tokens, head_dim = cache.shape
-    blocks = cache[table[: -(-context // block_tokens)].long()].transpose(0, 1)
-    flat = blocks.reshape(kv_heads, -1, head_dim)[:, :context].float()
+    numbers = table[: -(-context // block_tokens)].long()
+    blocks = read_blocks(cache, numbers) if isinstance(cache, PackedBlocks) else cache[numbers]
+    flat = blocks.transpose(0, 1).reshape(kv_heads, -1, head_dim)[:, :context].float()
     return functional.pad(flat, (0, 0, 0, -context % SEGMENT_TOKENS))
 
 

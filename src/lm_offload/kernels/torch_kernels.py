@@ -9,10 +9,12 @@ from torch.nn import functional
 
 from lm_offload.kernels import torch_linear
 from lm_offload.kernels.torch_attention import Scores, paged_attention
+from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 
@@ -58,18 +60,16 @@ class TorchKernels:
         torch.sub(low * cos, high * sin, out=x[..., :half])
         torch.add(high * cos, low * sin, out=x[..., half : 2 * half])
 
-    def store_kv(self, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> None:
+    def store_kv(self, k: Tensor, v: Tensor, keys: Blocks, values: Blocks, slots: Tensor) -> None:
         """See `Kernels.store_kv`."""
-        block_tokens = keys.shape[2]
-        blocks, offsets = slots // block_tokens, slots % block_tokens
-        keys[blocks, :, offsets] = k.to(keys.dtype)
-        values[blocks, :, offsets] = v.to(values.dtype)
+        _store(k, keys, slots)
+        _store(v, values, slots)
 
     def attention(
         self,
         q: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        keys: Blocks,
+        values: Blocks,
         batch: MicroBatch,
         scale: float,
         out: Tensor,
@@ -90,6 +90,15 @@ class TorchKernels:
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         x.relu_()
+
+
+def _store(x: Tensor, cache: Blocks, slots: Tensor) -> None:
+    """Write x[T, kv_heads, head_dim] into the blocks at `slots`."""
+    if isinstance(cache, PackedBlocks):
+        write_tokens(cache, x, slots)
+        return
+    block_tokens = cache.shape[2]
+    cache[slots // block_tokens, :, slots % block_tokens] = x.to(cache.dtype)
 
 
 def _over_rms(x: Tensor, eps: float) -> Tensor:

@@ -59,7 +59,7 @@ def pack(codes: Codes, format: Format) -> PackedWeight:
     groups = codes.scales.shape[1]
     factors = [codes.scales, *([] if codes.minimums is None else [codes.minimums])]
     parts = [_tiles(factor.view(torch.uint8).view(rows, groups, -1)) for factor in factors]
-    parts.append(_tiles(_code_bytes(codes.values, format).view(rows, groups, -1, 4), lanes=True))
+    parts.append(_tiles(code_bytes(codes.values, format).view(rows, groups, -1, 4), lanes=True))
     data = torch.cat([part.flatten(2) for part in parts], dim=2)
     return PackedWeight(data.flatten(), format, (rows, columns))
 
@@ -77,10 +77,10 @@ def unpack(weight: PackedWeight) -> Codes:
         parts = [data[..., :split], data[..., split:]]
     factors = [_rows(part, 2, rows).contiguous().view(torch.float16) for part in parts[:-1]]
     lanes = parts[-1].reshape(tiles, groups, -1, TILE_ROWS, 4).permute(0, 3, 1, 2, 4)
-    code_bytes = lanes.reshape(tiles * TILE_ROWS, -1, 4)[:rows]
+    values = code_values(lanes.reshape(tiles * TILE_ROWS, -1, 4)[:rows], format)
     scales = factors[0].flatten(1)
     minimums = None if format.symmetric else factors[1].flatten(1)
-    return Codes(_columns(code_bytes, format), scales, minimums)
+    return Codes(values, scales, minimums)
 
 
 def _tiles(values: Tensor, lanes: bool = False) -> Tensor:
@@ -99,7 +99,7 @@ def _rows(part: Tensor, item_bytes: int, rows: int) -> Tensor:
     return apart.reshape(tiles * TILE_ROWS, groups, item_bytes)[:rows]
 
 
-def _code_bytes(values: Tensor, format: Format) -> Tensor:
+def code_bytes(values: Tensor, format: Format) -> Tensor:
     """[N, K] codes as bytes [N, lanes of 32 bits, 4]."""
     rows = values.shape[0]
     if format.name == "int8":
@@ -108,13 +108,13 @@ def _code_bytes(values: Tensor, format: Format) -> Tensor:
     return eights[..., list(INT4_LOW)] | (eights[..., list(INT4_HIGH)] << 4)
 
 
-def _columns(code_bytes: Tensor, format: Format) -> Tensor:
-    """The inverse of `_code_bytes`."""
-    rows = code_bytes.shape[0]
+def code_values(lanes: Tensor, format: Format) -> Tensor:
+    """The inverse of `code_bytes`."""
+    rows = lanes.shape[0]
     if format.name == "int8":
         order = [INT8_ORDER.index(column) for column in range(4)]
-        return code_bytes[..., order].reshape(rows, -1).contiguous().view(torch.int8)
-    eights = code_bytes.new_empty(*code_bytes.shape[:2], 8)
-    eights[..., list(INT4_LOW)] = code_bytes & 15
-    eights[..., list(INT4_HIGH)] = code_bytes >> 4
+        return lanes[..., order].reshape(rows, -1).contiguous().view(torch.int8)
+    eights = lanes.new_empty(*lanes.shape[:2], 8)
+    eights[..., list(INT4_LOW)] = lanes & 15
+    eights[..., list(INT4_HIGH)] = lanes >> 4
     return eights.view(rows, -1)

@@ -1,0 +1,54 @@
+"""Attention inputs over a quantized cache, and the same with the values that it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from lm_offload.quant.kv import KV_FORMATS
+from lm_offload.quant.kv_blocks import (
+    BLOCK_TOKENS,
+    PackedBlocks,
+    block_shape,
+    read_blocks,
+    write_tokens,
+)
+from tests.kernels.paged import Case, Inputs, make_inputs
+
+FORMATS = ("int8", "int4")
+
+
+@dataclass(frozen=True)
+class PackedInputs:
+    """Queries, a quantized cache whose unused tokens are NaN, and the cache as floats."""
+
+    keys: PackedBlocks
+    values: PackedBlocks
+    floats: Inputs
+
+
+def empty_blocks(name: str, blocks: int, kv_heads: int, head_dim: int) -> list[PackedBlocks]:
+    """Keys and values of which every factor is NaN."""
+    format = KV_FORMATS[name]
+    shape = (blocks, *block_shape(format, kv_heads, head_dim))
+    parts = [torch.full(shape, 255, dtype=torch.uint8) for _ in "kv"]
+    return [
+        PackedBlocks(parts[0], format, head_dim, "tokens"),
+        PackedBlocks(parts[1], format, head_dim, "channels"),
+    ]
+
+
+def pack_inputs(case: Case, name: str, seed: int = 0) -> PackedInputs:
+    """Random inputs for a case, rounded by the reference."""
+    inputs = make_inputs(replace(case, block_tokens=BLOCK_TOKENS), seed)
+    blocks, kv_heads, _, head_dim = inputs.keys.shape
+    packed = empty_blocks(name, blocks, kv_heads, head_dim)
+    used = ~inputs.keys[:, 0, :, 0].isnan()
+    slots = used.flatten().nonzero().flatten()
+    for cache, floats in zip(packed, (inputs.keys, inputs.values), strict=True):
+        rows = floats.transpose(1, 2)[used]
+        write_tokens(cache, rows, slots)
+    numbers = torch.arange(blocks)
+    known = [read_blocks(cache, numbers) for cache in packed]
+    return PackedInputs(*packed, replace(inputs, keys=known[0], values=known[1]))
