@@ -36,6 +36,7 @@ class Plan:
     """Sizes and places on the CPU and disk tiers; what is streamed is read once per sweep."""
 
     budget_bytes: int
+    kv_format: str  # as users write formats
     resident: tuple[str, ...]  # names of units, in execution order
     streamed: tuple[str, ...]
     table_resident: bool  # whether the embedding table is in memory too

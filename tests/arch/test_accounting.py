@@ -6,12 +6,13 @@ from lm_offload.arch.accounting import (
 )
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
+from lm_offload.quant.format import Format
 from tests.arch.real_configs import GEMMA_2_9B, LLAMA_3_1_8B, MISTRAL_7B_V01, OPT_350M
 
 
 def test_kv_bytes():
-    assert kv_bytes_per_token(parse_config(LLAMA_3_1_8B), 2) == 131072
-    assert kv_bytes_per_token(parse_config(GEMMA_2_9B), 4) == 2 * 42 * 8 * 256 * 4
+    assert kv_bytes_per_token(parse_config(LLAMA_3_1_8B), Format("bf16")) == 131072
+    assert kv_bytes_per_token(parse_config(GEMMA_2_9B), Format("fp32")) == 2 * 42 * 8 * 256 * 4
 
 
 def test_flops_are_twice_the_matrices():

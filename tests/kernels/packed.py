@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lm_offload.quant.kv import KV_FORMATS
 from lm_offload.quant.kv_blocks import (
     BLOCK_TOKENS,
     PackedBlocks,
@@ -14,6 +13,7 @@ from lm_offload.quant.kv_blocks import (
     read_blocks,
     write_tokens,
 )
+from lm_offload.quant.kv_format import KV_FORMATS
 from tests.kernels.paged import Case, Inputs, make_inputs
 
 FORMATS = ("int8", "int4")

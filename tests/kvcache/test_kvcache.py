@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from lm_offload.arch.config import load_config
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.kvcache.cache import BLOCK_TOKENS, KVCache, blocks_for, kv_block_bytes
+from lm_offload.kvcache.cache import KVCache, blocks_for, kv_block_bytes
+from lm_offload.quant.format import format_of_dtype
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import MemoryTier
 
 
@@ -44,9 +47,9 @@ def test_blocks_for(tokens, blocks):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_cache_fills_its_arena_with_distinct_memory(toy, dtype):
-    config = load_config(toy("llama", dtype=dtype))
-    tier = MemoryTier("CPU", 3 * kv_block_bytes(config))
-    cache = KVCache(config, 3, tier)
+    config, format = load_config(toy("llama", dtype=dtype)), format_of_dtype(str(dtype)[6:])
+    tier = MemoryTier("CPU", 3 * kv_block_bytes(config, format))
+    cache = KVCache(config, 3, format, tier)
     parts = [*cache.keys, *cache.values]
     assert len(parts) == 2 * config.num_layers
     shape = (3, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
@@ -54,10 +57,24 @@ def test_cache_fills_its_arena_with_distinct_memory(toy, dtype):
     for number, part in enumerate(parts):
         part.fill_(number)
     assert all(bool((part == number).all()) for number, part in enumerate(parts))
-    assert sum(part.nbytes for part in parts) == 3 * kv_block_bytes(config)
+    assert sum(part.nbytes for part in parts) == 3 * kv_block_bytes(config, format)
+
+
+@pytest.mark.parametrize(("name", "head_bytes"), [("int8", 18), ("int4", 12)])
+def test_packed_cache_fills_its_arena_too(toy, name, head_bytes):
+    config, format = load_config(toy("llama")), KV_FORMATS[name]
+    assert kv_block_bytes(config, format) == 16 * 2 * config.num_layers * 2 * head_bytes
+    tier = MemoryTier("CPU", 3 * kv_block_bytes(config, format))
+    cache = KVCache(config, 3, format, tier)
+    parts = [*cache.keys, *cache.values]
+    assert {part.shape for part in parts} == {(3, config.num_kv_heads, 16, config.head_dim)}
+    for number, part in enumerate(parts):
+        part.data.fill_(number)
+    assert all(bool((part.data == number).all()) for number, part in enumerate(parts))
+    assert sum(part.data.nbytes for part in parts) == 3 * kv_block_bytes(config, format)
 
 
 def test_cache_does_not_fit_a_smaller_tier(toy):
-    config = load_config(toy("llama"))
+    config, format = load_config(toy("llama")), KV_FORMATS["fp32"]
     with pytest.raises(BudgetError, match="the KV cache needs"):
-        KVCache(config, 3, MemoryTier("CPU", 2 * kv_block_bytes(config)))
+        KVCache(config, 3, format, MemoryTier("CPU", 2 * kv_block_bytes(config, format)))

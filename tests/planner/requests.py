@@ -10,6 +10,7 @@ from lm_offload.arch.weights import build_units
 from lm_offload.plan import MachineRates, Plan, Workload
 from lm_offload.planner.candidate import Request, UnitSize
 from lm_offload.planner.search import make_plan
+from lm_offload.quant.format import format_of_dtype
 from lm_offload.units import align_up
 
 RATES = MachineRates(1.6e9, 1e10, 1e11, 1 << 20, 4)
@@ -38,7 +39,8 @@ def make_request(
     ]
     table = config.vocab_size * config.embed_size * config.itemsize
     table_bytes = 0 if config.tie_embeddings else align_up(table)
-    return Request(config, units, table_bytes, workload, rates, budget_bytes)
+    kv_format = format_of_dtype(config.dtype)
+    return Request(config, units, table_bytes, workload, rates, budget_bytes, kv_format)
 
 
 def plan(raw: dict[str, Any], workload: Workload, budget_bytes: int) -> Plan:

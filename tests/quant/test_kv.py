@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.errors import ConfigError
-from lm_offload.quant.kv import (
-    KV_FORMATS,
-    check_head_dim,
-    dequantize_heads,
-    head_bytes,
-    parse_kv_format,
-    quantize_heads,
-)
+from lm_offload.quant.kv import dequantize_heads, quantize_heads
 from lm_offload.quant.kv_blocks import PackedBlocks, block_shape, read_blocks, write_tokens
+from lm_offload.quant.kv_format import KV_FORMATS, check_head_dim, head_bytes, parse_kv_format
 
 PACKED = pytest.mark.parametrize("name", ["int8", "int4"])
 

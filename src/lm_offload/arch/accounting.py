@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from lm_offload.arch.shapes import ModelConfig
 from lm_offload.arch.weight_spec import Unit, WeightSpec
+from lm_offload.quant.format import Format
+from lm_offload.quant.kv_format import head_bytes
 
 WORKSPACE_ALIGNMENT = 16  # floats: a cache line of 64 bytes
 
@@ -43,9 +45,9 @@ def attention_flops(config: ModelConfig, context: int) -> int:
     return 4 * config.query_size * sum(seen)
 
 
-def kv_bytes_per_token(config: ModelConfig, itemsize: int) -> int:
-    """Bytes of keys and values of one token, all layers."""
-    return 2 * config.num_layers * config.kv_size * itemsize
+def kv_bytes_per_token(config: ModelConfig, format: Format) -> int:
+    """Bytes of keys and values of one token, all layers, scales included."""
+    return 2 * config.num_layers * config.num_kv_heads * head_bytes(format, config.head_dim)
 
 
 def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

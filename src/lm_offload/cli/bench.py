@@ -25,6 +25,7 @@ def bench(
     gen_len: options.GenLen = 32,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = None,
+    kv_format: options.KvFormat = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -45,6 +46,7 @@ def bench(
             threads=threads,
             overlap=overlap,
             trace=trace,
+            kv_format=kv_format,
             on_load=progress.on_load,
         )
         open_s = time.perf_counter() - start_s

@@ -15,6 +15,7 @@ from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
 from lm_offload.plan import MachineRates, Plan
+from lm_offload.quant.format import parse_format
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class CeilingModel:
         """The first token of each prompt comes from its prefill."""
         tokens = shape.batch_size * (shape.gen_len - 1)
         context = shape.prompt_len + (shape.gen_len + 1) // 2
-        kv_bytes = tokens * context * kv_bytes_per_token(self._config, self._config.itemsize)
+        kv_bytes = (
+            tokens * context * kv_bytes_per_token(self._config, parse_format(self._plan.kv_format))
+        )
         per_token = self._layer_flops + self._head_flops + attention_flops(self._config, context)
         sweeps = math.ceil(tokens / min(self._plan.max_sequences, shape.batch_size))
         return self._phase(tokens, sweeps, kv_bytes, tokens * per_token)

@@ -34,6 +34,7 @@ def chat(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     cpu_memory: options.CpuMemory = None,
+    kv_format: options.KvFormat = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -54,7 +55,13 @@ def chat(
     )
     console = people_console(quiet)
     with RunProgress(console) as progress:
-        llm = LLM(model, cpu_memory=cpu_memory, threads=threads, on_load=progress.on_load)
+        llm = LLM(
+            model,
+            cpu_memory=cpu_memory,
+            threads=threads,
+            kv_format=kv_format,
+            on_load=progress.on_load,
+        )
         with llm:
             conversation = Conversation(llm, params, progress, system)
             conversation.check_template()

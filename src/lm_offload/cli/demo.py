@@ -25,6 +25,7 @@ def demo(
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = "12MiB",
+    kv_format: options.KvFormat = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -37,7 +38,14 @@ def demo(
 
     console = people_console(quiet)
     params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    llm = LLM(demo_path(), cpu_memory=cpu_memory, threads=threads, overlap=overlap, trace=trace)
+    llm = LLM(
+        demo_path(),
+        cpu_memory=cpu_memory,
+        threads=threads,
+        overlap=overlap,
+        trace=trace,
+        kv_format=kv_format,
+    )
     with llm, RunProgress(console) as progress:
         console.print(
             f"{format_bytes(llm.files.weight_bytes)} of weights in a budget of "

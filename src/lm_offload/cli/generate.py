@@ -57,6 +57,7 @@ def generate(
         typer.Option(help="Log probabilities of this many tokens in each place of the output."),
     ] = None,
     cpu_memory: options.CpuMemory = None,
+    kv_format: options.KvFormat = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -93,6 +94,7 @@ def generate(
             threads=threads,
             overlap=overlap,
             trace=trace,
+            kv_format=kv_format,
             on_load=progress.on_load,
         )
         with llm, _sink(output) as sink:

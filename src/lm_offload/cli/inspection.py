@@ -79,7 +79,7 @@ def inspect_model(model: str, workload: Workload, cpu_memory: str | None) -> Ins
         parameters=model_parameters(files.units),
         max_positions=files.config.max_positions,
         weight_bytes=files.weight_bytes,
-        kv_bytes_per_token=kv_bytes_per_token(files.config, files.config.itemsize),
+        kv_bytes_per_token=kv_bytes_per_token(files.config, files.kv_format),
         kinds=_kinds(units),
         budget_bytes=budget_bytes,
         smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL_RATES),

@@ -46,6 +46,13 @@ CpuMemory = Annotated[
         "Default: what is free, less a margin."
     ),
 ]
+KvFormat = Annotated[
+    str | None,
+    _unset(
+        "Format of keys and values in the cache: int8 and int4 round them, fp32, bf16 and fp16 "
+        "keep them. Default: the checkpoint's own precision."
+    ),
+]
 Threads = Annotated[int | None, _unset("Threads to compute with; default: every core allowed.")]
 Overlap = Annotated[bool, _option("Read the next weights while computing; off is for comparison.")]
 TraceFile = Annotated[

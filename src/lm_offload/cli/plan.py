@@ -15,6 +15,7 @@ def plan(
     prompt_len: options.PromptLen = 128,
     gen_len: options.GenLen = 128,
     cpu_memory: options.CpuMemory = None,
+    kv_format: options.KvFormat = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     config: options.ConfigFile = None,
@@ -23,7 +24,7 @@ def plan(
     from lm_offload.engine.llm import LLM
 
     workload = Workload((prompt_len,) * batch_size, (gen_len,) * batch_size)
-    with LLM(model, cpu_memory=cpu_memory, threads=threads) as llm:
+    with LLM(model, cpu_memory=cpu_memory, threads=threads, kv_format=kv_format) as llm:
         chosen = llm.plan_for(workload)
     if as_json:
         print_json(chosen)

@@ -59,7 +59,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
         f"from disk in each sweep; {plan.max_sequences} sequences in flight, "
-        f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}."
+        f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
+        f"keys and values in {plan.kv_format}."
     )
 
 

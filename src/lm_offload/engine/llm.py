@@ -11,7 +11,7 @@ from types import TracebackType
 
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import LoadProgress, build_machinery
-from lm_offload.engine.model_files import open_model
+from lm_offload.engine.model_files import open_model, with_kv_format
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, plan_for, probe_machine, resolve_budget
 from lm_offload.engine.requests import Prompt, check_threads, make_sequences, workload_of
@@ -34,6 +34,7 @@ class LLM:
 
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
+    `kv_format` "int8" or "int4" rounds keys and values; None keeps the checkpoint's own precision.
     Headers are read here, weights at the first call. Close it, or use it
     in a `with` block, to give its memory and files back.
     """
@@ -47,9 +48,10 @@ class LLM:
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
+        kv_format: str | None = None,
         on_load: LoadProgress | None = None,
     ) -> None:
-        self.files = open_model(model)
+        self.files = with_kv_format(open_model(model), kv_format)
         self.budget_bytes = resolve_budget(cpu_memory, max_memory)
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())

@@ -60,7 +60,7 @@ def build_machinery(
     sizes = dict(plan.memory)
     tier = MemoryTier("CPU", sum(sizes[name] for name in ARENAS))
     arenas = {name: tier.allocate(name, sizes[name]) for name in ARENAS if name != "KV cache"}
-    cache = KVCache(files.config, plan.kv_blocks, tier)
+    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier)
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])

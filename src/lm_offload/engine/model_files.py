@@ -10,6 +10,8 @@ from pathlib import Path
 from lm_offload.arch.config import ModelConfig, load_config
 from lm_offload.arch.weights import Unit, build_units
 from lm_offload.errors import CheckpointError
+from lm_offload.quant.format import Format, format_of_dtype
+from lm_offload.quant.kv_format import check_head_dim, parse_kv_format
 from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 from lm_offload.storage.layout import UnitLayout, layout_unit, layout_weights
 from lm_offload.storage.safetensors_header import DTYPE_NAMES
@@ -25,6 +27,12 @@ class ModelFiles:
     units: Sequence[Unit]
     layouts: Sequence[UnitLayout]
     table_layout: UnitLayout | None  # of the embedding tables, unless the head is tied to them
+    kv_wanted: Format | None = None  # of keys and values; None is the checkpoint's own precision
+
+    @property
+    def kv_format(self) -> Format:
+        """Of the keys and values in the cache."""
+        return self.kv_wanted or format_of_dtype(self.config.dtype)
 
     @property
     def weight_bytes(self) -> int:
@@ -47,6 +55,18 @@ def open_model(model: str | Path) -> ModelFiles:
     untied = [spec for spec in embed.tables if not _is_tied(config, spec.role)]
     tables = layout_weights(checkpoint, "embed.tables", untied) if untied else None
     return ModelFiles(folder, config, checkpoint, units, layouts, tables)
+
+
+def with_kv_format(files: ModelFiles, name: str | None) -> ModelFiles:
+    """The same model with keys and values in a format; None is the checkpoint's own precision.
+
+    Raises ConfigError for one that is unknown or that heads of this size cannot be packed in.
+    """
+    if name is None:
+        return files
+    format = parse_kv_format(name)
+    check_head_dim(format, files.config.head_dim)
+    return replace(files, kv_wanted=format)
 
 
 def _with_stored_dtype(config: ModelConfig, checkpoint: Checkpoint) -> ModelConfig:

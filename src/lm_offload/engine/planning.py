@@ -92,7 +92,7 @@ def _request(
         for unit, layout in zip(files.units, files.layouts, strict=True)
     ]
     table_bytes = files.table_layout.size_bytes if files.table_layout else 0
-    return Request(files.config, units, table_bytes, workload, rates, budget_bytes)
+    return Request(files.config, units, table_bytes, workload, rates, budget_bytes, files.kv_format)
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:

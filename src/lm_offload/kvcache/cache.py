@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
-from lm_offload.storage.arena import MemoryTier
+from lm_offload.quant.format import Format
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS, Blocks, Lanes, PackedBlocks, block_shape
+from lm_offload.storage.arena import Arena, MemoryTier
 
-BLOCK_TOKENS = 16
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def kv_block_bytes(config: ModelConfig) -> int:
-    """Bytes of one block over all layers, in the dtype of the checkpoint."""
-    return BLOCK_TOKENS * kv_bytes_per_token(config, getattr(torch, config.dtype).itemsize)
+def kv_block_bytes(config: ModelConfig, format: Format) -> int:
+    """Bytes of one block over all layers."""
+    return BLOCK_TOKENS * kv_bytes_per_token(config, format)
 
 
 class KVCache:
@@ -23,19 +24,35 @@ class KVCache:
     One head of one block is contiguous: decode attention reads it front to back.
     """
 
-    def __init__(self, config: ModelConfig, num_blocks: int, tier: MemoryTier) -> None:
+    def __init__(
+        self, config: ModelConfig, num_blocks: int, format: Format, tier: MemoryTier
+    ) -> None:
         self.num_blocks = num_blocks
-        dtype: torch.dtype = getattr(torch, config.dtype)
-        shape = (num_blocks, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
-        part_bytes = num_blocks * kv_block_bytes(config) // (2 * config.num_layers)
-        arena = tier.allocate("the KV cache", num_blocks * kv_block_bytes(config))
+        size_bytes = num_blocks * kv_block_bytes(config, format)
+        part_bytes = size_bytes // (2 * config.num_layers)
+        arena = tier.allocate("the KV cache", size_bytes)
         parts = [
-            arena.view(index * part_bytes, dtype, shape) for index in range(2 * config.num_layers)
+            arena.slice(index * part_bytes, part_bytes) for index in range(2 * config.num_layers)
         ]
-        self.keys: list[Tensor] = parts[0::2]
-        self.values: list[Tensor] = parts[1::2]
+        make = _packed_blocks if format.is_packed else _float_blocks
+        self.keys = [make(part, config, num_blocks, format, "tokens") for part in parts[0::2]]
+        self.values = [make(part, config, num_blocks, format, "channels") for part in parts[1::2]]
 
 
 def blocks_for(num_tokens: int) -> int:
     """Blocks that hold `num_tokens` positions of one sequence."""
     return -(-num_tokens // BLOCK_TOKENS)
+
+
+def _float_blocks(
+    arena: Arena, config: ModelConfig, num_blocks: int, format: Format, lanes: Lanes
+) -> Blocks:
+    shape = (num_blocks, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
+    return arena.view(0, DTYPES[format.name], shape)
+
+
+def _packed_blocks(
+    arena: Arena, config: ModelConfig, num_blocks: int, format: Format, lanes: Lanes
+) -> Blocks:
+    shape = (num_blocks, *block_shape(format, config.num_kv_heads, config.head_dim))
+    return PackedBlocks(arena.view(0, torch.uint8, shape), format, config.head_dim, lanes)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
     from lm_offload.models.workspace import Workspace
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 Weights = Mapping[str, "Tensor"]  # role to view, in the checkpoint's dtype
@@ -44,8 +45,8 @@ class ModelFunctions(Protocol):
         weights: Weights,
         hidden: Tensor,
         batch: MicroBatch,
-        keys: Tensor,
-        values: Tensor,
+        keys: Blocks,
+        values: Blocks,
     ) -> None:
         """hidden[T, H] += attention block; writes K and V of the rows into the layer's cache.
 

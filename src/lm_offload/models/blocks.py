@@ -9,6 +9,7 @@ from lm_offload.models.base import Context, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 
@@ -39,8 +40,8 @@ def attend(
     layer: int,
     qkv: tuple[Tensor, Tensor, Tensor],
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> Tensor:
     """Rotate, store and attend; the result [T, heads * head_dim] lies in a new buffer."""
     config, kernels = ctx.config, ctx.kernels

@@ -13,6 +13,7 @@ from lm_offload.models.llama import embed_rows, head
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 __all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
@@ -32,8 +33,8 @@ def attention(
     weights: Weights,
     hidden: Tensor,
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> None:
     """hidden[T, H] += post_norm(o_proj(attention(norm(hidden))))."""
     normed = input_norm(ctx, weights, hidden)

@@ -19,6 +19,7 @@ from lm_offload.models.gemma2 import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 __all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
@@ -30,8 +31,8 @@ def attention(
     weights: Weights,
     hidden: Tensor,
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> None:
     """hidden[T, H] += post_norm(o_proj(attention(norm(hidden)))), queries and keys normalised."""
     normed = input_norm(ctx, weights, hidden)

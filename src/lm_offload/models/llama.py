@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.arch.config import ModelConfig
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 
@@ -30,8 +31,8 @@ def attention(
     weights: Weights,
     hidden: Tensor,
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> None:
     """hidden[T, H] += o_proj(attention(norm(hidden)))."""
     normed = input_norm(ctx, weights, hidden)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.arch.config import ModelConfig
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 
@@ -42,8 +43,8 @@ def attention(
     weights: Weights,
     hidden: Tensor,
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> None:
     """hidden[T, H] += o_proj(attention(...)), with the layer norm before or after it."""
     qkv = project_qkv(ctx, weights, _block_input(ctx, weights, hidden))

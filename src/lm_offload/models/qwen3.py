@@ -11,6 +11,7 @@ from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_n
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
 __all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
@@ -22,8 +23,8 @@ def attention(
     weights: Weights,
     hidden: Tensor,
     batch: MicroBatch,
-    keys: Tensor,
-    values: Tensor,
+    keys: Blocks,
+    values: Blocks,
 ) -> None:
     """hidden[T, H] += o_proj(attention(norm(hidden))), queries and keys normalised."""
     normed = input_norm(ctx, weights, hidden)

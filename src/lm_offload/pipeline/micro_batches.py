@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kvcache.cache import BLOCK_TOKENS
 from lm_offload.models.rotary import rotary_tables
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
 

@@ -19,6 +19,7 @@ from lm_offload.planner.step_time import (
     prefill_s,
     workload_s,
 )
+from lm_offload.quant.format import Format
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Request:
     workload: Workload
     rates: MachineRates
     budget_bytes: int
+    kv_format: Format
 
 
 def plan_of(request: Request, sizes: Sizes, depth: int) -> Plan | None:
@@ -74,6 +76,7 @@ def _assemble(
     prefill, decode = _predict(request, sizes, streamed_bytes)
     return Plan(
         budget_bytes=request.budget_bytes,
+        kv_format=str(sizes.kv_format),
         resident=tuple(request.units[index].unit.name for index in sorted(residency.resident)),
         streamed=tuple(request.units[index].unit.name for index in streamed),
         table_resident=table_bytes > 0,
@@ -109,7 +112,7 @@ def _predict(request: Request, sizes: Sizes, streamed_bytes: int) -> tuple[float
     context = max(workload.total_lens)
     return (
         prefill_s(cost, rates, streamed_bytes, rows, sizes),
-        decode_sweep_s(request.config, cost, rates, streamed_bytes, sizes.max_sequences, context),
+        decode_sweep_s(request.config, cost, rates, streamed_bytes, sizes, context),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.quant.format import Format
 from lm_offload.storage.row_table import gather_bytes
 from lm_offload.units import align_up
 
@@ -21,6 +22,7 @@ class Sizes:
     max_sequences: int
     sweep_tokens: int
     micro_batch_tokens: int
+    kv_format: Format
     scored_rows: int = 0
 
     @property
@@ -47,7 +49,7 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """The paged KV cache."""
-    return align_up(sizes.kv_blocks * kv_block_bytes(config))
+    return align_up(sizes.kv_blocks * kv_block_bytes(config, sizes.kv_format))
 
 
 def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:

@@ -48,7 +48,7 @@ def _choices(request: Request) -> Iterator[tuple[Sizes, int]]:
             micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
             scored = sorted({0, min(SCORED_ROWS, request.workload.scored_tokens)})
             for micro, depth, extra in itertools.product(micros, RING_DEPTHS, scored):
-                yield Sizes(blocks, in_flight, sweep_tokens, micro, extra), depth
+                yield Sizes(blocks, in_flight, sweep_tokens, micro, request.kv_format, extra), depth
 
 
 def _in_flight_options(num_sequences: int) -> list[int]:
@@ -63,7 +63,7 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1, request.kv_format)
     ring_bytes = max(unit.size_bytes for unit in request.units)
     rows = memory_table(request.config, sizes, table_resident=False)
     return (("staging ring", ring_bytes), *rows)

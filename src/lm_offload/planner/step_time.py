@@ -37,11 +37,12 @@ def decode_sweep_s(
     cost: ModelCost,
     rates: MachineRates,
     streamed_bytes: int,
-    rows: int,
+    sizes: Sizes,
     context: int,
 ) -> float:
-    """One sweep that gives one token to each of `rows` sequences with `context` tokens each."""
-    kv_bytes = rows * context * kv_bytes_per_token(config, config.itemsize)
+    """One sweep: a token for each sequence in flight, all with `context` tokens."""
+    rows = sizes.max_sequences
+    kv_bytes = rows * context * kv_bytes_per_token(config, sizes.kv_format)
     compute_s = compute_s_of(cost, rates, rows, 1) + kv_bytes / rates.memory_read_bytes_per_s
     return max(streamed_bytes / rates.disk_read_bytes_per_s, compute_s)
 

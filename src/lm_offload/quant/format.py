@@ -52,6 +52,12 @@ class Format:
         return -(-rows // TILE_ROWS) * TILE_ROWS * row_bytes
 
 
+def format_of_dtype(dtype: str) -> Format:
+    """The format of values that are kept as they are: float32, bfloat16 or float16."""
+    names: dict[str, FormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+    return Format(names[dtype])
+
+
 def parse_format(text: str) -> Format:
     """The format that a user wrote: NAME[:GROUP|:row][:sym]; raises ConfigError."""
     name, *options = text.lower().split(":")

@@ -1,9 +1,7 @@
-"""Formats of the KV cache and how a head of one token is rounded; the reference of native code.
+"""How a head of one token is rounded for the KV cache; the reference of native code.
 
-A quantized value is scale * code + minimum. int8 has one scale for each token and head, codes
--127 to 127 and no minimum; int4 has codes 0 to 15, and a scale and a minimum for each token, head
-and group of at most 64 channels. Scales and minimums are fp16, and codes are made with what was
-stored. A group that is not finite gets NaN as its scale, which spoils what is read from it.
+Codes are -127 to 127 in int8 and 0 to 15 in int4, and are made with the fp16 scale and minimum that
+are stored. A group that is not finite gets NaN as its scale, which spoils what is read from it.
 """
 
 from __future__ import annotations
@@ -13,16 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lm_offload.errors import ConfigError
-from lm_offload.quant.format import CODE_BITS, FLOAT_BYTES, SCALE_BYTES, Format
+from lm_offload.quant.format import Format
 
-GROUP_CHANNELS = 64
-LANES = 8  # tokens or channels that lie side by side, see quant/kv_blocks.py
-KV_FORMATS = {
-    **{name: Format(name) for name in ("fp32", "bf16", "fp16")},
-    "int8": Format("int8"),
-    "int4": Format("int4", GROUP_CHANNELS, symmetric=False),
-}
 INT8_LEVELS, INT4_LEVELS = 127, 15
 F16_MAX = 65504.0
 
@@ -37,36 +27,6 @@ class HeadCodes:
     codes: Tensor
     scales: Tensor
     minimums: Tensor | None
-
-
-def parse_kv_format(text: str) -> Format:
-    """The format of a KV cache that a user wrote; raises ConfigError."""
-    format = KV_FORMATS.get(text.lower())
-    if format is None:
-        raise ConfigError(f"KV format {text!r} is not known; allowed are {', '.join(KV_FORMATS)}.")
-    return format
-
-
-def check_head_dim(format: Format, head_dim: int) -> None:
-    """Raises ConfigError where heads of this size cannot be packed."""
-    if format.is_packed and head_dim % LANES:
-        raise ConfigError(
-            f"The model has heads of {head_dim} channels, which KV format {format.name} cannot "
-            f"pack; allowed are multiples of {LANES}: keep the cache in its own precision."
-        )
-
-
-def groups_of(format: Format, head_dim: int) -> int:
-    """Scales of one head of one token."""
-    return -(-head_dim // (format.group_size or head_dim)) if format.is_packed else 0
-
-
-def head_bytes(format: Format, head_dim: int) -> int:
-    """Exact bytes of the keys or the values of one head of one token."""
-    if not format.is_packed:
-        return head_dim * FLOAT_BYTES[format.name]
-    factors = SCALE_BYTES * (1 if format.symmetric else 2)
-    return head_dim * CODE_BITS[format.name] // 8 + groups_of(format, head_dim) * factors
 
 
 def quantize_heads(x: Tensor, format: Format) -> HeadCodes:

@@ -23,20 +23,15 @@ import torch
 from torch import Tensor
 
 from lm_offload.quant.format import CODE_BITS
-from lm_offload.quant.kv import (
-    LANES,
-    HeadCodes,
-    dequantize_heads,
-    groups_of,
-    head_bytes,
-    quantize_heads,
-)
+from lm_offload.quant.kv import HeadCodes, dequantize_heads, quantize_heads
+from lm_offload.quant.kv_format import LANES, groups_of, head_bytes
 from lm_offload.quant.packing import code_bytes, code_values
 
 if TYPE_CHECKING:
     from lm_offload.quant.format import Format
 
 BLOCK_TOKENS = 16
+Lanes = Literal["tokens", "channels"]  # of keys, of values
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +41,7 @@ class PackedBlocks:
     data: Tensor  # uint8 [blocks, kv_heads, BLOCK_TOKENS * head_bytes]
     format: Format
     head_dim: int
-    lanes: Literal["tokens", "channels"]  # of keys, of values
+    lanes: Lanes
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
