@@ -5,7 +5,7 @@
 #pragma once
 
 #include "attention_work.h"
-#include "packed_cache.h"
+#include "kv_record.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -70,7 +70,7 @@ inline void round_queries(const Work& w) {
         const Vec inverse = splat(size > kLeast ? limit / size : 0.0f);
         int16_t* to = r.queries + i * r.head_dim;
         for (int64_t d = 0; d < r.head_dim; d += kLanes) {
-            store_rounded(to + d, load(from + d) * inverse);
+            store(to + d, round(load(from + d) * inverse));
         }
         r.query_step[i] = size / limit * w.a.scale;
         for (int64_t g = 0; g < r.groups; ++g) {
@@ -117,31 +117,32 @@ inline void score_record(const Rounded& r, const uint8_t* record, const uint8_t*
     const F16* scales = layout.scales(record);
     const F16* minimums = layout.minimums(record);
     Vec total[C][2];
-    for (auto& pair : total) std::fill(pair, pair + 2, zero());
+    unrolled<C>([&](auto c) { total[c][0] = total[c][1] = zero(); });
     for (int64_t g = 0; g < r.groups; ++g) {
         const int64_t begin = g * kGroupChannels, columns = layout.group_end(g) - begin;
-        Sums32<C, 2> sums;
-        sums.clear();
+        Ints sums[C][2];
+        clear(sums);
         dot_lanes<Bits>(sums, record + begin * Bits, layout.key_tile_bytes(),
                         r.queries + query * r.head_dim + begin, r.head_dim, columns,
                         ahead + 2 * begin * Bits);
-        for (int t = 0; t < 2; ++t) {
-            const Vec scale = load(scales + g * kBlockTokens + t * kLanes);
-            const Vec minimum = Bits == 4 ? load(minimums + g * kBlockTokens + t * kLanes) : zero();
-            for (int c = 0; c < C; ++c) {
-                Vec part = to_floats(sums.at[c][t]) * scale;
-                if (Bits == 4) {
-                    const Vec sum = splat(r.query_sums[(query + c) * r.groups + g]);
-                    part = fma(minimum, sum, part);
-                }
+        const float* query_sums = r.query_sums + query * r.groups + g;
+        unrolled<2>([&](auto t) {
+            const int64_t at = g * kBlockTokens + t * kLanes;
+            const Vec scale = load(scales + at);
+            const Vec minimum = Bits == 4 ? load(minimums + at) : zero();
+            unrolled<C>([&](auto c) {
+                Vec part = to_float(sums[c][t]) * scale;
+                if (Bits == 4) part = fma(minimum, splat(query_sums[c * r.groups]), part);
                 total[c][t] = total[c][t] + part;
-            }
-        }
+            });
+        });
     }
-    for (int c = 0; c < C; ++c) {
+    unrolled<C>([&](auto c) {
         const Vec step = splat(r.query_step[query + c]);
-        for (int t = 0; t < 2; ++t) store(scores + c * kScorePitch + t * kLanes, total[c][t] * step);
-    }
+        unrolled<2>([&](auto t) {
+            store(scores + c * kScorePitch + t * kLanes, total[c][t] * step);
+        });
+    });
 }
 
 // Calls body(count, query) with 4 queries at a time, the count as a constant.
@@ -187,7 +188,7 @@ inline void round_weights(const Rounded& r, const float* weights, const uint8_t*
         const Vec inverse = splat(size > kLeast ? kLargestCode / size : 0.0f);
         const int64_t index = query * r.groups + g;
         int16_t* to = r.weights + index * kWeightTokens;
-        for (int64_t i = 0; i < 2 * count; ++i) store_rounded(to + i * kLanes, scaled[i] * inverse);
+        for (int64_t i = 0; i < 2 * count; ++i) store(to + i * kLanes, round(scaled[i] * inverse));
         r.weight_step[index] = size / kLargestCode;
         r.offset[index] = Bits == 8 ? 0.0f * sum(total) : sum(total);  // NaN where a scale is NaN
     }
@@ -201,21 +202,21 @@ inline void mix_tiles(const Rounded& r, const uint8_t* const* records, int64_t c
     const int64_t group = Bits == 8 ? 0 : tile * kLanes / kGroupChannels;
     const int64_t at = tile * layout.value_tile_bytes();
     const int16_t* weights = r.weights + (query * r.groups + group) * kWeightTokens;
-    Sums32<C, T> sums;
-    sums.clear();
+    Ints sums[C][T];
+    clear(sums);
     for (int64_t i = 0; i < count; ++i) {
         dot_lanes<Bits>(sums, records[i] + at, layout.value_tile_bytes(),
                         weights + i * kBlockTokens, r.weight_pitch(), kBlockTokens,
                         records[i + Records::kAhead] + at);
     }
-    for (int c = 0; c < C; ++c) {
+    unrolled<C>([&](auto c) {
         const int64_t index = (query + c) * r.groups + group;
         const Vec step = splat(r.weight_step[index]), offset = splat(r.offset[index]);
-        for (int t = 0; t < T; ++t) {
+        unrolled<T>([&](auto t) {
             float* out = mixed + c * pitch + (tile + t) * kLanes;
-            store(out, fma(to_floats(sums.at[c][t]), step, load(out) + offset));
-        }
-    }
+            store(out, fma(to_float(sums[c][t]), step, load(out) + offset));
+        });
+    });
 }
 
 template <int Bits>

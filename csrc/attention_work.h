@@ -4,7 +4,7 @@
 #include <cfloat>
 
 #include "attention_tile.h"
-#include "packed_cache.h"
+#include "kv_record.h"
 #include "scratch.h"
 
 namespace lmo {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "kv_store.h"
 #include "operations.h"
-#include "packed_store.h"
 #include "thread_pool.h"
 
 namespace lmo {
@@ -109,7 +109,7 @@ inline void store_heads(const Cache& cache, const float* from, int64_t head_stri
 
 inline void store_kv(const StoreArgs& a) {
     const Cache& cache = a.cache;
-    if (cache.bits) return cache.bits == 8 ? store_packed<8>(a) : store_packed<4>(a);
+    if (cache.bits) return cache.bits == 8 ? store_rounded<8>(a) : store_rounded<4>(a);
     with_type(cache.dtype, [&](auto* type) {
         using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
         each_row(a.rows, 2 * cache.kv_heads * cache.head_dim, a.threads, [&](int64_t row) {

@@ -4,7 +4,6 @@
 #define LMO_ISA generic
 #include "simd_generic.h"
 #include "simd_common.h"
-#include "integers_generic.h"
 #include "isa_table.h"
 
 namespace lmo {

@@ -4,6 +4,11 @@
 #include <algorithm>
 
 #include "operations.h"
+#include "packed_codes.h"
+
+#ifndef LMO_INLINE
+#define LMO_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace lmo {
 namespace LMO_ISA {
@@ -42,39 +47,41 @@ struct Record {
     F16* minimums(uint8_t* record) const { return scales(record) + groups() * kBlockTokens; }
 };
 
-// Sums of C rows and T tiles.
-template <int C, int T>
-struct Sums32 {
-    Ints at[C][T];
+template <int Bits>
+using CodesOf = std::conditional_t<Bits == 8, Int8Codes, Int4Codes<true>>;
 
-    void clear() {
-        for (auto& row : at) std::fill(row, row + T, no_ints());
-    }
-};
+template <int C, int T>
+LMO_INLINE void clear(Ints (&sums)[C][T]) {
+    unrolled<C>([&](auto c) { unrolled<T>([&](auto t) { sums[c][t] = splat(0); }); });
+}
 
 // sums[c][t] += codes of tile t (tile_bytes apart) * rows[c] (row_pitch apart) over the columns,
-// asking for one cache line of `ahead` with each step. 2 * 4 sums, 4 factors of two tiles and one
-// pair of a row fit the 16 registers of AVX2.
+// asking for one cache line of `ahead` with each step.
 template <int Bits, int C, int T>
-inline void dot_lanes(Sums32<C, T>& sums, const uint8_t* codes, int64_t tile_bytes,
-                      const int16_t* rows, int64_t row_pitch, int64_t columns,
-                      const uint8_t* ahead) {
-    constexpr int kParts = kColumns<Bits> / 2;
+LMO_INLINE void dot_lanes(Ints (&sums)[C][T], const uint8_t* codes, int64_t tile_bytes,
+                          const int16_t* rows, int64_t row_pitch, int64_t columns,
+                          const uint8_t* ahead) {
+    using Codes = CodesOf<Bits>;
     for (int64_t column = 0; column < columns; column += kColumns<Bits>) {
         prefetch(ahead);
-        ahead += 32 * T;
-        Pairs factors[T][kParts];
-        for (int t = 0; t < T; ++t) load_codes<Bits>(codes + t * tile_bytes, factors[t]);
-        for (int part = 0; part < kParts; ++part) {
-            for (int c = 0; c < C; ++c) {
-                const Pairs pair = splat_pair(rows + c * row_pitch + column + 2 * part);
-                for (int t = 0; t < T; ++t) {
-                    sums.at[c][t] = add(sums.at[c][t], dot_pairs(factors[t][part], pair));
-                }
-            }
-        }
-        codes += 32;
+        ahead += T * Codes::kUnitBytes;
+        Ints units[T];
+        unrolled<T>([&](auto t) { units[t] = load_ints(codes + t * tile_bytes); });
+        unrolled<Codes::kPairs>([&](auto p) {
+            Ints pairs[T];
+            unrolled<T>([&](auto t) { pairs[t] = Codes::template pair<p>(units[t]); });
+            unrolled<C>([&](auto c) {
+                add_products(sums[c], pairs, splat_pair(rows + c * row_pitch + column + 2 * p));
+            });
+        });
+        codes += Codes::kUnitBytes;
     }
+}
+
+// `a` where `test` is not zero, else 0.
+inline Vec where_nonzero(Vec test, Vec a) {
+    using Bits = int32_t __attribute__((vector_size(32)));
+    return (Vec)((Bits)a & (Bits)(test != zero()));
 }
 
 }  // namespace LMO_ISA

@@ -1,7 +1,7 @@
 // Rounding keys and values as they are written into a quantized cache; see quant/kv.py.
 #pragma once
 
-#include "packed_cache.h"
+#include "kv_record.h"
 #include "scratch.h"
 #include "thread_pool.h"
 
@@ -12,7 +12,7 @@ constexpr int64_t kStoreChunkElements = 16 << 10;  // less is not worth another 
 constexpr float kF16Max = 65504.0f;
 
 // What the codes of a group are multiplied by and counted from.
-struct Factors {
+struct HeadFactors {
     float scale, minimum;
 };
 
@@ -24,7 +24,7 @@ inline float as_f16(float x) {
 
 // The factors of n values, a multiple of 8; NaN where one of them is not finite.
 template <int Bits>
-inline Factors factors_of(const float* x, int64_t n) {
+inline HeadFactors factors_of(const float* x, int64_t n) {
     Vec low = load(x), high = low, spoil = zero();
     for (int64_t i = 0; i < n; i += kLanes) {
         const Vec v = load(x + i);
@@ -41,7 +41,7 @@ inline Factors factors_of(const float* x, int64_t n) {
 }
 
 template <int Bits>
-inline void round_group(const float* x, int64_t n, const Factors& factors, int16_t* codes) {
+inline void round_group(const float* x, int64_t n, const HeadFactors& factors, int16_t* codes) {
     if (!(factors.scale > 0.0f)) {
         std::fill_n(codes, n, int16_t{0});
         return;
@@ -49,7 +49,8 @@ inline void round_group(const float* x, int64_t n, const Factors& factors, int16
     const Vec least = splat(Bits == 8 ? -127.0f : 0.0f), most = splat(Bits == 8 ? 127.0f : 15.0f);
     const Vec minimum = splat(factors.minimum), inverse = splat(1.0f / factors.scale);
     for (int64_t i = 0; i < n; i += kLanes) {
-        store_rounded(codes + i, min(most, max(least, (load(x + i) - minimum) * inverse)));
+        const Vec level = round((load(x + i) - minimum) * inverse);
+        store(codes + i, min(most, max(least, level)));
     }
 }
 
@@ -99,7 +100,7 @@ inline void round_head(const Record<Bits>& layout, const float* x, uint8_t* reco
                        int16_t* codes) {
     for (int64_t group = 0; group < layout.groups(); ++group) {
         const int64_t begin = group * kGroupChannels, n = layout.group_end(group) - begin;
-        const Factors factors = factors_of<Bits>(x + begin, n);
+        const HeadFactors factors = factors_of<Bits>(x + begin, n);
         const int64_t at = group * kBlockTokens + token;
         round_group<Bits>(x + begin, n, factors, codes + begin);
         store(layout.scales(record) + at, splat(factors.scale), Part{1});
@@ -108,7 +109,7 @@ inline void round_head(const Record<Bits>& layout, const float* x, uint8_t* reco
 }
 
 template <int Bits>
-inline void store_packed_row(const StoreArgs& a, int64_t row, int64_t head, int16_t* codes) {
+inline void store_head_row(const StoreArgs& a, int64_t row, int64_t head, int16_t* codes) {
     const Cache& cache = a.cache;
     const Record<Bits> layout{cache.head_dim};
     const int64_t block = a.slots[row] / kBlockTokens, token = a.slots[row] % kBlockTokens;
@@ -123,7 +124,7 @@ inline void store_packed_row(const StoreArgs& a, int64_t row, int64_t head, int1
 
 // Tokens of one block share bytes: threads take heads, never rows.
 template <int Bits>
-inline void store_packed(const StoreArgs& a) {
+inline void store_rounded(const StoreArgs& a) {
     const int64_t heads = a.cache.kv_heads;
     const int64_t elements = 2 * a.rows * heads * a.cache.head_dim;
     const int64_t chunks = std::clamp<int64_t>(elements / kStoreChunkElements, 1, heads);
@@ -131,7 +132,7 @@ inline void store_packed(const StoreArgs& a) {
         float* memory = scratch(Scratch::chunk, a.cache.head_dim);
         auto* codes = reinterpret_cast<int16_t*>(memory);
         for (int64_t head = chunk * heads / chunks; head < (chunk + 1) * heads / chunks; ++head) {
-            for (int64_t row = 0; row < a.rows; ++row) store_packed_row<Bits>(a, row, head, codes);
+            for (int64_t row = 0; row < a.rows; ++row) store_head_row<Bits>(a, row, head, codes);
         }
     });
 }
