@@ -2,6 +2,7 @@
 // (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135).
 #pragma once
 
+#include "attention_float.h"
 #include "attention_packed.h"
 #include "thread_pool.h"
 
@@ -15,45 +16,42 @@ inline Vec capped(Vec x, Vec cap) {
 }
 
 // The vectors of a segment that hold its range: [begin, end) from the segment's start.
-struct Lanes {
+struct Span {
     int64_t begin, end;
 };
 
-inline Lanes lanes_of(const Range& range) {
-    return {(range.begin - range.segment) / kLanes * kLanes,
-            vector_pitch(range.end - range.segment)};
+inline Span span_of(const Range& range) {
+    return {range.begin - range.segment, range.end - range.segment};
 }
 
 // Caps the scores of one query, and hides the positions that its row may not see.
 inline void mask(const Work& w, int64_t query, const Range& range) {
-    const Lanes lanes = lanes_of(range);
+    const Span span = span_of(range);
     const int64_t position = w.tile.position + query / w.group - range.segment;
-    float* scores = w.q.scores + query * kScorePitch;
+    float* scores = w.scores + query * kScorePitch;
     if (w.a.softcap > 0.0f) {
-        const Vec cap = splat(w.a.softcap);
-        for (int64_t i = lanes.begin; i < lanes.end; i += kLanes) {
+        const Vec cap = splat(w.a.softcap * kLog2E);
+        for (int64_t i = span.begin; i < span.end; i += kLanes) {
             store(scores + i, capped(load(scores + i), cap));
         }
     }
-    const int64_t oldest = std::clamp(position - w.a.window + 1, lanes.begin, lanes.end);
-    const int64_t newest = std::clamp(position + 1, lanes.begin, lanes.end);
-    std::fill(scores + lanes.begin, scores + oldest, -INFINITY);
-    std::fill(scores + newest, scores + lanes.end, -INFINITY);
+    const int64_t oldest = std::clamp(position - w.a.window + 1, span.begin, span.end);
+    const int64_t newest = std::clamp(position + 1, span.begin, span.end);
+    std::fill(scores + span.begin, scores + oldest, -INFINITY);
+    std::fill(scores + newest, scores + span.end, -INFINITY);
 }
 
 // Scores of one query become weights relative to their largest. The lanes of a sum are counted
 // from the segment's start, and hidden positions add an exact zero.
 inline void soften(const Work& w, int64_t query, const Range& range) {
-    const Lanes lanes = lanes_of(range);
-    float* scores = w.q.scores + query * kScorePitch;
+    const Span span = span_of(range);
+    float* scores = w.scores + query * kScorePitch;
     Vec peaks = splat(-FLT_MAX);
-    for (int64_t i = lanes.begin; i < lanes.end; i += kLanes) {
-        peaks = max(load(scores + i), peaks);
-    }
+    for (int64_t i = span.begin; i < span.end; i += kLanes) peaks = max(load(scores + i), peaks);
     const Vec peak = splat(largest(peaks));
     Vec total = zero();
-    for (int64_t i = lanes.begin; i < lanes.end; i += kLanes) {
-        const Vec weight = exp(load(scores + i) - peak);
+    for (int64_t i = span.begin; i < span.end; i += kLanes) {
+        const Vec weight = exp2(load(scores + i) - peak);
         store(scores + i, weight);
         total = total + weight;
     }
@@ -62,71 +60,87 @@ inline void soften(const Work& w, int64_t query, const Range& range) {
 }
 
 inline void soften_all(const Work& w, const Range& range) {
-    for (int64_t i = 0; i < w.q.count; ++i) {
+    for (int64_t i = 0; i < w.count; ++i) {
         mask(w, i, range);
         soften(w, i, range);
     }
 }
 
-template <int Bits>
-inline void attend_records(const Work& w, const Range& range) {
-    const Records records = records_of(w, range);
-    score_records<Bits>(w, range, records);
+template <class T>
+inline void attend_floats(const Work& w, const Range& range, const Blocks& blocks) {
+    score_floats<T>(w, range, blocks);
     soften_all(w, range);
-    mix_records<Bits>(w, range, records);
+    mix_floats<T>(w, range, blocks);
+}
+
+template <int Bits>
+inline void attend_packed(const Work& w, const Range& range, const Blocks& blocks) {
+    score_packed<Bits>(w, range, blocks);
+    soften_all(w, range);
+    mix_packed<Bits>(w, range, blocks);
 }
 
 inline void attend_segment(const Work& w, int64_t segment) {
     const Range range = visible_range(w, segment);
-    const int64_t head_dim = w.a.cache.head_dim;
-    clear(w.segment, w.q);
-    if (w.a.cache.bits == 8) return attend_records<8>(w, range);
-    if (w.a.cache.bits == 4) return attend_records<4>(w, range);
+    const Blocks blocks = blocks_of(w, range);
+    clear(w, w.segment);
+    if (w.a.cache.bits == 8) return attend_packed<8>(w, range, blocks);
+    if (w.a.cache.bits == 4) return attend_packed<4>(w, range, blocks);
     with_type(w.a.cache.dtype, [&](auto* type) {
-        using Data = decltype(type);
-        each_run(w, static_cast<Data>(w.a.cache.keys), range,
-                 [&](const auto& run) { score_run(w.q, run, head_dim); });
-        soften_all(w, range);
-        each_run(w, static_cast<Data>(w.a.cache.values), range,
-                 [&](const auto& run) { mix_run(w.q, run, head_dim, w.segment.mixed); });
+        attend_floats<std::remove_const_t<std::remove_pointer_t<decltype(type)>>>(w, range, blocks);
     });
-}
-
-inline float exp_of(float x) { return first(exp(splat(x))); }
-
-// Adds a segment's sums to those of the segments before it.
-inline void combine(const Queries& q, const Sums& overall, const Sums& segment) {
-    for (int64_t i = 0; i < q.count; ++i) {
-        const float peak = std::max(overall.peak[i], segment.peak[i]);
-        const float keep = exp_of(overall.peak[i] - peak);
-        const float add = exp_of(segment.peak[i] - peak);
-        overall.peak[i] = peak;
-        overall.total[i] = overall.total[i] * keep + segment.total[i] * add;
-        float* mixed = overall.mixed + i * q.pitch;
-        const float* more = segment.mixed + i * q.pitch;
-        for (int64_t d = 0; d < q.pitch; d += kLanes) {
-            store(mixed + d, fma(load(more + d), splat(add), load(mixed + d) * splat(keep)));
-        }
-    }
-}
-
-inline void write_out(const Work& w) {
-    for (int64_t i = 0; i < w.q.count; ++i) {
-        const int64_t row = w.tile.row + i / w.group;
-        const int64_t head = w.kv_head * w.group + i % w.group;
-        const Vec factor = splat(1.0f / w.overall.total[i]);
-        const float* from = w.overall.mixed + i * w.q.pitch;
-        float* to = w.a.out + row * w.a.out_stride + head * w.a.out_head_stride;
-        each_vector(w.a.cache.head_dim, [&](int64_t d, auto span) {
-            store(to + d, load(from + d) * factor, span);
-        });
-    }
 }
 
 inline void take_queries(const Work& w) {
     if (w.a.cache.bits == 8) return round_queries<8>(w);
     if (w.a.cache.bits == 4) return round_queries<4>(w);
-    pack_queries(w);
+    scale_queries(w);
+}
+
+inline float exp2_of(float x) { return first(exp2(splat(x))); }
+
+// Adds a segment's sums to those of the segments before it.
+inline void combine(const Work& w, const Sums& overall, const Sums& segment) {
+    for (int64_t i = 0; i < w.count; ++i) {
+        const float peak = std::max(overall.peak[i], segment.peak[i]);
+        const float keep = exp2_of(overall.peak[i] - peak);
+        const float add = exp2_of(segment.peak[i] - peak);
+        overall.peak[i] = peak;
+        overall.total[i] = overall.total[i] * keep + segment.total[i] * add;
+        float* mixed = overall.mixed + i * w.pitch;
+        const float* more = segment.mixed + i * w.pitch;
+        for (int64_t d = 0; d < w.pitch; d += kLanes) {
+            store(mixed + d, fma(load(more + d), splat(add), load(mixed + d) * splat(keep)));
+        }
+    }
+}
+
+// Writes one output, of which `mixed` are pairs of vectors in the order of the cache's values.
+template <class T>
+inline void write_pairs(const float* mixed, float factor, int64_t head_dim, float* out) {
+    const Vec scale = splat(factor);
+    for (int64_t d = 0; d < head_dim; d += kPairLanes) {
+        float pair[kPairLanes];
+        store_pair<T>(pair, load(mixed + d) * scale, load(mixed + d + kLanes) * scale);
+        std::copy_n(pair, std::min(kPairLanes, head_dim - d), out + d);
+    }
+}
+
+inline void write_out(const Work& w) {
+    const Cache& cache = w.a.cache;
+    const bool paired = cache.bits == 0 && cache.dtype == Dtype::bf16;
+    for (int64_t i = 0; i < w.count; ++i) {
+        const int64_t row = w.tile.row + i / w.group;
+        const int64_t head = w.kv_head * w.group + i % w.group;
+        const float factor = 1.0f / w.overall.total[i];
+        const float* mixed = w.overall.mixed + i * w.pitch;
+        float* out = w.a.out + row * w.a.out_stride + head * w.a.out_head_stride;
+        if (paired) {
+            write_pairs<Bf16>(mixed, factor, cache.head_dim, out);
+        } else {
+            write_pairs<float>(mixed, factor, cache.head_dim, out);
+        }
+    }
 }
 
 // Enough tiles for all threads: each walks its segments by itself.
@@ -135,10 +149,10 @@ inline void attend_by_tile(const AttentionArgs& a, const Tile* tiles, int64_t it
         const Tile& tile = tiles[item / a.cache.kv_heads];
         const Work w = make_work(a, tile, item % a.cache.kv_heads);
         take_queries(w);
-        clear(w.overall, w.q);
+        clear(w, w.overall);
         for (int64_t s = tile.first_segment; s < tile.last_segment; ++s) {
             attend_segment(w, s);
-            combine(w.q, w.overall, w.segment);
+            combine(w, w.overall, w.segment);
         }
         write_out(w);
     });
@@ -164,16 +178,16 @@ inline void attend_by_segment(const AttentionArgs& a, const Tile* tiles, int64_t
         const int64_t segment = tile.first_segment + index;
         if (segment >= tile.last_segment) return;
         Work w = make_work(a, tile, item % heads);
-        w.segment = kept.at(item, index, w.q.count);
+        w.segment = kept.at(item, index, w.count);
         take_queries(w);
         attend_segment(w, segment);
     });
     parallel_for(items, a.threads, [&](int64_t item) {
         const Tile& tile = tiles[item / heads];
         const Work w = make_work(a, tile, item % heads);
-        clear(w.overall, w.q);
+        clear(w, w.overall);
         const int64_t seen = tile.last_segment - tile.first_segment;
-        for (int64_t s = 0; s < seen; ++s) combine(w.q, w.overall, kept.at(item, s, w.q.count));
+        for (int64_t s = 0; s < seen; ++s) combine(w, w.overall, kept.at(item, s, w.count));
         write_out(w);
     });
 }
@@ -185,7 +199,7 @@ inline void attention(const AttentionArgs& a) {
     const int64_t items = counts.tiles * a.cache.kv_heads;
     const int64_t tile_floats = (counts.tiles * sizeof(Tile) + 63) / 64 * 16;
     const int64_t size =
-        sums_size(counts.rows * (a.heads / a.cache.kv_heads), vector_pitch(a.cache.head_dim));
+        sums_size(counts.rows * (a.heads / a.cache.kv_heads), pitch_of(a.cache.head_dim));
     const bool shared = items < 2 * a.threads && counts.most_segments > 1;
     const int64_t kept_floats = shared ? items * counts.most_segments * size : 0;
     float* memory = scratch(Scratch::job, tile_floats + kept_floats);

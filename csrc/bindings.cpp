@@ -51,9 +51,9 @@ void rotary(const Operations& ops, Address x, int64_t row_stride, int64_t head_s
 }
 
 Cache make_cache(Address keys, Address values, int dtype, int bits, int64_t block_stride,
-                 int64_t head_stride, int64_t kv_heads, int64_t block_tokens, int64_t head_dim) {
+                 int64_t head_stride, int64_t kv_heads, int64_t head_dim) {
     return {at<void>(keys), at<void>(values), dtype_of(dtype), bits, block_stride, head_stride,
-            kv_heads, block_tokens, head_dim};
+            kv_heads, head_dim};
 }
 
 void store_kv(const Operations& ops, Address k, int64_t k_stride, int64_t k_head_stride, Address v,

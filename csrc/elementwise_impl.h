@@ -97,14 +97,22 @@ inline void rotary(const RotaryArgs& a) {
     });
 }
 
+// One token of a block: keys go beside the other tokens of each channel, values stay together.
 template <class T>
-inline void store_heads(const Cache& cache, const float* from, int64_t head_stride, T* token) {
-    for (int64_t head = 0; head < cache.kv_heads; ++head) {
-        const float* x = from + head * head_stride;
-        T* to = token + head * cache.head_stride;
-        each_vector(cache.head_dim,
-                    [&](int64_t i, auto span) { store(to + i, load(x + i, span), span); });
-    }
+inline void store_token(const StoreArgs& a, int64_t row, int64_t head, float* rounded) {
+    const Cache& cache = a.cache;
+    const int64_t block = a.slots[row] / kBlockTokens, token = a.slots[row] % kBlockTokens;
+    const int64_t at = block * cache.block_stride + head * cache.head_stride;
+    T* keys = reinterpret_cast<T*>(static_cast<char*>(cache.keys) + at) + token;
+    T* values = reinterpret_cast<T*>(static_cast<char*>(cache.values) + at);
+    const float* k = a.k + row * a.k_stride + head * a.k_head_stride;
+    const float* v = a.v + row * a.v_stride + head * a.v_head_stride;
+    T* key = reinterpret_cast<T*>(rounded);
+    each_vector(cache.head_dim, [&](int64_t i, auto span) {
+        store(key + i, load(k + i, span), span);
+        store(values + token * cache.head_dim + i, load(v + i, span), span);
+    });
+    for (int64_t i = 0; i < cache.head_dim; ++i) keys[i * kBlockTokens] = key[i];
 }
 
 inline void store_kv(const StoreArgs& a) {
@@ -113,13 +121,10 @@ inline void store_kv(const StoreArgs& a) {
     with_type(cache.dtype, [&](auto* type) {
         using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
         each_row(a.rows, 2 * cache.kv_heads * cache.head_dim, a.threads, [&](int64_t row) {
-            const int64_t block = a.slots[row] / cache.block_tokens;
-            const int64_t token = a.slots[row] % cache.block_tokens;
-            const int64_t at = block * cache.block_stride + token * cache.head_dim;
-            const float* k = a.k + row * a.k_stride;
-            const float* v = a.v + row * a.v_stride;
-            store_heads(cache, k, a.k_head_stride, static_cast<T*>(cache.keys) + at);
-            store_heads(cache, v, a.v_head_stride, static_cast<T*>(cache.values) + at);
+            float* rounded = scratch(Scratch::chunk, cache.head_dim);
+            for (int64_t head = 0; head < cache.kv_heads; ++head) {
+                store_token<T>(a, row, head, rounded);
+            }
         });
     });
 }

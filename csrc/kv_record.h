@@ -3,17 +3,19 @@
 
 #include <algorithm>
 
-#include "operations.h"
+#include "linear_tile.h"
 #include "packed_codes.h"
 
+// Functions and bodies of `unrolled` that are inlined always, and early: only then the compiler
+// keeps the arrays that they work on in registers, and nowhere else.
 #ifndef LMO_INLINE
 #define LMO_INLINE inline __attribute__((always_inline))
 #endif
+#define LMO_BODY(index) [&](auto index) __attribute__((always_inline))
 
 namespace lmo {
 namespace LMO_ISA {
 
-constexpr int64_t kBlockTokens = 16;
 constexpr int64_t kGroupChannels = 64;  // of int4; int8 has one group
 constexpr int64_t kWeightTokens = 64;   // positions whose weights of softmax share a step
 
@@ -52,7 +54,7 @@ using CodesOf = std::conditional_t<Bits == 8, Int8Codes, Int4Codes<true>>;
 
 template <int C, int T>
 LMO_INLINE void clear(Ints (&sums)[C][T]) {
-    unrolled<C>([&](auto c) { unrolled<T>([&](auto t) { sums[c][t] = splat(0); }); });
+    unrolled<C>(LMO_BODY(c) { unrolled<T>(LMO_BODY(t) { sums[c][t] = splat(0); }); });
 }
 
 // sums[c][t] += codes of tile t (tile_bytes apart) * rows[c] (row_pitch apart) over the columns,
@@ -66,22 +68,16 @@ LMO_INLINE void dot_lanes(Ints (&sums)[C][T], const uint8_t* codes, int64_t tile
         prefetch(ahead);
         ahead += T * Codes::kUnitBytes;
         Ints units[T];
-        unrolled<T>([&](auto t) { units[t] = load_ints(codes + t * tile_bytes); });
-        unrolled<Codes::kPairs>([&](auto p) {
+        unrolled<T>(LMO_BODY(t) { units[t] = load_ints(codes + t * tile_bytes); });
+        unrolled<Codes::kPairs>(LMO_BODY(p) {
             Ints pairs[T];
-            unrolled<T>([&](auto t) { pairs[t] = Codes::template pair<p>(units[t]); });
-            unrolled<C>([&](auto c) {
+            unrolled<T>(LMO_BODY(t) { pairs[t] = Codes::template pair<p>(units[t]); });
+            unrolled<C>(LMO_BODY(c) {
                 add_products(sums[c], pairs, splat_pair(rows + c * row_pitch + column + 2 * p));
             });
         });
         codes += Codes::kUnitBytes;
     }
-}
-
-// `a` where `test` is not zero, else 0.
-inline Vec where_nonzero(Vec test, Vec a) {
-    using Bits = int32_t __attribute__((vector_size(32)));
-    return (Vec)((Bits)a & (Bits)(test != zero()));
 }
 
 }  // namespace LMO_ISA

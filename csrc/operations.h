@@ -53,16 +53,19 @@ struct RotaryArgs {
     int threads;
 };
 
-// A paged cache: keys, values [blocks, kv_heads, block_tokens, head_dim], tokens contiguous. A
-// quantized one is laid out as quant/kv_blocks.py says, and its strides count bytes.
+// A paged cache, blocks of 16 tokens: keys [blocks, kv_heads, head_dim, 16], values [blocks,
+// kv_heads, 16, head_dim]; a quantized one is laid out as quant/kv_blocks.py says. The strides of
+// blocks and heads count bytes.
 struct Cache {
     void* keys;
     void* values;
     Dtype dtype;
     int bits;  // of a code, 8 or 4; 0 where the cache holds elements of `dtype`
     int64_t block_stride, head_stride;
-    int64_t kv_heads, block_tokens, head_dim;
+    int64_t kv_heads, head_dim;
 };
+
+constexpr int64_t kBlockTokens = 16;
 
 // k, v [rows, kv_heads, head_dim] into the cache at slots[rows]
 struct StoreArgs {

@@ -81,6 +81,13 @@ inline float largest(Vec a) {
     return _mm256_cvtss_f32(a);
 }
 
+// Writes a0 b0 a1 b1 and so on, 16 floats.
+inline void interleave(Vec a, Vec b, float* p) {
+    const Vec low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
+    store(p, _mm256_permute2f128_ps(low, high, 0x20));
+    store(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+}
+
 // The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
 inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
     const Vec ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));

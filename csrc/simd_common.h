@@ -85,5 +85,21 @@ inline Vec exp(Vec x) {
     return p * pow2(half) * pow2(n - half);
 }
 
+// 2^x within 2 ulp for x up to 0, exactly 0 from -127 down; NaN stays NaN.
+inline Vec exp2(Vec x) {
+    using Words = uint32_t __attribute__((vector_size(32)));
+    x = max(splat(-127.0f), x);
+    const Vec shifted = x + splat(12582912.0f);  // 1.5 * 2^23: the last bits are round(x)
+    const Vec r = x - (shifted - splat(12582912.0f));
+    Vec p = splat(1.535336188e-4f);
+    p = fma(p, r, splat(1.339887440e-3f));
+    p = fma(p, r, splat(9.618437358e-3f));
+    p = fma(p, r, splat(5.550332471e-2f));
+    p = fma(p, r, splat(2.402264791e-1f));
+    p = fma(p, r, splat(6.931472029e-1f));
+    p = fma(p, r, splat(1.0f));
+    return p * (Vec)(((Words)shifted << 23) + 0x3F800000u);
+}
+
 }  // namespace LMO_ISA
 }  // namespace lmo

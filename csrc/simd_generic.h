@@ -126,6 +126,11 @@ inline float fold(Vec a) {
     return ((a[0] + a[2]) + (a[1] + a[3])) + ((a[4] + a[6]) + (a[5] + a[7]));
 }
 
+// Writes a0 b0 a1 b1 and so on, 16 floats.
+inline void interleave(Vec a, Vec b, float* p) {
+    for (int i = 0; i < 16; ++i) p[i] = i % 2 ? b[i / 2] : a[i / 2];
+}
+
 // The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
 inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
     out[0] = fold(a);

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from lm_offload.quant.kv_blocks import (
-    BLOCK_TOKENS,
     PackedBlocks,
     block_shape,
     read_blocks,
@@ -41,7 +40,7 @@ def empty_blocks(name: str, blocks: int, kv_heads: int, head_dim: int) -> list[P
 
 def pack_inputs(case: Case, name: str, seed: int = 0) -> PackedInputs:
     """Random inputs for a case, rounded by the reference."""
-    inputs = make_inputs(replace(case, block_tokens=BLOCK_TOKENS), seed)
+    inputs = make_inputs(case, seed)
     blocks, kv_heads, _, head_dim = inputs.keys.shape
     packed = empty_blocks(name, blocks, kv_heads, head_dim)
     used = ~inputs.keys[:, 0, :, 0].isnan()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import MicroBatch
 
 
@@ -19,7 +20,6 @@ class Case:
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 16
-    block_tokens: int = 16
     dtype: torch.dtype = torch.float32
 
 
@@ -41,17 +41,23 @@ def make_batch(rows: list[int], contexts: list[int], tables: Tensor) -> MicroBat
     return MicroBatch(0, sum(rows), unused, starts, lens, tables, unused, unused)
 
 
+def empty_cache(blocks: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> list[Tensor]:
+    """Keys and values [blocks, kv_heads, BLOCK_TOKENS, head_dim] of NaN."""
+    keys = torch.full((blocks, kv_heads, head_dim, BLOCK_TOKENS), torch.nan).to(dtype)
+    values = torch.full((blocks, kv_heads, BLOCK_TOKENS, head_dim), torch.nan).to(dtype)
+    return [keys.transpose(2, 3), values]
+
+
 def make_inputs(case: Case, seed: int = 0) -> Inputs:
     """Random inputs for a case, blocks in random order."""
     generator = torch.Generator().manual_seed(seed)
-    width = max(-(-context // case.block_tokens) for context in case.contexts)
+    width = max(-(-context // BLOCK_TOKENS) for context in case.contexts)
     count = width * len(case.contexts)
     tables = torch.randperm(count, generator=generator).int().reshape(-1, width)
-    shape = (count, case.kv_heads, case.block_tokens, case.head_dim)
-    caches = [torch.full(shape, torch.nan).to(case.dtype) for _ in "kv"]
+    caches = empty_cache(count, case.kv_heads, case.head_dim, case.dtype)
     for table, context in zip(tables, case.contexts, strict=True):
         for position in range(context):
-            block, offset = table[position // case.block_tokens], position % case.block_tokens
+            block, offset = table[position // BLOCK_TOKENS], position % BLOCK_TOKENS
             for cache in caches:
                 token = torch.randn(case.kv_heads, case.head_dim, generator=generator)
                 cache[block, :, offset] = token.to(case.dtype)

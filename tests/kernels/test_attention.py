@@ -23,7 +23,6 @@ def cases(draw: st.DrawFn) -> Case:
         heads=(kv_heads := draw(st.integers(1, 3))) * draw(st.integers(1, 7)),
         kv_heads=kv_heads,
         head_dim=draw(st.integers(1, 70)),
-        block_tokens=draw(st.integers(1, 20)),
         dtype=getattr(torch, draw(st.sampled_from(DTYPES))),
     )
 

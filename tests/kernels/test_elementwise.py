@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lm_offload.kernels.base import Kernels
 from tests.kernels.implementations import DTYPES, all_kernels
+from tests.kernels.paged import BLOCK_TOKENS, empty_cache
 
 EACH = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
 rows, widths, seeds = st.integers(0, 20), st.integers(1, 90), st.integers(0, 99)
@@ -68,19 +69,19 @@ def test_rotary_turns_the_first_values(
 
 
 @EACH
-@given(count=rows, head_dim=st.integers(1, 40), block_tokens=st.integers(1, 9), name=names)
+@given(count=rows, head_dim=st.integers(1, 40), name=names)
 def test_store_kv_rounds_as_torch_does(
-    kernels: Kernels, count: int, head_dim: int, block_tokens: int, name: str
+    kernels: Kernels, count: int, head_dim: int, name: str
 ) -> None:
     dtype = getattr(torch, name)
     slots = torch.randperm(count + 7)[:count]
-    blocks = -(-(count + 7) // block_tokens)
-    keys = torch.zeros(blocks, 2, block_tokens, head_dim, dtype=dtype)
-    values = keys.clone()
+    keys, values = empty_cache(-(-(count + 7) // BLOCK_TOKENS), 2, head_dim, dtype)
+    keys.zero_()
+    values.zero_()
     k, v = (torch.randn(count, 3, head_dim)[:, 1:] for _ in "kv")
     kernels.store_kv(k, v, keys, values, slots)
     for cache, given_rows in ((keys, k), (values, v)):
-        written = cache[slots // block_tokens, :, slots % block_tokens]
+        written = cache[slots // BLOCK_TOKENS, :, slots % BLOCK_TOKENS]
         assert torch.equal(written, given_rows.to(dtype))
         assert cache.count_nonzero() == given_rows.to(dtype).count_nonzero()
 
@@ -94,10 +95,11 @@ def test_halves_at_the_edges_are_rounded_as_torch_does(kernels: Kernels, name: s
     special = torch.tensor([*edges, torch.inf, -torch.inf, torch.nan, 3.4e38])
     small = torch.linspace(-1e-4, 1e-4, 1000)
     x = torch.cat([bits.int().view(torch.float32), special, small, -special])
-    cache = torch.zeros(1, 1, 1, x.numel(), dtype=dtype)
+    caches = empty_cache(1, 1, x.numel(), dtype)
     k = x.reshape(1, 1, -1)
-    kernels.store_kv(k, k, cache, cache.clone(), torch.zeros(1, dtype=torch.int64))
-    torch.testing.assert_close(cache.flatten(), x.to(dtype), rtol=0, atol=0, equal_nan=True)
+    kernels.store_kv(k, k, *caches, torch.zeros(1, dtype=torch.int64))
+    for cache in caches:
+        torch.testing.assert_close(cache[0, 0, 0], x.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
 @EACH

@@ -130,18 +130,16 @@ def test_store_kv_writes_the_bytes_of_the_reference(
 @pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_spoils_what_reads_it(kernels: Kernels, name: str, odd: float) -> None:
     for spoiled in (0, 1):
-        inputs = pack_inputs(Case((4,), (40,)), name)
+        inputs = pack_inputs(Case((4, 3), (40, 20)), name)
         clean = attend(kernels, inputs)
-        batch = inputs.floats.batch
-        slot = batch.block_tables[0, 38 // 16] * 16 + 38 % 16  # seen by the last two rows
+        slot = inputs.floats.batch.block_tables[0, 38 // 16] * 16 + 38 % 16
         row = torch.ones(1, 2, 16)
-        row[0, 1, 5] = odd  # of the second KV head
-        cache = (inputs.keys, inputs.values)[spoiled]
-        write_tokens(cache, row, slot[None].long())
+        row[0, 1, 5] = odd  # of the second KV head, seen by the last two rows of the first sequence
+        write_tokens((inputs.keys, inputs.values)[spoiled], row, slot[None].long())
         result = attend(kernels, inputs)
-        assert result[2:, 2:].isnan().all()
-        assert torch.equal(result[:2], clean[:2])
-        assert result[:, :2].isfinite().all()
+        assert result[2:4, 2:].isnan().all()
+        assert torch.equal(result[:, :2], clean[:, :2])
+        assert torch.equal(result[4:], clean[4:])
 
 
 @EACH

@@ -159,7 +159,6 @@ def cache(
     block_stride: int,
     head_stride: int,
     kv_heads: int,
-    block_tokens: int,
     head_dim: int,
     /,
 ) -> Cache: ...

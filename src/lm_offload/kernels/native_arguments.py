@@ -11,7 +11,7 @@ import torch
 
 from lm_offload.kernels import _native
 from lm_offload.quant.format import CODE_BITS
-from lm_offload.quant.kv_blocks import PackedBlocks
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS, PackedBlocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,27 +65,23 @@ def indices(x: Tensor, dtype: torch.dtype, count: int) -> int:
 
 
 def cache(keys: Blocks, values: Blocks) -> _native.Cache:
-    """The layout of a paged cache, keys and values [blocks, kv_heads, block_tokens, head_dim]."""
+    """The layout of a paged cache [blocks, kv_heads, BLOCK_TOKENS, head_dim]; see kvcache/cache.py.
+
+    A quantized one is laid out as quant/kv_blocks.py says.
+    """
     if isinstance(keys, PackedBlocks) or isinstance(values, PackedBlocks):
         return _packed_cache(keys, values)
     _, kv_heads, block_tokens, head_dim = keys.shape
-    strides = keys.stride()
-    code = DTYPE_CODES.get(keys.dtype)
-    if code is None or strides[2:] != (head_dim, 1) or not keys.is_cpu:
-        refuse("cache blocks of contiguous float32, bfloat16 or float16 tokens", keys)
-    if values.shape != keys.shape or values.stride() != strides or values.dtype is not keys.dtype:
-        refuse("values laid out as the keys are", values)
-    return _native.cache(
-        keys.data_ptr(),
-        values.data_ptr(),
-        code,
-        0,
-        strides[0],
-        strides[1],
-        kv_heads,
-        block_tokens,
-        head_dim,
-    )
+    code, size = DTYPE_CODES.get(keys.dtype), keys.element_size()
+    block_stride, head_stride, *inner = values.stride()
+    if code is None or block_tokens != BLOCK_TOKENS or not keys.is_cpu or not values.is_cpu:
+        refuse(f"float32, bfloat16 or float16 blocks of {BLOCK_TOKENS} tokens", keys)
+    if values.shape != keys.shape or values.dtype is not keys.dtype:
+        refuse("values of the shape and type of the keys", keys, values)
+    if inner != [head_dim, 1] or keys.stride() != (block_stride, head_stride, 1, block_tokens):
+        refuse("keys with adjacent tokens and values with adjacent channels", keys, values)
+    at = keys.data_ptr(), values.data_ptr()
+    return _native.cache(*at, code, 0, size * block_stride, size * head_stride, kv_heads, head_dim)
 
 
 def _packed_cache(keys: Blocks, values: Blocks) -> _native.Cache:
@@ -95,12 +91,12 @@ def _packed_cache(keys: Blocks, values: Blocks) -> _native.Cache:
         or (keys.shape, keys.format) != (values.shape, values.format)
     ):
         raise ValueError("A native kernel takes packed keys and packed values of one shape.")
-    strides = keys.data.stride()
-    if strides[2] != 1 or values.data.stride() != strides or keys.data.data_ptr() % 4:
-        refuse("packed blocks with contiguous heads", keys.data, values.data)
-    bits = CODE_BITS[keys.format.name]
-    at, values_at = keys.data.data_ptr(), values.data.data_ptr()
-    return _native.cache(at, values_at, 0, bits, strides[0], strides[1], *keys.shape[1:])
+    block_stride, head_stride, step = keys.data.stride()
+    at = keys.data.data_ptr(), values.data.data_ptr()
+    if step != 1 or values.data.stride() != keys.data.stride() or at[0] % 4 or at[1] % 4:
+        refuse("aligned packed blocks with contiguous heads", keys.data, values.data)
+    bits, (_, kv_heads, _, head_dim) = CODE_BITS[keys.format.name], keys.shape
+    return _native.cache(*at, 0, bits, block_stride, head_stride, kv_heads, head_dim)
 
 
 def refuse(wanted: str, *given: Tensor) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from lm_offload.arch.accounting import kv_bytes_per_token
@@ -21,7 +23,9 @@ def kv_block_bytes(config: ModelConfig, format: Format) -> int:
 class KVCache:
     """`keys[layer]` and `values[layer]`, each [blocks, kv_heads, block_tokens, head_dim].
 
-    One head of one block is contiguous: decode attention reads it front to back.
+    One head of one block is contiguous: decode attention reads it front to back. In a cache of
+    floats the tokens of a block lie side by side in the keys, the channels in the values, so that
+    one register holds the same channel of several keys, or several channels of one value.
     """
 
     def __init__(
@@ -34,9 +38,9 @@ class KVCache:
         parts = [
             arena.slice(index * part_bytes, part_bytes) for index in range(2 * config.num_layers)
         ]
-        make = _packed_blocks if format.is_packed else _float_blocks
-        self.keys = [make(part, config, num_blocks, format, "tokens") for part in parts[0::2]]
-        self.values = [make(part, config, num_blocks, format, "channels") for part in parts[1::2]]
+        make = partial(_packed_blocks if format.is_packed else _float_blocks, config, format)
+        self.keys = [make("tokens", num_blocks, part) for part in parts[0::2]]
+        self.values = [make("channels", num_blocks, part) for part in parts[1::2]]
 
 
 def blocks_for(num_tokens: int) -> int:
@@ -45,14 +49,17 @@ def blocks_for(num_tokens: int) -> int:
 
 
 def _float_blocks(
-    arena: Arena, config: ModelConfig, num_blocks: int, format: Format, lanes: Lanes
+    config: ModelConfig, format: Format, lanes: Lanes, num_blocks: int, arena: Arena
 ) -> Blocks:
-    shape = (num_blocks, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
-    return arena.view(0, DTYPES[format.name], shape)
+    if lanes == "channels":
+        shape = (num_blocks, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
+        return arena.view(0, DTYPES[format.name], shape)
+    shape = (num_blocks, config.num_kv_heads, config.head_dim, BLOCK_TOKENS)
+    return arena.view(0, DTYPES[format.name], shape).transpose(2, 3)
 
 
 def _packed_blocks(
-    arena: Arena, config: ModelConfig, num_blocks: int, format: Format, lanes: Lanes
+    config: ModelConfig, format: Format, lanes: Lanes, num_blocks: int, arena: Arena
 ) -> Blocks:
     shape = (num_blocks, *block_shape(format, config.num_kv_heads, config.head_dim))
     return PackedBlocks(arena.view(0, torch.uint8, shape), format, config.head_dim, lanes)

@@ -1,0 +1,182 @@
+// Products of a tile of queries with the blocks of a cache of floats.
+//
+// Keys lie with the 16 tokens of a block side by side for each channel, so that sixteen scores come
+// out of two registers; values lie with the channels of a token side by side. Sixteen elements are
+// a pair of vectors. Those of bf16 are the even and the odd elements, which one load, one shift and
+// one mask give.
+#pragma once
+
+#include "attention_work.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+constexpr int64_t kPairLanes = 2 * kLanes;
+constexpr int kChains = 4;  // pairs of sums that keep the multipliers busy
+
+struct Pair {
+    Vec first, second;
+};
+
+template <class T>
+inline Pair load_pair(const T* p) {
+    return {load(p), load(p + kLanes)};
+}
+
+inline Pair load_pair(const Bf16* p) {
+    using Words = uint32_t __attribute__((vector_size(32)));
+    Words words;
+    std::memcpy(&words, p, sizeof words);
+    return {(Vec)(words << 16), (Vec)(words & 0xFFFF0000u)};
+}
+
+template <class T>
+inline Pair load_pair(const T* p, Whole) {
+    return load_pair(p);
+}
+
+template <class T>
+inline Pair load_pair(const T* p, Part part) {
+    T elements[kPairLanes] = {};
+    std::memcpy(elements, p, static_cast<size_t>(part.count) * sizeof(T));
+    return load_pair(elements);
+}
+
+// Writes a pair in the order of its elements.
+template <class T>
+inline void store_pair(float* p, Vec first, Vec second) {
+    if constexpr (std::is_same_v<T, Bf16>) {
+        interleave(first, second, p);
+    } else {
+        store(p, first);
+        store(p + kLanes, second);
+    }
+}
+
+inline void scale_queries(const Work& w) {
+    const int64_t head_dim = w.a.cache.head_dim;
+    const Vec scale = splat(w.a.scale * kLog2E);
+    each_query(w, [&](int64_t i, const float* from) {
+        float* to = w.queries + i * head_dim;
+        each_vector(head_dim, [&](int64_t d, auto span) {
+            store(to + d, load(from + d, span) * scale, span);
+        });
+    });
+}
+
+// Scores of C queries with the keys of B blocks. A score is one sum over ascending channels.
+template <int B, int C, class T>
+inline void score_blocks(const Work& w, const uint8_t* const* blocks, int64_t query,
+                         float* scores) {
+    const int64_t head_dim = w.a.cache.head_dim;
+    const float* queries = w.queries + query * head_dim;
+    Vec sums[B][C][2];
+    unrolled<B>(LMO_BODY(b) {
+        unrolled<C>(LMO_BODY(c) { sums[b][c][0] = sums[b][c][1] = zero(); });
+    });
+    for (int64_t d = 0; d < head_dim; ++d) {
+        const int64_t offset = d * kBlockTokens;
+        unrolled<B>(LMO_BODY(b) {
+            prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kAhead]) + offset);
+            const Pair key = load_pair(reinterpret_cast<const T*>(blocks[b]) + offset);
+            unrolled<C>(LMO_BODY(c) {
+                const Vec input = splat(queries[c * head_dim + d]);
+                sums[b][c][0] = fma(key.first, input, sums[b][c][0]);
+                sums[b][c][1] = fma(key.second, input, sums[b][c][1]);
+            });
+        });
+    }
+    unrolled<B>(LMO_BODY(b) {
+        unrolled<C>(LMO_BODY(c) {
+            float* out = scores + c * kScorePitch + b * kBlockTokens;
+            store_pair<T>(out, sums[b][c][0], sums[b][c][1]);
+        });
+    });
+}
+
+template <class T>
+void score_floats(const Work& w, const Range& range, const Blocks& blocks) {
+    for (int64_t begin = 0; begin < blocks.count; begin += kChains) {
+        const int64_t end = std::min(blocks.count, begin + kChains);
+        each_four(w, [&](auto queries, int64_t query) {
+            constexpr int C = decltype(queries)::value, B = kChains / C;
+            float* scores = w.scores + query * kScorePitch + range.offset();
+            int64_t i = begin;
+            for (; i + B <= end; i += B) {
+                score_blocks<B, C, T>(w, blocks.keys() + i, query, scores + i * kBlockTokens);
+            }
+            for (; i < end; ++i) {
+                score_blocks<1, C, T>(w, blocks.keys() + i, query, scores + i * kBlockTokens);
+            }
+        });
+    }
+}
+
+// Tokens of one block: values and their weights.
+template <class T>
+struct Run {
+    const T* values;     // [tokens][head_dim]
+    const T* ahead;      // of a later block
+    const float* weights;  // [queries][kScorePitch]
+    int64_t tokens;
+};
+
+// mixed[c] += weights * values for C queries and P pairs of vectors over a run.
+template <int C, int P, class T, class Span>
+inline void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span, float* mixed) {
+    const int64_t head_dim = w.a.cache.head_dim;
+    Vec sums[C][2 * P];
+    unrolled<C>(LMO_BODY(c) {
+        unrolled<2 * P>(LMO_BODY(p) { sums[c][p] = load(mixed + c * w.pitch + d + p * kLanes); });
+    });
+    for (int64_t t = 0; t < run.tokens; ++t) {
+        unrolled<P>(LMO_BODY(p) {
+            const int64_t at = t * head_dim + d + p * kPairLanes;
+            prefetch(run.ahead + at);
+            const Pair value = load_pair(run.values + at, span);
+            unrolled<C>(LMO_BODY(c) {
+                const Vec weight = splat(run.weights[c * kScorePitch + t]);
+                sums[c][2 * p] = fma(weight, value.first, sums[c][2 * p]);
+                sums[c][2 * p + 1] = fma(weight, value.second, sums[c][2 * p + 1]);
+            });
+        });
+    }
+    unrolled<C>(LMO_BODY(c) {
+        unrolled<2 * P>(LMO_BODY(p) { store(mixed + c * w.pitch + d + p * kLanes, sums[c][p]); });
+    });
+}
+
+template <int C, class T>
+inline void mix_run(const Work& w, const Run<T>& run, float* mixed) {
+    constexpr int P = kChains / C;
+    const int64_t head_dim = w.a.cache.head_dim;
+    int64_t d = 0;
+    for (; d + P * kPairLanes <= head_dim; d += P * kPairLanes) {
+        mix_tile<C, P>(w, run, d, Whole{}, mixed);
+    }
+    for (; d + kPairLanes <= head_dim; d += kPairLanes) mix_tile<C, 1>(w, run, d, Whole{}, mixed);
+    if (d < head_dim) mix_tile<C, 1>(w, run, d, Part{head_dim - d}, mixed);
+}
+
+// Adds the values of the positions that some row sees: others may hold any bits.
+template <class T>
+void mix_floats(const Work& w, const Range& range, const Blocks& blocks) {
+    for (int64_t i = 0; i < blocks.count; ++i) {
+        const int64_t begin = range.begin + i * kBlockTokens;
+        const int64_t first = std::max(begin, range.first);
+        const int64_t tokens = std::min(begin + kBlockTokens, range.last) - first;
+        const int64_t at = (first - begin) * w.a.cache.head_dim;
+        const auto values = [&](int64_t block) {
+            return reinterpret_cast<const T*>(blocks.values()[block]) + at;
+        };
+        each_four(w, [&](auto queries, int64_t query) {
+            const float* weights = w.scores + query * kScorePitch + first - range.segment;
+            mix_run<decltype(queries)::value>(
+                w, Run<T>{values(i), values(i + Blocks::kAhead), weights, tokens},
+                w.segment.mixed + query * w.pitch);
+        });
+    }
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo
