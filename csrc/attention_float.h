@@ -77,7 +77,7 @@ inline void score_blocks(const Work& w, const uint8_t* const* blocks, int64_t qu
     for (int64_t d = 0; d < head_dim; ++d) {
         const int64_t offset = d * kBlockTokens;
         unrolled<B>(LMO_BODY(b) {
-            prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kAhead]) + offset);
+            prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kFloatsAhead]) + offset);
             const Pair key = load_pair(reinterpret_cast<const T*>(blocks[b]) + offset);
             unrolled<C>(LMO_BODY(c) {
                 const Vec input = splat(queries[c * head_dim + d]);
@@ -132,7 +132,7 @@ inline void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span, flo
     for (int64_t t = 0; t < run.tokens; ++t) {
         unrolled<P>(LMO_BODY(p) {
             const int64_t at = t * head_dim + d + p * kPairLanes;
-            prefetch(run.ahead + at);
+            prefetch(run.ahead + d * kBlockTokens + (t * P + p) * kPairLanes);
             const Pair value = load_pair(run.values + at, span);
             unrolled<C>(LMO_BODY(c) {
                 const Vec weight = splat(run.weights[c * kScorePitch + t]);
@@ -160,7 +160,7 @@ inline void mix_run(const Work& w, const Run<T>& run, float* mixed) {
 
 // Adds the values of the positions that some row sees: others may hold any bits.
 template <class T>
-void mix_floats(const Work& w, const Range& range, const Blocks& blocks) {
+void mix_floats(const Work& w, const Range& range, const Blocks& blocks, float* mixed) {
     for (int64_t i = 0; i < blocks.count; ++i) {
         const int64_t begin = range.begin + i * kBlockTokens;
         const int64_t first = std::max(begin, range.first);
@@ -172,8 +172,8 @@ void mix_floats(const Work& w, const Range& range, const Blocks& blocks) {
         each_four(w, [&](auto queries, int64_t query) {
             const float* weights = w.scores + query * kScorePitch + first - range.segment;
             mix_run<decltype(queries)::value>(
-                w, Run<T>{values(i), values(i + Blocks::kAhead), weights, tokens},
-                w.segment.mixed + query * w.pitch);
+                w, Run<T>{values(i), values(i + Blocks::kFloatsAhead), weights, tokens},
+                mixed + query * w.pitch);
         });
     }
 }

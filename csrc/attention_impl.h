@@ -43,7 +43,7 @@ inline void mask(const Work& w, int64_t query, const Range& range) {
 
 // Scores of one query become weights relative to their largest. The lanes of a sum are counted
 // from the segment's start, and hidden positions add an exact zero.
-inline void soften(const Work& w, int64_t query, const Range& range) {
+inline void soften(const Work& w, const Sums& sums, int64_t query, const Range& range) {
     const Span span = span_of(range);
     float* scores = w.scores + query * kScorePitch;
     Vec peaks = splat(-FLT_MAX);
@@ -55,39 +55,43 @@ inline void soften(const Work& w, int64_t query, const Range& range) {
         store(scores + i, weight);
         total = total + weight;
     }
-    w.segment.peak[query] = first(peak);
-    w.segment.total[query] = sum(total);
+    sums.peak[query] = first(peak);
+    sums.total[query] = sum(total);
 }
 
-inline void soften_all(const Work& w, const Range& range) {
+inline void soften_all(const Work& w, const Sums& sums, const Range& range) {
     for (int64_t i = 0; i < w.count; ++i) {
         mask(w, i, range);
-        soften(w, i, range);
+        soften(w, sums, i, range);
     }
 }
 
 template <class T>
-inline void attend_floats(const Work& w, const Range& range, const Blocks& blocks) {
+inline void attend_floats(const Work& w, const Sums& sums, const Range& range,
+                          const Blocks& blocks) {
     score_floats<T>(w, range, blocks);
-    soften_all(w, range);
-    mix_floats<T>(w, range, blocks);
+    soften_all(w, sums, range);
+    mix_floats<T>(w, range, blocks, sums.mixed);
 }
 
 template <int Bits>
-inline void attend_packed(const Work& w, const Range& range, const Blocks& blocks) {
+inline void attend_packed(const Work& w, const Sums& sums, const Range& range,
+                          const Blocks& blocks) {
     score_packed<Bits>(w, range, blocks);
-    soften_all(w, range);
-    mix_packed<Bits>(w, range, blocks);
+    soften_all(w, sums, range);
+    mix_packed<Bits>(w, range, blocks, sums.mixed);
 }
 
-inline void attend_segment(const Work& w, int64_t segment) {
+// The sums of one segment, or of the first one overall: those before add nothing.
+inline void attend_segment(const Work& w, const Sums& sums, int64_t segment) {
     const Range range = visible_range(w, segment);
     const Blocks blocks = blocks_of(w, range);
-    clear(w, w.segment);
-    if (w.a.cache.bits == 8) return attend_packed<8>(w, range, blocks);
-    if (w.a.cache.bits == 4) return attend_packed<4>(w, range, blocks);
+    std::fill_n(sums.mixed, w.count * w.pitch, 0.0f);
+    if (w.a.cache.bits == 8) return attend_packed<8>(w, sums, range, blocks);
+    if (w.a.cache.bits == 4) return attend_packed<4>(w, sums, range, blocks);
     with_type(w.a.cache.dtype, [&](auto* type) {
-        attend_floats<std::remove_const_t<std::remove_pointer_t<decltype(type)>>>(w, range, blocks);
+        using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
+        attend_floats<T>(w, sums, range, blocks);
     });
 }
 
@@ -119,11 +123,15 @@ inline void combine(const Work& w, const Sums& overall, const Sums& segment) {
 template <class T>
 inline void write_pairs(const float* mixed, float factor, int64_t head_dim, float* out) {
     const Vec scale = splat(factor);
-    for (int64_t d = 0; d < head_dim; d += kPairLanes) {
-        float pair[kPairLanes];
-        store_pair<T>(pair, load(mixed + d) * scale, load(mixed + d + kLanes) * scale);
-        std::copy_n(pair, std::min(kPairLanes, head_dim - d), out + d);
-    }
+    const auto pair = [&](int64_t d, float* to) {
+        store_pair<T>(to, load(mixed + d) * scale, load(mixed + d + kLanes) * scale);
+    };
+    const int64_t whole = head_dim / kPairLanes * kPairLanes;
+    for (int64_t d = 0; d < whole; d += kPairLanes) pair(d, out + d);
+    if (whole == head_dim) return;
+    float rest[kPairLanes];
+    pair(whole, rest);
+    std::copy_n(rest, head_dim - whole, out + whole);
 }
 
 inline void write_out(const Work& w) {
@@ -149,9 +157,9 @@ inline void attend_by_tile(const AttentionArgs& a, const Tile* tiles, int64_t it
         const Tile& tile = tiles[item / a.cache.kv_heads];
         const Work w = make_work(a, tile, item % a.cache.kv_heads);
         take_queries(w);
-        clear(w, w.overall);
-        for (int64_t s = tile.first_segment; s < tile.last_segment; ++s) {
-            attend_segment(w, s);
+        attend_segment(w, w.overall, tile.first_segment);
+        for (int64_t s = tile.first_segment + 1; s < tile.last_segment; ++s) {
+            attend_segment(w, w.segment, s);
             combine(w, w.overall, w.segment);
         }
         write_out(w);
@@ -177,10 +185,9 @@ inline void attend_by_segment(const AttentionArgs& a, const Tile* tiles, int64_t
         const Tile& tile = tiles[item / heads];
         const int64_t segment = tile.first_segment + index;
         if (segment >= tile.last_segment) return;
-        Work w = make_work(a, tile, item % heads);
-        w.segment = kept.at(item, index, w.count);
+        const Work w = make_work(a, tile, item % heads);
         take_queries(w);
-        attend_segment(w, segment);
+        attend_segment(w, kept.at(item, index, w.count), segment);
     });
     parallel_for(items, a.threads, [&](int64_t item) {
         const Tile& tile = tiles[item / heads];

@@ -121,7 +121,7 @@ inline void score_packed(const Work& w, const Range& range, const Blocks& blocks
     for (int64_t i = 0; i < blocks.count; ++i) {
         const uint8_t* block = blocks.keys()[i];
         const uint8_t* ahead = blocks.keys()[i + Blocks::kAhead];
-        prefetch(Record<Bits>{r.head_dim}.scales(ahead));
+        Record<Bits>{r.head_dim}.ask_factors(ahead);
         float* scores = w.scores + range.offset() + i * kBlockTokens;
         each_four(w, [&](auto count, int64_t query) {
             score_block<Bits, decltype(count)::value>(r, block, ahead, query,
@@ -200,12 +200,14 @@ inline void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_t co
 // Adds the values of `count` blocks, at most kWeightBlocks, of which `tokens` were written.
 template <int Bits>
 inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t count, int64_t tokens,
-                       const float* weights) {
+                       const float* weights, float* mixed) {
     const Rounded r = rounded_in<Bits>(w);
     const int64_t tiles = r.head_dim / kLanes;
+    const Record<Bits> layout{r.head_dim};
+    for (int64_t i = 0; i < count; ++i) layout.ask_factors(blocks[i + Blocks::kAhead]);
     ValueFactors<Bits> factors;
     for (int64_t g = 0; g < r.groups; ++g) {
-        factors.load_from({r.head_dim}, blocks, g, tokens);
+        factors.load_from(layout, blocks, g, tokens);
         with_count<kWeightBlocks>(count, [&](auto n) {
             for (int64_t i = 0; i < w.count; ++i) {
                 round_weights<Bits, decltype(n)::value>(r, factors, weights + i * kScorePitch,
@@ -215,22 +217,22 @@ inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t coun
     }
     each_four(w, [&](auto queries, int64_t query) {
         constexpr int C = decltype(queries)::value;
-        float* mixed = w.segment.mixed + query * w.pitch;
+        float* sums = mixed + query * w.pitch;
         int64_t tile = 0;
         for (; tile + 2 <= tiles; tile += 2) {
-            mix_tiles<Bits, C, 2>(r, blocks, count, query, tile, mixed, w.pitch);
+            mix_tiles<Bits, C, 2>(r, blocks, count, query, tile, sums, w.pitch);
         }
-        if (tile < tiles) mix_tiles<Bits, C, 1>(r, blocks, count, query, tile, mixed, w.pitch);
+        if (tile < tiles) mix_tiles<Bits, C, 1>(r, blocks, count, query, tile, sums, w.pitch);
     });
 }
 
 template <int Bits>
-inline void mix_packed(const Work& w, const Range& range, const Blocks& blocks) {
+inline void mix_packed(const Work& w, const Range& range, const Blocks& blocks, float* mixed) {
     for (int64_t at = range.begin; at < range.end;) {
         const int64_t end = std::min(range.end, (at / kWeightTokens + 1) * kWeightTokens);
         mix_blocks<Bits>(w, blocks.values() + (at - range.begin) / kBlockTokens,
                          (end - at) / kBlockTokens, std::min(end, range.last) - at,
-                         w.scores + at - range.segment);
+                         w.scores + at - range.segment, mixed);
         at = end;
     }
 }

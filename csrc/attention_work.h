@@ -105,7 +105,8 @@ inline Range visible_range(const Work& w, int64_t segment) {
 // and then the first of what comes next.
 struct Blocks {
     static constexpr int64_t kMost = kSegmentTokens / kBlockTokens;
-    static constexpr int64_t kAhead = 4;
+    static constexpr int64_t kAhead = 4;       // blocks asked for before they are read
+    static constexpr int64_t kFloatsAhead = 2;  // which are larger
 
     int64_t count;
     const uint8_t* at[2 * kMost + kAhead];
