@@ -138,8 +138,10 @@ struct ValueFactors {
 
     void load_from(const Record<Bits>& layout, const uint8_t* const* blocks, int64_t group,
                    int64_t tokens) {
-        std::fill_n(scales, kWeightTokens, 0.0f);
-        std::fill_n(minimums, kWeightTokens, 0.0f);
+        if (tokens < kWeightTokens) {
+            std::fill_n(scales, kWeightTokens, 0.0f);
+            std::fill_n(minimums, kWeightTokens, 0.0f);
+        }
         Vec spoil = zero();
         each_vector(tokens, [&](int64_t t, auto span) {
             const int64_t at = group * kBlockTokens + t % kBlockTokens;
@@ -153,6 +155,22 @@ struct ValueFactors {
     }
 };
 
+// The power of two that weights up to `most` are rounded to multiples of, at least 2^14 of them.
+struct Steps {
+    float step, inverse;
+};
+
+inline Steps steps_for(float most) {
+    uint32_t exponent;
+    std::memcpy(&exponent, &most, sizeof exponent);
+    exponent = std::max(exponent & 0x7F800000u, 64u << 23);  // a tiny largest weight may be zero
+    const uint32_t step = exponent - (14u << 23), inverse = (268u << 23) - exponent;
+    Steps steps;
+    std::memcpy(&steps.step, &step, sizeof step);
+    std::memcpy(&steps.inverse, &inverse, sizeof inverse);
+    return steps;
+}
+
 // Rounds the weights of one query for the values of N blocks.
 template <int Bits, int N>
 inline void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
@@ -165,11 +183,11 @@ inline void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
         most = max(scaled[v], most);
         if (Bits == 4) offset = fma(weight, load(factors.minimums + v * kLanes), offset);
     });
-    const float size = largest(most);
-    const Vec inverse = splat(size > kLeast ? kLargestCode / size : 0.0f);
+    const Steps steps = steps_for(largest(most));
+    const Vec inverse = splat(steps.inverse);
     int16_t* to = r.weights + index * kWeightTokens;
     unrolled<V>(LMO_BODY(v) { store(to + v * kLanes, round(scaled[v] * inverse)); });
-    r.weight_step[index] = size / kLargestCode;
+    r.weight_step[index] = steps.step;
     r.offset[index] = sum(offset);
 }
 
