@@ -51,7 +51,8 @@ class Policy:
     kv_format: Format = BF16
     dequantize: Dequantize = "fused"
     prefetch_units: int = 1  # streamed units that are read ahead
-    pinned: bool = True  # host homes are pinned, so that transfers need no copy
+    pinned: bool = True  # host homes of weights are pinned, so that transfers need no copy
+    kv_pinned: bool = True  # the same of keys and values
 
     @property
     def block_size(self) -> int:
