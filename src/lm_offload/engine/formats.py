@@ -1,0 +1,45 @@
+"""Which weight formats a user may ask for, and what `exact` forbids."""
+
+from __future__ import annotations
+
+from lm_offload.errors import ConfigError
+from lm_offload.quant.format import Format, FormatName, parse_format
+
+OWN_FORMATS: dict[str, FormatName] = {  # by dtype
+    "float32": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+}
+
+
+def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
+    """What was asked for; raises ConfigError for no format, or a lossy one where `exact` is."""
+    format = parse_format(weight_format) if weight_format is not None else None
+    if exact and format is not None:
+        refuse_lossy(format)
+    return format
+
+
+def refuse_lossy(format: Format) -> None:
+    """Raise ConfigError for a format that rounds weights."""
+    if format.is_packed:
+        raise ConfigError(
+            f"The weights would be {format}, which is not exact; leave --exact out, or take the "
+            "original checkpoint in its own precision."
+        )
+
+
+def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
+    """The format to quantize a checkpoint to, or None for its own precision, the default.
+
+    Raises ConfigError for another precision: only int8 and int4 are made.
+    """
+    if wanted is None or wanted.is_packed:
+        return wanted
+    own = OWN_FORMATS[dtype]
+    if wanted.name != own:
+        raise ConfigError(
+            f"The weight format {wanted} was given for a checkpoint in {own}; allowed are {own} "
+            "and the int8 and int4 formats."
+        )
+    return None
