@@ -1,4 +1,4 @@
-// Eight floats at a time with AVX2, FMA and F16C; included under target_avx2_begin.h.
+// Eight floats at a time with AVX2, FMA and F16C; included by isa_avx2.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -66,6 +66,21 @@ inline void store(F16* p, Vec a) {
                      _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+// Integral values that fit into 16 bits.
+inline void store(int16_t* p, Vec a) {
+    const __m256i wide = _mm256_cvtps_epi32(a);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(wide, wide), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
+
+// The largest lane of a vector without NaN.
+inline float largest(Vec a) {
+    a = _mm256_max_ps(a, _mm256_permute2f128_ps(a, a, 1));
+    a = _mm256_max_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
+    a = _mm256_max_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm256_cvtss_f32(a);
+}
+
 // The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
 inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
     const Vec ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -76,8 +91,65 @@ inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
                                   _mm256_extractf128_ps(halves, 1)));
 }
 
+// Eight lanes of 32 bits, each a number or a pair of 16-bit numbers.
+using Ints = __m256i;
+
+inline Ints in_register(Ints a) {
+    asm("" : "+x"(a));
+    return a;
+}
+
+inline Ints splat(int32_t x) { return _mm256_set1_epi32(x); }
+inline Vec to_float(Ints a) { return _mm256_cvtepi32_ps(a); }
+
+inline Ints load_ints(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+inline void store_ints(void* p, Ints a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+
+// Bits 4 * I to 4 * I + 3 of every 16-bit number.
+template <int I>
+inline Ints nibbles(Ints a) {
+    if constexpr (I == 3) return _mm256_srli_epi16(a, 12);
+    return _mm256_and_si256(_mm256_srli_epi16(a, 4 * I), _mm256_set1_epi16(15));
+}
+
+// The lower and the upper byte of every 16-bit number, with their signs.
+inline Ints low_bytes(Ints a) { return _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8); }
+inline Ints high_bytes(Ints a) { return _mm256_srai_epi16(a, 8); }
+
+// The pair at `p` in every lane. This and the next ones are assembly to keep their order: moved
+// apart by the compiler, they need more registers than there are.
+inline Ints splat_pair(const int16_t* p) {
+    Ints a;
+    asm volatile("vpbroadcastd %1, %0" : "=x"(a) : "m"(*reinterpret_cast<const int32_t*>(p)));
+    return a;
+}
+
+// sum += a0 * b0 + a1 * b1 in every lane.
+inline void add_products(Ints& sum, Ints a, Ints b) {
+    Ints product, kept = sum;
+    asm volatile("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0"
+                 : "+x"(kept), "=&x"(product)
+                 : "x"(a), "x"(b));
+    sum = kept;
+}
+
+// The same with a second sum.
+inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
+    Ints product, product2, kept = sum, kept2 = sum2;
+    asm volatile(
+        "vpmaddwd %4, %6, %2\n\tvpmaddwd %5, %6, %3\n\t"
+        "vpaddd %2, %0, %0\n\tvpaddd %3, %1, %1"
+        : "+x"(kept), "+x"(kept2), "=&x"(product), "=&x"(product2)
+        : "x"(a), "x"(a2), "x"(b));
+    sum = kept;
+    sum2 = kept2;
+}
+
 // Asks for a cache line.
-inline void prefetch(const void* p) {
+inline __attribute__((always_inline)) void prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 

@@ -1,7 +1,6 @@
 // What every instruction set's vectors share; included after one of simd_*.h.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
 namespace lmo {
@@ -67,12 +66,6 @@ inline float first(Vec a) {
     float lanes[kLanes];
     store(lanes, a);
     return lanes[0];
-}
-
-inline float largest(Vec a) {
-    float lanes[kLanes];
-    store(lanes, a);
-    return *std::max_element(lanes, lanes + kLanes);
 }
 
 // e^x within 2 ulp by Cody and Waite's reduction and a polynomial; exactly 0 below -104 and

@@ -1,0 +1,42 @@
+"""Random packed weights, and the product that they stand for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lm_offload.quant.format import parse_format
+from lm_offload.quant.packed import PackedWeight
+from lm_offload.quant.packing import Codes, pack
+from lm_offload.quant.quantize import dequantize
+
+ALL_FORMATS = (
+    *("int8:row", "int8:32", "int8:64", "int8:128", "int4:32", "int4:64", "int4:128"),
+    *("int4:32:sym", "int4:64:sym", "int4:128:sym"),
+)
+
+
+def random_weight(name: str, rows: int, columns: int) -> PackedWeight:
+    """Every code is as likely as any other, the extremes included."""
+    format = parse_format(name)
+    groups = columns // (format.group_size or columns)
+    int8 = format.name == "int8"
+    low, high, dtype = (-127, 128, torch.int8) if int8 else (0, 16, torch.uint8)
+    values = torch.randint(low, high, (rows, columns), dtype=dtype)
+    scales = torch.rand(rows, groups).half()
+    minimums = None if format.symmetric else (-8 * torch.rand(rows, groups)).half()
+    return pack(Codes(values, scales, minimums), format)
+
+
+def exact_product(x: Tensor, weight: PackedWeight) -> tuple[Tensor, Tensor]:
+    """x @ weight.T in float64, and how far from it a result may be.
+
+    That is a rounding of inputs to 16 bits by blocks of 64 columns, and of sums to float32.
+    """
+    values, inputs = dequantize(weight).double(), x.double()
+    blocks = functional.pad(inputs, (0, -x.shape[1] % 64)).abs().unflatten(1, (-1, 64))
+    steps = blocks.amax(2, keepdim=True).expand_as(blocks).flatten(1)[:, : x.shape[1]] / 32767
+    rounding = 0.51 * steps @ values.abs().T
+    sums = inputs.abs().sum(1, keepdim=True) * values.abs().amax(1)
+    return inputs @ values.T, rounding + 2e-6 * sums
