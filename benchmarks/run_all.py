@@ -29,6 +29,8 @@ PARTS = {
         *("--rounds", "1"),
     ],
     "kernels": ["benchmarks.bench_kernels"],
+    "quality": ["benchmarks.bench_quality"],
+    "prediction": ["benchmarks.bench_prediction"],
 }
 
 

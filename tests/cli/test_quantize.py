@@ -12,6 +12,7 @@ import pytest
 
 from lm_offload.storage.packed_index import DATA_FILE
 from tests.cli.conftest import Run
+from tests.foreign.gguf_files import write_gguf
 from tests.quantized import damage
 
 PROMPT = ["--prompt", "def add(", "--max-tokens", "4", "-q"]
@@ -80,6 +81,24 @@ def test_plans_know_the_smaller_weights_and_make_none(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_gguf_file_is_a_model(
+    run: Run, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
+    file = write_gguf(demo, tmp_path / "own", "BF16")
+    shutil.copy(demo / "tokenizer.json", file.parent)
+    wanted = run("generate", str(demo), *PROMPT)
+    found = run("generate", str(file), *PROMPT, "--exact")
+    assert (found.returncode, found.stdout) == (0, wanted.stdout), found.stderr
+    lossy = write_gguf(demo, tmp_path / "lossy", "Q5_1")
+    assert (
+        "x Q5_1 to int8:32 (lossy"
+        in json.loads(run("inspect", str(lossy), "--json").stdout)["conversion"]
+    )
+    made = run("quantize", str(lossy), "-o", str(tmp_path / "made"))
+    assert "x Q5_1 to int8:32 (lossy" in " ".join(made.stdout.split()), made.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -89,6 +108,8 @@ def test_plans_know_the_smaller_weights_and_make_none(
         (["quantize", "DEMO", "--format", "int4:100"], 2, "'int4:100' is not known"),
         (["quantize", "DEMO", "--format", "int4:64", "--group-size", "32"], 2, "is not known"),
         (["quantize", "DEMO", "--format", "bf16"], 2, "bf16 already"),
+        (["quantize", "DEMO"], 2, "bf16 already; name an int8 or int4 format"),
+        (["quantize", "DEMO", "--group-size", "32"], 2, "given without --format"),
         (["quantize", "DEMO", "--format", "int8", "-o", "DEMO"], 2, "new or empty"),
         (["quantize", "no/such/model", "--format", "int8"], 4, "not a folder"),
         (["cache", "clear", "nothing", "--yes"], 2, "No model in"),

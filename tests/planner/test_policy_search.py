@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from lm_offload.arch.shipped import find_config
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
-from lm_offload.planner.job import Job
+from lm_offload.planner.job import PHASES, Job
 from lm_offload.planner.model_shape import model_shape
 from lm_offload.planner.policy import Share
 from lm_offload.planner.policy_choices import Choices
 from lm_offload.planner.policy_constraints import Constraints, choices_for
-from lm_offload.planner.policy_effects import PHASES, RESOURCES, programs_of
+from lm_offload.planner.policy_effects import RESOURCES, programs_of
 from lm_offload.planner.policy_memory import TIERS
-from lm_offload.planner.policy_search import NEARLY, SAME, search
-from lm_offload.planner.policy_serial import serial_seconds
+from lm_offload.planner.policy_rank import SAME
+from lm_offload.planner.policy_search import NEARLY, search
 from lm_offload.planner.policy_shares import COORDINATES, placed, rounded, with_shares
 from lm_offload.planner.task_costs import resource_seconds, task_seconds
 from lm_offload.units import GIB
@@ -136,7 +136,7 @@ def test_without_a_gpu_everything_is_on_the_cpu():
 def test_where_nothing_fits_it_says_what_is_missing():
     job = Job(MODEL, replace(machine_of(2**20, 2**20), disk_bytes=2**20), 64, 8)
     with pytest.raises(
-        BudgetError, match=r"block of 1 with weights in int4:64 .* lacks .* KiB of gpu memory"
+        BudgetError, match=r"block of 1 with weights in int4:64 .* lacks .* KiB of GPU memory"
     ):
         search(job, SMALL)
 
@@ -173,9 +173,7 @@ def test_programs_say_what_the_model_says(seed):
     peak = job.peak_bytes(policy)
     expected = [
         *(busy[0].get(name, 0.0) for name in RESOURCES),
-        *serial_seconds(scenes[0], task_seconds(scenes[0])),
         *(job.sweeps("decode") * busy[1].get(name, 0.0) for name in RESOURCES),
-        *(job.sweeps("decode") * s for s in serial_seconds(scenes[1], task_seconds(scenes[1]))),
         *(peak.prefill[tier] / GIB for tier in TIERS),
         *(peak.decode[tier] / GIB for tier in TIERS),
     ]

@@ -34,6 +34,9 @@ def chat(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
+    exact: options.Exact = False,
+    saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -54,7 +57,16 @@ def chat(
     )
     console = people_console(quiet)
     with RunProgress(console) as progress:
-        llm = LLM(model, cpu_memory=cpu_memory, threads=threads, on_load=progress.on_load)
+        llm = LLM(
+            model,
+            cpu_memory=cpu_memory,
+            threads=threads,
+            weight_format=weight_format,
+            exact=exact,
+            plan=saved_plan,
+            on_load=progress.on_load,
+            on_quantize=progress.on_quantize,
+        )
         with llm:
             conversation = Conversation(llm, params, progress, system)
             conversation.check_template()

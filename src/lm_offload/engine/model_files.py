@@ -79,8 +79,8 @@ def open_model(
 
     With a quantized format the places in the cache are planned; `prepared` makes them. A folder
     that was quantized before is read as it is; one that others quantized, and a GGUF file, is
-    planned to be converted. Raises CheckpointError if something is missing or
-    wrong, ConfigError for a format that cannot be had or is not `exact`.
+    planned to be converted. Raises CheckpointError if something is missing or wrong,
+    ConfigError for a format that cannot be had or is not `exact`.
     """
     folder, wanted = find_folder(model), wanted_format(weight_format, exact)
     if (folder / INDEX_FILE).exists():
@@ -150,14 +150,21 @@ def _open_foreign(model: ForeignModel, wanted: Format | None, exact: bool) -> Mo
             "the original checkpoint."
         )
     layouts = packed_layouts(packing.plan, units, packing.data)
-    tables = [float_entries(unit, packing.data) for unit in packing.plan.units if unit.name == TABLES]
-    tensors = {**model.checkpoint.tensors, **(tables[0] if tables else {})}
-    checkpoint = replace(model.checkpoint, tensors=tensors)
+    checkpoint = _with_made_tables(model.checkpoint, packing)
     format = packing.plan.format if packing.plan.format.is_packed else None
     files = ModelFiles(
         folder, config, checkpoint, units, layouts, None, format, packing, conversion
     )
     return _with_tables(files)
+
+
+def _with_made_tables(checkpoint: Checkpoint, packing: Packing) -> Checkpoint:
+    """Row tables that the checkpoint does not hold as floats are read from what is made of them."""
+    tensors = dict(checkpoint.tensors)
+    for unit in packing.plan.units:
+        if unit.name == TABLES:
+            tensors.update(float_entries(unit, packing.data))
+    return replace(checkpoint, tensors=tensors)
 
 
 def _with_tables(files: ModelFiles) -> ModelFiles:

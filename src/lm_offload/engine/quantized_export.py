@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lm_offload.engine.foreign import Conversion
 from lm_offload.engine.model_files import ModelFiles, open_model
+from lm_offload.engine.tokenizer import save_gguf_tokenizer
 from lm_offload.errors import CheckpointError, ConfigError, StorageError
+from lm_offload.storage.durable import write_whole
 from lm_offload.storage.packed_folder import TABLES, Packing
 from lm_offload.storage.packed_index import INDEX_FILE, PackedPlan, read_index
 from lm_offload.storage.packed_journal import JOURNAL_FILE
@@ -30,39 +34,44 @@ class QuantizedModel:
     folder: Path
     size_bytes: int
     checkpoint_bytes: int  # of the same tensors in their own precision
-    bytes_per_weight: float  # of the quantized matrices, scales included
+    bytes_per_weight: float  # of the matrices, scales included
+    conversion: str | None  # of a checkpoint that others quantized: what it did
 
 
 def quantize_model(
     model: str | Path,
-    weight_format: str,
+    weight_format: str | None,
     output: Path | None,
     threads: int,
     on_progress: Progress,
 ) -> QuantizedModel:
     """Quantize into the cache, or into the folder `output`, which then needs no checkpoint.
 
-    Does nothing where that is done already, and goes on where a killed call was. Raises
-    ConfigError for a format or folder that cannot be used, StorageError for a full disk.
+    A checkpoint that others quantized needs no format: it is converted. Does nothing where that
+    is done already, and goes on where a killed call was. Raises ConfigError for a format or folder
+    that cannot be used, StorageError for a full disk.
     """
     files = open_model(model, weight_format)
     if files.packing is None:
         raise ConfigError(
-            f"The weights of {files.folder} are {weight_format} already; name an int8 or int4 "
-            "format and an unquantized checkpoint."
+            f"The weights of {files.folder} are {files.stored_format} already; name an int8 or "
+            "int4 format and an unquantized checkpoint."
         )
     packing = files.packing
     if output is not None:
         packing = _with_tables(packing, files, output)
         _check_target(packing)
-        _copy_companions(files.folder, output)
+        _write_companions(files, output)
     packing.make(threads, on_progress)
-    return _summary(packing)
+    return _summary(packing, files.conversion)
 
 
 def _with_tables(packing: Packing, files: ModelFiles, folder: Path) -> Packing:
-    tables = own_tensors(files.checkpoint, files.units[0].tables, None)
-    sources = [*packing.sources, UnitSource(TABLES, tables)]
+    sources = list(packing.sources)
+    if sources[-1].name != TABLES:
+        sources.append(
+            UnitSource(TABLES, own_tensors(files.checkpoint, files.units[0].tables, None))
+        )
     return Packing(folder, replace(packing.plan, units=place_units(sources)), sources)
 
 
@@ -85,20 +94,29 @@ def _is_ours(packing: Packing) -> bool:
         return True
 
 
-def _copy_companions(source: Path, folder: Path) -> None:
-    found = {path for pattern in COMPANIONS for path in source.glob(pattern)}
+def _write_companions(files: ModelFiles, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in found:
-            if path.is_file() and not path.match(WEIGHT_INDEX):
-                shutil.copyfile(path, folder / path.name)
+        if files.folder.is_file():
+            save_gguf_tokenizer(files.folder, folder)
+        else:
+            _copy_companions(files.folder, folder)
+        if files.conversion:
+            write_whole(folder / "config.json", json.dumps(files.conversion.config).encode())
     except OSError as error:
         raise StorageError(
             f"Writing to {folder} failed: {error}; make room or name a folder that is writable."
         ) from error
 
 
-def _summary(packing: Packing) -> QuantizedModel:
+def _copy_companions(source: Path, folder: Path) -> None:
+    found = {path for pattern in COMPANIONS for path in source.glob(pattern)}
+    for path in found:
+        if path.is_file() and not path.match(WEIGHT_INDEX):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _summary(packing: Packing, conversion: Conversion | None) -> QuantizedModel:
     plan = packing.plan
     return QuantizedModel(
         model=plan.model,
@@ -107,10 +125,11 @@ def _summary(packing: Packing) -> QuantizedModel:
         size_bytes=plan.size_bytes,
         checkpoint_bytes=sum(source.size_bytes for source in packing.sources),
         bytes_per_weight=_bytes_per_weight(plan),
+        conversion=conversion.summary if conversion else None,
     )
 
 
 def _bytes_per_weight(plan: PackedPlan) -> float:
-    tensors = [tensor for unit in plan.units for tensor in unit.tensors]
-    packed = [tensor for tensor in tensors if tensor.format.is_packed]
-    return sum(t.size_bytes for t in packed) / sum(math.prod(t.shape) for t in packed)
+    tensors = [tensor for unit in plan.units if unit.name != TABLES for tensor in unit.tensors]
+    matrices = [tensor for tensor in tensors if len(tensor.shape) == 2]
+    return sum(t.size_bytes for t in matrices) / sum(math.prod(t.shape) for t in matrices)

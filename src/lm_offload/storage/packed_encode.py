@@ -23,7 +23,8 @@ class Encoder:
     """Quantizes on `threads` threads, each with some of the rows and torch on that thread alone.
 
     Torch's own threads meet at a barrier after every small operation, which wastes more than they
-    gain, and many times more where other processes want the cores.
+    gain, and many times more where other processes want the cores. So they rest while an encoder
+    is entered.
     """
 
     def __init__(self, threads: int) -> None:
@@ -45,6 +46,7 @@ class Encoder:
             yield packed.data.numpy().data
 
     def __enter__(self) -> Encoder:
+        torch.set_num_threads(1)
         return self
 
     def __exit__(
