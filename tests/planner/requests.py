@@ -8,9 +8,9 @@ from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.request import Request, own_format, sizes_of_config
+from lm_offload.planner.request import Request, sizes_of_config
 from lm_offload.planner.search import make_plan
-from lm_offload.quant.format import parse_format
+from lm_offload.quant.format import format_of_dtype, parse_format
 from lm_offload.units import GIB, MIB
 
 DISK = Link(Curve((1,), (1.6e9,)), block_bytes=MIB, concurrency=4)
@@ -40,7 +40,7 @@ def make_request(
     config = parse_config(raw)
     largest = 3 * config.hidden_size * config.intermediate_size * config.itemsize
     units = build_units(config, largest)
-    choices = [own_format(config), *map(parse_format, formats)]
+    choices = [format_of_dtype(config.dtype), *map(parse_format, formats)]
     models = [sizes_of_config(config, units, choice) for choice in choices]
     return Request(models, workload, profile, budget_bytes)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.hardware.profile import Curve
-from lm_offload.planner.request import ModelSizes, own_format, sizes_of_config
+from lm_offload.planner.request import ModelSizes, sizes_of_config
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import visible_tokens
-from lm_offload.quant.format import parse_format
+from lm_offload.quant.format import format_of_dtype, parse_format
 from tests.arch.real_configs import GEMMA_2_9B, OPT_350M
 from tests.planner.machines import PLAIN_CPU, with_cpu
 from tests.planner.requests import TINY
@@ -25,7 +25,7 @@ ROWS = SweepShape((Piece(4, 1, 32),), 4)
 
 def sizes(raw=TINY, weight_format: str | None = None) -> ModelSizes:
     config = parse_config(raw)
-    chosen = parse_format(weight_format) if weight_format else own_format(config)
+    chosen = parse_format(weight_format) if weight_format else format_of_dtype(config.dtype)
     return sizes_of_config(config, build_units(config, 1 << 20), chosen)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
-from lm_offload.engine.formats import OWN_FORMATS, quantized_format
+from lm_offload.engine.formats import quantized_format
 from lm_offload.engine.model_folder import model_name
 from lm_offload.engine.quantized_cache import entry_folder
 from lm_offload.errors import ConfigError
@@ -19,7 +19,7 @@ from lm_offload.foreign.converted import ConvertedTensor, Loss, describe
 from lm_offload.foreign.folder_model import open_quantized_folder
 from lm_offload.foreign.gguf_model import open_gguf
 from lm_offload.foreign.model import ForeignModel
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.storage.packed_folder import TABLES, Packing
 from lm_offload.storage.packed_index import PackedPlan
 from lm_offload.storage.packed_layout import UnitSource, place_units
@@ -58,7 +58,7 @@ def conversion_in_cache(
             f"The weight format {wanted} was given, {model.name} is quantized already and read as "
             f"{format}; leave the format out or take the original checkpoint."
         )
-    format = format or Format(OWN_FORMATS[config.dtype])
+    format = format or format_of_dtype(config.dtype)
     fingerprint = model.checkpoint.fingerprint()
     plan = PackedPlan(model.name, format, config.dtype, fingerprint, place_units(sources))
     packing = Packing(entry_folder(model.name, fingerprint, format), plan, sources)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from lm_offload.errors import ConfigError
-from lm_offload.quant.format import Format, FormatName, parse_format
-
-OWN_FORMATS: dict[str, FormatName] = {  # by dtype
-    "float32": "fp32",
-    "bfloat16": "bf16",
-    "float16": "fp16",
-}
+from lm_offload.quant.format import Format, format_of_dtype, parse_format
 
 
 def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
@@ -36,8 +30,8 @@ def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
     """
     if wanted is None or wanted.is_packed:
         return wanted
-    own = OWN_FORMATS[dtype]
-    if wanted.name != own:
+    own = format_of_dtype(dtype)
+    if wanted != own:
         raise ConfigError(
             f"The weight format {wanted} was given for a checkpoint in {own}; allowed are {own} "
             "and the int8 and int4 formats."

@@ -11,12 +11,12 @@ from pathlib import Path
 from lm_offload.arch.config import ModelConfig, load_config, parse_config, with_end_tokens
 from lm_offload.arch.weights import Unit, build_units
 from lm_offload.engine.foreign import Conversion, conversion_in_cache, open_foreign
-from lm_offload.engine.formats import OWN_FORMATS, quantized_format, refuse_lossy, wanted_format
+from lm_offload.engine.formats import quantized_format, refuse_lossy, wanted_format
 from lm_offload.engine.model_folder import find_folder
 from lm_offload.engine.quantized import packing_in_cache
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.foreign.model import ForeignModel
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.storage.checkpoint import Checkpoint, FileStamp, open_checkpoint
 from lm_offload.storage.layout import UnitLayout, layout_unit, layout_weights
 from lm_offload.storage.packed_file import float_entries
@@ -52,7 +52,7 @@ class ModelFiles:
     @property
     def stored_format(self) -> Format:
         """Of the matrices: quantized, or the checkpoint's own."""
-        return self.weight_format or Format(OWN_FORMATS[self.config.dtype])
+        return self.weight_format or format_of_dtype(self.config.dtype)
 
     @property
     def weight_bytes(self) -> int:

@@ -28,9 +28,9 @@ from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice
-from lm_offload.planner.request import ModelSizes, Request, own_format, sizes_of_config
+from lm_offload.planner.request import ModelSizes, Request, sizes_of_config
 from lm_offload.planner.search import make_plan
-from lm_offload.quant.format import Format, parse_format
+from lm_offload.quant.format import Format, format_of_dtype, parse_format
 from lm_offload.quant.packing import check_columns
 from lm_offload.units import MIB, format_bytes, parse_size
 
@@ -113,7 +113,7 @@ def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> _Sizes:
             "plans for it."
         )
     weights = demo_path() / "model.safetensors"
-    own, quantized = _in_format(config, own_format(config)), _quantized(config)
+    own, quantized = _in_format(config, format_of_dtype(config.dtype)), _quantized(config)
     if options.weight_format == AUTO:
         return _Sizes([own] if options.exact else [own, *quantized], (), weights)
     text = options.weight_format or (options.plan.weight_format if options.plan else None)

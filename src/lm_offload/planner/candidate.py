@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.memory import Sizes, memory_table
@@ -27,7 +28,7 @@ class Candidate:
     read_block_bytes: int
     read_concurrency: int
 
-    @property
+    @cached_property
     def streamed(self) -> frozenset[int]:
         """Indices of the units that are read in each sweep."""
         return frozenset(range(len(self.model.units))) - self.residency.resident

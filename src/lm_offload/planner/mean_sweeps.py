@@ -41,11 +41,15 @@ def mean_decode(workload: Workload, sizes: Sizes) -> MeanSweeps:
 def mean_wave(workload: Workload, sizes: Sizes) -> list[SweepGroup]:
     """The sweeps of one wave of mean sequences, in whole numbers."""
     prefill, decode = mean_prefill(workload, sizes), mean_decode(workload, sizes)
-    count, sweeps = sizes.max_sequences, max(round(prefill.sweeps), 1)
-    return [
-        SweepGroup(prefill.shape, sweeps, prefill.shape.rows, first_tokens=count),
-        SweepGroup(decode.shape, max(round(decode.sweeps), 1), 0, finished=count),
-    ]
+    count, decodes = sizes.max_sequences, round(decode.sweeps)
+    first = SweepGroup(
+        prefill.shape,
+        max(round(prefill.sweeps), 1),
+        prefill.shape.rows,
+        first_tokens=count,
+        finished=0 if decodes else count,
+    )
+    return [first, SweepGroup(decode.shape, decodes, 0, finished=count)] if decodes else [first]
 
 
 def waves_of(workload: Workload, sizes: Sizes) -> int:

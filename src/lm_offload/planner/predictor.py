@@ -73,9 +73,8 @@ class Predictor:
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
         model, cpu = candidate.model, self.request.profile.cpu
-        weight_bytes = sum(unit.size_bytes for unit in model.units)
         kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config)
-        cached = not candidate.streamed and weight_bytes + kv_bytes <= cpu.cache_bytes
+        cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
         key = (str(model.weight_format), cached)
         if key not in self._costs:
             self._costs[key] = UnitCosts(model, cpu, cached)

@@ -10,7 +10,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Workload
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
 
@@ -34,7 +34,7 @@ class ModelSizes:
     @property
     def kv_format(self) -> Format:
         """Keys and values are kept in the checkpoint's own dtype."""
-        return own_format(self.config)
+        return format_of_dtype(self.config.dtype)
 
     @property
     def weight_bytes(self) -> int:
@@ -44,6 +44,11 @@ class ModelSizes:
             for sized in self.units
             for spec in sized.unit.loaded
         )
+
+    @cached_property
+    def units_bytes(self) -> int:
+        """Memory of all units, as they are laid out."""
+        return sum(unit.size_bytes for unit in self.units)
 
     @cached_property
     def most_columns(self) -> int:
@@ -74,12 +79,6 @@ class Request:
     def model_in(self, weight_format: str) -> ModelSizes:
         """The model in a format that the request allows."""
         return next(model for model in self.models if str(model.weight_format) == weight_format)
-
-
-def own_format(config: ModelConfig) -> Format:
-    """The format of a checkpoint that is stored as it was trained."""
-    names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-    return Format(names[config.dtype])  # type: ignore[arg-type]
 
 
 def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:

@@ -42,7 +42,7 @@ class TimedGroup:
 class RunTime:
     """A run, group after group of its sweeps."""
 
-    groups: list[TimedGroup]
+    groups: tuple[TimedGroup, ...]
 
     @cached_property
     def _ends_s(self) -> list[float]:
@@ -56,8 +56,9 @@ class RunTime:
     @property
     def mean_finish_s(self) -> float:
         """Until a request is complete, the mean over all."""
-        counts = [timed.group.finished for timed in self.groups]
-        return sum(map(float.__mul__, self._ends_s, map(float, counts))) / sum(counts)
+        ends = list(zip(self.groups, self._ends_s, strict=True))
+        finished = sum(timed.group.finished for timed in self.groups)
+        return sum(end_s * timed.group.finished for timed, end_s in ends) / finished
 
     def figures(self, peak_bytes: Mapping[str, int]) -> Figures:
         """The run as a benchmark would show it."""
@@ -93,7 +94,7 @@ def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:
         weights = [sample.weight for sample in taken]
         mean = mean_step(zip(islice(steps, len(taken)), weights, strict=True))
         timed.append(TimedGroup(group, mean))
-    return RunTime(timed)
+    return RunTime(tuple(timed))
 
 
 def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[StepTime]:

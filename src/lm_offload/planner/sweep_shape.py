@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,12 +12,6 @@ class Piece(NamedTuple):
     sequences: int
     rows: int
     context: int
-
-    def cut(self, max_rows: int) -> Iterable[Piece]:
-        """The same rows in pieces of at most `max_rows`, as micro-batches cut them."""
-        for start in range(0, self.rows, max_rows):
-            stop = min(start + max_rows, self.rows)
-            yield Piece(self.sequences, stop - start, self.context - self.rows + stop)
 
 
 @dataclass(frozen=True)

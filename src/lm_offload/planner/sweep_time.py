@@ -2,9 +2,9 @@
 
 ::
 
-    ring of 2 units or more   sweep = max(reads, computes) + overhead
-    ring of 1                 sweep = max(reads, computes of resident units)
-                                      + computes of streamed units + overhead
+    ring of 2 units or more   sweep = max(reads, computes + overhead)
+    ring of 1                 sweep = max(reads, computes of resident units + overhead)
+                                      + computes of streamed units
 
 The simulation of the executor's own tasks has the last word; this form gives the search its speed.
 """
@@ -26,7 +26,7 @@ from lm_offload.planner.unit_cost import UnitCosts
 
 @dataclass(frozen=True)
 class SweepLoad:
-    """Undisturbed seconds of one sweep: of each unit on the CPU, of each streamed unit's read."""
+    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit."""
 
     compute_s: Sequence[float]
     read_s: Mapping[int, float]
@@ -78,7 +78,8 @@ class SweepTimes:
         reads_s = self._undisturbed_reads_s
         found = disturbance(sum(compute_s), sum(reads_s.values()), self.profile.interference)
         if not self.rows_in_memory:
-            compute_s[0] += self._gather.seconds(shape.rows, found.disk_busy_frac)
+            embed = 0  # the first unit
+            compute_s[embed] += self._gather.seconds(shape.rows, found.disk_busy_frac)
         return SweepLoad(
             [seconds * found.slower_cpu for seconds in compute_s],
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
@@ -92,8 +93,8 @@ class SweepTimes:
         alone_s = 0.0
         if not self.reads_ahead:  # the next read waits until the streamed unit was computed
             alone_s = sum(load.compute_s[unit] for unit in self.streamed)
-        busy_s = max(load.disk_s, load.cpu_s - alone_s) + alone_s
-        return load.step_time(busy_s + load.overhead_s)
+        beside_s = load.cpu_s - alone_s + load.overhead_s
+        return load.step_time(max(load.disk_s, beside_s) + alone_s)
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:

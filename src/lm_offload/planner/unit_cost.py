@@ -73,11 +73,17 @@ class UnitCosts:
 
     def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
         """All calls but the first find the weights of a small unit in the cache."""
-        again = self.cached or sized.size_bytes <= self.processor.cache_bytes
         full, rest = divmod(rows, most)
         seconds = self._call_s(sized, min(rows, most), self.cached)
-        seconds += max(full - 1, 0) * self._call_s(sized, most, again)
-        return seconds + (self._call_s(sized, rest, again) if full and rest else 0.0)
+        seconds += max(full - 1, 0) * self._again_s(sized, most)
+        return seconds + (self._again_s(sized, rest) if full and rest else 0.0)
+
+    def _again_s(self, sized: UnitSize, rows: int) -> float:
+        """A call on a unit that was used just before, by the rows of another micro-batch."""
+        first_s = self._call_s(sized, rows, self.cached)
+        if sized.size_bytes > self.processor.cache_bytes:
+            return first_s
+        return min(self._call_s(sized, rows, cached=True), first_s)
 
     def _call_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
         """One task without attention."""

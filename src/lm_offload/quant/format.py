@@ -9,6 +9,7 @@ from lm_offload.errors import ConfigError
 
 FormatName = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
+_BY_DTYPE: dict[str, FormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CODE_BITS = {"int8": 8, "int4": 4}
 GROUP_SIZES = (32, 64, 128)
@@ -50,6 +51,11 @@ class Format:
         factors = SCALE_BYTES * (1 if self.symmetric else 2)
         row_bytes = columns * CODE_BITS[self.name] // 8 + groups * factors
         return -(-rows // TILE_ROWS) * TILE_ROWS * row_bytes
+
+
+def format_of_dtype(dtype: str) -> Format:
+    """How weights of a dtype (bfloat16, float16, float32) are stored as they are."""
+    return Format(_BY_DTYPE[dtype])
 
 
 def parse_format(text: str) -> Format:
