@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.prediction_grid import Point, chosen, grid, open_point
 from benchmarks.testbed import describe
 from lm_offload import LLM, Workload
-from lm_offload.cli.measure import Measured, Shape, run_workload
+from lm_offload.cli.measure import Measured, Shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.demo import demo_path
 from lm_offload.hardware.other_load import OtherLoad
@@ -93,12 +93,12 @@ def run(llm: LLM, plan: Plan, workload: Workload) -> Measured:
     llm.load(workload)
     shape = Shape(len(workload.prompt_lens), workload.prompt_lens[0], workload.output_lens[0])
     short = plan.predicted.run_s < SHORT_RUN_S
-    run_workload(llm, shape if short else Shape(1, 1, 3), SEED, memory, lambda sweep: None)
+    warm_up(llm)
     runs = [
         run_workload(llm, shape, SEED, memory, lambda sweep: None)
-        for _ in range(RUNS - 1 if short else 1)
+        for _ in range(RUNS if short else 1)
     ]
-    return min(runs, key=lambda measured: measured.run_s)
+    return min(runs[1:] or runs, key=lambda measured: measured.run_s)
 
 
 def plan_row(plan: Plan) -> Row:

@@ -218,3 +218,6 @@ def test_what_is_lost_is_said_once(toy, tmp_path, caplog):
     with open_llm(folder_toy(toy, tmp_path / "exact")) as llm:
         llm.prepare()
     assert caplog.text == ""
+    with open_llm(gguf_toy(toy, tmp_path, dtype="F16"), weight_format="int4:64") as llm:
+        llm.prepare()
+    assert caplog.text == ""

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], Packer, str, str]] = {
         SCALES,
     ),
     "gptq v2": (
-        gptq_section(4, 64, sym=False, checkpoint_format="gptq_v2"),
+        gptq_section(4, 64, sym=False, format="gptq_v2"),
         gptq(4, 64, False, shift=0),
         "int4:64",
         SCALES,

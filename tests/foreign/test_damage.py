@@ -159,6 +159,20 @@ def test_config_and_tensors_that_do_not_fit(copy, case, changes, tensors, messag
         open_model(copy(case, changes, tensors))
 
 
+def test_a_quantized_embedding_is_refused_by_name(copy):
+    folder = copy("fp8 blocks", {"weight_block_size": [131, 64]})
+    held = load_file(folder / "model.safetensors")
+    name = "model.embed_tokens.weight"
+    held = {name: held[name].to(torch.float8_e4m3fn), f"{name}_scale_inv": torch.ones(1, 1)}
+    save_file(
+        load_file(folder / "oracle" / "model.safetensors") | held, folder / "model.safetensors"
+    )
+    with pytest.raises(
+        UnsupportedModelError, match=r"embed_tokens\.weight is fp8, but an embedding"
+    ):
+        open_model(folder)
+
+
 @pytest.mark.parametrize(
     ("case", "changes", "tensors", "message"),
     [

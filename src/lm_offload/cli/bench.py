@@ -14,7 +14,7 @@ from lm_offload.cli.bench_report import (
     print_comparison,
     print_measured,
 )
-from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload
+from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, print_plan, report_console
@@ -71,6 +71,7 @@ def bench(
             plan, ceiling = _announce(llm, shape, console)
             memory = mark_memory()
             load_s = open_s + _load_s(llm, shape)
+            warm_up(llm)
             progress.expect(batch_size * prompt_len, batch_size * (gen_len - 1))
             measured = run_workload(llm, shape, seed, memory, progress.on_sweep)
             progress.stop()

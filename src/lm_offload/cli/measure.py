@@ -68,6 +68,11 @@ def run_workload(
     return _measured(llm.stats, run_s, tokens / run_s, ttft_s, memory)
 
 
+def warm_up(llm: LLM) -> None:
+    """One sweep of one token: starts threads, touches the ring and the code of the kernels."""
+    llm.generate([[0]], SamplingParams(max_tokens=1, ignore_eos=True))
+
+
 def random_prompts(vocab_size: int, shape: Shape, seed: int) -> list[list[int]]:
     """Token ids drawn evenly; the same seed gives the same prompts."""
     draw = random.Random(seed)

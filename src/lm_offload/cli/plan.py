@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.measure import Shape
+from lm_offload.cli.measure import Shape, check_shape
 from lm_offload.cli.plan_report import print_explanation
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, print_plan, report_console
@@ -74,18 +74,21 @@ def plan(
     asked = PlanOptions(model, weight_format, exact, cpu_memory, threads, machine, choice)
     shape = Shape(batch_size, prompt_len, gen_len)
     case = planning_case(asked, replace(shape.workload, objective=objective))
+    check_shape(case.request.config, shape)
+    if verify:
+        case.check_runnable()
     chosen = case.plan(choice)
     if save is not None:
         _save(save, chosen, Path(model).name)
+    console = report_console(as_json, quiet=as_json)
     explanation = explain(case.request, chosen, case.forbidden)
-    console = report_console(as_json)
-    if not as_json:
-        print_plan(console, chosen)
-        print_explanation(console, chosen, explanation)
-    verification = _verified(case, model, shape, console) if verify else None
+    print_plan(console, chosen)
+    print_explanation(console, chosen, explanation)
+    record = {**vars(chosen), "explanation": explanation}
+    if verify:
+        record["verification"] = _verified(case, model, shape, console)
     if as_json:
-        more = {"verification": verification} if verification else {}
-        print_json({**vars(chosen), "explanation": explanation, **more})
+        print_json(record)
     if case.request.profile.gpu is not None:
         people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
 
@@ -93,7 +96,6 @@ def plan(
 def _verified(case: PlanningCase, model: str, shape: Shape, console: Console) -> Verification:
     from lm_offload.cli.verify import print_verification, verify
 
-    case.check_runnable()
     with RunProgress(people_console(quiet=False)) as progress:
         found = verify(model, case.request, shape, progress)
     print_verification(console, found)

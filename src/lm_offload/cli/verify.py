@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.cli.measure import Shape, run_workload
+from lm_offload.cli.measure import Shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.cli.progress import RunProgress
 from lm_offload.engine.llm import LLM
@@ -23,7 +23,6 @@ from lm_offload.planner.search import ranked_plans
 PLANS = 4
 PROMPT_TOKENS = 512  # of all prompts together
 GEN_LEN = 9
-WARM_UP = Shape(1, 1, 2)
 SEED = 0
 
 
@@ -51,7 +50,7 @@ def verify(model: str, request: Request, shape: Shape, progress: RunProgress) ->
     short = _shortened(shape)
     best = _distinct([timed.plan for timed in ranked_plans(request)])[:PLANS]
     plans = [
-        Verified(plan_name(plan, best[0]), plan, *_run(model, request, plan, short, progress))
+        Verified(plan_name(plan, best[0]), plan, *run_plan(model, request, plan, short, progress))
         for plan in best
     ]
     plans.sort(key=lambda found: found.predicted.run_s)
@@ -91,7 +90,7 @@ def _distinct(plans: Sequence[Plan]) -> list[Plan]:
     return list(found.values())
 
 
-def _run(
+def run_plan(
     model: str, request: Request, plan: Plan, shape: Shape, progress: RunProgress
 ) -> tuple[Figures, Figures]:
     """Predicted and measured, on an engine that has run before."""
@@ -109,7 +108,7 @@ def _run(
     with llm:
         memory = mark_memory()
         llm.load(shape.workload)
-        run_workload(llm, WARM_UP, SEED, memory, lambda sweep: None)
+        warm_up(llm)
         decoded = shape.batch_size * (shape.gen_len - 1)
         progress.expect(shape.batch_size * shape.prompt_len, decoded)
         return predicted, run_workload(llm, shape, SEED, memory, progress.on_sweep)

@@ -31,7 +31,7 @@ class Conversion:
     """What reading a foreign checkpoint does to it."""
 
     summary: str  # one line for people
-    is_exact: bool
+    is_exact: bool  # but for what the user asked for
     config: Mapping[str, Any]  # the config.json of what is made
 
 
@@ -87,7 +87,7 @@ def _main_format(sources: Iterable[UnitSource]) -> Format | None:
 
 def _conversion(model: ForeignModel, sources: Iterable[UnitSource]) -> Conversion:
     tensors = [t for t in _tensors(sources) if isinstance(t, ConvertedTensor)]
-    is_exact = all(tensor.loss is Loss.NOTHING for tensor in tensors)
+    is_exact = all(tensor.loss in (Loss.NOTHING, Loss.CHOSEN) for tensor in tensors)
     return Conversion(describe(tensors), is_exact, model.config)
 
 

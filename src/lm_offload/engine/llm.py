@@ -86,6 +86,7 @@ class LLM:
         self._on_load: LoadProgress = on_load or _ignore
         self._on_quantize: LoadProgress = on_quantize or _ignore
         self._engine: Engine | None = None
+        self._planned: tuple[Workload, Plan] | None = None  # the last one
         self._streams: dict[int, TextStream] = {}
 
     @cached_property
@@ -106,9 +107,12 @@ class LLM:
 
     def plan_for(self, workload: Workload) -> Plan:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
-        if self._saved_plan is not None:
-            return fixed_plan(self._request(workload), self._saved_plan)
-        return make_plan(self._request(workload))
+        if self._planned is None or self._planned[0] != workload:
+            request = self._request(workload)
+            saved = self._saved_plan
+            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            self._planned = workload, plan
+        return self._planned[1]
 
     def predicted(self, workload: Workload) -> Figures:
         """What a workload should show with the plan that is loaded, or else with its best."""

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from lm_offload.errors import CheckpointError, RequestError
 
-
 log = logging.getLogger(__name__)
 
 

@@ -17,6 +17,7 @@ class Loss(StrEnum):
     """What a conversion changes, as users read it."""
 
     NOTHING = "exact"
+    CHOSEN = "as asked for"  # floats, for which the user named a format
     SCALES = "codes kept, scales and minimums rounded to fp16"
     ROWS = "rows of the embedding, rounded"
     WEIGHTS = "lossy, quantized again"

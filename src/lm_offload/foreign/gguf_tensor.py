@@ -46,7 +46,7 @@ def gguf_tensor(
     if entry.dtype in FLOAT_FORMATS:
         is_matrix = len(spec.shape) == 2 and not spec.is_row_table
         format = wanted if wanted and is_matrix else FLOAT_FORMATS[entry.dtype]
-        loss = Loss.WEIGHTS if format.is_packed else Loss.NOTHING
+        loss = Loss.CHOSEN if format.is_packed else Loss.NOTHING
         return found(format=format, loss=loss, decode=partial(pieces, _as_they_are))
     if spec.is_row_table:
         decode = partial(pieces, lambda rows: dequantize_rows(rows, entry.dtype).to(TABLE_DTYPE))

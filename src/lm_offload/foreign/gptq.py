@@ -34,18 +34,20 @@ from lm_offload.storage.row_reader import read_tensor
 from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import Files
 
-_ZERO_SHIFTS = {"gptq": 1, "gptq_v2": 0}  # by checkpoint_format
+_ZERO_SHIFTS = {"gptq": 1, "gptq_v2": 0}  # by version of the format
 
 
 def read_gptq(fields: Fields, checkpoint: Checkpoint) -> Convert:
     """How to convert the tensors of a checkpoint with this `quantization_config`."""
     fields.must_be("bits", 4, 8)
-    fields.must_be("checkpoint_format", *_ZERO_SHIFTS)
     fields.must_be("dynamic", {})
+    fields.must_be("is_marlin_format", False)
+    for key in ("checkpoint_format", "format"):
+        fields.must_be(key, *_ZERO_SHIFTS)
     bits, group_size = fields.integer("bits"), fields.integer("group_size", minimum=-1)
     ordered = fields.flag("desc_act", False) and not fields.flag("static_groups", False)
     grouping = Grouping(bits, group_size, fields.flag("sym", True), not ordered)
-    shift = _ZERO_SHIFTS[fields.text("checkpoint_format", "gptq")]
+    shift = _ZERO_SHIFTS[fields.text("checkpoint_format", fields.text("format", "gptq"))]
     return partial(_convert, checkpoint, grouping, shift)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_offload.arch.weights import WeightSpec
+from lm_offload.errors import UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
 from lm_offload.quant.format import Format
 from lm_offload.storage.checkpoint import Checkpoint
@@ -27,7 +28,12 @@ class ForeignModel:
     def tensor(self, spec: WeightSpec, wanted: Format | None) -> TensorSource:
         """A tensor as it is to be stored; `wanted` is for matrices that are floats.
 
-        Raises CheckpointError for what is missing or contradicts itself.
+        Raises CheckpointError for what is missing, contradicts itself or is not read here.
         """
         converted = self.convert(spec, wanted)
+        if converted and spec.is_row_table and converted.format.is_packed:
+            raise UnsupportedModelError(
+                f"Tensor {spec.name} is {converted.origin}, but an embedding is read as floats or "
+                "from GGUF files only; choose another checkpoint of this model."
+            )
         return converted or own_tensors(self.checkpoint, [spec], wanted)[0]

@@ -101,11 +101,12 @@ class Processor:
         return 2.0 * rows * weights / flops
 
     def _product_flops_like_others(self, format: Format, rows: int) -> float:
-        """The roofline, or what another format reaches of its own."""
+        """The roofline, of which as much is reached as by another format that is known."""
         flops = self.roofline_flops(format, rows)
-        for name, curve in self.product_flops.items():
-            return flops * curve.at(rows) / self.roofline_flops(parse_format(name), rows)
-        return flops
+        name, curve = next(iter(self.product_flops.items()), ("", None))
+        if curve is None:
+            return flops
+        return flops * curve.at(rows) / self.roofline_flops(parse_format(name), rows)
 
     def roofline_flops(self, format: Format, rows: int) -> float:
         """FLOP/s of a product of `rows` rows by memory bandwidth and peak (Williams 2009)."""

@@ -40,7 +40,7 @@ def ranked_plans(request: Request) -> list[Timed]:
     Raises BudgetError with the table of bytes if none fits.
     """
     predictor = Predictor(request)
-    placed = [(predictor.estimate_s(found), found) for found in _candidates(request)]
+    placed = [(predictor.estimate_s(found), found) for found in candidates(request)]
     if not placed:
         raise BudgetError(_smallest_need(request))
     return sorted((predictor.timed(found) for found in _finalists(placed)), key=_rank)
@@ -83,7 +83,8 @@ def _preference(sizes: Sizes) -> tuple[int, int]:
     return -sizes.sweep_tokens, -sizes.micro_batch_tokens
 
 
-def _candidates(request: Request) -> Iterator[Candidate]:
+def candidates(request: Request) -> Iterator[Candidate]:
+    """Everything that can be chosen and fits the budget."""
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         for depth in RING_DEPTHS:
             found = place(request, model, sizes, depth)
