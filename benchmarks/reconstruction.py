@@ -32,11 +32,11 @@ from benchmarks.rivals import (
 from lm_offload.arch.shipped import find_config
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
-from lm_offload.planner.job import Job
-from lm_offload.planner.model_shape import model_shape
-from lm_offload.planner.policy_rank import Ranked
-from lm_offload.planner.policy_search import search
-from lm_offload.planner.policy_text import policy_to_dict
+from lm_offload.planner.policies.job import Job
+from lm_offload.planner.policies.model_shape import model_shape
+from lm_offload.planner.policies.rank import Ranked
+from lm_offload.planner.policies.search import search
+from lm_offload.planner.policies.text import policy_to_dict
 
 RESULTS = Path(__file__).resolve().parent / "results" / "reconstruction.json"
 MACHINE = "a100-40gb"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.profile import Curve, HardwareProfile
-from lm_offload.planner.policy import Share
-from lm_offload.planner.policy_choices import ON_GPU, SPLIT, Choices
+from lm_offload.planner.policies.choices import ON_GPU, SPLIT, Choices
+from lm_offload.planner.policies.policy import Share
 from lm_offload.quant.format import Format
 
 FP16, INT4 = Format("fp16"), Format("int4", 64, symmetric=False)

@@ -15,11 +15,11 @@ from benchmarks.published.machines import nominal_l4
 from lm_offload.arch.shipped import find_config
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.planner.model_shape import model_shape
-from lm_offload.planner.policy import PhasePolicy, Policy, Share
-from lm_offload.planner.policy_time import predict
-from lm_offload.planner.scene import Scene, Step
-from lm_offload.planner.task_costs import task_seconds
+from lm_offload.planner.policies.model_shape import model_shape
+from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
+from lm_offload.planner.policies.scene import Scene, Step
+from lm_offload.planner.policies.task_costs import task_seconds
+from lm_offload.planner.policies.time import predict
 
 FILE = Path(__file__).parent / "one_layer.csv"
 MODEL = "mixtral-8x7b"

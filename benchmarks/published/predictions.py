@@ -9,9 +9,9 @@ from itertools import combinations, groupby
 from benchmarks.published.machines import machine
 from benchmarks.published.rows import Row
 from lm_offload.arch.shipped import find_config
-from lm_offload.planner.model_shape import model_shape
-from lm_offload.planner.policy_memory import PeakBytes, capacities, peak_bytes
-from lm_offload.planner.policy_time import PolicyTime, predict
+from lm_offload.planner.policies.memory import PeakBytes, capacities, peak_bytes
+from lm_offload.planner.policies.model_shape import model_shape
+from lm_offload.planner.policies.time import PolicyTime, predict
 
 TIE_FRAC = 0.05  # published figures that are this close have no order
 

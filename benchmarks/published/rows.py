@@ -10,7 +10,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_offload.planner.policy import PhasePolicy, Policy, Share
+from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.quant.format import parse_format
 
 FILE = Path(__file__).parent / "throughput.csv"

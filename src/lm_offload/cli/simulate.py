@@ -13,9 +13,9 @@ from lm_offload.errors import BudgetError, ConfigError
 
 if TYPE_CHECKING:
     from lm_offload.cli.simulation import Simulation
-    from lm_offload.planner.job import Job
-    from lm_offload.planner.policy import Policy
-    from lm_offload.planner.policy_constraints import Constraints
+    from lm_offload.planner.policies.constraints import Constraints
+    from lm_offload.planner.policies.job import Job
+    from lm_offload.planner.policies.policy import Policy
     from lm_offload.quant.format import Format
 
 
@@ -41,7 +41,7 @@ def simulate(
 ) -> None:
     """Predict how fast a model would run on a machine; needs neither of them."""
     from lm_offload.cli.simulation_report import print_simulation
-    from lm_offload.planner.policy_constraints import Constraints, parse_pin
+    from lm_offload.planner.policies.constraints import Constraints, parse_pin
 
     wanted = Constraints(
         exact=exact,
@@ -75,17 +75,17 @@ def _format(text: str | None) -> Format | None:
 def _job(model: str, machine: str, prompt_len: int, gen_len: int) -> Job:
     from lm_offload.arch.shipped import find_config
     from lm_offload.hardware.machine_file import load_machine
-    from lm_offload.planner.job import Job
-    from lm_offload.planner.model_shape import model_shape
+    from lm_offload.planner.policies.job import Job
+    from lm_offload.planner.policies.model_shape import model_shape
 
     return Job(model_shape(find_config(model)), load_machine(machine), prompt_len, gen_len)
 
 
 def _search(model: str, job: Job, wanted: Constraints) -> Simulation:
     from lm_offload.cli.simulation import Simulation
-    from lm_offload.planner.policy_constraints import choices_for
-    from lm_offload.planner.policy_explain import gains, runners_up
-    from lm_offload.planner.policy_search import search
+    from lm_offload.planner.policies.constraints import choices_for
+    from lm_offload.planner.policies.explain import gains, runners_up
+    from lm_offload.planner.policies.search import search
 
     searched, best = search(job, choices_for(job, wanted))
     why = runners_up(searched, best), gains(searched)
@@ -112,8 +112,8 @@ def _refuse_constraints(wanted: Constraints, search: bool) -> None:
 
 def _given(model: str, job: Job, file: Path, wanted: Constraints) -> Simulation:
     from lm_offload.cli.simulation import Simulation
-    from lm_offload.planner.job import lacks_text
-    from lm_offload.planner.policy_text import read_policy
+    from lm_offload.planner.policies.job import lacks_text
+    from lm_offload.planner.policies.text import read_policy
 
     policy = _edited(read_policy(file), wanted)
     lacks = job.missing_bytes(policy)
@@ -143,7 +143,7 @@ def _edited(policy: Policy, wanted: Constraints) -> Policy:
 def _write(found: Simulation, save: Path | None, trace: Path | None) -> None:
     """Files beside the report: the policy, and a sweep of decode as a trace."""
     from lm_offload.pipeline.trace import ChromeTrace
-    from lm_offload.planner.policy_text import policy_text
+    from lm_offload.planner.policies.text import policy_text
     from lm_offload.storage.durable import write_whole
 
     if save is not None:

@@ -9,7 +9,7 @@ import typer
 
 from lm_offload import plan
 from lm_offload.cli.options import check_writable
-from lm_offload.planner.policy import ScheduleKind
+from lm_offload.planner.policies.policy import ScheduleKind
 
 
 def _option(help: str, *names: str, **more: Any) -> Any:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lm_offload.planner.job import PHASES, Job
-from lm_offload.planner.policy import Policy
-from lm_offload.planner.policy_explain import Gain, RunnerUp
-from lm_offload.planner.policy_memory import capacities
-from lm_offload.planner.policy_reasons import bottleneck, ceiling_tokens_per_s, phase_time
-from lm_offload.planner.policy_text import policy_to_dict
-from lm_offload.planner.policy_time import PolicyTime, step_timeline
-from lm_offload.planner.scene import Phase
+from lm_offload.planner.policies.explain import Gain, RunnerUp
+from lm_offload.planner.policies.job import PHASES, Job
+from lm_offload.planner.policies.memory import capacities
+from lm_offload.planner.policies.policy import Policy
+from lm_offload.planner.policies.reasons import bottleneck, ceiling_tokens_per_s, phase_time
+from lm_offload.planner.policies.scene import Phase
+from lm_offload.planner.policies.text import policy_to_dict
+from lm_offload.planner.policies.time import PolicyTime, step_timeline
 from lm_offload.planner.timeline import Timeline
 from lm_offload.schedule.task import Resource
 

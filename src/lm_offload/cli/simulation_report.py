@@ -7,10 +7,10 @@ from rich.table import Table
 
 from lm_offload.cli.report import print_rows
 from lm_offload.cli.simulation import Simulation, critical_path_s
-from lm_offload.planner.job import PHASES
-from lm_offload.planner.policy import PhasePolicy, Policy, Share
-from lm_offload.planner.policy_memory import TIERS, capacities
-from lm_offload.planner.policy_reasons import bottleneck, ceiling_tokens_per_s, phase_time
+from lm_offload.planner.policies.job import PHASES
+from lm_offload.planner.policies.memory import TIERS, capacities
+from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
+from lm_offload.planner.policies.reasons import bottleneck, ceiling_tokens_per_s, phase_time
 from lm_offload.units import format_bytes
 
 WORTH_SAYING = 1.005  # a gain below this is none
