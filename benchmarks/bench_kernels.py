@@ -1,101 +1,36 @@
 """How close each kernel comes to what this machine can do.
 
 Prints the ceilings first (memory read bandwidth, float32 matrix product of torch), then a row
-per operation with its best time, rate and fraction of the ceiling, then one JSON line.
+per operation with its median time, rate and share of the ceiling (products with weights in
+several formats also beside torch's own), then one JSON line.
 
-    python benchmarks/bench_kernels.py --threads 2 --json kernels.json
+    python -m benchmarks.bench_kernels --threads 2 --json kernels.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.kernels.memory import read_memory
+from benchmarks.kernel_timing import (
+    STREAMED_BYTES,
+    Ceilings,
+    Result,
+    measure_ceilings,
+    median_s,
+    result,
+)
+from benchmarks.product_rows import ProductResult, product_rows
+from benchmarks.testbed import describe
+from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.sequence import MicroBatch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from lm_offload.kernels.base import Kernels
-
-STREAMED_BYTES = 256 << 20  # far more than any cache, so that weights come from memory
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What this machine can do: bytes read and float32 operations of torch, per second."""
-
-    read_bytes_per_s: float
-    sgemm_flops_per_s: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """The best time of one operation, and its share of what the ceilings allow."""
-
-    operation: str
-    shape: str
-    time_s: float
-    gbytes_per_s: float
-    gflops_per_s: float
-    ceiling_frac: float
-
-
-def best_s(runs: list[Callable[[], object]], budget_s: float) -> float:
-    """The shortest time of any run; they are taken in turns until the budget is spent."""
-    times: list[float] = []
-    end = time.perf_counter() + budget_s
-    while len(times) < 2 * len(runs) or time.perf_counter() < end:
-        start = time.perf_counter()
-        runs[len(times) % len(runs)]()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def measure_ceilings(threads: int, budget_s: float) -> Ceilings:
-    """Read bandwidth over a large buffer, and torch's product of 512 x 2048 x 2048."""
-    torch.set_num_threads(threads)
-    parts = list(torch.ones(STREAMED_BYTES // 4).chunk(8))
-    read_s = best_s([partial(read_memory, part, threads) for part in parts], budget_s)
-    a, b = torch.randn(512, 2048), torch.randn(2048, 2048)
-    out = torch.empty(512, 2048)
-    product_s = best_s([partial(torch.mm, a, b.T, out=out)], budget_s)
-    return Ceilings(parts[0].nbytes / read_s, 2 * 512 * 2048 * 2048 / product_s)
-
-
-def result(
-    operation: str, shape: str, time_s: float, nbytes: float, flops: float, ceilings: Ceilings
-) -> Result:
-    """A row; the ceiling is whichever of memory and arithmetic takes longer."""
-    bound_s = max(nbytes / ceilings.read_bytes_per_s, flops / ceilings.sgemm_flops_per_s)
-    return Result(
-        operation, shape, time_s, nbytes / time_s / 1e9, flops / time_s / 1e9, bound_s / time_s
-    )
-
-
-def bench_linear(
-    kernels: Kernels, ceilings: Ceilings, dtype: torch.dtype, budget_s: float
-) -> Iterator[Result]:
-    """Products of 1 to 256 rows with [5632, 2048] weights that come from memory."""
-    n, k = 5632, 2048
-    count = max(2, STREAMED_BYTES // (n * k * dtype.itemsize))
-    weights = [torch.randn(n, k).to(dtype) for _ in range(count)]
-    for m in (1, 2, 4, 8, 16, 64, 256):
-        x, out = torch.randn(m, k), torch.empty(m, n)
-        runs = [partial(kernels.linear, x, weight, out) for weight in weights]
-        time_s = best_s(runs, budget_s)
-        shape = f"{m}x{k} @ {n}x{k} {str(dtype)[6:]}"
-        yield result("linear", shape, time_s, weights[0].nbytes, 2 * m * n * k, ceilings)
 
 
 def paged_batch(rows: int, context: int, sequences: int, block_tokens: int) -> MicroBatch:
@@ -125,7 +60,7 @@ def bench_attention(
         yield result(
             "attention",
             f"{sequences}x{rows} rows, context {context}, {q_heads}/{kv_heads}x{head_dim} bf16",
-            best_s(runs, budget_s),
+            median_s(runs, budget_s),
             2 * caches[0][0].nbytes,
             4 * pairs * q_heads * head_dim,
             ceilings,
@@ -138,28 +73,37 @@ def bench_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterato
     for m in (1, 16, 256):
         x, out = torch.randn(m, 2048), torch.empty(m, 2048)
         gate, up, mixed = torch.randn(m, 5632), torch.randn(m, 5632), torch.empty(m, 5632)
-        norm_s = best_s([partial(kernels.rms_norm, x, weight, 1e-5, out)], budget_s / 4)
+        norm_s = median_s([partial(kernels.rms_norm, x, weight, 1e-5, out)], budget_s / 4)
         yield result("rms_norm", f"{m}x2048", norm_s, 2 * x.nbytes, 0, ceilings)
-        gate_s = best_s([partial(kernels.silu_mul, gate, up, mixed)], budget_s / 4)
+        gate_s = median_s([partial(kernels.silu_mul, gate, up, mixed)], budget_s / 4)
         yield result("silu_mul", f"{m}x5632", gate_s, 3 * gate.nbytes, 0, ceilings)
 
 
-def measure(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterator[Result]:
+def measure(
+    kernels: Kernels, ceilings: Ceilings, budget_s: float
+) -> Iterator[Result | ProductResult]:
     """Every row of the table."""
-    for dtype in (torch.bfloat16, torch.float32):
-        yield from bench_linear(kernels, ceilings, dtype, budget_s)
+    yield from product_rows(kernels, ceilings, budget_s)
     for heads in ((32, 8, 128), (32, 4, 64)):
         yield from bench_attention(kernels, ceilings, heads, budget_s)
     yield from bench_rows(kernels, ceilings, budget_s)
 
 
-def print_row(row: Result) -> None:
+def format_row(row: Result | ProductResult) -> str:
     """One line of the table."""
-    print(
-        f"{row.operation:10} {row.shape:46} {row.time_s * 1e6:10.1f} us"
-        f" {row.gbytes_per_s:7.1f} GB/s {row.gflops_per_s:7.1f} GFLOP/s"
-        f" {row.ceiling_frac:6.0%} of ceiling",
-        flush=True,
+    rates = f"{row.gbytes_per_s:7.1f} GB/s {row.gflops_per_s:7.1f} GFLOP/s"
+    if isinstance(row, Result):
+        name, share = f"{row.operation:10} {row.shape:46}", f"{row.ceiling_frac:5.0%} of ceiling"
+    else:
+        name, share = f"{row.operation:10} {row.format:10} {row.m:4} rows", _comparison(row)
+    return f"{name} {row.time_s * 1e6:10.1f} us {rates} {share}"
+
+
+def _comparison(row: ProductResult) -> str:
+    int4 = f"{row.over_torch_int4:.1f}x" if row.over_torch_int4 else "none"
+    return (
+        f"{row.read_frac:5.0%} of reading, {row.over_own_bf16:.2f}x own bf16, "
+        f"{row.over_torch_bf16:.1f}x torch bf16, {int4} torch int4"
     )
 
 
@@ -168,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--budget", type=float, default=0.5, help="seconds per row")
-    parser.add_argument("--json", type=Path, help="also write the JSON line to this file")
+    parser.add_argument("--json", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     kernels = resolve_kernels(options.threads)
     ceilings = measure_ceilings(options.threads, 4 * options.budget)
@@ -177,17 +121,15 @@ def main() -> None:
     print(f"float32 product ceiling {ceilings.sgemm_flops_per_s / 1e9:.1f} GFLOP/s (torch)")
     results = []
     for row in measure(kernels, ceilings, options.budget):
-        print_row(row)
+        print(format_row(row), flush=True)
         results.append(asdict(row))
-    machine = {"cpu": torch.cpu.get_capabilities().get("cpu_name"), "system": platform.platform()}
     report = {
-        "kernels": kernels.name, "threads": options.threads, "torch": torch.__version__,
-        "machine": machine, "ceilings": asdict(ceilings), "results": results,
+        "benchmark": "kernels", "testbed": describe(), "kernels": kernels.name,
+        "threads": options.threads, "ceilings": asdict(ceilings), "rows": results,
     }  # fmt: skip
-    line = json.dumps(report)
-    print(line)
+    print(json.dumps(report))
     if options.json:
-        options.json.write_text(line + "\n")
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.environments import PEERS
+from benchmarks.peers.environments import EXACT, PEERS
 from benchmarks.peers.run import Case, measure
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload.units import parse_size
@@ -27,7 +27,7 @@ RATE_KEYS = ("decode_tokens_per_s", "prefill_tokens_per_s")
 def main() -> None:
     """Measure, print a row as soon as it is there, keep the file up to date after each."""
     args = parse_args()
-    names = args.peers or list(PEERS)
+    names = args.peers or [spec.name for spec in EXACT]
     limit_bytes = parse_size(args.limit) if args.limit else None
     result: dict[str, Any] = {"benchmark": "peers", "rows": []}
     result["testbed"] = collect(largest_weight_file(args.model), args.threads)
@@ -71,10 +71,12 @@ def median_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row with our rate over its own, where both have one."""
-    ours = next((row for row in rows if row["peer"] == OURS and not row.get("error")), None)
-    for row in rows:
-        if ours and not row.get("error"):
+    """Each row with our rate in the same format over its own, where both have one."""
+    good = [row for row in rows if not row.get("error")]
+    ours_by_format = {row["weight_format"]: row for row in good if row["peer"].startswith(OURS)}
+    for row in good:
+        ours = ours_by_format.get(row["weight_format"])
+        if ours:
             for key in RATE_KEYS:
                 row[f"ours_over_this_{key.split('_')[0]}"] = round(ours[key] / row[key], 3)
     return rows

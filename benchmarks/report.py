@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report_tables import prediction, products, published, quality
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -32,15 +34,17 @@ def main() -> None:
 def sections(short: bool) -> list[str]:
     """The tables of what was measured; a file that is missing leaves its table out."""
     makers = {"peers-1.1b": peers, "streaming-1.1b": streaming, "resident-1.1b": resident}
+    makers |= {"quantized-peers-8b": peers, "quantized-peers-1.1b": peers}
     if not short:
         makers |= {"resident-peers-1.1b": peers, "streaming-8b": streaming, "peers-8b": peers}
-        makers |= {"fixed-costs": fixed_costs}
+        makers |= {"fixed-costs": fixed_costs, "kernels": products, "quality": quality}
+        makers |= {"prediction": prediction, "published": published}
     parts = []
     for name, maker in makers.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text())
-            parts.append(maker(result) + "\n\n" + testbed_line(name, result["testbed"]) + "\n")
+            parts.append(maker(result) + "\n\n" + source_line(name, result.get("testbed")) + "\n")
     return parts
 
 
@@ -69,7 +73,11 @@ def peer_cells(row: Row) -> str:
     """Rates and ratio, or what went wrong."""
     if row.get("error"):
         return f"| failed: {row['error'].splitlines()[0][:80]} | | |"
-    ratio = "" if row["peer"] == "lm_offload" else f"{row.get('ours_over_this_decode', 0):.2f}x"
+    ratio = (
+        ""
+        if row["peer"].startswith("lm_offload")
+        else f"{row.get('ours_over_this_decode', 0):.2f}x"
+    )
     return f"| {row['decode_tokens_per_s']:.2f} | {row['prefill_tokens_per_s']:.1f} | {ratio} |"
 
 
@@ -132,14 +140,16 @@ def fixed_costs(result: Row) -> str:
     )
 
 
-def testbed_line(name: str, bed: Row) -> str:
-    """The machine in one line, and where the figures are."""
+def source_line(name: str, bed: Row | None) -> str:
+    """The machine in one line, unless nothing was measured, and where the figures are."""
+    file = f"[{name}.json](benchmarks/results/{name}.json)."
+    if bed is None:
+        return f"Simulated; {file}"
     cores, memory = bed["cores"], bed["memory_bytes"] / 2**30
     isa = ", ".join(bed["isa"])
     return (
         f"Test bed: {bed['cpu']} ({isa}), {cores:.0f} cores, {memory:.0f} GiB, Linux "
-        f"{bed['kernel'].split('-')[0]}, torch {bed['torch']}; "
-        f"[{name}.json](benchmarks/results/{name}.json)."
+        f"{bed['kernel'].split('-')[0]}, torch {bed['torch']}; {file}"
     )
 
 

@@ -28,7 +28,14 @@ PARTS = {
         *("--peers", "transformers", "lm_offload", "--prompt-len", "8", "--gen-len", "6"),
         *("--rounds", "1"),
     ],
+    "quantized-peers-1.1b": [
+        *("benchmarks.bench_peers", "--model", str(CHECKPOINT), "--prompt-len", "32"),
+        *("--peers", "llama_cpp_int8", "lm_offload_int8", "llama_cpp_int4", "lm_offload_int4"),
+        *("--gen-len", "8", "--rounds", "1"),
+    ],
     "kernels": ["benchmarks.bench_kernels"],
+    "quality": ["benchmarks.bench_quality"],
+    "prediction": ["benchmarks.bench_prediction"],
 }
 
 

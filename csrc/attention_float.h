@@ -66,28 +66,28 @@ inline void scale_queries(const Work& w) {
 
 // Scores of C queries with the keys of B blocks. A score is one sum over ascending channels.
 template <int B, int C, class T>
-inline void score_blocks(const Work& w, const uint8_t* const* blocks, int64_t query,
+LMO_INLINE void score_blocks(const Work& w, const uint8_t* const* blocks, int64_t query,
                          float* scores) {
     const int64_t head_dim = w.a.cache.head_dim;
     const float* queries = w.queries + query * head_dim;
     Vec sums[B][C][2];
-    unrolled<B>(LMO_BODY(b) {
-        unrolled<C>(LMO_BODY(c) { sums[b][c][0] = sums[b][c][1] = zero(); });
+    unrolled<B>([&](auto b) {
+        unrolled<C>([&](auto c) { sums[b][c][0] = sums[b][c][1] = zero(); });
     });
     for (int64_t d = 0; d < head_dim; ++d) {
         const int64_t offset = d * kBlockTokens;
-        unrolled<B>(LMO_BODY(b) {
+        unrolled<B>([&](auto b) {
             prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kFloatsAhead]) + offset);
             const Pair key = load_pair(reinterpret_cast<const T*>(blocks[b]) + offset);
-            unrolled<C>(LMO_BODY(c) {
+            unrolled<C>([&](auto c) {
                 const Vec input = splat(queries[c * head_dim + d]);
                 sums[b][c][0] = fma(key.first, input, sums[b][c][0]);
                 sums[b][c][1] = fma(key.second, input, sums[b][c][1]);
             });
         });
     }
-    unrolled<B>(LMO_BODY(b) {
-        unrolled<C>(LMO_BODY(c) {
+    unrolled<B>([&](auto b) {
+        unrolled<C>([&](auto c) {
             float* out = scores + c * kScorePitch + b * kBlockTokens;
             store_pair<T>(out, sums[b][c][0], sums[b][c][1]);
         });
@@ -123,26 +123,26 @@ struct Run {
 
 // mixed[c] += weights * values for C queries and P pairs of vectors over a run.
 template <int C, int P, class T, class Span>
-inline void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span, float* mixed) {
+LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span, float* mixed) {
     const int64_t head_dim = w.a.cache.head_dim;
     Vec sums[C][2 * P];
-    unrolled<C>(LMO_BODY(c) {
-        unrolled<2 * P>(LMO_BODY(p) { sums[c][p] = load(mixed + c * w.pitch + d + p * kLanes); });
+    unrolled<C>([&](auto c) {
+        unrolled<2 * P>([&](auto p) { sums[c][p] = load(mixed + c * w.pitch + d + p * kLanes); });
     });
     for (int64_t t = 0; t < run.tokens; ++t) {
-        unrolled<P>(LMO_BODY(p) {
+        unrolled<P>([&](auto p) {
             const int64_t at = t * head_dim + d + p * kPairLanes;
             prefetch(run.ahead + d * kBlockTokens + (t * P + p) * kPairLanes);
             const Pair value = load_pair(run.values + at, span);
-            unrolled<C>(LMO_BODY(c) {
+            unrolled<C>([&](auto c) {
                 const Vec weight = splat(run.weights[c * kScorePitch + t]);
                 sums[c][2 * p] = fma(weight, value.first, sums[c][2 * p]);
                 sums[c][2 * p + 1] = fma(weight, value.second, sums[c][2 * p + 1]);
             });
         });
     }
-    unrolled<C>(LMO_BODY(c) {
-        unrolled<2 * P>(LMO_BODY(p) { store(mixed + c * w.pitch + d + p * kLanes, sums[c][p]); });
+    unrolled<C>([&](auto c) {
+        unrolled<2 * P>([&](auto p) { store(mixed + c * w.pitch + d + p * kLanes, sums[c][p]); });
     });
 }
 

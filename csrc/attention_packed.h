@@ -81,13 +81,13 @@ inline void round_queries(const Work& w) {
 
 // Scores of C queries with the 16 keys of a block.
 template <int Bits, int C>
-inline void score_block(const Rounded& r, const uint8_t* block, const uint8_t* ahead,
+LMO_INLINE void score_block(const Rounded& r, const uint8_t* block, const uint8_t* ahead,
                         int64_t query, float* scores) {
     const Record<Bits> layout{r.head_dim};
     const F16* scales = layout.scales(block);
     const F16* minimums = layout.minimums(block);
     Vec total[C][2];
-    unrolled<C>(LMO_BODY(c) { total[c][0] = total[c][1] = zero(); });
+    unrolled<C>([&](auto c) { total[c][0] = total[c][1] = zero(); });
     for (int64_t g = 0; g < r.groups; ++g) {
         const int64_t begin = g * kGroupChannels, columns = layout.group_end(g) - begin;
         Ints sums[C][2];
@@ -96,20 +96,20 @@ inline void score_block(const Rounded& r, const uint8_t* block, const uint8_t* a
                         r.queries + query * r.head_dim + begin, r.head_dim, columns,
                         ahead + 2 * begin * Bits);
         const float* query_sums = r.query_sums + query * r.groups + g;
-        unrolled<2>(LMO_BODY(t) {
+        unrolled<2>([&](auto t) {
             const int64_t at = g * kBlockTokens + t * kLanes;
             const Vec scale = load(scales + at);
             const Vec minimum = Bits == 4 ? load(minimums + at) : zero();
-            unrolled<C>(LMO_BODY(c) {
+            unrolled<C>([&](auto c) {
                 Vec part = to_float(sums[c][t]) * scale;
                 if (Bits == 4) part = fma(minimum, splat(query_sums[c * r.groups]), part);
                 total[c][t] = total[c][t] + part;
             });
         });
     }
-    unrolled<C>(LMO_BODY(c) {
+    unrolled<C>([&](auto c) {
         const Vec step = splat(r.query_step[query + c]);
-        unrolled<2>(LMO_BODY(t) {
+        unrolled<2>([&](auto t) {
             store(scores + c * kScorePitch + t * kLanes, total[c][t] * step);
         });
     });
@@ -173,11 +173,11 @@ inline Steps steps_for(float most) {
 
 // Rounds the weights of one query for the values of N blocks.
 template <int Bits, int N>
-inline void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
+LMO_INLINE void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
                           const float* weights, int64_t index) {
     constexpr int V = N * kBlockTokens / kLanes;
     Vec scaled[V], most = zero(), offset = splat(factors.poison);
-    unrolled<V>(LMO_BODY(v) {
+    unrolled<V>([&](auto v) {
         const Vec weight = load(weights + v * kLanes);
         scaled[v] = weight * load(factors.scales + v * kLanes);
         most = max(scaled[v], most);
@@ -186,14 +186,14 @@ inline void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
     const Steps steps = steps_for(largest(most));
     const Vec inverse = splat(steps.inverse);
     int16_t* to = r.weights + index * kWeightTokens;
-    unrolled<V>(LMO_BODY(v) { store(to + v * kLanes, round(scaled[v] * inverse)); });
+    unrolled<V>([&](auto v) { store(to + v * kLanes, round(scaled[v] * inverse)); });
     r.weight_step[index] = steps.step;
     r.offset[index] = sum(offset);
 }
 
 // mixed[c] += weights * values for C queries and the channels of T tiles.
 template <int Bits, int C, int T>
-inline void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_t count, int64_t query,
+LMO_INLINE void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_t count, int64_t query,
                       int64_t tile, float* mixed, int64_t pitch) {
     const Record<Bits> layout{r.head_dim};
     const int64_t group = Bits == 8 ? 0 : tile * kLanes / kGroupChannels;
@@ -205,10 +205,10 @@ inline void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_t co
         dot_lanes<Bits>(sums, blocks[i] + at, layout.value_tile_bytes(), weights + i * kBlockTokens,
                         r.weight_pitch(), kBlockTokens, blocks[i + Blocks::kAhead] + at);
     }
-    unrolled<C>(LMO_BODY(c) {
+    unrolled<C>([&](auto c) {
         const int64_t index = (query + c) * r.groups + group;
         const Vec step = splat(r.weight_step[index]), offset = splat(r.offset[index]);
-        unrolled<T>(LMO_BODY(t) {
+        unrolled<T>([&](auto t) {
             float* out = mixed + c * pitch + (tile + t) * kLanes;
             store(out, fma(to_float(sums[c][t]), step, load(out) + offset));
         });

@@ -5,6 +5,7 @@
 
 #include "cpu_features.h"
 #include "operations.h"
+#include "packed_inputs.h"
 
 namespace nb = nanobind;
 using namespace lmo;
@@ -26,6 +27,15 @@ void linear(const Operations& ops, Address x, int64_t x_stride, Address weight,
     ops.linear({at<float>(x), x_stride, at<void>(weight), weight_stride, dtype_of(weight_dtype),
                 at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
                 accumulate, threads});
+}
+
+void packed_linear(const Operations& ops, Address x, int64_t x_stride, Address weight, int bits,
+                   int64_t group, bool symmetric, Address bias, int bias_dtype, Address out,
+                   int64_t out_stride, int64_t m, int64_t n, int64_t k, bool accumulate,
+                   int threads) {
+    ops.packed_linear({at<float>(x), x_stride, at<uint8_t>(weight), bits, group, symmetric,
+                       at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
+                       accumulate, threads});
 }
 
 void rms_norm(const Operations& ops, Address x, int64_t x_stride, Address weight, int weight_dtype,
@@ -97,6 +107,7 @@ NB_MODULE(_native, m) {
     nb::class_<Operations>(m, "Operations")
         .def_prop_ro("name", [](const Operations& ops) { return ops.name; })
         .def("linear", linear, no_gil)
+        .def("packed_linear", packed_linear, no_gil)
         .def("rms_norm", rms_norm, no_gil)
         .def("layer_norm", layer_norm, no_gil)
         .def("rotary", rotary, no_gil)
@@ -106,6 +117,7 @@ NB_MODULE(_native, m) {
         .def("gelu_tanh_mul", gate<&Operations::gelu_tanh_mul>, no_gil)
         .def("relu", gate<&Operations::relu>, no_gil)
         .def("read", read_memory, no_gil);
+    m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);
     m.def("generic_operations", generic_operations, forever);

@@ -5,13 +5,14 @@
 #include "elementwise_impl.h"
 #include "linear_impl.h"
 #include "memory_impl.h"
+#include "packed_impl.h"
 
 namespace lmo {
 namespace LMO_ISA {
 
 constexpr Operations operations(const char* name) {
-    return {name,     linear,   rms_norm,      layer_norm, rotary, store_kv,
-            attention, silu_mul, gelu_tanh_mul, relu,       read};
+    return {name,   linear,   packed_linear, rms_norm,      layer_norm, rotary,
+            store_kv, attention, silu_mul,      gelu_tanh_mul, relu,       read};
 }
 
 }  // namespace LMO_ISA

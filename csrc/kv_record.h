@@ -4,14 +4,7 @@
 #include <algorithm>
 
 #include "linear_tile.h"
-#include "packed_codes.h"
-
-// Functions and bodies of `unrolled` that are inlined always, and early: only then the compiler
-// keeps the arrays that they work on in registers, and nowhere else.
-#ifndef LMO_INLINE
-#define LMO_INLINE inline __attribute__((always_inline))
-#endif
-#define LMO_BODY(index) [&](auto index) __attribute__((always_inline))
+#include "packed_tile.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -58,7 +51,7 @@ using CodesOf = std::conditional_t<Bits == 8, Int8Codes, Int4Codes<true>>;
 
 template <int C, int T>
 LMO_INLINE void clear(Ints (&sums)[C][T]) {
-    unrolled<C>(LMO_BODY(c) { unrolled<T>(LMO_BODY(t) { sums[c][t] = splat(0); }); });
+    unrolled<C>([&](auto c) { unrolled<T>([&](auto t) { sums[c][t] = splat(0); }); });
 }
 
 // sums[c][t] += codes of tile t (tile_bytes apart) * rows[c] (row_pitch apart) over the columns,
@@ -72,12 +65,17 @@ LMO_INLINE void dot_lanes(Ints (&sums)[C][T], const uint8_t* codes, int64_t tile
         prefetch(ahead);
         ahead += T * Codes::kUnitBytes;
         Ints units[T];
-        unrolled<T>(LMO_BODY(t) { units[t] = load_ints(codes + t * tile_bytes); });
-        unrolled<Codes::kPairs>(LMO_BODY(p) {
+        unrolled<T>([&](auto t) { units[t] = Codes::load(codes + t * tile_bytes); });
+        unrolled<Codes::kPairs>([&](auto p) {
             Ints pairs[T];
-            unrolled<T>(LMO_BODY(t) { pairs[t] = Codes::template pair<p>(units[t]); });
-            unrolled<C>(LMO_BODY(c) {
-                add_products(sums[c], pairs, splat_pair(rows + c * row_pitch + column + 2 * p));
+            unrolled<T>([&](auto t) { pairs[t] = Codes::template pair<p>(units[t]); });
+            unrolled<C>([&](auto c) {
+                const Ints input = splat_pair(rows + c * row_pitch + column + 2 * p);
+                if constexpr (T == 2) {
+                    add_products(sums[c][0], sums[c][1], pairs[0], pairs[1], input);
+                } else {
+                    add_products(sums[c][0], pairs[0], input);
+                }
             });
         });
         codes += Codes::kUnitBytes;

@@ -95,12 +95,18 @@ void linear_chunk(const Chunk<W>& chunk) {
     }
 }
 
+// How many of n rows of weights make a chunk: four chunks a thread, or as many bytes as stay in
+// the cache; a multiple of `step`.
+inline int64_t chunk_rows(int64_t n, int64_t row_bytes, int64_t step, int threads) {
+    const int64_t share = (n + 4 * threads - 1) / (4 * threads);
+    const int64_t fit = std::min(share, kChunkBytes / row_bytes);
+    return std::max(step, (fit + step - 1) / step * step);
+}
+
 template <class W>
 void linear_typed(const LinearArgs& a, const W* weight) {
     const int64_t row_bytes = a.k * static_cast<int64_t>(sizeof(W));
-    const int64_t share = (a.n + 4 * a.threads - 1) / (4 * a.threads);  // four chunks a thread
-    const int64_t fit = std::min(share, kChunkBytes / row_bytes);
-    const int64_t step = std::max<int64_t>(12, (fit + 11) / 12 * 12);  // tiles of 3 and of 4
+    const int64_t step = chunk_rows(a.n, row_bytes, 12, a.threads);  // 12: tiles of 3 and of 4
     const int64_t ahead = std::max<int64_t>(3, kAheadBytes / row_bytes);
     parallel_for((a.n + step - 1) / step, a.threads, [&](int64_t i) {
         linear_chunk(Chunk<W>{a, weight, i * step, std::min(a.n, (i + 1) * step), ahead});

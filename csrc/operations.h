@@ -25,6 +25,23 @@ struct LinearArgs {
     int threads;
 };
 
+// The same with weights packed as src/lm_offload/quant/packing.py says.
+struct PackedArgs {
+    const float* x;
+    int64_t x_stride;
+    const uint8_t* weight;
+    int bits;          // of a code: 4 or 8
+    int64_t group;     // columns that share a scale
+    bool symmetric;    // without minimums
+    const void* bias;  // may be null
+    Dtype bias_dtype;
+    float* out;
+    int64_t out_stride;
+    int64_t m, n, k;
+    bool accumulate;
+    int threads;
+};
+
 // out[rows, width] = normalised x[rows, width] * (weight + weight_offset) (+ bias)
 struct NormArgs {
     const float* x;
@@ -111,6 +128,7 @@ struct AttentionArgs {
 struct Operations {
     const char* name;
     void (*linear)(const LinearArgs&);
+    void (*packed_linear)(const PackedArgs&);
     void (*rms_norm)(const NormArgs&);
     void (*layer_norm)(const NormArgs&);
     void (*rotary)(const RotaryArgs&);

@@ -12,20 +12,13 @@ namespace LMO_ISA {
 
 constexpr int64_t kPairBytes = 32;
 
-// Tiles side by side and what is to be read soon.
-struct Tiles {
-    const uint8_t* at;
-    int64_t stride;  // bytes from a tile to its neighbour
-    int64_t ahead;   // bytes from what is read to what is asked for
-};
-
 struct Int8Codes {
     static constexpr int kPairs = 2;  // of a unit
     static constexpr int64_t kUnitBytes = 32;
     static constexpr bool kMinimums = false;
+    static constexpr bool kFromMemory = true;
 
-    static void ask(const uint8_t* line) { prefetch(line); }
-    static Ints load(const uint8_t* unit) { return load_ints(unit); }
+    static Ints load(const uint8_t* unit) { return in_register(load_ints(unit)); }
 
     template <int P>
     static Ints pair(Ints unit) {
@@ -38,9 +31,9 @@ struct Int4Codes {
     static constexpr int kPairs = 4;
     static constexpr int64_t kUnitBytes = 32;
     static constexpr bool kMinimums = Minimums;
+    static constexpr bool kFromMemory = true;
 
-    static void ask(const uint8_t* line) { prefetch(line); }
-    static Ints load(const uint8_t* unit) { return load_ints(unit); }
+    static Ints load(const uint8_t* unit) { return in_register(load_ints(unit)); }
 
     template <int P>
     static Ints pair(Ints unit) {
@@ -54,8 +47,8 @@ struct UnpackedCodes {
     static constexpr int kPairs = 2;
     static constexpr int64_t kUnitBytes = kPairs * kPairBytes;
     static constexpr bool kMinimums = Minimums;
+    static constexpr bool kFromMemory = false;
 
-    static void ask(const uint8_t*) {}
     static const uint8_t* load(const uint8_t* unit) { return unit; }
 
     template <int P>

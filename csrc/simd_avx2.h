@@ -101,6 +101,11 @@ inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
 // Eight lanes of 32 bits, each a number or a pair of 16-bit numbers.
 using Ints = __m256i;
 
+inline Ints in_register(Ints a) {
+    asm("" : "+x"(a));
+    return a;
+}
+
 inline Ints splat(int32_t x) { return _mm256_set1_epi32(x); }
 inline Vec to_float(Ints a) { return _mm256_cvtepi32_ps(a); }
 
@@ -129,21 +134,25 @@ inline Ints splat_pair(const int16_t* p) {
     return a;
 }
 
-// sums[i] += a[i]0 * b0 + a[i]1 * b1 in every lane.
-inline void add_products(Ints (&sums)[1], const Ints (&a)[1], Ints b) {
-    Ints product;
+// sum += a0 * b0 + a1 * b1 in every lane.
+inline void add_products(Ints& sum, Ints a, Ints b) {
+    Ints product, kept = sum;
     asm volatile("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0"
-                 : "+x"(sums[0]), "=&x"(product)
-                 : "x"(a[0]), "x"(b));
+                 : "+x"(kept), "=&x"(product)
+                 : "x"(a), "x"(b));
+    sum = kept;
 }
 
-inline void add_products(Ints (&sums)[2], const Ints (&a)[2], Ints b) {
-    Ints first, second;
+// The same with a second sum.
+inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
+    Ints product, product2, kept = sum, kept2 = sum2;
     asm volatile(
         "vpmaddwd %4, %6, %2\n\tvpmaddwd %5, %6, %3\n\t"
         "vpaddd %2, %0, %0\n\tvpaddd %3, %1, %1"
-        : "+x"(sums[0]), "+x"(sums[1]), "=&x"(first), "=&x"(second)
-        : "x"(a[0]), "x"(a[1]), "x"(b));
+        : "+x"(kept), "+x"(kept2), "=&x"(product), "=&x"(product2)
+        : "x"(a), "x"(a2), "x"(b));
+    sum = kept;
+    sum2 = kept2;
 }
 
 // Asks for a cache line.

@@ -143,6 +143,8 @@ inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
 using Ints = int32_t __attribute__((vector_size(32)));
 using Halves = int16_t __attribute__((vector_size(32)));
 
+inline Ints in_register(Ints a) { return a; }
+
 inline Ints splat(int32_t x) { return Ints{x, x, x, x, x, x, x, x}; }
 inline Vec to_float(Ints a) { return __builtin_convertvector(a, Vec); }
 
@@ -171,13 +173,15 @@ inline Ints splat_pair(const int16_t* p) {
     return splat(pair);
 }
 
-// sums[i] += a[i]0 * b0 + a[i]1 * b1 in every lane.
-template <size_t Count>
-inline void add_products(Ints (&sums)[Count], const Ints (&a)[Count], Ints b) {
-    for (size_t i = 0; i < Count; ++i) {
-        const Ints lower = (a[i] << 16 >> 16) * (b << 16 >> 16);
-        sums[i] = sums[i] + lower + (a[i] >> 16) * (b >> 16);
-    }
+// sum += a0 * b0 + a1 * b1 in every lane.
+inline void add_products(Ints& sum, Ints a, Ints b) {
+    sum = sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+}
+
+// The same with a second sum.
+inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
+    add_products(sum, a, b);
+    add_products(sum2, a2, b);
 }
 
 // Asks for a cache line.

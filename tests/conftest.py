@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the user's cache, and no machine is measured; for subprocesses, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LM_OFFLOAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LM_OFFLOAD_PROFILE", str(Path(__file__).with_name("machine.yaml")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import venv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,18 +19,25 @@ REQUIREMENTS_DIR = ROOT / "benchmarks" / "requirements-peers"
 class PeerSpec:
     """Where a peer's runner is, and what its installation needs besides the requirements file.
 
-    `installed` stands for this project itself: it runs in the environment of the caller.
+    `installed` stands for this project itself: it runs in the environment of the caller. A
+    `weight_format` is one of `WEIGHT_FORMATS` in protocol.py; None keeps the checkpoint's own.
     """
 
     name: str
     module: str
     build_env: dict[str, str] = field(default_factory=dict)
     installed: bool = False
+    weight_format: str | None = None
+
+    @property
+    def engine(self) -> str:
+        """The engine whose environment and converted weights it shares with other formats."""
+        return self.name.removesuffix(f"_{self.weight_format}")
 
     @property
     def environment(self) -> Path:
         """The folder of its virtual environment."""
-        return PEERS_DIR / self.name
+        return PEERS_DIR / self.engine
 
     @property
     def python(self) -> Path:
@@ -40,24 +47,29 @@ class PeerSpec:
     @property
     def requirements(self) -> Path:
         """Its pinned requirements."""
-        return REQUIREMENTS_DIR / f"{self.name}.txt"
+        return REQUIREMENTS_DIR / f"{self.engine}.txt"
 
 
-PEERS = {
-    spec.name: spec
-    for spec in (
-        # compiled from source for this processor, without the parts for images
-        PeerSpec(
-            "llama_cpp",
-            "benchmarks.peers.llama_cpp_mmap",
-            {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF", "CMAKE_BUILD_PARALLEL_LEVEL": "2"},
-        ),
-        PeerSpec("transformers", "benchmarks.peers.transformers_mapped"),
-        PeerSpec("accelerate", "benchmarks.peers.accelerate_offload"),
-        PeerSpec("airllm", "benchmarks.peers.airllm_layers"),
-        PeerSpec("lm_offload", "benchmarks.peers.lm_offload_engine", installed=True),
-    )
-}
+# llama.cpp is compiled from source for this processor, without the parts for images
+LLAMA_CPP = PeerSpec(
+    "llama_cpp",
+    "benchmarks.peers.llama_cpp_mmap",
+    {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF", "CMAKE_BUILD_PARALLEL_LEVEL": "2"},
+)
+LM_OFFLOAD = PeerSpec("lm_offload", "benchmarks.peers.lm_offload_engine", installed=True)
+EXACT = (
+    LLAMA_CPP,
+    PeerSpec("transformers", "benchmarks.peers.transformers_mapped"),
+    PeerSpec("accelerate", "benchmarks.peers.accelerate_offload"),
+    PeerSpec("airllm", "benchmarks.peers.airllm_layers"),
+    LM_OFFLOAD,
+)
+QUANTIZED = tuple(
+    replace(spec, name=f"{spec.name}_{weight_format}", weight_format=weight_format)
+    for weight_format in ("int8", "int4")
+    for spec in (LLAMA_CPP, LM_OFFLOAD)
+)
+PEERS = {spec.name: spec for spec in (*EXACT, *QUANTIZED)}
 
 
 def ensure_environment(spec: PeerSpec) -> None:

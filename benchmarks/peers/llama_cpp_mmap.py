@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
 import time
 from pathlib import Path
@@ -23,14 +24,38 @@ def import_libraries() -> str:
 
 def gguf_file(args: argparse.Namespace) -> Path:
     """Where the converted weights lie."""
-    return Path(args.work_dir) / "model.gguf"
+    suffix = f"-{args.weight_format}" if args.weight_format else ""
+    return Path(args.work_dir) / f"model{suffix}.gguf"
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Convert the checkpoint."""
+    """Convert the checkpoint, and quantize what was converted where a format asks for it."""
     from benchmarks.peers.gguf_convert import convert
 
-    convert(args.model, gguf_file(args))
+    target = gguf_file(args)
+    if target.exists():
+        return
+    plain = target.with_name("model.gguf")
+    convert(args.model, plain)
+    if args.weight_format:
+        quantize(plain, target, args)
+
+
+def quantize(source: Path, target: Path, args: argparse.Namespace) -> None:
+    """Write `target` in Q8_0 or Q4_0, beside it first; every matrix, as llama.cpp chooses."""
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.nthread = args.threads
+    params.ftype = {
+        "int8": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
+        "int4": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
+    }[args.weight_format]
+    partial = target.with_suffix(".partial")
+    status = llama_cpp.llama_model_quantize(bytes(source), bytes(partial), ctypes.byref(params))
+    if status:
+        raise RuntimeError(f"llama.cpp could not quantize the converted model ({status})")
+    partial.rename(target)
 
 
 def open_model(args: argparse.Namespace) -> Any:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from benchmarks.peers.protocol import Generation, Peer, run_peer
+
+if TYPE_CHECKING:
+    from lm_offload import LLM
 
 
 def import_libraries() -> str:
@@ -19,12 +23,26 @@ def import_libraries() -> str:
     return f"{lm_offload.__version__} ({resolve_kernels(1).name})"
 
 
+def open_llm(args: argparse.Namespace) -> LLM:
+    """The model within the limit; the first call with a format packs the weights."""
+    from lm_offload import LLM
+
+    how = {"weight_format": args.weight_format} if args.weight_format else {}
+    return LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads, **how)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Pack the weights where a format asks for it."""
+    if args.weight_format:
+        open_llm(args).close()
+
+
 def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
     """Load what the plan keeps in memory, then run the prompts."""
-    from lm_offload import LLM, SamplingParams, Workload
+    from lm_offload import SamplingParams, Workload
 
     workload = Workload((args.prompt_len,) * args.batch, (args.gen_len,) * args.batch)
-    with LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads) as llm:
+    with open_llm(args) as llm:
         llm.load(workload)
         start_s = time.perf_counter()
         outputs = llm.generate(prompts, SamplingParams(max_tokens=args.gen_len, ignore_eos=True))
@@ -34,4 +52,4 @@ def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("lm_offload", import_libraries, generate)))
+    sys.exit(run_peer(Peer("lm_offload", import_libraries, generate, prepare)))

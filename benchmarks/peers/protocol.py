@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE_TOKENS = 8  # of the first sequence, in the result: peers should agree on most of them
+WEIGHT_FORMATS = ("int8", "int4")  # each engine's own: for llama.cpp Q8_0 and Q4_0
 FIRST_PLAIN_TOKEN_ID = 16  # ids below may be special tokens
 
 
@@ -52,6 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work-dir", type=Path, required=True, help="for converted weights")
     parser.add_argument("--limit-bytes", type=int, help="memory that the model may use")
+    parser.add_argument("--weight-format", choices=WEIGHT_FORMATS, help="default: as stored")
     stage = parser.add_mutually_exclusive_group()
     stage.add_argument("--overhead-only", action="store_true", help="stop after the imports")
     stage.add_argument("--prepare-only", action="store_true", help="convert the weights, no run")

@@ -41,6 +41,7 @@ class Case:
 def measure(spec: PeerSpec, case: Case, timeout_s: float) -> dict[str, Any]:
     """The row of one peer: the case, the runner's figures or its `error`, and the memory used."""
     row: dict[str, Any] = {"peer": spec.name, **asdict(case), "model": case.model.name}
+    row["weight_format"] = spec.weight_format
     try:
         ensure_environment(spec)
         prepared = stage(spec, case, "--prepare-only")
@@ -63,7 +64,7 @@ def measure(spec: PeerSpec, case: Case, timeout_s: float) -> dict[str, Any]:
 
 def work_dir(spec: PeerSpec, case: Case) -> Path:
     """Where the peer's converted weights of this checkpoint lie."""
-    return PEERS_DIR / "work" / spec.name / case.model.name
+    return PEERS_DIR / "work" / spec.engine / case.model.name
 
 
 def command_of(spec: PeerSpec, case: Case, *extra: str) -> list[str]:
@@ -79,6 +80,8 @@ def command_of(spec: PeerSpec, case: Case, *extra: str) -> list[str]:
     }
     if case.limit_bytes is not None:
         options["--limit-bytes"] = case.limit_bytes
+    if spec.weight_format is not None:
+        options["--weight-format"] = spec.weight_format
     arguments = [str(part) for option in options.items() for part in option]
     return [str(spec.python), "-m", spec.module, *arguments, *extra]
 

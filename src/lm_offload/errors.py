@@ -9,7 +9,7 @@
     |   |-- UnsupportedModelError        5   an architecture or rope type not known here
     |   `-- CheckpointChangedError       6   a weight file changed while it was in use
     |-- RequestError                     7   a prompt or sampling value that cannot be served
-    `-- StorageError                     8   the disk failed while reading
+    `-- StorageError                     8   the disk failed or is full
 
 Every message is one sentence: what was given, what is allowed, what to do.
 """
@@ -58,6 +58,6 @@ class RequestError(LMOffloadError):
 
 
 class StorageError(LMOffloadError):
-    """The disk reported an error while weights were being read."""
+    """The disk reported an error, or is full, while weights were being read or written."""
 
     exit_status = 8

@@ -1,8 +1,13 @@
-"""The decision: what is resident, what is streamed, and how large everything is."""
+"""The decision: what is resident, what is streamed, how large everything is, how fast it is."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
 
 
 @dataclass(frozen=True)
@@ -12,6 +17,7 @@ class Workload:
     prompt_lens: tuple[int, ...]
     output_lens: tuple[int, ...]
     scored_tokens: int = 0  # prompt tokens whose log probabilities are wanted
+    objective: Objective = "throughput"
 
     @property
     def total_lens(self) -> tuple[int, ...]:
@@ -21,14 +27,45 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class MachineRates:
-    """What the first plan needs to know of the machine."""
+class StepTime:
+    """Seconds of one sweep by resource; the same record whether predicted or measured."""
 
-    disk_read_bytes_per_s: float
-    memory_read_bytes_per_s: float
-    matmul_flops: float  # per second, in a product of many rows
-    read_block_bytes: int  # the block size and concurrency that reached the disk's rate
-    read_concurrency: int
+    total_s: float
+    cpu_s: float  # computing
+    wait_s: float  # the CPU idle because weights were not there yet
+    disk_read_s: float  # the disk busy
+    read_bytes: float
+
+    @property
+    def overhead_s(self) -> float:
+        """Neither computing nor waiting: what the engine itself costs."""
+        return self.total_s - self.cpu_s - self.wait_s
+
+
+def mean_step(steps: Iterable[tuple[StepTime, float]]) -> StepTime:
+    """The mean of times with weights; all zero if there are none."""
+    weighted = [(dataclasses.astuple(step), weight) for step, weight in steps]
+    total_weight = sum(weight for _, weight in weighted) or 1.0
+    names = [field.name for field in dataclasses.fields(StepTime)]
+    return StepTime(
+        **{
+            name: sum(values[index] * weight for values, weight in weighted) / total_weight
+            for index, name in enumerate(names)
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How fast a workload runs and what it takes, predicted or measured: the same keys."""
+
+    prefill_tokens_per_s: float  # prompt tokens over the sweeps that have any
+    decode_tokens_per_s: float  # over the sweeps that have none; 0 without decode
+    ttft_s: float  # median over the prompts
+    tpot_s: float | None  # mean of the decode sweeps, each a token of every sequence in flight
+    run_s: float  # from the first call to the last token
+    step_s: Mapping[str, StepTime]  # mean sweep of "prefill" and of "decode"
+    peak_bytes: Mapping[str, int]  # by tier: memory beside interpreter and libraries, streamed
 
 
 @dataclass(frozen=True)
@@ -36,7 +73,8 @@ class Plan:
     """Sizes and places on the CPU and disk tiers; what is streamed is read once per sweep."""
 
     budget_bytes: int
-    kv_format: str  # as users write formats
+    weight_format: str  # of matrices, as users write formats: bf16, int8:64, int4:64
+    kv_format: str
     resident: tuple[str, ...]  # names of units, in execution order
     streamed: tuple[str, ...]
     table_resident: bool  # whether the embedding table is in memory too
@@ -45,13 +83,12 @@ class Plan:
     max_sequences: int  # in flight
     sweep_tokens: int  # most rows of a sweep
     micro_batch_tokens: int
+    scored_rows: int  # rows of a sweep that may want logits beside the sampled ones
     read_block_bytes: int
     read_concurrency: int
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     streamed_bytes: int  # read in each sweep
-    predicted_prefill_s: float
-    predicted_decode_s: float  # of one sweep
-    scored_rows: int = 0  # rows of a sweep that may want logits beside the sampled ones
+    predicted: Figures  # for the workload that the plan was made for
 
     @property
     def logit_rows(self) -> int:

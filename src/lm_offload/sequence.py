@@ -10,6 +10,7 @@ sequence and chunks of prompts still in prefill::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lm_offload.sampling.params import SamplingParams
 
 FinishReason = Literal["stop", "length"] | None  # None while unfinished
+LogitsConsumer = Callable[[int, "Tensor"], None]  # first position, its logits and those after it
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Sequence:
     output: list[int] = field(default_factory=list)
     logprobs: list[dict[int, Logprob]] = field(default_factory=list)
     prompt_logprobs: list[dict[int, Logprob] | None] = field(default_factory=list)
+    on_logits: LogitsConsumer | None = None  # takes logits of the prompt, [rows, V] f32 ...
+    logits_from: int = 0  # ... at this position and after it
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
     num_computed: int = 0  # tokens whose K and V are in the cache
     finish_reason: FinishReason = None
@@ -73,6 +77,11 @@ class Sequence:
     def num_uncomputed(self) -> int:
         """Tokens that the next sweeps must still work on: a prompt's rest, or one."""
         return self.num_tokens - self.num_computed
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether logits of its prompt are wanted."""
+        return self.params.prompt_logprobs is not None or self.on_logits is not None
 
     @property
     def max_tokens(self) -> int:
@@ -101,14 +110,15 @@ class Chunk:
 
     @property
     def is_scored(self) -> bool:
-        """Whether the logits of all its rows are wanted, for the log probabilities of a prompt."""
-        in_prompt = self.start < len(self.sequence.prompt)
-        return in_prompt and self.sequence.params.prompt_logprobs is not None
+        """Whether logits of its rows are wanted, for a consumer or for log probabilities."""
+        return self.start < len(self.sequence.prompt) and self.sequence.is_scored
 
     @property
     def num_logits(self) -> int:
         """Rows at its end whose logits are wanted."""
-        return self.stop - self.start if self.is_scored else int(self.completes)
+        if not self.is_scored:
+            return int(self.completes)
+        return max(self.stop - max(self.start, self.sequence.logits_from), 0)
 
 
 @dataclass(frozen=True)

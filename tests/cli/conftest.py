@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,14 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _given_machine() -> Iterator[None]:
+    """Plans are made for a machine that is written down, so that none is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LM_OFFLOAD_PROFILE", str(Path(__file__).parents[1] / "null_machine.yaml"))
+        yield
 
 
 @pytest.fixture

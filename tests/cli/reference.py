@@ -19,8 +19,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def verbs() -> dict[str, Any]:
-    """Each command by its name."""
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    """Each command by its name, those of a group by both names."""
+    found = {}
+    for name, verb in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        for part, command in getattr(verb, "commands", {"": verb}).items():
+            found[f"{name} {part}".strip()] = command
+    return found
 
 
 def table(verb: Any) -> str:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from lm_offload.cli.ceiling import CeilingModel, PhaseCeiling, Shape
-from lm_offload.cli.measure import peak_rss_bytes, random_prompts
+from lm_offload.cli.bench_report import print_comparison
+from lm_offload.cli.measure import Shape, random_prompts
+from lm_offload.cli.memory_mark import peak_rss_bytes
 from lm_offload.engine.model_files import open_model
-from lm_offload.plan import MachineRates, Plan
+from lm_offload.engine.planning import ceiling_for
+from lm_offload.plan import Figures, Plan, StepTime
+from lm_offload.planner.ceiling import PhaseCeiling
 from tests.cli.conftest import Run
+from tests.engine.harness import PROFILE
 
 KEYS = {
     "load_s", "prefill_tokens_per_s", "decode_tokens_per_s", "throughput_tokens_per_s",
-    "peak_rss_bytes", "ttft_s", "tpot_s", "ceiling", "measured", "plan", "machine",
+    "peak_rss_bytes", "ttft_s", "tpot_s", "ceiling", "predicted", "measured", "plan", "machine",
 }  # fmt: skip
-RATES = MachineRates(1e9, 1e10, 1e11, 1 << 20, 4)
 SIZES = ["--batch-size", "3", "--prompt-len", "20", "--gen-len", "4"]
 
 
@@ -31,9 +36,46 @@ def test_json_is_the_only_thing_on_standard_output(run: Run, demo: Path) -> None
     assert record["measured"]["decode_sweeps"] >= 3
     assert record["ceiling"]["decode"]["tokens"] == 9
     assert record["plan"]["streamed_bytes"] > 0
-    assert record["machine"]["rates"]["disk_read_bytes_per_s"] > 0
+    assert record["machine"]["profile"]["disk_read"]["block_bytes"] > 0
     assert str(demo) not in done.stdout
     assert socket.gethostname() not in done.stdout
+
+
+def test_predicted_and_measured_have_the_same_keys(run: Run, demo: Path) -> None:
+    done = run("bench", str(demo), *SIZES, "--cpu-memory", "12MiB", "--json")
+    record = json.loads(done.stdout)
+    predicted, measured = record["predicted"], record["measured"]
+    assert predicted.keys() <= measured.keys()
+    assert predicted.keys() >= {"prefill_tokens_per_s", "decode_tokens_per_s", "ttft_s", "tpot_s"}
+    assert predicted["step_s"].keys() == measured["step_s"].keys() == {"prefill", "decode"}
+    for phase, step in predicted["step_s"].items():
+        assert step.keys() == measured["step_s"][phase].keys()
+    assert predicted["peak_bytes"].keys() == measured["peak_bytes"].keys() == {"cpu", "disk"}
+    streamed = record["plan"]["streamed_bytes"]
+    assert measured["peak_bytes"]["disk"] == pytest.approx(streamed, rel=0.3)
+    assert predicted["peak_bytes"]["disk"] == streamed
+    assert 0 < measured["peak_bytes"]["cpu"] < predicted["peak_bytes"]["cpu"] + (16 << 20)
+
+
+def test_a_prediction_that_is_off_names_the_resource() -> None:
+    step = StepTime(total_s=1.0, cpu_s=0.2, wait_s=0.8, disk_read_s=0.9, read_bytes=1)
+    slow = StepTime(total_s=2.0, cpu_s=0.2, wait_s=1.8, disk_read_s=1.9, read_bytes=1)
+    predicted, measured = (
+        Figures(1.0, 1.0, 1.0, 1.0, 1.0, {"prefill": step, "decode": decode}, {})
+        for decode in (step, slow)
+    )
+    console = Console(file=io.StringIO(), width=200)
+    print_comparison(console, predicted, measured)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "a decode sweep took 100% longer than predicted" in text
+    assert "the disk (1900.00 ms instead of 900.00 ms)" in text
+    assert "prefill sweep took" not in text
+
+
+def test_without_overlap_nothing_is_compared(run: Run, demo: Path) -> None:
+    assert "Predicted and measured" in run("bench", str(demo), *SIZES).stdout
+    assert "Predicted and measured" not in run("bench", str(demo), *SIZES, "--no-overlap").stdout
 
 
 def test_the_ceiling_is_printed_before_the_measurement(run: Run, demo: Path) -> None:
@@ -70,13 +112,15 @@ def test_a_phase_is_bound_by_its_slowest_resource() -> None:
 @pytest.fixture
 def plan(run: Run, demo: Path) -> Plan:
     done = run("plan", str(demo), "--batch-size", "4", "--json")
-    return Plan(**json.loads(done.stdout))
+    record = json.loads(done.stdout)
+    assert record.pop("explanation")
+    return Plan(**record)
 
 
 def test_the_ceiling_counts_bytes_and_flops(demo: Path, plan: Plan) -> None:
     files = open_model(demo)
     plan = replace(plan, streamed_bytes=1_000_000, max_sequences=4, sweep_tokens=32)
-    ceiling = CeilingModel(files.config, files.units, plan, RATES).ceiling(Shape(4, 32, 11))
+    ceiling = ceiling_for([files], plan, Shape(4, 32, 11).workload, PROFILE)
     assert ceiling.decode.tokens == 40  # in 10 sweeps
     assert ceiling.decode.disk_s == pytest.approx(10 * 1e6 / 1e9)
     kv_bytes = 40 * (32 + 6) * 2 * 6 * files.config.kv_size * 2

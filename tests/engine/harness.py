@@ -13,18 +13,18 @@ from torch import Tensor
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine import engine as engine_module
 from lm_offload.errors import BudgetError
-from lm_offload.plan import MachineRates
-from lm_offload.units import KIB, parse_size
+from lm_offload.hardware.machine_file import load_machine
+from lm_offload.units import parse_size
 
-RATES = MachineRates(1e9, 1e10, 1e11, read_block_bytes=16 * KIB, read_concurrency=2)
+PROFILE = load_machine(Path(__file__).parents[1] / "null_machine.yaml")
 PLENTY = "64MiB"
 GREEDY = SamplingParams(max_tokens=8, ignore_eos=True)
 
 
 def open_llm(folder: Path, budget: str | int = PLENTY, **options: Any) -> LLM:
-    """An engine with one thread that takes the machine's rates as given."""
+    """An engine with one thread that takes the machine as given."""
     llm = LLM(folder, cpu_memory=budget, threads=1, **options)
-    llm.rates = RATES
+    llm.profile = PROFILE
     return llm
 
 
@@ -45,10 +45,10 @@ def generate(folder: Path, budget: str | int, prompts: list[list[int]], **option
         return tokens_of(llm, prompts)
 
 
-def smallest_budget(folder: Path, prompts: list[list[int]], max_tokens: int) -> int:
+def smallest_budget(folder: Path, prompts: list[list[int]], max_tokens: int, **options: Any) -> int:
     """The bytes that the error for a hopeless budget names."""
     workload = Workload(tuple(map(len, prompts)), (max_tokens,) * len(prompts))
-    with open_llm(folder, 1) as llm, pytest.raises(BudgetError) as caught:
+    with open_llm(folder, 1, **options) as llm, pytest.raises(BudgetError) as caught:
         llm.plan_for(workload)
     found = re.search(r"the smallest that works .*? is (.+? KiB)", str(caught.value))
     assert found

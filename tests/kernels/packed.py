@@ -1,53 +1,42 @@
-"""Attention inputs over a quantized cache, and the same with the values that it stands for."""
+"""Random packed weights, and the product that they stand for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from lm_offload.quant.kv_blocks import (
-    PackedBlocks,
-    block_shape,
-    read_blocks,
-    write_tokens,
+from lm_offload.quant.format import parse_format
+from lm_offload.quant.packed import PackedWeight
+from lm_offload.quant.packing import Codes, pack
+from lm_offload.quant.quantize import dequantize
+
+ALL_FORMATS = (
+    *("int8:row", "int8:32", "int8:64", "int8:128", "int4:32", "int4:64", "int4:128"),
+    *("int4:32:sym", "int4:64:sym", "int4:128:sym"),
 )
-from lm_offload.quant.kv_format import KV_FORMATS
-from tests.kernels.paged import Case, Inputs, make_inputs
-
-FORMATS = ("int8", "int4")
 
 
-@dataclass(frozen=True)
-class PackedInputs:
-    """Queries, a quantized cache whose unused tokens are NaN, and the cache as floats."""
-
-    keys: PackedBlocks
-    values: PackedBlocks
-    floats: Inputs
-
-
-def empty_blocks(name: str, blocks: int, kv_heads: int, head_dim: int) -> list[PackedBlocks]:
-    """Keys and values of which every factor is NaN."""
-    format = KV_FORMATS[name]
-    shape = (blocks, *block_shape(format, kv_heads, head_dim))
-    parts = [torch.full(shape, 255, dtype=torch.uint8) for _ in "kv"]
-    return [
-        PackedBlocks(parts[0], format, head_dim, "tokens"),
-        PackedBlocks(parts[1], format, head_dim, "channels"),
-    ]
+def random_weight(name: str, rows: int, columns: int) -> PackedWeight:
+    """Every code is as likely as any other, the extremes included."""
+    format = parse_format(name)
+    groups = columns // (format.group_size or columns)
+    int8 = format.name == "int8"
+    low, high, dtype = (-127, 128, torch.int8) if int8 else (0, 16, torch.uint8)
+    values = torch.randint(low, high, (rows, columns), dtype=dtype)
+    scales = torch.rand(rows, groups).half()
+    minimums = None if format.symmetric else (-8 * torch.rand(rows, groups)).half()
+    return pack(Codes(values, scales, minimums), format)
 
 
-def pack_inputs(case: Case, name: str, seed: int = 0) -> PackedInputs:
-    """Random inputs for a case, rounded by the reference."""
-    inputs = make_inputs(case, seed)
-    blocks, kv_heads, _, head_dim = inputs.keys.shape
-    packed = empty_blocks(name, blocks, kv_heads, head_dim)
-    used = ~inputs.keys[:, 0, :, 0].isnan()
-    slots = used.flatten().nonzero().flatten()
-    for cache, floats in zip(packed, (inputs.keys, inputs.values), strict=True):
-        rows = floats.transpose(1, 2)[used]
-        write_tokens(cache, rows, slots)
-    numbers = torch.arange(blocks)
-    known = [read_blocks(cache, numbers) for cache in packed]
-    return PackedInputs(*packed, replace(inputs, keys=known[0], values=known[1]))
+def exact_product(x: Tensor, weight: PackedWeight) -> tuple[Tensor, Tensor]:
+    """x @ weight.T in float64, and how far from it a result may be.
+
+    That is a rounding of inputs to 16 bits by blocks of 64 columns, and of sums to float32.
+    """
+    values, inputs = dequantize(weight).double(), x.double()
+    blocks = functional.pad(inputs, (0, -x.shape[1] % 64)).abs().unflatten(1, (-1, 64))
+    steps = blocks.amax(2, keepdim=True).expand_as(blocks).flatten(1)[:, : x.shape[1]] / 32767
+    rounding = 0.51 * steps @ values.abs().T
+    sums = inputs.abs().sum(1, keepdim=True) * values.abs().amax(1)
+    return inputs @ values.T, rounding + 2e-6 * sums

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.format import format_of_dtype
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
 from lm_offload.sequence import MicroBatch
 
 
@@ -43,9 +44,10 @@ def make_batch(rows: list[int], contexts: list[int], tables: Tensor) -> MicroBat
 
 def empty_cache(blocks: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> list[Tensor]:
     """Keys and values [blocks, kv_heads, BLOCK_TOKENS, head_dim] of NaN."""
-    keys = torch.full((blocks, kv_heads, head_dim, BLOCK_TOKENS), torch.nan).to(dtype)
-    values = torch.full((blocks, kv_heads, BLOCK_TOKENS, head_dim), torch.nan).to(dtype)
-    return [keys.transpose(2, 3), values]
+    shape = CacheShape(blocks, kv_heads, head_dim, format_of_dtype(str(dtype)[6:]))
+    memory = torch.full((2, shape.size_bytes // dtype.itemsize), torch.nan).to(dtype)
+    parts = memory.view(torch.uint8)
+    return [blocks_in(parts[0], shape, "tokens"), blocks_in(parts[1], shape, "channels")]
 
 
 def make_inputs(case: Case, seed: int = 0) -> Inputs:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from lm_offload.arch.accounting import loaded_bytes
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
-from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.planner.candidate import Request, UnitSize
+from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.plan import Plan, Workload
+from lm_offload.planner.request import Request, sizes_of_config
 from lm_offload.planner.search import make_plan
-from lm_offload.quant.format import format_of_dtype
-from lm_offload.units import align_up
+from lm_offload.quant.format import format_of_dtype, parse_format
+from lm_offload.units import GIB, MIB
 
-RATES = MachineRates(1.6e9, 1e10, 1e11, 1 << 20, 4)
+DISK = Link(Curve((1,), (1.6e9,)), block_bytes=MIB, concurrency=4)
+CPU = Processor(2, 16 * GIB, 1e10, 1e11, kernel_s=1e-6, task_s=1e-5)
+PROFILE = HardwareProfile("null machine", "hand-written", CPU, 100 * GIB, DISK, DISK)
 TINY = {
     "model_type": "llama",
     "vocab_size": 131,
@@ -28,19 +30,19 @@ TINY = {
 
 
 def make_request(
-    raw: dict[str, Any], workload: Workload, budget_bytes: int, rates: MachineRates = RATES
+    raw: dict[str, Any],
+    workload: Workload,
+    budget_bytes: int,
+    profile: HardwareProfile = PROFILE,
+    formats: tuple[str, ...] = (),
 ) -> Request:
-    """What the engine would ask for a checkpoint of this config."""
+    """What the engine would ask for a checkpoint of this config; its own format comes first."""
     config = parse_config(raw)
     largest = 3 * config.hidden_size * config.intermediate_size * config.itemsize
-    units = [
-        UnitSize(unit, align_up(loaded_bytes(unit, config.itemsize)))
-        for unit in build_units(config, largest)
-    ]
-    table = config.vocab_size * config.embed_size * config.itemsize
-    table_bytes = 0 if config.tie_embeddings else align_up(table)
-    kv_format = format_of_dtype(config.dtype)
-    return Request(config, units, table_bytes, workload, rates, budget_bytes, kv_format)
+    units = build_units(config, largest)
+    choices = [format_of_dtype(config.dtype), *map(parse_format, formats)]
+    models = [sizes_of_config(config, units, choice) for choice in choices]
+    return Request(models, workload, profile, budget_bytes)
 
 
 def plan(raw: dict[str, Any], workload: Workload, budget_bytes: int) -> Plan:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import ConfigError
 from lm_offload.quant.kv import dequantize_heads, quantize_heads
-from lm_offload.quant.kv_blocks import PackedBlocks, block_shape, read_blocks, write_tokens
+from lm_offload.quant.kv_blocks import CacheShape, blocks_in, read_blocks, write_tokens
 from lm_offload.quant.kv_format import KV_FORMATS, check_head_dim, head_bytes, parse_kv_format
 
 PACKED = pytest.mark.parametrize("name", ["int8", "int4"])
@@ -23,7 +23,7 @@ def test_exact_bytes_of_a_head(name: str, head_dim: int, size_bytes: int) -> Non
     assert head_bytes(parse_kv_format(name), head_dim) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["int3", "", "int4:64", "float16"])
+@pytest.mark.parametrize("text", ["int3", "", "int4:32", "float16"])
 def test_unknown_formats_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"not known; allowed are fp32, .*int4"):
         parse_kv_format(text)
@@ -63,15 +63,16 @@ def test_values_are_within_half_a_step(
 @pytest.mark.parametrize("head_dim", [8, 64, 72])
 def test_blocks_give_back_what_was_written(name: str, lanes, head_dim: int) -> None:
     format = KV_FORMATS[name]
-    data = torch.randint(0, 255, (5, *block_shape(format, 2, head_dim)), dtype=torch.uint8)
-    blocks = PackedBlocks(data.clone(), format, head_dim, lanes)
+    shape = CacheShape(5, 2, head_dim, format)
+    data = torch.randint(0, 255, (shape.size_bytes,), dtype=torch.uint8)
+    blocks = blocks_in(data.clone(), shape, lanes)
     assert blocks.shape == (5, 2, 16, head_dim)
     x, slots = torch.randn(30, 2, head_dim), torch.randperm(80)[:30]
     write_tokens(blocks, x[:17], slots[:17])
     write_tokens(blocks, x[17:], slots[17:])
     known = read_blocks(blocks, torch.arange(5)).transpose(1, 2).flatten(0, 1)
     assert torch.equal(known[slots], dequantize_heads(quantize_heads(x, format), format))
-    untouched = read_blocks(PackedBlocks(data, format, head_dim, lanes), torch.arange(5))
+    untouched = read_blocks(blocks_in(data, shape, lanes), torch.arange(5))
     others = torch.ones(80, dtype=torch.bool).index_fill_(0, slots, False)
     before = untouched.transpose(1, 2).flatten(0, 1)[others]
     torch.testing.assert_close(known[others], before, rtol=0, atol=0, equal_nan=True)

@@ -3,67 +3,83 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lm_offload.arch.families import PARSERS
+from lm_offload.arch.families import PARSERS, PLANNING_PARSERS
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.rope import ROPE_KINDS, RopeConfig
 from lm_offload.arch.shapes import DTYPE_BYTES, LayerConfig, ModelConfig
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 
+Parsers = Mapping[str, Callable[[Fields], ModelConfig]]
+
 __all__ = [
     "DTYPE_BYTES",
+    "PLANNING_PARSERS",
     "ROPE_KINDS",
     "LayerConfig",
     "ModelConfig",
     "RopeConfig",
     "load_config",
     "parse_config",
+    "read_json",
     "supported_model_types",
+    "with_end_tokens",
 ]
 
 
-def load_config(folder: Path) -> ModelConfig:
-    """The config of a checkpoint folder, with the end tokens of its `generation_config.json`.
+def load_config(path: Path, parsers: Parsers = PARSERS) -> ModelConfig:
+    """The config of a checkpoint folder, or a bare config file without a checkpoint.
 
-    Raises CheckpointError (a file is missing, not JSON or inconsistent) or UnsupportedModelError.
+    A folder's `generation_config.json` gives the end tokens. `parsers` are the model types that
+    are accepted. Raises CheckpointError (a file is missing, not JSON or inconsistent) or
+    UnsupportedModelError.
     """
-    if not (folder / "config.json").is_file():
+    if path.is_file():
+        return parse_config(read_json(path), parsers, path.name)
+    if not (path / "config.json").is_file():
         raise CheckpointError(
-            f"{folder} has no config.json, but a Hugging Face checkpoint folder is needed; "
+            f"{path} has no config.json, but a Hugging Face checkpoint folder is needed; "
             "check the path."
         )
-    config = parse_config(_read_json(folder / "config.json"))
+    return with_end_tokens(parse_config(read_json(path / "config.json"), parsers), path)
+
+
+def with_end_tokens(config: ModelConfig, folder: Path) -> ModelConfig:
+    """The end tokens are those of `generation_config.json`, where a checkpoint has one."""
     generation = folder / "generation_config.json"
     if not generation.is_file():
         return config
-    fields = Fields(_read_json(generation), generation.name)
+    fields = Fields(read_json(generation), generation.name)
     return replace(config, eos_token_ids=fields.token_ids("eos_token_id", config.eos_token_ids))
 
 
-def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
+def parse_config(
+    raw: Mapping[str, Any], parsers: Parsers = PARSERS, where: str = "config.json"
+) -> ModelConfig:
     """The content of a `config.json`, as written by transformers 4.x or 5.x."""
     if not isinstance(raw, Mapping):
         raise CheckpointError(
-            f"config.json holds {type(raw).__name__} data, but an object is needed; "
-            "download it again."
+            f"{where} holds {type(raw).__name__} data, but an object is needed; download it again."
         )
-    fields = Fields(raw)
+    fields = Fields(raw, where)
     model_type = fields.text("model_type")
-    if model_type not in PARSERS:
+    if model_type not in parsers:
+        planned = model_type in PLANNING_PARSERS
         raise UnsupportedModelError(
-            f"config.json has model_type {model_type!r}, supported are "
-            f"{', '.join(supported_model_types())}; choose another checkpoint."
+            f"{where} has model_type {model_type!r},"
+            f"{' which can be simulated but not run,' if planned else ''} supported are "
+            f"{', '.join(sorted(parsers))}; choose another checkpoint."
         )
     _refuse_quantized(fields)
-    return PARSERS[model_type](fields)
+    return parsers[model_type](fields)
 
 
 def supported_model_types() -> tuple[str, ...]:
-    """The names that `model_type` may have, sorted."""
+    """The model types that can be run, sorted."""
     return tuple(sorted(PARSERS))
 
 
@@ -71,12 +87,13 @@ def _refuse_quantized(fields: Fields) -> None:
     for key in ("quantization_config", "compression_config"):
         if fields.get(key):
             raise UnsupportedModelError(
-                f"config.json has {key}, supported are {', '.join(DTYPE_BYTES)} weights; "
+                f"{fields.where} has {key}, supported are {', '.join(DTYPE_BYTES)} weights; "
                 "choose the unquantized checkpoint."
             )
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises CheckpointError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -87,6 +87,18 @@ def parse_gemma3_text(fields: Fields) -> ModelConfig:
     )
 
 
+def parse_mixtral(fields: Fields) -> ModelConfig:
+    """Mixtral: Mistral with a router and experts instead of one MLP."""
+    _refuse_biases(fields)
+    config = parse_decoder(fields, Defaults(131_072, bos=1, eos=(2,), kv_heads=8, norm_eps=1e-5))
+    num_experts = fields.integer("num_local_experts", 8, minimum=2)
+    chosen = fields.integer("num_experts_per_tok", 2)
+    if chosen > num_experts:
+        raise fields.wrong("num_experts_per_tok", f"at most num_local_experts={num_experts}")
+    config = replace(config, num_experts=num_experts, experts_per_token=chosen)
+    return with_one_window(config, fields, parse_window(fields))
+
+
 PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "llama": parse_llama,
     "mistral": parse_mistral,
@@ -97,6 +109,7 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "gemma3_text": parse_gemma3_text,
     "opt": parse_opt,
 }
+PLANNING_PARSERS = {**PARSERS, "mixtral": parse_mixtral}  # accounted for, but not run
 
 
 def _refuse_biases(fields: Fields) -> None:

@@ -49,6 +49,8 @@ class ModelConfig:
     post_norms: bool = False  # what attention and MLP add is normalised first
     norm_first: bool = True  # OPT: normalise what a block reads, not what it leaves
     final_norm: bool = True
+    num_experts: int = 1  # MLPs of a layer, of which a router chooses for each token
+    experts_per_token: int = 1
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
@@ -56,6 +58,11 @@ class ModelConfig:
     def itemsize(self) -> int:
         """Bytes of one weight in the checkpoint's own dtype."""
         return DTYPE_BYTES[self.dtype]
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether layers have experts and a router instead of one MLP."""
+        return self.num_experts > 1
 
     @property
     def query_size(self) -> int:

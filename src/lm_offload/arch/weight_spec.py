@@ -39,15 +39,18 @@ class WeightSpec:
 class Unit:
     """The smallest piece of weights that moves and is used together."""
 
-    kind: str  # embed, attention, mlp, final_norm or head
+    kind: str  # embed, attention, mlp, router, expert, final_norm or head
     index: int  # number of the layer, or of the part of the head
     weights: tuple[WeightSpec, ...]
+    expert: int = 0  # number of the expert in its layer
 
     @property
     def name(self) -> str:
-        """`embed`, `layers.3.attention`, `layers.3.mlp`, `final_norm`, `head.0`."""
-        if self.kind in ("attention", "mlp"):
+        """`embed`, `layers.3.mlp`, `layers.3.expert.5`, `final_norm`, `head.0`."""
+        if self.kind in ("attention", "mlp", "router"):
             return f"layers.{self.index}.{self.kind}"
+        if self.kind == "expert":
+            return f"layers.{self.index}.expert.{self.expert}"
         return f"{self.kind}.{self.index}" if self.kind == "head" else self.kind
 
     @property

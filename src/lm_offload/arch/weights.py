@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from lm_offload.arch import layout, layout_opt
+from lm_offload.arch import layout, layout_mixtral, layout_opt
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
 
@@ -14,7 +14,7 @@ HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the
 
 
 def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
-    """Embedding, attention and MLP of each layer, final norm, head.
+    """Embedding, attention and MLP (or router and experts) of each layer, final norm, head.
 
     The head, or the embedding that is tied to it, is split by vocabulary rows into parts of at
     most `max_head_bytes` (but never below 64 rows), so that no unit is much larger than others.
@@ -23,7 +23,7 @@ def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
     units = [Unit("embed", 0, names.embed_weights(config))]
     for layer in range(config.num_layers):
         units.append(Unit("attention", layer, names.attention_weights(config, layer)))
-        units.append(Unit("mlp", layer, names.mlp_weights(config, layer)))
+        units += _mlp_units(config, layer)
     units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
     return (*units, *_head_units(config, names.TOKENS, max_head_bytes))
 
@@ -38,6 +38,16 @@ def name_candidates(name: str) -> tuple[str, ...]:
 
 def _layout(config: ModelConfig) -> ModuleType:
     return layout_opt if config.model_type == "opt" else layout
+
+
+def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
+    if not config.is_moe:
+        return [Unit("mlp", layer, _layout(config).mlp_weights(config, layer))]
+    experts = [
+        Unit("expert", layer, layout_mixtral.expert_weights(config, layer, expert), expert)
+        for expert in range(config.num_experts)
+    ]
+    return [Unit("router", layer, layout_mixtral.router_weights(config, layer)), *experts]
 
 
 def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:

@@ -1,18 +1,27 @@
-"""`lm-offload bench`: the ceiling of a workload first, then what is measured beside it."""
+"""`lm-offload bench`: ceiling and prediction of a workload first, then what is measured."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from lm_offload.cli import options
-from lm_offload.cli.bench_report import ceiling_record, print_ceiling, print_measured
-from lm_offload.cli.ceiling import Ceiling, CeilingModel, Shape
-from lm_offload.cli.measure import Measured, check_shape, run_workload
+from lm_offload.cli.bench_report import (
+    ceiling_record,
+    print_ceiling,
+    print_comparison,
+    print_measured,
+)
+from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload, warm_up
+from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, print_plan, report_console
 from lm_offload.hardware.machine import describe_machine
-from lm_offload.plan import Plan, Workload
+from lm_offload.hardware.profile_text import profile_to_dict
+from lm_offload.plan import Plan
+from lm_offload.planner.ceiling import Ceiling
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
@@ -25,7 +34,11 @@ def bench(
     gen_len: options.GenLen = 32,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
     kv_format: options.KvFormat = None,
+    exact: options.Exact = False,
+    objective: options.Objective = "throughput",
+    saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -46,55 +59,69 @@ def bench(
             threads=threads,
             overlap=overlap,
             trace=trace,
+            weight_format=weight_format,
             kv_format=kv_format,
+            exact=exact,
+            objective=objective,
+            plan=saved_plan,
             on_load=progress.on_load,
+            on_quantize=progress.on_quantize,
         )
         open_s = time.perf_counter() - start_s
         with llm:
-            plan, ceiling = _predict(llm, shape)
-            print_plan(console, plan)
-            print_ceiling(console, ceiling, llm.rates)
+            check_shape(llm.files.config, shape)
+            plan, ceiling = _announce(llm, shape, console)
+            memory = mark_memory()
             load_s = open_s + _load_s(llm, shape)
-            measured = run_workload(llm, shape, seed, load_s, progress)
-            print_measured(console, measured, ceiling)
+            warm_up(llm)
+            progress.expect(batch_size * prompt_len, batch_size * (gen_len - 1))
+            measured = run_workload(llm, shape, seed, memory, progress.on_sweep)
+            progress.stop()
+            print_measured(console, measured, ceiling, load_s)
+            if overlap:  # what is predicted is the run that overlaps
+                print_comparison(console, plan.predicted, measured)
     if as_json:
-        print_json(_record(llm, plan, ceiling, measured))
+        print_json(_record(llm, shape, plan, ceiling, measured, load_s))
 
 
-def _predict(llm: LLM, shape: Shape) -> tuple[Plan, Ceiling]:
-    config, units = llm.files.config, llm.files.units
-    check_shape(config, shape)
-    plan = llm.plan_for(_workload(shape))
-    return plan, CeilingModel(config, units, plan, llm.rates).ceiling(shape)
+def _announce(llm: LLM, shape: Shape, console: Console) -> tuple[Plan, Ceiling]:
+    """Plan and ceiling, printed; quantizing, where it is needed, is no part of loading."""
+    from lm_offload.engine.planning import ceiling_for
+
+    plan = llm.plan_for(shape.workload)
+    ceiling = ceiling_for(llm.choices, plan, shape.workload, llm.profile)
+    print_plan(console, plan)
+    print_ceiling(console, ceiling, llm.profile)
+    llm.prepare(plan)
+    return plan, ceiling
 
 
 def _load_s(llm: LLM, shape: Shape) -> float:
     start_s = time.perf_counter()
-    llm.load(_workload(shape))
+    llm.load(shape.workload)
     return time.perf_counter() - start_s
 
 
-def _workload(shape: Shape) -> Workload:
-    return Workload((shape.prompt_len,) * shape.batch_size, (shape.gen_len,) * shape.batch_size)
-
-
-def _record(llm: LLM, plan: Plan, ceiling: Ceiling, measured: Measured) -> dict[str, Any]:
+def _record(
+    llm: LLM, shape: Shape, plan: Plan, ceiling: Ceiling, measured: Measured, load_s: float
+) -> dict[str, Any]:
     return {
-        "load_s": measured.load_s,
+        "load_s": load_s,
         "prefill_tokens_per_s": measured.prefill_tokens_per_s,
         "decode_tokens_per_s": measured.decode_tokens_per_s,
         "throughput_tokens_per_s": measured.throughput_tokens_per_s,
         "ttft_s": measured.ttft_s,
         "tpot_s": measured.tpot_s,
         "peak_rss_bytes": measured.peak_rss_bytes,
-        "workload": ceiling.shape,
+        "workload": shape,
         "ceiling": ceiling_record(ceiling),
+        "predicted": plan.predicted,
         "measured": measured,
         "plan": plan,
         "machine": {
             **vars(describe_machine()),
             "kernels": llm.kernels.name,
             "threads": llm.kernels.threads,
-            "rates": llm.rates,
+            "profile": profile_to_dict(llm.profile),
         },
     }

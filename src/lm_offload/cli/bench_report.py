@@ -1,4 +1,4 @@
-"""The tables of `lm-offload bench`: the ceiling, and what was measured as a share of it."""
+"""The tables of `lm-offload bench`: ceiling, measurement, and prediction beside it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.cli.ceiling import Ceiling, PhaseCeiling
 from lm_offload.cli.measure import Measured
 from lm_offload.cli.report import print_rows
-from lm_offload.plan import MachineRates
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.plan import Figures
+from lm_offload.planner.ceiling import Ceiling, PhaseCeiling
+from lm_offload.planner.comparison import Deviation, deviations, step_seconds
 from lm_offload.units import format_bytes, format_rate
 
+RESOURCES = {
+    "disk_read_s": "the disk",
+    "cpu_s": "computing",
+    "wait_s": "waiting for weights",
+    "overhead_s": "the engine itself",
+    "total_s": "all",
+}
 
-def print_ceiling(console: Console, ceiling: Ceiling, rates: MachineRates) -> None:
+
+def print_ceiling(console: Console, ceiling: Ceiling, profile: HardwareProfile) -> None:
     """The least seconds of each phase by resource, computed before anything is measured."""
+    disk, cpu = profile.disk_read, profile.cpu
     table = Table(
         *("phase", "disk", "memory", "compute", "at most", "bound by"),
-        title=f"Ceiling (disk {format_rate(rates.disk_read_bytes_per_s)}, memory "
-        f"{format_rate(rates.memory_read_bytes_per_s)}, {rates.matmul_flops / 1e9:.0f} GFLOP/s)",
+        title=f"Ceiling (disk {format_rate(max(disk.bytes_per_s.rates))}, memory "
+        f"{format_rate(cpu.memory_bytes_per_s)}, {cpu.peak_flops / 1e9:.0f} GFLOP/s)",
         title_justify="left",
     )
     for name, phase in (("prefill", ceiling.prefill), ("decode", ceiling.decode)):
@@ -35,9 +46,9 @@ def print_ceiling(console: Console, ceiling: Ceiling, rates: MachineRates) -> No
     console.print(table)
 
 
-def print_measured(console: Console, measured: Measured, ceiling: Ceiling) -> None:
+def print_measured(console: Console, measured: Measured, ceiling: Ceiling, load_s: float) -> None:
     """Rates with their share of the ceiling, then times and memory."""
-    rows = [("load", f"{measured.load_s:.2f} s")]
+    rows = [("load", f"{load_s:.2f} s")]
     rows.append(("prefill", _rate(measured.prefill_tokens_per_s, ceiling.prefill)))
     if measured.tpot_s is not None:
         rows.append(("decode", _rate(measured.decode_tokens_per_s, ceiling.decode)))
@@ -49,6 +60,24 @@ def print_measured(console: Console, measured: Measured, ceiling: Ceiling) -> No
     print_rows(console, "Measured", rows)
 
 
+def print_comparison(console: Console, predicted: Figures, measured: Figures) -> None:
+    """Seconds of a mean sweep by resource, predicted and measured; a warning where they part."""
+    table = Table(
+        *("phase", "resource", "predicted", "measured", "measured / predicted"),
+        title="Predicted and measured, a mean sweep",
+        title_justify="left",
+    )
+    for phase, step in predicted.step_s.items():
+        after = step_seconds(measured.step_s[phase])
+        for name, before_s in step_seconds(step).items():
+            if before_s and after[name]:
+                ratio = f"{after[name] / before_s:.2f}"
+                table.add_row(phase, RESOURCES[name], _ms(before_s), _ms(after[name]), ratio)
+    console.print(table)
+    for deviation in deviations(predicted, measured):
+        console.print(f"warning: {_sentence(deviation)}", style="yellow", highlight=False)
+
+
 def ceiling_record(ceiling: Ceiling) -> dict[str, Any]:
     """The ceiling for JSON."""
     return {
@@ -58,6 +87,19 @@ def ceiling_record(ceiling: Ceiling) -> dict[str, Any]:
         "prefill": _phase_record(ceiling.prefill),
         "decode": _phase_record(ceiling.decode),
     }
+
+
+def _sentence(deviation: Deviation) -> str:
+    change = f"{abs(deviation.ratio - 1):.0%} {'longer' if deviation.ratio > 1 else 'shorter'}"
+    return (
+        f"a {deviation.phase} sweep took {change} than predicted; what is off most is "
+        f"{RESOURCES[deviation.resource]} ({_ms(deviation.measured_s)} instead of "
+        f"{_ms(deviation.predicted_s)}); `lm-offload profile` measures this machine anew."
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
 
 
 def _phase_record(phase: PhaseCeiling) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def chat(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
     kv_format: options.KvFormat = None,
+    exact: options.Exact = False,
+    saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -59,8 +62,12 @@ def chat(
             model,
             cpu_memory=cpu_memory,
             threads=threads,
+            weight_format=weight_format,
             kv_format=kv_format,
+            exact=exact,
+            plan=saved_plan,
             on_load=progress.on_load,
+            on_quantize=progress.on_quantize,
         )
         with llm:
             conversation = Conversation(llm, params, progress, system)

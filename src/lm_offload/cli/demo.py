@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from lm_offload.demo import demo_path
 from lm_offload.sampling import SamplingParams
 from lm_offload.units import format_bytes
 
+if TYPE_CHECKING:
+    from lm_offload.engine.llm import LLM
+
 DEMO_PROMPT = "def read_file(path):"
 
 
@@ -25,7 +28,9 @@ def demo(
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = "12MiB",
+    weight_format: options.WeightFormat = None,
     kv_format: options.KvFormat = None,
+    exact: options.Exact = False,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -38,26 +43,36 @@ def demo(
 
     console = people_console(quiet)
     params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    llm = LLM(
-        demo_path(),
-        cpu_memory=cpu_memory,
-        threads=threads,
-        overlap=overlap,
-        trace=trace,
-        kv_format=kv_format,
-    )
-    with llm, RunProgress(console) as progress:
-        console.print(
-            f"{format_bytes(llm.files.weight_bytes)} of weights in a budget of "
-            f"{format_bytes(llm.budget_bytes)}"
+    with RunProgress(console) as progress:
+        llm = LLM(
+            demo_path(),
+            cpu_memory=cpu_memory,
+            threads=threads,
+            overlap=overlap,
+            trace=trace,
+            weight_format=weight_format,
+            kv_format=kv_format,
+            exact=exact,
+            on_quantize=progress.on_quantize,
         )
-        prompts = PromptSet([prompt], [llm.tokenizer.encode(prompt)])
-        prompts.announce(progress, params, llm.files.config.max_positions)
-        if as_json:
-            write_output(sys.stdout, prompt, llm.generate(prompts.token_ids, params)[0])
-        else:
-            typer.echo(prompt, nl=False)
-            stream_text(llm, prompts.token_ids[0], params, progress)
-        if llm.plan:
-            print_plan(console, llm.plan)
-        print_stats(console, llm.stats)
+        with llm:
+            console.print(
+                f"{format_bytes(llm.files.weight_bytes)} of weights in a budget of "
+                f"{format_bytes(llm.budget_bytes)}"
+            )
+            _complete(llm, prompt, params, progress, as_json)
+            if llm.plan:
+                print_plan(console, llm.plan)
+            print_stats(console, llm.stats)
+
+
+def _complete(
+    llm: LLM, prompt: str, params: SamplingParams, progress: RunProgress, as_json: bool
+) -> None:
+    prompts = PromptSet([prompt], [llm.tokenizer.encode(prompt)])
+    prompts.announce(progress, params, llm.files.config.max_positions)
+    if as_json:
+        write_output(sys.stdout, prompt, llm.generate(prompts.token_ids, params)[0])
+        return
+    typer.echo(prompt, nl=False)
+    stream_text(llm, prompts.token_ids[0], params, progress)

@@ -57,7 +57,11 @@ def generate(
         typer.Option(help="Log probabilities of this many tokens in each place of the output."),
     ] = None,
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
     kv_format: options.KvFormat = None,
+    exact: options.Exact = False,
+    objective: options.Objective = "throughput",
+    saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -94,8 +98,13 @@ def generate(
             threads=threads,
             overlap=overlap,
             trace=trace,
+            weight_format=weight_format,
             kv_format=kv_format,
+            exact=exact,
+            objective=objective,
+            plan=saved_plan,
             on_load=progress.on_load,
+            on_quantize=progress.on_quantize,
         )
         with llm, _sink(output) as sink:
             encoded = PromptSet(prompts, [_encoded(llm, text, chat) for text in prompts])

@@ -18,12 +18,14 @@ def inspect(
     prompt_len: options.PromptLen = 128,
     gen_len: options.GenLen = 128,
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
+    exact: options.Exact = False,
     as_json: options.Json = False,
     config: options.ConfigFile = None,
 ) -> None:
     """Show a checkpoint's units and what of them would fit in memory for a workload."""
     workload = Workload((prompt_len,) * batch_size, (gen_len,) * batch_size)
-    found = inspect_model(model, workload, cpu_memory)
+    found = inspect_model(model, workload, cpu_memory, weight_format, exact)
     if as_json:
         print_json(found)
         return
@@ -39,10 +41,14 @@ def _print_model(console: Console, found: Inspection) -> None:
     table.add_section()
     table.add_row("all", "", format_bytes(found.weight_bytes))
     console.print(table)
+    matrices = f" with matrices in {found.weight_format}" if found.weight_format else ""
     console.print(
-        f"{found.model_type}, {found.parameters / 1e6:.1f} M parameters in {found.dtype}, context "
-        f"{found.max_positions}, {format_bytes(found.kv_bytes_per_token)} of KV cache per token"
+        f"{found.model_type}, {found.parameters / 1e6:.1f} M parameters in {found.dtype}{matrices},"
+        f" context {found.max_positions}, {format_bytes(found.kv_bytes_per_token)} of KV cache per "
+        "token"
     )
+    if found.conversion:
+        console.print(f"Read from another format: {found.conversion}")
 
 
 def _print_fit(console: Console, found: Inspection) -> None:

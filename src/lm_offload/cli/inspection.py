@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters, unit_bytes
+from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters
 from lm_offload.arch.weights import Unit
 from lm_offload.errors import BudgetError
-from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.units import MIB
+from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.plan import Plan, Workload
+from lm_offload.units import GIB, MIB
 
 if TYPE_CHECKING:
     from lm_offload.engine.model_files import ModelFiles
 
-# Only sizes are asked for here, and measuring rates would read weights.
-NOMINAL_RATES = MachineRates(2e9, 2e10, 2e11, 4 * MIB, 4)
+# Only sizes are asked for here, and measuring the machine would read weights.
+DISK = Link(Curve((1,), (2e9,)), block_bytes=8 * MIB, concurrency=2)
+NOMINAL = HardwareProfile("any machine", "nominal", Processor(1, GIB, 2e10, 2e11), GIB, DISK, DISK)
 UNLIMITED_BYTES = 1 << 60
 
 
 @dataclass(frozen=True)
 class UnitSummary:
-    """One unit: its bytes in the checkpoint, and where it would be."""
+    """One unit: its bytes as they are stored, and where it would be."""
 
     name: str
     kind: str
@@ -47,6 +49,8 @@ class Inspection:
     name: str
     model_type: str
     dtype: str
+    weight_format: str | None  # of the matrices where they are quantized
+    conversion: str | None  # of a checkpoint that others quantized: what reading it does
     parameters: int
     max_positions: int
     weight_bytes: int
@@ -61,28 +65,36 @@ class Inspection:
     units: Sequence[UnitSummary]
 
 
-def inspect_model(model: str, workload: Workload, cpu_memory: str | None) -> Inspection:
+def inspect_model(
+    model: str,
+    workload: Workload,
+    cpu_memory: str | None,
+    weight_format: str | None = None,
+    exact: bool = False,
+) -> Inspection:
     """Read headers, plan for the budget; raises CheckpointError or ConfigError."""
     from lm_offload.engine.model_files import open_model
     from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
 
-    files, budget_bytes = open_model(model), resolve_budget(cpu_memory)
+    files, budget_bytes = open_model(model, weight_format, exact), resolve_budget(cpu_memory)
     plan = None
     with contextlib.suppress(BudgetError):
-        plan = plan_for(files, workload, NOMINAL_RATES, budget_bytes)
-    roomy = plan_for(files, workload, NOMINAL_RATES, UNLIMITED_BYTES)
-    units = [_unit_summary(files, unit, plan) for unit in files.units]
+        plan = plan_for([files], workload, NOMINAL, budget_bytes)
+    roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
+    units = [_unit_summary(files, index, plan) for index in range(len(files.units))]
     return Inspection(
         name=files.folder.name,
         model_type=files.config.model_type,
         dtype=files.config.dtype,
+        weight_format=str(files.weight_format) if files.weight_format else None,
+        conversion=files.conversion.summary if files.conversion else None,
         parameters=model_parameters(files.units),
         max_positions=files.config.max_positions,
         weight_bytes=files.weight_bytes,
         kv_bytes_per_token=kv_bytes_per_token(files.config, files.kv_format),
         kinds=_kinds(units),
         budget_bytes=budget_bytes,
-        smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL_RATES),
+        smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL),
         resident_budget_bytes=roomy.used_bytes,
         runs=plan is not None,
         fits=plan is not None and not plan.streamed,
@@ -91,10 +103,10 @@ def inspect_model(model: str, workload: Workload, cpu_memory: str | None) -> Ins
     )
 
 
-def _unit_summary(files: ModelFiles, unit: Unit, plan: Plan | None) -> UnitSummary:
-    tied = unit.kind == "embed" and files.config.tie_embeddings
-    loaded = [spec for spec in unit.weights if not (tied and spec.role == "tokens")]
-    size_bytes = unit_bytes(Unit(unit.kind, unit.index, tuple(loaded)), files.config.itemsize)
+def _unit_summary(files: ModelFiles, index: int, plan: Plan | None) -> UnitSummary:
+    unit, size_bytes = files.units[index], files.layouts[index].weight_bytes
+    if unit.kind == "embed" and files.table_layout:
+        size_bytes += files.table_layout.weight_bytes
     return UnitSummary(unit.name, unit.kind, size_bytes, _tier(unit, plan))
 
 

@@ -7,13 +7,18 @@ import sys
 
 import typer
 
+from lm_offload.cli import cache
 from lm_offload.cli.bench import bench
 from lm_offload.cli.chat import chat
 from lm_offload.cli.demo import demo
 from lm_offload.cli.doctor import doctor
+from lm_offload.cli.eval import evaluate
 from lm_offload.cli.generate import generate
 from lm_offload.cli.inspect import inspect
 from lm_offload.cli.plan import plan
+from lm_offload.cli.profile import profile
+from lm_offload.cli.quantize import quantize
+from lm_offload.cli.simulate import simulate
 from lm_offload.cli.version import version
 from lm_offload.errors import LMOffloadError
 
@@ -25,8 +30,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (generate, chat, demo, plan, inspect, bench, doctor, version):
+for command in (
+    generate,
+    chat,
+    demo,
+    plan,
+    profile,
+    inspect,
+    bench,
+    simulate,
+    quantize,
+    doctor,
+    version,
+):
     app.command()(command)
+app.command("eval")(evaluate)
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import random
-import resource
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.cli.ceiling import Shape
-from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.memory_mark import MemoryMark
 from lm_offload.errors import RequestError
+from lm_offload.plan import Figures, StepTime, Workload, mean_step
 from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lm_offload.engine.llm import LLM
-    from lm_offload.engine.outputs import RunStats
+    from lm_offload.engine.outputs import RunStats, SweepRecord
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Figures of one run; decode counts the sweeps without prompt tokens."""
+class Shape:
+    """A benchmark's workload: all prompts of one length, all outputs of one length."""
 
-    load_s: float  # headers and resident weights, the probe of the machine left out
-    run_s: float  # from the first call to the last token
-    prefill_tokens_per_s: float
-    decode_tokens_per_s: float
+    batch_size: int
+    prompt_len: int
+    gen_len: int
+
+    @property
+    def workload(self) -> Workload:
+        """The same as the token counts of each request."""
+        return Workload((self.prompt_len,) * self.batch_size, (self.gen_len,) * self.batch_size)
+
+
+@dataclass(frozen=True)
+class Measured(Figures):
+    """Figures of one run, and what a prediction does not say."""
+
     throughput_tokens_per_s: float  # generated tokens over run_s
-    ttft_s: float  # median over the prompts
-    tpot_s: float | None  # mean of the decode sweeps, each a token of every sequence in flight
-    peak_rss_bytes: int
+    peak_rss_bytes: int  # of the process, interpreter and libraries included
     decode_sweeps: int
-    decode_cpu_frac: float
-    decode_wait_frac: float
-    read_bytes_per_decode_sweep: float
 
 
 def check_shape(config: ModelConfig, shape: Shape) -> None:
@@ -49,19 +55,22 @@ def check_shape(config: ModelConfig, shape: Shape) -> None:
 
 
 def run_workload(
-    llm: LLM, shape: Shape, seed: int, load_s: float, progress: RunProgress
+    llm: LLM, shape: Shape, seed: int, memory: MemoryMark, on_sweep: Callable[[SweepRecord], None]
 ) -> Measured:
     """Generate from random token ids, greedily, `gen_len` tokens for each."""
     prompts = random_prompts(llm.files.config.vocab_size, shape, seed)
     params = SamplingParams(max_tokens=shape.gen_len, ignore_eos=True)
-    progress.expect(shape.batch_size * shape.prompt_len, shape.batch_size * (shape.gen_len - 1))
     start_s = time.perf_counter()
-    outputs = llm.generate(prompts, params, progress.on_sweep)
+    outputs = llm.generate(prompts, params, on_sweep)
     run_s = time.perf_counter() - start_s
-    progress.stop()
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
     ttft_s = statistics.median(output.ttft_s for output in outputs)
-    return _measured(llm.stats, load_s, run_s, tokens, ttft_s)
+    return _measured(llm.stats, run_s, tokens / run_s, ttft_s, memory)
+
+
+def warm_up(llm: LLM) -> None:
+    """One sweep of one token: starts threads, touches the ring and the code of the kernels."""
+    llm.generate([[0]], SamplingParams(max_tokens=1, ignore_eos=True))
 
 
 def random_prompts(vocab_size: int, shape: Shape, seed: int) -> list[list[int]]:
@@ -73,28 +82,24 @@ def random_prompts(vocab_size: int, shape: Shape, seed: int) -> list[list[int]]:
     ]
 
 
-def peak_rss_bytes() -> int:
-    """The most memory this process has had resident."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _measured(stats: RunStats, load_s: float, run_s: float, tokens: int, ttft_s: float) -> Measured:
-    times = [sweep.time for sweep in stats.decode]
-    total_s = sum(time.total_s for time in times) or 1.0
+def _measured(
+    stats: RunStats, run_s: float, throughput: float, ttft_s: float, memory: MemoryMark
+) -> Measured:
+    steps = {"prefill": _mean_of(stats.prefill), "decode": _mean_of(stats.decode)}
+    read_bytes = round(_mean_of(stats.sweeps).read_bytes)
     return Measured(
-        load_s=load_s,
-        run_s=run_s,
         prefill_tokens_per_s=stats.prefill_tokens_per_s,
         decode_tokens_per_s=stats.decode_tokens_per_s,
-        throughput_tokens_per_s=tokens / run_s,
         ttft_s=ttft_s,
-        tpot_s=stats.decode_s / len(times) if times else None,
-        peak_rss_bytes=peak_rss_bytes(),
-        decode_sweeps=len(times),
-        decode_cpu_frac=sum(time.cpu_s for time in times) / total_s,
-        decode_wait_frac=sum(time.wait_s for time in times) / total_s,
-        read_bytes_per_decode_sweep=sum(time.read_bytes for time in times) / max(len(times), 1),
+        tpot_s=steps["decode"].total_s if stats.decode else None,
+        run_s=run_s,
+        step_s=steps,
+        peak_bytes={"cpu": memory.taken_bytes(), "disk": read_bytes},
+        throughput_tokens_per_s=throughput,
+        peak_rss_bytes=memory.peak_rss_bytes(),
+        decode_sweeps=len(stats.decode),
     )
+
+
+def _mean_of(sweeps: Sequence[SweepRecord]) -> StepTime:
+    return mean_step((sweep.time, 1.0) for sweep in sweeps)

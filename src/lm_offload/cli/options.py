@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lm_offload import plan
 from lm_offload.cli.settings import apply_settings
 from lm_offload.errors import ConfigError
 
@@ -34,7 +35,8 @@ def check_writable(file: Path | None) -> Path | None:
 Model = Annotated[
     str,
     typer.Argument(
-        help="Folder of a Hugging Face checkpoint, or a hub id in the local cache.",
+        help="Folder of a Hugging Face checkpoint or of what `quantize` made, a GGUF file, or a "
+        "hub id in the local cache.",
         metavar="MODEL",
     ),
 ]
@@ -46,12 +48,37 @@ CpuMemory = Annotated[
         "Default: what is free, less a margin."
     ),
 ]
+WeightFormat = Annotated[
+    str | None,
+    _unset(
+        "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 "
+        "or int8:row; auto lets the planner choose. Default: the checkpoint's own precision."
+    ),
+]
 KvFormat = Annotated[
     str | None,
     _unset(
         "Format of keys and values in the cache: int8 and int4 round them, fp32, bf16 and fp16 "
         "keep them. Default: the checkpoint's own precision."
     ),
+]
+SavedPlan = Annotated[
+    Path | None,
+    _option(
+        "Use the plan in this YAML file, which `lm-offload plan --save` wrote.",
+        "--plan",
+        show_default=False,
+    ),
+]
+Objective = Annotated[
+    plan.Objective,
+    _option(
+        "What is made short: the run of all prompts (throughput), or the wait for the mean prompt "
+        "(latency)."
+    ),
+]
+Exact = Annotated[
+    bool, _option("Refuse every format that rounds weights, keys or values.", "--exact")
 ]
 Threads = Annotated[int | None, _unset("Threads to compute with; default: every core allowed.")]
 Overlap = Annotated[bool, _option("Read the next weights while computing; off is for comparison.")]
@@ -86,10 +113,11 @@ Json = Annotated[
     bool, _option("Print JSON on standard output, all else on standard error.", "--json")
 ]
 Quiet = Annotated[bool, _option("No progress and no figures.", "--quiet", "-q")]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
+
+
+def _settings_file(name: str) -> Any:
+    return typer.Option(
+        name,
         help="YAML file whose keys are the long names of these options; options and "
         "LM_OFFLOAD_<OPTION> variables win over it.",
         show_default=False,
@@ -97,5 +125,8 @@ ConfigFile = Annotated[
         callback=apply_settings,
         envvar="LM_OFFLOAD_CONFIG",
         show_envvar=False,
-    ),
-]
+    )
+
+
+ConfigFile = Annotated[Path | None, _settings_file("--config")]
+SettingsFile = Annotated[Path | None, _settings_file("--settings")]  # where --config is a model's

@@ -1,43 +1,113 @@
-"""`lm-offload plan`: what would be resident and how fast it would run; probes, loads nothing."""
+"""`lm-offload plan`: what would be resident, how fast it would run, and why; loads no weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.report import print_json, print_plan, report_console
-from lm_offload.plan import Plan, Workload
+from lm_offload.cli.measure import Shape, check_shape
+from lm_offload.cli.plan_report import print_explanation
+from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.report import people_console, print_json, print_plan, report_console
+from lm_offload.plan import Plan
+
+if TYPE_CHECKING:
+    from lm_offload.cli.verify import Verification
+    from lm_offload.engine.plan_request import PlanningCase
+
+GPU_NOTE = (
+    "The engine has no GPU tier yet: this plan uses the CPU and the disk of {name} alone; "
+    "lm-offload simulate plans for its GPU."
+)
 
 
 def plan(
-    model: options.Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a checkpoint, hub id in the local cache, bare config.json, or the "
+            "name of a model whose config ships.",
+            metavar="MODEL",
+        ),
+    ],
     batch_size: options.BatchSize = 1,
     prompt_len: options.PromptLen = 128,
     gen_len: options.GenLen = 128,
+    objective: options.Objective = "throughput",
     cpu_memory: options.CpuMemory = None,
+    weight_format: options.WeightFormat = None,
     kv_format: options.KvFormat = None,
+    exact: options.Exact = False,
     threads: options.Threads = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for another machine: a YAML file, or the name of one that ships.",
+            show_default=False,
+        ),
+    ] = None,
+    saved_plan: options.SavedPlan = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the plan to this YAML file, for --plan.",
+            show_default=False,
+            callback=options.check_writable,
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Run the best plans for a few tokens and compare.")
+    ] = False,
     as_json: options.Json = False,
     config: options.ConfigFile = None,
 ) -> None:
-    """Show the plan for a workload without loading weights."""
-    from lm_offload.engine.llm import LLM
+    """Show the plan for a workload, its predicted speed, what bounds it and what was not chosen."""
+    from lm_offload.engine.plan_request import PlanOptions, planning_case
+    from lm_offload.planner.explain import explain
+    from lm_offload.planner.plan_text import read_plan
 
-    workload = Workload((prompt_len,) * batch_size, (gen_len,) * batch_size)
-    with LLM(model, cpu_memory=cpu_memory, threads=threads, kv_format=kv_format) as llm:
-        chosen = llm.plan_for(workload)
-    if as_json:
-        print_json(chosen)
-        return
-    console = report_console(as_json)
-    print_plan(console, chosen)
-    _print_prediction(console, chosen, prompt_len)
-
-
-def _print_prediction(console: Console, chosen: Plan, prompt_len: int) -> None:
-    prompt_tokens = prompt_len * chosen.max_sequences
-    console.print(
-        f"predicted: prefill {prompt_tokens / chosen.predicted_prefill_s:.1f} tok/s, decode "
-        f"{chosen.max_sequences / chosen.predicted_decode_s:.2f} tok/s "
-        f"({chosen.predicted_decode_s * 1e3:.0f} ms a sweep)"
+    choice = read_plan(saved_plan) if saved_plan else None
+    asked = PlanOptions(
+        model, weight_format, exact, cpu_memory, threads, machine, choice, kv_format
     )
+    shape = Shape(batch_size, prompt_len, gen_len)
+    case = planning_case(asked, replace(shape.workload, objective=objective))
+    check_shape(case.request.config, shape)
+    if verify:
+        case.check_runnable()
+    chosen = case.plan(choice)
+    if save is not None:
+        _save(save, chosen, Path(model).name)
+    console = report_console(as_json, quiet=as_json)
+    explanation = explain(case.request, chosen, case.forbidden)
+    print_plan(console, chosen)
+    print_explanation(console, chosen, explanation)
+    record = {**vars(chosen), "explanation": explanation}
+    if verify:
+        record["verification"] = _verified(case, model, shape, console)
+    if as_json:
+        print_json(record)
+    if case.request.profile.gpu is not None:
+        people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
+
+
+def _verified(case: PlanningCase, model: str, shape: Shape, console: Console) -> Verification:
+    from lm_offload.cli.verify import print_verification, verify
+
+    with RunProgress(people_console(quiet=False)) as progress:
+        found = verify(model, case.request, shape, progress)
+    print_verification(console, found)
+    return found
+
+
+def _save(file: Path, chosen: Plan, model: str) -> None:
+    from lm_offload.planner.plan_text import plan_text
+
+    beside = file.with_name(file.name + ".tmp")
+    beside.write_text(plan_text(chosen, model), encoding="utf-8")
+    beside.replace(file)

@@ -44,10 +44,17 @@ class RunProgress:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._display = make_display(console, clock())
+        self._quantize: Meter | None = None
         self._load: Meter | None = None
         self._prefill: Meter | None = None
         self._decode: Meter | None = None
         self._muted = False
+
+    def on_quantize(self, done_bytes: int, total_bytes: int) -> None:
+        """Weights read and quantized so far."""
+        self._quantize = self._quantize or Meter("quantizing", "bytes", total_bytes, self._clock())
+        self._quantize.done = done_bytes
+        self._show(self._quantize)
 
     def on_load(self, done_bytes: int, total_bytes: int) -> None:
         """Weights read so far."""

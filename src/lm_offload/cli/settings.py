@@ -14,15 +14,21 @@ from typing import Any
 import typer
 
 from lm_offload.errors import ConfigError
+from lm_offload.yaml_file import read_yaml
 
 ENVIRONMENT_PREFIX = "LM_OFFLOAD_"
 
 
-def apply_settings(context: typer.Context, file: Path | None) -> Path | None:
-    """Callback of --config, which is read before all other options; raises ConfigError."""
+def apply_settings(
+    context: typer.Context, file_option: typer.CallbackParam, file: Path | None
+) -> Path | None:
+    """Callback of the option that names the file, which is read before all others.
+
+    Raises ConfigError.
+    """
     if not context.resilient_parsing:  # the shell completes a command, nothing will run
-        known = {_key(option): option for option in context.command.params}
-        del known["config"]
+        options = (it for it in context.command.params if it.name != file_option.name)
+        known = {_key(option): option for option in options}
         values = {**_from_file(context, known, file), **_from_environment(context, known)}
         context.default_map = {str(known[key].name): value for key, value in values.items()}
     return file
@@ -66,13 +72,7 @@ def _from_file(
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{file} cannot be read as YAML ({reason}); correct it.") from error
+    values = read_yaml(file)
     if values is None:
         return {}
     if not isinstance(values, dict):

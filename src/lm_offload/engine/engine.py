@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.scoring import row_of, sampled_logits, score_outputs, score_prompts
-from lm_offload.pipeline.trace import StepTime
+from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample
 from lm_offload.sequence import Batch, FinishReason, Sequence
 
@@ -41,18 +42,18 @@ class Engine:
 
     def step(self) -> list[Sequence]:
         """One sweep; returns the sequences that got a token from it."""
-        parts = self.machinery
+        start_s, parts = time.perf_counter(), self.machinery
         parts.store.checkpoint.check_unchanged()
         batch = parts.scheduler.schedule()
         logits, step_time = parts.runner.run(batch, parts.executor)
         parts.scheduler.advance(batch)
-        self._record(batch, step_time)
         sampled = batch.sampled
         if len(logits):
             self._check_finite(logits)
             score_prompts(batch, logits)
             self._append_tokens(sampled, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
+        self._record(batch, replace(step_time, total_s=time.perf_counter() - start_s))
         return sampled
 
     def read_sweep(self) -> StepTime:

@@ -5,27 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
+from lm_offload.engine.calibration import profile_for
 from lm_offload.engine.engine import Engine
+from lm_offload.engine.eval_windows import Window
+from lm_offload.engine.format_choices import in_format, open_choices
 from lm_offload.engine.machinery import LoadProgress, build_machinery
-from lm_offload.engine.model_files import open_model, with_kv_format
+from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
-from lm_offload.engine.planning import covers, plan_for, probe_machine, resolve_budget
-from lm_offload.engine.requests import Prompt, check_threads, make_sequences, workload_of
+from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
+from lm_offload.engine.requests import (
+    Prompt,
+    ScoreConsumer,
+    check_threads,
+    make_scored,
+    make_sequences,
+    workload_of,
+)
 from lm_offload.engine.results import RequestGather, request_output
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
 from lm_offload.errors import ConfigError, RequestError
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.pipeline.trace import ChromeTrace, NullTrace, StepTime
-from lm_offload.plan import MachineRates, Plan, Workload
+from lm_offload.pipeline.trace import ChromeTrace, NullTrace
+from lm_offload.plan import Figures, Objective, Plan, StepTime, Workload
+from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.plan_text import PlanChoice, choice_of, read_plan
+from lm_offload.planner.request import Request
+from lm_offload.planner.search import make_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 
 Params = SamplingParams | Items[SamplingParams]
+PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
 SweepCallback = Callable[[SweepRecord], None]
 
 
@@ -34,9 +51,11 @@ class LLM:
 
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
-    `kv_format` "int8" or "int4" rounds keys and values; None keeps the checkpoint's own precision.
-    Headers are read here, weights at the first call. Close it, or use it
-    in a `with` block, to give its memory and files back.
+    `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
+    lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
+    all of these. Plans are made for the `objective`, unless one
+    is given as `plan`: a file that `lm-offload plan --save` wrote. Headers are read here, weights
+    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
     def __init__(
@@ -48,18 +67,28 @@ class LLM:
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
+        weight_format: str | None = None,
+        exact: bool = False,
         kv_format: str | None = None,
+        objective: Objective = "throughput",
+        plan: str | Path | PlanChoice | None = None,
         on_load: LoadProgress | None = None,
+        on_quantize: LoadProgress | None = None,
     ) -> None:
-        self.files = with_kv_format(open_model(model), kv_format)
+        self._saved_plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
+        self.choices = open_choices(model, weight_format, exact, self._saved_plan, kv_format)
+        self.files = self.choices[0]
         self.budget_bytes = resolve_budget(cpu_memory, max_memory)
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())
+        self._objective = objective
         self._overlap = overlap
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
-        self._on_load: LoadProgress = on_load or (lambda done_bytes, total_bytes: None)
+        self._on_load: LoadProgress = on_load or _ignore
+        self._on_quantize: LoadProgress = on_quantize or _ignore
         self._engine: Engine | None = None
+        self._planned: tuple[Workload, Plan] | None = None  # the last one
         self._streams: dict[int, TextStream] = {}
 
     @cached_property
@@ -68,9 +97,10 @@ class LLM:
         return load_tokenizer(self.files.folder)
 
     @cached_property
-    def rates(self) -> MachineRates:
-        """What the probe measured, once."""
-        return probe_machine(self.files, self.kernels, self.budget_bytes)
+    def profile(self) -> HardwareProfile:
+        """What this machine can do: stored, or measured now in a few seconds."""
+        memory_bytes = int(self.budget_bytes * PROBE_FRAC)
+        return profile_for(self.files.largest_file, self.kernels, memory_bytes)
 
     @property
     def plan(self) -> Plan | None:
@@ -79,7 +109,28 @@ class LLM:
 
     def plan_for(self, workload: Workload) -> Plan:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
-        return plan_for(self.files, workload, self.rates, self.budget_bytes)
+        if self._planned is None or self._planned[0] != workload:
+            request = self._request(workload)
+            saved = self._saved_plan
+            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            self._planned = workload, plan
+        return self._planned[1]
+
+    def predicted(self, workload: Workload) -> Figures:
+        """What a workload should show with the plan that is loaded, or else with its best."""
+        if self.plan is None:
+            return self.plan_for(workload).predicted
+        return fixed_plan(self._request(workload), choice_of(self.plan)).predicted
+
+    def prepare(self, plan: Plan | None = None) -> None:
+        """Quantize what the cache does not hold yet; the first call that needs weights does too.
+
+        `plan` says in which format, where there are several to choose from. Raises StorageError
+        (full disk; another call goes on) or CheckpointError (bad weights).
+        """
+        if plan is not None and plan.weight_format != str(self.files.stored_format):
+            self.files = in_format(self.choices, plan.weight_format)
+        self.files = prepared(self.files, self.kernels.threads, self._on_quantize)
 
     def load(self, workload: Workload) -> Plan:
         """Plan for a workload and load what the plan keeps in memory; returns the plan."""
@@ -151,6 +202,24 @@ class LLM:
         prompt = self.tokenizer.apply_chat_template(messages)
         return self.generate([prompt], sampling_params)[0]
 
+    def score(
+        self,
+        windows: Items[Window],
+        consumer: ScoreConsumer,
+        on_sweep: SweepCallback | None = None,
+    ) -> None:
+        """Compute windows and hand out the logits that predict their targets, as sweeps make them.
+
+        `consumer(window, position, logits)` gets logits f32 [R, V] of the positions from
+        `position` on, in order within a window; they are overwritten by the next sweep.
+        """
+        self._check_idle()
+        self._streams = {}
+        sequences = make_scored(windows, consumer, self.files.config)
+        with closing(self._sweeps(sequences)) as sweeps:
+            for _ in sweeps:
+                self._report(on_sweep)
+
     def close(self) -> None:
         """Give memory, threads and files back; the next call loads again."""
         if self._engine is not None:
@@ -168,12 +237,15 @@ class LLM:
     ) -> None:
         self.close()
 
-    def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
+    def _check_idle(self) -> None:
         if self._engine is not None and self._engine.has_work:
             raise RequestError(
                 "Another run of this LLM is unfinished; take all of its outputs or close its "
                 "iterator first."
             )
+
+    def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
+        self._check_idle()
         sequences = make_sequences(
             prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
         )
@@ -208,11 +280,18 @@ class LLM:
         if on_sweep and self._engine:
             on_sweep(self._engine.records[-1])
 
+    def _request(self, workload: Workload) -> Request:
+        aimed = replace(workload, objective=self._objective)
+        return planning_request(self.choices, aimed, self.profile, self.budget_bytes)
+
     def _engine_for(self, workload: Workload) -> Engine:
+        if self._engine is not None and serves(self._engine.machinery.plan, workload):
+            return self._engine
         plan = self.plan_for(workload)
         if self._engine is not None and covers(self._engine.machinery.plan, plan):
             return self._engine
         self.close()
+        self.prepare(plan)
         machinery = build_machinery(
             self.files,
             plan,
@@ -234,6 +313,10 @@ class LLM:
     def _write_trace(self) -> None:
         if self._trace_path:
             self._trace.write(self._trace_path)
+
+
+def _ignore(done_bytes: int, total_bytes: int) -> None:
+    """Progress that nobody wants to see."""
 
 
 def _as_batch(prompts: Prompt | Items[Prompt]) -> list[Prompt]:

@@ -110,7 +110,7 @@ def _row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, 
     """Where the rows of each embedding table come from."""
     tables: dict[str, Rows] = {}
     for spec in files.units[0].tables:
-        if spec.role == "tokens" and files.config.tie_embeddings:
+        if spec.role == "tokens" and files.head_is_table:
             heads = [index for index, unit in enumerate(files.units) if unit.kind == "head"]
             names = {files.units[index].name for index in heads}
             if names <= set(plan.resident):

@@ -7,7 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lm_offload.pipeline.trace import StepTime
+from lm_offload.plan import StepTime
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
 

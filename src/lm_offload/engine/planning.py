@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import available_memory_bytes
-from lm_offload.hardware.probe import measure_rates
-from lm_offload.kernels.base import Kernels
-from lm_offload.plan import MachineRates, Plan, Workload
-from lm_offload.planner.candidate import Request, UnitSize
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.plan import Plan, Workload
+from lm_offload.planner.ceiling import Ceiling, CeilingModel
+from lm_offload.planner.request import ModelSizes, Request, UnitSize
 from lm_offload.planner.search import make_plan, smallest_memory
-from lm_offload.storage.direct_file import DirectFile
-from lm_offload.units import MIB, format_bytes, parse_size
+from lm_offload.units import format_bytes, parse_size
 
 log = logging.getLogger(__name__)
 
+ENOUGH_ROWS, ENOUGH_MICRO_ROWS = 2048, 256  # of a sweep, of a micro-batch: more gain little
 MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
-PROBE_FRAC = 0.25  # of the budget, for the buffer of the probe
 
 
 def resolve_budget(
@@ -62,43 +62,65 @@ def _from_max_memory(
     return max_memory["cpu"]
 
 
-def probe_machine(files: ModelFiles, kernels: Kernels, budget_bytes: int) -> MachineRates:
-    """Measure the disk that holds the weights and the CPU, within a part of the budget."""
-    largest = max(
-        files.checkpoint.stamps, key=lambda path: files.checkpoint.stamps[path].size_bytes
-    )
-    file = DirectFile(largest)
-    try:
-        return measure_rates(file, kernels, max(int(budget_bytes * PROBE_FRAC), MIB))
-    finally:
-        file.close()
+def plan_for(
+    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
+) -> Plan:
+    """The fastest plan for `workload`; raises BudgetError if none fits.
+
+    `models` is one model in each of the weight formats that may be chosen.
+    """
+    return make_plan(planning_request(models, workload, profile, budget_bytes))
 
 
-def plan_for(files: ModelFiles, workload: Workload, rates: MachineRates, budget_bytes: int) -> Plan:
-    """The fastest plan for `workload`; raises BudgetError if none fits."""
-    return make_plan(_request(files, workload, rates, budget_bytes))
-
-
-def smallest_budget_bytes(files: ModelFiles, workload: Workload, rates: MachineRates) -> int:
-    """The smallest budget for which there is a plan."""
-    return sum(size_bytes for _, size_bytes in smallest_memory(_request(files, workload, rates, 0)))
-
-
-def _request(
-    files: ModelFiles, workload: Workload, rates: MachineRates, budget_bytes: int
+def planning_request(
+    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
 ) -> Request:
+    """What the planner needs to know of the files."""
+    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes)
+
+
+def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:
+    """The smallest budget for which there is a plan."""
+    request = planning_request([files], workload, profile, 0)
+    return sum(size_bytes for _, size_bytes in smallest_memory(request))
+
+
+def ceiling_for(
+    choices: Sequence[ModelFiles], plan: Plan, workload: Workload, profile: HardwareProfile
+) -> Ceiling:
+    """The least time that a workload can take with this plan on this machine."""
+    model = planning_request(choices, workload, profile, 0).model_in(plan.weight_format)
+    return CeilingModel(model, plan, profile).ceiling(workload)
+
+
+def sizes_of(files: ModelFiles) -> ModelSizes:
+    """A model as the planner sees it."""
     units = [
         UnitSize(unit, layout.size_bytes)
         for unit, layout in zip(files.units, files.layouts, strict=True)
     ]
     table_bytes = files.table_layout.size_bytes if files.table_layout else 0
-    return Request(files.config, units, table_bytes, workload, rates, budget_bytes, files.kv_format)
+    return ModelSizes(files.config, files.stored_format, units, table_bytes, files.kv_wanted)
+
+
+def serves(plan: Plan, workload: Workload) -> bool:
+    """Whether an engine built for `plan` takes the whole workload at once, so that no other
+    plan has to be looked for."""
+    rows = min(sum(workload.prompt_lens), ENOUGH_ROWS)
+    return (
+        plan.max_sequences >= len(workload.prompt_lens)
+        and plan.kv_blocks >= sum(map(blocks_for, workload.total_lens))
+        and plan.scored_rows >= min(workload.scored_tokens, 1)
+        and plan.sweep_tokens >= rows
+        and plan.micro_batch_tokens >= min(rows, ENOUGH_MICRO_ROWS)
+    )
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:
     """Whether an engine built for `plan` can do what `wanted` was made for just as well."""
     return (
-        plan.kv_blocks >= wanted.kv_blocks
+        plan.weight_format == wanted.weight_format
+        and plan.kv_blocks >= wanted.kv_blocks
         and plan.scored_rows >= wanted.scored_rows
         and plan.max_sequences >= wanted.max_sequences
         and plan.sweep_tokens >= wanted.sweep_tokens

@@ -7,8 +7,11 @@ from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.hardware.limits import allowed_cores
@@ -16,7 +19,11 @@ from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Prompt = str | Items[int]
+ScoreConsumer = Callable[[int, int, "Tensor"], None]  # window, position of the first row, logits
 
 
 def make_sequences(
@@ -37,7 +44,7 @@ def make_sequences(
     sequences: list[Sequence] = []
     for request, (prompt, one) in enumerate(zip(prompts, params, strict=True)):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
-        _check(request, ids, config)
+        _check(request, ids, config, config.max_positions - 1)  # room for a token
         room = config.max_positions - len(ids)
         one = replace(one, max_tokens=min(one.max_tokens, room))
         for sample in range(one.n):
@@ -53,6 +60,31 @@ def make_sequences(
                 )
             )
     return sequences
+
+
+def make_scored(
+    windows: Items[Window], consumer: ScoreConsumer, config: ModelConfig
+) -> list[Sequence]:
+    """A sequence for each window, whose logits go to `consumer`; raises RequestError."""
+    for index, window in enumerate(windows):
+        _check(index, window.token_ids, config, config.max_positions)
+    return [
+        Sequence(
+            index,
+            array("i", window.token_ids),
+            SamplingParams(max_tokens=1),  # a sequence ends with a token; nobody looks at it
+            on_logits=partial(consumer, index),
+            logits_from=window.first_row,
+        )
+        for index, window in enumerate(windows)
+    ]
+
+
+def scored_workload(windows: Items[Window]) -> Workload:
+    """Token counts of windows that are to be scored."""
+    lengths = tuple(len(window.token_ids) for window in windows)
+    scored = sum(len(window.targets) for window in windows)
+    return Workload(lengths, (1,) * len(lengths), scored)
 
 
 def check_threads(threads: int | None) -> int:
@@ -72,17 +104,17 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
         tuple(len(sequence.prompt) for sequence in sequences),
         tuple(sequence.params.max_tokens for sequence in sequences),
         sum(
-            len(sequence.prompt)
+            len(sequence.prompt) - sequence.logits_from
             for sequence in sequences
-            if sequence.params.prompt_logprobs is not None
+            if sequence.is_scored
         ),
     )
 
 
-def _check(index: int, ids: list[int], config: ModelConfig) -> None:
+def _check(index: int, ids: Items[int], config: ModelConfig, most: int) -> None:
     if not ids:
         raise RequestError(f"Prompt {index} is empty; give at least one token.")
-    if len(ids) >= config.max_positions:
+    if len(ids) > most:
         raise RequestError(
             f"Prompt {index} has {len(ids)} tokens, the model's context is "
             f"{config.max_positions}; shorten it."

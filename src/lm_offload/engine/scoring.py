@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,14 +25,18 @@ def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:
 
 
 def score_prompts(batch: Batch, logits: Tensor) -> None:
-    """Record the log probabilities of prompt tokens where they are asked for."""
-    for chunk, first, _ in _spans(batch):
+    """Hand the logits of prompts to who wants them; they are overwritten by the next sweep."""
+    for chunk, first, last in _spans(batch):
         if chunk.is_scored:
-            sequence = chunk.sequence
-            following = list(sequence.prompt[chunk.start + 1 : chunk.stop + 1])
-            count = sequence.params.prompt_logprobs or 0
-            rows = logits[first : first + len(following)]
-            sequence.prompt_logprobs += logprobs_of(rows, following, count)
+            consume = chunk.sequence.on_logits or partial(_record, chunk.sequence)
+            consume(chunk.stop - chunk.num_logits, logits[first:last])
+
+
+def _record(sequence: Sequence, start: int, logits: Tensor) -> None:
+    """Record the log probabilities of the prompt tokens after each of these rows."""
+    following = list(sequence.prompt[start + 1 : start + 1 + len(logits)])
+    count = sequence.params.prompt_logprobs or 0
+    sequence.prompt_logprobs += logprobs_of(logits[: len(following)], following, count)
 
 
 def score_outputs(sequences: list[Sequence], tokens: list[int], logits: Tensor) -> None:

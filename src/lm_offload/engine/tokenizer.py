@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from lm_offload.errors import CheckpointError, RequestError
+
+log = logging.getLogger(__name__)
 
 
 class Tokenizer(Protocol):
@@ -54,10 +58,16 @@ class PlainTokenizer:
 class HuggingFaceTokenizer:
     """The tokenizer that transformers makes of the folder, chat template included."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gguf_file: str | None = None) -> None:
         from transformers import AutoTokenizer
 
-        self._backend: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._backend: Any = AutoTokenizer.from_pretrained(
+            folder, gguf_file=gguf_file, local_files_only=True
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write files from which `load_tokenizer` makes the same."""
+        self._backend.save_pretrained(folder)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
@@ -77,12 +87,23 @@ class HuggingFaceTokenizer:
         return list(self._backend.encode(text, add_special_tokens=False))
 
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 _NO_TEMPLATE = "This model has no chat template; give plain prompts instead of messages."
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint; raises CheckpointError if there is none."""
+    """The tokenizer of a checkpoint; raises CheckpointError if there is none.
+
+    That of a GGUF file is what lies beside it, else what it holds itself.
+    """
     try:
+        if folder.is_file():
+            return _beside(folder) or HuggingFaceTokenizer(folder.parent, folder.name)
         if _is_plain(folder):
             return PlainTokenizer(folder / "tokenizer.json")
         return HuggingFaceTokenizer(folder)
@@ -91,6 +112,39 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             f"{folder.name} has no tokenizer that can be loaded ({_first_line(error)}); add its "
             "tokenizer files, or give prompts as token ids."
         ) from error
+
+
+def save_gguf_tokenizer(file: Path, folder: Path) -> None:
+    """Put the tokenizer that `load_tokenizer` finds for a GGUF file into `folder`.
+
+    Raises OSError. One warning if there is none.
+    """
+    beside = [file.with_name(name) for name in TOKENIZER_FILES if file.with_name(name).exists()]
+    for path in beside:
+        shutil.copyfile(path, folder / path.name)
+    if beside:
+        return
+    try:
+        tokenizer = HuggingFaceTokenizer(file.parent, file.name)
+    except Exception as error:
+        log.warning(
+            "%s has no tokenizer that can be loaded (%s): add tokenizer files to %s, or give "
+            "prompts as token ids.",
+            file.name,
+            _first_line(error),
+            folder,
+        )
+        return
+    tokenizer.save(folder)
+
+
+def _beside(file: Path) -> Tokenizer | None:
+    folder = file.parent
+    if not (folder / TOKENIZER_FILES[0]).exists():
+        return None
+    if _is_plain(folder) or not (folder / TOKENIZER_FILES[1]).exists():
+        return PlainTokenizer(folder / TOKENIZER_FILES[0])
+    return HuggingFaceTokenizer(folder)
 
 
 def _first_line(error: Exception) -> str:

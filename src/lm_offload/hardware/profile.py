@@ -6,11 +6,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from lm_offload.quant.format import Format
+from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
+from lm_offload.quant.format import Format, parse_format
 
-NO_CURVES: Mapping[str, Curve] = MappingProxyType({})
+OPERATIONS = (
+    *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
+    "gather",  # rows of hidden states, picked by index
+)
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Link:
-    """One direction between two tiers: a rate by block size and a cost of each transfer."""
+    """One direction between two tiers: a rate by block size and a cost of each transfer.
 
-    bytes_per_s: Curve  # by block bytes, at the best number of blocks in flight
+    Rates hold for bytes that are moved again and again, as weights are in every sweep.
+    """
+
+    bytes_per_s: Curve  # by block bytes, each at its best number of blocks in flight
     request_s: float = 0.0  # fixed cost of a transfer, not overlapped
-    block_bytes: int = 0  # the best block; 0: whole transfers
-    concurrency: int = 1  # blocks in flight at which the rates hold
+    block_bytes: int = 0  # the best block for large transfers; 0: whole transfers
+    concurrency: int = 1  # blocks of this size in flight
+    first_bytes_per_s: float = 0.0  # of bytes never read before, by large blocks; 0: the same
 
     def transfer_s(self, size_bytes: float) -> float:
         """Seconds to move `size_bytes` in the best blocks."""
@@ -58,36 +65,85 @@ class Link:
 class Processor:
     """What one device computes how fast, and the memory that it computes from.
 
-    Curves that are missing are replaced by the roofline of `memory_bytes_per_s` and
-    `peak_flops`; see docs/performance_model.md.
+    Rates are those of one kernel call without its fixed cost: a call takes `kernel_s` and then
+    its bytes or FLOPs over the rate. Curves that are missing are replaced by the roofline of
+    `memory_bytes_per_s` and `peak_flops`; see docs/performance_model.md.
     """
 
     threads: int
     memory_bytes: int
-    memory_bytes_per_s: float
+    memory_bytes_per_s: float  # read by all `threads`
     peak_flops: float  # of the best product of many rows
     kernel_s: float = 0.0  # fixed cost of one kernel: launch, or hand-off to the threads
-    task_s: float = 0.0  # fixed cost of one task beside its kernels
+    task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
+    sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
+    sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
+    sampled_values_per_s: float = 0.0  # logits looked at by sampling, rows x vocabulary; 0: free
     cache_bytes: int = 0  # last-level cache; 0: none that matters
-    elementwise_bytes_per_s: float = 0.0  # norms, rotary, activations; 0: as memory
-    product_flops: Mapping[str, Curve] = NO_CURVES  # by format, by rows; weights from memory
-    cached_product_flops: Mapping[str, Curve] = NO_CURVES  # the same, weights from the cache
-    decode_attention_bytes_per_s: Mapping[str, Curve] = NO_CURVES  # by KV format, by context
-    prefill_attention_flops: Mapping[str, Curve] = NO_CURVES  # by KV format, by context
+    elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
+    # By name in OPERATIONS, by bytes of activations that a call reads and writes.
+    operation_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
+    # By format, by rows; weights from memory, or from the cache.
+    product_flops: Mapping[str, Curve] = field(default_factory=dict)
+    cached_product_flops: Mapping[str, Curve] = field(default_factory=dict)
+    # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
+    decode_attention_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
+    prefill_attention_flops: Mapping[str, Curve] = field(default_factory=dict)
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
+    memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
 
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""
         curves = self.cached_product_flops if cached else self.product_flops
-        curve = curves.get(str(format)) or self.product_flops.get(str(format))
-        flops = curve.at(rows) if curve else self.roofline_flops(format, rows)
+        curve = _curve_of(curves, format) or _curve_of(self.product_flops, format)
+        flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
         return 2.0 * rows * weights / flops
+
+    def _product_flops_like_others(self, format: Format, rows: int) -> float:
+        """The roofline, of which as much is reached as by another format that is known."""
+        flops = self.roofline_flops(format, rows)
+        name, curve = next(iter(self.product_flops.items()), ("", None))
+        if curve is None:
+            return flops
+        return flops * curve.at(rows) / self.roofline_flops(parse_format(name), rows)
 
     def roofline_flops(self, format: Format, rows: int) -> float:
         """FLOP/s of a product of `rows` rows by memory bandwidth and peak (Williams 2009)."""
         bytes_per_weight = format.matrix_bytes(1 << 12, 1 << 12) / (1 << 24)
         return min(self.peak_flops, 2.0 * rows * self.memory_bytes_per_s / bytes_per_weight)
+
+    def operation_s(self, name: str, size_bytes: float) -> float:
+        """Seconds of an elementwise kernel that reads and writes `size_bytes`, without kernel_s."""
+        curve = self.operation_bytes_per_s.get(name)
+        if curve is not None:
+            return size_bytes / curve.at(size_bytes)
+        return size_bytes / (self.elementwise_bytes_per_s or self.memory_bytes_per_s)
+
+    def decode_attention_s(
+        self, format: Format, shape: HeadShape, context: float, kv_bytes: float
+    ) -> float:
+        """Seconds in which one row per sequence attends to `kv_bytes` of keys and values.
+
+        `kv_bytes` is what all sequences of the call read in one layer, `context` what each sees.
+        """
+        curves = self.decode_attention_bytes_per_s
+        names = (str(format), *(split_key(key)[0] for key in curves))  # or what others reach
+        rates = (attention_rate(curves, name, shape, context) for name in names)
+        return kv_bytes / next(filter(None, rates), self.memory_bytes_per_s)
+
+    def prefill_attention_s(
+        self, format: Format, shape: HeadShape, context: float, flops: float
+    ) -> float:
+        """Seconds of `flops` (4 x query heads x head_dim for each visible pair of tokens)."""
+        curves = self.prefill_attention_flops
+        return flops / (attention_rate(curves, str(format), shape, context) or self.peak_flops)
+
+
+def _curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
+    """The curve of a format, or of the same codes in groups of another size."""
+    alike = (curve for name, curve in curves.items() if name.partition(":")[0] == format.name)
+    return curves.get(str(format)) or next(alike, None)
 
 
 @dataclass(frozen=True)
@@ -114,5 +170,7 @@ class HardwareProfile:
     gpu: Processor | None = None
     h2d: Link | None = None  # host to device: CPU memory to GPU memory
     d2h: Link | None = None
+    host_copy: Link | None = None  # into pinned memory, before h2d; None: costs nothing
+    d2h_pageable: Link | None = None  # to host memory that is not pinned; None: as d2h
     interference: Interference = Interference()
     fingerprint: tuple[tuple[str, str], ...] = ()  # empty: described by hand

@@ -29,6 +29,25 @@ class Operations:
         threads: int,
         /,
     ) -> None: ...
+    def packed_linear(
+        self,
+        x: int,
+        x_stride: int,
+        weight: int,
+        bits: int,
+        group: int,
+        symmetric: bool,
+        bias: int,
+        bias_dtype: int,
+        out: int,
+        out_stride: int,
+        m: int,
+        n: int,
+        k: int,
+        accumulate: bool,
+        threads: int,
+        /,
+    ) -> None: ...
     def rms_norm(
         self,
         x: int,
@@ -151,6 +170,7 @@ class Operations:
     ) -> None: ...
     def read(self, data: int, nbytes: int, threads: int, /) -> None: ...
 
+def packed_scratch_bytes(columns: int, /) -> int: ...
 def cache(
     keys: int,
     values: int,

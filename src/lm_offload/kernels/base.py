@@ -1,7 +1,8 @@
 """The signature of every compute operation; each implementation is a class with these methods.
 
 Activations are float32. Weights keep the dtype of the checkpoint (float32, bfloat16 or
-float16) and are read where they lie: an implementation converts in registers, never in memory.
+float16) or are packed (quant/packing.py), and are read where they lie: an implementation
+converts in registers or a piece at a time in cache, never in memory.
 Every tensor has a contiguous last dimension; activations may have any row stride, so that a
 part of a fused projection is a view. Results go into `out`, which the caller owns.
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.quant.kv_blocks import Blocks
+    from lm_offload.quant.packed import PackedWeight
     from lm_offload.sequence import MicroBatch
+
+    Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
 
 
 class Kernels(Protocol):
@@ -28,11 +32,11 @@ class Kernels(Protocol):
     name: str  # what was resolved, for reports: "native-avx2", "torch"
     threads: int
 
-    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
 
     def linear_add(
-        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """out[T, N] += x[T, K] @ weight[N, K].T (+ bias[N])."""
 

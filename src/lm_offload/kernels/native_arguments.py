@@ -12,10 +12,13 @@ import torch
 from lm_offload.kernels import _native
 from lm_offload.quant.format import CODE_BITS
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS, PackedBlocks
+from lm_offload.quant.packed import PackedWeight
+from lm_offload.quant.packing import COLUMN_STEP
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.base import Weight
     from lm_offload.quant.kv_blocks import Blocks
 
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -47,6 +50,21 @@ def weights(weight: Tensor) -> tuple[int, int, int, int, int]:
     if code is None or (step != 1 and width > 1) or not weight.is_cpu:
         refuse("a float32, bfloat16 or float16 matrix with contiguous rows", weight)
     return weight.data_ptr(), stride, code, count, width
+
+
+def packed(weight: PackedWeight) -> tuple[int, int, int, bool, int, int]:
+    """Address, bits of a code, columns of a group, symmetry, rows and width of packed bytes."""
+    count, width = weight.shape
+    format, data = weight.format, weight.data
+    bits, group = CODE_BITS.get(format.name), format.group_size or width
+    whole_groups = not width % COLUMN_STEP and not width % max(group, 1)
+    if bits is None or not whole_groups or (bits == 8 and not format.symmetric):
+        refuse(f"int8 or int4 weights of whole groups, not {format} of {count} x {width}", data)
+    size_bytes = format.matrix_bytes(count, width)
+    complete = data.dtype is torch.uint8 and data.shape == (size_bytes,)
+    if not complete or not data.is_contiguous() or not data.is_cpu:
+        refuse(f"{size_bytes} contiguous bytes for {format} of {count} x {width}", data)
+    return data.data_ptr(), bits, group, format.symmetric, count, width
 
 
 def vector(weight: Tensor, width: int) -> tuple[int, int]:
@@ -99,7 +117,13 @@ def _packed_cache(keys: Blocks, values: Blocks) -> _native.Cache:
     return _native.cache(*at, 0, bits, block_stride, head_stride, kv_heads, head_dim)
 
 
-def refuse(wanted: str, *given: Tensor) -> NoReturn:
+def refuse(wanted: str, *given: Weight) -> NoReturn:
     """Raise ValueError: what is allowed and what was given."""
-    found = ", ".join(f"{x.dtype} {list(x.shape)} with strides {x.stride()}" for x in given)
+    found = ", ".join(_described(x) for x in given)
     raise ValueError(f"A native kernel takes {wanted}, but was given {found}.")
+
+
+def _described(x: Weight) -> str:
+    if isinstance(x, PackedWeight):
+        return f"{x.format} {list(x.shape)}"
+    return f"{x.dtype} {list(x.shape)} with strides {x.stride()}"

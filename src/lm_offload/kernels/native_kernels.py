@@ -12,17 +12,20 @@ from lm_offload.kernels.native_arguments import (
     cache,
     heads,
     indices,
+    packed,
     refuse,
     rows,
     vector,
     weights,
 )
+from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from lm_offload.kernels.base import Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -41,12 +44,12 @@ class NativeKernels:
         self._ops = operations or _native.best_operations()
         self.name = f"native-{self._ops.name}"
 
-    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         self._product(x, weight, out, bias, False)
 
     def linear_add(
-        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
         self._product(x, weight, out, bias, True)
@@ -137,16 +140,21 @@ class NativeKernels:
         self._gate(self._ops.relu, x, x, x)
 
     def _product(
-        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None, accumulate: bool
+        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None, accumulate: bool
     ) -> None:
         x_at, x_stride, m, k = rows(x)
-        w_at, w_stride, code, n, depth = weights(weight)
-        out_at, out_stride, out_m, out_n = rows(out)
-        if m != out_m or n != out_n or k != depth or k == 0:
+        out_at, out_stride, *out_shape = rows(out)
+        kernel: Callable[..., None] = self._ops.linear
+        if isinstance(weight, PackedWeight):
+            kernel = self._ops.packed_linear
+            *layout, n, depth = packed(weight)
+        else:
+            *layout, n, depth = weights(weight)
+        if out_shape != [m, n] or k != depth or k == 0:
             refuse("x[T, K], weight[N, K] and out[T, N] with K > 0", x, weight, out)
         bias_at, bias_code = (0, 0) if bias is None else vector(bias, n)
-        self._ops.linear(
-            x_at, x_stride, w_at, w_stride, code, bias_at, bias_code,
+        kernel(
+            x_at, x_stride, *layout, bias_at, bias_code,
             out_at, out_stride, m, n, k, accumulate, self.threads,
         )  # fmt: skip
 

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.kernels.torch_linear import bf16_linear
+from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels
+    from lm_offload.kernels.base import Kernels, Weight
 
 
 class OneDnnKernels:
     """`Kernels` for CPUs that multiply bf16 matrices natively (AVX512-BF16, AMX).
 
-    `inner` does everything but the products of at least `min_rows` rows with bf16 weights.
+    `inner` does everything but the products of at least `min_rows` rows with bf16 weights;
+    packed weights are its own too.
     """
 
     def __init__(self, inner: Kernels, min_rows: int) -> None:
@@ -41,9 +43,9 @@ class OneDnnKernels:
         self.relu = inner.relu
         torch.set_num_threads(inner.threads)
 
-    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        if weight.dtype is not torch.bfloat16:
+        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
             self._inner.linear(x, weight, out, bias)
         elif x.shape[0] >= self.min_rows:
             out.copy_(bf16_linear(x, weight, bias))
@@ -54,10 +56,10 @@ class OneDnnKernels:
                 out.add_(bias)
 
     def linear_add(
-        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
-        if weight.dtype is not torch.bfloat16:
+        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
             self._inner.linear_add(x, weight, out, bias)
             return
         product = torch.empty_like(out)

@@ -14,6 +14,7 @@ from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.base import Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -30,12 +31,12 @@ class TorchKernels:
         self.threads = threads
         torch.set_num_threads(threads)
 
-    def linear(self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
+    def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         torch_linear.linear(x, weight, out, bias)
 
     def linear_add(
-        self, x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None = None
+        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
         torch_linear.linear_add(x, weight, out, bias)

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from lm_offload.quant.format import TILE_ROWS
+from lm_offload.quant.packed import PackedWeight
+from lm_offload.quant.quantize import dequantize
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+    from lm_offload.kernels.base import Weight
 
 # A converted piece stays in the outer caches between its conversion and its use.
 PIECE_ELEMENTS = 1 << 18
@@ -18,13 +24,13 @@ PIECE_ELEMENTS = 1 << 18
 STABLE_ROWS = 16
 
 
-def linear(x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None) -> None:
+def linear(x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None) -> None:
     """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
     for columns, product in _products(x, weight, bias):
         out[:, columns] = product
 
 
-def linear_add(x: Tensor, weight: Tensor, out: Tensor, bias: Tensor | None) -> None:
+def linear_add(x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None) -> None:
     """out[T, N] += x[T, K] @ weight[N, K].T (+ bias[N])."""
     for columns, product in _products(x, weight, bias):
         out[:, columns] += product
@@ -45,12 +51,28 @@ def has_bf16_units() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _products(x: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+def piece_rows(width: int) -> int:
+    """Rows of a weight [N, width] that are converted at a time: whole tiles of a packed one."""
+    return max(1, PIECE_ELEMENTS // max(1, width) // TILE_ROWS) * TILE_ROWS
+
+
+def _products(x: Tensor, weight: Weight, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
     """The columns of x @ weight.T (+ bias), piece by piece of the weight's rows."""
     rows, width = x.shape
     padded = functional.pad(x, (0, 0, 0, max(0, STABLE_ROWS - rows)))
-    step = max(1, PIECE_ELEMENTS // max(1, width))
+    step = piece_rows(width)
     for start in range(0, weight.shape[0], step):
         columns = slice(start, start + step)
-        product = (padded @ weight[columns].float().T)[:rows]
+        product = (padded @ _float_rows(weight, columns).T)[:rows]
         yield columns, product if bias is None else product.add_(bias[columns])
+
+
+def _float_rows(weight: Weight, rows: slice) -> Tensor:
+    """Some rows of a weight in float32, whole tiles where it is packed."""
+    if not isinstance(weight, PackedWeight):
+        return weight[rows].float()
+    count, width = weight.shape
+    stop = min(rows.stop, count)
+    size_bytes = weight.format.matrix_bytes
+    data = weight.data[size_bytes(rows.start, width) : size_bytes(stop, width)]
+    return dequantize(PackedWeight(data, weight.format, (stop - rows.start, width)))

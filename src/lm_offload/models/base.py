@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
-Weights = Mapping[str, "Tensor"]  # role to view, in the checkpoint's dtype
+Weights = Mapping[str, Any]  # role to Tensor in its own dtype, or PackedWeight of a matrix
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
-from lm_offload.pipeline.trace import StepTime, Trace
+from lm_offload.pipeline.trace import Trace
+from lm_offload.plan import StepTime
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
 

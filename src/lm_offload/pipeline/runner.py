@@ -12,7 +12,7 @@ from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
-from lm_offload.pipeline.trace import StepTime
+from lm_offload.plan import StepTime
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.storage.weight_store import Rows, Views, WeightStore

@@ -5,27 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from lm_offload.schedule.task import Task
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """Seconds of one sweep by resource; the same record whether predicted or measured."""
-
-    total_s: float
-    cpu_s: float  # computing
-    wait_s: float  # the CPU idle because weights were not there yet
-    disk_read_s: float  # the disk busy
-    read_bytes: int
-
-    @property
-    def overhead_s(self) -> float:
-        """Neither computing nor waiting: what the engine itself costs."""
-        return self.total_s - self.cpu_s - self.wait_s
 
 
 class Trace(Protocol):
@@ -51,7 +34,14 @@ class NullTrace:
 class ChromeTrace:
     """Keeps every task and writes them in the format that Perfetto opens."""
 
-    _TRACKS: ClassVar = {"cpu": 1, "disk_read": 2}
+    _TRACKS: ClassVar = {
+        "cpu": 1,
+        "disk_read": 2,
+        "disk_write": 3,
+        "h2d": 4,
+        "d2h": 5,
+        "gpu": 6,
+    }
 
     def __init__(self, unit_names: Sequence[str]) -> None:
         self._unit_names = unit_names
@@ -84,9 +74,11 @@ class ChromeTrace:
 
     def write(self, path: Path) -> None:
         """Write the file beside its place and rename it."""
+        used = {event["tid"] for event in self._events}
         names: list[dict[str, object]] = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}}
             for name, tid in self._TRACKS.items()
+            if tid in used
         ]
         beside = path.with_name(path.name + ".tmp")
         beside.write_text(json.dumps({"traceEvents": names + self._events}))

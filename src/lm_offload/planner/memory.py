@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
+from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.quant.format import Format
+from lm_offload.planner.request import ModelSizes
 from lm_offload.storage.row_table import gather_bytes
 from lm_offload.units import align_up
 
@@ -22,7 +23,6 @@ class Sizes:
     max_sequences: int
     sweep_tokens: int
     micro_batch_tokens: int
-    kv_format: Format
     scored_rows: int = 0
 
     @property
@@ -47,9 +47,9 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
     return align_up(sizes.logit_rows * (config.vocab_size + 2 * config.hidden_size) * F32_BYTES)
 
 
-def kv_bytes(config: ModelConfig, sizes: Sizes) -> int:
+def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache."""
-    return align_up(sizes.kv_blocks * kv_block_bytes(config, sizes.kv_format))
+    return align_up(sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format))
 
 
 def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -68,16 +68,25 @@ def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) ->
     return copies + gather_bytes(config.vocab_size * row_bytes, sizes.micro_batch_tokens)
 
 
+def _scratch_bytes(model: ModelSizes) -> int:
+    """What products with packed weights keep for themselves."""
+    packed = model.weight_format.is_packed
+    return align_up(product_scratch_bytes(model.most_columns)) if packed else 0
+
+
 def memory_table(
-    config: ModelConfig, sizes: Sizes, table_resident: bool
+    model: ModelSizes, sizes: Sizes, table_resident: bool
 ) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of everything but weights and staging."""
+    config = model.config
     sampling = config.vocab_size * 40  # sorted probabilities, token ids and masks of one row
+    scratch_bytes = _scratch_bytes(model)
     return (
-        ("KV cache", kv_bytes(config, sizes)),
+        ("KV cache", kv_bytes(model, sizes)),
         ("hidden states", hidden_bytes(config, sizes)),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),
         ("embedding rows", _embedding_bytes(config, sizes, table_resident)),
         ("indices and sampling", align_up(_index_bytes(config, sizes) + sampling)),
+        *([("product scratch", scratch_bytes)] if scratch_bytes else []),
     )

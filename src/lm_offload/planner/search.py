@@ -1,54 +1,111 @@
-"""Chooses the plan with the shortest predicted time among those that fit the budget."""
+"""Chooses the plan with the shortest predicted time among those that fit the budget.
+
+Every combination of format, sequences in flight, rows of a sweep and of a micro-batch and depth
+of the ring is placed and estimated; the run of the best few of each kind is then simulated.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.candidate import Request, plan_of, simulated, total_s
+from lm_offload.planner.candidate import Candidate, place
 from lm_offload.planner.memory import Sizes, memory_table
+from lm_offload.planner.predictor import Predictor, Timed
+from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.quant.format import parse_format
 from lm_offload.units import KIB, format_bytes
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
 RING_DEPTHS = (3, 2, 1)
-SCORED_ROWS = 64  # logits at once where those of prompts are wanted
+SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 TIE = 1.01  # predictions closer than this are the same
-SIMULATED = 24  # plans whose decode is timed again by simulation
+SIMULATED = 2  # plans of each kind whose run is simulated
+HOPELESS = 1.5  # a kind whose estimate is worse by this factor cannot win
 
 
 def make_plan(request: Request) -> Plan:
     """The fastest plan; raises BudgetError with the table of bytes if none fits."""
-    plans = (plan_of(request, sizes, depth) for sizes, depth in _choices(request))
-    fitting = [plan for plan in plans if plan is not None]
-    if not fitting:
+    return ranked_plans(request)[0].plan
+
+
+def ranked_plans(request: Request) -> list[Timed]:
+    """The best plans of each kind (format, sequences in flight, ring), fastest first.
+
+    Raises BudgetError with the table of bytes if none fits.
+    """
+    predictor = Predictor(request)
+    placed = [(predictor.estimate_s(found), found) for found in candidates(request)]
+    if not placed:
         raise BudgetError(_smallest_need(request))
-    best = sorted(fitting, key=lambda plan: _rank(request, plan))
-    timed = [simulated(request, plan) for plan in best[:SIMULATED]]
-    return min(timed, key=lambda plan: _rank(request, plan))
+    return sorted((predictor.timed(found) for found in _finalists(placed)), key=_rank)
 
 
-def _rank(request: Request, plan: Plan) -> tuple[int, int, int, int]:
-    """Time in steps of one per cent; among equals more rows at once, which start together."""
-    steps = round(math.log(total_s(request, plan)) / math.log(TIE))
-    return steps, -plan.sweep_tokens, -plan.micro_batch_tokens, plan.used_bytes
+def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]:
+    """The best few of each kind that may win within its format."""
+    for in_format in _grouped(placed, lambda found: found.model.weight_format):
+        limit_s = HOPELESS * min(estimate_s for estimate_s, _ in in_format)
+        for kind in _grouped(
+            in_format, lambda found: (found.sizes.max_sequences, found.ring_depth)
+        ):
+            kind.sort(key=lambda member: (_steps(member[0]), *_preference(member[1].sizes)))
+            yield from (found for seconds, found in kind[:SIMULATED] if seconds <= limit_s)
 
 
-def _choices(request: Request) -> Iterator[tuple[Sizes, int]]:
-    """Sequences in flight, rows of a sweep and of a micro-batch, depth of the ring."""
-    for in_flight in _in_flight_options(len(request.workload.prompt_lens)):
-        blocks = _blocks_needed(request.workload, in_flight)
-        rows = sum(sorted(request.workload.prompt_lens)[-in_flight:])
+def _grouped(
+    placed: Iterable[tuple[float, Candidate]], key: Callable[[Candidate], object]
+) -> list[list[tuple[float, Candidate]]]:
+    groups: dict[object, list[tuple[float, Candidate]]] = {}
+    for estimate_s, found in placed:
+        groups.setdefault(key(found), []).append((estimate_s, found))
+    return list(groups.values())
+
+
+def _rank(timed: Timed) -> tuple[object, ...]:
+    """By time; among equals exact formats, then more rows at once, which start together."""
+    plan = timed.plan
+    lossy = parse_format(plan.weight_format).is_packed
+    rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
+    return (_steps(timed.score_s), lossy, *rows, plan.used_bytes)
+
+
+def _steps(seconds: float) -> int:
+    """Time in steps of one per cent."""
+    return round(math.log(seconds) / math.log(TIE))
+
+
+def _preference(sizes: Sizes) -> tuple[int, int]:
+    return -sizes.sweep_tokens, -sizes.micro_batch_tokens
+
+
+def candidates(request: Request) -> Iterator[Candidate]:
+    """Everything that can be chosen and fits the budget."""
+    for model, sizes in itertools.product(request.models, _sizes(request.workload)):
+        for depth in RING_DEPTHS:
+            found = place(request, model, sizes, depth)
+            if found is not None:
+                yield found
+            if found is not None and not found.streamed:
+                break  # without a ring there is no depth to choose
+
+
+def _sizes(workload: Workload) -> Iterator[Sizes]:
+    """Sequences in flight, rows of a sweep and of a micro-batch, rows with logits."""
+    for in_flight in _in_flight_options(len(workload.prompt_lens)):
+        blocks = _blocks_needed(workload, in_flight)
+        rows = sum(sorted(workload.prompt_lens)[-in_flight:])
         sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
         for sweep_tokens in sweeps:
             micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
-            scored = sorted({0, min(SCORED_ROWS, request.workload.scored_tokens)})
-            for micro, depth, extra in itertools.product(micros, RING_DEPTHS, scored):
-                yield Sizes(blocks, in_flight, sweep_tokens, micro, request.kv_format, extra), depth
+            most = min(workload.scored_tokens, sweep_tokens)
+            scored = sorted({min(option, most) for option in SCORED_ROWS})
+            for micro, extra in itertools.product(micros, scored):
+                yield Sizes(blocks, in_flight, sweep_tokens, micro, extra)
 
 
 def _in_flight_options(num_sequences: int) -> list[int]:
@@ -63,16 +120,24 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1, request.kv_format)
-    ring_bytes = max(unit.size_bytes for unit in request.units)
-    rows = memory_table(request.config, sizes, table_resident=False)
+    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    return min((_smallest_of(model, sizes) for model in request.models), key=_sum_of)
+
+
+def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:
+    ring_bytes = max(unit.size_bytes for unit in model.units)
+    rows = memory_table(model, sizes, table_resident=False)
     return (("staging ring", ring_bytes), *rows)
+
+
+def _sum_of(rows: Iterable[tuple[str, int]]) -> int:
+    return sum(size_bytes for _, size_bytes in rows)
 
 
 def _smallest_need(request: Request) -> str:
     """The message of the error: the smallest plan's bytes by purpose, and its sum."""
     rows = smallest_memory(request)
-    needed_kib = -(-sum(size_bytes for _, size_bytes in rows) // KIB)
+    needed_kib = -(-_sum_of(rows) // KIB)
     lines = "".join(f"\n  {purpose:<22}{format_bytes(size)}" for purpose, size in rows)
     return (
         f"A CPU memory budget of {format_bytes(request.budget_bytes)} was given, the smallest that "

@@ -9,6 +9,7 @@ from lm_offload.errors import ConfigError
 
 FormatName = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
+_BY_DTYPE: dict[str, FormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CODE_BITS = {"int8": 8, "int4": 4}
 GROUP_SIZES = (32, 64, 128)
@@ -53,9 +54,8 @@ class Format:
 
 
 def format_of_dtype(dtype: str) -> Format:
-    """The format of values that are kept as they are: float32, bfloat16 or float16."""
-    names: dict[str, FormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-    return Format(names[dtype])
+    """How weights of a dtype (bfloat16, float16, float32) are stored as they are."""
+    return Format(_BY_DTYPE[dtype])
 
 
 def parse_format(text: str) -> Format:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.format import Format
 
 BLOCK_TOKENS = 16
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Lanes = Literal["tokens", "channels"]  # of keys, of values
 
 
@@ -53,9 +54,36 @@ class PackedBlocks:
 Blocks = Tensor | PackedBlocks  # [blocks, kv_heads, block_tokens, head_dim]
 
 
-def block_shape(format: Format, kv_heads: int, head_dim: int) -> tuple[int, int]:
-    """Of one block in `PackedBlocks.data`."""
-    return kv_heads, BLOCK_TOKENS * head_bytes(format, head_dim)
+@dataclass(frozen=True)
+class CacheShape:
+    """The keys, or the values, of one layer in a format."""
+
+    num_blocks: int
+    kv_heads: int
+    head_dim: int
+    format: Format
+
+    @property
+    def size_bytes(self) -> int:
+        """Exact bytes, scales included."""
+        tokens = self.num_blocks * BLOCK_TOKENS
+        return tokens * self.kv_heads * head_bytes(self.format, self.head_dim)
+
+
+def blocks_in(memory: Tensor, shape: CacheShape, lanes: Lanes) -> Blocks:
+    """Keys (lanes are tokens) or values (channels) over uint8 [shape.size_bytes]; not a copy.
+
+    In a cache of floats the tokens of a block lie side by side in the keys, the channels in the
+    values, so that one register holds the same channel of several keys or several channels of
+    one value.
+    """
+    heads = shape.num_blocks, shape.kv_heads
+    if shape.format.is_packed:
+        return PackedBlocks(memory.view(*heads, -1), shape.format, shape.head_dim, lanes)
+    floats = memory.view(DTYPES[shape.format.name])
+    if lanes == "channels":
+        return floats.view(*heads, BLOCK_TOKENS, shape.head_dim)
+    return floats.view(*heads, shape.head_dim, BLOCK_TOKENS).transpose(2, 3)
 
 
 def read_blocks(cache: PackedBlocks, numbers: Tensor) -> Tensor:

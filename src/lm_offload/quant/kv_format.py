@@ -22,10 +22,10 @@ KV_FORMATS = {
 
 def parse_kv_format(text: str) -> Format:
     """The format of a KV cache that a user wrote; raises ConfigError."""
-    format = KV_FORMATS.get(text.lower())
-    if format is None:
-        raise ConfigError(f"KV format {text!r} is not known; allowed are {', '.join(KV_FORMATS)}.")
-    return format
+    for name, format in KV_FORMATS.items():
+        if text.lower() in (name, str(format)):
+            return format
+    raise ConfigError(f"KV format {text!r} is not known; allowed are {', '.join(KV_FORMATS)}.")
 
 
 def check_head_dim(format: Format, head_dim: int) -> None:

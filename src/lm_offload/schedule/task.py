@@ -5,8 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Resource = Literal["disk_read", "cpu"]
-Kind = Literal["read", "compute", "release"]
+Resource = Literal["disk_read", "disk_write", "h2d", "d2h", "gpu", "cpu"]
+Kind = Literal[
+    "read",  # weights: from disk, by host copy into pinned memory, to the device
+    "stage",
+    "upload",
+    "read_kv",  # keys and values of the context, and of new tokens on their way home
+    "stage_kv",
+    "upload_kv",
+    "download_kv",
+    "write_kv",
+    "read_hidden",  # hidden states between units
+    "upload_hidden",
+    "download_hidden",
+    "write_hidden",
+    "project",  # attention on the CPU beside a GPU, before the unit's compute task
+    "send_qkv",
+    "attend",
+    "return_attended",
+    "compute",  # a unit for one micro-batch
+    "release",  # its place may be overwritten
+    "sync",  # everything before is done
+]
 
 
 class TaskId(NamedTuple):

@@ -92,7 +92,7 @@ def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
     start = sequence.num_computed
     chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
     if chunk.is_scored:
-        chunk = Chunk(sequence, start, min(chunk.stop, start + logits))
+        chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
     return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
 
 

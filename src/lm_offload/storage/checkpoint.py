@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -36,6 +37,16 @@ class Checkpoint:
     folder: Path
     tensors: dict[str, TensorEntry]
     stamps: dict[Path, FileStamp]
+
+    def fingerprint(self) -> str:
+        """Hex digits that change with config.json and with a weight file's size, time or header."""
+        config = self.folder / "config.json"  # a GGUF file has none
+        digest = hashlib.blake2b(config.read_bytes() if config.exists() else b"", digest_size=16)
+        for path, stamp in sorted(self.stamps.items()):
+            digest.update(f"{path.name} {stamp.size_bytes} {stamp.modified_ns}\n".encode())
+        for entry in sorted(self.tensors.values(), key=lambda entry: entry.name):
+            digest.update(f"{entry.name} {entry.dtype} {entry.shape} {entry.offset}\n".encode())
+        return digest.hexdigest()
 
     def check_unchanged(self) -> None:
         """Raise CheckpointChangedError if a weight file is not what it was when it was opened."""

@@ -13,21 +13,28 @@ from lm_offload.errors import StorageError
 log = logging.getLogger(__name__)
 
 
+def open_direct(path: Path, flags: int) -> tuple[int, bool]:
+    """A descriptor for page-aligned transfers, and whether they go past the page cache."""
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_DIRECT", 0) | os.O_CLOEXEC, 0o666)
+        return descriptor, hasattr(os, "O_DIRECT")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead to drop
+    return descriptor, False
+
+
 class DirectFile:
     """A file opened for page-aligned reads that leave nothing in the page cache."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.direct = True
         try:
-            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECT", 0) | os.O_CLOEXEC)
-            self.direct = hasattr(os, "O_DIRECT")
+            self._fd, self.direct = open_direct(path, os.O_RDONLY)
         except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise StorageError(f"Weight file {path.name} cannot be opened: {error}.") from error
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead to drop
-            self.direct = False
+            raise StorageError(f"Weight file {path.name} cannot be opened: {error}.") from error
         self.size_bytes = os.fstat(self._fd).st_size
 
     def read_into(self, memory: memoryview, offset: int) -> int:

@@ -19,6 +19,7 @@ import torch
 
 from lm_offload.arch.weights import Unit, WeightSpec, name_candidates
 from lm_offload.errors import CheckpointError
+from lm_offload.quant.format import Format
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.safetensors_header import DTYPE_NAMES, ITEM_BYTES, TensorEntry
 from lm_offload.units import KIB, align_down, align_up
@@ -38,11 +39,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor inside a unit's memory."""
+    """A tensor inside a unit's memory; a quantized one has a format, and bytes as its dtype."""
 
     offset: int
     dtype: torch.dtype
     shape: tuple[int, ...]
+    format: Format | None = None
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
+from lm_offload.quant.packed import PackedWeight
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.blocks import Block, cut_blocks
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import open_files
-from lm_offload.storage.layout import UnitLayout, find_extent
+from lm_offload.storage.layout import Place, UnitLayout, find_extent
 from lm_offload.storage.row_table import GATHER_THREADS, ResidentRows, RowTable
 
-Views = Mapping[str, Tensor]
+Views = Mapping[str, Any]  # role to Tensor, or to PackedWeight where a matrix is quantized
 Rows = RowTable | ResidentRows
 
 
@@ -90,7 +92,14 @@ class WeightStore:
 
     def _views(self, unit: int, arena: Arena, offset: int) -> Views:
         places = self.layouts[unit].places
-        return {
-            role: arena.view(offset + place.offset, place.dtype, place.shape)
-            for role, place in places.items()
-        }
+        return {role: _view(arena, offset, place) for role, place in places.items()}
+
+
+def _view(arena: Arena, offset: int, place: Place) -> Tensor | PackedWeight:
+    """The tensor at `place` of the unit at `offset`; a quantized one stays packed."""
+    if place.format is None:
+        return arena.view(offset + place.offset, place.dtype, place.shape)
+    rows, columns = place.shape
+    size_bytes = place.format.matrix_bytes(rows, columns)
+    data = arena.view(offset + place.offset, place.dtype, (size_bytes,))
+    return PackedWeight(data, place.format, (rows, columns))

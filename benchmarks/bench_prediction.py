@@ -1,0 +1,192 @@
+"""Predicted rates against measured ones, over models, formats, budgets, batches and prompts.
+
+Profile the machine first (`lm-offload profile`): the points are no part of that calibration. Each
+point is written as soon as it is measured, and a run that is started again goes on::
+
+    python -m benchmarks.bench_prediction --json benchmarks/results/prediction.json
+    python -m benchmarks.draw_prediction benchmarks/results/prediction.json docs/pictures/p.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.prediction_grid import Point, chosen, grid, open_point
+from benchmarks.testbed import describe
+from lm_offload import LLM, Workload
+from lm_offload.cli.measure import Measured, Shape, run_workload, warm_up
+from lm_offload.cli.memory_mark import mark_memory
+from lm_offload.demo import demo_path
+from lm_offload.hardware.other_load import OtherLoad
+from lm_offload.plan import Plan
+
+PHASES = ("prefill", "decode")
+SHORT_RUN_S = 4.0  # a run that is predicted to be shorter is repeated
+RUNS = 3  # of a short run; the first one warms up
+SEED = 0
+QUIET_FRAC = 0.05  # of the cores at work for others, up to which a point counts as quiet
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Measure until the points or the minutes are used up; print a line each, then a summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=Path(".checkpoints/llama-1.1b"))
+    parser.add_argument("--points", type=int, help="a random subset of this size")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    models = {"demo": demo_path()}
+    if args.model.is_dir():
+        models[args.model.name] = args.model
+    rows = load_rows(args.json)
+    deadline_s = time.monotonic() + 60 * args.minutes
+    for point in chosen(grid(models), args.points, args.seed):
+        if time.monotonic() > deadline_s:
+            break
+        if point.key not in rows:
+            rows[point.key] = measure(models[point.model], point, args.threads)
+            print(format_row(rows[point.key]), flush=True)
+            save(args.json, rows.values())
+    print_summary(summary(rows.values()))
+
+
+def measure(folder: Path, point: Point, threads: int) -> Row:
+    """Plan, predict and run one point."""
+    opened = open_point(folder, point, threads)
+    row: Row = {"key": point.key, **asdict(point)}
+    if opened is None:
+        return {**row, "skipped": "no plan fits the budget"}
+    llm, workload = opened
+    with llm:
+        plan = llm.plan_for(workload)
+        llm.prepare(plan)
+        load = OtherLoad()
+        measured = run(llm, plan, workload)
+    return {
+        **row,
+        "gen_len": workload.output_lens[0],
+        "others_frac": load.busy_frac,
+        "plan": plan_row(plan),
+        "predicted": asdict(plan.predicted),
+        "measured": asdict(measured),
+    }
+
+
+def run(llm: LLM, plan: Plan, workload: Workload) -> Measured:
+    """The fastest of some runs after the first, by seconds of all sweeps; of a long one the first.
+
+    What a first run touches for the first time is no part of the prediction, and others can only
+    make a run slower.
+    """
+    memory = mark_memory()
+    llm.load(workload)
+    shape = Shape(len(workload.prompt_lens), workload.prompt_lens[0], workload.output_lens[0])
+    short = plan.predicted.run_s < SHORT_RUN_S
+    warm_up(llm)
+    runs = [
+        run_workload(llm, shape, SEED, memory, lambda sweep: None)
+        for _ in range(RUNS if short else 1)
+    ]
+    return min(runs[1:] or runs, key=lambda measured: measured.run_s)
+
+
+def plan_row(plan: Plan) -> Row:
+    """What of a plan matters to its speed."""
+    names = ("max_sequences", "sweep_tokens", "micro_batch_tokens", "ring_bytes", "streamed_bytes")
+    return {"budget_bytes": plan.budget_bytes, **{name: getattr(plan, name) for name in names}}
+
+
+def errors(row: Row) -> dict[str, float]:
+    """Predicted over measured rate less 1, for each phase."""
+    rates = {phase: f"{phase}_tokens_per_s" for phase in PHASES}
+    return {
+        phase: row["predicted"][rate] / row["measured"][rate] - 1
+        for phase, rate in rates.items()
+        if "measured" in row and row["measured"][rate]
+    }
+
+
+def summary(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """Median and 90th percentile of the absolute errors: all, quiet, by model and by format."""
+    measured = [row for row in rows if "measured" in row]
+    quiet = [row for row in measured if row["others_frac"] <= QUIET_FRAC]
+    groups = {"all": measured, "quiet": quiet}
+    for axis in ("model", "weight_format"):
+        for value in sorted({row[axis] for row in measured}):
+            groups[f"{axis} {value}"] = [row for row in measured if row[axis] == value]
+    return {
+        f"{name}, {phase}": statistics_of([errors(row)[phase] for row in members])
+        for name, members in groups.items()
+        for phase in PHASES
+        if members
+    }
+
+
+def statistics_of(signed: list[float]) -> dict[str, float]:
+    """Of one phase; `bias` is the median with its sign: above zero is predicted too fast."""
+    sizes = sorted(abs(error) for error in signed)
+    return {
+        "points": len(sizes),
+        "median": statistics.median(sizes),
+        "p90": sizes[min(int(0.9 * len(sizes)), len(sizes) - 1)],
+        "bias": statistics.median(signed),
+    }
+
+
+def load_rows(file: Path | None) -> dict[str, Row]:
+    """The points that an earlier run has measured."""
+    if file is None or not file.exists():
+        return {}
+    return {row["key"]: row for row in json.loads(file.read_text())["rows"]}
+
+
+def save(file: Path | None, rows: Iterable[Row]) -> None:
+    """All points so far with their summary, beside the file and then in its place."""
+    if file is None:
+        return
+    rows = list(rows)
+    result = {
+        "benchmark": "prediction",
+        "testbed": describe(),
+        "summary": summary(rows),
+        "rows": rows,
+    }
+    beside = file.with_name(file.name + ".tmp")
+    beside.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(beside, file)
+
+
+def format_row(row: Row) -> str:
+    """The figures of one point on one line."""
+    if "skipped" in row:
+        return f"{row['key']:<40} {row['skipped']}"
+    parts = [f"{row['key']:<40}", f"others {row['others_frac']:4.0%}"]
+    for phase, error in errors(row).items():
+        rate = row["measured"][f"{phase}_tokens_per_s"]
+        parts.append(f"{phase} {rate:9.2f} tok/s, predicted {error:+.1%}")
+    return "  ".join(parts)
+
+
+def print_summary(groups: dict[str, dict[str, float]]) -> None:
+    """A line for each group; the goal is a median of 7 % and 15 % for nine in ten."""
+    print("goal: median 7 %, 90th percentile 15 %")
+    for name, found in groups.items():
+        print(
+            f"{name:<28}{found['points']:>4} points: median {found['median']:.1%}, 90th percentile "
+            f"{found['p90']:.1%}, bias {found['bias']:+.1%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

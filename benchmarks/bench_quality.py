@@ -1,0 +1,86 @@
+"""What each weight format costs: perplexity, divergence from bf16 and bytes, on the demo model.
+
+The text is the demo model's held-out one; weights are quantized anew, not taken from the cache::
+
+    python -m benchmarks.bench_quality --json out.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.testbed import describe
+from lm_offload import LLM
+from lm_offload.demo import demo_path
+from lm_offload.engine.eval_file import row_file
+from lm_offload.engine.eval_windows import cut_text
+from lm_offload.engine.evaluate import Quality, compare, measure_reference
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.planner.request import own_format, spec_bytes
+
+WEIGHT_FORMATS = ("int8:64", "int8:row", "int4:32", "int4:64", "int4:128", "int4:64:sym")
+CONTEXT = 512
+Row = dict[str, object]
+
+
+def main() -> None:
+    """Measure bf16 and every format; a row each, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=16384)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    print("goals: mean KL of int8 below 1e-3 nats, perplexity of int4:64 within 3 % of bf16")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LM_OFFLOAD_CACHE"] = folder
+        for row in measured_rows(args.tokens, args.threads, Path(folder)):
+            print(row)
+            rows.append(row)
+    result = {"benchmark": "quality", "testbed": describe(), "context": CONTEXT, "rows": rows}
+    print(json.dumps(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measured_rows(tokens: int, threads: int, folder: Path) -> Iterator[Row]:
+    """The demo model's own precision, then each format compared with it."""
+    own = LLM(demo_path(), threads=threads)
+    text = (demo_path() / "heldout.txt").read_text(encoding="utf-8")
+    windows = cut_text(own.tokenizer, text, CONTEXT, tokens)
+    count = sum(len(window.targets) for window in windows)
+    with row_file(folder, count, own.files.config.vocab_size) as file:
+        with own:
+            reference = measure_reference(own, windows, file)
+            yield row_of(own.files, reference, reference)
+        for weight_format in WEIGHT_FORMATS:
+            with LLM(demo_path(), threads=threads, weight_format=weight_format) as llm:
+                yield row_of(llm.files, compare(llm, windows, file), reference)
+
+
+def row_of(files: ModelFiles, quality: Quality, reference: Quality) -> Row:
+    """What is reported of one format."""
+    return {
+        "weight_format": str(files.weight_format or own_format(files.config)),
+        "bytes_per_weight": bytes_per_weight(files),
+        "perplexity": quality.perplexity,
+        "perplexity_over_reference": quality.perplexity / reference.perplexity,
+        **vars(quality),
+    }
+
+
+def bytes_per_weight(files: ModelFiles) -> float:
+    """Of all matrices that are loaded whole, scales and padding included."""
+    format = files.weight_format or own_format(files.config)
+    matrices = [spec for unit in files.units for spec in unit.weights if len(spec.shape) == 2]
+    size_bytes = sum(spec_bytes(spec, format, files.config) for spec in matrices)
+    return size_bytes / sum(spec.elements for spec in matrices)
+
+
+if __name__ == "__main__":
+    main()

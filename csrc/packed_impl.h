@@ -1,0 +1,143 @@
+// Products with weights [n, k] packed as quant/packing.py says; they are read from memory once
+// for every block of rows and unpacked in registers or, for many rows, a step at a time in cache.
+#pragma once
+
+#include "linear_impl.h"
+#include "packed_quantize.h"
+#include "packed_tile.h"
+#include "scratch.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+// A block of quantized rows and the weights that it is multiplied with.
+template <class Codes>
+struct PackedWork {
+    const PackedArgs& a;
+    int64_t first_row, rows;
+    const InputBlock* x;  // [k / 64][rows]
+    int64_t tile_bytes;
+};
+
+template <class Codes>
+constexpr int64_t factor_bytes() {
+    return (Codes::kMinimums ? 2 : 1) * kFactorBytes;
+}
+
+// Calls body(step) for the steps of V tiles, in ascending order of columns.
+template <int V, class Codes, class Body>
+void each_step(const PackedWork<Codes>& w, int64_t tile, const Body& body) {
+    const int64_t pitch = V * w.tile_bytes;
+    const int64_t ahead = std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
+    const uint8_t* at = w.a.weight + tile * w.tile_bytes;
+    for (int64_t group = 0; group < w.a.k; group += w.a.group) {
+        const uint8_t* factors = at;
+        at += factor_bytes<Codes>();
+        const int64_t end = group + w.a.group;
+        for (int64_t column = group; column < end; column += kBlockColumns) {
+            const InputBlock* x = w.x + column / kBlockColumns * w.rows;
+            const int64_t count = std::min(kBlockColumns, end - column);
+            const Tiles codes{at, w.tile_bytes, ahead};
+            body(Step{factors, w.tile_bytes, codes, x, column % kBlockColumns, count});
+            at += code_bytes<Codes>(count);
+        }
+    }
+}
+
+// Writes out[rows, 8 V] from totals.
+template <int V>
+void write_totals(const PackedArgs& a, int64_t first_row, int64_t rows, int64_t n,
+                  const float* totals) {
+    each_vector(std::min<int64_t>(V * kLanes, a.n - n), [&](int64_t i, auto span) {
+        Vec bias = zero();
+        if (a.bias) {
+            with_type(a.bias_dtype, [&](auto* type) {
+                bias = load(static_cast<decltype(type)>(a.bias) + n + i, span);
+            });
+        }
+        for (int64_t row = 0; row < rows; ++row) {
+            float* out = a.out + (first_row + row) * a.out_stride + n + i;
+            Vec value = load(totals + row * V * kLanes + i);
+            if (a.bias) value = value + bias;
+            if (a.accumulate) value = load(out, span) + value;
+            store(out, value, span);
+        }
+    });
+}
+
+// All rows times V tiles: few rows take the codes as they are.
+template <int V, class Codes>
+void few_rows(const PackedWork<Codes>& w, int64_t tile) {
+    float totals[kPackedRows * V * kLanes] = {};
+    with_count<kPackedRows>(w.rows, [&](auto rows) {
+        constexpr int R = decltype(rows)::value;
+        each_step<V>(w, tile, [&](const Step& step) { add_step<Codes, R, V>(step, totals); });
+    });
+    write_totals<V>(w.a, w.first_row, w.rows, tile * kLanes, totals);
+}
+
+// All rows times V tiles: many rows share codes that were unpacked for them.
+template <int V, class Codes>
+void many_rows(const PackedWork<Codes>& w, int64_t tile) {
+    using Unpacked = UnpackedCodes<Codes::kMinimums>;
+    alignas(64) uint8_t pairs[V * kTilePairBytes];
+    float totals[kBlockRows * V * kLanes];
+    std::fill_n(totals, w.rows * V * kLanes, 0.0f);
+    each_step<V>(w, tile, [&](Step step) {
+        step.codes = unpack<Codes, V>(step, pairs);
+        for (int64_t row = 0; row < w.rows; row += kPackedRows) {
+            const int64_t height = std::min<int64_t>(kPackedRows, w.rows - row);
+            with_count<kPackedRows>(height, [&](auto rows) {
+                add_step<Unpacked, decltype(rows)::value, V>(step, totals + row * V * kLanes);
+            });
+            step.x += height;
+        }
+    });
+    write_totals<V>(w.a, w.first_row, w.rows, tile * kLanes, totals);
+}
+
+template <int V, class Codes>
+void packed_tiles(const PackedWork<Codes>& w, int64_t tile) {
+    if (w.rows <= kPackedRows) {
+        few_rows<V>(w, tile);
+    } else {
+        many_rows<V>(w, tile);
+    }
+}
+
+template <class Codes>
+void packed_block(const PackedWork<Codes>& w) {
+    const int64_t tiles = (w.a.n + kLanes - 1) / kLanes;
+    const int64_t step = chunk_rows(tiles, w.tile_bytes, kPackedTiles, w.a.threads);
+    parallel_for((tiles + step - 1) / step, w.a.threads, [&](int64_t chunk) {
+        int64_t tile = chunk * step;
+        const int64_t end = std::min(tiles, tile + step);
+        for (; tile + kPackedTiles <= end; tile += kPackedTiles) packed_tiles<kPackedTiles>(w, tile);
+        if (tile < end) packed_tiles<1>(w, tile);
+    });
+}
+
+template <class Codes>
+void packed_typed(const PackedArgs& a) {
+    const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(a.group);
+    for (int64_t row = 0; row < a.m; row += kBlockRows) {
+        const int64_t rows = std::min(kBlockRows, a.m - row);
+        const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
+        auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
+        quantize_rows(a, row, rows, x);
+        packed_block(PackedWork<Codes>{a, row, rows, x, a.k / a.group * group_bytes});
+    }
+}
+
+inline void packed_linear(const PackedArgs& a) {
+    if (a.bits == 8) {
+        packed_typed<Int8Codes>(a);
+    } else if (a.symmetric) {
+        packed_typed<Int4Codes<false>>(a);
+    } else {
+        packed_typed<Int4Codes<true>>(a);
+    }
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

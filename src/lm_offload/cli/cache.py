@@ -1,0 +1,115 @@
+"""`lm-offload cache`: what lies in the cache of quantized weights, and how to be rid of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lm_offload.cli import options
+from lm_offload.cli.report import people_console, print_json, report_console
+from lm_offload.errors import CheckpointError, ConfigError
+from lm_offload.units import format_bytes
+
+if TYPE_CHECKING:
+    from lm_offload.engine.quantized_cache import CacheEntry
+
+app = typer.Typer(help="The cache of quantized weights.", no_args_is_help=True)
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        help="Only models whose name in `cache list` begins like this; default: all.",
+        show_default=False,
+        metavar="NAME",
+    ),
+]
+
+
+@app.command("list")
+def list_(as_json: options.Json = False, config: options.ConfigFile = None) -> None:
+    """Show the size of every model and format in the cache."""
+    from lm_offload.engine.quantized_cache import cache_folder, list_entries
+
+    entries = list_entries()
+    if as_json:
+        print_json({"folder": str(cache_folder()), "entries": [_record(one) for one in entries]})
+        return
+    console = report_console(as_json)
+    table = Table("model", "format", "size", "", title=str(cache_folder()), title_justify="left")
+    for entry in entries:
+        table.add_row(entry.model, entry.format, format_bytes(entry.size_bytes), entry.state)
+    table.add_section()
+    table.add_row("all", "", format_bytes(sum(entry.size_bytes for entry in entries)), "")
+    console.print(table)
+
+
+@app.command()
+def clear(
+    name: Name = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: options.Json = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Delete quantized weights from the cache, after asking; checkpoints are not touched."""
+    from lm_offload.engine.quantized_cache import remove_entry
+
+    entries = _entries(name)
+    console = people_console(False)
+    for entry in entries:
+        console.print(f"{entry.folder}, {format_bytes(entry.size_bytes)}", soft_wrap=True)
+    if entries and not yes:
+        _confirm(len(entries))
+    for entry in entries:
+        remove_entry(entry)
+    freed_bytes = sum(entry.size_bytes for entry in entries)
+    if as_json:
+        print_json({"deleted": [_record(entry) for entry in entries], "freed_bytes": freed_bytes})
+    else:
+        console.print(f"{len(entries)} deleted, {format_bytes(freed_bytes)} freed")
+
+
+@app.command()
+def verify(
+    name: Name = None, as_json: options.Json = False, config: options.ConfigFile = None
+) -> None:
+    """Compare every byte with its checksum; what is damaged is mended when it is next used."""
+    from lm_offload.engine.quantized_cache import verify_entry
+
+    found = [
+        (entry, verify_entry(entry)) for entry in _entries(name) if entry.state != "unfinished"
+    ]
+    damaged = [str(error) for _, error in found if error]
+    if as_json:
+        records = [_record(entry) | {"error": str(error or "") or None} for entry, error in found]
+        print_json({"entries": records})
+    else:
+        for entry, error in found:
+            state = "damaged" if error else "sound"
+            report_console(False).print(f"{state}: {entry.model} {entry.format}", soft_wrap=True)
+    if damaged:
+        raise CheckpointError(" ".join(damaged))
+
+
+def _entries(name: str | None) -> list[CacheEntry]:
+    """Those that `name` means; raises ConfigError for a name that means none."""
+    from lm_offload.engine.quantized_cache import cache_folder, list_entries
+
+    entries = [entry for entry in list_entries() if entry.model.startswith(name or "")]
+    if name and not entries:
+        raise ConfigError(
+            f"No model in {cache_folder()} begins with {name!r}; see lm-offload cache list."
+        )
+    return entries
+
+
+def _confirm(count: int) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError("Nothing was deleted; give --yes where nobody can be asked.")
+    typer.confirm(f"Delete {count} of them?", abort=True, err=True)
+
+
+def _record(entry: CacheEntry) -> dict[str, Any]:
+    return {**vars(entry), "folder": str(entry.folder)}

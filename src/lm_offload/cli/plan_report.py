@@ -1,0 +1,68 @@
+"""A plan's prediction and its reasons as people read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from lm_offload.cli.report import print_rows
+from lm_offload.plan import Figures, Plan
+from lm_offload.planner.ceiling import PhaseCeiling
+
+if TYPE_CHECKING:
+    from lm_offload.planner.explain import Explanation, RunnerUp
+
+NO_CHANGE = 1.005  # a run that is shorter by less is as long
+
+
+def print_explanation(console: Console, plan: Plan, found: Explanation) -> None:
+    """What is predicted, what bounds it, what would help, and which plans lost."""
+    _print_prediction(console, plan.predicted, found)
+    _print_what_ifs(console, found)
+    if found.runners_up:
+        _print_runners_up(console, found.runners_up)
+
+
+def _print_prediction(console: Console, predicted: Figures, found: Explanation) -> None:
+    rows = [("prefill", _phase(predicted.prefill_tokens_per_s, found.ceiling.prefill))]
+    bottleneck = found.bottleneck["prefill"]
+    rows.append(("prefill is bound by", bottleneck))
+    if predicted.tpot_s is not None:
+        rows.append(("decode", _phase(predicted.decode_tokens_per_s, found.ceiling.decode)))
+        rows.append(("decode is bound by", found.bottleneck["decode"]))
+        rows.append(("time per output token", f"{predicted.tpot_s * 1e3:.1f} ms"))
+    rows.append(("time to first token", f"{predicted.ttft_s:.3f} s"))
+    rows.append(("all prompts", f"{predicted.run_s:.2f} s"))
+    print_rows(console, "Predicted", rows)
+
+
+def _phase(tokens_per_s: float, ceiling: PhaseCeiling) -> str:
+    share = tokens_per_s / ceiling.tokens_per_s
+    return (
+        f"{tokens_per_s:.2f} tok/s, {share:.0%} of what the {ceiling.bound_by} allows "
+        f"({ceiling.tokens_per_s:.1f} tok/s)"
+    )
+
+
+def _print_what_ifs(console: Console, found: Explanation) -> None:
+    table = Table("with", "prefill tok/s", "decode tok/s", "the run is", title="What would help")
+    table.title_justify = "left"
+    for what_if in found.what_ifs:
+        faster = f"{what_if.speedup:.2f}x faster" if what_if.speedup >= NO_CHANGE else "as long"
+        table.add_row(what_if.change, *_rates(what_if.figures), faster)
+    console.print(table)
+
+
+def _print_runners_up(console: Console, runners_up: tuple[RunnerUp, ...]) -> None:
+    table = Table("plan", "prefill tok/s", "decode tok/s", "speed", "why not", title="Other plans")
+    table.title_justify = "left"
+    for other in runners_up:
+        rates = _rates(other.plan.predicted)
+        table.add_row(other.name, *rates, f"{other.speedup:.2f}x", other.reason)
+    console.print(table)
+
+
+def _rates(figures: Figures) -> tuple[str, str]:
+    return f"{figures.prefill_tokens_per_s:.1f}", f"{figures.decode_tokens_per_s:.2f}"

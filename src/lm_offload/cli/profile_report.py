@@ -1,0 +1,74 @@
+"""A profile as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from lm_offload.cli.report import print_rows
+from lm_offload.units import format_bytes, format_rate
+
+if TYPE_CHECKING:
+    from lm_offload.hardware.profile import Curve, HardwareProfile, Processor
+
+ROWS = (1, 4, 16, 64, 256)
+CONTEXTS = (16, 128, 1024, 4096)
+BLOCKS = (4 << 10, 64 << 10, 1 << 20, 8 << 20)
+
+
+def print_profile(console: Console, profile: HardwareProfile) -> None:
+    """Everything measured, at some sizes."""
+    print_rows(console, f"{profile.name}, {profile.source}", _summary(profile))
+    _print_curves(console, "Products, GFLOP/s by rows", ROWS, _products(profile.cpu))
+    cpu = profile.cpu
+    title = "Decode attention, GB/s of keys and values by context"
+    _print_curves(console, title, CONTEXTS, cpu.decode_attention_bytes_per_s)
+    title = "Prefill attention, GFLOP/s by context"
+    _print_curves(console, title, CONTEXTS, cpu.prefill_attention_flops)
+
+
+def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
+    cpu, read = profile.cpu, profile.disk_read
+    yield "threads", str(cpu.threads)
+    yield "memory", format_bytes(cpu.memory_bytes)
+    yield "memory reads", format_rate(cpu.memory_bytes_per_s)
+    if curve := cpu.memory_by_threads_bytes_per_s:
+        points = zip(curve.sizes, curve.rates, strict=True)
+        yield "by threads", ", ".join(f"{size:.0f}: {format_rate(rate)}" for size, rate in points)
+    yield "last-level cache", format_bytes(cpu.cache_bytes)
+    yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
+    yield (
+        "of a task, a sweep, a sequence",
+        ", ".join(map(_microseconds, (cpu.task_s, cpu.sweep_s, cpu.sequence_s))),
+    )
+    blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
+    yield "disk reads by block", ", ".join(blocks)
+    yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"
+    yield "first read of a byte", format_rate(read.first_bytes_per_s)
+    yield "disk writes", format_rate(profile.disk_write.bytes_per_s.at(BLOCKS[-1]))
+    left = profile.interference
+    yield "left of reads while computing", f"{left.disk_read_while_computing_frac:.0%}"
+    yield "left of computing while reading", f"{left.compute_while_reading_frac:.0%}"
+
+
+def _products(cpu: Processor) -> dict[str, Curve]:
+    from_cache = {f"{name}, from cache": curve for name, curve in cpu.cached_product_flops.items()}
+    return {**cpu.product_flops, **from_cache}
+
+
+def _print_curves(
+    console: Console, title: str, sizes: tuple[int, ...], curves: Mapping[str, Curve]
+) -> None:
+    table = Table("", *map(str, sizes), title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, curve in curves.items():
+        table.add_row(name, *(f"{curve.at(size) / 1e9:.1f}" for size in sizes))
+    console.print(table)
+
+
+def _microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} us"

@@ -1,0 +1,133 @@
+"""The profile that plans are made from: given, stored, or measured now in a few seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from lm_offload import __version__
+from lm_offload.engine.overhead import with_overhead
+from lm_offload.errors import ConfigError
+from lm_offload.hardware.calibrate import (
+    ENOUGH_FILE_BYTES,
+    Calibration,
+    calibrate,
+    is_enough_memory,
+)
+from lm_offload.hardware.effort import START, TIGHT, Effort, Report
+from lm_offload.hardware.fingerprint import Fingerprint, disk_name, fingerprint_of
+from lm_offload.hardware.limits import available_memory_bytes
+from lm_offload.hardware.machine_file import load_machine
+from lm_offload.hardware.memory_probe import trim_heap
+from lm_offload.hardware.other_load import OtherLoad
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile_store import fingerprint_differences, load_stored, store
+from lm_offload.kernels.base import Kernels
+from lm_offload.storage.user_cache import user_cache_folder
+from lm_offload.units import format_bytes
+
+log = logging.getLogger(__name__)
+
+BUSY_FRAC = 0.1  # of the cores, at work for others: more than a system does by itself
+GIVEN_PROFILE = "LM_OFFLOAD_PROFILE"  # a file or the name of a machine that ships
+
+
+def profile_for(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
+    """This machine with the disk that holds the file `weights`.
+
+    The first start on a machine measures for about 3 s, in at most `memory_bytes` (but at least
+    2 MiB), and stores the result unless that is too little to see the rates of memory.
+    """
+    fingerprint = fingerprint_of(kernels, weights.parent, __version__)
+    if given := os.environ.get(GIVEN_PROFILE):
+        return _given_profile(given, fingerprint)
+    if (stored := load_stored(fingerprint)) is not None:
+        return stored
+    effort = START if is_enough_memory(memory_bytes) else TIGHT
+    found = _measure(_large_place(weights), kernels, effort, memory_bytes, _no_report)
+    log.warning(
+        "This machine was measured in a few seconds%s; run lm-offload profile once, which takes a "
+        "minute and makes plans and predictions better.",
+        "" if found.is_sound else " and in little memory, and will be at the next start",
+    )
+    if found.is_sound:
+        _store_if_possible(found.profile)
+    return found.profile
+
+
+def measure_now(
+    folder: Path | None, kernels: Kernels, effort: Effort, report: Report
+) -> HardwareProfile:
+    """Measure with half of the free memory and store the result; None is the cache folder.
+
+    Raises ConfigError for a folder that is not there or that cannot be written.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(
+            f"The disk path {folder} is not a folder; name one on the disk to measure."
+        )
+    place = folder or user_cache_folder()
+    place.mkdir(parents=True, exist_ok=True)
+    memory_bytes = available_memory_bytes() // 2
+    found = _measure(place, kernels, effort, memory_bytes, report)
+    if found.is_sound:
+        _store_if_possible(found.profile)
+    else:
+        log.warning(
+            "The profile is not stored: %s of memory are too few to see past the cache; free some.",
+            format_bytes(memory_bytes),
+        )
+    return found.profile
+
+
+def _measure(
+    place: Path, kernels: Kernels, effort: Effort, memory_bytes: int, report: Report
+) -> Calibration:
+    """Everything that plans depend on; see `calibrate` for `place`."""
+    load = OtherLoad()
+    found = calibrate(kernels, place, effort, memory_bytes, report)
+    if load.busy_frac > BUSY_FRAC:
+        log.warning(
+            "Other processes kept %.0f %% of the cores busy while this machine was measured: rates "
+            "are too low; run lm-offload profile when it is quiet.",
+            100 * load.busy_frac,
+        )
+    folder = place if place.is_dir() else place.parent
+    fingerprint = fingerprint_of(kernels, folder, __version__)
+    profile = with_overhead(replace(found.profile, fingerprint=fingerprint), kernels)
+    trim_heap()
+    return replace(found, profile=profile)
+
+
+def _large_place(weights: Path) -> Path:
+    """The weights, or the cache folder where they are too small to see the rate of their disk."""
+    cache = user_cache_folder()
+    if weights.stat().st_size >= ENOUGH_FILE_BYTES:
+        return weights
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        if disk_name(cache) == disk_name(weights.parent) and os.access(cache, os.W_OK):
+            return cache
+    return weights
+
+
+def _given_profile(given: str, fingerprint: Fingerprint) -> HardwareProfile:
+    """As it is; one that was described and not measured may be of any machine."""
+    profile = load_machine(given)
+    if profile.fingerprint and (found := fingerprint_differences(profile, fingerprint)):
+        log.warning("The profile %s was measured on another machine: %s.", given, found)
+    return profile
+
+
+def _store_if_possible(profile: HardwareProfile) -> None:
+    try:
+        store(profile)
+    except ConfigError as error:
+        log.warning("The profile of this machine is not kept for later: %s", error)
+
+
+def _no_report(stage: str, done_s: float, total_s: float) -> None:
+    """Nobody looks."""

@@ -1,0 +1,59 @@
+"""The formats that the planner may choose from: of weights one, or several for `auto`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lm_offload.engine.formats import wanted_kv_format
+from lm_offload.engine.model_files import ModelFiles, open_model
+from lm_offload.errors import ConfigError
+from lm_offload.planner.plan_text import PlanChoice
+
+AUTO = "auto"
+AUTO_FORMATS = ("int8:64", "int4:64")  # beside the checkpoint's own
+
+
+def open_choices(
+    model: str | Path,
+    weight_format: str | None,
+    exact: bool,
+    plan: PlanChoice | None = None,
+    kv_format: str | None = None,
+) -> Sequence[ModelFiles]:
+    """The model in every format that may be chosen; headers are read, nothing is quantized.
+
+    Without a format a plan's own is taken. Raises what `open_model` raises.
+    """
+    choices = _open_formats(model, weight_format, exact, plan)
+    if kv_format is None and plan is not None:
+        kv_format = plan.kv_format
+    kv_wanted = wanted_kv_format(choices[0].config, kv_format, exact)
+    return [replace(files, kv_wanted=kv_wanted) for files in choices]
+
+
+def _open_formats(
+    model: str | Path, weight_format: str | None, exact: bool, plan: PlanChoice | None
+) -> Sequence[ModelFiles]:
+    if weight_format is None and plan is not None:
+        return [open_model(model, plan.weight_format, exact)]
+    if weight_format != AUTO:
+        return [open_model(model, weight_format, exact)]
+    own = open_model(model, None, exact)
+    if exact or own.weight_format is not None:
+        return [own]
+    return [own, *_quantized(model)]
+
+
+def _quantized(model: str | Path) -> Iterator[ModelFiles]:
+    for name in AUTO_FORMATS:
+        try:
+            yield open_model(model, name)
+        except ConfigError:
+            continue  # a matrix that cannot be cut into groups
+
+
+def in_format(choices: Sequence[ModelFiles], weight_format: str) -> ModelFiles:
+    """The one of the choices that a plan is for."""
+    return next(files for files in choices if str(files.stored_format) == weight_format)

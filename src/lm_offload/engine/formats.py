@@ -1,0 +1,59 @@
+"""Which formats of weights and of the KV cache a user may ask for, and what `exact` forbids."""
+
+from __future__ import annotations
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.errors import ConfigError
+from lm_offload.quant.format import Format, format_of_dtype, parse_format
+from lm_offload.quant.kv_format import check_head_dim, parse_kv_format
+
+
+def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
+    """What was asked for; raises ConfigError for no format, or a lossy one where `exact` is."""
+    format = parse_format(weight_format) if weight_format is not None else None
+    if exact and format is not None:
+        refuse_lossy(format)
+    return format
+
+
+def refuse_lossy(format: Format) -> None:
+    """Raise ConfigError for a format that rounds weights."""
+    if format.is_packed:
+        raise ConfigError(
+            f"The weights would be {format}, which is not exact; leave --exact out, or take the "
+            "original checkpoint in its own precision."
+        )
+
+
+def wanted_kv_format(config: ModelConfig, name: str | None, exact: bool) -> Format | None:
+    """The format for keys and values, or None for the checkpoint's own precision, the default.
+
+    Raises ConfigError for a format that is unknown, that heads of this size cannot be packed in,
+    or that is another than the own where `exact` is.
+    """
+    if name is None:
+        return None
+    format, own = parse_kv_format(name), format_of_dtype(config.dtype)
+    check_head_dim(format, config.head_dim)
+    if exact and format != own:
+        raise ConfigError(
+            f"Keys and values would be {format.name}, which is not exact; leave --exact out, or "
+            f"keep them in {own}."
+        )
+    return format
+
+
+def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
+    """The format to quantize a checkpoint to, or None for its own precision, the default.
+
+    Raises ConfigError for another precision: only int8 and int4 are made.
+    """
+    if wanted is None or wanted.is_packed:
+        return wanted
+    own = format_of_dtype(dtype)
+    if wanted != own:
+        raise ConfigError(
+            f"The weight format {wanted} was given for a checkpoint in {own}; allowed are {own} "
+            "and the int8 and int4 formats."
+        )
+    return None

@@ -1,0 +1,88 @@
+"""FP8 (e4m3) weights with a scale for blocks of rows and columns, as DeepSeek and Qwen 3 have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lm_offload.arch.fields import Fields
+from lm_offload.arch.weights import WeightSpec
+from lm_offload.errors import CheckpointError
+from lm_offload.foreign.converted import ConvertedTensor, Loss
+from lm_offload.foreign.grouped import finer_format
+from lm_offload.foreign.model import Convert
+from lm_offload.foreign.parts import SCALE_DTYPES, Parts, find_parts
+from lm_offload.foreign.pieces import read_pieces
+from lm_offload.quant.format import Format
+from lm_offload.storage.checkpoint import Checkpoint
+from lm_offload.storage.row_reader import read_tensor
+from lm_offload.storage.safetensors_header import TensorEntry
+from lm_offload.storage.tensor_source import Files
+
+DTYPE = "F8_E4M3"
+SCALE = "weight_scale_inv"
+
+
+def read_float8(fields: Fields, checkpoint: Checkpoint) -> Convert:
+    """How to convert the tensors of a checkpoint with this `quantization_config`."""
+    fields.must_be("fmt", "e4m3", "float8_e4m3fn")
+    fields.must_be("scale_fmt", "float")
+    size = fields.get("weight_block_size")
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_size, size))):
+        raise fields.wrong("weight_block_size", "a list of two positive numbers")
+    return partial(_convert, checkpoint, (size[0], size[1]))
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _convert(
+    checkpoint: Checkpoint, block: tuple[int, int], spec: WeightSpec, wanted: Format | None
+) -> ConvertedTensor | None:
+    parts = find_parts(checkpoint, spec, "weight")
+    codes = parts.find("weight") if parts else None
+    if parts is None or codes is None or codes.dtype != DTYPE:
+        return None
+    blocks = (-(-spec.shape[0] // block[0]), -(-spec.shape[1] // block[1]))
+    scales = parts.need(SCALE, SCALE_DTYPES, blocks)
+    return float8_matrix(spec, parts, scales, block)
+
+
+def float8_matrix(
+    spec: WeightSpec, parts: Parts, scales: TensorEntry, block: tuple[int, int]
+) -> ConvertedTensor:
+    """A matrix whose weights are scale * e4m3, with a scale for each block of rows and columns."""
+    codes = parts.need("weight", (DTYPE,), spec.shape)
+    return ConvertedTensor(
+        name=spec.name,
+        role=spec.role,
+        shape=spec.view_shape,
+        format=finer_format(spec.shape[1]),
+        origin="fp8",
+        loss=Loss.WEIGHTS,
+        entries=[codes, scales],
+        decode=partial(_read, spec, codes, scales, block),
+        rows_frac=spec.view_shape[0] / spec.shape[0],
+    )
+
+
+def _read(
+    spec: WeightSpec,
+    codes: TensorEntry,
+    scales: TensorEntry,
+    block: tuple[int, int],
+    files: Files,
+) -> Iterator[Tensor]:
+    columns = spec.shape[1]
+    by_block = read_tensor(scales, files[scales.path]).float()
+    if not bool(torch.isfinite(by_block).all()):
+        raise CheckpointError(f"Tensor {scales.name} holds values that are not finite; repair it.")
+    by_block = by_block.view(-1, -(-columns // block[1]))
+    block_of_column = torch.arange(columns) // block[1]
+    for rows, values in read_pieces(codes, spec, files):
+        block_of_row = torch.arange(rows.start, rows.stop) // block[0]
+        yield values.float().mul_(by_block[block_of_row][:, block_of_column])

@@ -1,0 +1,49 @@
+"""Opens a Hugging Face folder whose config names a method of quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lm_offload.arch.config import read_json
+from lm_offload.arch.fields import Fields
+from lm_offload.errors import UnsupportedModelError
+from lm_offload.foreign.awq import read_awq
+from lm_offload.foreign.compressed import read_compressed
+from lm_offload.foreign.float8 import read_float8
+from lm_offload.foreign.gptq import read_gptq
+from lm_offload.foreign.model import Convert, ForeignModel
+from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
+
+CONFIG_FILE = "config.json"
+KEYS = ("quantization_config", "compression_config")
+
+_METHODS: Mapping[str, Callable[[Fields, Checkpoint], Convert]] = {
+    "gptq": read_gptq,
+    "awq": read_awq,
+    "compressed-tensors": read_compressed,
+    "fp8": read_float8,
+}
+
+
+def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
+    """The model `name`, or None if its config.json has no word of quantization.
+
+    Raises CheckpointError for files that are missing or contradict one another,
+    UnsupportedModelError for a method that is not read here.
+    """
+    path = folder / CONFIG_FILE
+    raw = read_json(path) if path.is_file() else {}
+    key = next((key for key in KEYS if isinstance(raw, dict) and raw.get(key)), None)
+    if key is None:
+        return None
+    fields = Fields(raw, CONFIG_FILE).section(key) or Fields({}, CONFIG_FILE)
+    method = fields.text("quant_method")
+    if method not in _METHODS:
+        raise UnsupportedModelError(
+            f"{fields.where} has quant_method {method!r}, read are {', '.join(_METHODS)}; choose "
+            "another checkpoint of this model."
+        )
+    checkpoint = open_checkpoint(folder)
+    config = {name: value for name, value in raw.items() if name not in KEYS}
+    return ForeignModel(name, config, checkpoint, _METHODS[method](fields, checkpoint))

@@ -1,0 +1,90 @@
+"""One tensor of a GGUF file on its way into a quantized folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lm_offload.arch.weights import WeightSpec
+from lm_offload.errors import CheckpointError, UnsupportedModelError
+from lm_offload.foreign.converted import ConvertedTensor, Loss
+from lm_offload.foreign.gguf_blocks import BLOCK_FORMATS, dequantize_rows
+from lm_offload.foreign.pieces import read_pieces
+from lm_offload.foreign.row_order import pairs_apart
+from lm_offload.quant.format import TILE_ROWS, Format
+from lm_offload.storage.safetensors_header import TensorEntry
+from lm_offload.storage.tensor_source import FLOAT_FORMATS, Files, Piece
+
+TABLE_FORMAT, TABLE_DTYPE = Format("fp16"), torch.float16  # of a table that is quantized in a file
+
+
+def gguf_tensor(
+    entry: TensorEntry, spec: WeightSpec, head_dim: int | None, wanted: Format | None
+) -> ConvertedTensor:
+    """Codes are kept where a format has a counterpart here.
+
+    `head_dim` is given where the rows of heads are in GGUF's order. `wanted` is the format of
+    matrices that are floats in the file, None for the same floats. Raises CheckpointError for a
+    wrong shape, UnsupportedModelError for a format that cannot be read.
+    """
+    _check(entry, spec)
+    found = partial(
+        ConvertedTensor,
+        spec.name,
+        spec.role,
+        spec.view_shape,
+        origin=entry.dtype,
+        entries=[entry],
+        rows_frac=spec.view_shape[0] / spec.shape[0],
+    )
+    pieces = partial(_pieces, entry, spec, head_dim)
+    if entry.dtype in FLOAT_FORMATS:
+        is_matrix = len(spec.shape) == 2 and not spec.is_row_table
+        format = wanted if wanted and is_matrix else FLOAT_FORMATS[entry.dtype]
+        loss = Loss.CHOSEN if format.is_packed else Loss.NOTHING
+        return found(format=format, loss=loss, decode=partial(pieces, _as_they_are))
+    if spec.is_row_table:
+        decode = partial(pieces, lambda rows: dequantize_rows(rows, entry.dtype).to(TABLE_DTYPE))
+        return found(format=TABLE_FORMAT, loss=Loss.ROWS, decode=decode)
+    block = BLOCK_FORMATS[entry.dtype]
+    decoder = block.keep or partial(dequantize_rows, dtype=entry.dtype)
+    return found(format=block.format, loss=block.loss, decode=partial(pieces, decoder))
+
+
+def _check(entry: TensorEntry, spec: WeightSpec) -> None:
+    if entry.shape != spec.shape:
+        raise CheckpointError(
+            f"Tensor {entry.name} of {entry.path.name} has shape {list(entry.shape)}, its metadata "
+            f"asks for {list(spec.shape)}; download it again."
+        )
+    matrix_formats = BLOCK_FORMATS if len(spec.shape) == 2 else ()
+    if entry.dtype not in (*FLOAT_FORMATS, *matrix_formats):
+        raise UnsupportedModelError(
+            f"Tensor {entry.name} of {entry.path.name} is {entry.dtype}, which is not read here; "
+            f"matrices may be {', '.join((*FLOAT_FORMATS, *BLOCK_FORMATS))}: take another file of "
+            "this model."
+        )
+
+
+def _pieces(
+    entry: TensorEntry,
+    spec: WeightSpec,
+    head_dim: int | None,
+    decode: Callable[[Tensor], Piece],
+    files: Files,
+) -> Iterator[Piece]:
+    """Rows of blocks are read as plain bytes, whole heads at once where their order changes."""
+    if entry.dtype not in FLOAT_FORMATS:
+        entry = replace(entry, dtype="U8", shape=(spec.shape[0], entry.size_bytes // spec.shape[0]))
+    step = math.lcm(TILE_ROWS, head_dim or 1)
+    for _, rows in read_pieces(entry, spec, files, step):
+        yield decode(pairs_apart(rows, head_dim) if head_dim else rows)
+
+
+def _as_they_are(rows: Tensor) -> Tensor:
+    return rows

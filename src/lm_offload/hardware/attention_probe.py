@@ -1,0 +1,124 @@
+"""Attention over the paged cache by KV format, shape of heads and context."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.product_probe import work_s
+from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.timing import typical_s
+from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import parse_format
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS, Blocks, CacheShape, blocks_in
+from lm_offload.quant.kv_format import head_bytes
+from lm_offload.sequence import MicroBatch
+from lm_offload.storage.arena import Arena
+
+KV_HEADS = 4
+DECODE = ("decode", 4, 1)  # sequences, rows of each
+PREFILL_ROWS = 64  # of a chunk at the end of its context
+MOST_LAYERS = 256
+
+
+@dataclass(frozen=True)
+class AttentionRates:
+    """Curves by context, named as `attention_rates.rate_key` does."""
+
+    decode_bytes_per_s: dict[str, Curve]
+    prefill_flops: dict[str, Curve]
+
+
+class _Key(NamedTuple):
+    kind: str  # "decode" or "prefill"
+    format: str
+    shape: HeadShape
+    context: int
+
+
+def measure_attention(
+    kernels: Kernels,
+    shapes: Mapping[str, Sequence[HeadShape]],
+    contexts: Iterable[int],
+    arena: Arena,
+    kernel_s: float,
+    budget_s: float,
+) -> AttentionRates:
+    """Rates by format, shapes of heads and contexts, which ascend; `kernel_s` is taken off.
+
+    A context whose keys and values do not fit into `arena` is left out.
+    """
+    arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()  # finite in every format
+    works: dict[_Key, Callable[[], None]] = {}
+    amounts: dict[_Key, int] = {}
+    pairs = [(format, shape) for format, some in shapes.items() for shape in some]
+    for context, (format, shape) in itertools.product(contexts, pairs):
+        for kind, sequences, rows in (DECODE, ("prefill", 1, min(PREFILL_ROWS, context))):
+            key = _Key(kind, format, shape, context)
+            batch = _batch(context, sequences, rows)
+            layers = _layers(arena, key, batch.block_tables.numel())
+            if layers:
+                works[key] = _work(kernels, shape, batch, layers)
+                amounts[key] = _amount(key, batch)
+    seconds = typical_s(works, budget_s)
+    rates = {key: amounts[key] / work_s(seconds[key], kernel_s) for key in seconds}
+    return AttentionRates(_curves(rates, "decode"), _curves(rates, "prefill"))
+
+
+def _amount(key: _Key, batch: MicroBatch) -> int:
+    """Bytes of keys and values that a decode reads, or FLOPs of the tokens that a prefill sees."""
+    if key.kind == "decode":
+        tokens = int(batch.context_lens.sum())
+        return 2 * tokens * KV_HEADS * head_bytes(parse_format(key.format), key.shape.head_dim)
+    visible = int(batch.positions.sum()) + batch.num_tokens
+    return 4 * KV_HEADS * key.shape.group * key.shape.head_dim * visible
+
+
+def _curves(rates: dict[_Key, float], kind: str) -> dict[str, Curve]:
+    points: dict[str, dict[float, float]] = {}
+    for key, rate in rates.items():
+        if key.kind == kind:
+            points.setdefault(rate_key(key.format, key.shape), {})[key.context] = rate
+    return {name: Curve(tuple(at), tuple(at.values())) for name, at in points.items()}
+
+
+def _batch(context: int, sequences: int, rows: int) -> MicroBatch:
+    """The last `rows` rows of sequences that are `context` tokens long, blocks in any order."""
+    blocks = -(-context // BLOCK_TOKENS)
+    numbers = torch.randperm(sequences * blocks, dtype=torch.int32)
+    return MicroBatch(
+        start=0,
+        stop=sequences * rows,
+        positions=torch.arange(context - rows, context).repeat(sequences),
+        query_starts=torch.arange(0, sequences * rows + 1, rows, dtype=torch.int32),
+        context_lens=torch.full((sequences,), context, dtype=torch.int32),
+        block_tables=numbers.view(sequences, blocks),
+        slots=torch.zeros(sequences * rows, dtype=torch.int64),
+    )
+
+
+def _layers(arena: Arena, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]:
+    """Keys and values of as many layers as fit; empty where not one does."""
+    shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
+    layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
+    parts = [
+        arena.view(index * shape.size_bytes, torch.uint8, (shape.size_bytes,))
+        for index in range(2 * layers)
+    ]
+    keys = (blocks_in(part, shape, "tokens") for part in parts[0::2])
+    values = (blocks_in(part, shape, "channels") for part in parts[1::2])
+    return list(zip(keys, values, strict=True))
+
+
+def _work(
+    kernels: Kernels, shape: HeadShape, batch: MicroBatch, layers: list[tuple[Blocks, Blocks]]
+) -> Callable[[], None]:
+    """A function that attends in the next layer at each call."""
+    q = torch.randn(batch.num_tokens, KV_HEADS * shape.group, shape.head_dim)
+    out, scale, endless = torch.empty_like(q), shape.head_dim**-0.5, itertools.cycle(layers)
+    return lambda: kernels.attention(q, *next(endless), batch, scale, out)

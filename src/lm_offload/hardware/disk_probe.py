@@ -1,0 +1,51 @@
+"""The link from disk to memory: rates by block size, and the way in which weights are read."""
+
+from __future__ import annotations
+
+from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.profile import Curve, Link
+from lm_offload.hardware.timing import Deadline, typical
+from lm_offload.units import KIB, MIB, PAGE_BYTES
+
+FIRST_READ_FRAC = 0.25  # of the time
+STREAM_BYTES = MIB  # weights are read in blocks of at least this size
+STREAM_DEPTH = 2  # and with at least so many in flight: the disk must not wait for Python
+CLEARLY_BETTER = 1.1  # fewer and larger blocks stay unless others beat them by this factor
+
+PREFERRED = Way(8 * MIB, 2)
+LATENCY = Way(PAGE_BYTES, 1)
+FEW_WAYS = (
+    *(PREFERRED, LATENCY, Way(4 * MIB, 4), Way(MIB, 4)),
+    *(Way(256 * KIB, 8), Way(64 * KIB, 8), Way(PAGE_BYTES, 8)),
+)
+_SIZES = (8 * MIB, 4 * MIB, MIB, 256 * KIB, 64 * KIB, PAGE_BYTES)
+_ALL = (Way(size, depth) for size in _SIZES for depth in (2, 4, 8, 1))
+ALL_WAYS = tuple(dict.fromkeys((PREFERRED, LATENCY, *_ALL)))
+
+
+def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) -> Link:
+    """What reading reaches, in about `budget_s`; `ways` contain PREFERRED and LATENCY."""
+    deadline = Deadline(budget_s)
+    first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
+    costs = typical({way: reader.sampler(way) for way in ways}, deadline)  # seconds per byte
+    best: dict[int, float] = {}
+    for way, cost in costs.items():
+        best[way.block_bytes] = min(best.get(way.block_bytes, cost), cost)
+    sizes = sorted(best)
+    chosen = _way_to_stream(costs)
+    return Link(
+        bytes_per_s=Curve(tuple(map(float, sizes)), tuple(1 / best[size] for size in sizes)),
+        request_s=costs[LATENCY] * LATENCY.block_bytes,
+        block_bytes=chosen.block_bytes,
+        concurrency=chosen.depth,
+        first_bytes_per_s=first_bytes_per_s,
+    )
+
+
+def _way_to_stream(costs: dict[Way, float]) -> Way:
+    best = PREFERRED
+    for way in costs:
+        large = way.block_bytes >= STREAM_BYTES and way.depth >= STREAM_DEPTH
+        if large and costs[best] > costs[way] * CLEARLY_BETTER:
+            best = way
+    return best

@@ -1,0 +1,107 @@
+"""How thoroughly a machine is measured, and how the time for it is shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS
+from lm_offload.hardware.disk_reader import Way
+from lm_offload.quant.format import Format, parse_format
+from lm_offload.units import MIB
+
+Report = Callable[[str, float, float], None]  # what comes next; planned seconds behind, and in all
+
+SHARES = {
+    "disk writes": 0.1,
+    "disk reads": 0.18,
+    "memory": 0.05,
+    "products": 0.35,
+    "attention": 0.15,
+    "other kernels": 0.05,
+    "quantizing": 0.02,
+    "interference": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Seconds, and the points at which rates are measured, each in ascending order."""
+
+    name: str
+    seconds: float
+    rows: tuple[int, ...]
+    contexts: tuple[int, ...]
+    shapes: tuple[HeadShape, ...]  # of heads in the most usual format, bf16
+    other_shapes: tuple[HeadShape, ...]  # in other formats
+    ways: tuple[Way, ...]
+    packed_formats: tuple[Format, ...]  # that are quantized to and turned back
+    file_bytes: int  # that is written; 0: writes are taken to be as fast as reads
+
+
+ALL_SHAPES = tuple(HeadShape(size, group) for size in (64, 128) for group in (1, 4, 8))
+FEW_SHAPES = (HeadShape(64, 4), HeadShape(64, 8), HeadShape(128, 4))
+
+PACKED_FORMATS = (parse_format("int8"), parse_format("int4"))
+
+FULL = Effort(
+    name="full",
+    seconds=45.0,
+    rows=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512),
+    contexts=(16, 64, 256, 512, 1024, 4096),
+    shapes=ALL_SHAPES,
+    other_shapes=ALL_SHAPES,
+    ways=ALL_WAYS,
+    packed_formats=PACKED_FORMATS,
+    file_bytes=512 * MIB,
+)
+QUICK = Effort(
+    name="quick",
+    seconds=6.5,
+    rows=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+    contexts=(16, 128, 1024, 4096),
+    shapes=ALL_SHAPES,
+    other_shapes=FEW_SHAPES,
+    ways=FEW_WAYS,
+    packed_formats=PACKED_FORMATS,
+    file_bytes=128 * MIB,
+)
+START = Effort(
+    name="start",
+    seconds=1.7,
+    rows=(1, 4, 16, 64, 256),
+    contexts=(16, 128, 1024),
+    shapes=FEW_SHAPES,
+    other_shapes=FEW_SHAPES[:1],
+    ways=FEW_WAYS,
+    packed_formats=(),
+    file_bytes=0,
+)
+TIGHT = Effort(  # where memory is too little for true rates, and for more than this
+    name="start, in little memory",
+    seconds=0.6,
+    rows=(1, 8, 64),
+    contexts=(16, 256),
+    shapes=FEW_SHAPES[:1],
+    other_shapes=(),
+    ways=FEW_WAYS,
+    packed_formats=(),
+    file_bytes=0,
+)
+
+
+class Clock:
+    """Gives each stage its seconds and reports how far the whole is."""
+
+    def __init__(self, effort: Effort, report: Report) -> None:
+        self._total_s = effort.seconds
+        self._done_s = 0.0
+        self._report = report
+
+    def budget_s(self, stage: str, detail: str = "", parts: int = 1) -> float:
+        """Seconds of a stage of SHARES, or of one of its equal parts, which begins now."""
+        self._report(f"{stage} {detail}".rstrip(), self._done_s, self._total_s)
+        seconds = SHARES[stage] * self._total_s / parts
+        self._done_s += seconds
+        return seconds

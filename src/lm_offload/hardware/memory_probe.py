@@ -1,0 +1,60 @@
+"""Memory: what probes work in, how large the cache before it is, and how fast it is read."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.timing import typical_s
+from lm_offload.kernels.memory import read_memory
+from lm_offload.storage.arena import Arena, MemoryTier
+from lm_offload.units import GIB, MIB, align_down, parse_size
+
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+UNKNOWN_CACHE_BYTES = 32 * MIB
+# A part of what is read in turns is found in the cache: with twice its size products were 50 %
+# faster than with models that are much larger, with three times 10 %, with six times not at all.
+TIMES_CACHE = 6
+FEWEST_TIMES = 4
+MOST_BYTES = 4 * GIB
+
+
+def last_level_cache_bytes(caches: Path = CACHES) -> int:
+    """Bytes of the largest cache of a core; a common size where the system names none."""
+    sizes = [parse_size(file.read_text().strip()) for file in caches.glob("index*/size")]
+    return max(sizes, default=UNKNOWN_CACHE_BYTES)
+
+
+def probe_memory(limit_bytes: int) -> Arena:
+    """Touched memory of at most `limit_bytes` (but at least 1 MiB), beyond the cache if it may."""
+    wanted_bytes = min(TIMES_CACHE * last_level_cache_bytes(), MOST_BYTES)
+    size_bytes = align_down(max(min(wanted_bytes, limit_bytes), MIB))
+    arena = MemoryTier("probe", size_bytes).allocate("probes", size_bytes)
+    arena.view(0, torch.float32, (size_bytes // 4,)).fill_(1.0)
+    return arena
+
+
+def exceeds_cache(size_bytes: int) -> bool:
+    """Whether rates measured in so many bytes are those of memory and not of the cache."""
+    return size_bytes >= min(FEWEST_TIMES * last_level_cache_bytes(), MOST_BYTES)
+
+
+def trim_heap() -> None:
+    """Give back to the system what the C library keeps of freed memory, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def measure_memory(arena: Arena, threads: int, budget_s: float) -> Curve:
+    """Bytes per second of reading `arena`, by threads up to `threads`."""
+    data = arena.view(0, torch.float32, (arena.size_bytes // 4,))
+    counts = sorted({*(1 << power for power in range(threads.bit_length())), threads})
+    works = {count: partial(read_memory, data, count) for count in counts}
+    seconds = typical_s(works, budget_s)
+    rates = tuple(arena.size_bytes / seconds[count] for count in seconds)
+    return Curve(tuple(map(float, seconds)), rates)

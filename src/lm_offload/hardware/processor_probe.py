@@ -1,0 +1,96 @@
+"""Everything that the CPU computes, as a `Processor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.effort import Clock, Effort
+from lm_offload.hardware.machine import describe_machine
+from lm_offload.hardware.memory_probe import last_level_cache_bytes, measure_memory
+from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.product_probe import (
+    CACHED_SIZE,
+    FORMATS,
+    MEMORY_SIZE,
+    matrices,
+    measure_kernel_s,
+    measure_products,
+    product_work,
+)
+from lm_offload.hardware.profile import Curve, Processor
+from lm_offload.hardware.quantize_probe import measure_quantizing
+from lm_offload.kernels.base import Kernels
+from lm_offload.quant.kv_format import KV_FORMATS
+from lm_offload.storage.arena import Arena
+from lm_offload.units import MIB
+
+COMMON = "bf16"  # the format that most checkpoints and caches have
+KERNEL_BUDGET_S = 0.02
+CACHED_BYTES = 12 * MIB  # of weights that stay in the last-level cache, and at most half of it
+CACHED_TIME_FRAC = 0.25  # of the time for products
+OPERATION_ROWS = (1, 16, 128)
+OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
+
+
+def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clock) -> Processor:
+    """Rates of all kernels with weights and caches in `arena`, which should exceed the cache."""
+    by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
+    kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
+    cached, uncached = _measure_products(kernels, arena, effort, kernel_s, clock)
+    attention = measure_attention(
+        kernels,
+        {
+            str(format): effort.shapes if name == COMMON else effort.other_shapes
+            for name, format in KV_FORMATS.items()
+        },
+        effort.contexts,
+        arena,
+        kernel_s,
+        clock.budget_s("attention"),
+    )
+    budget_s = clock.budget_s("other kernels")
+    operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
+    quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
+    return Processor(
+        threads=kernels.threads,
+        memory_bytes=describe_machine().memory_bytes,
+        memory_bytes_per_s=by_threads.at(kernels.threads),
+        peak_flops=max(max(curve.rates) for curve in (*cached.values(), *uncached.values())),
+        kernel_s=kernel_s,
+        cache_bytes=last_level_cache_bytes(),
+        elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
+        operation_bytes_per_s=operations,
+        product_flops=uncached,
+        cached_product_flops=cached,
+        decode_attention_bytes_per_s=attention.decode_bytes_per_s,
+        prefill_attention_flops=attention.prefill_flops,
+        quantize_values_per_s=quantizing[0],
+        dequantize_values_per_s=quantizing[1],
+        memory_by_threads_bytes_per_s=by_threads,
+    )
+
+
+def _measure_products(
+    kernels: Kernels, arena: Arena, effort: Effort, kernel_s: float, clock: Clock
+) -> tuple[dict[str, Curve], dict[str, Curve]]:
+    """Curves by format with weights from the cache, and from memory."""
+    small_bytes = min(CACHED_BYTES, last_level_cache_bytes() // 2, arena.size_bytes)
+    small = arena.slice(0, small_bytes)
+    cached, uncached = {}, {}
+    for format in FORMATS:
+        budget_s = clock.budget_s("products", str(format), len(FORMATS))
+        weights = matrices(small, format, CACHED_SIZE)
+        cached[str(format)] = measure_products(
+            kernels, weights, effort.rows, kernel_s, budget_s * CACHED_TIME_FRAC
+        )
+        weights = matrices(arena, format, MEMORY_SIZE)
+        uncached[str(format)] = measure_products(
+            kernels, weights, effort.rows, kernel_s, budget_s * (1 - CACHED_TIME_FRAC)
+        )
+    return cached, uncached
+
+
+def memory_bound_product(kernels: Kernels, arena: Arena) -> Callable[[], None]:
+    """What a decode does most of the time: products of one row with weights from memory."""
+    return product_work(kernels, matrices(arena, FORMATS[0], MEMORY_SIZE), 1)

@@ -1,0 +1,92 @@
+"""Products x[M, K] @ weight[N, K].T by format and rows M, with weights from memory or cache."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.timing import typical_s
+from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import TILE_ROWS, Format
+from lm_offload.quant.packed import PackedWeight
+from lm_offload.quant.quantize import quantize
+from lm_offload.storage.arena import Arena
+
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Weight
+
+MEMORY_SIZE = 3072  # N and K: as wide as the matrices of models that do not fit the cache
+CACHED_SIZE = 512  # as those of models that do
+SIZE_STEP = 128  # a multiple of every format's groups
+LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
+
+FORMATS = (
+    Format("bf16"),
+    Format("int4", 64, symmetric=False),
+    Format("int8", 64),
+    Format("fp16"),
+    Format("fp32"),
+)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def measure_kernel_s(kernels: Kernels, budget_s: float) -> float:
+    """Seconds of a call that has next to nothing to do."""
+    x, out = torch.ones(1, TILE_ROWS), torch.empty(1, TILE_ROWS)
+    weight = torch.ones(TILE_ROWS, TILE_ROWS, dtype=torch.bfloat16)
+    return typical_s({"call": lambda: kernels.linear(x, weight, out)}, budget_s)["call"]
+
+
+def measure_products(
+    kernels: Kernels,
+    weights: Sequence[Weight],
+    rows: Iterable[int],
+    kernel_s: float,
+    budget_s: float,
+) -> Curve:
+    """FLOP/s by rows, ascending, of matrices that are used in turn; `kernel_s` is taken off."""
+    size = weights[0].shape[0] * weights[0].shape[1]
+    works = {count: product_work(kernels, weights, count) for count in rows}
+    seconds = typical_s(works, budget_s)
+    flops = (2.0 * count * size / work_s(seconds[count], kernel_s) for count in seconds)
+    return Curve(tuple(map(float, seconds)), tuple(flops))
+
+
+def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:
+    """A function that multiplies by the next matrix at each call."""
+    count, width = weights[0].shape
+    x, out = torch.randn(rows, width), torch.empty(rows, count)
+    endless = itertools.cycle(weights)
+    return lambda: kernels.linear(x, next(endless), out)
+
+
+def work_s(call_s: float, kernel_s: float) -> float:
+    """What remains of a call without its fixed cost."""
+    return max(call_s - kernel_s, LEAST_FRAC * call_s)
+
+
+def matrices(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+    """As many [size, size] matrices as fit into `arena`; smaller ones where two would not fit."""
+    most = math.isqrt(arena.size_bytes // 2 // torch.float32.itemsize)
+    size = max(min(size, most) // SIZE_STEP, 1) * SIZE_STEP
+    return (_packed if format.is_packed else _plain)(arena, format, size)
+
+
+def _plain(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+    dtype = DTYPES[format.name]
+    count = max(arena.size_bytes // format.matrix_bytes(size, size), 1)
+    return list(arena.view(0, dtype, (count, size, size)).fill_(0.01))
+
+
+def _packed(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+    """Matrices of one tile of eight rows again and again."""
+    tile = quantize(torch.randn(TILE_ROWS, size), format, "a probe").data
+    matrix_bytes = format.matrix_bytes(size, size)
+    count = max(arena.size_bytes // matrix_bytes, 1)
+    data = arena.view(0, torch.uint8, (count, size // TILE_ROWS, len(tile))).copy_(tile)
+    return [PackedWeight(part.flatten(), format, (size, size)) for part in data]

@@ -1,0 +1,84 @@
+"""Timing in a process that is not alone: samples taken in turns, and what is typical of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+SAMPLE_S = 2e-4  # calls shorter than this are timed several at once
+MOST_CALLS = 64
+MOST_ROUNDS = 25
+
+Key = TypeVar("Key")
+
+
+class Deadline:
+    """A moment in time, `seconds` from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end_s = time.perf_counter() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then, never negative."""
+        return max(self._end_s - time.perf_counter(), 0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is over."""
+        return self.left_s == 0.0
+
+
+def typical_s(works: Mapping[Key, Callable[[], object]], budget_s: float) -> dict[Key, float]:
+    """Typical seconds of one call of each work, in about `budget_s` together.
+
+    Works come cheapest first: those that the budget does not reach are left out, all but the
+    first. A first call touches memory and starts threads; it counts only where it is the last.
+    """
+    deadline = Deadline(budget_s)
+    first_s: dict[Key, float] = {}
+    for key, work in works.items():
+        if first_s and deadline.passed:
+            break
+        first_s[key] = max(_seconds_of(work, 1), 1e-9)
+    samplers = {key: _sampler(works[key], call_s) for key, call_s in first_s.items()}
+    return typical(samplers, deadline, first_s)
+
+
+def typical(
+    samplers: Mapping[Key, Callable[[], float]],
+    deadline: Deadline,
+    known: Mapping[Key, float] = MappingProxyType({}),
+) -> dict[Key, float]:
+    """The lower quartile of the samples of each, as many as there is time for.
+
+    Samplers run in turns, so that a disturbance falls on all of them; others can only make a
+    sample larger, hence the lower quartile. Without a known value a sampler runs once at least.
+    """
+    samples: dict[Key, list[float]] = {key: [] for key in samplers}
+    for turn in range(MOST_ROUNDS):
+        for key, sampler in samplers.items():
+            if not deadline.passed or (turn == 0 and key not in known):
+                samples[key].append(sampler())
+    return {
+        key: lower_quartile(values) if values else known[key] for key, values in samples.items()
+    }
+
+
+def lower_quartile(values: list[float]) -> float:
+    """The value that a quarter of them is below; of few, rather the smaller one."""
+    return sorted(values)[(len(values) - 1) // 4]
+
+
+def _sampler(work: Callable[[], object], call_s: float) -> Callable[[], float]:
+    count = min(max(round(SAMPLE_S / call_s), 1), MOST_CALLS)
+    return lambda: _seconds_of(work, count) / count
+
+
+def _seconds_of(work: Callable[[], object], count: int) -> float:
+    start_s = time.perf_counter()
+    for _ in range(count):
+        work()
+    return time.perf_counter() - start_s

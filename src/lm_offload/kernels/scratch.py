@@ -1,0 +1,20 @@
+"""How much memory a product with packed weights takes beside its arguments."""
+
+from __future__ import annotations
+
+TORCH_BYTES_PER_ELEMENT = 8  # float32 values of a piece, and its codes on the way to them
+
+
+def product_scratch_bytes(columns: int) -> int:
+    """Most bytes for `Kernels.linear` with a packed weight [N, columns], for any N and rows of x.
+
+    Native code has up to 64 rows of x in 16 bits and keeps their memory in the calling thread;
+    torch has a piece of the weight in float32, and results of that piece as for any weight.
+    """
+    try:
+        from lm_offload.kernels import _native
+    except ImportError:
+        from lm_offload.kernels.torch_linear import piece_rows
+
+        return TORCH_BYTES_PER_ELEMENT * piece_rows(columns) * columns
+    return _native.packed_scratch_bytes(columns)

@@ -1,0 +1,119 @@
+"""What the machine allows at best: bytes over bandwidths, FLOPs over the best product's rate.
+
+Nothing of the engine enters but what its plan leaves on disk and how many rows share a sweep::
+
+    seconds = max(streamed / B_disk, (weights + KV) / B_memory, FLOPs / F)
+
+Weights that fit the last-level cache are not read from memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit_flops
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.plan import Plan, Workload
+from lm_offload.planner.disk_cost import read_s
+from lm_offload.planner.request import ModelSizes
+
+Bound = Literal["disk", "memory", "compute"]
+
+
+@dataclass(frozen=True)
+class PhaseCeiling:
+    """The least seconds of a phase by resource, and the rate that follows."""
+
+    tokens: int
+    disk_s: float
+    memory_s: float
+    compute_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All resources working side by side."""
+        return max(self.disk_s, self.memory_s, self.compute_s)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The most tokens a second; 0 for a phase that the workload does not have."""
+        return self.tokens / self.seconds if self.tokens else 0.0
+
+    @property
+    def bound_by(self) -> Bound:
+        """The resource that takes longest."""
+        seconds: dict[Bound, float] = {
+            "disk": self.disk_s,
+            "memory": self.memory_s,
+            "compute": self.compute_s,
+        }
+        return max(seconds, key=seconds.__getitem__)
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """All prompts prefilled, then all tokens decoded."""
+
+    generated_tokens: int
+    prefill: PhaseCeiling
+    decode: PhaseCeiling
+
+    @property
+    def throughput_tokens_per_s(self) -> float:
+        """Generated tokens over the seconds of both phases."""
+        return self.generated_tokens / (self.prefill.seconds + self.decode.seconds)
+
+
+@dataclass(frozen=True)
+class CeilingModel:
+    """Costs of a model under a plan, from accounting alone."""
+
+    model: ModelSizes
+    plan: Plan
+    profile: HardwareProfile
+
+    def ceiling(self, workload: Workload) -> Ceiling:
+        """Both phases of a workload."""
+        phases = self._prefill(workload), self._decode(workload)
+        return Ceiling(sum(workload.output_lens), *phases)
+
+    def _prefill(self, workload: Workload) -> PhaseCeiling:
+        """Logits are wanted of the last token of each prompt only."""
+        tokens, config = sum(workload.prompt_lens), self.model.config
+        scores = sum(n * attention_flops(config, (n + 1) // 2) for n in workload.prompt_lens)
+        layers, head = self._flops()
+        flops = tokens * layers + scores + len(workload.prompt_lens) * head
+        return self._phase(tokens, math.ceil(tokens / self.plan.sweep_tokens), 0, flops)
+
+    def _decode(self, workload: Workload) -> PhaseCeiling:
+        """The first token of each prompt comes from its prefill."""
+        config, steps, kv_bytes, scores = self.model.config, 0, 0, 0
+        token_bytes = kv_bytes_per_token(config, self.model.kv_format)
+        for prompt, output in zip(workload.prompt_lens, workload.output_lens, strict=True):
+            context = prompt + (output + 1) // 2
+            steps += output - 1
+            kv_bytes += (output - 1) * context * token_bytes
+            scores += (output - 1) * attention_flops(config, context)
+        in_flight = min(self.plan.max_sequences, len(workload.prompt_lens))
+        sweeps = math.ceil(steps / in_flight)
+        return self._phase(steps, sweeps, kv_bytes, steps * sum(self._flops()) + scores)
+
+    def _flops(self) -> tuple[int, int]:
+        """FLOPs of one row: in the layers, in the head."""
+        units = [sized.unit for sized in self.model.units]
+        head = sum(unit_flops(unit) for unit in units if unit.kind == "head")
+        return sum(map(unit_flops, units)) - head, head
+
+    def _phase(self, tokens: int, sweeps: int, kv_bytes: int, flops: int) -> PhaseCeiling:
+        block_bytes = self.plan.read_block_bytes
+        cpu, weight_bytes = self.profile.cpu, self.model.weight_bytes
+        if weight_bytes <= cpu.cache_bytes:
+            weight_bytes = 0
+        return PhaseCeiling(
+            tokens=tokens,
+            disk_s=sweeps * read_s(self.profile.disk_read, self.plan.streamed_bytes, block_bytes),
+            memory_s=(sweeps * weight_bytes + kv_bytes) / cpu.memory_bytes_per_s,
+            compute_s=flops / cpu.peak_flops,
+        )

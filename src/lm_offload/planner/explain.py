@@ -1,0 +1,121 @@
+"""Why a plan: what bounds it, what the machine allows at best, what would help, what lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.plan import Figures, Plan
+from lm_offload.planner.ceiling import Ceiling, CeilingModel
+from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
+from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.search import make_plan, ranked_plans
+from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
+from lm_offload.units import GIB
+
+FACTOR = 2.0
+RUNNERS_UP = 3  # shown beside the best of each other format
+HELPERS: dict[str, Callable[[HardwareProfile, float], HardwareProfile]] = {
+    "disk": faster_disk,
+    "memory": faster_memory,
+    "compute": faster_compute,
+}
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """The best plan with something better, and by how much faster the workload runs."""
+
+    change: str
+    figures: Figures
+    speedup: float  # of the whole run
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """Another plan and why it lost; one that is faster is not allowed."""
+
+    name: str
+    plan: Plan
+    speedup: float  # of the whole run against the chosen plan
+    reason: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that is told about a plan beside its decisions."""
+
+    bottleneck: dict[str, str]  # by phase: disk, memory, compute or the engine itself
+    ceiling: Ceiling
+    what_ifs: tuple[WhatIf, ...]
+    runners_up: tuple[RunnerUp, ...]
+
+
+def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) -> Explanation:
+    """The explanation of `plan` for the request's workload.
+
+    `forbidden` is the model in formats that were not allowed, to say what they would bring.
+    """
+    model = request.model_in(plan.weight_format)
+    return Explanation(
+        bottleneck={phase: bottleneck(request, plan, phase) for phase in plan.predicted.step_s},
+        ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
+        what_ifs=tuple(_what_ifs(request, plan)),
+        runners_up=(*_runners_up(request, plan), *_forbidden(request, plan, forbidden)),
+    )
+
+
+def bottleneck(request: Request, plan: Plan, phase: str) -> str:
+    """The resource which, twice as fast, would shorten a sweep of this plan most."""
+    total_s = plan.predicted.step_s[phase].total_s
+    gains = {}
+    for name, helper in HELPERS.items():
+        better = replace(request, profile=helper(request.profile, FACTOR))
+        again = fixed_plan(better, choice_of(plan)).predicted
+        gains[name] = total_s - again.step_s[phase].total_s
+    best = max(gains, key=gains.__getitem__)
+    return best if gains[best] > plan.predicted.step_s[phase].overhead_s / FACTOR else "engine"
+
+
+def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:
+    """Planned anew, for what is better may ask for another plan."""
+    changes = {"1 GiB more memory": replace(request, budget_bytes=request.budget_bytes + GIB)}
+    for name, helper in HELPERS.items():
+        better = replace(request, profile=helper(request.profile, FACTOR))
+        changes[f"{FACTOR:.0f}x faster {name}"] = better
+    for change, better in changes.items():
+        found = make_plan(better).predicted
+        yield WhatIf(change, found, plan.predicted.run_s / found.run_s)
+
+
+def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
+    """The best plan of each other kind: first of the chosen format, then of those allowed."""
+    kinds: dict[tuple[object, ...], Plan] = {_kind(plan): plan}
+    for timed in ranked_plans(request):
+        kinds.setdefault(_kind(timed.plan), timed.plan)
+    others = list(kinds.values())[1:]
+    alike = [other for other in others if other.weight_format == plan.weight_format]
+    formats = {other.weight_format: other for other in reversed(others)}
+    formats.pop(plan.weight_format, None)
+    for other in (*alike[:RUNNERS_UP], *formats.values()):
+        speedup = plan.predicted.run_s / other.predicted.run_s
+        yield RunnerUp(plan_name(other, plan), other, speedup, reason_of(other, plan))
+
+
+def _kind(plan: Plan) -> tuple[object, ...]:
+    """What plans of one kind have in common; they differ in how rows are cut."""
+    return (plan.weight_format, plan.max_sequences, len(plan.streamed), plan.ring_bytes)
+
+
+def _forbidden(request: Request, plan: Plan, forbidden: Sequence[ModelSizes]) -> Iterator[RunnerUp]:
+    """What formats would bring that the user did not allow."""
+    for model in forbidden:
+        other = make_plan(replace(request, models=[model]))
+        speedup = plan.predicted.run_s / other.predicted.run_s
+        reason = "lossy; allowed by --weight-format auto"
+        if not is_lossy(other) or speedup < 1:
+            reason = reason_of(other, plan)
+        yield RunnerUp(plan_name(other, plan), other, speedup, reason)

@@ -1,0 +1,40 @@
+"""Seconds to fetch embedding rows from disk, a few kilobytes each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.hardware.profile import Link
+from lm_offload.planner.disk_cost import read_s
+from lm_offload.storage.row_table import GATHER_THREADS, MERGE_GAP_BYTES, PIECE_BYTES
+from lm_offload.units import PAGE_BYTES, align_up
+
+
+@dataclass(frozen=True)
+class GatherCost:
+    """What the rows of one model cost on a disk that also reads units in large blocks."""
+
+    config: ModelConfig
+    link: Link
+    queue_bytes: int  # of the blocks of units that are in flight at once
+
+    def seconds(self, rows: int, busy_frac: float) -> float:
+        """Seconds for `rows` rows while units keep the disk busy for a share of the time.
+
+        A request waits behind the blocks in flight.
+        """
+        requests, request_bytes = self._requests(rows)
+        behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
+        own_s = read_s(self.link, requests * request_bytes, request_bytes)
+        return math.ceil(requests / GATHER_THREADS) * (self.link.request_s + behind_s) + own_s
+
+    def _requests(self, rows: int) -> tuple[int, int]:
+        """Requests and their bytes; rows share one where the gaps between them are small."""
+        row_bytes = self.config.embed_size * self.config.itemsize
+        table_bytes = self.config.vocab_size * row_bytes
+        if table_bytes > rows * MERGE_GAP_BYTES:
+            return rows, align_up(row_bytes + PAGE_BYTES)
+        requests = min(rows, math.ceil(table_bytes / PIECE_BYTES))
+        return requests, math.ceil(table_bytes / requests)

@@ -1,0 +1,81 @@
+"""How fast a candidate runs a workload: a quick estimate, and the whole run simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+
+from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.plan import Plan
+from lm_offload.planner.candidate import Candidate, plan_of
+from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
+from lm_offload.planner.replay import sweeps_of
+from lm_offload.planner.request import Request
+from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.planner.unit_cost import UnitCosts
+
+MOST_GROUPS = 256  # of sweeps that are alike, in one run
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A plan with the seconds that its objective counts."""
+
+    plan: Plan
+    score_s: float
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts candidates of one request; what they have in common is computed once."""
+
+    request: Request
+    _costs: dict[tuple[str, bool], UnitCosts] = field(default_factory=dict, compare=False)
+
+    def estimate_s(self, candidate: Candidate) -> float:
+        """Seconds that the objective counts, from the mean sweep of each phase."""
+        workload, times = self.request.workload, self.times(candidate)
+        phases = (phase(workload, candidate.sizes) for phase in (mean_prefill, mean_decode))
+        wave_s = sum(mean.sweeps * times.steady(mean.shape).total_s for mean in phases)
+        waves = waves_of(workload, candidate.sizes)
+        return wave_s * ((waves + 1) / 2 if workload.objective == "latency" else waves)
+
+    def timed(self, candidate: Candidate) -> Timed:
+        """The plan with its predicted figures, every sweep of the workload simulated."""
+        run = self.run_time(candidate)
+        plan = plan_of(self.request, candidate, run.figures(candidate.peak_bytes))
+        latency = self.request.workload.objective == "latency"
+        return Timed(plan, run.mean_finish_s if latency else run.run_s)
+
+    def run_time(self, candidate: Candidate) -> RunTime:
+        """Every sweep of the workload; of a long and varied one, those of its mean waves."""
+        workload, sizes = self.request.workload, candidate.sizes
+        groups = list(islice(sweeps_of(workload, sizes), MOST_GROUPS + 1))
+        if len(groups) <= MOST_GROUPS:
+            return time_run(groups, self.times(candidate))
+        wave = time_run(mean_wave(workload, sizes), self.times(candidate))
+        return RunTime(wave.groups * waves_of(workload, sizes))
+
+    def times(self, candidate: Candidate) -> SweepTimes:
+        """The times of the candidate's sweeps."""
+        return SweepTimes(
+            costs=self._costs_of(candidate),
+            profile=self.request.profile,
+            streamed=candidate.streamed,
+            ring_bytes=candidate.residency.ring_bytes,
+            micro_batch_tokens=candidate.sizes.micro_batch_tokens,
+            rows_in_memory=candidate.rows_in_memory,
+            read_block_bytes=candidate.read_block_bytes,
+            read_concurrency=candidate.read_concurrency,
+        )
+
+    def _costs_of(self, candidate: Candidate) -> UnitCosts:
+        """Weights stay in the last-level cache if all that a sweep touches fits there."""
+        model, cpu = candidate.model, self.request.profile.cpu
+        kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
+        cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
+        key = (str(model.weight_format), cached)
+        if key not in self._costs:
+            self._costs[key] = UnitCosts(model, cpu, cached)
+        return self._costs[key]

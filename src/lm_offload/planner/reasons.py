@@ -1,0 +1,61 @@
+"""How a plan differs from the one that was chosen, and what it loses by that, in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lm_offload.plan import Figures, Plan
+from lm_offload.quant.format import parse_format
+from lm_offload.units import format_bytes
+
+SHOWN_REASONS = 2
+
+
+def plan_name(plan: Plan, best: Plan) -> str:
+    """What sets a plan apart: its format where that differs, else its sizes."""
+    if plan.weight_format != best.weight_format:
+        return f"{plan.weight_format} weights"
+    sequences = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight"
+    ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
+    return (
+        f"{sequences}, {plan.sweep_tokens} tokens a sweep in micro-batches of "
+        f"{plan.micro_batch_tokens}{ring}"
+    )
+
+
+def reason_of(plan: Plan, best: Plan) -> str:
+    """Why a plan that is allowed was not chosen."""
+    if plan.predicted.run_s <= best.predicted.run_s:
+        return "as fast by prediction"
+    found = (*_different_sizes(plan, best), _slower_phase(plan.predicted, best.predicted))
+    return ", ".join(found[:SHOWN_REASONS])
+
+
+def is_lossy(plan: Plan) -> bool:
+    """Whether weights are rounded."""
+    return parse_format(plan.weight_format).is_packed
+
+
+def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:
+    more_bytes = plan.streamed_bytes - best.streamed_bytes
+    if more_bytes > 0:
+        yield f"reads {format_bytes(more_bytes)} more in each sweep"
+    if plan.max_sequences < best.max_sequences:
+        yield "shares each sweep between fewer sequences"
+    elif plan.sweep_tokens < best.sweep_tokens:
+        yield "needs more sweeps for the prompts"
+    elif plan.micro_batch_tokens < best.micro_batch_tokens:
+        yield "multiplies fewer rows at once"
+    if 0 < plan.ring_bytes < best.ring_bytes:
+        yield "reads less far ahead"
+
+
+def _slower_phase(found: Figures, best: Figures) -> str:
+    """The phase that loses more, and what it waits for."""
+    slower = {"prefill": best.prefill_tokens_per_s / found.prefill_tokens_per_s}
+    if found.decode_tokens_per_s:
+        slower["decode"] = best.decode_tokens_per_s / found.decode_tokens_per_s
+    phase = max(slower, key=slower.__getitem__)
+    step = found.step_s[phase]
+    bound = "the disk" if step.disk_read_s > step.cpu_s else "computing"
+    return f"{phase} is {slower[phase]:.2f}x slower, bound by {bound}"

@@ -1,0 +1,108 @@
+"""What a plan is made from: a model in one or more formats, a workload, a machine, a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.weights import Unit, WeightSpec
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.plan import Workload
+from lm_offload.quant.format import Format, format_of_dtype
+from lm_offload.units import align_up
+
+
+@dataclass(frozen=True)
+class UnitSize:
+    """One unit as the planner sees it: its memory in the layout of its files."""
+
+    unit: Unit
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """A model whose matrices are stored in one format."""
+
+    config: ModelConfig
+    weight_format: Format  # of matrices; vectors and row tables keep the checkpoint's own dtype
+    units: Sequence[UnitSize]
+    table_bytes: int  # of an embedding table that could be resident, 0 where it is tied
+    kv_wanted: Format | None = None  # of keys and values; None is the checkpoint's own precision
+
+    @property
+    def kv_format(self) -> Format:
+        """Of keys and values in the cache."""
+        return self.kv_wanted or format_of_dtype(self.config.dtype)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the tensors of all units; row tables are not among them."""
+        return sum(
+            spec_bytes(spec, self.weight_format, self.config)
+            for sized in self.units
+            for spec in sized.unit.loaded
+        )
+
+    @cached_property
+    def units_bytes(self) -> int:
+        """Memory of all units, as they are laid out."""
+        return sum(unit.size_bytes for unit in self.units)
+
+    @cached_property
+    def most_columns(self) -> int:
+        """Of the widest matrix."""
+        specs = (spec for sized in self.units for spec in sized.unit.loaded)
+        return max(spec.shape[1] for spec in specs if len(spec.shape) == 2)
+
+    @cached_property
+    def bytes_by_name(self) -> Mapping[str, int]:
+        """The size of each unit."""
+        return {unit.unit.name: unit.size_bytes for unit in self.units}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a plan is made from; `models` are the formats that may be chosen."""
+
+    models: Sequence[ModelSizes]
+    workload: Workload
+    profile: HardwareProfile
+    budget_bytes: int
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the model, whatever its format."""
+        return self.models[0].config
+
+    def model_in(self, weight_format: str) -> ModelSizes:
+        """The model in a format that the request allows."""
+        return next(model for model in self.models if str(model.weight_format) == weight_format)
+
+
+def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:
+    """Bytes of one tensor: a matrix in its format, a vector in the checkpoint's own dtype."""
+    if len(spec.shape) == 2:
+        return weight_format.matrix_bytes(*spec.view_shape)
+    return spec.elements * config.itemsize
+
+
+def sizes_of_config(
+    config: ModelConfig,
+    units: Sequence[Unit],
+    weight_format: Format,
+    kv_wanted: Format | None = None,
+) -> ModelSizes:
+    """The sizes of a model of which there are no files, laid out as packed folders are."""
+    sized = [UnitSize(unit, _unit_bytes(unit, weight_format, config)) for unit in units]
+    tied = config.tie_embeddings and not weight_format.is_packed
+    tables = [spec for spec in units[0].tables if not (tied and spec.role == "tokens")]
+    table_bytes = align_up(sum(spec.elements * config.itemsize for spec in tables))
+    return ModelSizes(config, weight_format, sized, table_bytes, kv_wanted)
+
+
+def _unit_bytes(unit: Unit, weight_format: Format, config: ModelConfig) -> int:
+    specs = (align_up(spec_bytes(spec, weight_format, config), 64) for spec in unit.loaded)
+    return align_up(sum(specs))

@@ -1,0 +1,48 @@
+"""What a sweep computes, as far as its time depends on it: rows, contexts, logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    """Sequences that are alike: each computes `rows` rows, the last of which sees `context`."""
+
+    sequences: int
+    rows: int
+    context: int
+
+
+@dataclass(frozen=True)
+class SweepShape:
+    """The rows of one sweep."""
+
+    pieces: tuple[Piece, ...]
+    logit_rows: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of all sequences."""
+        return sum(piece.sequences * piece.rows for piece in self.pieces)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that take part."""
+        return sum(piece.sequences for piece in self.pieces)
+
+    def later(self, sweeps: int) -> SweepShape:
+        """The shape so many sweeps later, every context longer by one token a sweep."""
+        pieces = (Piece(count, rows, context + sweeps) for count, rows, context in self.pieces)
+        return SweepShape(tuple(pieces), self.logit_rows)
+
+
+@dataclass(frozen=True)
+class SweepGroup:
+    """`count` sweeps after one another, alike but for contexts that grow by one each."""
+
+    shape: SweepShape
+    count: int
+    prompt_rows: int  # of each sweep; a sweep with any counts as prefill
+    first_tokens: int = 0  # sequences that get their first token here
+    finished: int = 0  # sequences that end with the last sweep of the group

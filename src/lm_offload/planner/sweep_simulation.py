@@ -1,0 +1,46 @@
+"""Times the executor's own task sequence with predicted durations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from lm_offload.planner.sweep_time import SweepLoad
+from lm_offload.planner.timeline import simulate
+from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task, TaskId
+
+
+def sweep_seconds(
+    loads: Sequence[SweepLoad], streamed_bytes: Mapping[int, int], ring_bytes: int
+) -> list[float]:
+    """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
+
+    Reads run ahead through the ring as the executor lets them, from the start of the first sweep.
+    """
+    if not streamed_bytes:
+        return [load.cpu_s + load.overhead_s for load in loads]
+    schedule = SweepSchedule(streamed_bytes, ring_bytes)
+    timeline = simulate(_tasks(schedule, loads), lambda task: _duration_s(task, loads))
+    last = len(loads[0].compute_s) - 1
+    ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
+    return [end - start for start, end in pairwise([0.0, *ends])]
+
+
+def _tasks(schedule: SweepSchedule, loads: Sequence[SweepLoad]) -> Iterator[Task]:
+    """As the executor queues them; one compute task stands for all micro-batches of a unit."""
+    yield from schedule.reads(0)
+    for sweep, load in enumerate(loads):
+        if sweep + 1 < len(loads):
+            yield from schedule.reads(sweep + 1)
+        yield from schedule.computes(sweep, [1] * len(load.compute_s))
+
+
+def _duration_s(task: Task, loads: Sequence[SweepLoad]) -> float:
+    load = loads[min(task.id.sweep, len(loads) - 1)]
+    if task.id.kind == "read":
+        return load.read_s[task.id.unit]
+    if task.id.kind == "release":
+        return 0.0
+    ends_sweep = task.id.unit == len(load.compute_s) - 1
+    return load.compute_s[task.id.unit] + (load.overhead_s if ends_sweep else 0.0)

@@ -1,0 +1,117 @@
+"""Seconds of compute tasks: products, elementwise kernels and attention of one unit.
+
+::
+
+    task = task_s + kernels * kernel_s
+         + sum over matrices  2 rows weights / F(format, rows)
+         + sum over kernels   bytes / B(kernel)
+         + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
+
+All rates come from the profile; docs/performance_model.md says where each term is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.profile import Processor
+from lm_offload.planner.request import ModelSizes, UnitSize
+from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.unit_work import matrix_elements, operations, visible_tokens
+from lm_offload.quant.kv_format import head_bytes
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """What the units of one model cost on one processor.
+
+    `cached`: the weights of a whole sweep stay in the last-level cache.
+    """
+
+    model: ModelSizes
+    processor: Processor
+    cached: bool
+    _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
+
+    def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
+        """Seconds of each unit in one sweep, all of its micro-batches together."""
+        seconds = {
+            alike: self._unit_s(sized, shape, micro_batch_tokens)
+            for alike, sized in self._examples.items()
+        }
+        return [seconds[alike] for alike in self._alike]
+
+    @cached_property
+    def _alike(self) -> list[object]:
+        """What the cost of each unit depends on: layers differ in little."""
+        layers = self.model.config.layers
+        return [
+            (
+                sized.unit.kind,
+                sized.size_bytes,
+                sized.unit.kind == "attention" and layers[sized.unit.index].window,
+            )
+            for sized in self.model.units
+        ]
+
+    @cached_property
+    def _examples(self) -> dict[object, UnitSize]:
+        """One unit of each sort."""
+        return dict(zip(self._alike, self.model.units, strict=True))
+
+    def _unit_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        if sized.unit.kind in ("final_norm", "head"):
+            return self._call_s(sized, shape.logit_rows, self.cached)
+        seconds = self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
+        if sized.unit.kind == "attention":
+            window = self.model.config.layers[sized.unit.index].window
+            seconds += sum(
+                self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces
+            )
+        return seconds
+
+    def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
+        """All calls but the first find the weights of a small unit in the cache."""
+        full, rest = divmod(rows, most)
+        seconds = self._call_s(sized, min(rows, most), self.cached)
+        seconds += max(full - 1, 0) * self._again_s(sized, most)
+        return seconds + (self._again_s(sized, rest) if full and rest else 0.0)
+
+    def _again_s(self, sized: UnitSize, rows: int) -> float:
+        """A call on a unit that was used just before, by the rows of another micro-batch."""
+        first_s = self._call_s(sized, rows, self.cached)
+        if sized.size_bytes > self.processor.cache_bytes:
+            return first_s
+        return min(self._call_s(sized, rows, cached=True), first_s)
+
+    def _call_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        """One task without attention."""
+        key = (sized.unit.kind, sized.size_bytes, rows, cached)
+        if key not in self._known:
+            self._known[key] = self.processor.task_s + self._kernels_s(sized, rows, cached)
+        return self._known[key]
+
+    def _kernels_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        if rows == 0:  # no logits are wanted in this sweep
+            return 0.0
+        processor, weight_format = self.processor, self.model.weight_format
+        matrices = matrix_elements(sized.unit)
+        steps = operations(self.model.config, sized.unit)
+        products_s = (processor.product_s(weight_format, rows, n, cached) for n in matrices)
+        steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
+        kernels = len(matrices) + len(steps) + (sized.unit.kind == "attention")
+        return sum(products_s) + sum(steps_s) + kernels * processor.kernel_s
+
+    def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
+        """Scores and weighted sums of one layer."""
+        config, kv_format = self.model.config, self.model.kv_format
+        heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
+        pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
+        seen = pairs / (piece.sequences * piece.rows)
+        if min(piece.rows, most) > 1:
+            flops = 4.0 * config.query_size * pairs
+            return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
+        kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)
+        return self.processor.decode_attention_s(kv_format, heads, seen, kv_bytes)

@@ -1,0 +1,79 @@
+"""What the functions of a model do with one row, as a list of kernels and their bytes.
+
+Counted from a unit's weights, so that it holds for every model file: one product per matrix, one
+norm per scale, and what attention and activation add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.weights import Unit, WeightSpec
+
+F32_BYTES = 4
+
+
+class Operation(NamedTuple):
+    """An elementwise kernel and the bytes that it reads and writes for each row."""
+
+    name: str
+    row_bytes: int
+
+
+def matrix_elements(unit: Unit) -> tuple[int, ...]:
+    """Weights of each matrix that the unit multiplies with."""
+    return tuple(spec.elements for spec in unit.loaded if is_matrix(spec))
+
+
+def is_matrix(spec: WeightSpec) -> bool:
+    """Whether a weight is multiplied with, so that it has a format of its own."""
+    return len(spec.shape) == 2
+
+
+def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
+    """The elementwise kernels of one call on a unit; attention itself is not among them."""
+    kinds = {"embed": _embed, "attention": _attention, "mlp": _mlp, "final_norm": _final_norm}
+    more = kinds[unit.kind](config) if unit.kind in kinds else ()
+    return (*_norms(config, unit), *more)
+
+
+def visible_tokens(rows: int, context: int, window: int | None) -> int:
+    """Tokens that `rows` rows see together, the last of them `context`, each at most `window`."""
+    first = context - rows + 1
+    limit = min(window or context, context)
+    growing = max(min(limit - first, rows), 0)  # rows that see less than the limit
+    return growing * (2 * first + growing - 1) // 2 + (rows - growing) * limit
+
+
+def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
+    widths = {"q_norm": config.query_size, "k_norm": config.kv_size}
+    name = "layer_norm" if config.model_type == "opt" else "rms_norm"
+    for spec in unit.loaded:
+        if not is_matrix(spec) and "bias" not in spec.role:
+            width = widths.get(spec.role, spec.elements)
+            yield Operation(name, 2 * width * F32_BYTES)
+
+
+def _embed(config: ModelConfig) -> Iterator[Operation]:
+    yield Operation("embed", config.embed_size * (config.itemsize + F32_BYTES))
+
+
+def _attention(config: ModelConfig) -> Iterator[Operation]:
+    if config.ropes:
+        yield Operation("rotary", 2 * config.query_size * F32_BYTES)
+        yield Operation("rotary", 2 * config.kv_size * F32_BYTES)
+    yield Operation("store_kv", 2 * config.kv_size * (F32_BYTES + config.itemsize))
+
+
+def _mlp(config: ModelConfig) -> Iterator[Operation]:
+    if config.model_type == "opt":
+        yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
+    else:
+        name = "silu_mul" if config.activation == "silu" else "gelu_tanh_mul"
+        yield Operation(name, 3 * config.intermediate_size * F32_BYTES)
+
+
+def _final_norm(config: ModelConfig) -> Iterator[Operation]:
+    yield Operation("gather", 2 * config.hidden_size * F32_BYTES)

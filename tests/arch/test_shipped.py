@@ -1,0 +1,103 @@
+"""Configs that ship as data, and configs that can be planned but not run."""
+
+import json
+import shutil
+
+import pytest
+
+from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters, unit_flops
+from lm_offload.arch.config import PLANNING_PARSERS, load_config, parse_config
+from lm_offload.arch.shipped import CONFIGS, find_config, shipped_models
+from lm_offload.arch.weights import build_units
+from lm_offload.errors import CheckpointError, UnsupportedModelError
+from lm_offload.quant.format import Format
+
+MIB = 2**20
+PUBLISHED_PARAMETERS = {
+    "opt-6.7b": 6_658_473_984,
+    "opt-13b": 12_853_473_280,
+    "opt-30b": 29_974_540_288,
+    "opt-66b": 65_719_701_504,
+    "opt-175b": 174_604_468_224,
+    "llama-7b": 6_738_415_616,
+    "llama-13b": 13_015_864_320,
+    "llama-30b": 32_528_943_616,
+    "llama-65b": 65_285_660_672,
+    "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320,
+    "llama-2-70b": 68_976_648_192,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.1-70b": 70_553_706_496,
+    "mixtral-8x7b": 46_702_792_704,
+    "mixtral-8x22b": 140_620_634_112,
+}
+
+
+def raw_config(name):
+    return json.loads((CONFIGS / f"{name}.json").read_text())
+
+
+def test_every_config_that_ships_has_its_published_size_and_a_source():
+    assert set(shipped_models()) == PUBLISHED_PARAMETERS.keys()
+    for name, published in PUBLISHED_PARAMETERS.items():
+        assert model_parameters(build_units(find_config(name), 64 * MIB)) == published
+        assert raw_config(name)["source"]
+
+
+def test_names_are_not_case_sensitive():
+    assert find_config("OPT-30B") == find_config("opt-30b")
+
+
+def test_a_bare_config_file_is_enough(tmp_path, toy):
+    folder = toy("llama")
+    bare = tmp_path / "described.json"
+    shutil.copyfile(folder / "config.json", bare)
+    assert load_config(bare) == find_config(str(bare)) == find_config(str(folder))
+
+
+def test_errors_of_a_bare_file_name_it(tmp_path):
+    bare = tmp_path / "described.json"
+    bare.write_text('{"model_type": "llama"}')
+    with pytest.raises(CheckpointError, match=r"described\.json has no hidden_size"):
+        load_config(bare)
+
+
+def test_an_unknown_name_lists_those_that_ship():
+    with pytest.raises(CheckpointError, match=r"'opt-9b' is neither .* mixtral-8x7b, opt-13b"):
+        find_config("opt-9b")
+
+
+def test_a_mixture_of_experts_is_planned_but_not_run():
+    raw = raw_config("mixtral-8x7b")
+    message = "'mixtral', which can be simulated but not run, supported are gemma2"
+    with pytest.raises(UnsupportedModelError, match=message):
+        parse_config(raw)
+    config = parse_config(raw, PLANNING_PARSERS)
+    assert config.is_moe
+    assert (config.num_experts, config.experts_per_token) == (8, 2)
+    assert not find_config("llama-2-7b").is_moe
+
+
+def test_a_mixture_of_experts_is_accounted_for():
+    config = find_config("mixtral-8x7b")
+    units = build_units(config, 64 * MIB)
+    first = [unit for unit in units if unit.name.startswith("layers.0.")]
+    assert [unit.kind for unit in first] == ["attention", "router", *["expert"] * 8]
+    assert first[-1].name == "layers.0.expert.7"
+    assert unit_flops(first[-1]) == 2 * 3 * 4096 * 14336
+    assert unit_flops(first[1]) == 2 * 8 * 4096
+    assert kv_bytes_per_token(config, Format("bf16")) == 2 * 32 * 8 * 128 * 2
+    assert len({unit.name for unit in units}) == len(units)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_local_experts": 1}, "num_local_experts=1, but an integer from 2"),
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok=9, but at most num_local_experts=8"),
+        ({"num_experts_per_tok": "two"}, "num_experts_per_tok='two', but an integer"),
+    ],
+)
+def test_impossible_experts_are_refused(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        parse_config({**raw_config("mixtral-8x7b"), **change}, PLANNING_PARSERS)

@@ -1,0 +1,132 @@
+"""`lm-offload plan`: prediction and reasons, other machines, saved plans, verification."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lm_offload.demo import demo_path
+from tests.cli.conftest import Run
+
+SIZES = ["--batch-size", "2", "--prompt-len", "24", "--gen-len", "6"]
+STREAMED = ["--cpu-memory", "12MiB"]
+
+
+def planned(run: Run, *arguments: str) -> dict[str, Any]:
+    done = run("plan", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_table_tells_prediction_bounds_and_reasons(run: Run, demo: Path) -> None:
+    done = run("plan", str(demo), *SIZES, *STREAMED)
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    for words in ("time to first token", "decode is bound by", "2x faster disk", "1 GiB more"):
+        assert words in text
+    for title in ("CPU memory", "Predicted", "What would help", "Other plans"):
+        assert title in done.stdout
+
+
+def test_json_holds_plan_prediction_and_explanation(run: Run, demo: Path) -> None:
+    found = planned(run, str(demo), *SIZES, *STREAMED)
+    assert found["weight_format"] == found["kv_format"] == "bf16"
+    predicted, explanation = found["predicted"], found["explanation"]
+    assert predicted["peak_bytes"]["disk"] == found["streamed_bytes"] > 0
+    assert predicted["step_s"]["decode"]["disk_read_s"] > 0
+    assert explanation["bottleneck"]["decode"] == "disk"
+    ceiling = explanation["ceiling"]["decode"]
+    assert ceiling["tokens"] / ceiling["disk_s"] > predicted["decode_tokens_per_s"]
+    lossy = {one["plan"]["weight_format"]: one["reason"] for one in explanation["runners_up"]}
+    assert "--weight-format auto" in lossy["int4:64"]
+
+
+def test_auto_takes_the_format_that_is_fastest_by_prediction(run: Run, demo: Path) -> None:
+    found = planned(run, str(demo), *SIZES, *STREAMED, "--weight-format", "auto")
+    assert found["weight_format"] == "int4:64"
+    exact = planned(run, str(demo), *SIZES, *STREAMED, "--weight-format", "auto", "--exact")
+    assert exact["weight_format"] == "bf16"
+    forbidden = planned(run, str(demo), *SIZES, *STREAMED, "--exact")["explanation"]
+    assert {one["plan"]["weight_format"] for one in forbidden["runners_up"]} <= {"bf16"}
+
+
+def test_a_bare_config_is_planned_as_a_checkpoint_is(run: Run, demo: Path) -> None:
+    found = planned(run, str(demo / "config.json"), *SIZES, *STREAMED)
+    same = planned(run, str(demo), *SIZES, *STREAMED)
+    assert found["max_sequences"] == same["max_sequences"]
+    assert found["streamed_bytes"] == pytest.approx(same["streamed_bytes"], rel=0.05)
+
+
+def test_a_model_that_ships_on_a_machine_that_ships(run: Run) -> None:
+    done = run("plan", "llama-3.1-8b", "--machine", "t4-208gb", "--cpu-memory", "4GiB", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["streamed"]
+    assert "no GPU tier yet" in done.stderr
+    assert "lm-offload simulate" in done.stderr
+    roomy = planned(run, "llama-3.1-8b", "--machine", "t4-208gb")
+    assert not roomy["streamed"]
+
+
+def test_a_saved_plan_runs_and_can_be_edited(run: Run, demo: Path, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    assert run("plan", str(demo), *SIZES, *STREAMED, "--save", str(file)).returncode == 0
+    record = yaml.safe_load(file.read_text())
+    common = [str(demo), "--prompt", "def add(", "--max-tokens", "5", "-q"]
+    free = run("generate", *common)
+    bound = run("generate", *common, "--plan", str(file))
+    assert bound.returncode == 0, bound.stderr
+    assert bound.stdout == free.stdout
+    record["resident"].append(record["streamed"].pop())
+    record["budget"] = "1GiB"
+    file.write_text(yaml.safe_dump(record))
+    moved = planned(run, str(demo), *SIZES, "--plan", str(file))
+    assert moved["resident"] == sorted(record["resident"], key=moved["resident"].index)
+    record["kv_blocks"] = 0
+    file.write_text(yaml.safe_dump(record))
+    done = run("bench", str(demo), *SIZES, "--plan", str(file))
+    assert done.returncode == 2
+    assert "kv_blocks in plan.yaml is 0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["DEMO", "--machine", "t4-208gb", "--threads", "2"], "--threads was given with --machine"),
+        (["DEMO", "--machine", "nowhere"], "neither a file nor a machine"),
+        (["DEMO", "--machine", "t4-208gb", "--cpu-memory", "1TiB"], "no more than that"),
+        (["opt-30b", "--verify"], "a checkpoint on this machine only"),
+        (["DEMO", "--plan", "missing.yaml"], "missing.yaml"),
+        (["DEMO", "--save", "no/such/plan.yaml"], "cannot be written"),
+        (["DEMO", "--objective", "fun"], "'fun'"),
+        (["DEMO", "--weight-format", "int3"], "int3"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(
+    run: Run, demo: Path, arguments: list[str], words: str
+) -> None:
+    done = run("plan", *[str(demo) if word == "DEMO" else word for word in arguments])
+    assert done.returncode == 2, done.stderr
+    assert words in " ".join(done.stderr.split())
+
+
+def test_experts_are_for_simulate(run: Run) -> None:
+    done = run("plan", "mixtral-8x7b", "--machine", "t4-208gb")
+    assert done.returncode == 5
+    assert "lm-offload simulate" in done.stderr
+
+
+def test_verify_runs_the_best_plans_and_looks_at_their_order(run: Run) -> None:
+    found = planned(run, str(demo_path()), *SIZES, *STREAMED, "--threads", "1", "--verify")
+    verified = found["verification"]
+    assert verified["workload"]["gen_len"] == 6
+    assert len(verified["plans"]) > 1
+    for plan in verified["plans"]:
+        assert plan["measured"]["decode_tokens_per_s"] > 0
+        assert plan["predicted"].keys() <= plan["measured"].keys()
+    assert verified["ranking"]["wrong_pairs"] <= verified["ranking"]["pairs"]

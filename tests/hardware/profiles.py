@@ -1,0 +1,98 @@
+"""Small profiles, and strategies that draw any."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.disk_probe import LATENCY, PREFERRED
+from lm_offload.hardware.effort import Effort
+from lm_offload.hardware.profile import (
+    OPERATIONS,
+    Curve,
+    HardwareProfile,
+    Interference,
+    Link,
+    Processor,
+)
+
+TINY_EFFORT = Effort(
+    name="tiny",
+    seconds=0.05,
+    rows=(1, 4),
+    contexts=(16,),
+    shapes=(HeadShape(64, 4),),
+    other_shapes=(),
+    ways=(PREFERRED, LATENCY),
+    packed_formats=(),
+    file_bytes=1 << 20,
+)
+
+positive = st.floats(1e-12, 1e30)
+at_least_zero = st.just(0.0) | positive
+shares = st.floats(1e-6, 1.0)
+formats = st.sampled_from(["bf16", "fp32", "int8:64", "int8:row", "int4:32", "int4:128:sym"])
+head_shapes = st.builds(HeadShape, st.integers(1, 256), st.integers(1, 64))
+texts = st.text(max_size=20)
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> Curve:
+    sizes = sorted(
+        draw(
+            st.sets(
+                st.floats(1e-3, 1e12) | st.integers(1, 1 << 40).map(float), min_size=1, max_size=5
+            )
+        )
+    )
+    return Curve(tuple(sizes), tuple(draw(positive) for _ in sizes))
+
+
+def by_format(values: st.SearchStrategy) -> st.SearchStrategy:
+    return st.dictionaries(formats, values, max_size=3)
+
+
+links = st.builds(
+    Link, curves(), at_least_zero, st.integers(0, 1 << 30), st.integers(1, 64), at_least_zero
+)
+attention = st.dictionaries(
+    formats | st.builds(rate_key, formats, head_shapes), curves(), max_size=3
+)
+processors = st.builds(
+    Processor,
+    threads=st.integers(1, 512),
+    memory_bytes=st.integers(1, 1 << 50),
+    memory_bytes_per_s=positive,
+    peak_flops=positive,
+    kernel_s=at_least_zero,
+    task_s=at_least_zero,
+    sweep_s=at_least_zero,
+    sequence_s=at_least_zero,
+    sampled_values_per_s=at_least_zero,
+    cache_bytes=st.integers(0, 1 << 40),
+    elementwise_bytes_per_s=at_least_zero,
+    operation_bytes_per_s=st.dictionaries(st.sampled_from(OPERATIONS), curves(), max_size=2),
+    product_flops=by_format(curves()),
+    cached_product_flops=by_format(curves()),
+    decode_attention_bytes_per_s=attention,
+    prefill_attention_flops=attention,
+    quantize_values_per_s=by_format(positive),
+    dequantize_values_per_s=by_format(positive),
+    memory_by_threads_bytes_per_s=st.none() | curves(),
+)
+profiles = st.builds(
+    HardwareProfile,
+    name=texts,
+    source=texts,
+    cpu=processors,
+    disk_bytes=st.integers(1, 1 << 50),
+    disk_read=links,
+    disk_write=links,
+    gpu=st.none() | processors,
+    h2d=st.none() | links,
+    d2h=st.none() | links,
+    host_copy=st.none() | links,
+    d2h_pageable=st.none() | links,
+    interference=st.builds(Interference, shares, shares),
+    fingerprint=st.dictionaries(texts, texts, max_size=3).map(lambda pairs: tuple(pairs.items())),
+)

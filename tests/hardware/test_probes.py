@@ -1,0 +1,195 @@
+"""Probes on tiny sizes give rates that can be used, whatever machine runs this."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lm_offload.errors import ConfigError
+from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.calibrate import calibrate
+from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
+from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.disk_writes import measure_writes, temporary_file
+from lm_offload.hardware.interference_probe import measure_interference
+from lm_offload.hardware.memory_probe import (
+    last_level_cache_bytes,
+    measure_memory,
+    probe_memory,
+)
+from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.product_probe import (
+    FORMATS,
+    matrices,
+    measure_kernel_s,
+    measure_products,
+)
+from lm_offload.hardware.profile import OPERATIONS, Curve
+from lm_offload.hardware.quantize_probe import measure_quantizing
+from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.quant.format import parse_format
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.units import MIB, PAGE_BYTES
+from tests.hardware.profiles import TINY_EFFORT
+
+BUDGET_S = 0.01
+
+
+@pytest.fixture(params=["resolved", "torch"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return resolve_kernels(1) if request.param == "resolved" else TorchKernels(1)
+
+
+def check(curves: Iterable[Curve]) -> None:
+    """Rates that a planner can work with."""
+    for curve in curves:
+        assert curve.sizes == tuple(sorted(set(curve.sizes)))
+        assert len(curve.sizes) == len(curve.rates) > 0
+        assert all(math.isfinite(rate) and rate > 0 for rate in curve.rates)
+
+
+@pytest.mark.parametrize("file_bytes", [10, 3 * PAGE_BYTES + 5, 3 * MIB])
+@pytest.mark.parametrize("memory_bytes", [1, 4 * MIB])
+@pytest.mark.parametrize("ways", [(PREFERRED, LATENCY), FEW_WAYS])
+def test_reads_of_any_file(
+    tmp_path: Path, file_bytes: int, memory_bytes: int, ways: tuple[Way, ...]
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(file_bytes))
+    file, memory = DirectFile(path), probe_memory(memory_bytes)
+    with DiskReader(file, memory.buffer) as reader:
+        link = measure_reads(reader, ways, BUDGET_S)
+        assert reader.known_bytes == file_bytes
+        interference = measure_interference(reader, LATENCY, lambda: torch.ones(9).sum(), BUDGET_S)
+    file.close()
+    check([link.bytes_per_s])
+    assert link.bytes_per_s.sizes[0] == PAGE_BYTES
+    assert link.first_bytes_per_s > 0
+    assert link.request_s > 0
+    assert Way(link.block_bytes, link.concurrency) in ways
+    assert 0 < interference.compute_while_reading_frac <= 1
+    assert 0 < interference.disk_read_while_computing_frac <= 1
+
+
+def test_the_preferred_way_stays_unless_another_is_clearly_better() -> None:
+    from lm_offload.hardware.disk_probe import _way_to_stream
+
+    costs = dict.fromkeys(ALL_WAYS, 1.0)
+    assert _way_to_stream({**costs, Way(MIB, 4): 0.95}) == PREFERRED
+    assert _way_to_stream({**costs, Way(MIB, 4): 0.8}) == Way(MIB, 4)
+    assert _way_to_stream({**costs, LATENCY: 0.1, Way(MIB, 1): 0.1}) == PREFERRED
+
+
+def test_writes_leave_a_file_that_can_be_read_and_then_nothing(tmp_path: Path) -> None:
+    with temporary_file(tmp_path / "new") as path:
+        link = measure_writes(path, 3 * MIB, BUDGET_S)
+        assert 0 < path.stat().st_size <= 3 * MIB
+        assert path.read_bytes()[-PAGE_BYTES:] != bytes(PAGE_BYTES)
+    check([link.bytes_per_s])
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--disk-path"), temporary_file(tmp_path / "file"):
+        pass
+
+
+def test_an_interruption_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), temporary_file(tmp_path):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_an_error_in_one_sentence(tmp_path: Path) -> None:
+    with temporary_file(tmp_path) as path, pytest.raises(ConfigError, match="cannot be written"):
+        measure_writes(path, 1 << 60, BUDGET_S)
+
+
+def test_memory_by_threads() -> None:
+    curve = measure_memory(probe_memory(MIB), 3, BUDGET_S)
+    check([curve])
+    assert curve.sizes == (1.0, 2.0, 3.0)
+
+
+def test_probe_memory_keeps_its_limit() -> None:
+    assert probe_memory(2 * MIB + 5).size_bytes == 2 * MIB
+    assert probe_memory(0).size_bytes == MIB
+
+
+def test_the_last_level_cache_is_the_largest(tmp_path: Path) -> None:
+    assert last_level_cache_bytes(tmp_path) > 0
+    for index, size in enumerate(("32K", "512K", "32768K", "48K")):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
+    assert last_level_cache_bytes(tmp_path) == 32 * MIB
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=str)
+def test_products(kernels: Kernels, format) -> None:
+    weights = matrices(probe_memory(MIB), format, 3072)
+    assert len(weights) >= 2
+    check([measure_products(kernels, weights, (1, 3), 1e-6, BUDGET_S)])
+
+
+def test_a_kernel_takes_time(kernels: Kernels) -> None:
+    assert 0 < measure_kernel_s(kernels, BUDGET_S) < 1
+
+
+def test_attention(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1), HeadShape(64, 4)], "fp32": [HeadShape(64, 4)]}
+    rates = measure_attention(kernels, shapes, (5, 64), probe_memory(MIB), 1e-6, 0.5)
+    for curves in (rates.decode_bytes_per_s, rates.prefill_flops):
+        assert curves.keys() == {"bf16/64x1", "bf16/64x4", "fp32/64x4"}
+        check(curves.values())
+
+
+def test_contexts_that_do_not_fit_are_left_out(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1)]}
+    rates = measure_attention(kernels, shapes, (16, 1 << 20), probe_memory(MIB), 0.0, BUDGET_S)
+    assert rates.decode_bytes_per_s["bf16/64x1"].sizes == (16,)
+
+
+def test_operations(kernels: Kernels) -> None:
+    curves = measure_operations(kernels, (1, 20), 1e-6, 0.05)
+    assert set(curves) <= set(OPERATIONS)
+    assert "rms_norm" in curves
+    check(curves.values())
+
+
+def test_quantizing() -> None:
+    forward, back = measure_quantizing([parse_format("int8")], BUDGET_S)
+    assert back["int8:64"] > 0
+    assert all(rate > 0 for rate in forward.values())
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_whole_calibration(tmp_path: Path, as_file: bool) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(MIB))
+    stages: list[str] = []
+    start_s = time.perf_counter()
+    found = calibrate(
+        resolve_kernels(1),
+        weights if as_file else tmp_path,
+        TINY_EFFORT,
+        8 * MIB,
+        lambda stage, done_s, total_s: stages.append(stage),
+    )
+    assert time.perf_counter() - start_s < 10
+    assert stages[0] == "disk writes"
+    assert "products bf16" in stages
+    assert not found.is_sound  # 8 MiB are less than the cache
+    profile = found.profile
+    check([profile.disk_read.bytes_per_s, profile.disk_write.bytes_per_s])
+    check(profile.cpu.product_flops.values())
+    assert profile.cpu.threads == 1
+    assert [path.name for path in tmp_path.iterdir()] == [weights.name]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from lm_offload.hardware.attention_rates import HeadShape, split_key
+from lm_offload.hardware.profile import Curve, Link, Processor
+from lm_offload.quant.format import parse_format
+
+BF16 = parse_format("bf16")
+
+
+def processor(**more: object) -> Processor:
+    return Processor(threads=2, memory_bytes=1, memory_bytes_per_s=10e9, peak_flops=1e12, **more)
+
+
+def test_a_curve_is_straight_on_logarithmic_axes_and_flat_beyond_its_ends() -> None:
+    curve = Curve((1.0, 100.0), (10.0, 1000.0))
+    assert [curve.at(size) for size in (0.1, 1, 10, 100, 1e6)] == pytest.approx(
+        [10, 10, 100, 1000, 1000]
+    )
+
+
+def test_a_transfer_pays_its_request_and_the_rate_of_its_block() -> None:
+    link = Link(Curve((1e3, 1e6), (1e8, 1e9)), request_s=1e-4, block_bytes=1_000_000)
+    assert link.transfer_s(0) == 0
+    assert link.transfer_s(1e3) == pytest.approx(1e-4 + 1e-5)
+    assert link.transfer_s(1e9) == pytest.approx(1e-4 + 1)
+
+
+def test_a_product_without_a_curve_is_on_the_roofline() -> None:
+    assert processor().product_s(BF16, 1, 1e9) == pytest.approx(2e9 / 10e9)
+    assert processor().product_s(BF16, 1000, 1e9) == pytest.approx(2e12 / 1e12)
+
+
+def test_a_product_takes_the_curve_of_its_format_and_place() -> None:
+    cpu = processor(
+        product_flops={"bf16": Curve((1.0,), (1e9,)), "int4:64": Curve((1.0,), (4e9,))},
+        cached_product_flops={"bf16": Curve((1.0,), (2e9,))},
+    )
+    assert cpu.product_s(BF16, 1, 1e9) == 2.0
+    assert cpu.product_s(BF16, 1, 1e9, cached=True) == 1.0
+    assert cpu.product_s(parse_format("int4:32"), 1, 1e9, cached=True) == 0.5  # groups alike
+
+
+def test_elementwise_kernels_fall_back_to_the_rate_of_all() -> None:
+    cpu = processor(operation_bytes_per_s={"rotary": Curve((1.0,), (2e9,))})
+    assert cpu.operation_s("rotary", 2e9) == 1.0
+    assert cpu.operation_s("relu", 10e9) == 1.0
+    assert processor(elementwise_bytes_per_s=1e9).operation_s("relu", 10e9) == 10.0
+
+
+def attention_s(shape: HeadShape, **rates: float) -> float:
+    curves = {name.replace("_", "/"): Curve((1.0,), (rate,)) for name, rate in rates.items()}
+    cpu = processor(decode_attention_bytes_per_s=curves)
+    return cpu.decode_attention_s(BF16, shape, 128, 1e9)
+
+
+def test_attention_depends_on_the_shape_of_the_heads() -> None:
+    rates = {"bf16_64x2": 1e9, "bf16_64x4": 0.5e9, "bf16_128x2": 2e9}
+    assert attention_s(HeadShape(64, 2), **rates) == pytest.approx(1.0)
+    assert attention_s(HeadShape(64, 1), **rates) == pytest.approx(1.0)
+    assert attention_s(HeadShape(64, 3), **rates) == pytest.approx(1.5)
+    assert attention_s(HeadShape(64, 8), **rates) == pytest.approx(4.0)
+    assert attention_s(HeadShape(256, 4), **rates) == pytest.approx(1.0)
+
+
+def test_attention_of_a_format_without_shapes_holds_for_all() -> None:
+    assert attention_s(HeadShape(80, 7), bf16=1e9) == pytest.approx(1.0)
+    assert attention_s(HeadShape(80, 7), fp32=1e9) == pytest.approx(1.0)  # no other is known
+    assert attention_s(HeadShape(80, 7)) == pytest.approx(0.1)  # as memory
+
+
+@pytest.mark.parametrize("key", ["bf16/", "bf16/64", "bf16/0x1", "bf16/64x0", "bf16/axb"])
+def test_keys_that_name_no_shape_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="no shape of heads"):
+        split_key(key)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import time
+
+from lm_offload.hardware.timing import Deadline, lower_quartile, typical, typical_s
+
+
+def test_the_lower_quartile_of_few_is_the_smallest() -> None:
+    assert lower_quartile([3.0]) == 3.0
+    assert lower_quartile([2.0, 1.0, 3.0]) == 1.0
+    assert lower_quartile([5.0, 1.0, 2.0, 3.0, 4.0]) == 2.0
+
+
+def test_a_disturbed_sample_does_not_count() -> None:
+    values = iter([1.0, 100.0, 1.0, 1.0, 100.0, *[1.0] * 100])
+    assert typical({"work": lambda: next(values)}, Deadline(0.01)) == {"work": 1.0}
+
+
+def test_samplers_run_in_turns_and_each_at_least_once() -> None:
+    calls: list[str] = []
+    samplers = {name: (lambda name=name: calls.append(name) or 1.0) for name in "abc"}
+    typical(samplers, Deadline(0.0))
+    assert calls == ["a", "b", "c"]
+
+
+def test_works_that_the_budget_does_not_reach_are_left_out() -> None:
+    works = {"first": lambda: time.sleep(0.02), "second": lambda: None}
+    found = typical_s(works, 0.0)
+    assert found.keys() == {"first"}
+    assert 0.02 <= found["first"] < 0.5
+
+
+def test_longer_works_take_longer() -> None:
+    works = {"short": lambda: sum(range(100)), "long": lambda: sum(range(100_000))}
+    found = typical_s(works, 0.05)
+    assert 0 < found["short"] < found["long"]

@@ -1,0 +1,103 @@
+"""Sweeps against what can be reckoned by hand: 1 MB takes the plain disk 1 ms."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.hardware.profile import HardwareProfile, Interference
+from lm_offload.planner.disturbance import Disturbance, disturbance
+from lm_offload.planner.sweep_simulation import sweep_seconds
+from lm_offload.planner.sweep_time import SweepLoad, SweepTimes
+from lm_offload.planner.unit_cost import UnitCosts
+from tests.planner.machines import PLAIN, disturbed
+from tests.planner.test_unit_cost import ROWS, sizes
+
+MEGABYTE = 10**6
+TIMES = st.lists(st.floats(1e-4, 1e-2), min_size=1, max_size=12)
+
+
+def load_of(compute_s: list[float], reads: dict[int, int], overhead_s: float = 0.0) -> SweepLoad:
+    """Reads in bytes, at 1 GB/s."""
+    read_s = {unit: size / 1e9 for unit, size in reads.items()}
+    return SweepLoad(compute_s, read_s, overhead_s, sum(reads.values()))
+
+
+def steady_s(compute_s: list[float], reads: dict[int, int], ring_bytes: int) -> float:
+    """The last of three sweeps alike."""
+    return sweep_seconds([load_of(compute_s, reads)] * 3, reads, ring_bytes)[-1]
+
+
+def times_of(profile: HardwareProfile, streamed: frozenset[int], ring_bytes: int) -> SweepTimes:
+    model = sizes()
+    return SweepTimes(
+        costs=UnitCosts(model, profile.cpu, cached=False),
+        profile=profile,
+        streamed=streamed,
+        ring_bytes=ring_bytes,
+        micro_batch_tokens=64,
+        rows_in_memory=True,
+        read_block_bytes=1 << 20,
+        read_concurrency=2,
+    )
+
+
+@given(TIMES, st.floats(0, 1e-2))
+def test_a_resident_sweep_takes_its_units_and_the_engine(compute_s, overhead_s):
+    found = sweep_seconds([load_of(compute_s, {}, overhead_s)] * 2, {}, 0)
+    assert found == pytest.approx([sum(compute_s) + overhead_s] * 2)
+
+
+@given(TIMES, st.integers(1, 10 * MEGABYTE), st.integers(1, 4))
+def test_a_streamed_sweep_takes_at_least_each_resource_and_at_most_both(compute_s, size, depth):
+    reads = dict.fromkeys(range(len(compute_s)), size)
+    read_s = size * len(compute_s) / 1e9
+    found = steady_s(compute_s, reads, size * depth)
+    assert max(sum(compute_s), read_s) * 0.999 <= found <= (sum(compute_s) + read_s) * 1.001
+
+
+def test_a_ring_of_two_hides_the_shorter_of_read_and_compute():
+    reads = dict.fromkeys(range(8), MEGABYTE)
+    assert steady_s([5e-4] * 8, reads, 2 * MEGABYTE) == pytest.approx(8e-3, rel=0.3)
+    assert steady_s([3e-3] * 8, reads, 2 * MEGABYTE) == pytest.approx(24e-3, rel=0.01)
+    assert steady_s([1e-3] * 8, reads, MEGABYTE) == pytest.approx(16e-3, rel=0.01)
+
+
+def test_the_first_sweep_waits_for_its_first_unit():
+    reads = dict.fromkeys(range(4), MEGABYTE)
+    first_s, second_s = sweep_seconds([load_of([1e-3] * 4, reads)] * 2, reads, 2 * MEGABYTE)
+    assert first_s == pytest.approx(5e-3)
+    assert second_s == pytest.approx(4e-3)
+
+
+def test_a_steady_sweep_is_bound_by_the_slower_resource():
+    ring_bytes = sizes().units[2].size_bytes
+    everything = times_of(PLAIN, frozenset({2, 4}), 2 * ring_bytes)
+    load, found = everything.load(ROWS), everything.steady(ROWS)
+    assert found.read_bytes == 2 * ring_bytes
+    assert found.disk_read_s == pytest.approx(2 * ring_bytes / 1e9)
+    assert found.total_s == pytest.approx(max(load.cpu_s, load.disk_s))
+    assert found.wait_s == pytest.approx(found.total_s - found.cpu_s)
+    tight = times_of(PLAIN, frozenset({2, 4}), ring_bytes).steady(ROWS)
+    alone_s = load.compute_s[2] + load.compute_s[4]
+    assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
+
+
+def test_resources_slow_one_another_for_the_time_that_both_work():
+    half = Interference(disk_read_while_computing_frac=0.5, compute_while_reading_frac=1.0)
+    busy_cpu = disturbance(10.0, 1.0, half)  # computing all the time, so reads take twice as long
+    assert busy_cpu == Disturbance(1.0, 2.0, pytest.approx(0.2))
+    busy_disk = disturbance(1.0, 10.0, half)  # reads take 1 s more, as long as computing lasts
+    assert busy_disk.slower_disk == pytest.approx(1.1, rel=0.02)
+    assert disturbance(5.0, 0.0, half) == Disturbance(1.0, 1.0, 0.0)
+
+
+def test_interference_makes_a_streamed_sweep_longer():
+    ring_bytes = sizes().units[2].size_bytes
+    plain, slow = (
+        times_of(profile, frozenset({2, 4}), ring_bytes).steady(ROWS)
+        for profile in (PLAIN, disturbed(0.8, 0.8))
+    )
+    assert slow.total_s > plain.total_s
+    assert slow.cpu_s > plain.cpu_s

@@ -1,0 +1,120 @@
+"""Costs of tasks against what can be reckoned by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.arch.config import parse_config
+from lm_offload.arch.weights import build_units
+from lm_offload.hardware.profile import Curve
+from lm_offload.planner.request import ModelSizes, sizes_of_config
+from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.planner.unit_work import visible_tokens
+from lm_offload.quant.format import format_of_dtype, parse_format
+from tests.arch.real_configs import GEMMA_2_9B, OPT_350M
+from tests.planner.machines import PLAIN_CPU, with_cpu
+from tests.planner.requests import TINY
+
+ROWS = SweepShape((Piece(4, 1, 32),), 4)
+
+
+def sizes(raw=TINY, weight_format: str | None = None) -> ModelSizes:
+    config = parse_config(raw)
+    chosen = parse_format(weight_format) if weight_format else format_of_dtype(config.dtype)
+    return sizes_of_config(config, build_units(config, 1 << 20), chosen)
+
+
+def by_name(costs: UnitCosts, shape: SweepShape, micro: int = 64) -> dict[str, float]:
+    names = [sized.unit.name for sized in costs.model.units]
+    return dict(zip(names, costs.unit_s(shape, micro), strict=True))
+
+
+@given(st.integers(1, 40), st.integers(0, 60), st.one_of(st.none(), st.integers(1, 50)))
+def test_visible_tokens_are_those_of_the_mask(rows, before, window):
+    context = before + rows
+    seen = [min(position + 1, window or context) for position in range(before, context)]
+    assert visible_tokens(rows, context, window) == sum(seen)
+
+
+def test_an_mlp_takes_its_products_and_its_elementwise_kernels() -> None:
+    """hidden 64, inner 88, fp32: 3 products, a norm, an activation; memory binds 4 rows."""
+    found = by_name(UnitCosts(sizes(), PLAIN_CPU, cached=False), ROWS)["layers.0.mlp"]
+    weights = 3 * 64 * 88
+    norm_bytes, silu_bytes = 2 * 4 * 64 * 4, 3 * 4 * 88 * 4
+    assert found == pytest.approx((weights * 4 + norm_bytes + silu_bytes) / 1e10)
+
+
+def test_many_rows_are_bound_by_arithmetic() -> None:
+    shape = SweepShape((Piece(1, 512, 512),), 1)
+    found = by_name(UnitCosts(sizes(), PLAIN_CPU, cached=False), shape, 512)["layers.0.mlp"]
+    elementwise_bytes = 512 * 4 * (2 * 64 + 3 * 88)
+    assert found == pytest.approx(2 * 512 * 3 * 64 * 88 / 1e11 + elementwise_bytes / 1e10)
+
+
+def test_fixed_costs_are_those_of_a_task_and_its_kernels() -> None:
+    """q, k, v, o, a norm, two rotations, a store and attention are nine kernels."""
+    cpu = replace(PLAIN_CPU, task_s=1.0, kernel_s=10.0, memory_bytes_per_s=1e30, peak_flops=1e30)
+    cpu = replace(cpu, elementwise_bytes_per_s=1e30)
+    found = by_name(UnitCosts(sizes(), cpu, cached=False), ROWS)
+    assert found["layers.0.attention"] == pytest.approx(91.0)
+    assert found["layers.0.mlp"] == pytest.approx(51.0)
+    assert found["final_norm"] == pytest.approx(21.0)
+    assert found["head.0"] == pytest.approx(11.0)
+    halves = by_name(UnitCosts(sizes(), cpu, cached=False), ROWS, micro=2)
+    assert halves["layers.0.mlp"] == pytest.approx(2 * 51.0)
+    assert halves["head.0"] == pytest.approx(11.0)
+
+
+def test_no_logits_no_head() -> None:
+    cpu = replace(PLAIN_CPU, task_s=1.0)
+    found = by_name(UnitCosts(sizes(), cpu, cached=False), SweepShape((Piece(1, 8, 8),), 0))
+    assert found["head.0"] == found["final_norm"] == 1.0
+
+
+def test_decode_attention_reads_the_cache_and_prefill_computes() -> None:
+    """TINY: 4 query heads and 2 KV heads of 16, fp32; 32 tokens of 4 sequences, or a prompt."""
+    cpu = with_cpu(
+        decode_attention_bytes_per_s={"fp32": Curve((1,), (1e6,))},
+        prefill_attention_flops={"fp32": Curve((1,), (1e6,))},
+    ).cpu
+    silent, heard = (UnitCosts(sizes(), one, cached=False) for one in (PLAIN_CPU, cpu))
+    prompt = SweepShape((Piece(1, 8, 8),), 1)
+    kv_bytes, pairs = 4 * 32 * 2 * 32 * 4, 8 * 9 // 2
+    for shape, seconds, plain in (
+        (ROWS, kv_bytes / 1e6, kv_bytes / 1e10),
+        (prompt, 4 * 64 * pairs / 1e6, 4 * 64 * pairs / 1e11),
+    ):
+        extra = by_name(heard, shape)["layers.0.attention"]
+        extra -= by_name(silent, shape)["layers.0.attention"]
+        assert extra == pytest.approx(seconds - plain)
+
+
+def test_weights_come_from_the_cache_when_all_fit_or_when_a_unit_is_used_again() -> None:
+    fast = {"fp32": Curve((1,), (1e15,))}
+    cpu = with_cpu(cached_product_flops=fast, cache_bytes=1 << 30).cpu
+    from_memory, from_cache = (UnitCosts(sizes(), cpu, cached=flag) for flag in (False, True))
+    assert by_name(from_cache, ROWS)["layers.0.mlp"] < by_name(from_memory, ROWS)["layers.0.mlp"]
+    one, two = (by_name(from_memory, ROWS, micro)["layers.0.mlp"] for micro in (4, 2))
+    elementwise_s = 4 * 4 * (2 * 64 + 3 * 88) / 1e10
+    weights_s = 3 * 64 * 88 * 4 / 1e10
+    assert one == pytest.approx(weights_s + elementwise_s)
+    assert two == pytest.approx(weights_s + elementwise_s, rel=1e-3)  # the second half is free
+
+
+def test_fewer_bytes_take_less_time_where_memory_binds() -> None:
+    costs = {
+        name: by_name(UnitCosts(sizes(weight_format=name), PLAIN_CPU, cached=False), ROWS)
+        for name in ("fp32", "int8:32")
+    }
+    assert costs["int8:32"]["head.0"] < 0.3 * costs["fp32"]["head.0"]
+
+
+@pytest.mark.parametrize("raw", [OPT_350M, GEMMA_2_9B])
+def test_every_unit_of_every_family_has_a_cost(raw) -> None:
+    costs = UnitCosts(sizes(raw), PLAIN_CPU, cached=False)
+    assert all(seconds > 0 for name, seconds in by_name(costs, ROWS).items())

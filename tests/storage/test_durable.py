@@ -1,0 +1,28 @@
+"""A file is replaced whole or not at all; a folder is held by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+import pytest
+
+from lm_offload.storage.durable import locked, write_whole
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    write_whole(tmp_path / "index", b"old")
+    monkeypatch.setattr(os, "fsync", lambda fd: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_whole(tmp_path / "index", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("index", b"old")]
+
+
+def test_a_lock_is_given_back(tmp_path, caplog):
+    with locked(tmp_path, "testing"):
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+    with locked(tmp_path, "testing"):
+        assert caplog.records == []
