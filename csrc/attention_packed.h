@@ -1,46 +1,43 @@
 // Products of a tile of queries with the blocks of a quantized cache, in integers.
 //
-// Queries are rounded to 16 bits with one step for each, the weights of softmax with one step for
-// every 64 positions; their sums with the codes are exact, so that no order of adding matters.
+// Queries are rounded with one step for each, the weights of softmax with one step for every 64
+// positions; their sums with the codes are exact, so that no order of adding matters.
 #pragma once
 
 #include "attention_work.h"
+#include "kv_products.h"
 
 namespace lmo {
 namespace LMO_ISA {
 
-constexpr float kLargestCode = 32767.0f;
-constexpr float kLeast = 1e-30f;  // what is rounded to steps of less is zero
+constexpr float kLeast = 1e-30f;  // a query of nothing larger is zero
 constexpr int kWeightBlocks = kWeightTokens / kBlockTokens;
 
 // The queries of one tile and the weights of 64 positions, rounded.
+template <int Bits>
 struct Rounded {
-    int64_t head_dim, groups;
-    int16_t* queries;    // [count][head_dim]
-    int16_t* weights;    // [count][groups][kWeightTokens], times the values' scales
+    using Number = typename Products<Bits>::Number;
+
+    Record<Bits> layout;
+    Number* queries;     // [count][head_dim]
+    Number* weights;     // [count][groups][kWeightTokens], times the values' scales
     float* query_step;   // [count]
     float* query_sums;   // [count][groups], of the rounded values
     float* weight_step;  // [count][groups]
     float* offset;       // [count][groups], sums of weights times minimums
 
-    int64_t weight_pitch() const { return groups * kWeightTokens; }
+    int64_t weight_pitch() const { return layout.groups() * kWeightTokens; }
 };
 
 template <int Bits>
-inline Rounded rounded_in(const Work& w) {
-    const int64_t head_dim = w.a.cache.head_dim, groups = Record<Bits>{head_dim}.groups();
-    float* weights = w.queries + w.count * head_dim / 2;
-    float* floats = weights + w.count * groups * kWeightTokens / 2;
-    const int64_t factors = w.count * groups;
-    return {head_dim, groups, reinterpret_cast<int16_t*>(w.queries),
-            reinterpret_cast<int16_t*>(weights), floats, floats + w.count,
-            floats + w.count + factors, floats + w.count + 2 * factors};
-}
-
-inline float sum_of(const int16_t* values, int64_t n) {
-    int32_t total = 0;
-    for (int64_t i = 0; i < n; ++i) total += values[i];
-    return static_cast<float>(total);
+inline Rounded<Bits> rounded_in(const Work& w) {
+    using Number = typename Products<Bits>::Number;
+    const Record<Bits> layout{w.a.cache.head_dim};
+    const int64_t factors = w.count * layout.groups();
+    float* weights = w.queries + w.count * layout.head_dim / 2;
+    float* floats = weights + factors * kWeightTokens / 2;
+    return {layout, reinterpret_cast<Number*>(w.queries), reinterpret_cast<Number*>(weights), floats,
+            floats + w.count, floats + w.count + factors, floats + w.count + 2 * factors};
 }
 
 // The largest size of n values; NaN where one is not finite.
@@ -54,55 +51,60 @@ inline float largest_size(const float* x, int64_t n) {
     return largest(most) + sum(spoil);
 }
 
-// The most that a rounded query may be, so that a score fits 32 bits.
-inline float query_limit(int64_t head_dim) {
-    return std::min(kLargestCode, static_cast<float>(INT32_MAX / (128 * head_dim)));
+// Rounds `columns` channels of a query; their sum, where codes have minimums.
+template <int Bits>
+inline float round_query(const float* from, float inverse, int64_t columns,
+                         typename Products<Bits>::Number* to) {
+    Vec total = zero();
+    for (int64_t d = 0; d < columns; d += kLanes) {
+        const Vec rounded = round(load(from + d) * splat(inverse));
+        Products<Bits>::write(to + d, rounded);
+        total = total + rounded;
+    }
+    return sum(total);
 }
 
 template <int Bits>
 inline void round_queries(const Work& w) {
-    const Rounded r = rounded_in<Bits>(w);
-    const float limit = query_limit(r.head_dim);
-    const Record<Bits> layout{r.head_dim};
+    const Rounded<Bits> r = rounded_in<Bits>(w);
+    const int64_t head_dim = r.layout.head_dim, groups = r.layout.groups();
+    const float limit = Products<Bits>::query_limit(head_dim);
     each_query(w, [&](int64_t i, const float* from) {
-        const float size = largest_size(from, r.head_dim);
-        const Vec inverse = splat(size > kLeast ? limit / size : 0.0f);
-        int16_t* to = r.queries + i * r.head_dim;
-        for (int64_t d = 0; d < r.head_dim; d += kLanes) {
-            store(to + d, round(load(from + d) * inverse));
-        }
+        const float size = largest_size(from, head_dim);
+        const float inverse = size > kLeast ? limit / size : 0.0f;
         r.query_step[i] = size / limit * w.a.scale * kLog2E;
-        for (int64_t g = 0; g < r.groups && Bits == 4; ++g) {
-            const int64_t begin = g * kGroupChannels;
-            r.query_sums[i * r.groups + g] = sum_of(to + begin, layout.group_end(g) - begin);
+        for (int64_t g = 0; g < groups; ++g) {
+            const int64_t begin = g * kGroupChannels, columns = r.layout.group_end(g) - begin;
+            r.query_sums[i * groups + g] =
+                round_query<Bits>(from + begin, inverse, columns, r.queries + i * head_dim + begin);
         }
     });
 }
 
 // Scores of C queries with the 16 keys of a block.
 template <int Bits, int C>
-LMO_INLINE void score_block(const Rounded& r, const uint8_t* block, const uint8_t* ahead,
+LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* block, const uint8_t* ahead,
                         int64_t query, float* scores) {
-    const Record<Bits> layout{r.head_dim};
+    const Record<Bits>& layout = r.layout;
     const F16* scales = layout.scales(block);
     const F16* minimums = layout.minimums(block);
     Vec total[C][2];
     unrolled<C>([&](auto c) { total[c][0] = total[c][1] = zero(); });
-    for (int64_t g = 0; g < r.groups; ++g) {
+    for (int64_t g = 0; g < layout.groups(); ++g) {
         const int64_t begin = g * kGroupChannels, columns = layout.group_end(g) - begin;
         Ints sums[C][2];
         clear(sums);
-        dot_lanes<Bits>(sums, block + begin * Bits, layout.key_tile_bytes(),
-                        r.queries + query * r.head_dim + begin, r.head_dim, columns,
-                        ahead + 2 * begin * Bits);
-        const float* query_sums = r.query_sums + query * r.groups + g;
+        const Lanes lanes{block + begin * Bits, layout.key_tile_bytes(), ahead + 2 * begin * Bits};
+        Products<Bits>::template add<true>(
+            sums, lanes, r.queries + query * layout.head_dim + begin, layout.head_dim, columns);
+        const float* query_sums = r.query_sums + query * layout.groups() + g;
         unrolled<2>([&](auto t) {
             const int64_t at = g * kBlockTokens + t * kLanes;
             const Vec scale = load(scales + at);
             const Vec minimum = Bits == 4 ? load(minimums + at) : zero();
             unrolled<C>([&](auto c) {
                 Vec part = to_float(sums[c][t]) * scale;
-                if (Bits == 4) part = fma(minimum, splat(query_sums[c * r.groups]), part);
+                if (Bits == 4) part = fma(minimum, splat(query_sums[c * layout.groups()]), part);
                 total[c][t] = total[c][t] + part;
             });
         });
@@ -117,11 +119,11 @@ LMO_INLINE void score_block(const Rounded& r, const uint8_t* block, const uint8_
 
 template <int Bits>
 inline void score_packed(const Work& w, const Range& range, const Blocks& blocks) {
-    const Rounded r = rounded_in<Bits>(w);
+    const Rounded<Bits> r = rounded_in<Bits>(w);
     for (int64_t i = 0; i < blocks.count; ++i) {
         const uint8_t* block = blocks.keys()[i];
         const uint8_t* ahead = blocks.keys()[i + Blocks::kAhead];
-        Record<Bits>{r.head_dim}.ask_factors(ahead);
+        r.layout.ask_factors(ahead);
         float* scores = w.scores + range.offset() + i * kBlockTokens;
         each_four(w, [&](auto count, int64_t query) {
             score_block<Bits, decltype(count)::value>(r, block, ahead, query,
@@ -155,16 +157,17 @@ struct ValueFactors {
     }
 };
 
-// The power of two that weights up to `most` are rounded to multiples of, at least 2^14 of them.
+// The power of two that weights up to `most` are rounded to multiples of: fewer than 2^bits of
+// them, but no fewer than half as many.
 struct Steps {
     float step, inverse;
 };
 
-inline Steps steps_for(float most) {
+inline Steps steps_for(float most, uint32_t bits) {
     uint32_t exponent;
     std::memcpy(&exponent, &most, sizeof exponent);
-    exponent = std::max(exponent & 0x7F800000u, 64u << 23);  // a tiny largest weight may be zero
-    const uint32_t step = exponent - (14u << 23), inverse = (268u << 23) - exponent;
+    exponent = std::max(exponent >> 23 & 0xFFu, 64u);  // a tiny largest weight may become zero
+    const uint32_t step = (exponent - bits + 1) << 23, inverse = (253 + bits - exponent) << 23;
     Steps steps;
     std::memcpy(&steps.step, &step, sizeof step);
     std::memcpy(&steps.inverse, &inverse, sizeof inverse);
@@ -173,7 +176,7 @@ inline Steps steps_for(float most) {
 
 // Rounds the weights of one query for the values of N blocks.
 template <int Bits, int N>
-LMO_INLINE void round_weights(const Rounded& r, const ValueFactors<Bits>& factors,
+LMO_INLINE void round_weights(const Rounded<Bits>& r, const ValueFactors<Bits>& factors,
                           const float* weights, int64_t index) {
     constexpr int V = N * kBlockTokens / kLanes;
     Vec scaled[V], most = zero(), offset = splat(factors.poison);
@@ -183,30 +186,35 @@ LMO_INLINE void round_weights(const Rounded& r, const ValueFactors<Bits>& factor
         most = max(scaled[v], most);
         if (Bits == 4) offset = fma(weight, load(factors.minimums + v * kLanes), offset);
     });
-    const Steps steps = steps_for(largest(most));
-    const Vec inverse = splat(steps.inverse);
-    int16_t* to = r.weights + index * kWeightTokens;
-    unrolled<V>([&](auto v) { store(to + v * kLanes, round(scaled[v] * inverse)); });
+    constexpr uint32_t bits = Products<Bits>::kWeightBits;
+    const Steps steps = steps_for(largest(most), bits);
+    const Vec inverse = splat(steps.inverse), limit = splat(static_cast<float>((1 << bits) - 1));
+    auto* to = r.weights + index * kWeightTokens;
+    unrolled<V>([&](auto v) {
+        Products<Bits>::write(to + v * kLanes, round(min(scaled[v] * inverse, limit)));
+    });
     r.weight_step[index] = steps.step;
     r.offset[index] = sum(offset);
 }
 
 // mixed[c] += weights * values for C queries and the channels of T tiles.
 template <int Bits, int C, int T>
-LMO_INLINE void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_t count, int64_t query,
+LMO_INLINE void mix_tiles(const Rounded<Bits>& r, const uint8_t* const* blocks, int64_t count, int64_t query,
                       int64_t tile, float* mixed, int64_t pitch) {
-    const Record<Bits> layout{r.head_dim};
+    const Record<Bits>& layout = r.layout;
     const int64_t group = Bits == 8 ? 0 : tile * kLanes / kGroupChannels;
     const int64_t at = tile * layout.value_tile_bytes();
-    const int16_t* weights = r.weights + (query * r.groups + group) * kWeightTokens;
+    const auto* weights = r.weights + (query * layout.groups() + group) * kWeightTokens;
     Ints sums[C][T];
     clear(sums);
     for (int64_t i = 0; i < count; ++i) {
-        dot_lanes<Bits>(sums, blocks[i] + at, layout.value_tile_bytes(), weights + i * kBlockTokens,
-                        r.weight_pitch(), kBlockTokens, blocks[i + Blocks::kAhead] + at);
+        const Lanes lanes{blocks[i] + at, layout.value_tile_bytes(),
+                          blocks[i + Blocks::kAhead] + at};
+        Products<Bits>::template add<false>(sums, lanes, weights + i * kBlockTokens,
+                                            r.weight_pitch(), kBlockTokens);
     }
     unrolled<C>([&](auto c) {
-        const int64_t index = (query + c) * r.groups + group;
+        const int64_t index = (query + c) * layout.groups() + group;
         const Vec step = splat(r.weight_step[index]), offset = splat(r.offset[index]);
         unrolled<T>([&](auto t) {
             float* out = mixed + c * pitch + (tile + t) * kLanes;
@@ -219,17 +227,17 @@ LMO_INLINE void mix_tiles(const Rounded& r, const uint8_t* const* blocks, int64_
 template <int Bits>
 inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t count, int64_t tokens,
                        const float* weights, float* mixed) {
-    const Rounded r = rounded_in<Bits>(w);
-    const int64_t tiles = r.head_dim / kLanes;
-    const Record<Bits> layout{r.head_dim};
+    const Rounded<Bits> r = rounded_in<Bits>(w);
+    const Record<Bits>& layout = r.layout;
+    const int64_t tiles = layout.head_dim / kLanes;
     for (int64_t i = 0; i < count; ++i) layout.ask_factors(blocks[i + Blocks::kAhead]);
     ValueFactors<Bits> factors;
-    for (int64_t g = 0; g < r.groups; ++g) {
+    for (int64_t g = 0; g < layout.groups(); ++g) {
         factors.load_from(layout, blocks, g, tokens);
         with_count<kWeightBlocks>(count, [&](auto n) {
             for (int64_t i = 0; i < w.count; ++i) {
                 round_weights<Bits, decltype(n)::value>(r, factors, weights + i * kScorePitch,
-                                                        i * r.groups + g);
+                                                        i * layout.groups() + g);
             }
         });
     }

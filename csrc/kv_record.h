@@ -46,41 +46,5 @@ struct Record {
     }
 };
 
-template <int Bits>
-using CodesOf = std::conditional_t<Bits == 8, Int8Codes, Int4Codes<true>>;
-
-template <int C, int T>
-LMO_INLINE void clear(Ints (&sums)[C][T]) {
-    unrolled<C>([&](auto c) { unrolled<T>([&](auto t) { sums[c][t] = splat(0); }); });
-}
-
-// sums[c][t] += codes of tile t (tile_bytes apart) * rows[c] (row_pitch apart) over the columns,
-// asking for one cache line of `ahead` with each step.
-template <int Bits, int C, int T>
-LMO_INLINE void dot_lanes(Ints (&sums)[C][T], const uint8_t* codes, int64_t tile_bytes,
-                          const int16_t* rows, int64_t row_pitch, int64_t columns,
-                          const uint8_t* ahead) {
-    using Codes = CodesOf<Bits>;
-    for (int64_t column = 0; column < columns; column += kColumns<Bits>) {
-        prefetch(ahead);
-        ahead += T * Codes::kUnitBytes;
-        Ints units[T];
-        unrolled<T>([&](auto t) { units[t] = Codes::load(codes + t * tile_bytes); });
-        unrolled<Codes::kPairs>([&](auto p) {
-            Ints pairs[T];
-            unrolled<T>([&](auto t) { pairs[t] = Codes::template pair<p>(units[t]); });
-            unrolled<C>([&](auto c) {
-                const Ints input = splat_pair(rows + c * row_pitch + column + 2 * p);
-                if constexpr (T == 2) {
-                    add_products(sums[c][0], sums[c][1], pairs[0], pairs[1], input);
-                } else {
-                    add_products(sums[c][0], pairs[0], input);
-                }
-            });
-        });
-        codes += Codes::kUnitBytes;
-    }
-}
-
 }  // namespace LMO_ISA
 }  // namespace lmo

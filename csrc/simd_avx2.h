@@ -155,6 +155,32 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
     sum2 = kept2;
 }
 
+// The lower and the upper four bits of every byte.
+inline Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+inline Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
+
+// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
+inline void add_byte_products(Ints& sum, Ints a, Ints b) {
+    Ints product, kept = sum;
+    asm volatile("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+                 : "+x"(kept), "=&x"(product)
+                 : "x"(a), "x"(b));
+    sum = kept;
+}
+
+// Neighbours of 16 bits added up, in every lane.
+inline Ints pair_sums(Ints a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+
+inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+
+// Integral values within a byte, in the order of nibbles: 0 4 1 5 2 6 3 7.
+inline void store_bytes(uint8_t* p, Vec a) {
+    const __m256i first = _mm256_set1_epi32(0x0C080400);  // bytes of the four lanes of a half
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_cvtps_epi32(a), first);
+    const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_unpacklo_epi8(low, high));
+}
+
 // Asks for a cache line.
 inline __attribute__((always_inline)) void prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);

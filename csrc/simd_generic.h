@@ -184,6 +184,33 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
     add_products(sum2, a2, b);
 }
 
+// The lower and the upper four bits of every byte.
+inline Ints low_nibbles(Ints a) { return a & 0x0F0F0F0F; }
+inline Ints high_nibbles(Ints a) { return (a >> 4) & 0x0F0F0F0F; }
+
+// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
+inline void add_byte_products(Ints& sum, Ints a, Ints b) {
+    uint8_t unsigned_bytes[32];
+    int8_t signed_bytes[32];
+    std::memcpy(unsigned_bytes, &a, sizeof a);
+    std::memcpy(signed_bytes, &b, sizeof b);
+    Halves sums = (Halves)sum;
+    for (int i = 0; i < 32; ++i) {
+        sums[i / 2] = static_cast<int16_t>(sums[i / 2] + unsigned_bytes[i] * signed_bytes[i]);
+    }
+    sum = (Ints)sums;
+}
+
+// Neighbours of 16 bits added up, in every lane.
+inline Ints pair_sums(Ints a) { return (a << 16 >> 16) + (a >> 16); }
+
+inline Ints add(Ints a, Ints b) { return a + b; }
+
+// Integral values within a byte, in the order of nibbles: 0 4 1 5 2 6 3 7.
+inline void store_bytes(uint8_t* p, Vec a) {
+    for (int i = 0; i < 8; ++i) p[i % 4 * 2 + i / 4] = static_cast<uint8_t>(static_cast<int>(a[i]));
+}
+
 // Asks for a cache line.
 inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
 
