@@ -21,7 +21,7 @@ from lm_offload.engine.eval_file import row_file
 from lm_offload.engine.eval_windows import cut_text
 from lm_offload.engine.evaluate import Quality, compare, measure_reference
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.planner.request import own_format, spec_bytes
+from lm_offload.planner.request import spec_bytes
 
 WEIGHT_FORMATS = ("int8:64", "int8:row", "int4:32", "int4:64", "int4:128", "int4:64:sym")
 CONTEXT = 512
@@ -66,7 +66,7 @@ def measured_rows(tokens: int, threads: int, folder: Path) -> Iterator[Row]:
 def row_of(files: ModelFiles, quality: Quality, reference: Quality) -> Row:
     """What is reported of one format."""
     return {
-        "weight_format": str(files.weight_format or own_format(files.config)),
+        "weight_format": str(files.stored_format),
         "bytes_per_weight": bytes_per_weight(files),
         "perplexity": quality.perplexity,
         "perplexity_over_reference": quality.perplexity / reference.perplexity,
@@ -76,7 +76,7 @@ def row_of(files: ModelFiles, quality: Quality, reference: Quality) -> Row:
 
 def bytes_per_weight(files: ModelFiles) -> float:
     """Of all matrices that are loaded whole, scales and padding included."""
-    format = files.weight_format or own_format(files.config)
+    format = files.stored_format
     matrices = [spec for unit in files.units for spec in unit.weights if len(spec.shape) == 2]
     size_bytes = sum(spec_bytes(spec, format, files.config) for spec in matrices)
     return size_bytes / sum(spec.elements for spec in matrices)

@@ -59,12 +59,17 @@ def quantize(source: Path, target: Path, args: argparse.Namespace) -> None:
 
 
 def open_model(args: argparse.Namespace) -> Any:
-    """Map the weights; nothing is copied or locked."""
+    """Map the weights; nothing is copied or locked.
+
+    Under a limit its repacked copies of quantized weights are off: they would be memory of its
+    own beside the file, and it would be killed.
+    """
     import llama_cpp
 
     params = llama_cpp.llama_model_default_params()
     params.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP
     params.n_gpu_layers = 0
+    params.use_extra_bufts = args.limit_bytes is None
     model = llama_cpp.llama_model_load_from_file(bytes(gguf_file(args)), params)
     if not model:
         raise RuntimeError("llama.cpp could not load the converted model")

@@ -34,7 +34,7 @@ def bench(
     gen_len: options.GenLen = 32,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = None,
-    weight_format: options.WeightFormat = None,
+    weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
     objective: options.Objective = "throughput",

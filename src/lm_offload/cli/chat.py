@@ -34,7 +34,7 @@ def chat(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     cpu_memory: options.CpuMemory = None,
-    weight_format: options.WeightFormat = None,
+    weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
     saved_plan: options.SavedPlan = None,

@@ -28,7 +28,7 @@ def demo(
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = "12MiB",
-    weight_format: options.WeightFormat = None,
+    weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
     threads: options.Threads = None,

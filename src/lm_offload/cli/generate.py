@@ -57,7 +57,7 @@ def generate(
         typer.Option(help="Log probabilities of this many tokens in each place of the output."),
     ] = None,
     cpu_memory: options.CpuMemory = None,
-    weight_format: options.WeightFormat = None,
+    weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
     objective: options.Objective = "throughput",

@@ -48,12 +48,14 @@ CpuMemory = Annotated[
         "Default: what is free, less a margin."
     ),
 ]
-WeightFormat = Annotated[
+_QUANTIZE = (
+    "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
+    "int8:row{more}. Default: the checkpoint's own precision."
+)
+WeightFormat = Annotated[str | None, _unset(_QUANTIZE.format(more=""))]
+WeightFormatOrAuto = Annotated[
     str | None,
-    _unset(
-        "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 "
-        "or int8:row; auto lets the planner choose. Default: the checkpoint's own precision."
-    ),
+    _unset(_QUANTIZE.format(more="; auto lets the planner choose"), "--weight-format"),
 ]
 KvFormat = Annotated[
     str | None,

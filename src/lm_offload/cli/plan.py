@@ -40,7 +40,7 @@ def plan(
     gen_len: options.GenLen = 128,
     objective: options.Objective = "throughput",
     cpu_memory: options.CpuMemory = None,
-    weight_format: options.WeightFormat = None,
+    weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
     threads: options.Threads = None,

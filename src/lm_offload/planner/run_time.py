@@ -14,7 +14,8 @@ from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 
-SPANS = 3  # of a long group of sweeps, each timed at its middle
+LEADING = 2  # sweeps of a long group that are timed alone: they use up what was read ahead
+SPANS = 3  # of the others, each timed at its middle
 SIMULATED_SWEEPS = 16  # the sweeps of a longer run are then taken as steady
 
 
@@ -105,14 +106,12 @@ def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[Ste
 
 
 def _samples(group: SweepGroup) -> Iterator[Sample]:
-    """All sweeps of a short group; of a long one the first, and the middles of equal spans."""
-    if group.count <= SPANS + 1:
-        yield from (Sample(group.shape.later(sweep), 1) for sweep in range(group.count))
-        return
-    span = (group.count - 1) / SPANS
-    yield Sample(group.shape, 1)
-    for index in range(SPANS):
-        yield Sample(group.shape.later(1 + int((index + 0.5) * span)), span)
+    """All sweeps of a short group; of a long one the first, then the middles of equal spans."""
+    single = group.count if group.count <= LEADING + SPANS else LEADING
+    yield from (Sample(group.shape.later(sweep), 1) for sweep in range(single))
+    span = (group.count - single) / SPANS
+    for index in range(SPANS if span else 0):
+        yield Sample(group.shape.later(single + int((index + 0.5) * span)), span)
 
 
 def _mean_of(groups: Iterable[TimedGroup]) -> StepTime:

@@ -16,15 +16,17 @@ def sweep_seconds(
 ) -> list[float]:
     """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
 
-    Reads run ahead through the ring as the executor lets them, from the start of the first sweep.
+    Reads run ahead through the ring as the executor lets them; it is full when the first sweep
+    begins, since an engine reads on while it has nothing to compute.
     """
     if not streamed_bytes:
         return [load.cpu_s + load.overhead_s for load in loads]
     schedule = SweepSchedule(streamed_bytes, ring_bytes)
-    timeline = simulate(_tasks(schedule, loads), lambda task: _duration_s(task, loads))
-    last = len(loads[0].compute_s) - 1
+    idle_s = loads[0].disk_s  # before the first task, enough to fill any ring
+    timeline = simulate(_tasks(schedule, loads), lambda task: _duration_s(task, loads, idle_s))
+    first, last = TaskId(0, "compute", 0), len(loads[0].compute_s) - 1
     ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
-    return [end - start for start, end in pairwise([0.0, *ends])]
+    return [end - start for start, end in pairwise([timeline.starts_s[first] + idle_s, *ends])]
 
 
 def _tasks(schedule: SweepSchedule, loads: Sequence[SweepLoad]) -> Iterator[Task]:
@@ -36,11 +38,12 @@ def _tasks(schedule: SweepSchedule, loads: Sequence[SweepLoad]) -> Iterator[Task
         yield from schedule.computes(sweep, [1] * len(load.compute_s))
 
 
-def _duration_s(task: Task, loads: Sequence[SweepLoad]) -> float:
+def _duration_s(task: Task, loads: Sequence[SweepLoad], idle_s: float) -> float:
     load = loads[min(task.id.sweep, len(loads) - 1)]
     if task.id.kind == "read":
         return load.read_s[task.id.unit]
     if task.id.kind == "release":
         return 0.0
-    ends_sweep = task.id.unit == len(load.compute_s) - 1
-    return load.compute_s[task.id.unit] + (load.overhead_s if ends_sweep else 0.0)
+    before_s = idle_s if (task.id.sweep, task.id.unit) == (0, 0) else 0.0
+    after_s = load.overhead_s if task.id.unit == len(load.compute_s) - 1 else 0.0
+    return before_s + load.compute_s[task.id.unit] + after_s
