@@ -97,7 +97,8 @@ def solve(programs: Programs, index: int) -> Placement:
     costs[:shares] = OVERLAPPED * programs.slopes[index, :, :seconds].sum(axis=1)
     costs[shares : shares + 2] = 1.0
     costs[shares + 2 :] = PENALTY * programs.worst_s[index] * DEARER
-    result = linprog(costs, A_ub=rows, b_ub=right, method="highs")
+    bounds = [(0, None)] * shares + [(None, None)] * 2 + [(0, None)] * len(TIERS)
+    result = linprog(costs, A_ub=rows, b_ub=right, bounds=bounds, method="highs")
     marginals = np.maximum(-result.ineqlin.marginals, 0.0)
     gib = marginals[seconds : seconds + len(programs.capacities)]
     return Placement(
