@@ -30,7 +30,8 @@ from lm_offload.plan import Plan
 
 PHASES = ("prefill", "decode")
 SHORT_RUN_S = 4.0  # a run that is predicted to be shorter is repeated
-RUNS = 3  # of a short run; the first one warms up
+RUNS = (3, 12)  # of a short run, the first to warm up: at least, and at most as many as fit
+RUNS_S = 3.0  # into these seconds
 SEED = 0
 QUIET_FRAC = 0.05  # of the cores at work for others, up to which a point counts as quiet
 Row = dict[str, Any]
@@ -84,21 +85,26 @@ def measure(folder: Path, point: Point, threads: int) -> Row:
 
 
 def run(llm: LLM, plan: Plan, workload: Workload) -> Measured:
-    """The fastest of some runs after the first, by seconds of all sweeps; of a long one the first.
+    """The median of some runs after the first, by seconds of all sweeps; of a long one the first.
 
-    What a first run touches for the first time is no part of the prediction, and others can only
-    make a run slower.
+    What a first run touches for the first time is no part of the prediction.
     """
     memory = mark_memory()
     llm.load(workload)
     shape = Shape(len(workload.prompt_lens), workload.prompt_lens[0], workload.output_lens[0])
-    short = plan.predicted.run_s < SHORT_RUN_S
     warm_up(llm)
     runs = [
         run_workload(llm, shape, SEED, memory, lambda sweep: None)
-        for _ in range(RUNS if short else 1)
+        for _ in range(runs_of(plan.predicted.run_s))
     ]
-    return min(runs[1:] or runs, key=lambda measured: measured.run_s)
+    ranked = sorted(runs[1:] or runs, key=lambda measured: measured.run_s)
+    return ranked[len(ranked) // 2]
+
+
+def runs_of(run_s: float) -> int:
+    """How often a run of so many seconds is measured."""
+    least, most = RUNS
+    return min(max(least, round(RUNS_S / run_s)), most) if run_s < SHORT_RUN_S else 1
 
 
 def plan_row(plan: Plan) -> Row:

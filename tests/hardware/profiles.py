@@ -65,6 +65,7 @@ processors = st.builds(
     memory_bytes_per_s=positive,
     peak_flops=positive,
     kernel_s=at_least_zero,
+    memory_start_s=at_least_zero,
     task_s=at_least_zero,
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,

@@ -13,6 +13,7 @@ import torch
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.calibrate import calibrate
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
 from lm_offload.hardware.disk_reader import DiskReader, Way
@@ -142,6 +143,14 @@ def test_products(kernels: Kernels, format) -> None:
 
 def test_a_kernel_takes_time(kernels: Kernels) -> None:
     assert 0 < measure_kernel_s(kernels, BUDGET_S) < 1
+
+
+@pytest.mark.parametrize("memory_bytes", [MIB, 8 * MIB])
+@pytest.mark.parametrize("budget_s", [0.0, BUDGET_S])
+def test_the_cache(kernels: Kernels, memory_bytes: int, budget_s: float) -> None:
+    found = measure_cache(kernels, probe_memory(memory_bytes), 1e-6, budget_s)
+    assert 0 < found.cache_bytes <= memory_bytes
+    assert 0 <= found.start_s < 1
 
 
 def test_attention(kernels: Kernels) -> None:

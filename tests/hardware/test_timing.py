@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import time
 
-from lm_offload.hardware.timing import Deadline, lower_quartile, typical, typical_s
+from lm_offload.hardware.timing import Deadline, trimmed_mean, typical, typical_s
 
 
-def test_the_lower_quartile_of_few_is_the_smallest() -> None:
-    assert lower_quartile([3.0]) == 3.0
-    assert lower_quartile([2.0, 1.0, 3.0]) == 1.0
-    assert lower_quartile([5.0, 1.0, 2.0, 3.0, 4.0]) == 2.0
+def test_the_trimmed_mean_leaves_out_the_slowest_tenth() -> None:
+    assert trimmed_mean([3.0]) == 3.0
+    assert trimmed_mean([2.0, 9.0, 4.0]) == 3.0
+    assert trimmed_mean([*[1.0] * 9, *[2.0] * 9, 50.0, 60.0]) == 1.5
 
 
 def test_a_disturbed_sample_does_not_count() -> None:

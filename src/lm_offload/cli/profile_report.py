@@ -38,8 +38,9 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
     if curve := cpu.memory_by_threads_bytes_per_s:
         points = zip(curve.sizes, curve.rates, strict=True)
         yield "by threads", ", ".join(f"{size:.0f}: {format_rate(rate)}" for size, rate in points)
-    yield "last-level cache", format_bytes(cpu.cache_bytes)
+    yield "cache that holds weights", format_bytes(cpu.cache_bytes)
     yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
+    yield "start of a read past the cache", _microseconds(cpu.memory_start_s)
     yield (
         "of a task, a sweep, a sequence",
         ", ".join(map(_microseconds, (cpu.task_s, cpu.sweep_s, cpu.sequence_s))),

@@ -26,7 +26,7 @@ from lm_offload.engine.model_files import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import VOCAB_SIZE, write_tiny_model
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.hardware.timing import lower_quartile, typical_s
+from lm_offload.hardware.timing import trimmed_mean, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Workload
@@ -37,7 +37,7 @@ from lm_offload.units import MIB
 
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
-SWEEPS = 40
+SWEEPS = 150
 BUDGET_BYTES = 8 * MIB
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
@@ -76,7 +76,7 @@ def _sweep_s(profile: HardwareProfile, kernels: Kernels, layers: int, sequences:
         engine = Engine(machinery, (), lambda sequence, token: False)
         engine.add(_sequences(sequences))
         try:
-            return lower_quartile([_step_s(engine) for _ in range(SWEEPS)][2:])
+            return trimmed_mean([_step_s(engine) for _ in range(SWEEPS)][2:])
         finally:
             machinery.close()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.machine import describe_machine
-from lm_offload.hardware.memory_probe import last_level_cache_bytes, measure_memory
+from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
 from lm_offload.hardware.product_probe import (
     CACHED_SIZE,
@@ -27,7 +28,7 @@ from lm_offload.units import MIB
 
 COMMON = "bf16"  # the format that most checkpoints and caches have
 KERNEL_BUDGET_S = 0.02
-CACHED_BYTES = 12 * MIB  # of weights that stay in the last-level cache, and at most half of it
+CACHED_BYTES = 12 * MIB  # of weights that stay in the cache, and at most half of it
 CACHED_TIME_FRAC = 0.25  # of the time for products
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
@@ -37,7 +38,9 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     """Rates of all kernels with weights and caches in `arena`, which should exceed the cache."""
     by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
     kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
-    cached, uncached = _measure_products(kernels, arena, effort, kernel_s, clock)
+    cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
+    small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes // 2))
+    cached, uncached = _measure_products(kernels, small, arena, effort, kernel_s, clock)
     attention = measure_attention(
         kernels,
         {
@@ -58,7 +61,8 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         memory_bytes_per_s=by_threads.at(kernels.threads),
         peak_flops=max(max(curve.rates) for curve in (*cached.values(), *uncached.values())),
         kernel_s=kernel_s,
-        cache_bytes=last_level_cache_bytes(),
+        memory_start_s=cache.start_s,
+        cache_bytes=cache.cache_bytes,
         elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
         operation_bytes_per_s=operations,
         product_flops=uncached,
@@ -72,11 +76,9 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
 
 
 def _measure_products(
-    kernels: Kernels, arena: Arena, effort: Effort, kernel_s: float, clock: Clock
+    kernels: Kernels, small: Arena, arena: Arena, effort: Effort, kernel_s: float, clock: Clock
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Curves by format with weights from the cache, and from memory."""
-    small_bytes = min(CACHED_BYTES, last_level_cache_bytes() // 2, arena.size_bytes)
-    small = arena.slice(0, small_bytes)
+    """Curves by format with weights in `small` from the cache, and in `arena` from memory."""
     cached, uncached = {}, {}
     for format in FORMATS:
         budget_s = clock.budget_s("products", str(format), len(FORMATS))

@@ -25,8 +25,9 @@ CACHED_SIZE = 512  # as those of models that do
 SIZE_STEP = 128  # a multiple of every format's groups
 LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
 
+PLAIN = Format("bf16")
 FORMATS = (
-    Format("bf16"),
+    PLAIN,
     Format("int4", 64, symmetric=False),
     Format("int8", 64),
     Format("fp16"),

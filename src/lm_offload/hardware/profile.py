@@ -75,11 +75,12 @@ class Processor:
     memory_bytes_per_s: float  # read by all `threads`
     peak_flops: float  # of the best product of many rows
     kernel_s: float = 0.0  # fixed cost of one kernel: launch, or hand-off to the threads
+    memory_start_s: float = 0.0  # of a product with weights from memory, until they stream
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     sampled_values_per_s: float = 0.0  # logits looked at by sampling, rows x vocabulary; 0: free
-    cache_bytes: int = 0  # last-level cache; 0: none that matters
+    cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
     # By name in OPERATIONS, by bytes of activations that a call reads and writes.
     operation_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Processor:
         curves = self.cached_product_flops if cached else self.product_flops
         curve = _curve_of(curves, format) or _curve_of(self.product_flops, format)
         flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
-        return 2.0 * rows * weights / flops
+        return 2.0 * rows * weights / flops + (0.0 if cached else self.memory_start_s)
 
     def _product_flops_like_others(self, format: Format, rows: int) -> float:
         """The roofline, of which as much is reached as by another format that is known."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
-SAMPLE_S = 2e-4  # calls shorter than this are timed several at once
-MOST_CALLS = 64
-MOST_ROUNDS = 25
+SAMPLE_S = 2e-3  # calls shorter than this are timed several at once
+MOST_CALLS = 256
+MOST_ROUNDS = 100
 
 Key = TypeVar("Key")
 
@@ -52,29 +52,36 @@ def typical(
     deadline: Deadline,
     known: Mapping[Key, float] = MappingProxyType({}),
 ) -> dict[Key, float]:
-    """The lower quartile of the samples of each, as many as there is time for.
+    """The mean of the samples of each without the slowest, as many as there is time for.
 
-    Samplers run in turns, so that a disturbance falls on all of them; others can only make a
-    sample larger, hence the lower quartile. Without a known value a sampler runs once at least.
+    Samplers run in turns, so that a disturbance falls on all of them. A run is a sum of calls and
+    takes their mean, not their median; the slowest tenth is left to others on the machine.
+    Without a known value a sampler runs once at least.
     """
     samples: dict[Key, list[float]] = {key: [] for key in samplers}
     for turn in range(MOST_ROUNDS):
         for key, sampler in samplers.items():
             if not deadline.passed or (turn == 0 and key not in known):
                 samples[key].append(sampler())
-    return {
-        key: lower_quartile(values) if values else known[key] for key, values in samples.items()
-    }
+    return {key: trimmed_mean(values) if values else known[key] for key, values in samples.items()}
 
 
-def lower_quartile(values: list[float]) -> float:
-    """The value that a quarter of them is below; of few, rather the smaller one."""
-    return sorted(values)[(len(values) - 1) // 4]
+def trimmed_mean(values: list[float]) -> float:
+    """The mean without the slowest tenth, rounded up; of a single value, that value."""
+    kept = sorted(values)[: max(9 * len(values) // 10, 1)]
+    return sum(kept) / len(kept)
 
 
 def _sampler(work: Callable[[], object], call_s: float) -> Callable[[], float]:
+    """One sample; the call before it finds caches and threads as another work left them."""
     count = min(max(round(SAMPLE_S / call_s), 1), MOST_CALLS)
-    return lambda: _seconds_of(work, count) / count
+
+    def sample() -> float:
+        if count > 1:
+            work()
+        return _seconds_of(work, count) / count
+
+    return sample
 
 
 def _seconds_of(work: Callable[[], object], count: int) -> float:

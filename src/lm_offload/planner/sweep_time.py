@@ -103,7 +103,9 @@ class SweepTimes:
 
     @cached_property
     def _gather(self) -> GatherCost:
-        queue_bytes = self.read_block_bytes * self.read_concurrency
+        largest_bytes = max(self.streamed_bytes.values(), default=0)
+        block_bytes = min(self.read_block_bytes, largest_bytes)
+        queue_bytes = min(block_bytes * self.read_concurrency, self.ring_bytes)
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
 
     def _overhead_s(self, shape: SweepShape) -> float:

@@ -9,6 +9,7 @@ a few large reads and a decode step a few small ones that are all in flight at o
 from __future__ import annotations
 
 import mmap
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,13 +52,15 @@ class RowTable:
         self._row_bytes = extent.size_bytes // self.num_rows
         self._file = file
         self._pool = pool
+        self._local = threading.local()
+        self._buffer_bytes = max(PIECE_BYTES, align_up(self._row_bytes) + PAGE_BYTES)
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rows [T, width] of `indices` [T] int64, in the dtype of the checkpoint."""
-        unique, inverse = torch.unique(indices, return_inverse=True)
-        rows = torch.empty(len(unique), self.width, dtype=self.dtype)
-        numbers: list[int] = unique.tolist()
-        list(self._pool.map(lambda piece: self._fetch(piece, numbers, rows), self._cut(numbers)))
+        numbers, inverse = torch.unique(indices, return_inverse=True)
+        rows = torch.empty(len(numbers), self.width, dtype=self.dtype)
+        pieces = self._cut(numbers.tolist())
+        list(self._pool.map(lambda piece: self._fetch(piece, numbers, rows), pieces))
         return rows[inverse]
 
     def _cut(self, numbers: Sequence[int]) -> Iterator[Piece]:
@@ -76,12 +79,23 @@ class RowTable:
         span_bytes = (pair[1] + 1 - first) * self._row_bytes
         return gap_bytes <= MERGE_GAP_BYTES and span_bytes <= PIECE_BYTES - 8 * KIB
 
-    def _fetch(self, piece: Piece, numbers: Sequence[int], rows: Tensor) -> None:
-        buffer = mmap.mmap(-1, piece.size_bytes)  # page-aligned, as a direct read demands
-        self._file.read_into(memoryview(buffer), piece.file_offset)
-        for index in range(piece.first, piece.last):
-            start = self._offset + numbers[index] * self._row_bytes - piece.file_offset
-            rows[index] = torch.frombuffer(buffer, dtype=self.dtype, count=self.width, offset=start)
+    def _fetch(self, piece: Piece, numbers: Tensor, rows: Tensor) -> None:
+        buffer = self._buffer()
+        self._file.read_into(memoryview(buffer)[: piece.size_bytes], piece.file_offset)
+        wanted = numbers[piece.first : piece.last]
+        first, last = int(wanted[0]), int(wanted[-1])
+        start = self._offset + first * self._row_bytes - piece.file_offset
+        count = (last - first + 1) * self.width
+        read = torch.frombuffer(buffer, dtype=self.dtype, count=count, offset=start)
+        out = rows[piece.first : piece.last]
+        torch.index_select(read.view(-1, self.width), 0, wanted - first, out=out)
+
+    def _buffer(self) -> mmap.mmap:
+        """The read buffer of this thread, page-aligned as a direct read demands."""
+        buffer: mmap.mmap | None = getattr(self._local, "buffer", None)
+        if buffer is None:
+            buffer = self._local.buffer = mmap.mmap(-1, self._buffer_bytes)
+        return buffer
 
 
 class ResidentRows:
