@@ -80,3 +80,19 @@ def test_formats_that_cannot_be_had_are_refused(toy):
         open_llm(toy("llama"), kv_format="int2")
     with pytest.raises(ConfigError, match="heads of 12 channels, which KV format int8"):
         open_llm(toy("llama", head_dim=12), kv_format="int8")
+
+
+@pytest.mark.parametrize("budget", [PLENTY, "4MiB", "2MiB"])
+def test_auto_takes_the_format_that_is_predicted_to_be_fastest(toy, budget):
+    folder, workload = toy("llama", dtype=torch.bfloat16), Workload((400,) * 16, (100,) * 16)
+    fixed_s = {}
+    for name in ("bf16", "int8", "int4"):
+        plan = open_llm(folder, budget, kv_format=name).plan_for(workload)
+        fixed_s[plan.kv_format] = plan.predicted.run_s
+    with open_llm(folder, budget, kv_format="auto") as llm:
+        plan = llm.plan_for(workload)
+        assert plan.predicted.run_s == pytest.approx(min(fixed_s.values()))
+        llm.prepare(plan)
+        assert str(llm.files.kv_format) == plan.kv_format
+    with open_llm(folder, budget, kv_format="auto", exact=True) as llm:
+        assert llm.plan_for(workload).kv_format == "bf16"

@@ -61,7 +61,7 @@ KvFormat = Annotated[
     str | None,
     _unset(
         "Format of keys and values in the cache: int8 and int4 round them, fp32, bf16 and fp16 "
-        "keep them. Default: the checkpoint's own precision."
+        "keep them, auto lets the planner choose. Default: the checkpoint's own precision."
     ),
 ]
 SavedPlan = Annotated[

@@ -10,6 +10,7 @@ from rich.table import Table
 from lm_offload.cli.report import print_rows
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.ceiling import PhaseCeiling
+from lm_offload.quant.quality import FormatQuality
 
 if TYPE_CHECKING:
     from lm_offload.planner.explain import Explanation, RunnerUp
@@ -35,7 +36,14 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
         rows.append(("time per output token", f"{predicted.tpot_s * 1e3:.1f} ms"))
     rows.append(("time to first token", f"{predicted.ttft_s:.3f} s"))
     rows.append(("all prompts", f"{predicted.run_s:.2f} s"))
+    if found.quality:
+        rows.append(("quality of its formats", _quality(found.quality)))
     print_rows(console, "Predicted", rows)
+
+
+def _quality(quality: FormatQuality) -> str:
+    change = f"perplexity {quality.perplexity_ratio - 1:+.1%}"
+    return f"{change}, KL divergence {quality.mean_kl:.1g} nats, measured on the demo model"
 
 
 def _phase(tokens_per_s: float, ceiling: PhaseCeiling) -> str:

@@ -1,4 +1,4 @@
-"""The formats that the planner may choose from: of weights one, or several for `auto`."""
+"""The formats that the planner may choose from: one of weights and of KV, or several for `auto`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lm_offload.engine.formats import wanted_kv_format
+from lm_offload.engine.formats import AUTO, kv_choices
 from lm_offload.engine.model_files import ModelFiles, open_model
 from lm_offload.errors import ConfigError
 from lm_offload.planner.plan_text import PlanChoice
 
-AUTO = "auto"
 AUTO_FORMATS = ("int8:64", "int4:64")  # beside the checkpoint's own
 
 
@@ -29,8 +28,8 @@ def open_choices(
     choices = _open_formats(model, weight_format, exact, plan)
     if kv_format is None and plan is not None:
         kv_format = plan.kv_format
-    kv_wanted = wanted_kv_format(choices[0].config, kv_format, exact)
-    return [replace(files, kv_wanted=kv_wanted) for files in choices]
+    kv_formats = kv_choices(choices[0].config, kv_format, exact)
+    return [replace(files, kv_wanted=kv) for files in choices for kv in kv_formats]
 
 
 def _open_formats(
@@ -54,6 +53,9 @@ def _quantized(model: str | Path) -> Iterator[ModelFiles]:
             continue  # a matrix that cannot be cut into groups
 
 
-def in_format(choices: Sequence[ModelFiles], weight_format: str) -> ModelFiles:
+def in_formats(choices: Sequence[ModelFiles], weight_format: str, kv_format: str) -> ModelFiles:
     """The one of the choices that a plan is for."""
-    return next(files for files in choices if str(files.stored_format) == weight_format)
+    wanted = weight_format, kv_format
+    return next(
+        files for files in choices if (str(files.stored_format), str(files.kv_format)) == wanted
+    )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import ConfigError
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
-from lm_offload.quant.kv_format import check_head_dim, parse_kv_format
+from lm_offload.quant.kv_format import can_pack, check_head_dim, parse_kv_format
+
+AUTO = "auto"
+AUTO_KV_FORMATS = ("int8", "int4")  # beside the checkpoint's own
 
 
 def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
@@ -41,6 +44,18 @@ def wanted_kv_format(config: ModelConfig, name: str | None, exact: bool) -> Form
             f"keep them in {own}."
         )
     return format
+
+
+def kv_choices(config: ModelConfig, name: str | None, exact: bool) -> list[Format | None]:
+    """The formats for keys and values that may be chosen: one, or several for `auto`.
+
+    None is the checkpoint's own precision. Raises what `wanted_kv_format` raises.
+    """
+    if name != AUTO:
+        return [wanted_kv_format(config, name, exact)]
+    lossy = [parse_kv_format(name) for name in AUTO_KV_FORMATS]
+    fits = [format for format in lossy if can_pack(format, config.head_dim)]
+    return [None] if exact else [None, *fits]
 
 
 def quantized_format(wanted: Format | None, dtype: str) -> Format | None:

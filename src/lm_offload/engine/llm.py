@@ -13,7 +13,7 @@ from types import TracebackType
 from lm_offload.engine.calibration import profile_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.eval_windows import Window
-from lm_offload.engine.format_choices import in_format, open_choices
+from lm_offload.engine.format_choices import in_formats, open_choices
 from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
@@ -128,9 +128,14 @@ class LLM:
         `plan` says in which format, where there are several to choose from. Raises StorageError
         (full disk; another call goes on) or CheckpointError (bad weights).
         """
-        if plan is not None and plan.weight_format != str(self.files.stored_format):
-            self.files = in_format(self.choices, plan.weight_format)
+        if plan is not None:
+            self._take_formats(plan)
         self.files = prepared(self.files, self.kernels.threads, self._on_quantize)
+
+    def _take_formats(self, plan: Plan) -> None:
+        found = str(self.files.stored_format), str(self.files.kv_format)
+        if found != (plan.weight_format, plan.kv_format):
+            self.files = in_formats(self.choices, plan.weight_format, plan.kv_format)
 
     def load(self, workload: Workload) -> Plan:
         """Plan for a workload and load what the plan keeps in memory; returns the plan."""

@@ -16,8 +16,8 @@ from lm_offload.arch.shipped import find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.demo import demo_path
 from lm_offload.engine.calibration import profile_for
-from lm_offload.engine.format_choices import AUTO, AUTO_FORMATS, open_choices
-from lm_offload.engine.formats import quantized_format, wanted_format, wanted_kv_format
+from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
+from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
 from lm_offload.engine.model_files import ModelFiles, max_head_bytes
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget, sizes_of
 from lm_offload.engine.requests import check_threads
@@ -99,7 +99,8 @@ def _sizes_in(options: PlanOptions) -> _Sizes:
     allowed = open_choices(options.model, *formats)
     forbidden: Sequence[ModelFiles] = ()
     if options.weight_format is None and not options.exact and options.plan is None:
-        forbidden = open_choices(options.model, AUTO, False, None, options.kv_format)[1:]
+        several = open_choices(options.model, AUTO, False, None, options.kv_format)
+        forbidden = several[len(allowed) :]
     return _Sizes(
         [sizes_of(files) for files in allowed],
         [sizes_of(files) for files in forbidden],
@@ -129,9 +130,9 @@ def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> _Sizes:
 
 def _with_kv_format(sizes: _Sizes, config: ModelConfig, options: PlanOptions) -> _Sizes:
     name = options.kv_format or (options.plan.kv_format if options.plan else None)
-    wanted = wanted_kv_format(config, name, options.exact)
+    kv_formats = kv_choices(config, name, options.exact)
     allowed, forbidden = (
-        [replace(model, kv_wanted=wanted) for model in models]
+        [replace(model, kv_wanted=kv) for model in models for kv in kv_formats]
         for models in (sizes.allowed, sizes.forbidden)
     )
     return replace(sizes, allowed=allowed, forbidden=forbidden)

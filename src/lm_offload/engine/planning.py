@@ -89,7 +89,9 @@ def ceiling_for(
     choices: Sequence[ModelFiles], plan: Plan, workload: Workload, profile: HardwareProfile
 ) -> Ceiling:
     """The least time that a workload can take with this plan on this machine."""
-    model = planning_request(choices, workload, profile, 0).model_in(plan.weight_format)
+    model = planning_request(choices, workload, profile, 0).model_in(
+        plan.weight_format, plan.kv_format
+    )
     return CeilingModel(model, plan, profile).ceiling(workload)
 
 

@@ -14,6 +14,7 @@ from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.search import make_plan, ranked_plans
 from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
+from lm_offload.quant.quality import FormatQuality, quality_of
 from lm_offload.units import GIB
 
 FACTOR = 2.0
@@ -52,6 +53,7 @@ class Explanation:
     ceiling: Ceiling
     what_ifs: tuple[WhatIf, ...]
     runners_up: tuple[RunnerUp, ...]
+    quality: FormatQuality | None  # of the plan's formats, where they round and were measured
 
 
 def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) -> Explanation:
@@ -59,12 +61,13 @@ def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) 
 
     `forbidden` is the model in formats that were not allowed, to say what they would bring.
     """
-    model = request.model_in(plan.weight_format)
+    model = request.model_in(plan.weight_format, plan.kv_format)
     return Explanation(
         bottleneck={phase: bottleneck(request, plan, phase) for phase in plan.predicted.step_s},
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
         what_ifs=tuple(_what_ifs(request, plan)),
         runners_up=(*_runners_up(request, plan), *_forbidden(request, plan, forbidden)),
+        quality=quality_of(plan.weight_format, plan.kv_format),
     )
 
 
@@ -97,9 +100,9 @@ def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
     for timed in ranked_plans(request):
         kinds.setdefault(_kind(timed.plan), timed.plan)
     others = list(kinds.values())[1:]
-    alike = [other for other in others if other.weight_format == plan.weight_format]
-    formats = {other.weight_format: other for other in reversed(others)}
-    formats.pop(plan.weight_format, None)
+    alike = [other for other in others if _formats(other) == _formats(plan)]
+    formats = {_formats(other): other for other in reversed(others)}
+    formats.pop(_formats(plan), None)
     for other in (*alike[:RUNNERS_UP], *formats.values()):
         speedup = plan.predicted.run_s / other.predicted.run_s
         yield RunnerUp(plan_name(other, plan), other, speedup, reason_of(other, plan))
@@ -107,7 +110,11 @@ def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
 
 def _kind(plan: Plan) -> tuple[object, ...]:
     """What plans of one kind have in common; they differ in how rows are cut."""
-    return (plan.weight_format, plan.max_sequences, len(plan.streamed), plan.ring_bytes)
+    return (*_formats(plan), plan.max_sequences, len(plan.streamed), plan.ring_bytes)
+
+
+def _formats(plan: Plan) -> tuple[str, str]:
+    return plan.weight_format, plan.kv_format
 
 
 def _forbidden(request: Request, plan: Plan, forbidden: Sequence[ModelSizes]) -> Iterator[RunnerUp]:

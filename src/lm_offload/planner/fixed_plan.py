@@ -57,15 +57,17 @@ def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
 
 
 def _model(request: Request, choice: PlanChoice) -> ModelSizes:
-    for model in request.models:
-        if str(model.weight_format) == choice.weight_format:
-            if str(model.kv_format) != choice.kv_format:
-                raise ConfigError(
-                    f"The plan keeps the KV cache in {choice.kv_format}, allowed for this model "
-                    f"is {model.kv_format}; change kv_format."
-                )
+    alike = [model for model in request.models if str(model.weight_format) == choice.weight_format]
+    for model in alike:
+        if str(model.kv_format) == choice.kv_format:
             return model
-    allowed = ", ".join(str(model.weight_format) for model in request.models)
+    if alike:
+        allowed = ", ".join(str(model.kv_format) for model in alike)
+        raise ConfigError(
+            f"The plan keeps the KV cache in {choice.kv_format}, allowed for this model is "
+            f"{allowed}; change kv_format."
+        )
+    allowed = ", ".join(dict.fromkeys(str(model.weight_format) for model in request.models))
     raise ConfigError(
         f"The plan has weights in {choice.weight_format}, allowed here is {allowed}; change "
         "weight_format in the plan or give --weight-format."

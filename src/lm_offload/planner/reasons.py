@@ -12,9 +12,9 @@ SHOWN_REASONS = 2
 
 
 def plan_name(plan: Plan, best: Plan) -> str:
-    """What sets a plan apart: its format where that differs, else its sizes."""
-    if plan.weight_format != best.weight_format:
-        return f"{plan.weight_format} weights"
+    """What sets a plan apart: its formats where they differ, else its sizes."""
+    if formats := list(_other_formats(plan, best)):
+        return ", ".join(formats)
     sequences = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight"
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
     return (
@@ -31,9 +31,16 @@ def reason_of(plan: Plan, best: Plan) -> str:
     return ", ".join(found[:SHOWN_REASONS])
 
 
+def _other_formats(plan: Plan, best: Plan) -> Iterator[str]:
+    if plan.weight_format != best.weight_format:
+        yield f"{plan.weight_format} weights"
+    if plan.kv_format != best.kv_format:
+        yield f"{plan.kv_format} KV cache"
+
+
 def is_lossy(plan: Plan) -> bool:
-    """Whether weights are rounded."""
-    return parse_format(plan.weight_format).is_packed
+    """Whether weights, keys or values are rounded."""
+    return any(parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format))
 
 
 def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:

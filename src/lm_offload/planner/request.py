@@ -77,9 +77,14 @@ class Request:
         """Of the model, whatever its format."""
         return self.models[0].config
 
-    def model_in(self, weight_format: str) -> ModelSizes:
-        """The model in a format that the request allows."""
-        return next(model for model in self.models if str(model.weight_format) == weight_format)
+    def model_in(self, weight_format: str, kv_format: str) -> ModelSizes:
+        """The model in formats that the request allows."""
+        wanted = weight_format, kv_format
+        return next(
+            model
+            for model in self.models
+            if (str(model.weight_format), str(model.kv_format)) == wanted
+        )
 
 
 def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:

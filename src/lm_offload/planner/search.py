@@ -48,7 +48,9 @@ def ranked_plans(request: Request) -> list[Timed]:
 
 def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]:
     """The best few of each kind that may win within its format."""
-    for in_format in _grouped(placed, lambda found: found.model.weight_format):
+    for in_format in _grouped(
+        placed, lambda found: (found.model.weight_format, found.model.kv_format)
+    ):
         limit_s = HOPELESS * min(estimate_s for estimate_s, _ in in_format)
         for kind in _grouped(
             in_format, lambda found: (found.sizes.max_sequences, found.ring_depth)
@@ -69,7 +71,7 @@ def _grouped(
 def _rank(timed: Timed) -> tuple[object, ...]:
     """By time; among equals exact formats, then more rows at once, which start together."""
     plan = timed.plan
-    lossy = parse_format(plan.weight_format).is_packed
+    lossy = [parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format)]
     rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
     return (_steps(timed.score_s), lossy, *rows, plan.used_bytes)
 

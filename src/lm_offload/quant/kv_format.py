@@ -28,9 +28,14 @@ def parse_kv_format(text: str) -> Format:
     raise ConfigError(f"KV format {text!r} is not known; allowed are {', '.join(KV_FORMATS)}.")
 
 
+def can_pack(format: Format, head_dim: int) -> bool:
+    """Whether heads of this size can be kept in the format."""
+    return not (format.is_packed and head_dim % LANES)
+
+
 def check_head_dim(format: Format, head_dim: int) -> None:
     """Raises ConfigError where heads of this size cannot be packed."""
-    if format.is_packed and head_dim % LANES:
+    if not can_pack(format, head_dim):
         raise ConfigError(
             f"The model has heads of {head_dim} channels, which KV format {format.name} cannot "
             f"pack; allowed are multiples of {LANES}: keep the cache in its own precision."
