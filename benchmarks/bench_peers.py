@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.ceilings import ceiling_fields, measure_rates, weights_of
+from benchmarks.ceilings import ceilings, ceilings_text, measure_rates, shares, weights_of
 from benchmarks.peer_rows import RunFile, summary
 from benchmarks.peers.case import Case
 from benchmarks.peers.environments import EXACT, PeerSpec, specs_of
@@ -42,10 +42,13 @@ def main() -> None:
         if not specs:
             continue
         if time.monotonic() > deadline_s:
-            print(f"the {args.minutes:g} minutes are used up; start again to go on")
+            print(
+                f"{args.minutes:g} minutes are used up in round {round_index + 1} of {args.rounds}"
+            )
             break
         measure_cell(file, driver, round_index, case, specs)
-    print(json.dumps(file.result()))
+    if args.json is None:
+        print(json.dumps(file.result()))
 
 
 def measure_cell(
@@ -56,9 +59,11 @@ def measure_cell(
     weights = weights_of(case.model, weight_format)
     limited = case.limit_bytes is not None
     rates = measure_rates(case.model, weight_format, limited, case.threads)
+    found = ceilings(weights, rates, case.batch, case.prompt_len, case.limit_bytes)
+    print(ceilings_text(found), flush=True)
     for spec in specs:
-        row = {**driver.measure(spec, case), "round": round_index}
-        file.add(row | ceiling_fields(weights, rates, row, case.limit_bytes))
+        row = {**driver.measure(spec, case), **found, "round": round_index}
+        file.add(row | shares(row))
         print(summary(row), flush=True)
 
 

@@ -24,6 +24,8 @@ from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import build_units
 from lm_offload.kernels.resolve import resolve_kernels
 
+Row = dict[str, Any]
+
 HEAD_BYTES = 1 << 30  # the head's parts do not matter to sums
 PRODUCT_ROWS = 512
 PRODUCT_BUDGET_S = 0.3
@@ -94,18 +96,40 @@ def product_rate(weight_format: str | None, threads: int) -> float:
     return max(plain, 2 * PRODUCT_ROWS * N * K / own.time_s(PRODUCT_ROWS, PRODUCT_BUDGET_S))
 
 
-def ceiling_fields(
-    weights: Weights, rates: Rates, row: dict[str, Any], limit_bytes: int | None
-) -> dict[str, Any]:
-    """What a run's row says of the ceilings; `row` has its case and, unless it failed, rates."""
-    batch, tokens = row["batch"], row["batch"] * row["prompt_len"]
-    ceilings = {
-        "decode": batch / weights.seconds(batch * weights.decode_flops, limit_bytes, rates),
-        "prefill": tokens / weights.seconds(tokens * weights.prefill_flops, limit_bytes, rates),
+def ceilings(
+    weights: Weights, rates: Rates, batch: int, prompt_len: int, limit_bytes: int | None
+) -> Row:
+    """What a row says of the machine: its rates, and the tokens/s that no engine can pass."""
+    tokens = batch * prompt_len
+    decode_s = weights.seconds(batch * weights.decode_flops, limit_bytes, rates)
+    prefill_s = weights.seconds(tokens * weights.prefill_flops, limit_bytes, rates)
+    return {
+        "weight_bytes": round(weights.size_bytes),
+        **asdict(rates),
+        "decode_ceiling_tokens_per_s": round(batch / decode_s, 3),
+        "prefill_ceiling_tokens_per_s": round(tokens / prefill_s, 3),
     }
-    fields: dict[str, Any] = {"weight_bytes": round(weights.size_bytes), **asdict(rates)}
-    for phase, ceiling in ceilings.items():
-        fields[f"{phase}_ceiling_tokens_per_s"] = round(ceiling, 3)
-        if not row.get("error"):
-            fields[f"{phase}_ceiling_frac"] = round(row[f"{phase}_tokens_per_s"] / ceiling, 4)
-    return fields
+
+
+def shares(row: Row) -> Row:
+    """Of its ceilings that a run reached; nothing of one that failed."""
+    if row.get("error"):
+        return {}
+    return {
+        f"{phase}_ceiling_frac": round(
+            row[f"{phase}_tokens_per_s"] / row[f"{phase}_ceiling_tokens_per_s"], 4
+        )
+        for phase in ("decode", "prefill")
+    }
+
+
+def ceilings_text(found: Row) -> str:
+    """The ceilings on one line, for reading before the runs."""
+    disk = found["disk_read_bytes_per_s"]
+    return (
+        f"ceilings: memory {found['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, product "
+        f"{found['product_flops_per_s'] / 1e9:.0f} GFLOP/s"
+        + (f", disk {disk / 1e9:.2f} GB/s" if disk else "")
+        + f": decode {found['decode_ceiling_tokens_per_s']:.2f} tok/s, prefill "
+        f"{found['prefill_ceiling_tokens_per_s']:.1f} tok/s"
+    )

@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,19 +52,37 @@ class Change:
 
 def compare(base: list[Row], new: list[Row]) -> list[Change]:
     """Every figure that both have, the slowest first."""
-    old_rows = {name_of(row): row for row in base}
+    old_rows = by_name(base)
     found = []
-    for row in new:
-        old = old_rows.get(name_of(row))
-        if old is not None:
-            found += [change(name_of(row), metric, old, row) for metric in metrics(old, row)]
+    for name, row in by_name(new).items():
+        old = old_rows.get(name, {})
+        found += [change(name[0], metric, old, row) for metric in metrics(old, row)]
     return sorted(found, key=lambda each: each.ratio)
+
+
+def by_name(rows: list[Row]) -> dict[tuple[str, int], Row]:
+    """Rows by what they measured; those that say the same of it by their order."""
+    found: dict[tuple[str, int], Row] = {}
+    seen: Counter[str] = Counter()
+    for row in rows:
+        name = name_of(row)
+        found[name, seen[name]] = row
+        seen[name] += 1
+    return found
 
 
 def name_of(row: Row) -> str:
     """What a row measured: its settings, without its figures."""
-    named = {key: value for key, value in row.items() if key.rpartition(".")[2] in NAMES}
-    return ", ".join(f"{key} {value}" for key, value in named.items() if value is not None)
+    settings = sorted((key, value) for key, value in row.items() if is_setting(key, value))
+    return ", ".join(f"{key} {value}" for key, value in settings)
+
+
+def is_setting(key: str, value: object) -> bool:
+    """Words, but no messages and versions, and numbers that are known to be settings."""
+    last = key.rpartition(".")[2]
+    if isinstance(value, str):
+        return last not in ("error", "version", "note", "limit_kind")
+    return last in NAMES and value is not None
 
 
 def metrics(old: Row, new: Row) -> Iterator[str]:
@@ -101,8 +120,8 @@ def spread_frac(row: Row, metric: str) -> float:
 
 def lost(base: list[Row], new: list[Row]) -> list[str]:
     """Rows that worked in the base and have failed now."""
-    worked = {name_of(row) for row in base if not row.get("error")}
-    return [name_of(row) for row in new if row.get("error") and name_of(row) in worked]
+    worked = {name for name, row in by_name(base).items() if not row.get("error")}
+    return [name[0] for name, row in by_name(new).items() if row.get("error") and name in worked]
 
 
 def pairs(base: Path, new: Path) -> Iterator[tuple[str, list[Row], list[Row]]]:
@@ -122,9 +141,10 @@ def names_in(folder: Path) -> Iterator[str]:
 
 
 def rows_in(file: Path) -> list[Row]:
-    """Rows of a result file, none of another one; nested records as `outer.inner`."""
+    """Measured rows of a result file, none of another one; nested records as `outer.inner`."""
     data = json.loads(file.read_text())
-    return [flat(row) for row in data.get("rows", [])] if isinstance(data, dict) else []
+    measured = isinstance(data, dict) and "testbed" in data
+    return [flat(row) for row in data.get("rows", [])] if measured else []
 
 
 def main() -> int:

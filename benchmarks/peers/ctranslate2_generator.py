@@ -48,6 +48,7 @@ def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
         first_s.setdefault(step.batch_id, time.perf_counter())
         return False  # go on
 
+    generator.generate_batch([["1"]], max_length=1)  # what a first call sets up
     start_s = time.perf_counter()
     results = generator.generate_batch(
         [[str(token_id) for token_id in prompt] for prompt in prompts],

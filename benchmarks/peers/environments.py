@@ -28,7 +28,7 @@ class PeerSpec:
     `installed` stands for this project itself: it runs in the environment of the caller. A
     `weight_format` is one of `WEIGHT_FORMATS` in protocol.py; None keeps the checkpoint's own.
     `has_budget` says that it keeps a memory limit by itself, `converts` that it writes weights of
-    its own, of about the checkpoint's size.
+    its own, of about the checkpoint's size; `conversion_memory` times that is held meanwhile.
     """
 
     name: str
@@ -38,6 +38,7 @@ class PeerSpec:
     weight_format: str | None = None
     has_budget: bool = False
     converts: bool = False
+    conversion_memory: float = 0.0
 
     @property
     def engine(self) -> str:
@@ -67,12 +68,18 @@ LLAMA_CPP = PeerSpec(
     {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF", "CMAKE_BUILD_PARALLEL_LEVEL": "2"},
     converts=True,
 )
-CTRANSLATE2 = PeerSpec("ctranslate2", "benchmarks.peers.ctranslate2_generator", converts=True)
+OPENVINO = PeerSpec(
+    "openvino", "benchmarks.peers.openvino_stateful", converts=True, conversion_memory=3.0
+)
+CTRANSLATE2 = PeerSpec(
+    "ctranslate2", "benchmarks.peers.ctranslate2_generator", converts=True, conversion_memory=3.0
+)
 LM_OFFLOAD = PeerSpec(
     "lm_offload", "benchmarks.peers.lm_offload_engine", installed=True, has_budget=True
 )
 EXACT = (
     LLAMA_CPP,
+    OPENVINO,
     CTRANSLATE2,
     PeerSpec("transformers", "benchmarks.peers.transformers_mapped"),
     PeerSpec("accelerate", "benchmarks.peers.accelerate_offload", has_budget=True),
@@ -80,7 +87,7 @@ EXACT = (
     LM_OFFLOAD,
 )
 BY_FORMAT = {
-    "int8": (LLAMA_CPP, CTRANSLATE2, LM_OFFLOAD),
+    "int8": (LLAMA_CPP, OPENVINO, CTRANSLATE2, LM_OFFLOAD),
     "int4": (LLAMA_CPP, LM_OFFLOAD),
 }
 QUANTIZED = tuple(

@@ -20,12 +20,23 @@ def check_disk(spec: PeerSpec, case: Case) -> None:
         require_disk(folder, int(ROOM * weight_bytes(case.model)), "the converted weights")
 
 
+def check_conversion(spec: PeerSpec, case: Case) -> None:
+    """RuntimeError where a converter would use up the machine's memory."""
+    require_memory(int(spec.conversion_memory * weight_bytes(case.model)), "convert the weights")
+
+
 def check_memory(case: Case) -> None:
     """RuntimeError where a run without a limit needs more memory than there is."""
-    needed_bytes, free_bytes = int(ROOM * weight_bytes(case.model)), available_memory_bytes()
-    if case.limit_bytes is None and needed_bytes > free_bytes:
+    if case.limit_bytes is None:
+        require_memory(int(ROOM * weight_bytes(case.model)), "hold the model")
+
+
+def require_memory(needed_bytes: int, purpose: str) -> None:
+    """RuntimeError where less is free."""
+    free_bytes = available_memory_bytes()
+    if needed_bytes > free_bytes:
         raise RuntimeError(
-            f"too little memory: {format_bytes(needed_bytes)} needed to hold the model, "
+            f"too little memory: {format_bytes(needed_bytes)} needed to {purpose}, "
             f"{format_bytes(free_bytes)} free"
         )
 

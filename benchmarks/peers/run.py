@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.cgroup import CgroupUnavailableError, LimitedRun, parse_limit, run_limited
 from benchmarks.peers.case import Case, Row, work_dir
 from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment
-from benchmarks.peers.obstacles import check_disk, check_memory
+from benchmarks.peers.obstacles import check_conversion, check_disk, check_memory
 
 
 class Driver:
@@ -55,6 +55,7 @@ class Driver:
         if key not in self._known:
             ensure_environment(spec, install=self._install)
             check_disk(spec, case)
+            check_conversion(spec, case)
             prepared = stage(spec, case, "--prepare-only")
             overhead_bytes = stage(spec, case, "--overhead-only")["rss_after_import_bytes"]
             self._known[key] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 MARGIN_FRAC = 0.05  # around the values
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-FEW_DECADES = 2.5  # up to which 2 and 5 are marked between the powers of ten
+FEW_DECADES = 3.0  # up to which 2 and 5 are marked between the powers of ten
 
 
 @dataclass(frozen=True)

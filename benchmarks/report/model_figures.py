@@ -42,36 +42,35 @@ def _predicted(rows: list[Row], rate: str) -> Iterator[Series]:
 
 
 def roofline_charts(results: Results) -> list[Chart]:
+    """Products, and attention where it was measured, each below the ceilings of its own run."""
+    return [roofline(name, results[name]) for name in ("kernels", "attention") if results.get(name)]
+
+
+def roofline(name: str, result: Row) -> Chart:
     """Rate against intensity, below what memory and torch's product allow in the same run."""
-    data = results["kernels"]
-    series = tuple(_kernels(data["rows"]))
-    if not series:
-        return []
-    read = data["ceilings"]["read_bytes_per_s"] / 1e9
-    peak = data["ceilings"]["sgemm_flops_per_s"] / 1e9
+    read = result["ceilings"]["read_bytes_per_s"] / 1e9
+    peak = result["ceilings"]["sgemm_flops_per_s"] / 1e9
     roof = (
         Guide(((1 / FAR, read / FAR), (FAR, read * FAR)), f"memory read, {read:.1f} GB/s"),
         Guide(((1 / FAR, peak), (FAR, peak)), f"torch's float32 product, {peak:.0f} GFLOP/s"),
     )
-    title = f"dashed: {read:.1f} GB/s of memory, {peak:.0f} GFLOP/s of torch"
-    return [
-        Chart(title, "FLOP for each byte of weights or KV", "GFLOP/s", series, roof, True, True)
-    ]
+    title = f"{name}; dashed: memory {read:.0f} GB/s, torch {peak:.0f} GFLOP/s"
+    series = tuple(_kernels(result["rows"]))
+    return Chart(title, "FLOP for each byte of weights or KV", "GFLOP/s", series, roof, True, True)
 
 
 def _kernels(rows: list[Row]) -> Iterator[Series]:
     counted = [row for row in rows if row["gflops_per_s"] > 0]
-    named = [{**row, "series": row.get("format") or row["operation"]} for row in counted]
+    named = [{**row, "series": row.get("format") or row.get("operation")} for row in counted]
     for (name,), members in grouped(named, ("series",)).items():
-        points = tuple(
-            Point(
-                row["gflops_per_s"] / row["gbytes_per_s"],
-                row["gflops_per_s"],
-                f"{row.get('m') or row.get('shape')}: {row['gbytes_per_s']:.1f} GB/s",
-            )
-            for row in members
-        )
+        points = tuple(_below_roof(row) for row in members)
         yield Series(str(name), points, joined="m" in members[0])
+
+
+def _below_roof(row: Row) -> Point:
+    what = row.get("m") or row.get("shape") or row.get("case")
+    rate, intensity = row["gflops_per_s"], row["gflops_per_s"] / row["gbytes_per_s"]
+    return Point(intensity, rate, f"{what}: {row['gbytes_per_s']:.1f} GB/s")
 
 
 def quality_charts(results: Results) -> list[Chart]:

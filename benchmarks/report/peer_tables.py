@@ -21,7 +21,8 @@ def cell_table(rows: list[Row]) -> str:
     """Engines at several batch sizes under one limit."""
     first = rows[0]
     model = f"{first['model']}{in_format(first.get('weight_format'))}"
-    kind = ", budgets kept by the engines" if first.get("limit_kind") == OWN_BUDGETS else ""
+    in_process = any(row.get("limit_kind") == OWN_BUDGETS for row in rows)
+    kind = ", budgets kept by the engines" if in_process else ""
     with_ceiling = any("decode_ceiling_frac" in row for row in rows)
     ceiling = " of the ceiling |" if with_ceiling else ""
     lines = [

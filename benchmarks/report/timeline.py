@@ -17,7 +17,7 @@ def draw_timeline(result: Row) -> str:
     rows = result["rows"]
     lanes = list(dict.fromkeys(sorted(row["resource"] for row in rows)))
     span_us = max(row["start_us"] + row["duration_us"] for row in rows)
-    scale = (WIDTH - LEFT - 12) / span_us
+    scale = (WIDTH - LEFT - 30) / span_us
     bottom = TOP + LANE * len(lanes)
     parts = [
         '<svg class="chart" xmlns="http://www.w3.org/2000/svg" role="img" '
@@ -58,4 +58,4 @@ def box(row: Row, lane: int, scale: float) -> str:
 
 def mark(x: float, y: float, time_ms: float) -> str:
     """A time on the scale."""
-    return f'<text class="middle" x="{x:.1f}" y="{y}">{time_ms:.0f} ms</text>'
+    return f'<text class="middle" x="{x:.1f}" y="{y}">{time_ms:.3g} ms</text>'

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from benchmarks.compare import compare, lost
+from benchmarks.report.__main__ import COMMITTED
 
 from benchmarks import compare as module
 
@@ -24,7 +25,7 @@ def slower(base, new):
 
 
 def test_a_rate_that_fell_by_more_than_the_noise_is_named():
-    assert slower([row(10.0)], [row(8.0)]) == [("peer a, batch 1", "decode_tokens_per_s")]
+    assert slower([row(10.0)], [row(8.0)]) == [("batch 1, peer a", "decode_tokens_per_s")]
 
 
 @pytest.mark.parametrize("rate", [9.8, 10.0, 30.0])
@@ -52,7 +53,7 @@ def test_a_share_of_the_ceiling_stands_for_its_rate():
 
     assert slower([with_share(10.0, 0.8)], [with_share(5.0, 0.8)]) == []  # a slower machine
     assert slower([with_share(10.0, 0.8)], [with_share(10.0, 0.6)]) == [
-        ("peer a, batch 1", "decode_ceiling_frac")
+        ("batch 1, peer a", "decode_ceiling_frac")
     ]
 
 
@@ -67,7 +68,7 @@ def test_ceilings_and_predictions_are_no_figures_of_speed():
 
 def test_what_worked_and_fails_now_is_lost():
     failed = {"peer": "a", "batch": 1, "error": "killed"}
-    assert lost([row(10.0)], [failed]) == ["peer a, batch 1"]
+    assert lost([row(10.0)], [failed]) == ["batch 1, peer a"]
     assert lost([failed], [failed]) == []
 
 
@@ -75,11 +76,25 @@ def test_what_worked_and_fails_now_is_lost():
 def test_the_exit_status_of_two_folders(tmp_path, monkeypatch, capsys, rate, status):
     for name, value in (("base", 10.0), ("new", rate)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "peers.json").write_text(json.dumps({"rows": [row(value)]}))
+        (tmp_path / name / "peers.json").write_text(
+            json.dumps({"testbed": {}, "rows": [row(value)]})
+        )
     (tmp_path / "new" / "other.json").write_text("[]")
     monkeypatch.setattr(sys, "argv", ["compare", str(tmp_path / "base"), str(tmp_path / "new")])
     assert module.main() == status
     assert f"1 figures compared, {status} slower than noise" in capsys.readouterr().out
+
+
+def test_rows_that_say_the_same_of_themselves_are_matched_by_their_order():
+    base = [row(10.0), row(1.0)]
+    assert [change.ratio for change in compare(base, base)] == [1.0, 1.0]
+
+
+def test_the_committed_results_are_no_slower_than_themselves(monkeypatch, capsys):
+    folder = str(COMMITTED)
+    monkeypatch.setattr(sys, "argv", ["compare", folder, folder])
+    assert module.main() == 0
+    assert ", 0 slower" in capsys.readouterr().out
 
 
 def test_nothing_in_common_is_said(tmp_path, monkeypatch, capsys):

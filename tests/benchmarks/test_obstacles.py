@@ -11,7 +11,7 @@ from benchmarks.cgroup import CgroupUnavailableError
 from benchmarks.peers import environments, obstacles
 from benchmarks.peers import run as runs
 from benchmarks.peers.case import Case
-from benchmarks.peers.environments import LLAMA_CPP, LM_OFFLOAD, ensure_environment
+from benchmarks.peers.environments import LLAMA_CPP, LM_OFFLOAD, OPENVINO, ensure_environment
 from benchmarks.peers.run import Driver
 
 GIB = 1 << 30
@@ -33,7 +33,11 @@ def error_of(spec, case):
 
 def test_too_little_memory_is_said(case, monkeypatch):
     monkeypatch.setattr(obstacles, "available_memory_bytes", lambda: 1100)
-    assert error_of(LM_OFFLOAD, case).startswith("too little memory: 1.12 KiB needed")
+    assert error_of(LM_OFFLOAD, case).startswith("too little memory: 1.12 KiB needed to hold")
+    limited = replace(case, limit_bytes=GIB)
+    obstacles.check_conversion(LM_OFFLOAD, limited)
+    with pytest.raises(RuntimeError, match=r"2\.93 KiB needed to convert the weights"):
+        obstacles.check_conversion(OPENVINO, limited)
 
 
 def test_too_little_disk_for_converted_weights_is_said(case, tmp_path, monkeypatch):
