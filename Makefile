@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check format bench sanitize clean
+BASE ?= benchmarks/results
+NEW ?= .bench/quick
+
+.PHONY: demo test check format bench bench-full bench-peers bench-compare report sanitize clean
 
 demo: $(READY)  ## run the embedded demo model under a budget smaller than the model
 	$(BIN)/lm-offload demo
@@ -25,8 +28,20 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## the measurements of the README, into benchmarks/results
+bench: $(READY)  ## ten minutes of measurements with the engines that are installed, into .bench/quick
 	$(BIN)/python -m benchmarks.run_all
+
+bench-full: $(READY)  ## everything, all engines, for hours, into .bench/full
+	$(BIN)/python -m benchmarks.run_all --full
+
+bench-peers: $(READY)  ## install the other engines, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers.environments
+
+bench-compare: $(READY)  ## what got slower than noise: BASE= and NEW= are result files or folders
+	$(BIN)/python -m benchmarks.compare $(BASE) $(NEW)
+
+report: $(READY)  ## pages, pictures and docs/report.html from benchmarks/results
+	$(BIN)/python -m benchmarks.report
 
 sanitize: $(READY)  ## the kernel tests with address and undefined-behaviour sanitizers
 	./scripts/sanitize.sh

@@ -1,4 +1,4 @@
-"""How close each kernel comes to what this machine can do.
+"""How close each kernel comes to what this machine can do; attention has bench_attention.py.
 
 Prints the ceilings first (memory read bandwidth, float32 matrix product of torch), then a row
 per operation with its median time, rate and share of the ceiling (products with weights in
@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.kernel_timing import (
-    STREAMED_BYTES,
     Ceilings,
     Result,
     measure_ceilings,
@@ -30,41 +29,6 @@ from benchmarks.product_rows import ProductResult, product_rows
 from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.sequence import MicroBatch
-
-
-def paged_batch(rows: int, context: int, sequences: int, block_tokens: int) -> MicroBatch:
-    """`sequences` times `rows` new rows at the end of `context` tokens."""
-    blocks = -(-context // block_tokens)
-    tables = torch.randperm(sequences * blocks, dtype=torch.int32).reshape(sequences, blocks)
-    starts = torch.arange(0, (sequences + 1) * rows, rows, dtype=torch.int32)
-    lens = torch.full((sequences,), context, dtype=torch.int32)
-    slots = torch.zeros(sequences * rows, dtype=torch.int64)
-    return MicroBatch(0, sequences * rows, slots, starts, lens, tables, slots, slots)
-
-
-def bench_attention(
-    kernels: Kernels, ceilings: Ceilings, heads: tuple[int, int, int], budget_s: float
-) -> Iterator[Result]:
-    """Decode of 16 and 1 sequences at context 4096, and prefill of 1024 rows; bf16 cache."""
-    q_heads, kv_heads, head_dim = heads
-    for rows, context, sequences in ((1, 4096, 16), (1, 4096, 1), (1024, 1024, 1)):
-        batch = paged_batch(rows, context, sequences, 16)
-        shape = (batch.block_tables.numel(), kv_heads, 16, head_dim)
-        layers = max(1, STREAMED_BYTES // (2 * 2 * sequences * context * kv_heads * head_dim))
-        caches = [[torch.randn(shape).bfloat16() for _ in "kv"] for _ in range(min(layers, 8))]
-        q = torch.randn(rows * sequences, q_heads, head_dim)
-        out = torch.empty_like(q)
-        runs = [partial(kernels.attention, q, *kv, batch, head_dim**-0.5, out) for kv in caches]
-        pairs = sequences * rows * (context - (rows - 1) / 2)
-        yield result(
-            "attention",
-            f"{sequences}x{rows} rows, context {context}, {q_heads}/{kv_heads}x{head_dim} bf16",
-            median_s(runs, budget_s),
-            2 * caches[0][0].nbytes,
-            4 * pairs * q_heads * head_dim,
-            ceilings,
-        )
 
 
 def bench_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterator[Result]:
@@ -84,8 +48,6 @@ def measure(
 ) -> Iterator[Result | ProductResult]:
     """Every row of the table."""
     yield from product_rows(kernels, ceilings, budget_s)
-    for heads in ((32, 8, 128), (32, 4, 64)):
-        yield from bench_attention(kernels, ceilings, heads, budget_s)
     yield from bench_rows(kernels, ceilings, budget_s)
 
 

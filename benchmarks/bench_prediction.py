@@ -4,14 +4,13 @@ Profile the machine first (`lm-offload profile`): the points are no part of that
 point is written as soon as it is measured, and a run that is started again goes on::
 
     python -m benchmarks.bench_prediction --json benchmarks/results/prediction.json
-    python -m benchmarks.draw_prediction benchmarks/results/prediction.json docs/pictures/p.svg
+    python -m benchmarks.report    # draws them
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.part_file import write_whole
 from benchmarks.prediction_grid import Point, chosen, grid, open_point
 from benchmarks.testbed import describe
 from lm_offload import LLM, Workload
@@ -168,9 +168,7 @@ def save(file: Path | None, rows: Iterable[Row]) -> None:
         "summary": summary(rows),
         "rows": rows,
     }
-    beside = file.with_name(file.name + ".tmp")
-    beside.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(beside, file)
+    write_whole(file, result)
 
 
 def format_row(row: Row) -> str:

@@ -1,7 +1,7 @@
 """Everything in memory: decode against memory bandwidth, prefill against the product rate.
 
-The limits are measured in the same process, right before each of our own measurements: reading the
-model's bytes once per token at batch 1, and the machine's best matrix product at prefill::
+The ceilings (see ceilings.py) are measured in the same process, right before each of our own
+measurements::
 
     python -m benchmarks.bench_resident --model .checkpoints/llama-1.1b --json out.json
 """
@@ -14,10 +14,10 @@ import statistics
 from pathlib import Path
 
 from benchmarks.bench_streaming import Case, decode_sweeps, sweep_s
+from benchmarks.ceilings import Rates, measure_rates, weights_of
 from benchmarks.peers.protocol import make_prompts
-from benchmarks.testbed import collect, largest_weight_file, memory_read_bytes_per_s
+from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
-from lm_offload.arch.accounting import unit_flops
 
 ROUNDS = 3
 PREFILL_LEN = 512
@@ -36,7 +36,7 @@ def main() -> None:
     rows = [
         decode_row(Case(args.model, batch, args.gen_len, args.threads)) for batch in args.batches
     ]
-    rows.append(prefill_row(args.model, args.threads, best_product_rate(bed)))
+    rows.append(prefill_row(args.model, args.threads))
     for row in rows:
         print(row)
     result = {"benchmark": "resident", "testbed": bed, "rows": rows}
@@ -45,53 +45,56 @@ def main() -> None:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def best_product_rate(bed: dict[str, object]) -> float:
-    """The fastest matrix product that torch reached on this machine, any precision or packing."""
-    measured = bed["measured"]
-    assert isinstance(measured, dict)
-    return max(rate for rate in measured["matmul_flops_per_s"].values() if rate)
-
-
 def decode_row(case: Case) -> dict[str, object]:
-    """Decode of one batch size, and at batch 1 its share of what memory bandwidth allows."""
-    rates, seconds, shares = [], [], []
+    """Decode of one batch size and its share of what memory and products allow."""
+    weights, rates, seconds, shares = weights_of(case.model, None), [], [], []
     with LLM(case.model, threads=case.threads) as llm:
         llm.load(Workload((32,) * case.batch, (case.gen_len,) * case.batch))
-        weight_bytes = sum(layout.weight_bytes for layout in llm.files.layouts)
         for _ in range(ROUNDS):
-            rates.append(memory_read_bytes_per_s(case.threads))
+            rates.append(measure_rates(case.model, None, False, case.threads))
             seconds.append(sweep_s(decode_sweeps(llm, case)))
-            shares.append(weight_bytes / rates[-1] / seconds[-1])
-    row: dict[str, object] = {
+            bound_s = weights.seconds(case.batch * weights.decode_flops, None, rates[-1])
+            shares.append(bound_s / seconds[-1])
+    decode_rates = [case.batch / sweep for sweep in seconds]
+    return {
         "phase": "decode",
         "batch": case.batch,
-        "tokens_per_s": case.batch / statistics.median(seconds),
-        "memory_read_bytes_per_s": round(statistics.median(rates)),
-        "share_of_memory_bound": statistics.median(shares),
+        "decode_tokens_per_s": statistics.median(decode_rates),
+        "decode_tokens_per_s_runs": decode_rates,
+        "memory_read_bytes_per_s": median_of(rates, "memory_read_bytes_per_s"),
+        "product_flops_per_s": median_of(rates, "product_flops_per_s"),
+        "decode_ceiling_frac": statistics.median(shares),
+        "decode_ceiling_frac_runs": shares,
     }
-    return row
 
 
-def prefill_row(model: Path, threads: int, product_flops: float) -> dict[str, object]:
-    """Prefill of one long prompt as a share of the machine's product rate."""
-    seconds = []
+def median_of(rates: list[Rates], name: str) -> int:
+    """The median of one of the machine's rates."""
+    return round(statistics.median(getattr(one, name) for one in rates))
+
+
+def prefill_row(model: Path, threads: int) -> dict[str, object]:
+    """Prefill of one long prompt and its share of what memory and products allow."""
+    weights, rates, seconds, shares = weights_of(model, None), [], [], []
     with LLM(model, threads=threads) as llm:
         llm.load(Workload((PREFILL_LEN,), (2,)))
-        flops = PREFILL_LEN * sum(
-            unit_flops(unit) for unit in llm.files.units if unit.kind != "head"
-        )
         prompts = make_prompts(model, 1, PREFILL_LEN, seed=0)
         for _ in range(ROUNDS):
+            rates.append(measure_rates(model, None, False, threads))
             llm.generate(prompts, SamplingParams(max_tokens=2, ignore_eos=True))
             seconds.append(llm.stats.prefill_s)
-    prefill_s = statistics.median(seconds)
+            bound_s = weights.seconds(PREFILL_LEN * weights.prefill_flops, None, rates[-1])
+            shares.append(bound_s / seconds[-1])
+    prefill_rates = [PREFILL_LEN / one for one in seconds]
     return {
         "phase": "prefill",
         "prompt_len": PREFILL_LEN,
-        "tokens_per_s": PREFILL_LEN / prefill_s,
-        "flops_per_s": round(flops / prefill_s),
-        "best_torch_product_flops_per_s": round(product_flops),
-        "share_of_product_rate": flops / prefill_s / product_flops,
+        "prefill_tokens_per_s": statistics.median(prefill_rates),
+        "prefill_tokens_per_s_runs": prefill_rates,
+        "memory_read_bytes_per_s": median_of(rates, "memory_read_bytes_per_s"),
+        "product_flops_per_s": median_of(rates, "product_flops_per_s"),
+        "prefill_ceiling_frac": statistics.median(shares),
+        "prefill_ceiling_frac_runs": shares,
     }
 
 

@@ -47,6 +47,7 @@ class Shape:
 
 PRESETS = {
     "tiny": Shape(256, 4, 688, 8, 2, 1024, 1e4, 2 * 10**6),
+    "0.25b": Shape(1024, 16, 2816, 16, 4, 32000, 1e4, 10**9),
     "1.1b": Shape(2048, 22, 5632, 32, 4, 32000, 1e4, 10**9),
     "8b": Shape(4096, 32, 14336, 32, 8, 128256, 5e5, 5 * 10**9),
 }
@@ -95,6 +96,11 @@ def _layer_tensors(shape: Shape, prefix: str) -> Iterator[Tensor]:
     )
     yield Tensor(f"{prefix}.input_layernorm.weight", (hidden,), 0.0)
     yield Tensor(f"{prefix}.post_attention_layernorm.weight", (hidden,), 0.0)
+
+
+def checkpoint_bytes(shape: Shape, dtype: str) -> int:
+    """The size of all weights."""
+    return sum(tensor.elements for tensor in tensors_of(shape)) * DTYPES[dtype][1].itemsize
 
 
 def split_into_shards(
@@ -234,8 +240,7 @@ def byte_level_tokenizer(vocab: int) -> dict[str, object]:
 
 def small_files(shape: Shape, dtype: str, shards: list[list[Tensor]]) -> dict[str, str]:
     """Text of every file that is not weights, by file name."""
-    element_bytes = DTYPES[dtype][1].itemsize
-    total_bytes = sum(t.elements for shard in shards for t in shard) * element_bytes
+    total_bytes = checkpoint_bytes(shape, dtype)
     weight_map = {
         tensor.name: _shard_name(i, len(shards))
         for i, shard in enumerate(shards)

@@ -57,7 +57,7 @@ class Contender:
 
 def product_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterator[ProductResult]:
     """Every format and number of rows, next to the same product by torch."""
-    own = {name: _own(kernels, name) for name in FORMATS}
+    own = {name: own_product(kernels, name) for name in FORMATS}
     torch_bf16, torch_int4 = _torch_bf16(), _torch_int4()
     for m in ROWS:
         times = {name: each.time_s(m, budget_s) for name, each in own.items()}
@@ -72,7 +72,8 @@ def product_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Itera
             )  # fmt: skip
 
 
-def _own(kernels: Kernels, name: str) -> Contender:
+def own_product(kernels: Kernels, name: str) -> Contender:
+    """Our product with the weights of a format."""
     format, weight = parse_format(name), torch.randn(N, K)
     size_bytes = format.matrix_bytes(N, K)
     if not format.is_packed:

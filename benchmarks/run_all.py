@@ -1,56 +1,131 @@
-"""Run every benchmark of the committed results, one after the other, and write the tables.
+"""Run a suite of benchmarks one after the other, then write the HTML report beside the results.
 
 ::
 
-    make bench            # half an hour or more; other engines install themselves on first use
+    make bench            # ten minutes: python -m benchmarks.run_all
+    make bench-full       # hours: python -m benchmarks.run_all --full
+    python -m benchmarks.run_all --full --out benchmarks/results    # the committed results
 
-Each part writes its own file in benchmarks/results; one that fails is named and the rest goes on.
+Each part writes its own file; one that fails is named and the rest goes on. A run that was
+interrupted, or of which parts failed, goes on where it was when it is started again.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-CHECKPOINT = Path(".checkpoints/llama-1.1b")
-RESULTS = Path("benchmarks/results")
-PARTS = {
-    "fixed-costs": ["benchmarks.bench_fixed_costs"],
-    "resident-1.1b": ["benchmarks.bench_resident", "--model", str(CHECKPOINT)],
-    "streaming-1.1b": ["benchmarks.bench_streaming", "--model", str(CHECKPOINT)],
-    "peers-1.1b": [
-        *("benchmarks.bench_peers", "--model", str(CHECKPOINT), "--limit", "1280MiB"),
-        *("--prompt-len", "8", "--gen-len", "6", "--rounds", "1", "--timeout-s", "300"),
-    ],
-    "resident-peers-1.1b": [
-        *("benchmarks.bench_peers", "--model", str(CHECKPOINT), "--batches", "16", "64"),
-        *("--peers", "transformers", "lm_offload", "--prompt-len", "8", "--gen-len", "6"),
-        *("--rounds", "1"),
-    ],
-    "quantized-peers-1.1b": [
-        *("benchmarks.bench_peers", "--model", str(CHECKPOINT), "--prompt-len", "32"),
-        *("--peers", "llama_cpp_int8", "lm_offload_int8", "llama_cpp_int4", "lm_offload_int4"),
-        *("--gen-len", "8", "--rounds", "1"),
-    ],
-    "kernels": ["benchmarks.bench_kernels"],
-    "quality": ["benchmarks.bench_quality"],
-    "prediction": ["benchmarks.bench_prediction"],
-}
+from benchmarks.cgroup import CgroupUnavailableError, run_limited
+from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
+from benchmarks.part_file import write_whole
+from benchmarks.peers.obstacles import require_disk
+from benchmarks.suite import Part, Suite, full, quick
+
+PROGRESS = "progress.state"  # not .json: no result file
+PROBE_LIMIT_BYTES = 64 << 20
 
 
 def main() -> int:
-    """Make the checkpoint, run the parts, write the tables; the number of parts that failed."""
-    run(["benchmarks.make_checkpoint", "1.1b", "--out", str(CHECKPOINT)])
-    failed = []
-    for name, command in PARTS.items():
-        print(f"== {name}", flush=True)
-        if not run([*command, "--json", str(RESULTS / f"{name}.json")]):
-            failed.append(name)
-    run(["benchmarks.report"])
+    """Make the checkpoint, run the parts, write the report; the number of parts that failed."""
+    args = parse_args()
+    suite = full() if args.full else quick()
+    out = args.out or Path(".bench") / ("full" if args.full else "quick")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        make_model(suite)
+    except RuntimeError as error:
+        print(f"{suite.preset}: {error}; parts that need this checkpoint will fail")
+    note_limits()
+    failed = run_parts(suite.parts, out)
+    run(["benchmarks.report", "--results", str(out), "--html", str(out / "report.html")])
+    print(f"report: {out / 'report.html'}")
     if failed:
-        print(f"failed: {', '.join(failed)}; the other results are written.")
+        print(f"failed: {', '.join(failed)}; the other results are written, start again to retry")
     return len(failed)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="all sizes and engines: hours")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: .bench/)")
+    return parser.parse_args()
+
+
+def make_model(suite: Suite) -> None:
+    """Write what is missing of the checkpoint; RuntimeError where the disk is too small."""
+    size_bytes = checkpoint_bytes(PRESETS[suite.preset], "bf16")
+    have_bytes = sum(path.stat().st_size for path in suite.model.glob("*.safetensors"))
+    require_disk(suite.model, size_bytes - have_bytes, f"the checkpoint {suite.model.name}")
+    if not run(["benchmarks.make_checkpoint", suite.preset, "--out", str(suite.model)]):
+        raise RuntimeError("the checkpoint could not be written")
+
+
+def note_limits() -> None:
+    """One line where memory limits cannot be enforced by the kernel."""
+    try:
+        run_limited(["true"], PROBE_LIMIT_BYTES)
+    except CgroupUnavailableError as error:
+        print(f"{error} Engines keep budgets of their own instead where they have one.")
+
+
+def run_parts(parts: tuple[Part, ...], out: Path) -> list[str]:
+    """Run what an interrupted run has left, or all; names of the parts that failed.
+
+    A part that was begun keeps its file and goes on; any other begins with none.
+    """
+    progress = Progress(out / PROGRESS)
+    for part in parts:
+        if progress.state(part) == "done":
+            continue
+        file = out / f"{part.name}.json"
+        if progress.state(part) is None:
+            file.unlink(missing_ok=True)
+        progress.note(part, "begun")
+        print(f"== {part.name}", flush=True)
+        start_s = time.monotonic()
+        if run(command(part, file)):
+            progress.note(part, "done")
+        print(f"   {time.monotonic() - start_s:.0f} s", flush=True)
+    failed = [part.name for part in parts if progress.state(part) != "done"]
+    if not failed:
+        progress.forget()
+    return failed
+
+
+class Progress:
+    """What has been begun and done; a part whose command has changed counts as new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._states: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+
+    def state(self, part: Part) -> str | None:
+        """`begun`, `done`, or None."""
+        return self._states.get(_key(part))
+
+    def note(self, part: Part, state: str) -> None:
+        """Remember a state."""
+        self._states[_key(part)] = state
+        write_whole(self._path, self._states)
+
+    def forget(self) -> None:
+        """The next run begins anew."""
+        self._path.unlink(missing_ok=True)
+
+
+def _key(part: Part) -> str:
+    return " ".join((part.name, part.module, *part.arguments, f"{part.minutes}"))
+
+
+def command(part: Part, file: Path) -> list[str]:
+    """The module and its options."""
+    minutes = [] if part.minutes is None else ["--minutes", f"{part.minutes:g}"]
+    return [f"benchmarks.{part.module}", *part.arguments, *minutes, "--json", str(file)]
 
 
 def run(command: list[str]) -> bool:

@@ -1,4 +1,9 @@
-"""The engines, and a virtual environment for each under `.peers/`, made when first asked for."""
+"""The engines, and a virtual environment for each under `.peers/`, made when first asked for.
+
+::
+
+    python -m benchmarks.peers.environments    # install all of them
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +27,8 @@ class PeerSpec:
 
     `installed` stands for this project itself: it runs in the environment of the caller. A
     `weight_format` is one of `WEIGHT_FORMATS` in protocol.py; None keeps the checkpoint's own.
+    `has_budget` says that it keeps a memory limit by itself, `converts` that it writes weights of
+    its own, of about the checkpoint's size; `conversion_memory` times that is held meanwhile.
     """
 
     name: str
@@ -28,6 +36,9 @@ class PeerSpec:
     build_env: dict[str, str] = field(default_factory=dict)
     installed: bool = False
     weight_format: str | None = None
+    has_budget: bool = False
+    converts: bool = False
+    conversion_memory: float = 0.0
 
     @property
     def engine(self) -> str:
@@ -55,27 +66,53 @@ LLAMA_CPP = PeerSpec(
     "llama_cpp",
     "benchmarks.peers.llama_cpp_mmap",
     {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF", "CMAKE_BUILD_PARALLEL_LEVEL": "2"},
+    converts=True,
 )
-LM_OFFLOAD = PeerSpec("lm_offload", "benchmarks.peers.lm_offload_engine", installed=True)
+OPENVINO = PeerSpec(
+    "openvino", "benchmarks.peers.openvino_stateful", converts=True, conversion_memory=3.0
+)
+CTRANSLATE2 = PeerSpec(
+    "ctranslate2", "benchmarks.peers.ctranslate2_generator", converts=True, conversion_memory=3.0
+)
+LM_OFFLOAD = PeerSpec(
+    "lm_offload", "benchmarks.peers.lm_offload_engine", installed=True, has_budget=True
+)
 EXACT = (
     LLAMA_CPP,
+    OPENVINO,
+    CTRANSLATE2,
     PeerSpec("transformers", "benchmarks.peers.transformers_mapped"),
-    PeerSpec("accelerate", "benchmarks.peers.accelerate_offload"),
-    PeerSpec("airllm", "benchmarks.peers.airllm_layers"),
+    PeerSpec("accelerate", "benchmarks.peers.accelerate_offload", has_budget=True),
+    PeerSpec("airllm", "benchmarks.peers.airllm_layers", converts=True),
     LM_OFFLOAD,
 )
+BY_FORMAT = {
+    "int8": (LLAMA_CPP, OPENVINO, CTRANSLATE2, LM_OFFLOAD),
+    "int4": (LLAMA_CPP, LM_OFFLOAD),
+}
 QUANTIZED = tuple(
     replace(spec, name=f"{spec.name}_{weight_format}", weight_format=weight_format)
-    for weight_format in ("int8", "int4")
-    for spec in (LLAMA_CPP, LM_OFFLOAD)
+    for weight_format, specs in BY_FORMAT.items()
+    for spec in specs
 )
 PEERS = {spec.name: spec for spec in (*EXACT, *QUANTIZED)}
+NO_NETWORK = ("name resolution", "NewConnectionError", "Network is unreachable", "ConnectTimeout")
 
 
-def ensure_environment(spec: PeerSpec) -> None:
+def specs_of(weight_format: str | None, engines: Collection[str] | None) -> list[PeerSpec]:
+    """The peers that have a format, in a fixed order; `engines` None stands for all."""
+    return [
+        spec
+        for spec in PEERS.values()
+        if spec.weight_format == weight_format and (engines is None or spec.engine in engines)
+    ]
+
+
+def ensure_environment(spec: PeerSpec, *, install: bool = True) -> None:
     """Make or renew the peer's environment; a stamp with the requirements' hash says it is done.
 
-    Raises RuntimeError with pip's last line where the installation fails.
+    Raises RuntimeError with pip's last line where the installation fails, and where there is none
+    though nothing shall be installed.
     """
     if spec.installed:
         return
@@ -83,12 +120,36 @@ def ensure_environment(spec: PeerSpec) -> None:
     wanted = hashlib.sha256(spec.requirements.read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    print(f"installing {spec.name} into its own environment", file=sys.stderr)
+    if not install:
+        raise RuntimeError(f"{spec.engine} is not installed; `make bench-peers` does it")
+    print(f"installing {spec.engine} into its own environment", file=sys.stderr)
     venv.create(spec.environment, with_pip=True)
     command = [str(spec.python), "-m", "pip", "install", "--requirement", str(spec.requirements)]
     env = {**os.environ, **spec.build_env}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
-        last_line = (done.stderr.strip() or "no output").splitlines()[-1]
-        raise RuntimeError(f"{spec.name} could not be installed: {last_line}")
+        raise RuntimeError(f"{spec.engine} could not be installed: {reason(done.stderr)}")
     stamp.write_text(wanted)
+
+
+def reason(stderr: str) -> str:
+    """Why pip failed, in one line: its last one says nothing where there is no network."""
+    if any(sign in stderr for sign in NO_NETWORK):
+        return "no network"
+    return (stderr.strip() or "no output").splitlines()[-1]
+
+
+def main() -> int:
+    """Install every engine; a line for each that does not, and their number."""
+    failures = []
+    for spec in EXACT:
+        try:
+            ensure_environment(spec)
+        except RuntimeError as error:
+            failures.append(str(error))
+            print(error)
+    return len(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from benchmarks.peers.safetensors_files import Source, sources_of
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 FORMATS = {
@@ -35,36 +35,6 @@ LAYER_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where one weight lies: a safetensors file and a byte range in it."""
-
-    file: Path
-    offset: int
-    size_bytes: int
-    shape: tuple[int, ...]
-    dtype: str
-
-    def read(self) -> npt.NDArray[np.uint8]:
-        """The weight's bytes; pages of the file are dropped when the result is."""
-        return np.memmap(self.file, np.uint8, "r", self.offset, (self.size_bytes,))
-
-
-def sources_of(folder: Path) -> dict[str, Source]:
-    """Every weight of a checkpoint by its Hugging Face name."""
-    sources: dict[str, Source] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header_bytes = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(header_bytes))
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            start, end = entry["data_offsets"]
-            offset = 8 + header_bytes + start
-            sources[name] = Source(file, offset, end - start, tuple(entry["shape"]), entry["dtype"])
-    return sources
-
-
 def names_in_order(layers: int) -> Iterator[tuple[str, str]]:
     """(GGUF name, Hugging Face name) in the order in which a forward pass reads them."""
     yield "token_embd.weight", "model.embed_tokens.weight"
@@ -73,14 +43,6 @@ def names_in_order(layers: int) -> Iterator[tuple[str, str]]:
             yield f"blk.{layer}.{gguf_name}.weight", f"model.layers.{layer}.{theirs}.weight"
     yield "output_norm.weight", "model.norm.weight"
     yield "output.weight", "lm_head.weight"
-
-
-def norm_as_fp32(source: Source) -> npt.NDArray[np.float32]:
-    """A one-dimensional weight in fp32."""
-    raw = source.read()
-    if source.dtype == "BF16":
-        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return raw.view(np.float16 if source.dtype == "F16" else np.float32).astype(np.float32)
 
 
 def rows_for_rope(source: Source, heads: int) -> npt.NDArray[np.uint8]:
@@ -147,7 +109,7 @@ def convert(folder: Path, target: Path) -> None:
         source = sources[name]
         norm = len(source.shape) == 1
         writer.write_tensor_data(
-            norm_as_fp32(source) if norm else matrix_bytes(source, gguf_name, config)
+            source.as_fp32() if norm else matrix_bytes(source, gguf_name, config)
         )
     writer.close()
     os.replace(partial, target)

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import random
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,15 +71,22 @@ def make_prompts(model: Path, batch: int, prompt_len: int, seed: int) -> list[li
 
 def resident_bytes() -> int:
     """The resident set of this process now."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return _status_bytes("VmRSS")
 
 
 def peak_resident_bytes() -> int:
-    """The largest resident set of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The largest resident set of this process so far.
+
+    Not from getrusage: its maximum counts the parent's pages, which a child has until it execs.
+    """
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def rates(run: Generation, prompt_len: int) -> dict[str, float]:

@@ -17,54 +17,70 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.cgroup import CgroupUnavailableError, LimitedRun, parse_limit, run_limited
-from benchmarks.peers.environments import PEERS, PEERS_DIR, ROOT, PeerSpec, ensure_environment
+from benchmarks.peers.case import Case, Row, work_dir
+from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment
+from benchmarks.peers.obstacles import check_conversion, check_disk, check_memory
 
 
-@dataclass(frozen=True)
-class Case:
-    """One measurement: what is generated from which checkpoint, under which limit for the model."""
+class Driver:
+    """Runs peers on cases; what is the same in all runs of a peer is found out once.
 
-    model: Path
-    batch: int
-    prompt_len: int
-    gen_len: int
-    threads: int = 2
-    seed: int = 0
-    limit_bytes: int | None = None
+    `install` says whether a missing environment is made or its peer reported as failed.
+    """
+
+    def __init__(self, timeout_s: float, *, install: bool = True) -> None:
+        self._timeout_s = timeout_s
+        self._install = install
+        self._known: dict[tuple[str, Path], Row] = {}
+
+    def measure(self, spec: PeerSpec, case: Case) -> Row:
+        """The row of one run: the case, the runner's figures or its `error`, the memory used."""
+        row: Row = {"peer": spec.name, **asdict(case), "model": case.model.name}
+        row["weight_format"] = spec.weight_format
+        try:
+            check_memory(case)
+            known = self._ready(spec, case)
+        except RuntimeError as error:
+            return {**row, "error": without_paths(str(error))}
+        drop_page_cache(case.model, work_dir(spec, case))
+        return row | known | run(spec, case, known["fixed_overhead_bytes"], self._timeout_s)
+
+    def _ready(self, spec: PeerSpec, case: Case) -> Row:
+        """Version and fixed overhead of a peer that is installed and has converted the weights."""
+        key = spec.name, case.model
+        if key not in self._known:
+            ensure_environment(spec, install=self._install)
+            check_disk(spec, case)
+            check_conversion(spec, case)
+            prepared = stage(spec, case, "--prepare-only")
+            overhead_bytes = stage(spec, case, "--overhead-only")["rss_after_import_bytes"]
+            self._known[key] = {
+                "version": prepared["version"],
+                "fixed_overhead_bytes": overhead_bytes,
+            }
+        return self._known[key]
 
 
-def measure(spec: PeerSpec, case: Case, timeout_s: float) -> dict[str, Any]:
-    """The row of one peer: the case, the runner's figures or its `error`, and the memory used."""
-    row: dict[str, Any] = {"peer": spec.name, **asdict(case), "model": case.model.name}
-    row["weight_format"] = spec.weight_format
-    try:
-        ensure_environment(spec)
-        prepared = stage(spec, case, "--prepare-only")
-        overhead_bytes = stage(spec, case, "--overhead-only")["rss_after_import_bytes"]
-    except RuntimeError as error:
-        return {**row, "error": without_paths(str(error))}
-    row |= {"version": prepared["version"], "fixed_overhead_bytes": overhead_bytes}
-    drop_page_cache(case.model, work_dir(spec, case))
+def run(spec: PeerSpec, case: Case, overhead_bytes: int, timeout_s: float) -> Row:
+    """The measured run, under a limit of the kernel or else a budget of the peer's own."""
     if case.limit_bytes is None:
-        return row | run_unlimited(spec, case, timeout_s)
+        return {"limit_kind": None, **run_unlimited(spec, case, timeout_s)}
     try:
-        limit_bytes = case.limit_bytes + overhead_bytes
-        run = run_limited(
-            command_of(spec, case), limit_bytes, timeout_s=timeout_s, env=environment(case)
+        limited = run_limited(
+            command_of(spec, case),
+            case.limit_bytes + overhead_bytes,
+            timeout_s=timeout_s,
+            env=environment(case),
         )
     except CgroupUnavailableError as error:
-        return {**row, "error": str(error)}
-    return row | limited_result(run)
-
-
-def work_dir(spec: PeerSpec, case: Case) -> Path:
-    """Where the peer's converted weights of this checkpoint lie."""
-    return PEERS_DIR / "work" / spec.engine / case.model.name
+        if not spec.has_budget:
+            return {"error": f"{error} This engine has no memory limit of its own."}
+        return {"limit_kind": "in-process", **run_unlimited(spec, case, timeout_s)}
+    return {"limit_kind": "cgroup", **limited_result(limited)}
 
 
 def command_of(spec: PeerSpec, case: Case, *extra: str) -> list[str]:
@@ -97,7 +113,7 @@ def environment(case: Case) -> dict[str, str]:
     }
 
 
-def stage(spec: PeerSpec, case: Case, flag: str) -> dict[str, Any]:
+def stage(spec: PeerSpec, case: Case, flag: str) -> Row:
     """Run an unmeasured stage of the runner; RuntimeError with its message if it fails."""
     done = subprocess.run(
         command_of(spec, case, flag),
@@ -110,7 +126,7 @@ def stage(spec: PeerSpec, case: Case, flag: str) -> dict[str, Any]:
     return result
 
 
-def run_unlimited(spec: PeerSpec, case: Case, timeout_s: float) -> dict[str, Any]:
+def run_unlimited(spec: PeerSpec, case: Case, timeout_s: float) -> Row:
     """The runner's result without a memory limit."""
     try:
         done = subprocess.run(
@@ -122,7 +138,7 @@ def run_unlimited(spec: PeerSpec, case: Case, timeout_s: float) -> dict[str, Any
     return result_or_error(done.stdout, done.stderr, f"exit {done.returncode}")
 
 
-def limited_result(run: LimitedRun) -> dict[str, Any]:
+def limited_result(run: LimitedRun) -> Row:
     """The runner's result and what the kernel says about its memory."""
     timed_out = run.exit_reason == "timeout"
     reason = f"timeout after {run.wall_s:.0f} s" if timed_out else run.exit_reason
@@ -133,7 +149,7 @@ def limited_result(run: LimitedRun) -> dict[str, Any]:
     }
 
 
-def result_or_error(stdout: str, stderr: str, exit_reason: str) -> dict[str, Any]:
+def result_or_error(stdout: str, stderr: str, exit_reason: str) -> Row:
     """The runner's own JSON, without what the row has already; else how it ended."""
     result = last_json_line(stdout)
     if result is None:
@@ -143,7 +159,7 @@ def result_or_error(stdout: str, stderr: str, exit_reason: str) -> dict[str, Any
     return {key: value for key, value in result.items() if key not in ("peer", "version")}
 
 
-def last_json_line(text: str) -> dict[str, Any] | None:
+def last_json_line(text: str) -> Row | None:
     """The object on the last line, or None if the runner did not get so far."""
     try:
         result = json.loads(last_line(text))
@@ -199,8 +215,9 @@ def main() -> int:
         model=args.model, batch=args.batch, prompt_len=args.prompt_len, gen_len=args.gen_len,
         threads=args.threads, seed=args.seed, limit_bytes=args.limit_bytes,
     )  # fmt: skip
+    driver = Driver(args.timeout_s)
     for name in PEERS if args.peer == "all" else (args.peer,):
-        line = json.dumps(measure(PEERS[name], case, args.timeout_s))
+        line = json.dumps(driver.measure(PEERS[name], case))
         print(line, flush=True)
         if args.out:
             with args.out.open("a") as file:

@@ -1,0 +1,135 @@
+"""What no engine can pass on this machine: bytes and FLOPs of the weights over measured rates.
+
+Rates are measured beside the runs that they are held against, since a shared machine changes by
+the minute. KV cache and activations are left out, so that the ceiling holds for every engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.product_rows import K, N, own_product
+from benchmarks.testbed import (
+    direct_read_bytes_per_s,
+    largest_weight_file,
+    matmul_flops_per_s,
+    memory_read_bytes_per_s,
+)
+from lm_offload.arch.accounting import loaded_bytes, unit_flops
+from lm_offload.arch.config import load_config
+from lm_offload.arch.weights import build_units
+from lm_offload.kernels.resolve import resolve_kernels
+
+Row = dict[str, Any]
+
+HEAD_BYTES = 1 << 30  # the head's parts do not matter to sums
+PRODUCT_ROWS = 512
+PRODUCT_BUDGET_S = 0.3
+READ_BYTES, READ_PASSES, READS_IN_FLIGHT = 256 << 20, 3, 2
+FORMAT_BYTES = {"int8": 1.0, "int4": 0.5}  # of a weight, without scales: no engine reads less
+KERNEL_FORMATS = {None: "bf16", "int8": "int8:64", "int4": "int4:64"}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the machine does now; the disk's only where weights are streamed."""
+
+    memory_read_bytes_per_s: float
+    product_flops_per_s: float
+    disk_read_bytes_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of one model in one format: bytes that a sweep reads, FLOPs of a token with and without head.
+
+    Prefill needs logits of the last token of each prompt only.
+    """
+
+    size_bytes: float
+    decode_flops: float
+    prefill_flops: float
+
+    def seconds(self, flops: float, limit_bytes: int | None, rates: Rates) -> float:
+        """The least time of a sweep that computes `flops` with `limit_bytes` of memory."""
+        bounds = [
+            self.size_bytes / rates.memory_read_bytes_per_s,
+            flops / rates.product_flops_per_s,
+        ]
+        if limit_bytes is not None and rates.disk_read_bytes_per_s:
+            streamed_bytes = max(0.0, self.size_bytes - limit_bytes)
+            bounds.append(streamed_bytes / rates.disk_read_bytes_per_s)
+        return max(bounds)
+
+
+def weights_of(model: Path, weight_format: str | None) -> Weights:
+    """From the model's config alone; embedding rows are gathered, not read."""
+    config = load_config(model)
+    element_bytes = FORMAT_BYTES.get(weight_format or "", config.itemsize)
+    units = build_units(config, HEAD_BYTES)
+    size_bytes = element_bytes * sum(loaded_bytes(unit, 1) for unit in units)
+    flops = sum(unit_flops(unit) for unit in units)
+    head_flops = sum(unit_flops(unit) for unit in units if unit.kind == "head")
+    return Weights(size_bytes, flops, flops - head_flops)
+
+
+def measure_rates(model: Path, weight_format: str | None, limited: bool, threads: int) -> Rates:
+    """The machine's rates now: about two seconds."""
+    disk = None
+    if limited:
+        file = largest_weight_file(model)
+        disk = direct_read_bytes_per_s(
+            file, threads=READS_IN_FLIGHT, limit_bytes=READ_BYTES, passes=READ_PASSES
+        )
+    memory = memory_read_bytes_per_s(threads, READ_BYTES)
+    return Rates(memory, product_rate(weight_format, threads), disk)
+
+
+def product_rate(weight_format: str | None, threads: int) -> float:
+    """The best product of this machine: torch's in fp32, or ours in the format, in FLOP/s."""
+    plain = matmul_flops_per_s(torch.float32, PRODUCT_ROWS, prepacked=False, threads=threads)
+    own = own_product(resolve_kernels(threads), KERNEL_FORMATS[weight_format])
+    return max(plain, 2 * PRODUCT_ROWS * N * K / own.time_s(PRODUCT_ROWS, PRODUCT_BUDGET_S))
+
+
+def ceilings(
+    weights: Weights, rates: Rates, batch: int, prompt_len: int, limit_bytes: int | None
+) -> Row:
+    """What a row says of the machine: its rates, and the tokens/s that no engine can pass."""
+    tokens = batch * prompt_len
+    decode_s = weights.seconds(batch * weights.decode_flops, limit_bytes, rates)
+    prefill_s = weights.seconds(tokens * weights.prefill_flops, limit_bytes, rates)
+    return {
+        "weight_bytes": round(weights.size_bytes),
+        **asdict(rates),
+        "decode_ceiling_tokens_per_s": round(batch / decode_s, 3),
+        "prefill_ceiling_tokens_per_s": round(tokens / prefill_s, 3),
+    }
+
+
+def shares(row: Row) -> Row:
+    """Of its ceilings that a run reached; nothing of one that failed."""
+    if row.get("error"):
+        return {}
+    return {
+        f"{phase}_ceiling_frac": round(
+            row[f"{phase}_tokens_per_s"] / row[f"{phase}_ceiling_tokens_per_s"], 4
+        )
+        for phase in ("decode", "prefill")
+    }
+
+
+def ceilings_text(found: Row) -> str:
+    """The ceilings on one line, for reading before the runs."""
+    disk = found["disk_read_bytes_per_s"]
+    return (
+        f"ceilings: memory {found['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, product "
+        f"{found['product_flops_per_s'] / 1e9:.0f} GFLOP/s"
+        + (f", disk {disk / 1e9:.2f} GB/s" if disk else "")
+        + f": decode {found['decode_ceiling_tokens_per_s']:.2f} tok/s, prefill "
+        f"{found['prefill_ceiling_tokens_per_s']:.1f} tok/s"
+    )

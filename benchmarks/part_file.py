@@ -1,0 +1,16 @@
+"""Result files that are written part by part: whole at every moment, whatever interrupts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, result: dict[str, Any]) -> None:
+    """Write beside the file, then take its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(beside, path)

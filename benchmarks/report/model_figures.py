@@ -1,0 +1,104 @@
+"""Predicted against measured rates, the roofline of the kernels, and quality against speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.report.chart import Chart, Guide, Point, Series
+from benchmarks.report.peer_figures import RATE, grouped
+from benchmarks.report.result_files import Results, Row, peer_rows
+
+BAND = 1.15  # the goal for nine predictions in ten
+FORMATS_OF_ENGINE = {None: "bf16", "int8": "int8:64", "int4": "int4:64"}
+FAR = 1e9
+
+
+def prediction_charts(results: Results) -> list[Chart]:
+    """For each phase: a point on the diagonal was predicted exactly."""
+    rows = [row for row in results["prediction"]["rows"] if "measured" in row]
+    band = ((1.0, "as predicted"), (BAND, "15 % too fast"), (1 / BAND, "15 % too slow"))
+    diagonals = tuple(Guide(((1 / FAR, k / FAR), (FAR, k * FAR)), name) for k, name in band)
+    charts = []
+    for phase in ("prefill", "decode"):
+        series = tuple(_predicted(rows, f"{phase}_tokens_per_s"))
+        if series:
+            title = f"{phase}, tokens/s; dashed: exact and 15 % off"
+            charts.append(
+                Chart(title, "measured", "predicted", series, diagonals, True, True, True)
+            )
+    return charts
+
+
+def _predicted(rows: list[Row], rate: str) -> Iterator[Series]:
+    for (name,), members in sorted(grouped(rows, ("weight_format",)).items()):
+        points = []
+        for row in members:
+            measured, predicted = row["measured"][rate] or 0, row["predicted"][rate] or 0
+            if measured > 0 and predicted > 0:
+                note = f"{row['key']}: {predicted / measured - 1:+.1%}"
+                points.append(Point(measured, predicted, note))
+        if points:
+            yield Series("own precision" if name == "own" else name, tuple(points), joined=False)
+
+
+def roofline_charts(results: Results) -> list[Chart]:
+    """Products, and attention where it was measured, each below the ceilings of its own run."""
+    return [roofline(name, results[name]) for name in ("kernels", "attention") if results.get(name)]
+
+
+def roofline(name: str, result: Row) -> Chart:
+    """Rate against intensity, below what memory and torch's product allow in the same run."""
+    read = result["ceilings"]["read_bytes_per_s"] / 1e9
+    peak = result["ceilings"]["sgemm_flops_per_s"] / 1e9
+    roof = (
+        Guide(((1 / FAR, read / FAR), (FAR, read * FAR)), f"memory read, {read:.1f} GB/s"),
+        Guide(((1 / FAR, peak), (FAR, peak)), f"torch's float32 product, {peak:.0f} GFLOP/s"),
+    )
+    title = f"{name}; dashed: memory {read:.0f} GB/s, torch {peak:.0f} GFLOP/s"
+    series = tuple(_kernels(result["rows"]))
+    return Chart(title, "FLOP for each byte of weights or KV", "GFLOP/s", series, roof, True, True)
+
+
+def _kernels(rows: list[Row]) -> Iterator[Series]:
+    counted = [row for row in rows if row["gflops_per_s"] > 0]
+    named = [{**row, "series": row.get("format") or row.get("operation")} for row in counted]
+    for (name,), members in grouped(named, ("series",)).items():
+        points = tuple(_below_roof(row) for row in members)
+        yield Series(str(name), points, joined="m" in members[0])
+
+
+def _below_roof(row: Row) -> Point:
+    what = row.get("m") or row.get("shape") or row.get("case")
+    rate, intensity = row["gflops_per_s"], row["gflops_per_s"] / row["gbytes_per_s"]
+    return Point(intensity, rate, f"{what}: {row['gbytes_per_s']:.1f} GB/s")
+
+
+def quality_charts(results: Results) -> list[Chart]:
+    """Loss of perplexity against speed, or against size as long as no speed was measured."""
+    label, speeds = _speeds(results)
+    points = []
+    for row in results["quality"]["rows"]:
+        name = row["weight_format"]
+        loss_percent = 100 * (row["perplexity_over_reference"] - 1)
+        if name in speeds:
+            note = f"perplexity {loss_percent:+.2f} %"
+            points.append(Series(name, (Point(speeds[name], loss_percent, note),)))
+    return [Chart("the demo model's perplexity", label, "worse by %", tuple(points))]
+
+
+def _speeds(results: Results) -> tuple[str, dict[str, float]]:
+    """How fast each format is: decoding, else one product, else only its bytes."""
+    cells = grouped(
+        (row for row in peer_rows(results) if row["peer"].startswith("lm_offload")),
+        ("model", "batch", "limit_bytes", "prompt_len"),
+    )
+    best = max(cells.values(), key=len, default=[])
+    if len(best) > 2:
+        speeds = {FORMATS_OF_ENGINE[row.get("weight_format")]: row[RATE] for row in best}
+        return f"decode tokens/s, {best[0]['model']}, batch {best[0]['batch']}", speeds
+    products = [row for row in results.get("kernels", {}).get("rows", []) if row.get("m") == 1]
+    if products:
+        fast = {row["format"]: row["over_own_bf16"] for row in products}
+        return "product with one row, times as fast as bf16", fast
+    sizes = {row["weight_format"]: row["bytes_per_weight"] for row in results["quality"]["rows"]}
+    return "bytes for each weight (speed: run bench_kernels)", sizes

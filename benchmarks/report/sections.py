@@ -1,0 +1,57 @@
+"""A result file as a section of Markdown: its tables and the machine that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.report import tables
+from benchmarks.report.generic_table import rows_table
+from benchmarks.report.peer_tables import peers
+from benchmarks.report.result_files import Results, Row
+
+SHORT = (
+    "peers-1.1b", "streaming-1.1b", "resident-1.1b", "quantized-peers-8b", "quantized-peers-1.1b",
+)  # fmt: skip
+LONG = (
+    *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels", "quality",
+    "prediction", "published",
+)  # fmt: skip
+ORDER = {name: index for index, name in enumerate(LONG)}
+HIDDEN = ("trace", "reconstruction")  # a picture, and a table that is too wide for a page
+MAKERS: dict[str, Callable[[Row], str]] = {
+    "peers": peers,
+    "streaming": tables.streaming,
+    "resident": tables.resident,
+    "fixed_costs": tables.fixed_costs,
+    "kernels": tables.products,
+    "quality": tables.quality,
+    "prediction": tables.prediction,
+    "published": tables.published,
+}
+
+
+def sections(results: Results, *, short: bool) -> list[str]:
+    """The main ones in their order, then all others by name."""
+    others = sorted(name for name in results if name not in ORDER and name not in HIDDEN)
+    names = SHORT if short else (*LONG, *others)
+    return [section(name, results[name]) for name in names if name in results]
+
+
+def section(name: str, result: Row) -> str:
+    """The tables of one file; one of an unknown benchmark shows its rows as they are."""
+    maker = MAKERS.get(result.get("benchmark", name))
+    text = maker(result) if maker and result["rows"] else rows_table(name, result)
+    return f"{text}\n\n{source_line(name, result.get('testbed'))}\n"
+
+
+def source_line(name: str, bed: Row | None) -> str:
+    """The machine in one line, unless nothing was measured, and where the figures are."""
+    file = f"[{name}.json](benchmarks/results/{name}.json)."
+    if bed is None:
+        return f"Simulated; {file}"
+    cores, memory = bed["cores"], bed["memory_bytes"] / 2**30
+    isa = ", ".join(bed["isa"])
+    return (
+        f"Test bed: {bed['cpu']} ({isa}), {cores:.0f} cores, {memory:.0f} GiB, Linux "
+        f"{bed['kernel'].split('-')[0]}, torch {bed['torch']}; {file}"
+    )

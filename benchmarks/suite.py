@@ -1,0 +1,107 @@
+"""Which benchmarks `make bench` and `make bench-full` run, in which order and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKPOINTS = Path(".checkpoints")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One benchmark and its result file; `minutes` is passed on to those that take it."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checkpoint of a preset (see make_checkpoint.py) and what is run on it."""
+
+    preset: str
+    parts: tuple[Part, ...]
+
+    @property
+    def model(self) -> Path:
+        """Where the checkpoint is written."""
+        return CHECKPOINTS / f"llama-{self.preset}"
+
+
+def quick() -> Suite:
+    """Ten minutes on two cores: a small model, engines that are installed, two rounds."""
+    model = str(CHECKPOINTS / "llama-0.25b")
+    few = (
+        *("--model", model, "--gen-len", "8", "--rounds", "2", "--timeout-s", "60"),
+        "--no-install",
+    )
+    parts = (
+        Part("fixed-costs", "bench_fixed_costs"),
+        Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB")),
+        _peers("peers-0.25b", few, 2.5, limits="288MiB", batches="1 16 64", prompts="16"),
+        _peers("budget-0.25b", few, 1.0, limits="192MiB none", batches="16", prompts="16"),
+        _peers("long-0.25b", few, 0.5, limits="288MiB", batches="1", prompts="256"),
+        _peers(
+            "quantized-0.25b", few, 0.5, limits="none", batches="16", prompts="16",
+            formats="int8 int4",
+        ),
+        Part("kernels", "bench_kernels", ("--budget", "0.05")),
+        Part("quality", "bench_quality", ("--tokens", "1024")),
+        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 1.0),
+    )  # fmt: skip
+    return Suite("0.25b", parts)
+
+
+def full() -> Suite:
+    """The committed results: hours."""
+    model = str(CHECKPOINTS / "llama-1.1b")
+    all_rounds = ("--model", model, "--gen-len", "8", "--rounds", "3", "--timeout-s", "300")
+    parts = (
+        Part("fixed-costs", "bench_fixed_costs"),
+        Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "1280MiB")),
+        Part("resident-1.1b", "bench_resident", ("--model", model)),
+        Part("streaming-1.1b", "bench_streaming", ("--model", model)),
+        _peers("peers-1.1b", all_rounds, None, limits="1280MiB", batches="1 16 64", prompts="32"),
+        _peers(
+            "resident-peers-1.1b", all_rounds, None, limits="none", batches="1 16 64", prompts="32"
+        ),
+        _peers(
+            "budget-peers-1.1b", all_rounds, None, limits="800MiB 1800MiB", batches="16",
+            prompts="32",
+        ),
+        _peers(
+            "long-peers-1.1b", all_rounds, None, limits="1280MiB none", batches="1 16",
+            prompts="256",
+        ),
+        _peers(
+            "quantized-peers-1.1b", all_rounds, None, limits="400MiB none", batches="1 16 64",
+            prompts="32", formats="int8 int4",
+        ),
+        Part("kernels", "bench_kernels"),
+        Part("attention", "bench_attention"),
+        Part("quality", "bench_quality"),
+        Part("prediction", "bench_prediction", ("--model", model), 60.0),
+        Part("plan-choice", "bench_plan_choice", ("--model", model), 30.0),
+    )  # fmt: skip
+    return Suite("1.1b", parts)
+
+
+def _peers(
+    name: str,
+    common: Iterable[str],
+    minutes: float | None,
+    *,
+    limits: str,
+    batches: str,
+    prompts: str,
+    formats: str = "own",
+) -> Part:
+    axes = {
+        "--limits": limits, "--batches": batches, "--prompt-lens": prompts, "--formats": formats,
+    }  # fmt: skip
+    words = [word for option, values in axes.items() for word in (option, *values.split())]
+    return Part(name, "bench_peers", (*common, *words), minutes)

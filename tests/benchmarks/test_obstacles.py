@@ -1,0 +1,87 @@
+"""What a machine lacks becomes one line in a row, and the rest goes on."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks.cgroup import CgroupUnavailableError
+from benchmarks.peers import environments, obstacles
+from benchmarks.peers import run as runs
+from benchmarks.peers.case import Case
+from benchmarks.peers.environments import LLAMA_CPP, LM_OFFLOAD, OPENVINO, ensure_environment
+from benchmarks.peers.run import Driver
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def case(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(bytes(1000))
+    return Case(model, batch=1, prompt_len=8, gen_len=4)
+
+
+def error_of(spec, case):
+    row = Driver(10.0, install=False).measure(spec, case)
+    assert row["peer"] == spec.name
+    return row["error"]
+
+
+def test_too_little_memory_is_said(case, monkeypatch):
+    monkeypatch.setattr(obstacles, "available_memory_bytes", lambda: 1100)
+    assert error_of(LM_OFFLOAD, case).startswith("too little memory: 1.12 KiB needed to hold")
+    limited = replace(case, limit_bytes=GIB)
+    obstacles.check_conversion(LM_OFFLOAD, limited)
+    with pytest.raises(RuntimeError, match=r"2\.93 KiB needed to convert the weights"):
+        obstacles.check_conversion(OPENVINO, limited)
+
+
+def test_too_little_disk_for_converted_weights_is_said(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(obstacles, "weight_bytes", lambda model: 1 << 60)
+    monkeypatch.setattr(obstacles, "work_dir", lambda spec, case: tmp_path / "work" / "there")
+    with pytest.raises(RuntimeError, match=r"too little disk: .* needed for the converted weights"):
+        obstacles.check_disk(LLAMA_CPP, case)
+    obstacles.check_disk(LM_OFFLOAD, case)  # converts nothing
+
+
+def test_a_peer_that_is_not_installed_is_said(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "PEERS_DIR", tmp_path)
+    message = error_of(LLAMA_CPP, case)
+    assert message == "llama_cpp is not installed; `make bench-peers` does it"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        ("Temporary failure in name resolution\nERROR: No matching", "no network"),
+        ("one\nERROR: cmake failed\n", "ERROR: cmake failed"),
+        ("", "no output"),
+    ],
+)  # fmt: skip
+def test_a_peer_that_does_not_install_says_why(tmp_path, monkeypatch, stderr, told):
+    done = subprocess.CompletedProcess([], 1, "", stderr)
+    monkeypatch.setattr(environments, "PEERS_DIR", tmp_path)
+    monkeypatch.setattr(environments.venv, "create", lambda *args, **kwargs: None)
+    monkeypatch.setattr(environments.subprocess, "run", lambda *args, **kwargs: done)
+    with pytest.raises(RuntimeError) as raised:
+        ensure_environment(LLAMA_CPP)
+    assert str(raised.value) == f"llama_cpp could not be installed: {told}"
+
+
+def test_without_cgroups_engines_with_a_budget_run_and_say_so(case, monkeypatch):
+    def unavailable(*args, **kwargs):
+        raise CgroupUnavailableError("No memory control group here.")
+
+    monkeypatch.setattr(runs, "run_limited", unavailable)
+    monkeypatch.setattr(runs, "run_unlimited", lambda *args: {"decode_tokens_per_s": 1.0})
+    limited = replace(case, limit_bytes=GIB)
+    assert runs.run(LM_OFFLOAD, limited, 0, 1.0)["limit_kind"] == "in-process"
+    assert "no memory limit of its own" in runs.run(LLAMA_CPP, limited, 0, 1.0)["error"]
+
+
+def test_a_message_names_no_home(monkeypatch):
+    assert runs.without_paths(f"in {Path.home()}/x") == "in ~/x"

@@ -1,0 +1,154 @@
+"""Tables, charts and the HTML page from result files, committed and made up."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from benchmarks.report.__main__ import COMMITTED
+from benchmarks.report.axis import axis_of
+from benchmarks.report.chart import Chart, Guide, Point, Series, draw
+from benchmarks.report.generic_table import rows_table
+from benchmarks.report.html_page import page
+from benchmarks.report.markdown_pages import PICTURES_DIR, generated
+from benchmarks.report.pictures import PICTURES
+from benchmarks.report.result_files import load
+from benchmarks.report.sections import section
+from benchmarks.report.style import standalone
+
+BED = {
+    "cpu": "C", "cores": 2.0, "isa": ["avx2"], "memory_bytes": 2**34,
+    "kernel": "6.1-x", "torch": "2",
+}  # fmt: skip
+
+
+def peer_row(peer, batch, limit_bytes, rate, **other):
+    return {
+        "peer": peer, "model": "m", "batch": batch, "prompt_len": 8, "gen_len": 6, "threads": 2,
+        "limit_bytes": limit_bytes, "weight_format": None, "weight_bytes": 2**31,
+        "decode_tokens_per_s": rate, "decode_tokens_per_s_runs": [rate * 0.9, rate * 1.1],
+        "prefill_tokens_per_s": rate, "decode_ceiling_frac": 0.5, "prefill_ceiling_frac": 0.25,
+        **other,
+    }  # fmt: skip
+
+
+def made_up():
+    peers = [
+        peer_row(peer, batch, limit, batch + 1.0)
+        for peer in ("lm_offload", "<other>")
+        for batch in (1, 16)
+        for limit in (2**30, None)
+    ]
+    peers.append({**peer_row("broken", 1, None, 0.0), "error": "killed | by\nmemory"})
+    rates = {"prefill_tokens_per_s": 10.0, "decode_tokens_per_s": 2.0}
+    points = [
+        {"key": "p", "weight_format": "own", "measured": rates, "predicted": rates},
+        {"key": "q", "weight_format": "own", "skipped": "no plan fits the budget"},
+    ]
+    product = {
+        "operation": "linear",
+        "gbytes_per_s": 20.0,
+        "read_frac": 0.6,
+        "over_torch_int4": None,
+    }
+    quality = {"bytes_per_weight": 2.0, "perplexity": 30.0, "mean_kl": None}
+    task = {"kind": "read", "name": "read u", "sweep": 4, "start_us": 0.0, "duration_us": 5.0}
+    files = {
+        "peers": {"rows": peers},
+        "prediction": {"rows": points, "summary": {}},
+        "kernels": {
+            "ceilings": {"read_bytes_per_s": 3e10, "sgemm_flops_per_s": 1.5e11},
+            "rows": [
+                {**product, "format": name, "m": m, "gflops_per_s": m * 20.0, "over_own_bf16": 1.0,
+                 "over_torch_bf16": 2.0}
+                for name in ("bf16", "int4:64") for m in (1, 16)
+            ],
+        },
+        "quality": {"rows": [
+            {**quality, "weight_format": "bf16", "perplexity_over_reference": 1.0},
+        ]},
+        "trace": {"rows": [{**task, "resource": "disk_read"}, {**task, "resource": "cpu"}]},
+    }  # fmt: skip
+    return {name: {"benchmark": name, "testbed": BED, **data} for name, data in files.items()}
+
+
+def test_what_is_generated_from_the_committed_results_is_up_to_date():
+    files = dict(generated(load(COMMITTED)))
+    stale = [path.name for path, text in files.items() if path.read_text() != text]
+    assert stale == [], "run: python -m benchmarks.report"
+
+
+@pytest.mark.parametrize("results", [{}, made_up(), load(COMMITTED)], ids=["none", "some", "ours"])
+def test_the_page_is_light_complete_and_alone(results):
+    text = page(results)
+    assert len(text) < 1_000_000
+    assert "<script" not in text
+    assert "src=" not in text
+    assert "url(" not in text
+    for picture in PICTURES:
+        assert picture.title in text
+        if not picture.draw(results):
+            assert picture.missing() in text
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_every_picture_is_drawn_from_made_up_results(picture):
+    drawings = picture.draw(made_up())
+    assert drawings
+    for svg in drawings:
+        ElementTree.fromstring(svg)
+        ElementTree.fromstring(standalone(svg))
+        assert "nan" not in svg
+        assert "inf" not in svg
+
+
+def test_a_failed_peer_is_shown_with_its_message_in_every_table():
+    table = section("peers", made_up()["peers"])
+    assert "| 1 | broken | failed: killed / by |" in table
+    assert "50%" in table
+    widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
+    assert widths == {8}
+    assert "<td>failed: killed / by</td>" in page(made_up())
+
+
+def test_rows_of_any_benchmark_make_a_table():
+    rows = [
+        {"model": "m", "shape": {"batch": b}, "wait_s": 0.25, "hit_frac": 0.5, "plans": [1, 2],
+         "decode_tokens_per_s": 3.0, "decode_tokens_per_s_runs": [2.0, 4.0], "note": None}
+        for b in (1, 2)
+    ]  # fmt: skip
+    table = rows_table("long-context", {"rows": rows})
+    assert table.startswith("**long context**\n\nIn every row: model m, wait ms 250.00")
+    assert "| shape batch |" in table
+    assert "(2.00 to 4.00)" in table
+    assert rows_table("empty", {"rows": []}).startswith("**empty**")
+
+
+@pytest.mark.parametrize(
+    ("values", "log", "texts"),
+    [
+        ([3.0, 97.0], False, ["0", "25", "50", "75", "100"]),
+        ([1.0, 64.0], True, ["1", "2", "5", "10", "20", "50"]),
+        ([0.01, 90.0], True, ["0.01", "0.1", "1", "10", "100"]),
+        ([-2.0, 2.0], False, ["-2", "-1", "0", "1", "2"]),
+    ],
+)
+def test_axes_carry_round_numbers_around_all_values(values, log, texts):
+    axis = axis_of(values, log)
+    assert [text for _, text in axis.ticks()] == texts
+    assert all(0 <= axis.frac(value) <= 1 for value in values)
+
+
+def test_one_point_and_equal_points_can_be_drawn():
+    for log in (False, True):
+        series = (Series("s & t", (Point(2.0, 2.0), Point(2.0, 2.0, "<note>", 1.0, 3.0))),)
+        guide = (Guide(((1.0, 1.0), (9.0, 9.0)), "g"),)
+        text = draw(Chart("a < b", "x", "y", series, guide, x_log=log, y_log=log))
+        ElementTree.fromstring(text)
+        assert "s &amp; t &lt;note&gt;" in text
+
+
+def test_no_picture_is_left_that_nothing_draws():
+    drawn = {path.name for path, _ in generated(load(COMMITTED)) if path.parent == PICTURES_DIR}
+    kept = {path.name for path in PICTURES_DIR.glob("*.svg")}
+    assert kept - drawn <= {"trace.svg"}  # drawn before its result file was kept
