@@ -36,6 +36,7 @@ PARTS = {
     "kernels": ["benchmarks.bench_kernels"],
     "quality": ["benchmarks.bench_quality"],
     "prediction": ["benchmarks.bench_prediction"],
+    "prefix": ["benchmarks.bench_prefix", "--model", str(CHECKPOINT)],
 }
 
 

@@ -84,6 +84,9 @@ Exact = Annotated[
 ]
 Threads = Annotated[int | None, _unset("Threads to compute with; default: every core allowed.")]
 Overlap = Annotated[bool, _option("Read the next weights while computing; off is for comparison.")]
+PrefixSharing = Annotated[
+    bool, _option("Compute what prompts begin with alike once, also across calls.")
+]
 TraceFile = Annotated[
     Path | None,
     _unset("Write a Chrome trace of reads, waits and compute (Perfetto).", callback=check_writable),

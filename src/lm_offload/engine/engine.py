@@ -53,7 +53,8 @@ class Engine:
             score_prompts(batch, logits)
             self._append_tokens(sampled, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
-        self._record(batch, replace(step_time, total_s=time.perf_counter() - start_s))
+        step_time = replace(step_time, total_s=time.perf_counter() - start_s)
+        self._record(batch, sampled, step_time)
         return sampled
 
     def read_sweep(self) -> StepTime:
@@ -83,10 +84,11 @@ class Engine:
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.max_tokens else None
 
-    def _record(self, batch: Batch, step_time: StepTime) -> None:
+    def _record(self, batch: Batch, sampled: list[Sequence], step_time: StepTime) -> None:
         prefill = sum(
             chunk.stop - chunk.start
             for chunk in batch.chunks
             if chunk.start < len(chunk.sequence.prompt)
         )
-        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time))
+        cached = sum(one.num_cached for one in sampled if len(one.output) == 1)
+        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time, cached))

@@ -18,6 +18,7 @@ from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
+from lm_offload.engine.prefixes import share_prefixes
 from lm_offload.engine.requests import (
     Prompt,
     ScoreConsumer,
@@ -54,7 +55,8 @@ class LLM:
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. Plans are made for the `objective`, unless one
-    is given as `plan`: a file that `lm-offload plan --save` wrote. Headers are read here, weights
+    is given as `plan`: a file that `lm-offload plan --save` wrote. With `prefix_sharing`, what
+    prompts begin with alike is computed once, also across calls. Headers are read here, weights
     at the first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
@@ -72,6 +74,7 @@ class LLM:
         kv_format: str | None = None,
         objective: Objective = "throughput",
         plan: str | Path | PlanChoice | None = None,
+        prefix_sharing: bool = True,
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -83,6 +86,7 @@ class LLM:
         self.stats = RunStats(())
         self._objective = objective
         self._overlap = overlap
+        self._prefix_sharing = prefix_sharing
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._on_load: LoadProgress = on_load or _ignore
@@ -260,6 +264,8 @@ class LLM:
         """Run to the end; yields after each sweep the sequences that got a token."""
         if not sequences:
             return
+        if self._prefix_sharing:
+            share_prefixes(sequences, self.files.config)
         engine = self._engine_for(workload_of(sequences))
         engine.records.clear()
         engine.add(sequences)
