@@ -1,9 +1,11 @@
 """Time to first tokens of prompts with a common prefix, with and without sharing it.
 
-The embedded model runs the full case, 64 prompts with 1024 tokens in common; a larger one a part of
-it, since computing every prompt takes minutes there::
+The embedded model runs the full case, 64 prompts with 1024 tokens in common; larger ones run a part
+of it, since computing every prompt takes minutes there::
 
-    python -m benchmarks.bench_prefix --model .checkpoints/llama-1.1b --json out.json
+    python -m benchmarks.bench_prefix --json out.json
+    python -m benchmarks.bench_prefix --model .checkpoints/llama-1.1b --weight-format int4 \
+        --prompts 8 --prefix-len 256 --rounds 1 --json out.json
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import random
 import statistics
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +31,6 @@ ONE_TOKEN = SamplingParams(max_tokens=1, ignore_eos=True)
 class Case:
     """Prompts with `prefix_len` tokens in common, a multiple of the tokens of a block."""
 
-    name: str
     model: Path
     weight_format: str | None
     prompts: int
@@ -55,23 +57,20 @@ class Run:
 
 
 def main() -> None:
-    """Measure each case both ways; a row each, then one JSON line."""
+    """Measure both ways; a row, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="beside the embedded one")
-    parser.add_argument("--weight-format", default="int4")
-    parser.add_argument("--prompts", type=int, default=8)
-    parser.add_argument("--prefix-len", type=int, default=256)
+    parser.add_argument("--model", type=Path, default=demo_path())
+    parser.add_argument("--weight-format")
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--prefix-len", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    cases = [Case("demo", demo_path(), None, 64, 1024, args.threads, rounds=2)]
-    if args.model:
-        how = args.weight_format, args.prompts, args.prefix_len, args.threads
-        cases.append(Case(args.model.name, args.model, *how, rounds=1))
-    rows = [row_of(case) for case in cases]
-    for row in rows:
-        print(row)
-    result = {"benchmark": "prefix", "testbed": describe(), "rows": rows}
+    sizes = args.prompts, args.prefix_len, args.threads, args.rounds
+    row = row_of(Case(args.model, args.weight_format, *sizes))
+    print(row)
+    result = {"benchmark": "prefix", "testbed": describe(), "rows": [row]}
     print(json.dumps(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
@@ -82,8 +81,9 @@ def row_of(case: Case) -> dict[str, object]:
     rounds = [measure(case, sharing) for sharing in (False, True)]
     apart, shared = (min(runs, key=lambda run: run.last_s) for runs in rounds)
     tokens = [[run.tokens for run in runs] for runs in rounds]
+    computed, read = measure_stored(case)
     return {
-        "model": case.name,
+        "model": case.model.name,
         "weight_format": case.weight_format or "own",
         "prompts": case.prompts,
         "prefix_len": case.prefix_len,
@@ -96,6 +96,9 @@ def row_of(case: Case) -> dict[str, object]:
         "median_first_token_s": {"apart": apart.median_s, "shared": shared.median_s},
         "times_sooner": apart.last_s / shared.last_s,
         "median_times_sooner": apart.median_s / shared.median_s,
+        "one_prompt_first_token_s": {"computed": computed.last_s, "read": read.last_s},
+        "read_same_tokens": computed.tokens == read.tokens,
+        "read_times_sooner": computed.last_s / read.last_s,
     }
 
 
@@ -106,6 +109,21 @@ def measure(case: Case, sharing: bool) -> list[Run]:
         llm.load(case.workload(sharing))
         llm.generate([[FIRST_PLAIN_TOKEN_ID]], ONE_TOKEN)  # starts threads, touches the weights
         return [run(llm, make_prompts(llm, case, seed)) for seed in range(case.rounds)]
+
+
+def measure_stored(case: Case) -> list[Run]:
+    """One prompt, computed by one engine and read from disk by the next."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        return [measure_one(case, Path(folder)) for _ in range(2)]
+
+
+def measure_one(case: Case, prefix_cache: Path) -> Run:
+    """One prompt by an engine of its own."""
+    how = {"weight_format": case.weight_format, "prefix_cache": prefix_cache}
+    with LLM(case.model, threads=case.threads, **how) as llm:
+        llm.load(Workload((case.prefix_len + TAIL_LEN,), (1,)))
+        llm.generate([[FIRST_PLAIN_TOKEN_ID]], ONE_TOKEN)
+        return run(llm, make_prompts(llm, case, seed=0)[:1])
 
 
 def run(llm: LLM, prompts: list[list[int]]) -> Run:

@@ -36,7 +36,11 @@ PARTS = {
     "kernels": ["benchmarks.bench_kernels"],
     "quality": ["benchmarks.bench_quality"],
     "prediction": ["benchmarks.bench_prediction"],
-    "prefix": ["benchmarks.bench_prefix", "--model", str(CHECKPOINT)],
+    "prefix-demo": ["benchmarks.bench_prefix"],
+    "prefix-1.1b": [
+        *("benchmarks.bench_prefix", "--model", str(CHECKPOINT), "--weight-format", "int4"),
+        *("--prompts", "8", "--prefix-len", "256", "--rounds", "1"),
+    ],
 }
 
 

@@ -18,7 +18,8 @@ from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
-from lm_offload.engine.prefixes import share_prefixes
+from lm_offload.engine.prefix_folder import prefix_folder, worth_reading
+from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import (
     Prompt,
     ScoreConsumer,
@@ -56,8 +57,10 @@ class LLM:
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. Plans are made for the `objective`, unless one
     is given as `plan`: a file that `lm-offload plan --save` wrote. With `prefix_sharing`, what
-    prompts begin with alike is computed once, also across calls. Headers are read here, weights
-    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
+    prompts begin with alike is computed once, also across calls; `prefix_cache` is a folder that
+    keeps it for other processes, up to `prefix_cache_limit` ("4GiB"). Headers are read here,
+    weights at the first call. Close it, or use it in a `with` block, to give its memory and files
+    back.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class LLM:
         objective: Objective = "throughput",
         plan: str | Path | PlanChoice | None = None,
         prefix_sharing: bool = True,
+        prefix_cache: str | Path | None = None,
+        prefix_cache_limit: str | int | None = None,
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -87,6 +92,7 @@ class LLM:
         self._objective = objective
         self._overlap = overlap
         self._prefix_sharing = prefix_sharing
+        self._prefix_folder = prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing)
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._on_load: LoadProgress = on_load or _ignore
@@ -272,6 +278,7 @@ class LLM:
         try:
             while engine.has_work:
                 yield engine.step()
+            save_prefixes(sequences, engine.machinery)
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
@@ -298,6 +305,7 @@ class LLM:
             return self._engine
         self.close()
         self.prepare(plan)
+        folder = self._prefix_folder
         machinery = build_machinery(
             self.files,
             plan,
@@ -305,6 +313,7 @@ class LLM:
             self._trace if self._trace_path else NullTrace(),
             self._overlap,
             self._on_load,
+            folder if folder and worth_reading(self.files, plan, self.profile) else None,
         )
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
         return self._engine

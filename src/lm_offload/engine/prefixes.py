@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.engine.machinery import Machinery
 from lm_offload.sequence import Sequence
 
 
@@ -12,6 +13,16 @@ def share_prefixes(sequences: Iterable[Sequence], config: ModelConfig) -> None:
     """Let these sequences use the KV blocks of others of this model that begin alike."""
     for sequence in sequences:
         sequence.prefix_root = prefix_root(config, sequence.max_tokens)
+
+
+def save_prefixes(sequences: Iterable[Sequence], machinery: Machinery) -> None:
+    """Keep the prompts of finished sequences for other processes, where that is asked for."""
+    if machinery.prefixes is None:
+        return
+    found: dict[bytes, int] = {}
+    for sequence in sequences:
+        found.update(machinery.scheduler.blocks.filled_prompt(sequence))
+    machinery.prefixes.save(found.items())
 
 
 def prefix_root(config: ModelConfig, max_tokens: int) -> bytes:

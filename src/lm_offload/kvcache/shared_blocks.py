@@ -9,7 +9,8 @@ block that a prompt shares, 16 at most, are computed into a block of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from collections.abc import Sequence as Items
 
 from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks
 from lm_offload.kvcache.blocks import BlockAllocator
@@ -18,12 +19,20 @@ from lm_offload.kvcache.prefix_index import PrefixIndex
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 
+Restore = Callable[[Items[bytes], Items[int]], int]  # fills blocks by key; how many of the first
+
+
+def restore_none(keys: Items[bytes], blocks: Items[int]) -> int:
+    """Nothing is kept anywhere else."""
+    return 0
+
 
 class SharedBlocks:
     """Counts the users of each block; a sequence without `prefix_root` shares nothing."""
 
-    def __init__(self, allocator: BlockAllocator) -> None:
+    def __init__(self, allocator: BlockAllocator, restore: Restore = restore_none) -> None:
         self._allocator = allocator
+        self._restore = restore
         self._index = PrefixIndex()
         self._users: Counter[int] = Counter()
         self._cached: dict[int, None] = {}  # least recently used first
@@ -52,6 +61,7 @@ class SharedBlocks:
         sequence.num_shared_blocks = len(shared)
         sequence.blocks = shared + self._take(needed)
         self._users.update(sequence.blocks)
+        self._restore_own(sequence)
         self._announce(sequence)
         return True
 
@@ -64,6 +74,22 @@ class SharedBlocks:
             self._index.forget(block)
         self._allocator.free(evicted)
         return self._allocator.allocate(count)
+
+    def _restore_own(self, sequence: Sequence) -> None:
+        """Fill what follows the shared blocks from where it was kept."""
+        start, stop = sequence.num_shared_blocks, reusable_blocks(sequence)
+        keys, blocks = sequence.block_keys[start:stop], sequence.blocks[start:stop]
+        for index in range(self._restore(keys, blocks)):
+            if not self._index.announce(keys[index], blocks[index]):
+                return
+            self._index.fill(blocks[index])
+            sequence.num_shared_blocks += 1
+
+    def filled_prompt(self, sequence: Sequence) -> list[tuple[bytes, int]]:
+        """Key and block of the leading full blocks of a prompt that are still there."""
+        keys = sequence.block_keys[: len(sequence.prompt) // BLOCK_TOKENS]
+        pairs = zip(keys, self._index.leading(keys), strict=False)
+        return [pair for pair in pairs if self._index.is_filled(pair[1])]
 
     def _announce(self, sequence: Sequence) -> None:
         start = sequence.num_shared_blocks

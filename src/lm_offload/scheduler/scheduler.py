@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.kvcache.shared_blocks import SharedBlocks
+from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, Sequence
 
@@ -30,8 +30,9 @@ class Scheduler:
         max_tokens: int,
         max_sequences: int,
         scored_rows: int = 0,
+        restore: Restore = restore_none,
     ) -> None:
-        self.blocks = SharedBlocks(allocator)
+        self.blocks = SharedBlocks(allocator, restore)
         self._max_tokens = max_tokens  # rows of a sweep
         self._max_sequences = max_sequences
         self._logit_rows = max_sequences + scored_rows
