@@ -130,6 +130,20 @@ def test_generated_tokens_are_found_by_a_longer_prompt():
     assert longer.num_cached == 32
 
 
+def test_several_generated_tokens_at_once():
+    _, blocks = pool(20)
+    first = sequence_of(PREFIX[:20], max_tokens=40)
+    blocks.admit(first)
+    compute(blocks, first, 20)
+    first.output += range(30)
+    first.num_computed = 45  # verified with the sweep before
+    compute(blocks, first, 49)
+    longer = sequence_of([*PREFIX[:20], *range(30), 5])
+    blocks.admit(longer)
+    assert longer.num_shared_blocks == 3
+    assert blocks.skip_shared(longer, ())
+
+
 def test_one_takes_over_what_another_leaves_unfinished():
     _, blocks = pool(20)
     first, second, third = (sequence_of([*PREFIX, token]) for token in range(3))

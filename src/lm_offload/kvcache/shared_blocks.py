@@ -87,7 +87,7 @@ class SharedBlocks:
 
     def filled_prompt(self, sequence: Sequence) -> list[tuple[bytes, int]]:
         """Key and block of the leading full blocks of a prompt that are still there."""
-        keys = sequence.block_keys[: len(sequence.prompt) // BLOCK_TOKENS]
+        keys = list(prompt_keys(sequence))
         pairs = zip(keys, self._index.leading(keys), strict=False)
         return [pair for pair in pairs if self._index.is_filled(pair[1])]
 
@@ -122,42 +122,40 @@ class SharedBlocks:
         """The tokens from `start` to `num_computed` are in the cache: others may read them."""
         if sequence.prefix_root is None:
             return
-        for index in range(start // BLOCK_TOKENS, sequence.num_computed // BLOCK_TOKENS):
-            block = sequence.blocks[index]
-            if index == len(sequence.block_keys):
-                self._announce_output(sequence, block)
+        full = sequence.num_computed // BLOCK_TOKENS
+        for block in sequence.blocks[start // BLOCK_TOKENS : full]:
             self._index.fill(block)
             self._writers.pop(block, None)
+        while len(sequence.block_keys) < full:
+            self._add_output(sequence, sequence.prefix_root)
 
-    def _announce_output(self, sequence: Sequence, block: int) -> None:
-        """A block that holds generated tokens, which a longer prompt may repeat."""
+    def _add_output(self, sequence: Sequence, root: bytes) -> None:
+        """The next full block, which holds generated tokens: a longer prompt may repeat them."""
         keys = sequence.block_keys
-        start = len(keys) * BLOCK_TOKENS
-        parent = keys[-1] if keys else sequence.prefix_root
-        assert parent is not None
-        keys.append(next_key(parent, sequence.tokens(start, start + BLOCK_TOKENS)))
+        block, start = sequence.blocks[len(keys)], len(keys) * BLOCK_TOKENS
+        tokens = sequence.tokens(start, start + BLOCK_TOKENS)
+        keys.append(next_key(keys[-1] if keys else root, tokens))
         self._index.announce(keys[-1], block)
+        self._index.fill(block)
 
     def release(self, sequence: Sequence) -> None:
         """Take the blocks from `sequence`; filled ones stay cached, the last to be given up first.
 
         What it has announced and not filled falls to the next that needs it.
         """
-        unused = []
-        for block in reversed(sequence.blocks):
+        for block in sequence.blocks:
             if self._writers.get(block) is sequence:
                 del self._writers[block]
             self._users[block] -= 1
-            if self._users[block] == 0:
-                unused.append(block)
-        for block in unused:
-            self._retire(block)
-        sequence.blocks = []
+        self._retire([block for block in sequence.blocks if not self._users[block]])
+        sequence.blocks, sequence.block_keys = [], []
 
-    def _retire(self, block: int) -> None:
-        del self._users[block]
-        if self._index.is_filled(block):
-            self._cached[block] = None
-        else:
-            self._index.forget(block)
-            self._allocator.free([block])
+    def _retire(self, blocks: list[int]) -> None:
+        """Keep or free the blocks of one sequence that nobody uses any more."""
+        for block in reversed(blocks):
+            del self._users[block]
+            if self._index.is_filled(block):
+                self._cached[block] = None
+            else:
+                self._index.forget(block)
+        self._allocator.free([block for block in blocks if block not in self._cached])
