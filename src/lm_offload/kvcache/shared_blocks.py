@@ -120,9 +120,9 @@ class SharedBlocks:
 
     def note_computed(self, sequence: Sequence, start: int) -> None:
         """The tokens from `start` to `num_computed` are in the cache: others may read them."""
-        if sequence.prefix_root is None:
-            return
         full = sequence.num_computed // BLOCK_TOKENS
+        if sequence.prefix_root is None or full == start // BLOCK_TOKENS:
+            return
         for block in sequence.blocks[start // BLOCK_TOKENS : full]:
             self._index.fill(block)
             self._writers.pop(block, None)

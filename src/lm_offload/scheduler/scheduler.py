@@ -55,11 +55,13 @@ class Scheduler:
         chunks: list[Chunk] = []
         filling: set[int] = set()
         for sequence in sorted(self._running, key=_is_prefill):
-            ready = self.blocks.skip_shared(sequence, filling)
-            chunk = _chunk(sequence, rows, logits) if ready else None
+            if sequence.num_shared_blocks and not self.blocks.skip_shared(sequence, filling):
+                continue
+            chunk = _chunk(sequence, rows, logits)
             if chunk is not None:
                 chunks.append(chunk)
-                filling.update(_filled_blocks(chunk))
+                if not sequence.output:
+                    filling.update(_filled_blocks(chunk))
                 rows -= chunk.stop - chunk.start
                 logits -= chunk.num_logits
         return Batch(tuple(chunks))
