@@ -78,7 +78,8 @@ def open_point(folder: Path, point: Point, threads: int) -> tuple[LLM, Workload]
     plan = roomy.plan_for(_workload(point, GEN_LENS[1]))
     weight_bytes = dict(plan.memory)["resident weights"]
     budget = int(point.budget_frac * weight_bytes) + plan.used_bytes - weight_bytes
-    llm = LLM(folder, cpu_memory=budget, threads=threads, weight_format=weight_format)
+    how = {"threads": threads, "weight_format": weight_format, "prefix_sharing": False}
+    llm = LLM(folder, cpu_memory=budget, **how)
     try:
         workload = _workload(point, _gen_len(llm.plan_for(_workload(point, GEN_LENS[1]))))
     except BudgetError:

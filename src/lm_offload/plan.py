@@ -18,6 +18,23 @@ class Workload:
     output_lens: tuple[int, ...]
     scored_tokens: int = 0  # prompt tokens whose log probabilities are wanted
     objective: Objective = "throughput"
+    shared_lens: tuple[int, ...] = ()  # of each prompt what an earlier one has too; () is none
+
+    @property
+    def computed_lens(self) -> tuple[int, ...]:
+        """Tokens of each prompt that must be computed."""
+        return self._unshared(self.prompt_lens)
+
+    @property
+    def own_lens(self) -> tuple[int, ...]:
+        """The positions that each sequence can come to hold in the KV cache for itself."""
+        return self._unshared(self.total_lens)
+
+    def _unshared(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.shared_lens:
+            return lengths
+        pairs = zip(lengths, self.shared_lens, strict=True)
+        return tuple(length - shared for length, shared in pairs)
 
     @property
     def total_lens(self) -> tuple[int, ...]:

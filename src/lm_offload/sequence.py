@@ -64,6 +64,10 @@ class Sequence:
     logits_from: int = 0  # ... at this position and after it
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
     num_computed: int = 0  # tokens whose K and V are in the cache
+    prefix_root: bytes | None = None  # begins the keys of its blocks; None: none are shared
+    block_keys: list[bytes] = field(default_factory=list)  # of its full blocks so far
+    num_shared_blocks: int = 0  # leading blocks that another sequence has computed or computes
+    num_cached: int = 0  # tokens of the prompt that were not computed for this sequence
     finish_reason: FinishReason = None
     arrival_s: float = 0.0
     first_token_s: float | None = None

@@ -35,6 +35,12 @@ class RopeConfig:
         """Whether the frequencies change for sequences beyond the original window."""
         return self.kind in ("dynamic", "longrope")
 
+    def length_class(self, length: int) -> int:
+        """Equal for sequences, by the longest they may become, that are rotated alike."""
+        if self.kind == "dynamic":
+            return max(length, self.original_max_positions)
+        return int(self.kind == "longrope" and length > self.original_max_positions)
+
 
 def parse_rope(config: Fields, rotary_dim: int, max_positions: int) -> RopeConfig:
     """The one rope of a model, from `rope_parameters` (5.x) or `rope_scaling` and `rope_theta`."""

@@ -49,7 +49,7 @@ def list_(as_json: options.Json = False, config: options.ConfigFile = None) -> N
 @app.command()
 def clear(
     name: Name = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: options.Yes = False,
     as_json: options.Json = False,
     config: options.ConfigFile = None,
 ) -> None:
@@ -61,7 +61,7 @@ def clear(
     for entry in entries:
         console.print(f"{entry.folder}, {format_bytes(entry.size_bytes)}", soft_wrap=True)
     if entries and not yes:
-        _confirm(len(entries))
+        confirm_deletion(len(entries))
     for entry in entries:
         remove_entry(entry)
     freed_bytes = sum(entry.size_bytes for entry in entries)
@@ -105,7 +105,8 @@ def _entries(name: str | None) -> list[CacheEntry]:
     return entries
 
 
-def _confirm(count: int) -> None:
+def confirm_deletion(count: int) -> None:
+    """Ask on a terminal; raises ConfigError where there is none."""
     if not sys.stdin.isatty():
         raise ConfigError("Nothing was deleted; give --yes where nobody can be asked.")
     typer.confirm(f"Delete {count} of them?", abort=True, err=True)

@@ -39,6 +39,8 @@ def chat(
     exact: options.Exact = False,
     saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
+    prefix_cache: options.PrefixCache = None,
+    prefix_cache_limit: options.PrefixCacheLimit = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     config: options.ConfigFile = None,
@@ -66,6 +68,8 @@ def chat(
             kv_format=kv_format,
             exact=exact,
             plan=saved_plan,
+            prefix_cache=prefix_cache,
+            prefix_cache_limit=prefix_cache_limit,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
         )

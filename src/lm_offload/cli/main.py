@@ -16,6 +16,7 @@ from lm_offload.cli.eval import evaluate
 from lm_offload.cli.generate import generate
 from lm_offload.cli.inspect import inspect
 from lm_offload.cli.plan import plan
+from lm_offload.cli.prefix_cache import clear_prefixes, prefixes
 from lm_offload.cli.profile import profile
 from lm_offload.cli.quantize import quantize
 from lm_offload.cli.simulate import simulate
@@ -45,6 +46,8 @@ for command in (
 ):
     app.command()(command)
 app.command("eval")(evaluate)
+cache.app.command()(prefixes)
+cache.app.command()(clear_prefixes)
 app.add_typer(cache.app, name="cache")
 
 

@@ -84,6 +84,17 @@ Exact = Annotated[
 ]
 Threads = Annotated[int | None, _unset("Threads to compute with; default: every core allowed.")]
 Overlap = Annotated[bool, _option("Read the next weights while computing; off is for comparison.")]
+PrefixSharing = Annotated[
+    bool, _option("Compute what prompts begin with alike once, also across calls.")
+]
+PrefixCache = Annotated[
+    Path | None,
+    _unset("Folder that keeps the beginnings of prompts, computed, for other processes."),
+]
+PrefixCacheLimit = Annotated[
+    str | None,
+    _unset("Most that this folder may hold: what was not used for longest goes. Default: 4GiB."),
+]
 TraceFile = Annotated[
     Path | None,
     _unset("Write a Chrome trace of reads, waits and compute (Perfetto).", callback=check_writable),
@@ -111,6 +122,7 @@ Seed = Annotated[int, _option("Seed of the random numbers.")]
 Stop = Annotated[list[str] | None, _unset("End at this text; may be repeated.")]
 IgnoreEos = Annotated[bool, _option("Go on after an end token.", "--ignore-eos")]
 
+Yes = Annotated[bool, _option("Do not ask.", "--yes", "-y")]
 Json = Annotated[
     bool, _option("Print JSON on standard output, all else on standard error.", "--json")
 ]

@@ -74,6 +74,7 @@ class RunProgress:
         assert self._decode is not None
         if not self._decode.done:
             self._decode.start_s = self._clock() - sweep.time.total_s
+        self._prefill.total -= sweep.cached_tokens
         self._prefill.done += sweep.prefill_tokens
         self._decode.done += sweep.decode_tokens
         self._show(*(m for m in (self._prefill, self._decode) if 0 < m.done < m.total))

@@ -65,6 +65,7 @@ def write_output(stream: TextIO, prompt: str, output: RequestOutput) -> None:
         "prompt": prompt,
         **_completion(output.outputs[0]),
         "num_prompt_tokens": len(output.prompt_token_ids),
+        "num_cached_tokens": output.num_cached_tokens,
         "ttft_s": round(output.ttft_s, 4),
     }
     if len(output.outputs) > 1:

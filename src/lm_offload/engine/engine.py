@@ -48,12 +48,14 @@ class Engine:
         logits, step_time = parts.runner.run(batch, parts.executor)
         parts.scheduler.advance(batch)
         sampled = batch.sampled
+        cached = sum(sequence.num_cached for sequence in sampled if not sequence.output)
         if len(logits):
             self._check_finite(logits)
             score_prompts(batch, logits)
             self._append_tokens(sampled, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
-        self._record(batch, replace(step_time, total_s=time.perf_counter() - start_s))
+        step_time = replace(step_time, total_s=time.perf_counter() - start_s)
+        self._record(batch, step_time, cached)
         return sampled
 
     def read_sweep(self) -> StepTime:
@@ -83,10 +85,10 @@ class Engine:
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.max_tokens else None
 
-    def _record(self, batch: Batch, step_time: StepTime) -> None:
+    def _record(self, batch: Batch, step_time: StepTime, cached: int) -> None:
         prefill = sum(
             chunk.stop - chunk.start
             for chunk in batch.chunks
             if chunk.start < len(chunk.sequence.prompt)
         )
-        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time))
+        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time, cached))

@@ -18,6 +18,8 @@ from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
+from lm_offload.engine.prefix_folder import prefix_folder, worth_reading
+from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import (
     Prompt,
     ScoreConsumer,
@@ -54,8 +56,11 @@ class LLM:
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. Plans are made for the `objective`, unless one
-    is given as `plan`: a file that `lm-offload plan --save` wrote. Headers are read here, weights
-    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
+    is given as `plan`: a file that `lm-offload plan --save` wrote. With `prefix_sharing`, what
+    prompts begin with alike is computed once, also across calls; `prefix_cache` is a folder that
+    keeps it for other processes, up to `prefix_cache_limit` ("4GiB"). Headers are read here,
+    weights at the first call. Close it, or use it in a `with` block, to give its memory and files
+    back.
     """
 
     def __init__(
@@ -72,6 +77,9 @@ class LLM:
         kv_format: str | None = None,
         objective: Objective = "throughput",
         plan: str | Path | PlanChoice | None = None,
+        prefix_sharing: bool = True,
+        prefix_cache: str | Path | None = None,
+        prefix_cache_limit: str | int | None = None,
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -83,6 +91,8 @@ class LLM:
         self.stats = RunStats(())
         self._objective = objective
         self._overlap = overlap
+        self._prefix_sharing = prefix_sharing
+        self._prefix_folder = prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing)
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._on_load: LoadProgress = on_load or _ignore
@@ -265,12 +275,15 @@ class LLM:
         """Run to the end; yields after each sweep the sequences that got a token."""
         if not sequences:
             return
+        if self._prefix_sharing:
+            share_prefixes(sequences, self.files.config)
         engine = self._engine_for(workload_of(sequences))
         engine.records.clear()
         engine.add(sequences)
         try:
             while engine.has_work:
                 yield engine.step()
+            save_prefixes(sequences, engine.machinery)
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
@@ -297,6 +310,7 @@ class LLM:
             return self._engine
         self.close()
         self.prepare(plan)
+        folder = self._prefix_folder
         machinery = build_machinery(
             self.files,
             plan,
@@ -304,6 +318,7 @@ class LLM:
             self._trace if self._trace_path else NullTrace(),
             self._overlap,
             self._on_load,
+            folder if folder and worth_reading(self.files, plan, self.profile) else None,
         )
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
         return self._engine

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.prefix_store import PrefixStore
+from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
@@ -41,6 +44,7 @@ class Machinery:
     runner: ModelRunner
     executor: Executor
     scheduler: Scheduler
+    prefixes: PrefixStore | None  # what outlives the process
 
     def close(self) -> None:
         """Stop the threads and close the files."""
@@ -55,6 +59,7 @@ def build_machinery(
     trace: Trace,
     overlap: bool,
     on_load: LoadProgress,
+    prefix_folder: PrefixFolder | None = None,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = dict(plan.memory)
@@ -82,8 +87,11 @@ def build_machinery(
     )
     executor = _executor(store, plan, files, trace, overlap)
     allocator = BlockAllocator(plan.kv_blocks)
-    scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
-    return Machinery(plan, store, runner, executor, scheduler)
+    prefixes = prefix_folder.store(files, kernels, cache) if prefix_folder else None
+    restore = prefixes.restore if prefixes else restore_none
+    limits = plan.sweep_tokens, plan.max_sequences, plan.scored_rows
+    scheduler = Scheduler(allocator, *limits, restore)
+    return Machinery(plan, store, runner, executor, scheduler, prefixes)
 
 
 def _load_resident(

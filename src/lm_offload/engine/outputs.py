@@ -37,6 +37,7 @@ class RequestOutput:
     outputs: tuple[CompletionOutput, ...]
     prompt_logprobs: list[dict[int, Logprob] | None] | None  # none for the first token
     ttft_s: float
+    num_cached_tokens: int  # of the prompt: not computed, since another prompt began alike
 
     @property
     def text(self) -> str:
@@ -51,6 +52,7 @@ class SweepRecord:
     prefill_tokens: int
     decode_tokens: int
     time: StepTime
+    cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class RunStats:
     def decode(self) -> Items[SweepRecord]:
         """Sweeps of decode tokens alone."""
         return [sweep for sweep in self.sweeps if not sweep.prefill_tokens]
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens that were not computed, since another prompt began alike."""
+        return sum(sweep.cached_tokens for sweep in self.sweeps)
 
     @property
     def prefill_s(self) -> float:

@@ -108,10 +108,10 @@ def sizes_of(files: ModelFiles) -> ModelSizes:
 def serves(plan: Plan, workload: Workload) -> bool:
     """Whether an engine built for `plan` takes the whole workload at once, so that no other
     plan has to be looked for."""
-    rows = min(sum(workload.prompt_lens), ENOUGH_ROWS)
+    rows = min(sum(workload.computed_lens), ENOUGH_ROWS)
     return (
         plan.max_sequences >= len(workload.prompt_lens)
-        and plan.kv_blocks >= sum(map(blocks_for, workload.total_lens))
+        and plan.kv_blocks >= sum(map(blocks_for, workload.own_lens))
         and plan.scored_rows >= min(workload.scored_tokens, 1)
         and plan.sweep_tokens >= rows
         and plan.micro_batch_tokens >= min(rows, ENOUGH_MICRO_ROWS)

@@ -15,6 +15,7 @@ from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.hardware.limits import allowed_cores
+from lm_offload.kvcache.block_keys import shared_lens
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
@@ -108,6 +109,7 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
             for sequence in sequences
             if sequence.is_scored
         ),
+        shared_lens=shared_lens(sequences),
     )
 
 

@@ -41,6 +41,7 @@ def request_output(sequences: Items[Sequence], prompt: Prompt, decode: Decode) -
             first.prompt_logprobs if first.params.prompt_logprobs is not None else None
         ),
         ttft_s=min(firsts_s) - first.arrival_s,
+        num_cached_tokens=first.num_cached,
     )
 
 

@@ -26,14 +26,20 @@ class KVCache:
         self, config: ModelConfig, num_blocks: int, format: Format, tier: MemoryTier
     ) -> None:
         self.num_blocks = num_blocks
+        self.block_bytes = kv_block_bytes(config, format)
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
-        arena = tier.allocate("the KV cache", num_blocks * kv_block_bytes(config, format))
+        arena = tier.allocate("the KV cache", num_blocks * self.block_bytes)
         parts = [
             arena.view(index * shape.size_bytes, torch.uint8, (shape.size_bytes,))
             for index in range(2 * config.num_layers)
         ]
         self.keys = [blocks_in(part, shape, "tokens") for part in parts[0::2]]
         self.values = [blocks_in(part, shape, "channels") for part in parts[1::2]]
+        self._parts = [part.view(num_blocks, -1) for part in parts]
+
+    def block_parts(self, block: int) -> list[torch.Tensor]:
+        """Keys, then values of each layer of one block, uint8 views of `block_bytes` together."""
+        return [part[block] for part in self._parts]
 
 
 def blocks_for(num_tokens: int) -> int:

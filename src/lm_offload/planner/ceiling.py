@@ -81,8 +81,11 @@ class CeilingModel:
 
     def _prefill(self, workload: Workload) -> PhaseCeiling:
         """Logits are wanted of the last token of each prompt only."""
-        tokens, config = sum(workload.prompt_lens), self.model.config
-        scores = sum(n * attention_flops(config, (n + 1) // 2) for n in workload.prompt_lens)
+        tokens, config = sum(workload.computed_lens), self.model.config
+        scores = sum(
+            computed * attention_flops(config, length - computed // 2)
+            for length, computed in zip(workload.prompt_lens, workload.computed_lens, strict=True)
+        )
         layers, head = self._flops()
         flops = tokens * layers + scores + len(workload.prompt_lens) * head
         return self._phase(tokens, math.ceil(tokens / self.plan.sweep_tokens), 0, flops)

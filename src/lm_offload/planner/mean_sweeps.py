@@ -20,13 +20,14 @@ class MeanSweeps(NamedTuple):
 
 def mean_prefill(workload: Workload, sizes: Sizes) -> MeanSweeps:
     """The sweeps that compute the prompts of one wave, all prompts being of mean length."""
-    count, prompt = sizes.max_sequences, _mean(workload.prompt_lens)
+    count, prompt = sizes.max_sequences, _mean(workload.computed_lens)
+    context = _mean(workload.prompt_lens)
     most = sizes.sweep_tokens
     if workload.scored_tokens:  # one sweep gives as many scored tokens as it has logits
         most = min(most, sizes.logit_rows)
     together = max(min(most // prompt, count), 1)
     rows = min(most, prompt)
-    piece = Piece(together, rows, (prompt + rows) // 2)
+    piece = Piece(together, rows, context - prompt + (prompt + rows) // 2)
     logits = together * rows if workload.scored_tokens else together
     return MeanSweeps(SweepShape((piece,), logits), count * prompt / (together * rows))
 

@@ -23,16 +23,13 @@ class _Run:
 
     prompt: int
     output: int
+    blocks: int  # of its own
     computed: int = 0
     produced: int = 0
 
     @property
     def uncomputed(self) -> int:
         return self.prompt + self.produced - self.computed
-
-    @property
-    def blocks(self) -> int:
-        return blocks_for(self.prompt + self.output)
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,7 @@ class _Chunk:
 
 def sweeps_of(workload: Workload, sizes: Sizes) -> Iterator[SweepGroup]:
     """The sweeps of a whole run in order; every sequence must fit the KV cache alone."""
-    lengths = zip(workload.prompt_lens, workload.output_lens, strict=True)
-    waiting = deque(_Run(prompt, output) for prompt, output in lengths)
+    waiting = deque(_runs(workload))
     running: list[_Run] = []
     free_blocks = sizes.kv_blocks
     while waiting or running:
@@ -61,6 +57,13 @@ def sweeps_of(workload: Workload, sizes: Sizes) -> Iterator[SweepGroup]:
         yield _sweep(running, sizes, workload.scored_tokens > 0)
         free_blocks += sum(run.blocks for run in running if run.produced >= run.output)
         running = [run for run in running if run.produced < run.output]
+
+
+def _runs(workload: Workload) -> Iterator[_Run]:
+    """A prefix that an earlier prompt has too is there when it is needed."""
+    lengths = workload.prompt_lens, workload.output_lens, workload.own_lens, workload.computed_lens
+    for prompt, output, own, computed in zip(*lengths, strict=True):
+        yield _Run(prompt, output, blocks_for(own), prompt - computed)
 
 
 def _sweep(running: Sequence[_Run], sizes: Sizes, scored: bool) -> SweepGroup:

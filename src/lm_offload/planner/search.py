@@ -100,7 +100,7 @@ def _sizes(workload: Workload) -> Iterator[Sizes]:
     """Sequences in flight, rows of a sweep and of a micro-batch, rows with logits."""
     for in_flight in _in_flight_options(len(workload.prompt_lens)):
         blocks = _blocks_needed(workload, in_flight)
-        rows = sum(sorted(workload.prompt_lens)[-in_flight:])
+        rows = sum(sorted(workload.computed_lens)[-in_flight:])
         sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
         for sweep_tokens in sweeps:
             micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
@@ -116,8 +116,10 @@ def _in_flight_options(num_sequences: int) -> list[int]:
 
 
 def _blocks_needed(workload: Workload, in_flight: int) -> int:
-    longest = sorted(workload.total_lens)[-in_flight:]
-    return sum(blocks_for(length) for length in longest)
+    """For the longest `in_flight` sequences, a common prefix as part of the first that has it."""
+    longest = sorted(workload.own_lens)[-in_flight:]
+    alone = max(map(blocks_for, workload.total_lens))
+    return max(sum(map(blocks_for, longest)), alone)
 
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:

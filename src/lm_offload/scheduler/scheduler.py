@@ -1,7 +1,13 @@
 """Who takes part in the next sweep: every running sequence, and prompts as far as they fit.
 
-A sequence is admitted when the KV blocks of its whole length are free, so what runs can finish:
-nothing is evicted and nothing runs out of memory half-way. Admission is in order of arrival.
+A sequence is admitted when the KV blocks of its whole length can be had, so what runs can finish:
+nothing runs out of memory half-way. Admission is in order of arrival.
+
+Prompts with a common prefix have its blocks in common. The first of them computes it; the others
+follow in the same sweep if all of it is in there, else in the first one after it. That is causally
+right: each layer stores the keys and values of a micro-batch before it attends, and micro-batches
+go through a layer in order. A prefix is computed by a sequence that was admitted earlier and holds
+all of its blocks, so no two wait for each other.
 """
 
 from __future__ import annotations
@@ -10,7 +16,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, Sequence
 
 
@@ -23,8 +30,9 @@ class Scheduler:
         max_tokens: int,
         max_sequences: int,
         scored_rows: int = 0,
+        restore: Restore = restore_none,
     ) -> None:
-        self._allocator = allocator
+        self.blocks = SharedBlocks(allocator, restore)
         self._max_tokens = max_tokens  # rows of a sweep
         self._max_sequences = max_sequences
         self._logit_rows = max_sequences + scored_rows
@@ -44,47 +52,46 @@ class Scheduler:
         """The next sweep: one token of each decode, then prompts as far as they fit."""
         self._admit()
         rows, logits = self._max_tokens, self._logit_rows
-        chunks = []
+        chunks: list[Chunk] = []
+        filling: set[int] = set()
         for sequence in sorted(self._running, key=_is_prefill):
+            if sequence.num_shared_blocks and not self.blocks.skip_shared(sequence, filling):
+                continue
             chunk = _chunk(sequence, rows, logits)
             if chunk is not None:
                 chunks.append(chunk)
+                if not sequence.output:
+                    filling.update(_filled_blocks(chunk))
                 rows -= chunk.stop - chunk.start
                 logits -= chunk.num_logits
         return Batch(tuple(chunks))
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._max_sequences:
-            needed = blocks_for(self._waiting[0].max_tokens)
-            if needed > self._allocator.num_free:
+            if not self.blocks.admit(self._waiting[0]):
                 return
-            sequence = self._waiting.popleft()
-            sequence.blocks = self._allocator.allocate(needed)
-            self._running.append(sequence)
+            self._running.append(self._waiting.popleft())
 
     def advance(self, batch: Batch) -> None:
         """Record that the K and V of `batch` are in the cache."""
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.stop
+            self.blocks.note_computed(chunk.sequence, chunk.start)
 
     def retire_finished(self) -> list[Sequence]:
         """Take out the sequences that have a finish reason and free their blocks."""
         finished = [sequence for sequence in self._running if sequence.finish_reason]
         for sequence in finished:
-            self._release(sequence)
+            self.blocks.release(sequence)
         self._running = [sequence for sequence in self._running if not sequence.finish_reason]
         return finished
 
     def drop_all(self) -> None:
         """Forget every sequence, after an error or an interruption."""
         for sequence in self._running:
-            self._release(sequence)
+            self.blocks.release(sequence)
         self._running.clear()
         self._waiting.clear()
-
-    def _release(self, sequence: Sequence) -> None:
-        self._allocator.free(sequence.blocks)
-        sequence.blocks = []
 
 
 def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
@@ -94,6 +101,11 @@ def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
     if chunk.is_scored:
         chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
     return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
+
+
+def _filled_blocks(chunk: Chunk) -> list[int]:
+    """The blocks that are full when the chunk is computed."""
+    return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
 
 
 def _is_prefill(sequence: Sequence) -> bool:

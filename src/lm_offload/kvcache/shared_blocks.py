@@ -1,0 +1,161 @@
+"""The KV blocks of sequences; full blocks of equal prefixes are held, and computed, once.
+
+A block is free, used by one or more sequences, or cached: used by none, but kept while nobody
+needs the room, since it holds a prefix that may come again. Only full blocks are shared, and a
+full block is never written again, so there is nothing to copy: the tokens behind the last full
+block that a prompt shares, 16 at most, are computed into a block of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from collections.abc import Sequence as Items
+
+from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks
+from lm_offload.kvcache.blocks import BlockAllocator
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.prefix_index import PrefixIndex
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.sequence import Sequence
+
+Restore = Callable[[Items[bytes], Items[int]], int]  # fills blocks by key; how many of the first
+
+
+def restore_none(keys: Items[bytes], blocks: Items[int]) -> int:
+    """Nothing is kept anywhere else."""
+    return 0
+
+
+class SharedBlocks:
+    """Counts the users of each block; a sequence without `prefix_root` shares nothing."""
+
+    def __init__(self, allocator: BlockAllocator, restore: Restore = restore_none) -> None:
+        self._allocator = allocator
+        self._restore = restore
+        self._index = PrefixIndex()
+        self._users: Counter[int] = Counter()
+        self._cached: dict[int, None] = {}  # least recently used first
+        self._writers: dict[int, Sequence] = {}  # of announced blocks that are not filled
+
+    @property
+    def num_cached(self) -> int:
+        """Blocks that no sequence uses and that still hold a prefix."""
+        return len(self._cached)
+
+    @property
+    def num_used(self) -> int:
+        """Blocks that sequences use, shared ones counted once."""
+        return len(self._users)
+
+    def admit(self, sequence: Sequence) -> bool:
+        """Give `sequence` the blocks of its whole length, if that many can be had."""
+        sequence.block_keys = sequence.block_keys or list(prompt_keys(sequence))
+        shared = self._index.leading(sequence.block_keys[: reusable_blocks(sequence)])
+        needed = blocks_for(sequence.max_tokens) - len(shared)
+        evictable = len(self._cached) - sum(block in self._cached for block in shared)
+        if needed > self._allocator.num_free + evictable:
+            return False
+        for block in shared:
+            self._cached.pop(block, None)
+        sequence.num_shared_blocks = len(shared)
+        sequence.blocks = shared + self._take(needed)
+        self._users.update(sequence.blocks)
+        self._restore_own(sequence)
+        self._announce(sequence)
+        return True
+
+    def _take(self, count: int) -> list[int]:
+        """Free blocks, after as many cached ones as it takes were given up."""
+        lacking = max(count - self._allocator.num_free, 0)
+        evicted = [block for block, _ in zip(self._cached, range(lacking), strict=False)]
+        for block in evicted:
+            del self._cached[block]
+            self._index.forget(block)
+        self._allocator.free(evicted)
+        return self._allocator.allocate(count)
+
+    def _restore_own(self, sequence: Sequence) -> None:
+        """Fill what follows the shared blocks from where it was kept."""
+        start, stop = sequence.num_shared_blocks, reusable_blocks(sequence)
+        keys, blocks = sequence.block_keys[start:stop], sequence.blocks[start:stop]
+        for index in range(self._restore(keys, blocks)):
+            if not self._index.announce(keys[index], blocks[index]):
+                return
+            self._index.fill(blocks[index])
+            sequence.num_shared_blocks += 1
+
+    def filled_prompt(self, sequence: Sequence) -> list[tuple[bytes, int]]:
+        """Key and block of the leading full blocks of a prompt that are still there."""
+        keys = list(prompt_keys(sequence))
+        pairs = zip(keys, self._index.leading(keys), strict=False)
+        return [pair for pair in pairs if self._index.is_filled(pair[1])]
+
+    def _announce(self, sequence: Sequence) -> None:
+        start = sequence.num_shared_blocks
+        own = zip(sequence.block_keys[start:], sequence.blocks[start:], strict=False)
+        for key, block in own:
+            if self._index.announce(key, block):
+                self._writers[block] = sequence
+
+    def skip_shared(self, sequence: Sequence, filling: Collection[int]) -> bool:
+        """Go past what others computed; False while another sequence still computes what is next.
+
+        `filling` are the blocks that the sweep fills before it comes to `sequence`.
+        """
+        while (index := sequence.num_computed // BLOCK_TOKENS) < sequence.num_shared_blocks:
+            block = sequence.blocks[index]
+            if not self._index.is_filled(block) and block not in filling:
+                return self._is_writer(sequence, index)
+            sequence.num_computed = (index + 1) * BLOCK_TOKENS
+            sequence.num_cached += BLOCK_TOKENS
+        return True
+
+    def _is_writer(self, sequence: Sequence, index: int) -> bool:
+        """Whether block `index` is for it to compute, since nobody else does any more."""
+        for block in sequence.blocks[index : sequence.num_shared_blocks]:
+            if not self._index.is_filled(block):
+                self._writers.setdefault(block, sequence)
+        return self._writers[sequence.blocks[index]] is sequence
+
+    def note_computed(self, sequence: Sequence, start: int) -> None:
+        """The tokens from `start` to `num_computed` are in the cache: others may read them."""
+        full = sequence.num_computed // BLOCK_TOKENS
+        if sequence.prefix_root is None or full == start // BLOCK_TOKENS:
+            return
+        for block in sequence.blocks[start // BLOCK_TOKENS : full]:
+            self._index.fill(block)
+            self._writers.pop(block, None)
+        while len(sequence.block_keys) < full:
+            self._add_output(sequence, sequence.prefix_root)
+
+    def _add_output(self, sequence: Sequence, root: bytes) -> None:
+        """The next full block, which holds generated tokens: a longer prompt may repeat them."""
+        keys = sequence.block_keys
+        block, start = sequence.blocks[len(keys)], len(keys) * BLOCK_TOKENS
+        tokens = sequence.tokens(start, start + BLOCK_TOKENS)
+        keys.append(next_key(keys[-1] if keys else root, tokens))
+        self._index.announce(keys[-1], block)
+        self._index.fill(block)
+
+    def release(self, sequence: Sequence) -> None:
+        """Take the blocks from `sequence`; filled ones stay cached, the last to be given up first.
+
+        What it has announced and not filled falls to the next that needs it.
+        """
+        for block in sequence.blocks:
+            if self._writers.get(block) is sequence:
+                del self._writers[block]
+            self._users[block] -= 1
+        self._retire([block for block in sequence.blocks if not self._users[block]])
+        sequence.blocks, sequence.block_keys = [], []
+
+    def _retire(self, blocks: list[int]) -> None:
+        """Keep or free the blocks of one sequence that nobody uses any more."""
+        for block in reversed(blocks):
+            del self._users[block]
+            if self._index.is_filled(block):
+                self._cached[block] = None
+            else:
+                self._index.forget(block)
+        self._allocator.free([block for block in blocks if block not in self._cached])
