@@ -69,7 +69,7 @@ def build_machinery(
     except BaseException:
         store.close()
         raise
-    context = Context(files.config, kernels, _workspace(arenas["workspace"]))
+    context = Context(files.config, _on_threads(kernels, plan), _workspace(arenas["workspace"]))
     runner = ModelRunner(
         files.units,
         load_model(files.config.model_type),
@@ -84,6 +84,16 @@ def build_machinery(
     allocator = BlockAllocator(plan.kv_blocks)
     scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
     return Machinery(plan, store, runner, executor, scheduler)
+
+
+def _on_threads(kernels: Kernels, plan: Plan) -> Kernels:
+    """The kernels on the plan's threads; torch's own become those of sampling.
+
+    Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
+    its one pool gets the threads of the kernels.
+    """
+    torch.set_num_threads(plan.threads.sampling)
+    return kernels.with_threads(plan.threads.compute, plan.threads.attention)
 
 
 def _load_resident(

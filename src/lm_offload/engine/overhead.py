@@ -71,7 +71,7 @@ def _sweep_s(profile: HardwareProfile, kernels: Kernels, layers: int, sequences:
         write_tiny_model(Path(folder), layers)
         files = open_model(folder)
         workload = Workload((1,) * sequences, (SWEEPS + 2,) * sequences)
-        plan = plan_for([files], workload, profile, BUDGET_BYTES)
+        plan = plan_for([files], workload, profile, BUDGET_BYTES, kernels.threads)
         machinery = build_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
         engine = Engine(machinery, (), lambda sequence, token: False)
         engine.add(_sequences(sequences))
