@@ -20,7 +20,7 @@ from lm_offload.hardware.product_probe import (
 )
 from lm_offload.hardware.profile import Curve, Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
-from lm_offload.hardware.thread_probe import ThreadCurves, measure_threads
+from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
@@ -53,7 +53,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
-    threads = _measure_threads(kernels, arena, effort, clock)
+    speedups = _measure_speedups(kernels, arena, effort, clock)
     return Processor(
         threads=kernels.threads,
         memory_bytes=describe_machine().memory_bytes,
@@ -70,19 +70,18 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         quantize_values_per_s=quantizing[0],
         dequantize_values_per_s=quantizing[1],
         memory_by_threads_bytes_per_s=by_threads,
-        thread_speedup=threads.speedup if threads else {},
-        kernel_by_threads_s=threads.kernel_s if threads else None,
+        thread_speedup=speedups,
     )
 
 
-def _measure_threads(
+def _measure_speedups(
     kernels: Kernels, arena: Arena, effort: Effort, clock: Clock
-) -> ThreadCurves | None:
-    """None where there is nothing to choose, or too little time to choose by."""
+) -> dict[str, Curve]:
+    """Empty where there is nothing to choose, or too little time to choose by."""
     budget_s = clock.budget_s("threads")
     if kernels.threads == 1 or not effort.threads:
-        return None
-    return measure_threads(kernels, arena, budget_s)
+        return {}
+    return measure_speedups(kernels, arena, budget_s)
 
 
 def _measure_products(

@@ -87,7 +87,7 @@ class Processor:
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
-    sampled_values_per_s: float = 0.0  # logits looked at by sampling, rows x vocabulary; 0: free
+    sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
     # By name in OPERATIONS, by bytes of activations that a call reads and writes.
@@ -103,7 +103,6 @@ class Processor:
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
     # By name in THREADED_WORK, by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
-    kernel_by_threads_s: Curve | None = None  # `kernel_s` by number of threads
 
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""

@@ -1,9 +1,8 @@
-"""How much faster each kind of work gets with more threads, and what a hand-off to them costs."""
+"""How much faster each kind of work gets with more threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from lm_offload.hardware.attention_probe import attention_work
@@ -12,7 +11,6 @@ from lm_offload.hardware.product_probe import (
     CACHED_SIZE,
     MEMORY_SIZE,
     matrices,
-    measure_kernel_s,
     product_work,
 )
 from lm_offload.hardware.profile import Curve, thread_counts
@@ -24,39 +22,29 @@ from lm_offload.units import MIB
 
 ROWS = 64  # of a product that is bound by arithmetic
 SHAPE, CONTEXT = HeadShape(128, 4), 1024
-KERNEL_FRAC = 0.1  # of the time
 CACHED_BYTES = 2 * MIB  # of weights that stay in the last-level cache
 Call = Callable[[], object]
 WorkOf = Callable[[Kernels], Call]  # a work on these kernels
 
 
-@dataclass(frozen=True)
-class ThreadCurves:
-    """By number of threads: speedups over one thread by work, and seconds of a hand-off."""
+def measure_speedups(kernels: Kernels, arena: Arena, budget_s: float) -> dict[str, Curve]:
+    """By work the speedup over one thread, by number of threads 1, 2, 4, ... taken in turns.
 
-    speedup: dict[str, Curve]
-    kernel_s: Curve
-
-
-def measure_threads(kernels: Kernels, arena: Arena, budget_s: float) -> ThreadCurves:
-    """Every kind of work on 1, 2, 4, ... threads, in turns; matrices and caches lie in `arena`."""
-    counts = thread_counts(kernels.threads)
-    kernel_s = tuple(
-        measure_kernel_s(kernels.with_threads(count, count), KERNEL_FRAC * budget_s / len(counts))
-        for count in counts
-    )
+    Matrices and caches lie in `arena`. Hand-offs to the threads are part of the work, most of all
+    of a product from the cache.
+    """
+    speedups = {}
     works = _works(arena)
-    share_s = (1 - KERNEL_FRAC) * budget_s / len(works)
-    curves = {}
     for name, prepare in works.items():
         work_of = prepare()
-        calls = {count: _on_threads(kernels, count, work_of) for count in counts}
-        seconds = typical_s(calls, share_s)
-        curves[name] = Curve(
-            tuple(map(float, seconds)), tuple(seconds[1] / value for value in seconds.values())
-        )
+        calls = {
+            count: _on_threads(kernels, count, work_of) for count in thread_counts(kernels.threads)
+        }
+        seconds = typical_s(calls, budget_s / len(works))
+        rates = tuple(seconds[1] / value for value in seconds.values())
+        speedups[name] = Curve(tuple(map(float, seconds)), rates)
     kernels.with_threads(kernels.threads, kernels.threads)  # where torch keeps them
-    return ThreadCurves(curves, Curve(tuple(map(float, counts)), kernel_s))
+    return speedups
 
 
 def _on_threads(kernels: Kernels, count: int, work_of: WorkOf) -> Call:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Figures, Plan
+from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import choice_of
@@ -87,8 +87,9 @@ def bottleneck(request: Request, plan: Plan, phase: str) -> str:
 
 
 def _threads_speedup(request: Request, plan: Plan) -> float:
-    everywhere = replace(request, threads=request.profile.cpu.threads)
-    return fixed_plan(everywhere, choice_of(plan)).predicted.run_s / plan.predicted.run_s
+    everywhere = replace(choice_of(plan), threads=ThreadPlan.on(request.profile.cpu.threads))
+    open_request = replace(request, threads=None)
+    return fixed_plan(open_request, everywhere).predicted.run_s / plan.predicted.run_s
 
 
 def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:

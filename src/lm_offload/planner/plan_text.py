@@ -46,7 +46,7 @@ class PlanChoice:
     scored_rows: int
     read_block: int  # bytes
     read_concurrency: int
-    threads: ThreadPlan | None = None  # None: every core for every kind of task
+    threads: ThreadPlan | None = None  # None: every core
 
 
 def choice_of(plan: Plan) -> PlanChoice:

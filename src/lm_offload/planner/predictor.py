@@ -54,13 +54,11 @@ class Predictor:
         return Timed(plan, run.mean_finish_s if latency else run.run_s, candidate)
 
     def with_best_threads(self, timed: Timed) -> Timed:
-        """The same decisions on the threads that suit them, or on those that were asked for."""
-        if self.request.threads is not None:
-            return timed
-        found, values = timed.candidate, timed.plan.logit_rows * self.request.config.vocab_size
+        """The same decisions on the threads that suit them, as far as the user leaves that open."""
+        found = timed.candidate
         threads = choose_threads(
             self.request.profile.cpu,
-            values,
+            self.request.threads,
             lambda threads: self.timed(replace(found, threads=threads)).score_s,
         )
         return self.timed(replace(found, threads=threads))
@@ -85,6 +83,7 @@ class Predictor:
             rows_in_memory=candidate.rows_in_memory,
             read_block_bytes=candidate.read_block_bytes,
             read_concurrency=candidate.read_concurrency,
+            sampling_threads=candidate.threads.sampling,
         )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:

@@ -71,12 +71,13 @@ class Request:
     workload: Workload
     profile: HardwareProfile
     budget_bytes: int
-    threads: int | None = None  # of every kind of task, where the user says so
+    threads: int | None = None  # of products and attention, where the user says so
 
     @property
     def default_threads(self) -> ThreadPlan:
-        """What was asked for, or every core."""
-        return ThreadPlan.on(self.threads or self.profile.cpu.threads)
+        """What was asked for, or every core; sampling has seldom enough to do for more than one."""
+        threads = self.threads or self.profile.cpu.threads
+        return ThreadPlan(threads, threads, sampling=1)
 
     @property
     def config(self) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""A profile on fewer threads than all: what each kind of work loses, what a hand-off gains.
+"""A profile on fewer threads than all: what each kind of work loses.
 
 ::
 
@@ -28,9 +28,9 @@ Curves = Mapping[str, Curve]
 def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfile:
     """The rates of CPU tasks on the threads of a plan."""
     cpu = profile.cpu
-    if threads == ThreadPlan.on(cpu.threads):
-        return profile
     compute, attention = threads.compute, threads.attention
+    if compute == attention == cpu.threads:
+        return profile
     arithmetic, memory = _share(cpu, "product_rows", compute), _memory_share(cpu, compute)
     return replace(
         profile,
@@ -38,8 +38,6 @@ def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfi
             cpu,
             memory_bytes_per_s=cpu.memory_bytes_per_s * memory,
             peak_flops=cpu.peak_flops * arithmetic,
-            kernel_s=_kernel_s(cpu, compute),
-            sampled_values_per_s=cpu.sampled_values_per_s * threads.sampling / cpu.threads,
             elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * memory,
             operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
             product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
@@ -71,11 +69,6 @@ def _share(cpu: Processor, work: str, threads: int) -> float:
 def _memory_share(cpu: Processor, threads: int) -> float:
     curve = cpu.memory_by_threads_bytes_per_s
     return curve.at(threads) / curve.at(cpu.threads) if curve else threads / cpu.threads
-
-
-def _kernel_s(cpu: Processor, threads: int) -> float:
-    curve = cpu.kernel_by_threads_s
-    return cpu.kernel_s * curve.at(threads) / curve.at(cpu.threads) if curve else cpu.kernel_s
 
 
 def _products(curves: Curves, cpu: Processor, one_row: str, threads: int) -> dict[str, Curve]:
