@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -35,9 +36,12 @@ from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.sequence import Sequence
 
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Kernels
+
 READERS = (1, 2, 4, 8)
-TURNS = 400  # at most, of all settings
-MOST_TOKENS = 1 << 12  # of a sequence beyond its context: sweeps of the longest measurement
+GEN_LEN = 128
+SWEEPS = 4  # at a time with one setting, the first of which does not count
 GOAL = 1.03
 Row = dict[str, Any]
 
@@ -87,7 +91,7 @@ def cases(model: Path) -> list[Case]:
 
 def measure(case: Case, budget_s: float) -> Row:
     """The plan's choice, then every setting, of threads with its readers and the other way."""
-    workload = Workload((case.context,) * case.batch, (128,) * case.batch)
+    workload = Workload((case.context,) * case.batch, (GEN_LEN,) * case.batch)
     load = OtherLoad()
     with LLM(case.model, weight_format=case.weight_format) as llm:
         resident = llm.plan_for(workload)  # everything but weights and ring comes on top
@@ -96,14 +100,20 @@ def measure(case: Case, budget_s: float) -> Row:
     with LLM(case.model, weight_format=case.weight_format, cpu_memory=budget_bytes) as llm:
         plan = llm.plan_for(workload)
         llm.prepare(plan)
-        readers = sorted({*READERS, plan.read_concurrency}) if plan.streamed else [0]
+        readers = {*READERS, plan.read_concurrency} if plan.streamed else {plan.read_concurrency}
         share_s = budget_s / len(readers)
         found = [
             {**asdict(threads), "readers": count, "sweep_s": seconds}
-            for count in readers
+            for count in sorted(readers)
             for threads, seconds in sweeps(llm, plan, case, count, share_s).items()
         ]
-    chosen = {**asdict(plan.threads), "readers": plan.read_concurrency if plan.streamed else 0}
+    chosen, default = (
+        {**asdict(threads), "readers": plan.read_concurrency}
+        for threads in (plan.threads, ThreadPlan.on(allowed_cores()))
+    )
+    chosen_s, default_s = (
+        next(row["sweep_s"] for row in found if setting_of(row) == one) for one in (chosen, default)
+    )
     return {
         "case": case.name,
         "batch": case.batch,
@@ -111,6 +121,8 @@ def measure(case: Case, budget_s: float) -> Row:
         "streamed_bytes": plan.streamed_bytes,
         "others_frac": load.busy_frac,
         "chosen": chosen,
+        "loss": chosen_s / min(row["sweep_s"] for row in found),
+        "speedup_over_default": default_s / chosen_s,
         "settings": sorted(found, key=lambda setting: setting["sweep_s"]),
     }
 
@@ -126,24 +138,90 @@ def settings(cores: int) -> Iterator[ThreadPlan]:
 def sweeps(
     llm: LLM, plan: Plan, case: Case, readers: int, budget_s: float
 ) -> dict[ThreadPlan, float]:
-    """Seconds of the fastest sweep of each setting, on one engine with so many readers."""
+    """Seconds of the fastest sweeps of each setting, on one engine with so many readers."""
+    kernels = SwitchedKernels(llm.kernels)
     machinery = build_machinery(
-        llm.files, replace(plan, read_concurrency=readers), llm.kernels, NullTrace(), True, _quiet
+        llm.files,
+        replace(plan, read_concurrency=readers),
+        cast("Kernels", kernels),
+        NullTrace(),
+        True,
+        lambda done_bytes, total_bytes: None,
     )
     engine = Engine(machinery, (), lambda sequence, token: False)
     fastest = dict.fromkeys(settings(allowed_cores()), float("inf"))
     end_s = time.perf_counter() + budget_s
     try:
-        for _ in range(TURNS):
+        decode_s(engine, case)  # starts threads, touches the ring
+        while time.perf_counter() < end_s or float("inf") in fastest.values():
             for threads in fastest:
-                engine.machinery.runner.use(llm.kernels, threads)
+                kernels.use(threads)
                 fastest[threads] = min(fastest[threads], decode_s(engine, case))
-            if time.perf_counter() > end_s:
-                break
     finally:
         machinery.close()
     return fastest
 
 
-def _quiet(done_bytes: int, total_bytes: int) -> None:
-    """Progress of loading that nobody wants to see."""
+class SwitchedKernels:
+    """Kernels whose threads change between sweeps."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._all = self._now = kernels
+
+    def use(self, threads: ThreadPlan) -> None:
+        """What `build_machinery` does with a plan's threads."""
+        torch.set_num_threads(threads.sampling)
+        self._now = self._all.with_threads(threads.compute, threads.attention)
+
+    def with_threads(self, compute: int, attention: int) -> SwitchedKernels:
+        """Itself: `use` has the say."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now, name)
+
+
+def decode_s(engine: Engine, case: Case) -> float:
+    """Mean seconds of some sweeps; the first after a change still finds what was read before."""
+    seconds = []
+    for _ in range(SWEEPS):
+        if not engine.has_work:
+            engine.add(filled_sequences(case))
+        engine.records.clear()
+        engine.step()
+        seconds.append(engine.records[-1].time.total_s)
+    return statistics.mean(seconds[1:])
+
+
+def filled_sequences(case: Case) -> list[Sequence]:
+    """Sequences that are taken to be prefilled but for their last token."""
+    params = SamplingParams(max_tokens=GEN_LEN, ignore_eos=True)
+    prompt = array("i", [1] * case.context)
+    return [
+        Sequence(index, prompt, params, num_computed=case.context - 1)
+        for index in range(case.batch)
+    ]
+
+
+def format_row(row: Row) -> str:
+    """Every setting of a case, the chosen one marked, and what it loses and gains."""
+    lines = [f"{row['case']}: batch {row['batch']}, context {row['context']}"]
+    for setting in row["settings"]:
+        mark = " <- chosen" if setting_of(setting) == row["chosen"] else ""
+        numbers = "  ".join(f"{name} {value}" for name, value in setting_of(setting).items())
+        lines.append(f"  {setting['sweep_s'] * 1e3:8.2f} ms  {numbers}{mark}")
+    lines.append(
+        f"  chosen {row['loss']:.3f}x the time of the best (goal {GOAL}), "
+        f"{row['speedup_over_default']:.2f}x as fast as torch's default, "
+        f"{row['others_frac']:.0%} of the cores busy for others"
+    )
+    return "\n".join(lines)
+
+
+def setting_of(row: Row) -> Row:
+    """A setting without its time."""
+    return {name: value for name, value in row.items() if name != "sweep_s"}
+
+
+if __name__ == "__main__":
+    main()
