@@ -1,7 +1,8 @@
 """Every fixed setting of threads against the plan's choice, on workloads where tasks compete.
 
 Decode sweeps of one engine with the KV cache taken as filled (its contents do not change times),
-all settings in turns, so that a disturbance falls on all of them; readers need an engine each::
+settings of threads in turns, so that a disturbance falls on all of them; numbers of readers need an
+engine each and follow one another, so a disk that drifts makes their comparison doubtful::
 
     python -m benchmarks.bench_threads --model .checkpoints/llama-1.1b --json out.json
 
