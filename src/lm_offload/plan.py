@@ -86,6 +86,20 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class ThreadPlan:
+    """Threads of each kind of task; the readers come on top, they sleep while the disk works."""
+
+    compute: int  # of a matrix product and of an elementwise kernel
+    attention: int  # of attention over the cache
+    sampling: int  # torch's own, which draw tokens and make index tensors
+
+    @classmethod
+    def on(cls, cores: int) -> ThreadPlan:
+        """Every core for each of them, which is torch's default."""
+        return cls(cores, cores, cores)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Sizes and places on the CPU and disk tiers; what is streamed is read once per sweep."""
 
@@ -102,7 +116,8 @@ class Plan:
     micro_batch_tokens: int
     scored_rows: int  # rows of a sweep that may want logits beside the sampled ones
     read_block_bytes: int
-    read_concurrency: int
+    read_concurrency: int  # reader threads: each has one block in flight
+    threads: ThreadPlan
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     streamed_bytes: int  # read in each sweep
     predicted: Figures  # for the workload that the plan was made for

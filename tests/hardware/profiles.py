@@ -9,6 +9,7 @@ from lm_offload.hardware.disk_probe import LATENCY, PREFERRED
 from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.profile import (
     OPERATIONS,
+    THREADED_WORK,
     Curve,
     HardwareProfile,
     Interference,
@@ -80,6 +81,7 @@ processors = st.builds(
     quantize_values_per_s=by_format(positive),
     dequantize_values_per_s=by_format(positive),
     memory_by_threads_bytes_per_s=st.none() | curves(),
+    thread_speedup=st.dictionaries(st.sampled_from(THREADED_WORK), curves(), max_size=2),
 )
 profiles = st.builds(
     HardwareProfile,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,9 @@ from lm_offload.hardware.product_probe import (
     measure_kernel_s,
     measure_products,
 )
-from lm_offload.hardware.profile import OPERATIONS, Curve
+from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK, Curve
 from lm_offload.hardware.quantize_probe import measure_quantizing
+from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.kernels.torch_kernels import TorchKernels
@@ -119,6 +120,16 @@ def test_memory_by_threads() -> None:
     curve = measure_memory(probe_memory(MIB), 3, BUDGET_S)
     check([curve])
     assert curve.sizes == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("make", [resolve_kernels, TorchKernels])
+def test_speed_by_threads(make: Callable[[int], Kernels]) -> None:
+    speedups = measure_speedups(make(3), probe_memory(2 * MIB), 0.3)
+    assert tuple(speedups) == THREADED_WORK
+    check(speedups.values())
+    assert all(curve.sizes[0] == 1.0 and curve.at(1) == 1.0 for curve in speedups.values())
+    assert speedups["cached_product_row"].sizes == (1.0, 2.0, 3.0)
+    assert make is resolve_kernels or torch.get_num_threads() == 3
 
 
 def test_probe_memory_keeps_its_limit() -> None:

@@ -35,6 +35,17 @@ def test_two_callers_at_once_get_their_own_results() -> None:
         assert all(callers.map(many_products, range(4)))
 
 
+def test_the_same_kernels_on_other_threads() -> None:
+    x, weight = torch.randn(6, 64), torch.randn(500, 64).bfloat16()
+    one, three = torch.empty(6, 500), torch.empty(6, 500)
+    kernels = native_kernels(1)[0]
+    kernels.linear(x, weight, one)
+    again = kernels.with_threads(3, 2)
+    again.linear(x, weight, three)
+    assert (again.threads, again.name) == (3, kernels.name)
+    assert torch.equal(one, three)
+
+
 def test_workers_that_slept_wake_up() -> None:
     kernels = native_kernels(2)[0]
     x, weight, out = torch.randn(2, 64), torch.randn(400, 64), torch.empty(2, 400)

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.residency import Residency, choose_residency
+from lm_offload.planner.residency import Residency, choose_residency, residencies
 
 SIZES = st.lists(st.integers(0, 50), min_size=1, max_size=24).filter(any)
 LAYERS = st.tuples(st.integers(1, 40), st.integers(1, 60), st.integers(1, 30)).map(
@@ -92,3 +92,35 @@ def test_at_least_half_of_what_the_ring_leaves_is_used(sizes, budget, depth):
     left = budget - sum(sorted(sizes)[-depth:])
     smallest = min(size for unit, size in enumerate(sizes) if unit not in chosen.resident)
     assert resident_bytes(sizes, chosen) > left - smallest or resident_bytes(sizes, chosen) >= left
+
+
+@given(SIZES | LAYERS, st.integers(0, 1300), st.integers(1, 3))
+def test_every_order_stays_within_the_budget(sizes, budget, depth):
+    found = residencies(sizes, budget, depth)
+    assert found[:1] == list(filter(None, [choose_residency(sizes, budget, depth)]))
+    assert len(found) <= 3
+    for chosen in found:
+        assert resident_bytes(sizes, chosen) + chosen.ring_bytes <= budget
+        assert chosen.ring_bytes >= ring_needed(sizes, chosen, depth)
+
+
+def test_small_units_are_streamed_first_and_spread_or_large_ones() -> None:
+    sizes = [0, *[10, 30] * 8, 1]
+    even, small, large = residencies(sizes, 310, 2)
+    assert (even.order, small.order, large.order) == ("even", "small first", "large first")
+    streamed = [unit for unit in range(len(sizes)) if unit not in small.resident]
+    assert streamed == [3, 7, 11, 15]  # 281 stay, and a ring
+    assert small.ring_bytes == 20
+    assert [unit for unit in range(len(sizes)) if unit not in large.resident] == [4, 10, 14]
+
+
+def test_units_of_a_few_pages_are_not_worth_a_read() -> None:
+    sizes = [1, *[100, 300] * 4, 2]
+    for chosen in residencies(sizes, 1400, 1)[1:]:
+        assert {0, 9} <= chosen.resident
+
+
+def test_units_of_one_kind_may_differ_by_a_page() -> None:
+    sizes = [100, 300, 101, 301, 102, 300]
+    small = next(found for found in residencies(sizes, 1150, 1) if found.order == "small first")
+    assert small.resident == frozenset({1, 2, 3, 5})

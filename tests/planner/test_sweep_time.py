@@ -40,6 +40,7 @@ def times_of(profile: HardwareProfile, streamed: frozenset[int], ring_bytes: int
         rows_in_memory=True,
         read_block_bytes=1 << 20,
         read_concurrency=2,
+        sampling_threads=1,
     )
 
 

@@ -21,6 +21,7 @@ NO_CHANGE = 1.005  # a run that is shorter by less is as long
 def print_explanation(console: Console, plan: Plan, found: Explanation) -> None:
     """What is predicted, what bounds it, what would help, and which plans lost."""
     _print_prediction(console, plan.predicted, found)
+    _print_threads(console, plan, found)
     _print_what_ifs(console, found)
     if found.runners_up:
         _print_runners_up(console, found.runners_up)
@@ -44,6 +45,19 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
 def _quality(quality: FormatQuality) -> str:
     change = f"perplexity {quality.perplexity_ratio - 1:+.1%}"
     return f"{change}, KL divergence {quality.mean_kl:.1g} nats, measured on the demo model"
+
+
+def _print_threads(console: Console, plan: Plan, found: Explanation) -> None:
+    threads, side = plan.threads, found.side_by_side
+    rows = [
+        ("products and elementwise kernels", str(threads.compute)),
+        ("attention", str(threads.attention)),
+        ("sampling, by torch", str(threads.sampling)),
+        ("reads, asleep while the disk works", str(plan.read_concurrency if plan.streamed else 0)),
+        ("every core for each of these", f"{found.threads_speedup:.2f}x the time"),
+        ("products side by side", f"up to {side.width}, {side.speedup:.2f}x as fast in decode"),
+    ]
+    print_rows(console, "Threads", rows)
 
 
 def _phase(tokens_per_s: float, ceiling: PhaseCeiling) -> str:

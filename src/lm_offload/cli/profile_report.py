@@ -38,6 +38,10 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
     if curve := cpu.memory_by_threads_bytes_per_s:
         points = zip(curve.sizes, curve.rates, strict=True)
         yield "by threads", ", ".join(f"{size:.0f}: {format_rate(rate)}" for size, rate in points)
+    for work, curve in cpu.thread_speedup.items():
+        points = zip(curve.sizes, curve.rates, strict=True)
+        factors = ", ".join(f"{size:.0f}: {rate:.2f}x" for size, rate in points)
+        yield f"{work.replace('_', ' ')} by threads", factors
     yield "cache that holds weights", format_bytes(cpu.cache_bytes)
     yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
     yield "start of a read past the cache", _microseconds(cpu.memory_start_s)

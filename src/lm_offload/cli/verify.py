@@ -99,7 +99,6 @@ def run_plan(
     llm = LLM(
         model,
         cpu_memory=request.budget_bytes,
-        threads=request.profile.cpu.threads,
         plan=choice,
         on_load=progress.on_load,
         on_quantize=progress.on_quantize,

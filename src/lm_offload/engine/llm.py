@@ -88,6 +88,7 @@ class LLM:
         self.files = self.choices[0]
         self.budget_bytes = resolve_budget(cpu_memory, max_memory)
         self.kernels = resolve_kernels(check_threads(threads))
+        self._threads = threads
         self.stats = RunStats(())
         self._objective = objective
         self._overlap = overlap
@@ -300,7 +301,8 @@ class LLM:
 
     def _request(self, workload: Workload) -> Request:
         aimed = replace(workload, objective=self._objective)
-        return planning_request(self.choices, aimed, self.profile, self.budget_bytes)
+        parts = self.choices, aimed, self.profile, self.budget_bytes
+        return planning_request(*parts, threads=self._threads)
 
     def _engine_for(self, workload: Workload) -> Engine:
         if self._engine is not None and serves(self._engine.machinery.plan, workload):

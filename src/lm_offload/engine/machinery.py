@@ -74,7 +74,7 @@ def build_machinery(
     except BaseException:
         store.close()
         raise
-    context = Context(files.config, kernels, _workspace(arenas["workspace"]))
+    context = Context(files.config, _on_threads(kernels, plan), _workspace(arenas["workspace"]))
     runner = ModelRunner(
         files.units,
         load_model(files.config.model_type),
@@ -92,6 +92,16 @@ def build_machinery(
     limits = plan.sweep_tokens, plan.max_sequences, plan.scored_rows
     scheduler = Scheduler(allocator, *limits, restore)
     return Machinery(plan, store, runner, executor, scheduler, prefixes)
+
+
+def _on_threads(kernels: Kernels, plan: Plan) -> Kernels:
+    """The kernels on the plan's threads; torch's own become those of sampling.
+
+    Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
+    its one pool gets the threads of the kernels.
+    """
+    torch.set_num_threads(plan.threads.sampling)
+    return kernels.with_threads(plan.threads.compute, plan.threads.attention)
 
 
 def _load_resident(

@@ -71,7 +71,7 @@ def _sweep_s(profile: HardwareProfile, kernels: Kernels, layers: int, sequences:
         write_tiny_model(Path(folder), layers)
         files = open_model(folder)
         workload = Workload((1,) * sequences, (SWEEPS + 2,) * sequences)
-        plan = plan_for([files], workload, profile, BUDGET_BYTES)
+        plan = plan_for([files], workload, profile, BUDGET_BYTES, kernels.threads)
         machinery = build_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
         engine = Engine(machinery, (), lambda sequence, token: False)
         engine.add(_sequences(sequences))
@@ -93,11 +93,14 @@ def _step_s(engine: Engine) -> float:
 
 
 def _sampled_values_per_s() -> float:
-    """Logits a second that are checked and from which the likeliest tokens are taken."""
+    """Logits a second that one thread checks and takes the likeliest tokens from."""
     rows = [Row(SamplingParams(), 0, (), ())] * 4
     small, large = (torch.rand(len(rows), width) for width in (VOCAB_SIZE, SAMPLED_VALUES))
     works = {x.shape[1]: partial(_checked_sample, x, rows) for x in (small, large)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     seconds = typical_s(works, SAMPLING_BUDGET_S)
+    torch.set_num_threads(threads)
     extra_s = seconds[SAMPLED_VALUES] - seconds[VOCAB_SIZE]
     return len(rows) * (SAMPLED_VALUES - VOCAB_SIZE) / max(extra_s, 1e-9)
 

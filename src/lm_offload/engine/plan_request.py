@@ -79,7 +79,8 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     profile = _profile(options, sizes.weights)
     budget_bytes = _budget_bytes(options, profile)
     runnable = sizes.has_files and options.machine is None
-    return PlanningCase(Request(models, workload, profile, budget_bytes), forbidden, runnable)
+    request = Request(models, workload, profile, budget_bytes, options.threads)
+    return PlanningCase(request, forbidden, runnable)
 
 
 @dataclass(frozen=True)

@@ -63,20 +63,28 @@ def _from_max_memory(
 
 
 def plan_for(
-    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
+    models: Sequence[ModelFiles],
+    workload: Workload,
+    profile: HardwareProfile,
+    budget_bytes: int,
+    threads: int | None = None,
 ) -> Plan:
     """The fastest plan for `workload`; raises BudgetError if none fits.
 
     `models` is one model in each of the weight formats that may be chosen.
     """
-    return make_plan(planning_request(models, workload, profile, budget_bytes))
+    return make_plan(planning_request(models, workload, profile, budget_bytes, threads))
 
 
 def planning_request(
-    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
+    models: Sequence[ModelFiles],
+    workload: Workload,
+    profile: HardwareProfile,
+    budget_bytes: int,
+    threads: int | None = None,
 ) -> Request:
-    """What the planner needs to know of the files."""
-    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes)
+    """What the planner needs to know of the files; `threads` as the user gave them."""
+    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes, threads)
 
 
 def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:

@@ -115,6 +115,23 @@ def _layers(arena: Arena, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]
     return list(zip(keys, values, strict=True))
 
 
+def attention_work(
+    arena: Arena, kind: str, shape: HeadShape, context: int
+) -> Callable[[Kernels], Callable[[], None]]:
+    """From kernels to a function that attends in the next bf16 layer of `arena` at each call.
+
+    `kind` is "decode" or "prefill"; the context is shorter where not even one layer fits.
+    """
+    arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()
+    while True:
+        rows = (DECODE[1:], (1, min(PREFILL_ROWS, context)))[kind == "prefill"]
+        batch = _batch(context, *rows)
+        layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
+        if layers:
+            return lambda kernels: _work(kernels, shape, batch, layers)
+        context //= 2
+
+
 def _work(
     kernels: Kernels, shape: HeadShape, batch: MicroBatch, layers: list[tuple[Blocks, Blocks]]
 ) -> Callable[[], None]:

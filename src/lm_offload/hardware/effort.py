@@ -18,10 +18,11 @@ SHARES = {
     "disk reads": 0.18,
     "memory": 0.05,
     "cache": 0.03,
-    "products": 0.32,
-    "attention": 0.15,
+    "products": 0.3,
+    "attention": 0.13,
     "other kernels": 0.05,
     "quantizing": 0.02,
+    "threads": 0.05,
     "interference": 0.1,
 }
 
@@ -39,6 +40,7 @@ class Effort:
     ways: tuple[Way, ...]
     packed_formats: tuple[Format, ...]  # that are quantized to and turned back
     file_bytes: int  # that is written; 0: writes are taken to be as fast as reads
+    threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
 
 ALL_SHAPES = tuple(HeadShape(size, group) for size in (64, 128) for group in (1, 4, 8))
@@ -56,6 +58,7 @@ FULL = Effort(
     ways=ALL_WAYS,
     packed_formats=PACKED_FORMATS,
     file_bytes=512 * MIB,
+    threads=True,
 )
 QUICK = Effort(
     name="quick",
@@ -67,6 +70,7 @@ QUICK = Effort(
     ways=FEW_WAYS,
     packed_formats=PACKED_FORMATS,
     file_bytes=128 * MIB,
+    threads=True,
 )
 START = Effort(
     name="start",

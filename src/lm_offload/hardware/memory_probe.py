@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.profile import Curve, thread_counts
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.memory import read_memory
 from lm_offload.storage.arena import Arena, MemoryTier
@@ -53,8 +53,7 @@ def trim_heap() -> None:
 def measure_memory(arena: Arena, threads: int, budget_s: float) -> Curve:
     """Bytes per second of reading `arena`, by threads up to `threads`."""
     data = arena.view(0, torch.float32, (arena.size_bytes // 4,))
-    counts = sorted({*(1 << power for power in range(threads.bit_length())), threads})
-    works = {count: partial(read_memory, data, count) for count in counts}
+    works = {count: partial(read_memory, data, count) for count in thread_counts(threads)}
     seconds = typical_s(works, budget_s)
     rates = tuple(arena.size_bytes / seconds[count] for count in seconds)
     return Curve(tuple(map(float, seconds)), rates)

@@ -21,6 +21,7 @@ from lm_offload.hardware.product_probe import (
 )
 from lm_offload.hardware.profile import Curve, Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
+from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
@@ -55,6 +56,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
+    speedups = _measure_speedups(kernels, arena, effort, clock)
     return Processor(
         threads=kernels.threads,
         memory_bytes=describe_machine().memory_bytes,
@@ -72,7 +74,18 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         quantize_values_per_s=quantizing[0],
         dequantize_values_per_s=quantizing[1],
         memory_by_threads_bytes_per_s=by_threads,
+        thread_speedup=speedups,
     )
+
+
+def _measure_speedups(
+    kernels: Kernels, arena: Arena, effort: Effort, clock: Clock
+) -> dict[str, Curve]:
+    """Empty where there is nothing to choose, or too little time to choose by."""
+    budget_s = clock.budget_s("threads")
+    if kernels.threads == 1 or not effort.threads:
+        return {}
+    return measure_speedups(kernels, arena, budget_s)
 
 
 def _measure_products(

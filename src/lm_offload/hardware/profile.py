@@ -14,6 +14,15 @@ OPERATIONS = (
     *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
     "gather",  # rows of hidden states, picked by index
 )
+THREADED_WORK = (  # whose speed by threads is measured
+    *("product_row", "packed_product_row", "cached_product_row", "product_rows"),
+    *("decode_attention", "prefill_attention"),
+)
+
+
+def thread_counts(most: int) -> list[int]:
+    """The numbers of threads that are measured and chosen from: powers of two, and `most`."""
+    return sorted({*(1 << power for power in range(most.bit_length())), most})
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Processor:
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
-    sampled_values_per_s: float = 0.0  # logits looked at by sampling, rows x vocabulary; 0: free
+    sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
     # By name in OPERATIONS, by bytes of activations that a call reads and writes.
@@ -93,6 +102,8 @@ class Processor:
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
+    # By name in THREADED_WORK, by number of threads: how much faster than on one.
+    thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_rates import split_key
-from lm_offload.hardware.profile import OPERATIONS, Curve
+from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK, Curve
 from lm_offload.hardware.quantity import AXIS, Quantity, quantity_of
 from lm_offload.quant.format import parse_format
 
@@ -115,6 +115,8 @@ def _known_name(name: str, key: str, place: Place) -> str:
     """A kernel's name, or that of a format as `str(format)` gives it, with shapes of heads."""
     if name.startswith("operation"):
         return key if key in OPERATIONS else place.refuse("not known", ", ".join(OPERATIONS))
+    if name.startswith("thread"):
+        return key if key in THREADED_WORK else place.refuse("not known", ", ".join(THREADED_WORK))
     has_shapes = "attention" in name
     try:
         format, shape = split_key(key) if has_shapes else (key, None)

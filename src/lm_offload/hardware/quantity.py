@@ -77,6 +77,7 @@ _FLOPS = Quantity(
 _VALUES = Quantity("values per second such as 2G/s or 2e9", _with_prefixes(["/s"], _DECIMAL))
 _SECONDS = Quantity("seconds such as 10us or 1e-5", {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9})
 _FRACTION = Quantity("a share such as 0.9 or 90%", {"%": 0.01}, largest=1.0)
+_FACTOR = Quantity("a factor such as 1.9")
 _COUNT = Quantity("a whole number")
 
 _BY_SUFFIX = (
@@ -85,6 +86,7 @@ _BY_SUFFIX = (
     ("flops", _FLOPS),
     ("bytes", _BYTES),
     ("frac", _FRACTION),
+    ("speedup", _FACTOR),
     ("_s", _SECONDS),
 )
 AXIS = SizeQuantity("a size such as 64, 4k or 1MiB")  # of a curve: rows, tokens or bytes

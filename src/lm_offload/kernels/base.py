@@ -30,7 +30,10 @@ class Kernels(Protocol):
     """The operations that the models are written in."""
 
     name: str  # what was resolved, for reports: "native-avx2", "torch"
-    threads: int
+    threads: int  # most of a call
+
+    def with_threads(self, compute: int, attention: int) -> Kernels:
+        """The same operations on so many threads; where torch computes, it has one pool."""
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""

@@ -36,13 +36,24 @@ class NativeKernels:
     """`Kernels` in C++, each call on at most `threads` threads and without the GIL.
 
     `operations` is one table of `_native`; by default the fastest that this CPU can run.
+    `attention_threads` are those of attention where it has another number of them.
     Calls raise ValueError for tensors that the kernels could not read.
     """
 
-    def __init__(self, threads: int, operations: _native.Operations | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        operations: _native.Operations | None = None,
+        attention_threads: int | None = None,
+    ) -> None:
         self.threads = threads
+        self._attention_threads = attention_threads or threads
         self._ops = operations or _native.best_operations()
         self.name = f"native-{self._ops.name}"
+
+    def with_threads(self, compute: int, attention: int) -> NativeKernels:
+        """See `Kernels.with_threads`."""
+        return NativeKernels(compute, self._ops, attention)
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
@@ -124,7 +135,7 @@ class NativeKernels:
             indices(batch.context_lens, torch.int32, sequences),
             tables.data_ptr(), tables.stride(0), sequences, shape[1],
             scale, window or _WHOLE_CONTEXT, softcap or 0.0,
-            out_at, out_stride, out_head_stride, self.threads,
+            out_at, out_stride, out_head_stride, self._attention_threads,
         )  # fmt: skip
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:

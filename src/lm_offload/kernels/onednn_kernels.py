@@ -43,6 +43,10 @@ class OneDnnKernels:
         self.relu = inner.relu
         torch.set_num_threads(inner.threads)
 
+    def with_threads(self, compute: int, attention: int) -> OneDnnKernels:
+        """See `Kernels.with_threads`; oneDNN's products run on torch's threads."""
+        return OneDnnKernels(self._inner.with_threads(compute, attention), self.min_rows)
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:

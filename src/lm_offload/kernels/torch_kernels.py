@@ -31,6 +31,10 @@ class TorchKernels:
         self.threads = threads
         torch.set_num_threads(threads)
 
+    def with_threads(self, compute: int, attention: int) -> TorchKernels:
+        """See `Kernels.with_threads`: torch has one number of threads for everything."""
+        return TorchKernels(max(compute, attention))
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         torch_linear.linear(x, weight, out, bias)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.plan import Figures, Plan
+from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.request import ModelSizes, Request
-from lm_offload.planner.residency import Residency, choose_residency
+from lm_offload.planner.residency import Residency, residencies
 from lm_offload.units import MIB
 
 READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
@@ -27,6 +27,7 @@ class Candidate:
     other_memory: Sequence[tuple[str, int]]
     read_block_bytes: int
     read_concurrency: int
+    threads: ThreadPlan
 
     @cached_property
     def streamed(self) -> frozenset[int]:
@@ -63,32 +64,37 @@ class Candidate:
         return {"cpu": used_bytes, "disk": self.streamed_bytes}
 
 
-def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> Candidate | None:
-    """These sizes with a ring of `depth` units, or None if that does not fit the budget.
+def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list[Candidate]:
+    """These sizes with a ring of `depth` units in every way that fits; the even spread first.
 
     The embedding table is kept in memory only where everything else is too.
     """
-    with_table = _place(request, model, sizes, depth, table_resident=True)
-    if with_table is not None and not with_table.streamed:
-        return with_table
-    return _place(request, model, sizes, depth, table_resident=False)
+    for with_table in _place(request, model, sizes, depth, table_resident=True):
+        if not with_table.streamed:
+            return [with_table]
+    return list(_place(request, model, sizes, depth, table_resident=False))
 
 
 def _place(
     request: Request, model: ModelSizes, sizes: Sizes, depth: int, table_resident: bool
-) -> Candidate | None:
+) -> Iterator[Candidate]:
     table = memory_table(model, sizes, table_resident)
     table_bytes = model.table_bytes if table_resident else 0
     left_bytes = request.budget_bytes - sum(row[1] for row in table) - table_bytes
     unit_bytes = [unit.size_bytes for unit in model.units]
-    residency = choose_residency(unit_bytes, left_bytes, depth) if left_bytes > 0 else None
-    if residency is None:
-        return None
     disk = request.profile.disk_read
-    block_bytes = disk.block_bytes or READ_BLOCK_BYTES
-    return Candidate(
-        model, sizes, depth, residency, table_resident, table, block_bytes, disk.concurrency
-    )
+    for residency in residencies(unit_bytes, left_bytes, depth) if left_bytes > 0 else []:
+        yield Candidate(
+            model=model,
+            sizes=sizes,
+            ring_depth=depth,
+            residency=residency,
+            table_resident=table_resident,
+            other_memory=table,
+            read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
+            read_concurrency=disk.concurrency,
+            threads=request.default_threads,
+        )
 
 
 def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
@@ -110,6 +116,7 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         scored_rows=sizes.scored_rows,
         read_block_bytes=candidate.read_block_bytes,
         read_concurrency=candidate.read_concurrency,
+        threads=candidate.threads,
         memory=candidate.memory,
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,

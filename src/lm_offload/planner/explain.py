@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Figures, Plan
+from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.search import make_plan, ranked_plans
+from lm_offload.planner.side_by_side import SideBySide, side_by_side
+from lm_offload.planner.thread_rates import with_threads
 from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
 from lm_offload.quant.quality import FormatQuality, quality_of
 from lm_offload.units import GIB
@@ -51,6 +53,8 @@ class Explanation:
 
     bottleneck: dict[str, str]  # by phase: disk, memory, compute or the engine itself
     ceiling: Ceiling
+    threads_speedup: float  # of the whole run against every core for every kind of task
+    side_by_side: SideBySide
     what_ifs: tuple[WhatIf, ...]
     runners_up: tuple[RunnerUp, ...]
     quality: FormatQuality | None  # of the plan's formats, where they round and were measured
@@ -65,6 +69,8 @@ def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) 
     return Explanation(
         bottleneck={phase: bottleneck(request, plan, phase) for phase in plan.predicted.step_s},
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
+        threads_speedup=_threads_speedup(request, plan),
+        side_by_side=side_by_side(model, with_threads(request.profile, plan.threads).cpu, plan),
         what_ifs=tuple(_what_ifs(request, plan)),
         runners_up=(*_runners_up(request, plan), *_forbidden(request, plan, forbidden)),
         quality=quality_of(plan.weight_format, plan.kv_format),
@@ -81,6 +87,12 @@ def bottleneck(request: Request, plan: Plan, phase: str) -> str:
         gains[name] = total_s - again.step_s[phase].total_s
     best = max(gains, key=gains.__getitem__)
     return best if gains[best] > plan.predicted.step_s[phase].overhead_s / FACTOR else "engine"
+
+
+def _threads_speedup(request: Request, plan: Plan) -> float:
+    everywhere = replace(choice_of(plan), threads=ThreadPlan.on(request.profile.cpu.threads))
+    open_request = replace(request, threads=None)
+    return fixed_plan(open_request, everywhere).predicted.run_s / plan.predicted.run_s
 
 
 def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import Plan, ThreadPlan, Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice
@@ -26,12 +26,12 @@ def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
     _check_units(model, choice)
     _check_sizes(model, choice)
     _check_workload(request.workload, choice)
-    candidate = _candidate(model, choice)
+    candidate = _candidate(model, choice, _threads(request, choice))
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
     return Predictor(request).timed(candidate).plan
 
 
-def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
+def _candidate(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:
     resident = frozenset(
         index
         for index, sized in enumerate(model.units)
@@ -53,7 +53,22 @@ def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
         other_memory=memory_table(model, sizes, choice.table_resident),
         read_block_bytes=choice.read_block,
         read_concurrency=choice.read_concurrency,
+        threads=threads,
     )
+
+
+def _threads(request: Request, choice: PlanChoice) -> ThreadPlan:
+    """Those that were asked for, those of the plan, or every core."""
+    threads, cores = choice.threads, request.profile.cpu.threads
+    if request.threads is not None or threads is None:
+        return request.default_threads
+    most = max(threads.compute, threads.attention, threads.sampling)
+    if most > cores:
+        raise ConfigError(
+            f"In the plan a kind of task has {most} threads, allowed are 1 to {cores}, the cores "
+            "that cgroup and affinity leave to this process; change threads or give --threads."
+        )
+    return threads
 
 
 def _model(request: Request, choice: PlanChoice) -> ModelSizes:

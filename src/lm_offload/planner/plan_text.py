@@ -8,6 +8,7 @@
     streamed: [layers.0.mlp, layers.1.mlp]
     ring: 66MiB
     max_sequences: 4
+    threads: {compute: 2, attention: 2, sampling: 1}
 
 Only decisions are written; what follows from them, memory and predictions, is computed anew.
 """
@@ -15,13 +16,13 @@ Only decisions are written; what follows from them, memory and predictions, is c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place
-from lm_offload.plan import Plan
+from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.quant.format import parse_format
 from lm_offload.units import KIB, MIB, format_bytes, parse_size
 from lm_offload.yaml_file import read_yaml
@@ -45,6 +46,7 @@ class PlanChoice:
     scored_rows: int
     read_block: int  # bytes
     read_concurrency: int
+    threads: ThreadPlan | None = None  # None: every core
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -64,6 +66,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         scored_rows=plan.scored_rows,
         read_block=plan.read_block_bytes,
         read_concurrency=plan.read_concurrency,
+        threads=plan.threads,
     )
 
 
@@ -92,15 +95,19 @@ def read_plan(file: Path) -> PlanChoice:
         if key not in _PARSERS:
             place.at(key).refuse("not a known key", ", ".join(_PARSERS))
     for key in _PARSERS:
-        if key not in values:
+        if key not in values and key not in _OPTIONAL:
             place.at(key).refuse("missing", "a plan that has it")
-    parsed = {key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items()}
+    parsed = {
+        key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items() if key in values
+    }
     return PlanChoice(**parsed)
 
 
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, ThreadPlan):
+        return dict(vars(value))
     return _size_text(value) if _PARSERS[name] in (_size, _size_or_none) else value
 
 
@@ -150,6 +157,14 @@ def _units(value: object, place: Place) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _threads(value: object, place: Place) -> ThreadPlan:
+    names = [item.name for item in fields(ThreadPlan)]
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        place.refuse(repr(value), f"a mapping of {', '.join(names)} to whole numbers")
+    return ThreadPlan(**{name: _count(value[name], place.at(name)) for name in names})
+
+
+_OPTIONAL = ("threads",)  # plans of earlier versions do not say
 _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "weight_format": _format,
     "kv_format": _format,
@@ -165,4 +180,5 @@ _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "scored_rows": _count_or_none,
     "read_block": _size,
     "read_concurrency": _count,
+    "threads": _threads,
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.plan import Plan
+from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate, plan_of
 from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import Request
 from lm_offload.planner.run_time import RunTime, time_run
 from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.planner.thread_choice import choose_threads
+from lm_offload.planner.thread_rates import with_threads
 from lm_offload.planner.unit_cost import UnitCosts
 
 MOST_GROUPS = 256  # of sweeps that are alike, in one run
@@ -24,6 +27,7 @@ class Timed:
 
     plan: Plan
     score_s: float
+    candidate: Candidate
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Predictor:
     """Predicts candidates of one request; what they have in common is computed once."""
 
     request: Request
-    _costs: dict[tuple[str, bool], UnitCosts] = field(default_factory=dict, compare=False)
+    _costs: dict[tuple[object, ...], UnitCosts] = field(default_factory=dict, compare=False)
+    _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
@@ -46,7 +51,17 @@ class Predictor:
         run = self.run_time(candidate)
         plan = plan_of(self.request, candidate, run.figures(candidate.peak_bytes))
         latency = self.request.workload.objective == "latency"
-        return Timed(plan, run.mean_finish_s if latency else run.run_s)
+        return Timed(plan, run.mean_finish_s if latency else run.run_s, candidate)
+
+    def with_best_threads(self, timed: Timed) -> Timed:
+        """The same decisions on the threads that suit them, as far as the user leaves that open."""
+        found = timed.candidate
+        threads = choose_threads(
+            self.request.profile.cpu,
+            self.request.threads,
+            lambda threads: self.timed(replace(found, threads=threads)).score_s,
+        )
+        return self.timed(replace(found, threads=threads))
 
     def run_time(self, candidate: Candidate) -> RunTime:
         """Every sweep of the workload; of a long and varied one, those of its mean waves."""
@@ -61,21 +76,27 @@ class Predictor:
         """The times of the candidate's sweeps."""
         return SweepTimes(
             costs=self._costs_of(candidate),
-            profile=self.request.profile,
+            profile=self._profile_of(candidate.threads),
             streamed=candidate.streamed,
             ring_bytes=candidate.residency.ring_bytes,
             micro_batch_tokens=candidate.sizes.micro_batch_tokens,
             rows_in_memory=candidate.rows_in_memory,
             read_block_bytes=candidate.read_block_bytes,
             read_concurrency=candidate.read_concurrency,
+            sampling_threads=candidate.threads.sampling,
         )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
-        model, cpu = candidate.model, self.request.profile.cpu
+        model, cpu = candidate.model, self._profile_of(candidate.threads).cpu
         kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
         cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
-        key = (str(model.weight_format), cached)
+        key = (str(model.weight_format), cached, candidate.threads)
         if key not in self._costs:
             self._costs[key] = UnitCosts(model, cpu, cached)
         return self._costs[key]
+
+    def _profile_of(self, threads: ThreadPlan) -> HardwareProfile:
+        if threads not in self._profiles:
+            self._profiles[threads] = with_threads(self.request.profile, threads)
+        return self._profiles[threads]

@@ -9,7 +9,7 @@ from functools import cached_property
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Workload
+from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -71,6 +71,13 @@ class Request:
     workload: Workload
     profile: HardwareProfile
     budget_bytes: int
+    threads: int | None = None  # of products and attention, where the user says so
+
+    @property
+    def default_threads(self) -> ThreadPlan:
+        """What was asked for, or every core; sampling has seldom enough to do for more than one."""
+        threads = self.threads or self.profile.cpu.threads
+        return ThreadPlan(threads, threads, sampling=1)
 
     @property
     def config(self) -> ModelConfig:

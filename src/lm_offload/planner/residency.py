@@ -6,12 +6,27 @@ resident ones and a small ring is enough to keep the disk busy all the time::
 
     units     0  1  2  3  4  5  6  7        half of the bytes fit
     resident     x     x     x     x        the disk reads 2 while 0 and 1 compute
+
+Sizes differ, though (A attention, M MLP), and computing takes its own time of each. TPI-LLM
+(2410.00531) retains every T-th MLP so that loads and computes balance; here the small units or the
+large ones may be streamed first, and the planner simulates all three::
+
+    units     A  M  A  M  A  M  A  M        even: by bytes
+    small     r     r     r     r           a ring of small units leaves memory for large ones
+    large        r     r     r     r        computes of small units hide behind reads of large ones
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Order = Literal["even", "small first", "large first"]  # in which units are chosen to be streamed
+
+ALIKE = 1.05  # units of one kind differ by this factor at most, for pages are read whole
+LEAST_FRAC = 1 / 16  # of the largest unit: smaller ones are not worth a read of their own
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,7 @@ class Residency:
 
     resident: frozenset[int]
     ring_bytes: int
+    order: Order = field(default="even", compare=False)
 
 
 def choose_residency(
@@ -43,14 +59,75 @@ def choose_residency(
     return best
 
 
+def residencies(sizes_bytes: Sequence[int], budget_bytes: int, ring_depth: int) -> list[Residency]:
+    """What is worth simulating for `choose_residency`'s arguments; empty if not even a ring fits.
+
+    The even spread comes first.
+    """
+    even = choose_residency(sizes_bytes, budget_bytes, ring_depth)
+    if even is None or len(even.resident) == len(sizes_bytes):
+        return [even] if even else []
+    kinds = _kinds(sizes_bytes)
+    orders: dict[Order, list[list[int]]] = {"small first": kinds, "large first": kinds[::-1]}
+    found = [
+        replace(chosen, order=order)
+        for order, units in orders.items()
+        if (chosen := _stream_in_order(sizes_bytes, budget_bytes, ring_depth, units))
+    ]
+    return list(dict.fromkeys([even, *found]))
+
+
+def _kinds(sizes_bytes: Sequence[int]) -> list[list[int]]:
+    """Units of about one size, the smallest first; what is too small to be read is left out."""
+    least_bytes, kinds = LEAST_FRAC * max(sizes_bytes), list[list[int]]()
+    for unit in sorted(range(len(sizes_bytes)), key=sizes_bytes.__getitem__):
+        if kinds and sizes_bytes[unit] <= ALIKE * sizes_bytes[kinds[-1][0]]:
+            kinds[-1].append(unit)
+        elif sizes_bytes[unit] >= least_bytes:
+            kinds.append([unit])
+    return [sorted(kind) for kind in kinds]
+
+
+def _stream_in_order(
+    sizes_bytes: Sequence[int], budget_bytes: int, depth: int, kinds: Sequence[Sequence[int]]
+) -> Residency | None:
+    """As few units streamed as fit: whole kinds in order, the last of them spread evenly."""
+    count = sum(map(len, kinds))
+
+    def residency(streamed_units: int) -> Residency:
+        streamed = frozenset(_first_units(kinds, streamed_units))
+        resident = frozenset(range(len(sizes_bytes))) - streamed
+        return Residency(resident, _ring_bytes(sizes_bytes, streamed, depth))
+
+    def fits(streamed_units: int) -> bool:
+        return _bytes_of(sizes_bytes, residency(streamed_units)) <= budget_bytes
+
+    fewest = bisect_left(range(1, count + 1), True, key=fits) + 1
+    return residency(fewest) if fewest <= count and fits(fewest) else None
+
+
+def _first_units(kinds: Sequence[Sequence[int]], count: int) -> Iterator[int]:
+    """`count` units: those of the first kinds, of the last one as far apart as can be."""
+    for kind in kinds:
+        taken = min(count, len(kind))
+        yield from (kind[(2 * index + 1) * len(kind) // (2 * taken)] for index in range(taken))
+        count -= taken
+
+
+def _bytes_of(sizes_bytes: Sequence[int], chosen: Residency) -> int:
+    return chosen.ring_bytes + sum(sizes_bytes[unit] for unit in chosen.resident)
+
+
 def _better(
     sizes_bytes: Sequence[int], budget_bytes: int, best: Residency | None, other: Residency
 ) -> Residency | None:
     """The one with more resident bytes; `other` only if its ring still fits beside them."""
-    other_bytes = sum(sizes_bytes[unit] for unit in other.resident)
-    if other_bytes + other.ring_bytes > budget_bytes:
+    other_bytes = _bytes_of(sizes_bytes, other)
+    if other_bytes > budget_bytes:
         return best
-    if best is None or other_bytes > sum(sizes_bytes[unit] for unit in best.resident):
+    if best is None or other_bytes - other.ring_bytes > (
+        _bytes_of(sizes_bytes, best) - best.ring_bytes
+    ):
         return other
     return best
 

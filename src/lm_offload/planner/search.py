@@ -1,7 +1,8 @@
 """Chooses the plan with the shortest predicted time among those that fit the budget.
 
-Every combination of format, sequences in flight, rows of a sweep and of a micro-batch and depth
-of the ring is placed and estimated; the run of the best few of each kind is then simulated.
+Every combination of format, sequences in flight, rows of a sweep and of a micro-batch, depth of
+the ring and order of streaming is placed and estimated; the run of the best few of each kind is
+then simulated.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ HOPELESS = 1.5  # a kind whose estimate is worse by this factor cannot win
 
 def make_plan(request: Request) -> Plan:
     """The fastest plan; raises BudgetError with the table of bytes if none fits."""
-    return ranked_plans(request)[0].plan
+    return Predictor(request).with_best_threads(ranked_plans(request)[0]).plan
 
 
 def ranked_plans(request: Request) -> list[Timed]:
     """The best plans of each kind (format, sequences in flight, ring), fastest first.
 
-    Raises BudgetError with the table of bytes if none fits.
+    All of them on every core, or on the threads that were asked for. Raises BudgetError with
+    the table of bytes if none fits.
     """
     predictor = Predictor(request)
     placed = [(predictor.estimate_s(found), found) for found in candidates(request)]
@@ -53,7 +55,8 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
     ):
         limit_s = HOPELESS * min(estimate_s for estimate_s, _ in in_format)
         for kind in _grouped(
-            in_format, lambda found: (found.sizes.max_sequences, found.ring_depth)
+            in_format,
+            lambda found: (found.sizes.max_sequences, found.ring_depth, found.residency.order),
         ):
             kind.sort(key=lambda member: (_steps(member[0]), *_preference(member[1].sizes)))
             yield from (found for seconds, found in kind[:SIMULATED] if seconds <= limit_s)
@@ -90,9 +93,8 @@ def candidates(request: Request) -> Iterator[Candidate]:
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         for depth in RING_DEPTHS:
             found = place(request, model, sizes, depth)
-            if found is not None:
-                yield found
-            if found is not None and not found.streamed:
+            yield from found
+            if found and not found[0].streamed:
                 break  # without a ring there is no depth to choose
 
 

@@ -20,6 +20,7 @@ from lm_offload.plan import StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.gather_cost import GatherCost
+from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 
@@ -61,6 +62,7 @@ class SweepTimes:
     rows_in_memory: bool  # embedding rows, which are read from disk otherwise
     read_block_bytes: int
     read_concurrency: int
+    sampling_threads: int
 
     @cached_property
     def streamed_bytes(self) -> dict[int, int]:
@@ -111,7 +113,5 @@ class SweepTimes:
     def _overhead_s(self, shape: SweepShape) -> float:
         """What the engine itself takes beside its tasks, sampling included."""
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
-        sampled_s = 0.0
-        if cpu.sampled_values_per_s:
-            sampled_s = shape.logit_rows * vocab_size / cpu.sampled_values_per_s
+        sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, self.sampling_threads)
         return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s

@@ -1,0 +1,228 @@
+"""Every fixed setting of threads against the plan's choice, on workloads where tasks compete.
+
+Decode sweeps of one engine with the KV cache taken as filled (its contents do not change times),
+settings of threads in turns, so that a disturbance falls on all of them; numbers of readers need an
+engine each and follow one another, so a disk that drifts makes their comparison doubtful::
+
+    python -m benchmarks.bench_threads --model .checkpoints/llama-1.1b --json out.json
+
+A setting is threads of products and elementwise kernels, of attention, of torch, and readers.
+torch's default is every core for each of the first three. The fastest sweep of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from benchmarks.testbed import describe
+from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.demo import demo_path
+from lm_offload.engine.engine import Engine
+from lm_offload.engine.machinery import build_machinery
+from lm_offload.hardware.limits import allowed_cores
+from lm_offload.hardware.other_load import OtherLoad
+from lm_offload.hardware.profile import thread_counts
+from lm_offload.pipeline.trace import NullTrace
+from lm_offload.plan import Plan, ThreadPlan
+from lm_offload.sequence import Sequence
+
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Kernels
+
+READERS = (1, 2, 4, 8)
+GEN_LEN = 128
+SWEEPS = 4  # at a time with one setting, the first of which does not count
+GOAL = 1.03
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload: `budget_frac` is of the weights in their format, the KV cache comes on top."""
+
+    name: str
+    model: Path
+    weight_format: str | None
+    budget_frac: float
+    batch: int
+    context: int
+
+
+def main() -> None:
+    """Measure all cases; a line for each setting, then one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", help="names of those to measure")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each case")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    rows = []
+    for case in cases(args.model):
+        if not args.cases or case.name in args.cases:
+            rows.append(measure(case, args.seconds))
+            print(format_row(rows[-1]), flush=True)
+    result = {"benchmark": "threads", "testbed": describe(), "rows": rows}
+    print(json.dumps(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def cases(model: Path) -> list[Case]:
+    """Disk and attention and products together, each of them alone, and the smallest model."""
+    return [
+        Case("int4-streamed-long", model, "int4:64", 0.5, 4, 3000),
+        Case("int4-resident-long", model, "int4:64", 2.0, 4, 3000),
+        Case("int4-resident", model, "int4:64", 2.0, 4, 100),
+        Case("bf16-streamed", model, None, 0.5, 1, 64),
+        Case("bf16-resident-64", model, None, 2.0, 64, 64),
+        Case("demo", demo_path(), None, 20.0, 1, 64),
+    ]
+
+
+def measure(case: Case, budget_s: float) -> Row:
+    """The plan's choice, then every setting, of threads with its readers and the other way."""
+    workload = Workload((case.context,) * case.batch, (GEN_LEN,) * case.batch)
+    load = OtherLoad()
+    with LLM(case.model, weight_format=case.weight_format) as llm:
+        resident = llm.plan_for(workload)  # everything but weights and ring comes on top
+        other_bytes = sum(size for name, size in resident.memory if name != "resident weights")
+    budget_bytes = int(case.budget_frac * llm.files.weight_bytes) + other_bytes
+    with LLM(case.model, weight_format=case.weight_format, cpu_memory=budget_bytes) as llm:
+        plan = llm.plan_for(workload)
+        llm.prepare(plan)
+        readers = {*READERS, plan.read_concurrency} if plan.streamed else {plan.read_concurrency}
+        share_s = budget_s / len(readers)
+        found = [
+            {**asdict(threads), "readers": count, "sweep_s": seconds}
+            for count in sorted(readers)
+            for threads, seconds in sweeps(llm, plan, case, count, share_s).items()
+        ]
+    chosen, default = (
+        {**asdict(threads), "readers": plan.read_concurrency}
+        for threads in (plan.threads, ThreadPlan.on(allowed_cores()))
+    )
+    chosen_s, default_s = (
+        next(row["sweep_s"] for row in found if setting_of(row) == one) for one in (chosen, default)
+    )
+    return {
+        "case": case.name,
+        "batch": case.batch,
+        "context": case.context,
+        "streamed_bytes": plan.streamed_bytes,
+        "others_frac": load.busy_frac,
+        "chosen": chosen,
+        "loss": chosen_s / min(row["sweep_s"] for row in found),
+        "speedup_over_default": default_s / chosen_s,
+        "settings": sorted(found, key=lambda setting: setting["sweep_s"]),
+    }
+
+
+def settings(cores: int) -> Iterator[ThreadPlan]:
+    """Every number of threads of products and attention, torch on one or on all."""
+    counts = thread_counts(cores)
+    for compute, attention in itertools.product(counts, repeat=2):
+        for sampling in sorted({1, cores}):
+            yield ThreadPlan(compute, attention, sampling)
+
+
+def sweeps(
+    llm: LLM, plan: Plan, case: Case, readers: int, budget_s: float
+) -> dict[ThreadPlan, float]:
+    """Seconds of the fastest sweeps of each setting, on one engine with so many readers."""
+    kernels = SwitchedKernels(llm.kernels)
+    machinery = build_machinery(
+        llm.files,
+        replace(plan, read_concurrency=readers),
+        cast("Kernels", kernels),
+        NullTrace(),
+        True,
+        lambda done_bytes, total_bytes: None,
+    )
+    engine = Engine(machinery, (), lambda sequence, token: False)
+    fastest = dict.fromkeys(settings(allowed_cores()), float("inf"))
+    end_s = time.perf_counter() + budget_s
+    try:
+        decode_s(engine, case)  # starts threads, touches the ring
+        while time.perf_counter() < end_s or float("inf") in fastest.values():
+            for threads in fastest:
+                kernels.use(threads)
+                fastest[threads] = min(fastest[threads], decode_s(engine, case))
+    finally:
+        machinery.close()
+    return fastest
+
+
+class SwitchedKernels:
+    """Kernels whose threads change between sweeps."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._all = self._now = kernels
+
+    def use(self, threads: ThreadPlan) -> None:
+        """What `build_machinery` does with a plan's threads."""
+        torch.set_num_threads(threads.sampling)
+        self._now = self._all.with_threads(threads.compute, threads.attention)
+
+    def with_threads(self, compute: int, attention: int) -> SwitchedKernels:
+        """Itself: `use` has the say."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now, name)
+
+
+def decode_s(engine: Engine, case: Case) -> float:
+    """Mean seconds of some sweeps; the first after a change still finds what was read before."""
+    seconds = []
+    for _ in range(SWEEPS):
+        if not engine.has_work:
+            engine.add(filled_sequences(case))
+        engine.records.clear()
+        engine.step()
+        seconds.append(engine.records[-1].time.total_s)
+    return statistics.mean(seconds[1:])
+
+
+def filled_sequences(case: Case) -> list[Sequence]:
+    """Sequences that are taken to be prefilled but for their last token."""
+    params = SamplingParams(max_tokens=GEN_LEN, ignore_eos=True)
+    prompt = array("i", [1] * case.context)
+    return [
+        Sequence(index, prompt, params, num_computed=case.context - 1)
+        for index in range(case.batch)
+    ]
+
+
+def format_row(row: Row) -> str:
+    """Every setting of a case, the chosen one marked, and what it loses and gains."""
+    lines = [f"{row['case']}: batch {row['batch']}, context {row['context']}"]
+    for setting in row["settings"]:
+        mark = " <- chosen" if setting_of(setting) == row["chosen"] else ""
+        numbers = "  ".join(f"{name} {value}" for name, value in setting_of(setting).items())
+        lines.append(f"  {setting['sweep_s'] * 1e3:8.2f} ms  {numbers}{mark}")
+    lines.append(
+        f"  chosen {row['loss']:.3f}x the time of the best (goal {GOAL}), "
+        f"{row['speedup_over_default']:.2f}x as fast as torch's default, "
+        f"{row['others_frac']:.0%} of the cores busy for others"
+    )
+    return "\n".join(lines)
+
+
+def setting_of(row: Row) -> Row:
+    """A setting without its time."""
+    return {name: value for name, value in row.items() if name != "sweep_s"}
+
+
+if __name__ == "__main__":
+    main()
