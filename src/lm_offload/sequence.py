@@ -88,6 +88,11 @@ class Sequence:
         """Tokens this sequence can reach; its KV blocks are reserved for all of them."""
         return len(self.prompt) + self.params.max_tokens
 
+    def append(self, token: int) -> None:
+        """Add a token of a sweep that computed K and V of all tokens before it."""
+        self.output.append(token)
+        self.num_computed = self.num_tokens - 1
+
     def tokens(self, start: int, stop: int) -> list[int]:
         """Token ids of positions `start` to `stop`."""
         length = len(self.prompt)
@@ -102,11 +107,22 @@ class Chunk:
     sequence: Sequence
     start: int
     stop: int
+    draft: tuple[int, ...] = ()  # guessed tokens at its end, after the last known one
+
+    @property
+    def known_stop(self) -> int:
+        """One past the last position whose token is known."""
+        return self.stop - len(self.draft)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Token ids of its positions."""
+        return [*self.sequence.tokens(self.start, self.known_stop), *self.draft]
 
     @property
     def completes(self) -> bool:
-        """Whether the chunk ends with the last known token, so that the next one is sampled."""
-        return self.stop == self.sequence.num_tokens
+        """Whether the chunk reaches the last known token, so that the next one is sampled."""
+        return self.known_stop == self.sequence.num_tokens
 
     @property
     def is_scored(self) -> bool:
@@ -117,7 +133,7 @@ class Chunk:
     def num_logits(self) -> int:
         """Rows at its end whose logits are wanted."""
         if not self.is_scored:
-            return int(self.completes)
+            return 1 + len(self.draft) if self.completes else 0
         return max(self.stop - max(self.start, self.sequence.logits_from), 0)
 
 
@@ -133,6 +149,11 @@ class Batch:
         return sum(chunk.stop - chunk.start for chunk in self.chunks)
 
     @property
+    def num_drafted(self) -> int:
+        """Rows of guessed tokens."""
+        return sum(len(chunk.draft) for chunk in self.chunks)
+
+    @property
     def sampled(self) -> list[Sequence]:
-        """The sequences that get a token from this sweep."""
+        """The sequences that get a token from this sweep, or several."""
         return [chunk.sequence for chunk in self.chunks if chunk.completes]

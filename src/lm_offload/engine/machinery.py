@@ -82,7 +82,8 @@ def build_machinery(
     )
     executor = _executor(store, plan, files, trace, overlap)
     allocator = BlockAllocator(plan.kv_blocks)
-    scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
+    scored_rows = plan.logit_rows - plan.max_sequences
+    scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, scored_rows)
     return Machinery(plan, store, runner, executor, scheduler)
 
 

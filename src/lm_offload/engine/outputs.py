@@ -46,11 +46,13 @@ class RequestOutput:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """One sweep: how many rows of each phase, and its times."""
+    """One sweep: its prompt tokens, the tokens that its decodes gave, and its times."""
 
     prefill_tokens: int
     decode_tokens: int
     time: StepTime
+    drafted: int = 0  # tokens that were guessed and verified
+    accepted: int = 0  # of these, tokens that were kept
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,25 @@ class RunStats:
     def decode(self) -> Items[SweepRecord]:
         """Sweeps of decode tokens alone."""
         return [sweep for sweep in self.sweeps if not sweep.prefill_tokens]
+
+    @property
+    def drafted(self) -> int:
+        """Tokens that were guessed and verified."""
+        return sum(sweep.drafted for sweep in self.sweeps)
+
+    @property
+    def accepted(self) -> int:
+        """Drafted tokens that were kept."""
+        return sum(sweep.accepted for sweep in self.sweeps)
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Seconds until each sequence has one token more, the mean of the decode sweeps."""
+        tokens = sum(sweep.decode_tokens for sweep in self.decode)
+        if not tokens:
+            return None
+        rows = tokens - sum(sweep.accepted for sweep in self.decode)
+        return self.decode_s / len(self.decode) * rows / tokens
 
     @property
     def prefill_s(self) -> float:

@@ -10,7 +10,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.request import ModelSizes, Request, UnitSize
 from lm_offload.planner.search import make_plan, smallest_memory
@@ -73,10 +73,15 @@ def plan_for(
 
 
 def planning_request(
-    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
+    models: Sequence[ModelFiles],
+    workload: Workload,
+    profile: HardwareProfile,
+    budget_bytes: int,
+    speculation: Speculation = "off",
 ) -> Request:
     """What the planner needs to know of the files."""
-    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes)
+    sizes = [sizes_of(files) for files in models]
+    return Request(sizes, workload, profile, budget_bytes, speculation)
 
 
 def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:

@@ -26,12 +26,13 @@ def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
     _check_units(model, choice)
     _check_sizes(model, choice)
     _check_workload(request.workload, choice)
-    candidate = _candidate(model, choice)
+    candidate = candidate_of(model, choice)
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
     return Predictor(request).timed(candidate).plan
 
 
-def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
+def candidate_of(model: ModelSizes, choice: PlanChoice) -> Candidate:
+    """A choice as the planner times it."""
     resident = frozenset(
         index
         for index, sized in enumerate(model.units)
@@ -43,6 +44,7 @@ def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
         choice.sweep_tokens,
         choice.micro_batch_tokens,
         choice.scored_rows,
+        choice.draft_rows,
     )
     return Candidate(
         model=model,

@@ -9,7 +9,7 @@ from functools import cached_property
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Workload
+from lm_offload.plan import Speculation, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -71,6 +71,7 @@ class Request:
     workload: Workload
     profile: HardwareProfile
     budget_bytes: int
+    speculation: Speculation = "off"
 
     @property
     def config(self) -> ModelConfig:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.candidate import Candidate, place
+from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.draft_rows import with_draft_rows
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
@@ -22,7 +23,6 @@ from lm_offload.units import KIB, format_bytes
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
-RING_DEPTHS = (3, 2, 1)
 SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 TIE = 1.01  # predictions closer than this are the same
 SIMULATED = 2  # plans of each kind whose run is simulated
@@ -30,8 +30,11 @@ HOPELESS = 1.5  # a kind whose estimate is worse by this factor cannot win
 
 
 def make_plan(request: Request) -> Plan:
-    """The fastest plan; raises BudgetError with the table of bytes if none fits."""
-    return ranked_plans(request)[0].plan
+    """The fastest plan, with room for drafts where the request wants them.
+
+    Raises BudgetError with the table of bytes if none fits.
+    """
+    return with_draft_rows(request, ranked_plans(request)[0].plan)
 
 
 def ranked_plans(request: Request) -> list[Timed]:

@@ -63,9 +63,9 @@ class Scheduler:
             self._running.append(sequence)
 
     def advance(self, batch: Batch) -> None:
-        """Record that the K and V of `batch` are in the cache."""
+        """Record that the K and V of the known tokens of `batch` are in the cache."""
         for chunk in batch.chunks:
-            chunk.sequence.num_computed = chunk.stop
+            chunk.sequence.num_computed = chunk.known_stop
 
     def retire_finished(self) -> list[Sequence]:
         """Take out the sequences that have a finish reason and free their blocks."""

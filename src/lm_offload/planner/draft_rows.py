@@ -1,0 +1,90 @@
+"""Room for drafts in a plan: rows with logits of their own, where verifying them pays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from lm_offload.errors import BudgetError
+from lm_offload.plan import Plan
+from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.fixed_plan import candidate_of
+from lm_offload.planner.mean_sweeps import mean_decode
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.request import Request
+from lm_offload.planner.verify_cost import ModelledCost
+from lm_offload.speculation.depths import Offer, choose_depths
+
+MOST_ROWS = 64  # drafted in one sweep
+MOST_DEPTH = 16  # drafted for one sequence
+HOPED_CHANCE = 0.9  # of a drafted token, in text that repeats itself
+SHORTEST_OUTPUT = 3  # the first comes with the prompt, one with every sweep
+SLOWER = 1.01  # without drafts, for the memory that their logits take
+
+
+def with_draft_rows(request: Request, plan: Plan) -> Plan:
+    """The plan with rows for drafts, or as it is where they cannot pay.
+
+    Raises BudgetError where drafts are wanted whatever they cost and not a row of them fits.
+    """
+    if request.speculation == "off" or max(request.workload.output_lens) < SHORTEST_OUTPUT:
+        return plan
+    predictor = Predictor(request)
+    given = candidate_of(request.model_in(plan.weight_format), choice_of(plan))
+    forced = request.speculation == "prompt-lookup"
+    limit_s = float("inf") if forced else SLOWER * predictor.estimate_s(given)
+    rows = _most_rows(given) if forced else _rows_that_pay(predictor, given)
+    while rows:
+        placed = list(_placed(request, given, rows))
+        if (
+            placed
+            and predictor.estimate_s(best := min(placed, key=predictor.estimate_s)) <= limit_s
+        ):
+            return predictor.timed(best).plan
+        rows //= 2
+    if forced:
+        raise BudgetError(
+            "The CPU memory budget has no room for the logits of a drafted token; raise "
+            "--cpu-memory or leave speculation to auto."
+        )
+    return plan
+
+
+def cost_of(request: Request, plan: Plan) -> ModelledCost:
+    """What verifying drafts costs with a plan that was made for `request`."""
+    candidate = candidate_of(request.model_in(plan.weight_format), choice_of(plan))
+    return ModelledCost(Predictor(request).times(candidate))
+
+
+def _most_rows(given: Candidate) -> int:
+    return min(MOST_ROWS, MOST_DEPTH * given.sizes.max_sequences)
+
+
+def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
+    """Rows that would be drafted at the middle of the run if most drafts were right."""
+    (piece,) = mean_decode(predictor.request.workload, given.sizes).shape.pieces
+    cost = ModelledCost(predictor.times(given))
+    offers = [Offer(HOPED_CHANCE, MOST_DEPTH)] * piece.sequences
+    sweep_s = partial(cost, piece.sequences, piece.context)
+    return sum(choose_depths(offers, piece.sequences, _most_rows(given), sweep_s))
+
+
+def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate]:
+    sizes = _with_rows(given.sizes, rows)
+    for depth in RING_DEPTHS:
+        if (found := place(request, given.model, sizes, depth)) is not None:
+            yield found
+
+
+def _with_rows(sizes: Sizes, rows: int) -> Sizes:
+    """Sizes of sweeps that verify `rows` tokens beside one of each sequence, at once."""
+    most = sizes.max_sequences + rows
+    return replace(
+        sizes,
+        draft_rows=rows,
+        sweep_tokens=max(sizes.sweep_tokens, most),
+        micro_batch_tokens=max(sizes.micro_batch_tokens, most),
+    )
