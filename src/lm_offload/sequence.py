@@ -64,6 +64,8 @@ class Sequence:
     logits_from: int = 0  # ... at this position and after it
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
     num_computed: int = 0  # tokens whose K and V are in the cache
+    drafted: int = 0  # tokens that were guessed and verified
+    accepted: int = 0  # of these, tokens that were kept
     finish_reason: FinishReason = None
     arrival_s: float = 0.0
     first_token_s: float | None = None

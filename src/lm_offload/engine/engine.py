@@ -54,13 +54,12 @@ class Engine:
         logits, step_time = parts.runner.run(batch, parts.executor)
         parts.scheduler.advance(batch)
         sampled = batch.sampled
-        accepted = 0
         if len(logits):
             self._check_finite(logits)
             score_prompts(batch, logits)
-            accepted = self._append_tokens(batch, sampled_logits(batch, logits))
+            self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
-        self._record(batch, accepted, replace(step_time, total_s=time.perf_counter() - start_s))
+        self._record(batch, replace(step_time, total_s=time.perf_counter() - start_s))
         return sampled
 
     def read_sweep(self) -> StepTime:
@@ -72,20 +71,21 @@ class Engine:
         if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
             raise explain_bad_logits(self.machinery)
 
-    def _append_tokens(self, batch: Batch, logits: Tensor) -> int:
-        """Draw tokens, judge the drafts by them; returns how many drafted ones were kept."""
+    def _append_tokens(self, batch: Batch, logits: Tensor) -> None:
+        """Draw tokens, and judge the drafts by them."""
         chunks = [chunk for chunk in batch.chunks if chunk.completes]
         drafts = [chunk.draft for chunk in chunks]
         drawn = sample_drafted(logits, [row_of(chunk.sequence) for chunk in chunks], drafts)
-        now_s, first, accepted = time.perf_counter(), 0, 0
+        now_s, first = time.perf_counter(), 0
         for chunk, tokens in zip(chunks, drawn, strict=True):
             sequence = chunk.sequence
             kept = self._keep(sequence, tokens)
-            score_output(sequence, kept, logits[first:])
+            score_output(sequence, kept, logits, first)
             sequence.first_token_s = sequence.first_token_s or now_s
-            first, accepted = first + 1 + len(chunk.draft), accepted + len(kept) - 1
+            sequence.drafted += len(chunk.draft)
+            sequence.accepted += len(kept) - 1
+            first += 1 + len(chunk.draft)
             self._drafts.observe(chunk, tokens)
-        return accepted
 
     def _keep(self, sequence: Sequence, tokens: list[int]) -> list[int]:
         """Append tokens up to one that ends the sequence; returns those."""
@@ -105,12 +105,13 @@ class Engine:
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.max_tokens else None
 
-    def _record(self, batch: Batch, accepted: int, step_time: StepTime) -> None:
+    def _record(self, batch: Batch, step_time: StepTime) -> None:
         prefill = sum(
             chunk.stop - chunk.start
             for chunk in batch.chunks
             if chunk.start < len(chunk.sequence.prompt)
         )
         drafted = batch.num_drafted
+        accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
         decode = batch.num_tokens - prefill - drafted + accepted
         self.records.append(SweepRecord(prefill, decode, step_time, drafted, accepted))

@@ -20,6 +20,8 @@ class CompletionOutput:
     finish_reason: FinishReason
     logprobs: list[dict[int, Logprob]] | None  # of each token, by token id
     decode: Callable[[list[int]], str] = field(repr=False, compare=False)
+    drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
+    accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
 
     @cached_property
     def text(self) -> str:

@@ -45,10 +45,12 @@ def _record(sequence: Sequence, start: int, logits: Tensor) -> None:
     sequence.prompt_logprobs += logprobs_of(logits[: len(following)], following, count)
 
 
-def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor) -> None:
-    """Record the log probabilities of chosen tokens where they are asked for."""
+def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor, first: int) -> None:
+    """Record the log probabilities of tokens, whose logits begin at row `first`, where wanted."""
     if (count := sequence.params.logprobs) is not None:
-        sequence.logprobs += logprobs_of(logits[: len(tokens)], tokens, count)
+        sequence.logprobs += logprobs_of(
+            logits[first : first + len(tokens)], tokens, count
+        )
 
 
 def _spans(batch: Batch) -> Iterator[tuple[Chunk, int, int]]:

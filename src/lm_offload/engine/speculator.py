@@ -67,7 +67,7 @@ class Speculator:
             return batch
         lookups = [self._lookup(chunk.sequence) for chunk in batch.chunks]
         offers = [
-            Offer(lookup.look_up(), _draftable(chunk))
+            Offer(lookup.look_up(chunk.sequence), _draftable(chunk))
             for lookup, chunk in zip(lookups, batch.chunks, strict=True)
         ]
         depths = choose_depths(offers, count, most, partial(self._cost, count, context))
@@ -78,6 +78,8 @@ class Speculator:
         """Learn how often drafts of this sequence are right."""
         if lookup := self._lookups.get(chunk.sequence):
             lookup.observe(len(chunk.draft), tokens)
+            if chunk.sequence.finish_reason:
+                del self._lookups[chunk.sequence]
 
     def _most_that_may_pay(self, count: int, context: int) -> int:
         """The most rows, a power of two or all, that pay if every drafted token is right."""
@@ -93,7 +95,7 @@ class Speculator:
 
     def _lookup(self, sequence: Sequence) -> PromptLookup:
         if sequence not in self._lookups:
-            self._lookups[sequence] = PromptLookup(sequence)
+            self._lookups[sequence] = PromptLookup(sequence.max_tokens)
         return self._lookups[sequence]
 
 

@@ -18,16 +18,14 @@ from lm_offload.speculation.token_index import Match, TokenIndex
 class PromptLookup:
     """Drafts for one sequence, and how often they were right."""
 
-    def __init__(self, sequence: Sequence) -> None:
-        self._sequence = sequence
-        self._index = TokenIndex(sequence.max_tokens)
+    def __init__(self, most_tokens: int) -> None:
+        self._index = TokenIndex(most_tokens)
         self._acceptance = Acceptance()
         self._match: Match | None = None
 
-    def look_up(self) -> float:
-        """Take in the tokens that are new; the chance of what would be drafted, 0 for nothing."""
-        known = len(self._index)
-        self._index.extend(self._sequence.tokens(known, self._sequence.num_tokens))
+    def look_up(self, sequence: Sequence) -> float:
+        """Take in its new tokens; the chance of each that would be drafted, 0 for nothing."""
+        self._index.extend(sequence.tokens(len(self._index), sequence.num_tokens))
         self._match = self._index.find()
         return self._acceptance.chance(self._match.length) if self._match else 0.0
 
