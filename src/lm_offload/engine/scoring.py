@@ -48,9 +48,7 @@ def _record(sequence: Sequence, start: int, logits: Tensor) -> None:
 def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor, first: int) -> None:
     """Record the log probabilities of tokens, whose logits begin at row `first`, where wanted."""
     if (count := sequence.params.logprobs) is not None:
-        sequence.logprobs += logprobs_of(
-            logits[first : first + len(tokens)], tokens, count
-        )
+        sequence.logprobs += logprobs_of(logits[first : first + len(tokens)], tokens, count)
 
 
 def _spans(batch: Batch) -> Iterator[tuple[Chunk, int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
-from lm_offload.errors import BudgetError
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.fixed_plan import candidate_of
@@ -26,17 +26,11 @@ SLOWER = 1.01  # without drafts, for the memory that their logits take
 
 
 def with_draft_rows(request: Request, plan: Plan) -> Plan:
-    """The plan with rows for drafts, or as it is where they cannot pay.
-
-    Raises BudgetError where drafts are wanted whatever they cost and not a row of them fits.
-    """
-    if request.speculation == "off" or max(request.workload.output_lens) < SHORTEST_OUTPUT:
-        return plan
+    """The plan with rows for drafts, or as it is where they cannot pay."""
     predictor = Predictor(request)
     given = candidate_of(request.model_in(plan.weight_format), choice_of(plan))
-    forced = request.speculation == "prompt-lookup"
-    limit_s = float("inf") if forced else SLOWER * predictor.estimate_s(given)
-    rows = _most_rows(given) if forced else _rows_that_pay(predictor, given)
+    limit_s = SLOWER * predictor.estimate_s(given)
+    rows = _rows_that_pay(predictor, given)
     while rows:
         placed = list(_placed(request, given, rows))
         if (
@@ -45,12 +39,21 @@ def with_draft_rows(request: Request, plan: Plan) -> Plan:
         ):
             return predictor.timed(best).plan
         rows //= 2
-    if forced:
-        raise BudgetError(
-            "The CPU memory budget has no room for the logits of a drafted token; raise "
-            "--cpu-memory or leave speculation to auto."
-        )
     return plan
+
+
+def wants_drafts(request: Request) -> bool:
+    """Whether drafts are allowed and a sweep could give several tokens."""
+    longest = max(request.workload.output_lens)
+    return request.speculation != "off" and longest >= SHORTEST_OUTPUT
+
+
+def forced_rows(request: Request) -> Iterator[Request]:
+    """The request with rows that its plan must have, most first."""
+    rows = min(MOST_ROWS, MOST_DEPTH * len(request.workload.prompt_lens))
+    while rows:
+        yield replace(request, draft_rows=rows)
+        rows //= 2
 
 
 def cost_of(request: Request, plan: Plan) -> ModelledCost:
@@ -59,29 +62,27 @@ def cost_of(request: Request, plan: Plan) -> ModelledCost:
     return ModelledCost(Predictor(request).times(candidate))
 
 
-def _most_rows(given: Candidate) -> int:
-    return min(MOST_ROWS, MOST_DEPTH * given.sizes.max_sequences)
-
-
 def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
     """Rows that would be drafted at the middle of the run if most drafts were right."""
     (piece,) = mean_decode(predictor.request.workload, given.sizes).shape.pieces
     cost = ModelledCost(predictor.times(given))
     offers = [Offer(HOPED_CHANCE, MOST_DEPTH)] * piece.sequences
     sweep_s = partial(cost, piece.sequences, piece.context)
-    return sum(choose_depths(offers, piece.sequences, _most_rows(given), sweep_s))
+    return sum(choose_depths(offers, piece.sequences, MOST_ROWS, sweep_s))
 
 
 def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate]:
-    sizes = _with_rows(given.sizes, rows)
-    for depth in RING_DEPTHS:
-        if (found := place(request, given.model, sizes, depth)) is not None:
+    """With sweeps as they are, and with sweeps no larger than drafts need."""
+    small = replace(given.sizes, sweep_tokens=1, micro_batch_tokens=1)
+    for sizes, depth in product((given.sizes, small), RING_DEPTHS):
+        found = place(request, given.model, with_rows(sizes, rows), depth)
+        if found is not None:
             yield found
 
 
-def _with_rows(sizes: Sizes, rows: int) -> Sizes:
+def with_rows(sizes: Sizes, rows: int) -> Sizes:
     """Sizes of sweeps that verify `rows` tokens beside one of each sequence, at once."""
-    most = sizes.max_sequences + rows
+    most = sizes.max_sequences + rows if rows else 0
     return replace(
         sizes,
         draft_rows=rows,

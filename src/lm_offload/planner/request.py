@@ -72,6 +72,7 @@ class Request:
     profile: HardwareProfile
     budget_bytes: int
     speculation: Speculation = "off"
+    draft_rows: int = 0  # that a plan must have
 
     @property
     def config(self) -> ModelConfig:

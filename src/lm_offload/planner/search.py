@@ -14,7 +14,7 @@ from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
-from lm_offload.planner.draft_rows import with_draft_rows
+from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
@@ -34,7 +34,12 @@ def make_plan(request: Request) -> Plan:
 
     Raises BudgetError with the table of bytes if none fits.
     """
-    return with_draft_rows(request, ranked_plans(request)[0].plan)
+    if wants_drafts(request) and request.speculation == "prompt-lookup":
+        *more, least = forced_rows(request)
+        fits = (it for it in more if next(candidates(it), None) is not None)
+        return ranked_plans(next(fits, least))[0].plan
+    plan = ranked_plans(request)[0].plan
+    return with_draft_rows(request, plan) if wants_drafts(request) else plan
 
 
 def ranked_plans(request: Request) -> list[Timed]:
@@ -90,7 +95,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         for depth in RING_DEPTHS:
-            found = place(request, model, sizes, depth)
+            found = place(request, model, with_rows(sizes, request.draft_rows), depth)
             if found is not None:
                 yield found
             if found is not None and not found.streamed:
@@ -123,7 +128,8 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    one = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    sizes = with_rows(one, request.draft_rows)
     return min((_smallest_of(model, sizes) for model in request.models), key=_sum_of)
 
 
