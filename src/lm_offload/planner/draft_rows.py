@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import product
 
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
@@ -29,15 +28,13 @@ def with_draft_rows(request: Request, plan: Plan) -> Plan:
     """The plan with rows for drafts, or as it is where they cannot pay."""
     predictor = Predictor(request)
     given = candidate_of(request.model_in(plan.weight_format), choice_of(plan))
-    limit_s = SLOWER * predictor.estimate_s(given)
+    limit_s = SLOWER * predictor.timed(given).score_s
     rows = _rows_that_pay(predictor, given)
     while rows:
-        placed = list(_placed(request, given, rows))
-        if (
-            placed
-            and predictor.estimate_s(best := min(placed, key=predictor.estimate_s)) <= limit_s
-        ):
-            return predictor.timed(best).plan
+        timed = [predictor.timed(found) for found in _placed(request, given, rows)]
+        best = min(timed, key=lambda found: found.score_s, default=None)
+        if best is not None and best.score_s <= limit_s:
+            return best.plan
         rows //= 2
     return plan
 
@@ -72,11 +69,10 @@ def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
 
 
 def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate]:
-    """With sweeps as they are, and with sweeps no larger than drafts need."""
-    small = replace(given.sizes, sweep_tokens=1, micro_batch_tokens=1)
-    for sizes, depth in product((given.sizes, small), RING_DEPTHS):
-        found = place(request, given.model, with_rows(sizes, rows), depth)
-        if found is not None:
+    """With a ring that reads as far ahead."""
+    for depth in RING_DEPTHS:
+        found = place(request, given.model, with_rows(given.sizes, rows), depth)
+        if found is not None and found.residency.ring_bytes >= given.residency.ring_bytes:
             yield found
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 
-MARGIN = 1.02  # drafts must promise more than what predictions of like sweeps may be off
+MARGIN = 1.03  # drafts must promise more than what predictions of like sweeps may be off
 
 
 class VerifyCost(Protocol):
