@@ -55,7 +55,7 @@ def best_product_rate(bed: dict[str, object]) -> float:
 def decode_row(case: Case) -> dict[str, object]:
     """Decode of one batch size, and at batch 1 its share of what memory bandwidth allows."""
     rates, seconds, shares = [], [], []
-    with LLM(case.model, threads=case.threads) as llm:
+    with LLM(case.model, threads=case.threads, speculation="off") as llm:
         llm.load(Workload((32,) * case.batch, (case.gen_len,) * case.batch))
         weight_bytes = sum(layout.weight_bytes for layout in llm.files.layouts)
         for _ in range(ROUNDS):
@@ -75,7 +75,7 @@ def decode_row(case: Case) -> dict[str, object]:
 def prefill_row(model: Path, threads: int, product_flops: float) -> dict[str, object]:
     """Prefill of one long prompt as a share of the machine's product rate."""
     seconds = []
-    with LLM(model, threads=threads) as llm:
+    with LLM(model, threads=threads, speculation="off") as llm:
         llm.load(Workload((PREFILL_LEN,), (2,)))
         flops = PREFILL_LEN * sum(
             unit_flops(unit) for unit in llm.files.units if unit.kind != "head"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import SamplingParams
+from lm_offload.demo import demo_path
 from lm_offload.errors import ConfigError
 from lm_offload.planner.plan_text import choice_of
 from tests.engine.harness import (
@@ -184,3 +185,18 @@ def test_ways_that_cannot_be_are_refused(toy):
     with open_llm(folder, plan=choice) as llm:
         tokens_of(llm, PROMPTS, LONG)
         assert llm.stats.drafted == 0
+
+
+def test_text_is_the_same_as_a_whole_and_as_a_stream():
+    prompt = "def area(width, height):\n    return width * height\n\n\n" * 3 + "def area("
+    plain = SamplingParams(max_tokens=24, ignore_eos=True)
+    with open_llm(demo_path(), **OFF) as llm:
+        text = llm.generate(prompt, plain)[0].text
+        ended = replace(plain, stop=(text[len(text) // 2 :][:3],))
+        wanted = [llm.generate(prompt, params)[0].outputs[0] for params in (plain, ended)]
+    assert [output.finish_reason for output in wanted] == ["length", "stop"]
+    with open_llm(demo_path(), **FORCED) as llm:
+        for params, output in zip((plain, ended), wanted, strict=True):
+            assert "".join(llm.stream(prompt, params)) == output.text
+            assert llm.stats.accepted
+            assert llm.generate(prompt, params)[0].outputs == (output,)

@@ -100,6 +100,7 @@ def run_plan(
         model,
         cpu_memory=request.budget_bytes,
         threads=request.profile.cpu.threads,
+        speculation="off",  # predictions are of one token a sweep
         plan=choice,
         on_load=progress.on_load,
         on_quantize=progress.on_quantize,
