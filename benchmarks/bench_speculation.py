@@ -4,7 +4,7 @@ Both engines take the same prompts in turn, greedily, and must give the same tok
 of runs spoils every draft before it is verified, so that none is ever accepted: what that costs is
 the price of drafts where they do not help. Prompts are Python functions with their first lines
 once more (`code`, for the demo model), or what the model itself said before (`loop`, for random
-weights, whose greedy text soon goes round)::
+weights, with a negative frequency penalty, or their text would not repeat itself)::
 
     python -m benchmarks.bench_speculation --model .checkpoints/llama-1.1b --prompts loop
     python -m benchmarks.bench_speculation --prompts code --gen-len 96
@@ -16,7 +16,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
@@ -42,6 +42,12 @@ class Case:
     rounds: int
     threads: int
     budget_frac: float
+
+    @property
+    def params(self) -> SamplingParams:
+        """Greedy; for loops used tokens become likelier, or random weights hardly repeat any."""
+        penalty = -2.0 if self.prompts == "loop" else 0.0
+        return SamplingParams(frequency_penalty=penalty, ignore_eos=True)
 
     @property
     def budget_bytes(self) -> int:
@@ -128,7 +134,7 @@ def open_llm(case: Case, prompts: list[list[int]], speculation: str | None) -> L
 
 def run(llm: LLM, case: Case, prompt: list[int], total: Total) -> list[int]:
     """The tokens of one run, which is added to `total`."""
-    params = SamplingParams(max_tokens=case.gen_len, ignore_eos=True)
+    params = replace(case.params, max_tokens=case.gen_len)
     tokens = llm.generate([prompt], params)[0].outputs[0].token_ids
     total.add(llm)
     return tokens
@@ -150,7 +156,7 @@ def loop_prompts(case: Case) -> list[list[int]]:
     """For each round a few tokens and what a resident model says after them."""
     starts = [[7 + 31 * index + 5 * place for place in range(SEED_TOKENS)]
               for index in range(case.rounds)]  # fmt: skip
-    params = SamplingParams(max_tokens=case.prompt_len - SEED_TOKENS, ignore_eos=True)
+    params = replace(case.params, max_tokens=case.prompt_len - SEED_TOKENS)
     with open_llm(case, starts, None) as llm:
         outputs = llm.generate(starts, params)
     return [it.prompt_token_ids + it.outputs[0].token_ids for it in outputs]
