@@ -86,7 +86,7 @@ def tiny_sweep_s(layers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         shape = replace(PRESETS["tiny"], hidden=64, intermediate=128, vocab=128, layers=layers)
         make_checkpoint(shape, "bf16", shape.shard_bytes, 0, Path(folder))
-        with LLM(folder, cpu_memory="256MiB", threads=1) as llm:
+        with LLM(folder, cpu_memory="256MiB", threads=1, speculation="off") as llm:
             params = SamplingParams(max_tokens=64, ignore_eos=True)
             llm.generate([[1, 2, 3]], params)
             llm.generate([[1, 2, 3]], params)

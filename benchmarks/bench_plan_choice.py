@@ -66,7 +66,9 @@ def main() -> None:
 def measure(folder: Path, budget_frac: float, shape: Shape, threads: int) -> Row:
     """One case: plans of the whole range, each measured."""
     weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    with LLM(folder, cpu_memory=int(budget_frac * weight_bytes), threads=threads) as llm:
+    with LLM(
+        folder, cpu_memory=int(budget_frac * weight_bytes), threads=threads, speculation="off"
+    ) as llm:
         parts = llm.choices, shape.workload, llm.profile, llm.budget_bytes
         request = planning_request(*parts)
     load, progress = OtherLoad(), RunProgress(Console(quiet=True))

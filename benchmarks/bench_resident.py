@@ -48,7 +48,7 @@ def main() -> None:
 def decode_row(case: Case) -> dict[str, object]:
     """Decode of one batch size and its share of what memory and products allow."""
     weights, rates, seconds, shares = weights_of(case.model, None), [], [], []
-    with LLM(case.model, threads=case.threads, prefix_sharing=False) as llm:
+    with LLM(case.model, threads=case.threads, prefix_sharing=False, speculation="off") as llm:
         llm.load(Workload((32,) * case.batch, (case.gen_len,) * case.batch))
         for _ in range(ROUNDS):
             rates.append(measure_rates(case.model, None, False, case.threads))
@@ -76,7 +76,7 @@ def median_of(rates: list[Rates], name: str) -> int:
 def prefill_row(model: Path, threads: int) -> dict[str, object]:
     """Prefill of one long prompt and its share of what memory and products allow."""
     weights, rates, seconds, shares = weights_of(model, None), [], [], []
-    with LLM(model, threads=threads, prefix_sharing=False) as llm:
+    with LLM(model, threads=threads, prefix_sharing=False, speculation="off") as llm:
         llm.load(Workload((PREFILL_LEN,), (2,)))
         prompts = make_prompts(model, 1, PREFILL_LEN, seed=0)
         for _ in range(ROUNDS):

@@ -104,7 +104,8 @@ def half_of(case: Case) -> int:
 
 def open_llm(case: Case, budget_bytes: int | None) -> LLM:
     """An engine loaded for the case."""
-    llm = LLM(case.model, cpu_memory=budget_bytes, threads=case.threads, prefix_sharing=False)
+    how = {"threads": case.threads, "prefix_sharing": False, "speculation": "off"}
+    llm = LLM(case.model, cpu_memory=budget_bytes, **how)
     llm.load(Workload((PROMPT_LEN,) * case.batch, (case.gen_len,) * case.batch))
     return llm
 

@@ -74,11 +74,12 @@ def _in_turns(lists: list[list[Point]]) -> Iterator[Point]:
 def open_point(folder: Path, point: Point, threads: int) -> tuple[LLM, Workload] | None:
     """An engine with the budget of the point and its workload, or None where it does not fit."""
     weight_format = None if point.weight_format == "own" else point.weight_format
-    roomy = LLM(folder, threads=threads, weight_format=weight_format)
+    roomy = LLM(folder, threads=threads, weight_format=weight_format, speculation="off")
     plan = roomy.plan_for(_workload(point, GEN_LENS[1]))
     weight_bytes = dict(plan.memory)["resident weights"]
     budget = int(point.budget_frac * weight_bytes) + plan.used_bytes - weight_bytes
     how = {"threads": threads, "weight_format": weight_format, "prefix_sharing": False}
+    how["speculation"] = "off"
     llm = LLM(folder, cpu_memory=budget, **how)
     try:
         workload = _workload(point, _gen_len(llm.plan_for(_workload(point, GEN_LENS[1]))))

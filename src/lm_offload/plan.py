@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
+Speculation = Literal["auto", "off", "prompt-lookup"]  # where it pays, never, always
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,13 @@ class Plan:
     threads: ThreadPlan
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     streamed_bytes: int  # read in each sweep
-    predicted: Figures  # for the workload that the plan was made for
+    predicted: Figures  # for the workload that the plan was made for, without drafts
+    draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
 
     @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
-        return self.max_sequences + self.scored_rows
+        return self.max_sequences + max(self.scored_rows, self.draft_rows)
 
     @property
     def used_bytes(self) -> int:

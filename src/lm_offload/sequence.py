@@ -68,6 +68,8 @@ class Sequence:
     block_keys: list[bytes] = field(default_factory=list)  # of its full blocks so far
     num_shared_blocks: int = 0  # leading blocks that another sequence has computed or computes
     num_cached: int = 0  # tokens of the prompt that were not computed for this sequence
+    drafted: int = 0  # tokens that were guessed and verified
+    accepted: int = 0  # of these, tokens that were kept
     finish_reason: FinishReason = None
     arrival_s: float = 0.0
     first_token_s: float | None = None
@@ -92,6 +94,11 @@ class Sequence:
         """Tokens this sequence can reach; its KV blocks are reserved for all of them."""
         return len(self.prompt) + self.params.max_tokens
 
+    def append(self, token: int) -> None:
+        """Add a token of a sweep that computed K and V of all tokens before it."""
+        self.output.append(token)
+        self.num_computed = self.num_tokens - 1
+
     def tokens(self, start: int, stop: int) -> list[int]:
         """Token ids of positions `start` to `stop`."""
         length = len(self.prompt)
@@ -106,11 +113,22 @@ class Chunk:
     sequence: Sequence
     start: int
     stop: int
+    draft: tuple[int, ...] = ()  # guessed tokens at its end, after the last known one
+
+    @property
+    def known_stop(self) -> int:
+        """One past the last position whose token is known."""
+        return self.stop - len(self.draft)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Token ids of its positions."""
+        return [*self.sequence.tokens(self.start, self.known_stop), *self.draft]
 
     @property
     def completes(self) -> bool:
-        """Whether the chunk ends with the last known token, so that the next one is sampled."""
-        return self.stop == self.sequence.num_tokens
+        """Whether the chunk reaches the last known token, so that the next one is sampled."""
+        return self.known_stop == self.sequence.num_tokens
 
     @property
     def is_scored(self) -> bool:
@@ -121,7 +139,7 @@ class Chunk:
     def num_logits(self) -> int:
         """Rows at its end whose logits are wanted."""
         if not self.is_scored:
-            return int(self.completes)
+            return 1 + len(self.draft) if self.completes else 0
         return max(self.stop - max(self.start, self.sequence.logits_from), 0)
 
 
@@ -137,6 +155,11 @@ class Batch:
         return sum(chunk.stop - chunk.start for chunk in self.chunks)
 
     @property
+    def num_drafted(self) -> int:
+        """Rows of guessed tokens."""
+        return sum(len(chunk.draft) for chunk in self.chunks)
+
+    @property
     def sampled(self) -> list[Sequence]:
-        """The sequences that get a token from this sweep."""
+        """The sequences that get a token from this sweep, or several."""
         return [chunk.sequence for chunk in self.chunks if chunk.completes]

@@ -60,10 +60,13 @@ class LogitsRecorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[Tensor] = []
-        real_sample = engine_module.sample
+        real_sample = engine_module.sample_drafted
 
-        def sample(logits: Tensor, *context: Any) -> list[int]:
-            self.rows += list(logits.clone())
-            return real_sample(logits, *context)
+        def sample(logits: Tensor, rows: Any, drafts: Any) -> list[list[int]]:
+            drawn, first = real_sample(logits, rows, drafts), 0
+            for tokens, draft in zip(drawn, drafts, strict=True):
+                self.rows += list(logits[first : first + len(tokens)].clone())
+                first += 1 + len(draft)
+            return drawn
 
-        monkeypatch.setattr(engine_module, "sample", sample)
+        monkeypatch.setattr(engine_module, "sample_drafted", sample)

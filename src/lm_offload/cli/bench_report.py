@@ -53,6 +53,8 @@ def print_measured(console: Console, measured: Measured, ceiling: Ceiling, load_
     if measured.tpot_s is not None:
         rows.append(("decode", _rate(measured.decode_tokens_per_s, ceiling.decode)))
         rows.append(("time per output token", f"{measured.tpot_s * 1e3:.1f} ms"))
+    if measured.drafted:
+        rows.append(("drafted tokens", f"{measured.drafted}, {measured.accepted} accepted"))
     throughput = f"{measured.throughput_tokens_per_s:.2f} tok/s"
     rows.append(("throughput, both phases", throughput))
     rows.append(("time to first token", f"{measured.ttft_s:.3f} s"))

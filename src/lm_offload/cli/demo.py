@@ -31,6 +31,7 @@ def demo(
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     exact: options.Exact = False,
+    speculation: options.Speculation = "auto",
     threads: options.Threads = None,
     overlap: options.Overlap = True,
     trace: options.TraceFile = None,
@@ -53,6 +54,7 @@ def demo(
             weight_format=weight_format,
             kv_format=kv_format,
             exact=exact,
+            speculation=speculation,
             on_quantize=progress.on_quantize,
         )
         with llm:

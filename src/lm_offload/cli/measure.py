@@ -43,6 +43,8 @@ class Measured(Figures):
     throughput_tokens_per_s: float  # generated tokens over run_s
     peak_rss_bytes: int  # of the process, interpreter and libraries included
     decode_sweeps: int
+    drafted: int  # tokens that were guessed and verified
+    accepted: int  # of these
 
 
 def check_shape(config: ModelConfig, shape: Shape) -> None:
@@ -91,13 +93,15 @@ def _measured(
         prefill_tokens_per_s=stats.prefill_tokens_per_s,
         decode_tokens_per_s=stats.decode_tokens_per_s,
         ttft_s=ttft_s,
-        tpot_s=steps["decode"].total_s if stats.decode else None,
+        tpot_s=stats.tpot_s,
         run_s=run_s,
         step_s=steps,
         peak_bytes={"cpu": memory.taken_bytes(), "disk": read_bytes},
         throughput_tokens_per_s=throughput,
         peak_rss_bytes=memory.peak_rss_bytes(),
         decode_sweeps=len(stats.decode),
+        drafted=stats.drafted,
+        accepted=stats.accepted,
     )
 
 

@@ -79,6 +79,13 @@ Objective = Annotated[
         "(latency)."
     ),
 ]
+Speculation = Annotated[
+    plan.Speculation,
+    _option(
+        "Draft tokens from the text itself and verify several in a sweep, which changes no token: "
+        "where it is predicted to pay (auto), never (off), always (prompt-lookup)."
+    ),
+]
 Exact = Annotated[
     bool, _option("Refuse every format that rounds weights, keys or values.", "--exact")
 ]

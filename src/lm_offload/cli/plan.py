@@ -39,6 +39,7 @@ def plan(
     prompt_len: options.PromptLen = 128,
     gen_len: options.GenLen = 128,
     objective: options.Objective = "throughput",
+    speculation: options.Speculation = "auto",
     cpu_memory: options.CpuMemory = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
@@ -73,7 +74,7 @@ def plan(
 
     choice = read_plan(saved_plan) if saved_plan else None
     asked = PlanOptions(
-        model, weight_format, exact, cpu_memory, threads, machine, choice, kv_format
+        model, weight_format, exact, cpu_memory, threads, machine, choice, kv_format, speculation
     )
     shape = Shape(batch_size, prompt_len, gen_len)
     case = planning_case(asked, replace(shape.workload, objective=objective))

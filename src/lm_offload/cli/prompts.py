@@ -79,6 +79,8 @@ def _completion(completion: CompletionOutput) -> dict[str, Any]:
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "num_output_tokens": len(completion.token_ids),
+        "num_drafted_tokens": completion.drafted,
+        "num_accepted_tokens": completion.accepted,
     }
     if completion.logprobs is not None:
         record["token_ids"] = completion.token_ids

@@ -56,11 +56,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     table.add_row("budget", format_bytes(plan.budget_bytes))
     console.print(table)
     units = len(plan.resident) + len(plan.streamed)
+    drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     console.print(
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
         f"from disk in each sweep; {plan.max_sequences} sequences in flight, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
-        f"keys and values in {plan.kv_format}."
+        f"keys and values in {plan.kv_format}{drafts}."
     )
 
 
@@ -71,6 +72,8 @@ def print_stats(console: Console, stats: RunStats) -> None:
         f"prefill {stats.prefill_tokens_per_s:.1f} tok/s ({stats.prefill_s:.2f} s){cached}, "
         f"decode {stats.decode_tokens_per_s:.2f} tok/s ({stats.decode_s:.2f} s)"
     )
+    if stats.drafted:
+        console.print(f"{stats.accepted} of {stats.drafted} drafted tokens were accepted")
     if not stats.decode:
         return
     times = [sweep.time for sweep in stats.decode]

@@ -99,6 +99,7 @@ def run_plan(
     llm = LLM(
         model,
         cpu_memory=request.budget_bytes,
+        speculation="off",  # predictions are of one token a sweep
         plan=choice,
         on_load=progress.on_load,
         on_quantize=progress.on_quantize,

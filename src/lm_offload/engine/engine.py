@@ -12,9 +12,10 @@ from torch import Tensor
 from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.engine.scoring import row_of, sampled_logits, score_outputs, score_prompts
+from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts
+from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.plan import StepTime
-from lm_offload.sampling.draw import sample
+from lm_offload.sampling.draw import sample_drafted
 from lm_offload.sequence import Batch, FinishReason, Sequence
 
 StopCheck = Callable[[Sequence, int], bool]  # a sequence and its new token: is the text complete?
@@ -24,9 +25,14 @@ class Engine:
     """Runs sequences through sweeps until they are finished."""
 
     def __init__(
-        self, machinery: Machinery, eos_token_ids: tuple[int, ...], stops: StopCheck
+        self,
+        machinery: Machinery,
+        eos_token_ids: tuple[int, ...],
+        stops: StopCheck,
+        drafts: Drafts = NO_DRAFTS,
     ) -> None:
         self.machinery = machinery
+        self._drafts = drafts
         self.records: list[SweepRecord] = []
         self._eos_token_ids = eos_token_ids
         self._stops = stops
@@ -44,7 +50,7 @@ class Engine:
         """One sweep; returns the sequences that got a token from it."""
         start_s, parts = time.perf_counter(), self.machinery
         parts.store.checkpoint.check_unchanged()
-        batch = parts.scheduler.schedule()
+        batch = self._drafts.extend(parts.scheduler.schedule())
         logits, step_time = parts.runner.run(batch, parts.executor)
         parts.scheduler.advance(batch)
         sampled = batch.sampled
@@ -52,7 +58,7 @@ class Engine:
         if len(logits):
             self._check_finite(logits)
             score_prompts(batch, logits)
-            self._append_tokens(sampled, sampled_logits(batch, logits))
+            self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
         self._record(batch, step_time, cached)
@@ -67,14 +73,30 @@ class Engine:
         if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
             raise explain_bad_logits(self.machinery)
 
-    def _append_tokens(self, sequences: list[Sequence], logits: Tensor) -> None:
-        tokens = sample(logits, [row_of(sequence) for sequence in sequences])
-        score_outputs(sequences, tokens, logits)
-        now_s = time.perf_counter()
-        for sequence, token in zip(sequences, tokens, strict=True):
-            sequence.output.append(token)
+    def _append_tokens(self, batch: Batch, logits: Tensor) -> None:
+        """Draw tokens, and judge the drafts by them."""
+        chunks = [chunk for chunk in batch.chunks if chunk.completes]
+        drafts = [chunk.draft for chunk in chunks]
+        drawn = sample_drafted(logits, [row_of(chunk.sequence) for chunk in chunks], drafts)
+        now_s, first = time.perf_counter(), 0
+        for chunk, tokens in zip(chunks, drawn, strict=True):
+            sequence = chunk.sequence
+            kept = self._keep(sequence, tokens)
+            score_output(sequence, kept, logits, first)
             sequence.first_token_s = sequence.first_token_s or now_s
+            sequence.drafted += len(chunk.draft)
+            sequence.accepted += len(kept) - 1
+            first += 1 + len(chunk.draft)
+            self._drafts.observe(chunk, tokens)
+
+    def _keep(self, sequence: Sequence, tokens: list[int]) -> list[int]:
+        """Append tokens up to one that ends the sequence; returns those."""
+        for count, token in enumerate(tokens, start=1):
+            sequence.append(token)
             sequence.finish_reason = self._finish_reason(sequence, token)
+            if sequence.finish_reason:
+                return tokens[:count]
+        return tokens
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
         if token in self._eos_token_ids and not sequence.params.ignore_eos:
@@ -91,4 +113,7 @@ class Engine:
             for chunk in batch.chunks
             if chunk.start < len(chunk.sequence.prompt)
         )
-        self.records.append(SweepRecord(prefill, batch.num_tokens - prefill, step_time, cached))
+        drafted = batch.num_drafted
+        accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
+        decode = batch.num_tokens - prefill - drafted + accepted
+        self.records.append(SweepRecord(prefill, decode, step_time, drafted, accepted, cached))

@@ -29,13 +29,14 @@ from lm_offload.engine.requests import (
     workload_of,
 )
 from lm_offload.engine.results import RequestGather, request_output
+from lm_offload.engine.speculator import check_speculation, drafts_for
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
-from lm_offload.plan import Figures, Objective, Plan, StepTime, Workload
+from lm_offload.plan import Figures, Objective, Plan, Speculation, StepTime, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice, choice_of, read_plan
 from lm_offload.planner.request import Request
@@ -55,12 +56,13 @@ class LLM:
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
-    all of these. Plans are made for the `objective`, unless one
-    is given as `plan`: a file that `lm-offload plan --save` wrote. With `prefix_sharing`, what
-    prompts begin with alike is computed once, also across calls; `prefix_cache` is a folder that
-    keeps it for other processes, up to `prefix_cache_limit` ("4GiB"). Headers are read here,
-    weights at the first call. Close it, or use it in a `with` block, to give its memory and files
-    back.
+    all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
+    which changes no token: where it is predicted to pay ("auto"), never ("off") or always
+    ("prompt-lookup"). Plans are made for the `objective`, unless one is given as `plan`: a file
+    that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
+    computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
+    up to `prefix_cache_limit` ("4GiB"). Headers are read here, weights at the first call. Close it,
+    or use it in a `with` block, to give its memory and files back.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LLM:
         exact: bool = False,
         kv_format: str | None = None,
         objective: Objective = "throughput",
+        speculation: Speculation = "auto",
         plan: str | Path | PlanChoice | None = None,
         prefix_sharing: bool = True,
         prefix_cache: str | Path | None = None,
@@ -91,6 +94,7 @@ class LLM:
         self._threads = threads
         self.stats = RunStats(())
         self._objective = objective
+        self._speculation = check_speculation(speculation, self._saved_plan)
         self._overlap = overlap
         self._prefix_sharing = prefix_sharing
         self._prefix_folder = prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing)
@@ -302,7 +306,7 @@ class LLM:
     def _request(self, workload: Workload) -> Request:
         aimed = replace(workload, objective=self._objective)
         parts = self.choices, aimed, self.profile, self.budget_bytes
-        return planning_request(*parts, threads=self._threads)
+        return planning_request(*parts, self._speculation, self._threads)
 
     def _engine_for(self, workload: Workload) -> Engine:
         if self._engine is not None and serves(self._engine.machinery.plan, workload):
@@ -322,7 +326,8 @@ class LLM:
             self._on_load,
             folder if folder and worth_reading(self.files, plan, self.profile) else None,
         )
-        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
+        drafts = drafts_for(self._request(workload), plan)
+        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
         return self._engine
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:

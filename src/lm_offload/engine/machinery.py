@@ -89,7 +89,8 @@ def build_machinery(
     allocator = BlockAllocator(plan.kv_blocks)
     prefixes = prefix_folder.store(files, kernels, cache) if prefix_folder else None
     restore = prefixes.restore if prefixes else restore_none
-    limits = plan.sweep_tokens, plan.max_sequences, plan.scored_rows
+    scored_rows = plan.logit_rows - plan.max_sequences
+    limits = plan.sweep_tokens, plan.max_sequences, scored_rows
     scheduler = Scheduler(allocator, *limits, restore)
     return Machinery(plan, store, runner, executor, scheduler, prefixes)
 

@@ -20,6 +20,8 @@ class CompletionOutput:
     finish_reason: FinishReason
     logprobs: list[dict[int, Logprob]] | None  # of each token, by token id
     decode: Callable[[list[int]], str] = field(repr=False, compare=False)
+    drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
+    accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
 
     @cached_property
     def text(self) -> str:
@@ -47,11 +49,13 @@ class RequestOutput:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """One sweep: how many rows of each phase, and its times."""
+    """One sweep: its prompt tokens, the tokens that its decodes gave, and its times."""
 
     prefill_tokens: int
     decode_tokens: int
     time: StepTime
+    drafted: int = 0  # tokens that were guessed and verified
+    accepted: int = 0  # of these, tokens that were kept
     cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
 
 
@@ -75,6 +79,25 @@ class RunStats:
     def cached_tokens(self) -> int:
         """Prompt tokens that were not computed, since another prompt began alike."""
         return sum(sweep.cached_tokens for sweep in self.sweeps)
+
+    @property
+    def drafted(self) -> int:
+        """Tokens that were guessed and verified."""
+        return sum(sweep.drafted for sweep in self.sweeps)
+
+    @property
+    def accepted(self) -> int:
+        """Drafted tokens that were kept."""
+        return sum(sweep.accepted for sweep in self.sweeps)
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Seconds until each sequence has one token more, the mean of the decode sweeps."""
+        tokens = sum(sweep.decode_tokens for sweep in self.decode)
+        if not tokens:
+            return None
+        rows = tokens - sum(sweep.accepted for sweep in self.decode)
+        return self.decode_s / len(self.decode) * rows / tokens
 
     @property
     def prefill_s(self) -> float:

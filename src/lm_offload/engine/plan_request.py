@@ -25,7 +25,7 @@ from lm_offload.errors import ConfigError, UnsupportedModelError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import ModelSizes, Request, sizes_of_config
@@ -49,6 +49,7 @@ class PlanOptions:
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None
     kv_format: str | None = None
+    speculation: Speculation = "off"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     profile = _profile(options, sizes.weights)
     budget_bytes = _budget_bytes(options, profile)
     runnable = sizes.has_files and options.machine is None
-    request = Request(models, workload, profile, budget_bytes, options.threads)
+    settings = options.speculation, options.threads
+    request = Request(models, workload, profile, budget_bytes, *settings)
     return PlanningCase(request, forbidden, runnable)
 
 

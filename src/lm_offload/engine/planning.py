@@ -10,7 +10,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.request import ModelSizes, Request, UnitSize
 from lm_offload.planner.search import make_plan, smallest_memory
@@ -73,7 +73,8 @@ def plan_for(
 
     `models` is one model in each of the weight formats that may be chosen.
     """
-    return make_plan(planning_request(models, workload, profile, budget_bytes, threads))
+    request = planning_request(models, workload, profile, budget_bytes, threads=threads)
+    return make_plan(request)
 
 
 def planning_request(
@@ -81,10 +82,12 @@ def planning_request(
     workload: Workload,
     profile: HardwareProfile,
     budget_bytes: int,
+    speculation: Speculation = "off",
     threads: int | None = None,
 ) -> Request:
     """What the planner needs to know of the files; `threads` as the user gave them."""
-    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes, threads)
+    sizes = [sizes_of(files) for files in models]
+    return Request(sizes, workload, profile, budget_bytes, speculation, threads)
 
 
 def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:

@@ -58,4 +58,6 @@ def _completion(sequence: Sequence, decode: Decode) -> CompletionOutput:
         finish_reason=sequence.finish_reason,
         logprobs=sequence.logprobs if params.logprobs is not None else None,
         decode=text_of,
+        drafted=sequence.drafted,
+        accepted=sequence.accepted,
     )

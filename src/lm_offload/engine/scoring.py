@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from functools import partial
 
 import torch
@@ -19,8 +20,13 @@ def row_of(sequence: Sequence) -> Row:
 
 
 def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:
-    """The rows of logits [R, V] that a token is drawn from; all of them but where prompts score."""
-    rows = [last - 1 for chunk, _, last in _spans(batch) if chunk.completes]
+    """The rows of logits [R, V] that tokens are drawn from; all of them but where prompts score."""
+    rows = [
+        row
+        for chunk, _, last in _spans(batch)
+        if chunk.completes
+        for row in range(last - 1 - len(chunk.draft), last)
+    ]
     return logits if len(rows) == len(logits) else logits[torch.tensor(rows, dtype=torch.long)]
 
 
@@ -39,11 +45,10 @@ def _record(sequence: Sequence, start: int, logits: Tensor) -> None:
     sequence.prompt_logprobs += logprobs_of(logits[: len(following)], following, count)
 
 
-def score_outputs(sequences: list[Sequence], tokens: list[int], logits: Tensor) -> None:
-    """Record the log probabilities of chosen tokens where they are asked for."""
-    for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-        if (count := sequence.params.logprobs) is not None:
-            sequence.logprobs += logprobs_of(logits[row : row + 1], [token], count)
+def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor, first: int) -> None:
+    """Record the log probabilities of tokens, whose logits begin at row `first`, where wanted."""
+    if (count := sequence.params.logprobs) is not None:
+        sequence.logprobs += logprobs_of(logits[first : first + len(tokens)], tokens, count)
 
 
 def _spans(batch: Batch) -> Iterator[tuple[Chunk, int, int]]:

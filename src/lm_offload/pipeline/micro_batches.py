@@ -30,7 +30,7 @@ def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> Sweep
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
-        token_ids += chunk.sequence.tokens(chunk.start, chunk.stop)
+        token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
     start = 0
     micro_batches = []

@@ -13,6 +13,7 @@ from lm_offload.planner.residency import Residency, residencies
 from lm_offload.units import MIB
 
 READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
+RING_DEPTHS = (3, 2, 1)  # units of the size of the largest
 
 
 @dataclass(frozen=True)
@@ -120,4 +121,5 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         memory=candidate.memory,
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,
+        draft_rows=sizes.draft_rows,
     )

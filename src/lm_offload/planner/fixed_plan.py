@@ -26,12 +26,13 @@ def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
     _check_units(model, choice)
     _check_sizes(model, choice)
     _check_workload(request.workload, choice)
-    candidate = _candidate(model, choice, _threads(request, choice))
+    candidate = candidate_of(model, choice, threads_of(request, choice))
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
     return Predictor(request).timed(candidate).plan
 
 
-def _candidate(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:
+def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:
+    """A choice as the planner times it."""
     resident = frozenset(
         index
         for index, sized in enumerate(model.units)
@@ -43,6 +44,7 @@ def _candidate(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Ca
         choice.sweep_tokens,
         choice.micro_batch_tokens,
         choice.scored_rows,
+        choice.draft_rows,
     )
     return Candidate(
         model=model,
@@ -57,7 +59,7 @@ def _candidate(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Ca
     )
 
 
-def _threads(request: Request, choice: PlanChoice) -> ThreadPlan:
+def threads_of(request: Request, choice: PlanChoice) -> ThreadPlan:
     """Those that were asked for, those of the plan, or every core."""
     threads, cores = choice.threads, request.profile.cpu.threads
     if request.threads is not None or threads is None:

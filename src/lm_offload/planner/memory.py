@@ -9,6 +9,8 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.planner.request import ModelSizes
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.speculation.token_index import BYTES_PER_TOKEN
 from lm_offload.storage.row_table import gather_bytes
 from lm_offload.units import align_up
 
@@ -24,11 +26,12 @@ class Sizes:
     sweep_tokens: int
     micro_batch_tokens: int
     scored_rows: int = 0
+    draft_rows: int = 0
 
     @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
-        return self.max_sequences + self.scored_rows
+        return self.max_sequences + max(self.scored_rows, self.draft_rows)
 
 
 def hidden_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -53,10 +56,12 @@ def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 
 def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
-    """Index tensors, block tables and rotary tables of a sweep; torch owns these."""
+    """Index tensors, block tables and rotary tables of a sweep, which torch owns; text to draft
+    from."""
     rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
     tables = sizes.max_sequences * sizes.kv_blocks * 4
-    return sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64)
+    looked_up = sizes.kv_blocks * BLOCK_TOKENS * BYTES_PER_TOKEN if sizes.draft_rows else 0
+    return sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64) + looked_up
 
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:

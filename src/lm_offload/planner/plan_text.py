@@ -44,6 +44,7 @@ class PlanChoice:
     sweep_tokens: int
     micro_batch_tokens: int
     scored_rows: int
+    draft_rows: int
     read_block: int  # bytes
     read_concurrency: int
     threads: ThreadPlan | None = None  # None: every core
@@ -64,6 +65,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         sweep_tokens=plan.sweep_tokens,
         micro_batch_tokens=plan.micro_batch_tokens,
         scored_rows=plan.scored_rows,
+        draft_rows=plan.draft_rows,
         read_block=plan.read_block_bytes,
         read_concurrency=plan.read_concurrency,
         threads=plan.threads,
@@ -94,6 +96,7 @@ def read_plan(file: Path) -> PlanChoice:
     for key in values:
         if key not in _PARSERS:
             place.at(key).refuse("not a known key", ", ".join(_PARSERS))
+    values = {**_DEFAULTS, **values}
     for key in _PARSERS:
         if key not in values and key not in _OPTIONAL:
             place.at(key).refuse("missing", "a plan that has it")
@@ -165,6 +168,7 @@ def _threads(value: object, place: Place) -> ThreadPlan:
 
 
 _OPTIONAL = ("threads",)  # plans of earlier versions do not say
+_DEFAULTS = {"draft_rows": 0}  # of plans written before drafts were
 _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "weight_format": _format,
     "kv_format": _format,
@@ -178,6 +182,7 @@ _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "sweep_tokens": _count,
     "micro_batch_tokens": _count,
     "scored_rows": _count_or_none,
+    "draft_rows": _count_or_none,
     "read_block": _size,
     "read_concurrency": _count,
     "threads": _threads,

@@ -9,7 +9,7 @@ from functools import cached_property
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import ThreadPlan, Workload
+from lm_offload.plan import Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -71,7 +71,9 @@ class Request:
     workload: Workload
     profile: HardwareProfile
     budget_bytes: int
+    speculation: Speculation = "off"
     threads: int | None = None  # of products and attention, where the user says so
+    draft_rows: int = 0  # that a plan must have
 
     @property
     def default_threads(self) -> ThreadPlan:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.candidate import Candidate, place
+from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
@@ -23,7 +24,6 @@ from lm_offload.units import KIB, format_bytes
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
-RING_DEPTHS = (3, 2, 1)
 SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 TIE = 1.01  # predictions closer than this are the same
 SIMULATED = 2  # plans of each kind whose run is simulated
@@ -31,8 +31,16 @@ HOPELESS = 1.5  # a kind whose estimate is worse by this factor cannot win
 
 
 def make_plan(request: Request) -> Plan:
-    """The fastest plan; raises BudgetError with the table of bytes if none fits."""
-    return Predictor(request).with_best_threads(ranked_plans(request)[0]).plan
+    """The fastest plan, with room for drafts where the request wants them.
+
+    Raises BudgetError with the table of bytes if none fits.
+    """
+    if wants_drafts(request) and request.speculation == "prompt-lookup":
+        *more, least = forced_rows(request)
+        fits = (it for it in more if next(candidates(it), None) is not None)
+        return ranked_plans(next(fits, least))[0].plan
+    plan = Predictor(request).with_best_threads(ranked_plans(request)[0]).plan
+    return with_draft_rows(request, plan) if wants_drafts(request) else plan
 
 
 def ranked_plans(request: Request) -> list[Timed]:
@@ -92,7 +100,7 @@ def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         for depth in RING_DEPTHS:
-            found = place(request, model, sizes, depth)
+            found = place(request, model, with_rows(sizes, request.draft_rows), depth)
             yield from found
             if found and not found[0].streamed:
                 break  # without a ring there is no depth to choose
@@ -126,7 +134,8 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    one = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    sizes = with_rows(one, request.draft_rows)
     return min((_smallest_of(model, sizes) for model in request.models), key=_sum_of)
 
 

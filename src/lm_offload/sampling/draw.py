@@ -7,7 +7,8 @@ text does not depend on which other requests share the sweep.
 from __future__ import annotations
 
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 from lm_offload.sampling.params import SamplingParams
@@ -36,10 +37,35 @@ class Row:
 
 def sample(logits: Tensor, rows: Rows[Row]) -> list[int]:
     """One token per row of logits [R, V] f32, which stay as they are."""
-    tokens: list[int] = logits.argmax(dim=-1).tolist()
-    for index, row in enumerate(rows):
+    return [tokens[0] for tokens in sample_drafted(logits, rows, [()] * len(rows))]
+
+
+def sample_drafted(logits: Tensor, rows: Rows[Row], drafts: Rows[Rows[int]]) -> list[list[int]]:
+    """For each row one token, and one more for each token of its draft that was drawn.
+
+    logits [R, V] f32 are those after each row and after each token of its draft. Every token is
+    drawn as it would be without drafts, so these change nothing but how many come at once.
+    """
+    likeliest = iter(logits.argmax(dim=-1).tolist())
+    starts = accumulate((1 + len(draft) for draft in drafts), initial=0)
+    return [
+        _sample_run(logits, first, list(islice(likeliest, 1 + len(draft))), row, draft)
+        for first, row, draft in zip(starts, rows, drafts, strict=False)
+    ]
+
+
+def _sample_run(
+    logits: Tensor, first: int, likeliest: list[int], row: Row, draft: Rows[int]
+) -> list[int]:
+    """The tokens of one row and its draft, whose logits begin at row `first`."""
+    tokens: list[int] = []
+    for index, token in enumerate(likeliest):
         if row.params.temperature > 0 or row.params.has_penalties:
-            tokens[index] = _sample_row(logits[index].clone(), row)
+            now = replace(row, output=[*row.output, *tokens]) if tokens else row
+            token = _sample_row(logits[first + index].clone(), now)
+        tokens.append(token)
+        if index == len(draft) or token != draft[index]:
+            break
     return tokens
 
 

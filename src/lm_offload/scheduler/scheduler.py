@@ -73,9 +73,9 @@ class Scheduler:
             self._running.append(self._waiting.popleft())
 
     def advance(self, batch: Batch) -> None:
-        """Record that the K and V of `batch` are in the cache."""
+        """Record that the K and V of the known tokens of `batch` are in the cache."""
         for chunk in batch.chunks:
-            chunk.sequence.num_computed = chunk.stop
+            chunk.sequence.num_computed = chunk.known_stop
             self.blocks.note_computed(chunk.sequence, chunk.start)
 
     def retire_finished(self) -> list[Sequence]:

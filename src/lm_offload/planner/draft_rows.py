@@ -1,0 +1,91 @@
+"""Room for drafts in a plan: rows with logits of their own, where verifying them pays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from lm_offload.plan import Plan
+from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.fixed_plan import candidate_of
+from lm_offload.planner.mean_sweeps import mean_decode
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.request import Request
+from lm_offload.planner.verify_cost import ModelledCost
+from lm_offload.speculation.depths import Offer, choose_depths
+
+MOST_ROWS = 64  # drafted in one sweep
+MOST_DEPTH = 16  # drafted for one sequence
+HOPED_CHANCE = 0.9  # of a drafted token, in text that repeats itself
+SHORTEST_OUTPUT = 3  # the first comes with the prompt, one with every sweep
+SLOWER = 1.02  # without drafts, for the memory that their logits take
+
+
+def with_draft_rows(request: Request, plan: Plan) -> Plan:
+    """The plan with rows for drafts, or as it is where they cannot pay."""
+    predictor = Predictor(request)
+    given = _candidate_of(request, plan)
+    limit_s = SLOWER * predictor.timed(given).score_s
+    rows = _rows_that_pay(predictor, given)
+    while rows:
+        timed = [predictor.timed(found) for found in _placed(request, given, rows)]
+        best = min(timed, key=lambda found: found.score_s, default=None)
+        if best is not None and best.score_s <= limit_s:
+            return best.plan
+        rows //= 2
+    return plan
+
+
+def wants_drafts(request: Request) -> bool:
+    """Whether drafts are allowed and a sweep could give several tokens."""
+    longest = max(request.workload.output_lens)
+    return request.speculation != "off" and longest >= SHORTEST_OUTPUT
+
+
+def forced_rows(request: Request) -> Iterator[Request]:
+    """The request with rows that its plan must have, most first."""
+    rows = min(MOST_ROWS, MOST_DEPTH * len(request.workload.prompt_lens))
+    while rows:
+        yield replace(request, draft_rows=rows)
+        rows //= 2
+
+
+def cost_of(request: Request, plan: Plan) -> ModelledCost:
+    """What verifying drafts costs with a plan that was made for `request`."""
+    return ModelledCost(Predictor(request).times(_candidate_of(request, plan)))
+
+
+def _candidate_of(request: Request, plan: Plan) -> Candidate:
+    model = request.model_in(plan.weight_format, plan.kv_format)
+    return candidate_of(model, choice_of(plan), plan.threads)
+
+
+def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
+    """Rows that would be drafted at the middle of the run if most drafts were right."""
+    (piece,) = mean_decode(predictor.request.workload, given.sizes).shape.pieces
+    cost = ModelledCost(predictor.times(given))
+    offers = [Offer(HOPED_CHANCE, MOST_DEPTH)] * piece.sequences
+    sweep_s = partial(cost, piece.sequences, piece.context)
+    return sum(choose_depths(offers, piece.sequences, MOST_ROWS, sweep_s))
+
+
+def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate]:
+    """With a ring that reads as far ahead."""
+    for depth in RING_DEPTHS:
+        for found in place(request, given.model, with_rows(given.sizes, rows), depth):
+            if found.residency.ring_bytes >= given.residency.ring_bytes:
+                yield replace(found, threads=given.threads)
+
+
+def with_rows(sizes: Sizes, rows: int) -> Sizes:
+    """Sizes of sweeps that verify `rows` tokens beside one of each sequence, at once."""
+    most = sizes.max_sequences + rows if rows else 0
+    return replace(
+        sizes,
+        draft_rows=rows,
+        sweep_tokens=max(sizes.sweep_tokens, most),
+        micro_batch_tokens=max(sizes.micro_batch_tokens, most),
+    )
