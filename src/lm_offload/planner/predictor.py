@@ -91,7 +91,7 @@ class Predictor:
         model, cpu = candidate.model, self._profile_of(candidate.threads).cpu
         kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
         cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
-        key = (str(model.weight_format), cached, candidate.threads)
+        key = (str(model.weight_format), str(model.kv_format), cached, candidate.threads)
         if key not in self._costs:
             self._costs[key] = UnitCosts(model, cpu, cached)
         return self._costs[key]
