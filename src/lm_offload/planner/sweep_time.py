@@ -23,6 +23,7 @@ from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.storage.blocks import block_bytes_of
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,20 @@ class SweepTimes:
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
-        link, block_bytes = self.profile.disk_read, self.read_block_bytes
-        return {unit: read_s(link, size, block_bytes) for unit, size in self.streamed_bytes.items()}
+        """Each with the hand-off to the readers, which shows where units are small."""
+        link = self.profile.disk_read
+        return {
+            unit: link.request_s + read_s(link, size, self._block_bytes(size))
+            for unit, size in self.streamed_bytes.items()
+        }
+
+    def _block_bytes(self, unit_bytes: int) -> int:
+        return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
 
     @cached_property
     def _gather(self) -> GatherCost:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
-        block_bytes = min(self.read_block_bytes, largest_bytes)
-        queue_bytes = min(block_bytes * self.read_concurrency, self.ring_bytes)
+        queue_bytes = self._block_bytes(largest_bytes) * self.read_concurrency
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
 
     def _overhead_s(self, shape: SweepShape) -> float:

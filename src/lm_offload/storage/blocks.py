@@ -8,6 +8,9 @@ from pathlib import Path
 
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.layout import UnitLayout
+from lm_offload.units import KIB, align_up
+
+LEAST_BLOCK_BYTES = 256 * KIB  # smaller requests are bound by their number
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,15 @@ class Block:
     def read(self) -> int:
         """Do it; returns the bytes read, raises StorageError."""
         return self.file.read_into(self.memory, self.file_offset)
+
+
+def block_bytes_of(unit_bytes: int, block_bytes: int, concurrency: int) -> int:
+    """The size of the blocks of one unit: as given, or less where readers would have none.
+
+    A disk gives one request a part of its rate: a small unit read alone is cut for all readers.
+    """
+    part_bytes = align_up(-(-unit_bytes // concurrency))
+    return min(block_bytes, max(part_bytes, LEAST_BLOCK_BYTES))
 
 
 def cut_blocks(

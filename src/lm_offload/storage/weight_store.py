@@ -12,7 +12,7 @@ from torch import Tensor
 from lm_offload.arch.weights import Unit
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.storage.arena import Arena
-from lm_offload.storage.blocks import Block, cut_blocks
+from lm_offload.storage.blocks import Block, block_bytes_of, cut_blocks
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import open_files
 from lm_offload.storage.layout import Place, UnitLayout, find_extent
@@ -88,7 +88,9 @@ class WeightStore:
             file.close()
 
     def _blocks(self, unit: int, memory: memoryview) -> list[Block]:
-        return cut_blocks(self.layouts[unit], memory, self._files, self._settings.block_bytes)
+        layout, settings = self.layouts[unit], self._settings
+        block_bytes = block_bytes_of(layout.size_bytes, settings.block_bytes, settings.concurrency)
+        return cut_blocks(layout, memory, self._files, block_bytes)
 
     def _views(self, unit: int, arena: Arena, offset: int) -> Views:
         places = self.layouts[unit].places
