@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine_pace import PaceMeter, is_steady
 from benchmarks.part_file import write_whole
 from benchmarks.prediction_grid import Point, chosen, grid, open_point
 from benchmarks.testbed import describe
@@ -51,18 +52,18 @@ def main() -> None:
     if args.model.is_dir():
         models[args.model.name] = args.model
     rows = load_rows(args.json)
-    deadline_s = time.monotonic() + 60 * args.minutes
+    deadline_s, meter = time.monotonic() + 60 * args.minutes, PaceMeter(args.threads)
     for point in chosen(grid(models), args.points, args.seed):
         if time.monotonic() > deadline_s:
             break
         if point.key not in rows:
-            rows[point.key] = measure(models[point.model], point, args.threads)
+            rows[point.key] = measure(models[point.model], point, args.threads, meter)
             print(format_row(rows[point.key]), flush=True)
             save(args.json, rows.values())
     print_summary(summary(rows.values()))
 
 
-def measure(folder: Path, point: Point, threads: int) -> Row:
+def measure(folder: Path, point: Point, threads: int, meter: PaceMeter) -> Row:
     """Plan, predict and run one point."""
     opened = open_point(folder, point, threads)
     row: Row = {"key": point.key, **asdict(point)}
@@ -72,12 +73,14 @@ def measure(folder: Path, point: Point, threads: int) -> Row:
     with llm:
         plan = llm.plan_for(workload)
         llm.prepare(plan)
-        load = OtherLoad()
+        load, before = OtherLoad(), meter.read(llm.profile)
         measured = run(llm, plan, workload)
+        paces = before, meter.read(llm.profile)
     return {
         **row,
         "gen_len": workload.output_lens[0],
         "others_frac": load.busy_frac,
+        "paces": paces,
         "plan": plan_row(plan),
         "predicted": asdict(plan.predicted),
         "measured": asdict(measured),
@@ -124,10 +127,10 @@ def errors(row: Row) -> dict[str, float]:
 
 
 def summary(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
-    """Median and 90th percentile of the absolute errors: all, quiet, by model and by format."""
+    """Median and 90th percentile of the absolute errors: all, steady, by model and by format."""
     measured = [row for row in rows if "measured" in row]
-    quiet = [row for row in measured if row["others_frac"] <= QUIET_FRAC]
-    groups = {"all": measured, "quiet": quiet}
+    steady = [row for row in measured if is_undisturbed(row)]
+    groups = {"all": measured, "steady": steady}
     for axis in ("model", "weight_format"):
         for value in sorted({row[axis] for row in measured}):
             groups[f"{axis} {value}"] = [row for row in measured if row[axis] == value]
@@ -137,6 +140,11 @@ def summary(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
         for phase in PHASES
         if members
     }
+
+
+def is_undisturbed(row: Row) -> bool:
+    """Whether nobody else worked, and the machine was as fast as when it was profiled."""
+    return row["others_frac"] <= QUIET_FRAC and is_steady(*row["paces"])
 
 
 def statistics_of(signed: list[float]) -> dict[str, float]:
@@ -175,7 +183,8 @@ def format_row(row: Row) -> str:
     """The figures of one point on one line."""
     if "skipped" in row:
         return f"{row['key']:<40} {row['skipped']}"
-    parts = [f"{row['key']:<40}", f"others {row['others_frac']:4.0%}"]
+    paces = " ".join(f"{pace:.2f}" for reading in row["paces"] for pace in reading.values())
+    parts = [f"{row['key']:<40}", f"others {row['others_frac']:4.0%}, pace {paces}"]
     for phase, error in errors(row).items():
         rate = row["measured"][f"{phase}_tokens_per_s"]
         parts.append(f"{phase} {rate:9.2f} tok/s, predicted {error:+.1%}")

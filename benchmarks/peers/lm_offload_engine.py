@@ -28,7 +28,8 @@ def open_llm(args: argparse.Namespace) -> LLM:
     from lm_offload import LLM
 
     how = {"weight_format": args.weight_format} if args.weight_format else {}
-    return LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads, **how)
+    same_work = {"prefix_sharing": False, "speculation": "off"}  # as the others do it
+    return LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads, **how, **same_work)
 
 
 def prepare(args: argparse.Namespace) -> None:
