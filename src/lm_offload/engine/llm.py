@@ -72,6 +72,7 @@ class LLM:
         kv_format: str | None = None,
         objective: Objective = "throughput",
         plan: str | Path | PlanChoice | None = None,
+        spill_dir: str | Path | None = None,
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -82,6 +83,7 @@ class LLM:
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())
         self._objective = objective
+        self._spill_folder = Path(spill_dir) if spill_dir else None
         self._overlap = overlap
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
@@ -299,6 +301,7 @@ class LLM:
             self._trace if self._trace_path else NullTrace(),
             self._overlap,
             self._on_load,
+            self._spill_folder,
         )
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
         return self._engine

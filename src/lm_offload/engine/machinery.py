@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -12,23 +13,32 @@ from lm_offload.engine.model_files import ModelFiles
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.spilled import SpilledCache, spilled_block_bytes
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
-from lm_offload.pipeline.disk_queue import DiskQueue
-from lm_offload.pipeline.executor import Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
+from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
+from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, MemoryTier
 from lm_offload.storage.row_table import ResidentRows
+from lm_offload.storage.spill_file import SpillFile
+from lm_offload.storage.user_cache import user_cache_folder
 from lm_offload.storage.weight_store import ReadSettings, Rows, WeightStore
 
 F32_BYTES = 4
-ARENAS = ("resident weights", "staging ring", "KV cache", "hidden states", "workspace", "logits")
+ARENAS = (
+    *("resident weights", "staging ring", "KV cache"),
+    *("KV staging", "hidden states", "workspace", "logits"),
+)
+WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 LoadProgress = Callable[[int, int], None]  # bytes read so far, bytes to read
 
 
@@ -41,11 +51,14 @@ class Machinery:
     runner: ModelRunner
     executor: Executor
     scheduler: Scheduler
+    staged: StagedCache | None  # layers whose KV cache lies on disk
 
     def close(self) -> None:
         """Stop the threads and close the files."""
         self.executor.close()
         self.store.close()
+        if self.staged is not None:
+            self.staged.close()
 
 
 def build_machinery(
@@ -55,12 +68,14 @@ def build_machinery(
     trace: Trace,
     overlap: bool,
     on_load: LoadProgress,
+    spill_folder: Path | None = None,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
-    sizes = dict(plan.memory)
-    tier = MemoryTier("CPU", sum(sizes[name] for name in ARENAS))
-    arenas = {name: tier.allocate(name, sizes[name]) for name in ARENAS if name != "KV cache"}
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier)
+    sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
+    tier = MemoryTier("CPU", sum(sizes.values()))
+    arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
+    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
+    staged = _staged_cache(files, plan, arenas, spill_folder) if plan.spill.layers else None
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
@@ -68,6 +83,8 @@ def build_machinery(
         _load_resident(store, plan, files, arenas["resident weights"], on_load)
     except BaseException:
         store.close()
+        if staged is not None:
+            staged.close()
         raise
     context = Context(files.config, kernels, _workspace(arenas["workspace"]))
     runner = ModelRunner(
@@ -77,13 +94,36 @@ def build_machinery(
         store,
         _row_tables(store, plan, files),
         cache,
+        staged,
         _buffers(files, plan, arenas),
         plan.micro_batch_tokens,
     )
-    executor = _executor(store, plan, files, trace, overlap)
+    executor = _executor(store, staged, plan, files, trace, overlap)
     allocator = BlockAllocator(plan.kv_blocks)
     scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
-    return Machinery(plan, store, runner, executor, scheduler)
+    return Machinery(plan, store, runner, executor, scheduler, staged)
+
+
+def _staged_cache(
+    files: ModelFiles, plan: Plan, arenas: dict[str, Arena], folder: Path | None
+) -> StagedCache:
+    """The part of the KV cache that the plan puts on disk."""
+    config, format, spill = files.config, files.kv_format, plan.spill
+    file_blocks = spill.file_blocks(plan.kv_blocks)
+    file = SpillFile(
+        folder or user_cache_folder(), file_blocks * spilled_block_bytes(config, format)
+    )
+    cache = SpilledCache(
+        config,
+        format,
+        spill.layers,
+        plan.kv_blocks,
+        spill.ring_blocks,
+        arenas["KV staging"],
+        file,
+        plan.read_block_bytes,
+    )
+    return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
 
 
 def _load_resident(
@@ -137,7 +177,12 @@ def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers
 
 
 def _executor(
-    store: WeightStore, plan: Plan, files: ModelFiles, trace: Trace, overlap: bool
+    store: WeightStore,
+    staged: StagedCache | None,
+    plan: Plan,
+    files: ModelFiles,
+    trace: Trace,
+    overlap: bool,
 ) -> Executor:
     streamed = set(plan.streamed)
     streamed_bytes = {
@@ -146,12 +191,23 @@ def _executor(
         if layout.name in streamed
     }
     progress = Progress()
-    disk = DiskQueue(
-        progress,
-        lambda task: store.staging_blocks(task.id.unit, task.ring_offset),
-        plan.read_concurrency if streamed else 0,
-        trace,
-    )
+
+    def reads_of(task: Task) -> list[Transfer]:
+        if staged is not None and task.id.kind == "read_kv":
+            return staged.reads(task)
+        return [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)]
+
+    readers = plan.read_concurrency if streamed or staged else 0
+    reads = DiskQueue(progress, reads_of, readers, trace)
+    writers = WRITE_THREADS if staged else 0
+    writes_of = staged.writes if staged else _writes_nothing
+    writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
+    disk = Disk(reads, writes, plan.spill.ring_blocks)
     schedule = SweepSchedule(streamed_bytes, plan.ring_bytes)
     make = OverlappedExecutor if overlap else SerialExecutor
     return make(schedule, disk, progress, trace)
+
+
+def _writes_nothing(task: Task) -> list[Transfer]:
+    """Of an engine whose KV cache lies in memory."""
+    return []

@@ -113,4 +113,5 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         memory=candidate.memory,
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,
+        spill=sizes.spill,
     )

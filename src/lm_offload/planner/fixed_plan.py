@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import KVSpill, Plan, Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice
@@ -43,6 +43,7 @@ def _candidate(model: ModelSizes, choice: PlanChoice) -> Candidate:
         choice.sweep_tokens,
         choice.micro_batch_tokens,
         choice.scored_rows,
+        KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
     )
     return Candidate(
         model=model,

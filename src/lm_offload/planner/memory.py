@@ -8,6 +8,8 @@ from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
+from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.request import ModelSizes
 from lm_offload.storage.row_table import gather_bytes
 from lm_offload.units import align_up
@@ -24,6 +26,7 @@ class Sizes:
     sweep_tokens: int
     micro_batch_tokens: int
     scored_rows: int = 0
+    spill: KVSpill = IN_MEMORY
 
     @property
     def logit_rows(self) -> int:
@@ -48,15 +51,28 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
-    """The paged KV cache."""
-    return align_up(sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format))
+    """The paged KV cache, as far as it lies in memory."""
+    block_bytes = kv_block_bytes(model.config, model.kv_format)
+    layers = model.config.num_layers
+    resident = layers - len(sizes.spill.layers)
+    return align_up(sizes.kv_blocks * block_bytes // layers * resident)
+
+
+def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """The ring for keys and values from disk, and the tails of the sequences in flight."""
+    config, format, spill = model.config, model.kv_format, sizes.spill
+    ring_bytes = spill.ring_blocks * spilled_block_bytes(config, format)
+    return align_up(
+        ring_bytes + tails_bytes(config, format, len(spill.layers), sizes.max_sequences)
+    )
 
 
 def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Index tensors, block tables and rotary tables of a sweep; torch owns these."""
     rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
     tables = sizes.max_sequences * sizes.kv_blocks * 4
-    return sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64)
+    copies = 1 + len({config.layers[layer].window for layer in sizes.spill.layers})
+    return copies * (sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64))
 
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:
@@ -80,9 +96,10 @@ def memory_table(
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
     sampling = config.vocab_size * 40  # sorted probabilities, token ids and masks of one row
-    scratch_bytes = _scratch_bytes(model)
+    scratch_bytes, staging_bytes = _scratch_bytes(model), kv_staging_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),
+        *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         ("hidden states", hidden_bytes(config, sizes)),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),

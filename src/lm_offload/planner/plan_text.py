@@ -45,6 +45,9 @@ class PlanChoice:
     scored_rows: int
     read_block: int  # bytes
     read_concurrency: int
+    kv_on_disk: tuple[int, ...] = ()  # layers
+    kv_group_blocks: int = 0
+    kv_ring_blocks: int = 0
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -64,6 +67,9 @@ def choice_of(plan: Plan) -> PlanChoice:
         scored_rows=plan.scored_rows,
         read_block=plan.read_block_bytes,
         read_concurrency=plan.read_concurrency,
+        kv_on_disk=plan.spill.layers,
+        kv_group_blocks=plan.spill.group_blocks,
+        kv_ring_blocks=plan.spill.ring_blocks,
     )
 
 
@@ -91,10 +97,12 @@ def read_plan(file: Path) -> PlanChoice:
     for key in values:
         if key not in _PARSERS:
             place.at(key).refuse("not a known key", ", ".join(_PARSERS))
-    for key in _PARSERS:
+    for key in _PARSERS.keys() - _OPTIONAL:
         if key not in values:
             place.at(key).refuse("missing", "a plan that has it")
-    parsed = {key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items()}
+    parsed = {
+        key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items() if key in values
+    }
     return PlanChoice(**parsed)
 
 
@@ -150,6 +158,12 @@ def _units(value: object, place: Place) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _layers(value: object, place: Place) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        place.refuse(repr(value), "a list of layers such as [1, 3]")
+    return tuple(_count_or_none(layer, place) for layer in value)
+
+
 _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "weight_format": _format,
     "kv_format": _format,
@@ -165,4 +179,8 @@ _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "scored_rows": _count_or_none,
     "read_block": _size,
     "read_concurrency": _count,
+    "kv_on_disk": _layers,
+    "kv_group_blocks": _count_or_none,
+    "kv_ring_blocks": _count_or_none,
 }
+_OPTIONAL = {"kv_on_disk", "kv_group_blocks", "kv_ring_blocks"}  # where all of it is in memory

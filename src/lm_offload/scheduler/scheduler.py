@@ -25,6 +25,7 @@ class Scheduler:
         scored_rows: int = 0,
     ) -> None:
         self._allocator = allocator
+        self._lanes = BlockAllocator(max_sequences)
         self._max_tokens = max_tokens  # rows of a sweep
         self._max_sequences = max_sequences
         self._logit_rows = max_sequences + scored_rows
@@ -60,6 +61,7 @@ class Scheduler:
                 return
             sequence = self._waiting.popleft()
             sequence.blocks = self._allocator.allocate(needed)
+            (sequence.lane,) = self._lanes.allocate(1)
             self._running.append(sequence)
 
     def advance(self, batch: Batch) -> None:
@@ -84,6 +86,7 @@ class Scheduler:
 
     def _release(self, sequence: Sequence) -> None:
         self._allocator.free(sequence.blocks)
+        self._lanes.free([sequence.lane])
         sequence.blocks = []
 
 

@@ -1,0 +1,84 @@
+"""Keys and values on disk: the same tokens as in memory, whatever lies where."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload import Workload
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.planner.plan_text import PlanChoice, choice_of
+from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
+from tests.toy import MODEL_TYPES
+
+PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
+WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
+
+
+def spilled(folder, workload: Workload, layers: tuple[int, ...], **changes: Any) -> PlanChoice:
+    """A plan with everything in memory but the keys and values of `layers`."""
+    kv_format = changes.pop("kv_format", None)
+    with open_llm(folder, kv_format=kv_format) as llm:
+        choice = choice_of(llm.plan_for(workload))
+    longest = max(map(blocks_for, workload.total_lens))
+    sizes = {"kv_group_blocks": longest, "kv_ring_blocks": 2 * longest, **changes}
+    return replace(choice, kv_on_disk=layers, **sizes)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("layers", [(1,), (0, 1, 2)])
+def test_tokens_are_those_of_a_cache_in_memory(toy, tmp_path, model_type, layers):
+    folder = toy(model_type)
+    plan = spilled(folder, WORKLOAD, layers)
+    found = generate(folder, PLENTY, PROMPTS, plan=plan, spill_dir=tmp_path)
+    assert found == generate(folder, PLENTY, PROMPTS)
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=25)
+@given(
+    name=st.sampled_from([None, "int8", "int4", "bf16"]),
+    model_type=st.sampled_from(["llama", "mistral", "gemma3_text"]),
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=7),
+    layers=st.sets(st.integers(0, 2), min_size=1).map(sorted).map(tuple),
+    in_flight=st.integers(1, 4),
+    rows=st.integers(1, 40),
+    micro_rows=st.integers(1, 40),
+    groups=st.integers(1, 3),
+    overlap=st.booleans(),
+)
+def test_any_batch_and_any_chunks(
+    toy, name, model_type, lengths, layers, in_flight, rows, micro_rows, groups, overlap
+):
+    folder, prompts = toy(model_type, dtype=torch.bfloat16), prompts_of(*lengths)
+    workload = Workload(tuple(lengths), (GREEDY.max_tokens,) * len(lengths))
+    longest = max(map(blocks_for, workload.total_lens))
+    plan = spilled(
+        folder,
+        workload,
+        layers,
+        kv_format=name,
+        max_sequences=in_flight,
+        sweep_tokens=max(rows, in_flight),
+        micro_batch_tokens=min(micro_rows, max(rows, in_flight)),
+        kv_group_blocks=groups * longest,
+        kv_ring_blocks=groups * longest + 1,
+    )
+    found = generate(folder, PLENTY, prompts, plan=plan, kv_format=name, overlap=overlap)
+    assert found == generate(folder, PLENTY, prompts, kv_format=name)
+
+
+def test_sweeps_say_what_they_read(toy):
+    folder = toy("llama")
+    with open_llm(folder, plan=spilled(folder, WORKLOAD, (0, 2))) as llm:
+        tokens_of(llm, [PROMPTS[3]])
+        sweeps = [sweep.time for sweep in llm.stats.sweeps]
+    block_bytes = 16 * 2 * 2 * 16 * 4
+    assert [sweep.kv_read_bytes for sweep in sweeps] == [0] + [2 * 5 * block_bytes] * 6 + [
+        2 * 6 * block_bytes
+    ]
