@@ -17,7 +17,7 @@ from lm_offload.engine.format_choices import in_format, open_choices
 from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
-from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
+from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves, stages
 from lm_offload.engine.requests import (
     Prompt,
     ScoreConsumer,
@@ -40,6 +40,7 @@ from lm_offload.planner.request import Request
 from lm_offload.planner.search import make_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
+from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
 
 Params = SamplingParams | Items[SamplingParams]
 PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
@@ -54,8 +55,10 @@ class LLM:
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. Plans are made for the `objective`, unless one
-    is given as `plan`: a file that `lm-offload plan --save` wrote. Headers are read here, weights
-    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
+    is given as `plan`: a file that `lm-offload plan --save` wrote. What does not fit of the KV
+    cache may lie in `spill_dir`, by default the cache folder, as a file without a name. Headers are
+    read here, weights at the first call. Close it, or use it in a `with` block, to give its memory
+    and files back.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class LLM:
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())
         self._objective = objective
-        self._spill_folder = Path(spill_dir) if spill_dir else None
+        self._spill_folder = spill_folder(spill_dir)
         self._overlap = overlap
         self._trace_path = Path(trace) if trace else None
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
@@ -284,14 +287,17 @@ class LLM:
 
     def _request(self, workload: Workload) -> Request:
         aimed = replace(workload, objective=self._objective)
-        return planning_request(self.choices, aimed, self.profile, self.budget_bytes)
+        spill_bytes = spill_room_bytes(self._spill_folder)
+        return planning_request(self.choices, aimed, self.profile, self.budget_bytes, spill_bytes)
 
     def _engine_for(self, workload: Workload) -> Engine:
         if self._engine is not None and serves(self._engine.machinery.plan, workload):
             return self._engine
         plan = self.plan_for(workload)
-        if self._engine is not None and covers(self._engine.machinery.plan, plan):
-            return self._engine
+        if self._engine is not None:
+            loaded = self._engine.machinery.plan
+            if covers(loaded, plan) and stages(loaded, workload):
+                return self._engine
         self.close()
         self.prepare(plan)
         machinery = build_machinery(

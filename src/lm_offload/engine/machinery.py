@@ -30,7 +30,7 @@ from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, MemoryTier
 from lm_offload.storage.row_table import ResidentRows
 from lm_offload.storage.spill_file import SpillFile
-from lm_offload.storage.user_cache import user_cache_folder
+from lm_offload.storage.spill_folder import spill_folder
 from lm_offload.storage.weight_store import ReadSettings, Rows, WeightStore
 
 F32_BYTES = 4
@@ -51,6 +51,7 @@ class Machinery:
     runner: ModelRunner
     executor: Executor
     scheduler: Scheduler
+    cache: KVCache
     staged: StagedCache | None  # layers whose KV cache lies on disk
 
     def close(self) -> None:
@@ -68,14 +69,14 @@ def build_machinery(
     trace: Trace,
     overlap: bool,
     on_load: LoadProgress,
-    spill_folder: Path | None = None,
+    kv_folder: Path | None = None,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
     tier = MemoryTier("CPU", sum(sizes.values()))
     arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
     cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
-    staged = _staged_cache(files, plan, arenas, spill_folder) if plan.spill.layers else None
+    staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
@@ -101,7 +102,7 @@ def build_machinery(
     executor = _executor(store, staged, plan, files, trace, overlap)
     allocator = BlockAllocator(plan.kv_blocks)
     scheduler = Scheduler(allocator, plan.sweep_tokens, plan.max_sequences, plan.scored_rows)
-    return Machinery(plan, store, runner, executor, scheduler, staged)
+    return Machinery(plan, store, runner, executor, scheduler, cache, staged)
 
 
 def _staged_cache(
@@ -110,9 +111,7 @@ def _staged_cache(
     """The part of the KV cache that the plan puts on disk."""
     config, format, spill = files.config, files.kv_format, plan.spill
     file_blocks = spill.file_blocks(plan.kv_blocks)
-    file = SpillFile(
-        folder or user_cache_folder(), file_blocks * spilled_block_bytes(config, format)
-    )
+    file = SpillFile(folder or spill_folder(), file_blocks * spilled_block_bytes(config, format))
     cache = SpilledCache(
         config,
         format,

@@ -73,10 +73,15 @@ def plan_for(
 
 
 def planning_request(
-    models: Sequence[ModelFiles], workload: Workload, profile: HardwareProfile, budget_bytes: int
+    models: Sequence[ModelFiles],
+    workload: Workload,
+    profile: HardwareProfile,
+    budget_bytes: int,
+    spill_bytes: int = 0,
 ) -> Request:
-    """What the planner needs to know of the files."""
-    return Request([sizes_of(files) for files in models], workload, profile, budget_bytes)
+    """What the planner needs to know of the files; `spill_bytes` of disk a KV cache may take."""
+    sizes = [sizes_of(files) for files in models]
+    return Request(sizes, workload, profile, budget_bytes, spill_bytes)
 
 
 def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:
@@ -109,11 +114,18 @@ def serves(plan: Plan, workload: Workload) -> bool:
     rows = min(sum(workload.prompt_lens), ENOUGH_ROWS)
     return (
         plan.max_sequences >= len(workload.prompt_lens)
+        and stages(plan, workload)
         and plan.kv_blocks >= sum(map(blocks_for, workload.total_lens))
         and plan.scored_rows >= min(workload.scored_tokens, 1)
         and plan.sweep_tokens >= rows
         and plan.micro_batch_tokens >= min(rows, ENOUGH_MICRO_ROWS)
     )
+
+
+def stages(plan: Plan, workload: Workload) -> bool:
+    """Whether the longest sequence can be staged, where KV cache lies on disk."""
+    longest = max(map(blocks_for, workload.total_lens))
+    return not plan.spill.layers or plan.spill.group_blocks >= longest
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:

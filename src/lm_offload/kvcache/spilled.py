@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,14 +58,15 @@ def tails_bytes(config: ModelConfig, format: Format, layers: int, lanes: int) ->
 
 def runs_of(numbers: Sequence[int], first_place: int) -> list[Run]:
     """Block `numbers` in order of position, as few runs as possible."""
-    runs: list[Run] = []
-    for place, number in enumerate(numbers, first_place):
-        last = runs[-1] if runs else None
-        if last is not None and number == last.number + last.blocks:
-            runs[-1] = last._replace(blocks=last.blocks + 1)
-        else:
-            runs.append(Run(number, place, 1))
-    return runs
+    if not numbers:
+        return []
+    row = np.asarray(numbers)
+    starts = [0, *(np.flatnonzero(np.diff(row) != 1) + 1).tolist()]
+    stops = [*starts[1:], len(row)]
+    return [
+        Run(numbers[start], first_place + start, stop - start)
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 class SpilledCache:
@@ -114,6 +116,11 @@ class SpilledCache:
     def writes(self, layer: int, offset: int, runs: Iterable[Run]) -> list[Transfer]:
         """Transfers from the ring to the file."""
         return [self._write(layer, offset, run) for run in self._cut(runs)]
+
+    def restore(self, layer: int, first_block: int, data: memoryview) -> None:
+        """Put whole blocks from elsewhere, page-aligned in memory, into the file."""
+        block = self._index[layer] * self._num_blocks + first_block
+        self._file.write_from(data, block * self.block_bytes)
 
     def close(self) -> None:
         """Give the file back; no transfer may be in flight."""

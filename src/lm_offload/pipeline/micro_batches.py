@@ -16,7 +16,9 @@ from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
-BlocksOf = Callable[[Chunk], Sequence[int]]  # block numbers in order of position
+BlocksOf = Callable[
+    [Chunk], Sequence[int] | NDArray[np.int64]
+]  # block numbers in order of position
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
     return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))
 
 
-def _block_tables(numbers: list[Sequence[int]]) -> NDArray[np.int32]:
+def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
     tables = np.zeros((len(numbers), max(map(len, numbers))), dtype=np.int32)
     for row, blocks in enumerate(numbers):

@@ -30,7 +30,7 @@ class StagedCache:
     ) -> None:
         self._config = config
         self._spill = spill
-        self._cache = cache
+        self.cache = cache
         self._max_rows = micro_batch_tokens
         self._layers = {
             number: unit.index
@@ -54,7 +54,7 @@ class StagedCache:
             unit: [(group, index) for group in groups for index in range(len(group.micro_batches))]
             for unit, groups in self._groups.items()
         }
-        block_bytes = self._cache.block_bytes
+        block_bytes = self.cache.block_bytes
         return {
             unit: [group.size(block_bytes) for group in groups]
             for unit, groups in self._groups.items()
@@ -63,26 +63,26 @@ class StagedCache:
     def reads(self, task: Task) -> list[Transfer]:
         """What a `read_kv` has to read."""
         group = self._groups[task.id.unit][task.id.micro_batch]
-        return self._cache.reads(self._layers[task.id.unit], task.kv_offset, group.reads)
+        return self.cache.reads(self._layers[task.id.unit], task.kv_offset, group.reads)
 
     def writes(self, task: Task) -> list[Transfer]:
         """What a `write_kv` has to write."""
         group = self._groups[task.id.unit][task.id.micro_batch]
-        return self._cache.writes(self._layers[task.id.unit], task.kv_offset, group.writes)
+        return self.cache.writes(self._layers[task.id.unit], task.kv_offset, group.writes)
 
     def attend(self, task: Task, attend: Attend) -> None:
         """Call `attend` with the rows of a compute task and the group that they see."""
         layer, offset = self._layers[task.id.unit], task.kv_offset
         group, index = self._places[task.id.unit][task.id.micro_batch]
         if index == 0:
-            self._cache.seat(layer, offset, group.begun)
-        attend(group.micro_batches[index], *self._cache.views(offset, group.blocks))
+            self.cache.seat(layer, offset, group.begun)
+        attend(group.micro_batches[index], *self.cache.views(offset, group.blocks))
         if index == len(group.micro_batches) - 1:
-            self._cache.keep(layer, offset, group.unfinished)
+            self.cache.keep(layer, offset, group.unfinished)
 
     def close(self) -> None:
         """Give the file back."""
-        self._cache.close()
+        self.cache.close()
 
     def _stage(self, batch: Batch, window: int | None) -> list[StagedGroup]:
         blocks = self._spill.group_blocks

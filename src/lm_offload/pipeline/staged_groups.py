@@ -10,11 +10,13 @@ One sequence with a window that reaches back into block 2, 37 tokens computed, 3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
@@ -101,9 +103,10 @@ def _staged(
     members = list(_members(chunks, window))
     by_sequence = {member.chunk.sequence.index: member for member in members}
 
-    def places(piece: Chunk) -> Sequence[int]:
+    def places(piece: Chunk) -> NDArray[np.int64]:
         member = by_sequence[piece.sequence.index]
-        return [member.place_of(block) for block in range(blocks_for(piece.stop))]
+        blocks = np.arange(blocks_for(piece.stop), dtype=np.int64)
+        return member.place + np.maximum(blocks - member.first_block, 0)
 
     return StagedGroup(
         micro_batches=build_micro_batches(config, chunks, max_rows, first_row, places),

@@ -68,6 +68,7 @@ class Predictor:
             rows_in_memory=candidate.rows_in_memory,
             read_block_bytes=candidate.read_block_bytes,
             read_concurrency=candidate.read_concurrency,
+            spill=candidate.sizes.spill,
         )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:

@@ -71,6 +71,7 @@ class Request:
     workload: Workload
     profile: HardwareProfile
     budget_bytes: int
+    spill_bytes: int = 0  # of disk that a KV cache may take
 
     @property
     def config(self) -> ModelConfig:

@@ -43,6 +43,10 @@ class UnitCosts:
         }
         return [seconds[alike] for alike in self._alike]
 
+    def one_unit_s(self, unit: int, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of one unit, whose rows may be cut in another way than those of the others."""
+        return self._unit_s(self.model.units[unit], shape, micro_batch_tokens)
+
     @cached_property
     def _alike(self) -> list[object]:
         """What the cost of each unit depends on: layers differ in little."""
