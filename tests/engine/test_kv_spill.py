@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import Workload
+from lm_offload.errors import ConfigError, StorageError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.planner.plan_text import PlanChoice, choice_of
-from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
+from lm_offload.storage.spill_file import SpillFile
+from tests.engine.harness import (
+    GREEDY,
+    PLENTY,
+    generate,
+    open_llm,
+    prompts_of,
+    smallest_budget,
+    tokens_of,
+)
 from tests.toy import MODEL_TYPES
 
 PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
@@ -40,7 +51,7 @@ def test_tokens_are_those_of_a_cache_in_memory(toy, tmp_path, model_type, layers
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     name=st.sampled_from([None, "int8", "int4", "bf16"]),
     model_type=st.sampled_from(["llama", "mistral", "gemma3_text"]),
@@ -71,6 +82,51 @@ def test_any_batch_and_any_chunks(
     )
     found = generate(folder, PLENTY, prompts, plan=plan, kv_format=name, overlap=overlap)
     assert found == generate(folder, PLENTY, prompts, kv_format=name)
+
+
+@settings(max_examples=5)
+@given(
+    name=st.sampled_from([None, "int8", "int4"]),
+    factor=st.floats(1, 2.5),
+    lengths=st.lists(st.integers(20, 120), min_size=1, max_size=6),
+)
+def test_any_budget(toy, name, factor, lengths):
+    folder, prompts = toy("llama", num_hidden_layers=6), prompts_of(*lengths)
+    budget = int(smallest_budget(folder, prompts, GREEDY.max_tokens, kv_format=name) * factor)
+    expected = generate(folder, PLENTY, prompts, kv_format=name)
+    assert generate(folder, budget, prompts, kv_format=name) == expected
+
+
+def test_a_longer_sequence_than_can_be_staged_gets_another_plan(toy):
+    folder = toy("llama")
+    short = Workload((8,) * 9, (8,) * 9)
+    with open_llm(folder, plan=spilled(folder, short, (1,))) as llm:
+        tokens_of(llm, prompts_of(*[8] * 9))
+        with pytest.raises(ConfigError, match="stages 1 KV blocks together"):
+            tokens_of(llm, prompts_of(40))
+
+
+def test_a_disk_that_fails_ends_the_run_with_a_sentence(toy, monkeypatch):
+    folder = toy("llama")
+    plan = spilled(folder, WORKLOAD, (1,))
+
+    def fail(*_: object) -> int:
+        raise StorageError("Reading the KV cache failed.")
+
+    with open_llm(folder, plan=plan) as llm:
+        monkeypatch.setattr(SpillFile, "read_into", fail)
+        with pytest.raises(StorageError, match="Reading the KV cache"):
+            tokens_of(llm, PROMPTS)
+        monkeypatch.undo()
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_a_trace_shows_reads_and_writes_of_the_cache(toy, tmp_path):
+    folder, file = toy("llama"), tmp_path / "trace.json"
+    generate(folder, PLENTY, PROMPTS, plan=spilled(folder, WORKLOAD, (1,)), trace=file)
+    events = json.loads(file.read_text())["traceEvents"]
+    names = {(event["name"], event["tid"]) for event in events if event["ph"] == "X"}
+    assert {("read_kv layers.1.attention", 2), ("write_kv layers.1.attention", 3)} <= names
 
 
 def test_sweeps_say_what_they_read(toy):

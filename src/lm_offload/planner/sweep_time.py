@@ -115,9 +115,10 @@ class SweepTimes:
     def _compute_s(self, shape: SweepShape, kv: Mapping[int, LayerReads]) -> list[float]:
         """Attention over a cache on disk uses its weights again for every group."""
         compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
-        for unit, layer in kv.items():
-            rows = min(self.micro_batch_tokens, -(-shape.rows // layer.groups))
-            compute_s[unit] = self.costs.one_unit_s(unit, shape, rows)
+        most = self.micro_batch_tokens
+        rows = {unit: min(most, -(-shape.rows // layer.groups)) for unit, layer in kv.items()}
+        for unit, seconds in self.costs.some_s(rows, shape).items():
+            compute_s[unit] = seconds
         return compute_s
 
     @cached_property

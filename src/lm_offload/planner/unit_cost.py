@@ -12,6 +12,7 @@ All rates come from the profile; docs/performance_model.md says where each term 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -43,9 +44,15 @@ class UnitCosts:
         }
         return [seconds[alike] for alike in self._alike]
 
-    def one_unit_s(self, unit: int, shape: SweepShape, micro_batch_tokens: int) -> float:
-        """Seconds of one unit, whose rows may be cut in another way than those of the others."""
-        return self._unit_s(self.model.units[unit], shape, micro_batch_tokens)
+    def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
+        """Seconds of some units, each with its own most rows of a micro-batch."""
+        kinds = {unit: (self._alike[unit], rows) for unit, rows in rows_of.items()}
+        examples = {kind: unit for unit, kind in kinds.items()}
+        seconds = {
+            kind: self._unit_s(self.model.units[unit], shape, rows_of[unit])
+            for kind, unit in examples.items()
+        }
+        return {unit: seconds[kind] for unit, kind in kinds.items()}
 
     @cached_property
     def _alike(self) -> list[object]:
