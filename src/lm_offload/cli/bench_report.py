@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,11 +11,9 @@ from lm_offload.cli.measure import Measured
 from lm_offload.cli.report import print_rows
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures
+from lm_offload.planner.ceiling import Ceiling, PhaseCeiling
 from lm_offload.planner.comparison import Deviation, deviations, step_seconds
 from lm_offload.units import format_bytes, format_rate
-
-if TYPE_CHECKING:
-    from lm_offload.planner.ceiling import Ceiling, PhaseCeiling
 
 RESOURCES = {
     "disk_read_s": "the disk",
