@@ -52,7 +52,8 @@ class StepTime:
     cpu_s: float  # computing
     wait_s: float  # the CPU idle because weights were not there yet
     disk_read_s: float  # the disk busy
-    read_bytes: float
+    read_bytes: float  # weights and KV cache
+    kv_read_bytes: float = 0.0
 
     @property
     def overhead_s(self) -> float:
@@ -101,6 +102,25 @@ class ThreadPlan:
 
 
 @dataclass(frozen=True)
+class KVSpill:
+    """Layers whose keys and values lie on disk, and how attention gets them.
+
+    Some sequences of one layer, a group, are read together into a ring of memory.
+    """
+
+    layers: tuple[int, ...] = ()
+    group_blocks: int = 0  # most blocks of a group
+    ring_blocks: int = 0  # of one layer each
+
+    def file_blocks(self, kv_blocks: int) -> int:
+        """Blocks of one layer in the file."""
+        return len(self.layers) * kv_blocks
+
+
+IN_MEMORY = KVSpill()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Sizes and places on the CPU and disk tiers; what is streamed is read once per sweep."""
 
@@ -123,6 +143,7 @@ class Plan:
     streamed_bytes: int  # read in each sweep
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
+    spill: KVSpill = IN_MEMORY
 
     @property
     def logit_rows(self) -> int:

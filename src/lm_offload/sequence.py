@@ -63,6 +63,7 @@ class Sequence:
     on_logits: LogitsConsumer | None = None  # takes logits of the prompt, [rows, V] f32 ...
     logits_from: int = 0  # ... at this position and after it
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
+    lane: int = 0  # among the sequences in flight, where a spilled cache keeps its last block
     num_computed: int = 0  # tokens whose K and V are in the cache
     prefix_root: bytes | None = None  # begins the keys of its blocks; None: none are shared
     block_keys: list[bytes] = field(default_factory=list)  # of its full blocks so far

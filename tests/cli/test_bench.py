@@ -16,7 +16,7 @@ from lm_offload.cli.measure import Shape, random_prompts
 from lm_offload.cli.memory_mark import peak_rss_bytes
 from lm_offload.engine.model_files import open_model
 from lm_offload.engine.planning import ceiling_for
-from lm_offload.plan import Figures, Plan, StepTime
+from lm_offload.plan import Figures, KVSpill, Plan, StepTime
 from lm_offload.planner.ceiling import PhaseCeiling
 from tests.cli.conftest import Run
 from tests.engine.harness import PROFILE
@@ -114,7 +114,7 @@ def plan(run: Run, demo: Path) -> Plan:
     done = run("plan", str(demo), "--batch-size", "4", "--json")
     record = json.loads(done.stdout)
     assert record.pop("explanation")
-    return Plan(**record)
+    return Plan(**{**record, "spill": KVSpill(**record["spill"])})
 
 
 def test_the_ceiling_counts_bytes_and_flops(demo: Path, plan: Plan) -> None:

@@ -50,7 +50,7 @@ def test_cache_fills_its_arena_with_distinct_memory(toy, dtype):
     config, format = load_config(toy("llama", dtype=dtype)), format_of_dtype(str(dtype)[6:])
     tier = MemoryTier("CPU", 3 * kv_block_bytes(config, format))
     cache = KVCache(config, 3, format, tier)
-    parts = [*cache.keys, *cache.values]
+    parts = [*cache.keys.values(), *cache.values.values()]
     assert len(parts) == 2 * config.num_layers
     shape = (3, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
     assert {(part.shape, part.dtype) for part in parts} == {(torch.Size(shape), dtype)}
@@ -66,7 +66,7 @@ def test_packed_cache_fills_its_arena_too(toy, name, head_bytes):
     assert kv_block_bytes(config, format) == 16 * 2 * config.num_layers * 2 * head_bytes
     tier = MemoryTier("CPU", 3 * kv_block_bytes(config, format))
     cache = KVCache(config, 3, format, tier)
-    parts = [*cache.keys, *cache.values]
+    parts = [*cache.keys.values(), *cache.values.values()]
     assert {part.shape for part in parts} == {(3, config.num_kv_heads, 16, config.head_dim)}
     for number, part in enumerate(parts):
         part.data.fill_(number)

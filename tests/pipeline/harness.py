@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lm_offload.pipeline.disk_queue import DiskQueue
-from lm_offload.pipeline.executor import Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
+from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import ChromeTrace
 from lm_offload.schedule.sweep import SweepSchedule
@@ -59,17 +59,19 @@ class Rig:
         streamed = {unit: size for unit, size in enumerate(sizes) if size is not None}
         progress = Progress()
         self.disk = DiskQueue(progress, self._blocks, 2 if streamed else 0, self.trace)
+        writes = DiskQueue(progress, self._blocks, 0, self.trace)
         make = OverlappedExecutor if overlap else SerialExecutor
         schedule = SweepSchedule(streamed, ring_bytes)
-        self.executor: Executor = make(schedule, self.disk, progress, self.trace)
+        self.executor: Executor = make(schedule, Disk(self.disk, writes), progress, self.trace)
 
     def sweep(self, micro_batches: Sequence[int] | None = None):
         return self.executor.run_sweep(micro_batches or [1] * len(self.sizes), self._compute)
 
-    def _blocks(self, task: Task) -> list[FakeBlock]:
+    def _blocks(self, task: Task) -> list[Transfer]:
         step = -(-task.size_bytes // BLOCKS_PER_READ)
         starts = range(0, task.size_bytes, step)
-        return [self._block(task, start, min(start + step, task.size_bytes)) for start in starts]
+        stops = [min(start + step, task.size_bytes) for start in starts]
+        return [self._block(task, *ends).read for ends in zip(starts, stops, strict=True)]
 
     def _block(self, task: Task, start: int, stop: int) -> FakeBlock:
         memory = self._ring[task.ring_offset + start : task.ring_offset + stop]

@@ -82,10 +82,10 @@ def test_step_time_adds_up(overlap):
 def test_bytes_of_all_sweeps_together_are_those_of_the_streamed_units():
     rig = Rig(MIXED, 48)
     total = sum(rig.sweep().read_bytes for _ in range(5))
-    while rig.disk.read_bytes < 6 * 48:  # the reads of the sixth sweep run ahead
+    while rig.disk.moved_bytes["read"] < 6 * 48:  # the reads of the sixth sweep run ahead
         time.sleep(0.001)
     rig.executor.close()
-    assert 5 * 48 <= total <= rig.disk.read_bytes == 6 * 48
+    assert 5 * 48 <= total <= rig.disk.moved_bytes["read"] == 6 * 48
 
 
 def test_a_resident_sweep_has_no_threads_reads_or_waits():

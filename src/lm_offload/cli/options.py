@@ -64,6 +64,13 @@ KvFormat = Annotated[
         "keep them, auto lets the planner choose. Default: the checkpoint's own precision."
     ),
 ]
+SpillDir = Annotated[
+    str | None,
+    _unset(
+        "Folder on a disk for the part of the KV cache that does not fit, if the plan has one. "
+        "Default: the cache folder."
+    ),
+]
 SavedPlan = Annotated[
     Path | None,
     _option(

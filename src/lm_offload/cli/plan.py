@@ -43,6 +43,7 @@ def plan(
     cpu_memory: options.CpuMemory = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
+    spill_dir: options.SpillDir = None,
     exact: options.Exact = False,
     threads: options.Threads = None,
     machine: Annotated[
@@ -74,7 +75,16 @@ def plan(
 
     choice = read_plan(saved_plan) if saved_plan else None
     asked = PlanOptions(
-        model, weight_format, exact, cpu_memory, threads, machine, choice, kv_format, speculation
+        model=model,
+        weight_format=weight_format,
+        exact=exact,
+        cpu_memory=cpu_memory,
+        threads=threads,
+        machine=machine,
+        plan=choice,
+        kv_format=kv_format,
+        speculation=speculation,
+        spill_dir=spill_dir,
     )
     shape = Shape(batch_size, prompt_len, gen_len)
     case = planning_case(asked, replace(shape.workload, objective=objective))

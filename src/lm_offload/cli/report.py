@@ -61,7 +61,18 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
         f"from disk in each sweep; {plan.max_sequences} sequences in flight, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
-        f"keys and values in {plan.kv_format}{drafts}."
+        f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
+    )
+
+
+def _spilled(plan: Plan) -> str:
+    """Which part of the KV cache is read in a decode sweep."""
+    if not plan.spill.layers:
+        return ""
+    read_bytes = plan.predicted.step_s["decode"].kv_read_bytes
+    return (
+        f", those of {len(plan.spill.layers)} layers on disk, of which a decode sweep reads "
+        f"{format_bytes(round(read_bytes))}"
     )
 
 

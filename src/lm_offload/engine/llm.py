@@ -17,7 +17,7 @@ from lm_offload.engine.format_choices import in_formats, open_choices
 from lm_offload.engine.machinery import LoadProgress, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
-from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
+from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves, stages
 from lm_offload.engine.prefix_folder import prefix_folder, worth_reading
 from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import (
@@ -43,6 +43,7 @@ from lm_offload.planner.request import Request
 from lm_offload.planner.search import make_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
+from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
 
 Params = SamplingParams | Items[SamplingParams]
 PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
@@ -61,8 +62,9 @@ class LLM:
     ("prompt-lookup"). Plans are made for the `objective`, unless one is given as `plan`: a file
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
-    up to `prefix_cache_limit` ("4GiB"). Headers are read here, weights at the first call. Close it,
-    or use it in a `with` block, to give its memory and files back.
+    up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
+    by default the cache folder, as a file without a name. Headers are read here, weights at the
+    first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class LLM:
         prefix_sharing: bool = True,
         prefix_cache: str | Path | None = None,
         prefix_cache_limit: str | int | None = None,
+        spill_dir: str | Path | None = None,
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -95,6 +98,7 @@ class LLM:
         self.stats = RunStats(())
         self._objective = objective
         self._speculation = check_speculation(speculation, self._saved_plan)
+        self._spill_folder = spill_folder(spill_dir)
         self._overlap = overlap
         self._prefix_sharing = prefix_sharing
         self._prefix_folder = prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing)
@@ -305,15 +309,25 @@ class LLM:
 
     def _request(self, workload: Workload) -> Request:
         aimed = replace(workload, objective=self._objective)
-        parts = self.choices, aimed, self.profile, self.budget_bytes
-        return planning_request(*parts, self._speculation, self._threads)
+        spill_bytes = spill_room_bytes(self._spill_folder)
+        return planning_request(
+            self.choices,
+            aimed,
+            self.profile,
+            self.budget_bytes,
+            speculation=self._speculation,
+            threads=self._threads,
+            spill_bytes=spill_bytes,
+        )
 
     def _engine_for(self, workload: Workload) -> Engine:
         if self._engine is not None and serves(self._engine.machinery.plan, workload):
             return self._engine
         plan = self.plan_for(workload)
-        if self._engine is not None and covers(self._engine.machinery.plan, plan):
-            return self._engine
+        if self._engine is not None:
+            loaded = self._engine.machinery.plan
+            if covers(loaded, plan) and stages(loaded, workload):
+                return self._engine
         self.close()
         self.prepare(plan)
         folder = self._prefix_folder
@@ -325,6 +339,7 @@ class LLM:
             self._overlap,
             self._on_load,
             folder if folder and worth_reading(self.files, plan, self.profile) else None,
+            self._spill_folder,
         )
         drafts = drafts_for(self._request(workload), plan)
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -15,23 +16,32 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
+from lm_offload.kvcache.spilled import SpilledCache, spilled_block_bytes
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
-from lm_offload.pipeline.disk_queue import DiskQueue
-from lm_offload.pipeline.executor import Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
+from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
+from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, MemoryTier
 from lm_offload.storage.row_table import ResidentRows
+from lm_offload.storage.spill_file import SpillFile
+from lm_offload.storage.spill_folder import spill_folder
 from lm_offload.storage.weight_store import ReadSettings, Rows, WeightStore
 
 F32_BYTES = 4
-ARENAS = ("resident weights", "staging ring", "KV cache", "hidden states", "workspace", "logits")
+ARENAS = (
+    *("resident weights", "staging ring", "KV cache"),
+    *("KV staging", "hidden states", "workspace", "logits"),
+)
+WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 LoadProgress = Callable[[int, int], None]  # bytes read so far, bytes to read
 
 
@@ -45,11 +55,15 @@ class Machinery:
     executor: Executor
     scheduler: Scheduler
     prefixes: PrefixStore | None  # what outlives the process
+    cache: KVCache
+    staged: StagedCache | None  # layers whose KV cache lies on disk
 
     def close(self) -> None:
         """Stop the threads and close the files."""
         self.executor.close()
         self.store.close()
+        if self.staged is not None:
+            self.staged.close()
 
 
 def build_machinery(
@@ -60,12 +74,14 @@ def build_machinery(
     overlap: bool,
     on_load: LoadProgress,
     prefix_folder: PrefixFolder | None = None,
+    kv_folder: Path | None = None,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
-    sizes = dict(plan.memory)
-    tier = MemoryTier("CPU", sum(sizes[name] for name in ARENAS))
-    arenas = {name: tier.allocate(name, sizes[name]) for name in ARENAS if name != "KV cache"}
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier)
+    sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
+    tier = MemoryTier("CPU", sum(sizes.values()))
+    arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
+    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
+    staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
@@ -73,6 +89,8 @@ def build_machinery(
         _load_resident(store, plan, files, arenas["resident weights"], on_load)
     except BaseException:
         store.close()
+        if staged is not None:
+            staged.close()
         raise
     context = Context(files.config, _on_threads(kernels, plan), _workspace(arenas["workspace"]))
     runner = ModelRunner(
@@ -82,17 +100,27 @@ def build_machinery(
         store,
         _row_tables(store, plan, files),
         cache,
+        staged,
         _buffers(files, plan, arenas),
         plan.micro_batch_tokens,
     )
-    executor = _executor(store, plan, files, trace, overlap)
-    allocator = BlockAllocator(plan.kv_blocks)
-    prefixes = prefix_folder.store(files, kernels, cache) if prefix_folder else None
-    restore = prefixes.restore if prefixes else restore_none
-    scored_rows = plan.logit_rows - plan.max_sequences
-    limits = plan.sweep_tokens, plan.max_sequences, scored_rows
-    scheduler = Scheduler(allocator, *limits, restore)
-    return Machinery(plan, store, runner, executor, scheduler, prefixes)
+    executor = _executor(store, staged, plan, files, trace, overlap)
+    # Blocks of spilled layers come and go by file, which the prefix cache does not know.
+    kept = prefix_folder if not plan.spill.layers else None
+    prefixes = kept.store(files, kernels, cache) if kept else None
+    scheduler = _scheduler(plan, prefixes)
+    return Machinery(plan, store, runner, executor, scheduler, prefixes, cache, staged)
+
+
+def _scheduler(plan: Plan, prefixes: PrefixStore | None) -> Scheduler:
+    return Scheduler(
+        BlockAllocator(plan.kv_blocks),
+        plan.sweep_tokens,
+        plan.max_sequences,
+        plan.logit_rows - plan.max_sequences,
+        restore=prefixes.restore if prefixes else restore_none,
+        shares_in_sweep=not plan.spill.layers,
+    )
 
 
 def _on_threads(kernels: Kernels, plan: Plan) -> Kernels:
@@ -103,6 +131,26 @@ def _on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     """
     torch.set_num_threads(plan.threads.sampling)
     return kernels.with_threads(plan.threads.compute, plan.threads.attention)
+
+
+def _staged_cache(
+    files: ModelFiles, plan: Plan, arenas: dict[str, Arena], folder: Path | None
+) -> StagedCache:
+    """The part of the KV cache that the plan puts on disk."""
+    config, format, spill = files.config, files.kv_format, plan.spill
+    file_blocks = spill.file_blocks(plan.kv_blocks)
+    file = SpillFile(folder or spill_folder(), file_blocks * spilled_block_bytes(config, format))
+    cache = SpilledCache(
+        config,
+        format,
+        spill.layers,
+        plan.kv_blocks,
+        spill.ring_blocks,
+        arenas["KV staging"],
+        file,
+        plan.read_block_bytes,
+    )
+    return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
 
 
 def _load_resident(
@@ -156,7 +204,12 @@ def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers
 
 
 def _executor(
-    store: WeightStore, plan: Plan, files: ModelFiles, trace: Trace, overlap: bool
+    store: WeightStore,
+    staged: StagedCache | None,
+    plan: Plan,
+    files: ModelFiles,
+    trace: Trace,
+    overlap: bool,
 ) -> Executor:
     streamed = set(plan.streamed)
     streamed_bytes = {
@@ -165,12 +218,23 @@ def _executor(
         if layout.name in streamed
     }
     progress = Progress()
-    disk = DiskQueue(
-        progress,
-        lambda task: store.staging_blocks(task.id.unit, task.ring_offset),
-        plan.read_concurrency if streamed else 0,
-        trace,
-    )
+
+    def reads_of(task: Task) -> list[Transfer]:
+        if staged is not None and task.id.kind == "read_kv":
+            return staged.reads(task)
+        return [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)]
+
+    readers = plan.read_concurrency if streamed or staged else 0
+    reads = DiskQueue(progress, reads_of, readers, trace)
+    writers = WRITE_THREADS if staged else 0
+    writes_of = staged.writes if staged else _writes_nothing
+    writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
+    disk = Disk(reads, writes, plan.spill.ring_blocks)
     schedule = SweepSchedule(streamed_bytes, plan.ring_bytes)
     make = OverlappedExecutor if overlap else SerialExecutor
     return make(schedule, disk, progress, trace)
+
+
+def _writes_nothing(task: Task) -> list[Transfer]:
+    """Of an engine whose KV cache lies in memory."""
+    return []

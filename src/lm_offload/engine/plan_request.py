@@ -32,6 +32,7 @@ from lm_offload.planner.request import ModelSizes, Request, sizes_of_config
 from lm_offload.planner.search import make_plan
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
 from lm_offload.quant.packing import check_columns
+from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
 from lm_offload.units import MIB, format_bytes, parse_size
 
 PROFILE_BYTES = 256 * MIB  # for a measurement of this machine, if there is none yet
@@ -50,6 +51,7 @@ class PlanOptions:
     plan: PlanChoice | None = None
     kv_format: str | None = None
     speculation: Speculation = "off"
+    spill_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,15 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     profile = _profile(options, sizes.weights)
     budget_bytes = _budget_bytes(options, profile)
     runnable = sizes.has_files and options.machine is None
-    settings = options.speculation, options.threads
-    request = Request(models, workload, profile, budget_bytes, *settings)
+    request = Request(
+        models,
+        workload,
+        profile,
+        budget_bytes,
+        speculation=options.speculation,
+        threads=options.threads,
+        spill_bytes=_spill_bytes(options, profile),
+    )
     return PlanningCase(request, forbidden, runnable)
 
 
@@ -171,6 +180,18 @@ def _profile(options: PlanOptions, weights: Path) -> HardwareProfile:
             "its file."
         )
     return load_machine(options.machine)
+
+
+def _spill_bytes(options: PlanOptions, profile: HardwareProfile) -> int:
+    """Disk that a KV cache may take: of a described machine, what it has."""
+    if options.machine is None:
+        return spill_room_bytes(spill_folder(options.spill_dir))
+    if options.spill_dir is not None:
+        raise ConfigError(
+            "--spill-dir was given with --machine; a described machine has one disk, of the size "
+            "in its file."
+        )
+    return profile.disk_bytes
 
 
 def _budget_bytes(options: PlanOptions, profile: HardwareProfile) -> int:

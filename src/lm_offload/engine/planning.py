@@ -82,12 +82,24 @@ def planning_request(
     workload: Workload,
     profile: HardwareProfile,
     budget_bytes: int,
+    *,
     speculation: Speculation = "off",
     threads: int | None = None,
+    spill_bytes: int = 0,
 ) -> Request:
-    """What the planner needs to know of the files; `threads` as the user gave them."""
-    sizes = [sizes_of(files) for files in models]
-    return Request(sizes, workload, profile, budget_bytes, speculation, threads)
+    """What the planner needs to know of the files.
+
+    `threads` as the user gave them, `spill_bytes` of disk that a KV cache may take.
+    """
+    return Request(
+        [sizes_of(files) for files in models],
+        workload,
+        profile,
+        budget_bytes,
+        speculation=speculation,
+        threads=threads,
+        spill_bytes=spill_bytes,
+    )
 
 
 def smallest_budget_bytes(files: ModelFiles, workload: Workload, profile: HardwareProfile) -> int:
@@ -122,11 +134,18 @@ def serves(plan: Plan, workload: Workload) -> bool:
     rows = min(sum(workload.computed_lens), ENOUGH_ROWS)
     return (
         plan.max_sequences >= len(workload.prompt_lens)
+        and stages(plan, workload)
         and plan.kv_blocks >= sum(map(blocks_for, workload.own_lens))
         and plan.scored_rows >= min(workload.scored_tokens, 1)
         and plan.sweep_tokens >= rows
         and plan.micro_batch_tokens >= min(rows, ENOUGH_MICRO_ROWS)
     )
+
+
+def stages(plan: Plan, workload: Workload) -> bool:
+    """Whether the longest sequence can be staged, where KV cache lies on disk."""
+    longest = max(map(blocks_for, workload.total_lens))
+    return not plan.spill.layers or plan.spill.group_blocks >= longest
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:

@@ -22,8 +22,9 @@ class BlockAllocator:
         return [self._free.pop() for _ in range(count)]
 
     def free(self, blocks: list[int]) -> None:
-        """Give blocks back."""
-        self._free.extend(reversed(blocks))
+        """Give blocks back; neighbours are handed out together, so that they are read together."""
+        self._free.extend(blocks)
+        self._free.sort(reverse=True)
         self.check_integrity()
 
     def check_integrity(self) -> None:

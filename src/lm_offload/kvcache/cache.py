@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from lm_offload.arch.accounting import kv_bytes_per_token
@@ -19,26 +21,39 @@ def kv_block_bytes(config: ModelConfig, format: Format) -> int:
 class KVCache:
     """`keys[layer]` and `values[layer]`, each [blocks, kv_heads, block_tokens, head_dim].
 
-    One head of one block is contiguous: decode attention reads it front to back.
+    One head of one block is contiguous: decode attention reads it front to back. `spilled` layers
+    have no place here.
     """
 
     def __init__(
-        self, config: ModelConfig, num_blocks: int, format: Format, tier: MemoryTier
+        self,
+        config: ModelConfig,
+        num_blocks: int,
+        format: Format,
+        tier: MemoryTier,
+        spilled: Collection[int] = (),
     ) -> None:
         self.num_blocks = num_blocks
-        self.block_bytes = kv_block_bytes(config, format)
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
+        layers = [layer for layer in range(config.num_layers) if layer not in spilled]
+        self.block_bytes = kv_block_bytes(config, format) // config.num_layers * len(layers)
         arena = tier.allocate("the KV cache", num_blocks * self.block_bytes)
         parts = [
             arena.view(index * shape.size_bytes, torch.uint8, (shape.size_bytes,))
-            for index in range(2 * config.num_layers)
+            for index in range(2 * len(layers))
         ]
-        self.keys = [blocks_in(part, shape, "tokens") for part in parts[0::2]]
-        self.values = [blocks_in(part, shape, "channels") for part in parts[1::2]]
+        self.keys = {
+            layer: blocks_in(part, shape, "tokens")
+            for layer, part in zip(layers, parts[0::2], strict=True)
+        }
+        self.values = {
+            layer: blocks_in(part, shape, "channels")
+            for layer, part in zip(layers, parts[1::2], strict=True)
+        }
         self._parts = [part.view(num_blocks, -1) for part in parts]
 
     def block_parts(self, block: int) -> list[torch.Tensor]:
-        """Keys, then values of each layer of one block, uint8 views of `block_bytes` together."""
+        """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
 
 

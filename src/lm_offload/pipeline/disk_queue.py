@@ -1,29 +1,34 @@
-"""The `disk_read` resource: read tasks in program order, their blocks by several threads.
+"""A direction of the disk: tasks in program order, their blocks by several threads.
 
 Blocks of the next task are started while the last ones of this task are still in flight, so the
 disk never runs dry between two units::
 
     thread 0   | u1.0 | u1.2 | u3.0 | ...
     thread 1   | u1.1 | u1.3 | u3.1 | ...        u3 starts as soon as its place is released
+
+Weights and the KV cache have rings of their own, and a sweep's KV reads are queued when those of
+its weights are already there: each kind keeps its order, and of the tasks that may start the one
+whose unit is used first does.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
-from lm_offload.schedule.task import Task
-from lm_offload.storage.blocks import Block
+from lm_offload.schedule.task import Kind, Task
+
+Transfer = Callable[[], int]  # moves one block and says how many bytes it has
 
 
 class _OpenTask:
-    """A task whose blocks are being read."""
+    """A task whose blocks are being moved."""
 
-    def __init__(self, task: Task, blocks: list[Block]) -> None:
+    def __init__(self, task: Task, blocks: list[Transfer]) -> None:
         self.task = task
         self.blocks = deque(blocks)
         self.unfinished = len(blocks)
@@ -31,27 +36,28 @@ class _OpenTask:
 
 
 class DiskQueue:
-    """Reader threads over a queue of tasks; `blocks_of` says what a task has to read."""
+    """Threads over a queue of tasks; `blocks_of` says what a task has to move."""
 
     def __init__(
         self,
         progress: Progress,
-        blocks_of: Callable[[Task], list[Block]],
+        blocks_of: Callable[[Task], list[Transfer]],
         concurrency: int,
         trace: Trace,
+        name: str = "disk-read",
     ) -> None:
-        self.read_bytes = 0
+        self.moved_bytes: Counter[Kind] = Counter()
         self._in_flight = 0
         self._busy_s = 0.0  # up to the last moment with no block in flight
         self._busy_since_s = 0.0
         self._progress = progress
         self._blocks_of = blocks_of
         self._trace = trace
-        self._tasks: deque[Task] = deque()
+        self._tasks: dict[Kind, deque[Task]] = defaultdict(deque)
         self._open: _OpenTask | None = None
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"disk-read-{index}", daemon=True)
+            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
             for index in range(concurrency)
         ]
         for thread in self._threads:
@@ -68,7 +74,8 @@ class DiskQueue:
         """Append tasks; returns at once."""
         if added := list(tasks):
             with self._progress.changed:
-                self._tasks.extend(added)
+                for task in added:
+                    self._tasks[task.id.kind].append(task)
                 self._progress.changed.notify_all()
 
     def close(self) -> None:
@@ -83,24 +90,23 @@ class DiskQueue:
         while (claimed := self._claim()) is not None:
             opened, block = claimed
             try:
-                count = block.read()
+                count = block()
             except BaseException as error:
                 self._progress.fail(error)
                 return
             self._complete(opened, count)
 
-    def _claim(self) -> tuple[_OpenTask, Block] | None:
+    def _claim(self) -> tuple[_OpenTask, Transfer] | None:
         with self._progress.changed:
             while not self._closed:
-                if self._open is None and self._head_is_ready():
-                    task = self._tasks.popleft()
+                if self._open is None and (task := self._next()) is not None:
                     self._open = _OpenTask(task, self._blocks_of(task))
                 if self._open is not None:
                     return self._take_block(self._open)
                 self._progress.changed.wait()
         return None
 
-    def _take_block(self, opened: _OpenTask) -> tuple[_OpenTask, Block]:
+    def _take_block(self, opened: _OpenTask) -> tuple[_OpenTask, Transfer]:
         block = opened.blocks.popleft()
         if not opened.blocks:
             self._open = None
@@ -109,12 +115,18 @@ class DiskQueue:
         self._in_flight += 1
         return opened, block
 
-    def _head_is_ready(self) -> bool:
-        return bool(self._tasks) and self._progress.is_done(self._tasks[0].needs)
+    def _next(self) -> Task | None:
+        """The first task of its kind that may start; of several the one that is used first."""
+        heads = [tasks[0] for tasks in self._tasks.values() if tasks]
+        ready = [task for task in heads if self._progress.is_done(task.needs)]
+        if not ready:
+            return None
+        first = min(ready, key=_use)
+        return self._tasks[first.id.kind].popleft()
 
     def _complete(self, opened: _OpenTask, count: int) -> None:
         with self._progress.changed:
-            self.read_bytes += count
+            self.moved_bytes[opened.task.id.kind] += count
             opened.unfinished -= 1
             self._in_flight -= 1
             if self._in_flight == 0:
@@ -123,3 +135,8 @@ class DiskQueue:
         if finished:
             self._trace.record(opened.task, opened.start_s, time.perf_counter())
             self._progress.announce(opened.task.id)
+
+
+def _use(task: Task) -> tuple[int, int, int]:
+    """When what a task moves is used."""
+    return task.id.sweep, task.id.unit, task.id.micro_batch

@@ -13,21 +13,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import StepTime
+from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
+
+Compute = Callable[[Task], None]
+NOTHING_STAGED: Groups = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Both directions of the disk, and the ring that a KV cache on disk is staged in."""
+
+    reads: DiskQueue
+    writes: DiskQueue
+    kv_ring_blocks: int = 0
+
+    def close(self) -> None:
+        """Stop their threads."""
+        self.reads.close()
+        self.writes.close()
 
 
 class Executor(Protocol):
     """One sweep at a time; the same tasks whether overlapped or not."""
 
-    def run_sweep(self, micro_batches: Sequence[int], compute: Callable[[Task], None]) -> StepTime:
-        """Run the next sweep, calling `compute` for each compute task once its needs are done."""
+    def run_sweep(
+        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
+    ) -> StepTime:
+        """Run the next sweep, calling `compute` for each compute task once its needs are done.
+
+        `groups` are what is staged of a KV cache on disk, by unit.
+        """
 
     def close(self) -> None:
         """Stop the threads of the resources."""
@@ -37,21 +62,25 @@ class OverlappedExecutor:
     """Reads run ahead as far as the staging ring allows, across units and across sweeps."""
 
     def __init__(
-        self, schedule: SweepSchedule, disk: DiskQueue, progress: Progress, trace: Trace
+        self, schedule: SweepSchedule, disk: Disk, progress: Progress, trace: Trace
     ) -> None:
         self._schedule = schedule
         self._disk = disk
+        self._cpu = _Cpu(disk, progress, trace)
         self._progress = progress
-        self._trace = trace
         self._sweep = 0
-        self._disk.submit(schedule.reads(0))
+        self._disk.reads.submit(schedule.reads(0))
 
-    def run_sweep(self, micro_batches: Sequence[int], compute: Callable[[Task], None]) -> StepTime:
-        """Queue the reads of the sweep after this one, then compute this one."""
-        clock = _SweepClock(self._disk)
-        self._disk.submit(self._schedule.reads(self._sweep + 1))
-        tasks = self._schedule.computes(self._sweep, micro_batches)
-        _run_cpu(tasks, compute, self._progress, self._trace, clock)
+    def run_sweep(
+        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
+    ) -> StepTime:
+        """Queue KV reads and the reads of the sweep after this one, then compute this one."""
+        clock = _SweepClock(self._disk.reads)
+        staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
+        self._disk.reads.submit([*staged.reads, *self._schedule.reads(self._sweep + 1)])
+        tasks = staged.weave(self._schedule.computes(self._sweep, micro_batches))
+        self._cpu.run(tasks, compute, clock)
+        self._progress.wait(tuple(staged.writes))
         self._sweep += 1
         self._progress.forget_before(self._sweep)
         return clock.stop()
@@ -65,21 +94,26 @@ class SerialExecutor:
     """Nothing overlaps: each read starts when its weights are needed. For comparison only."""
 
     def __init__(
-        self, schedule: SweepSchedule, disk: DiskQueue, progress: Progress, trace: Trace
+        self, schedule: SweepSchedule, disk: Disk, progress: Progress, trace: Trace
     ) -> None:
         self._schedule = schedule
         self._disk = disk
+        self._cpu = _Cpu(disk, progress, trace)
         self._progress = progress
-        self._trace = trace
         self._sweep = 0
 
-    def run_sweep(self, micro_batches: Sequence[int], compute: Callable[[Task], None]) -> StepTime:
-        """Run reads and computes strictly one after the other."""
-        clock = _SweepClock(self._disk)
-        reads = {task.id: task for task in self._schedule.reads(self._sweep)}
-        for task in self._schedule.computes(self._sweep, micro_batches):
-            self._disk.submit([reads.pop(need) for need in task.needs if need in reads])
-            _run_cpu([task], compute, self._progress, self._trace, clock)
+    def run_sweep(
+        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
+    ) -> StepTime:
+        """Run reads, computes and writes strictly one after the other."""
+        clock = _SweepClock(self._disk.reads)
+        staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
+        reads = {task.id: task for task in (*self._schedule.reads(self._sweep), *staged.reads)}
+        for task in staged.weave(self._schedule.computes(self._sweep, micro_batches)):
+            self._disk.reads.submit([reads.pop(need) for need in task.needs if need in reads])
+            self._cpu.run([task], compute, clock)
+            if task.id.kind == "write_kv":
+                self._progress.wait((task.id,))
         self._sweep += 1
         self._progress.forget_before(self._sweep)
         return clock.stop()
@@ -89,25 +123,34 @@ class SerialExecutor:
         self._disk.close()
 
 
-def _run_cpu(
-    tasks: Iterable[Task],
-    compute: Callable[[Task], None],
-    progress: Progress,
-    trace: Trace,
-    clock: _SweepClock,
-) -> None:
-    for task in tasks:
-        wait_s = progress.wait(task.needs)
-        if task.id.kind == "release":
-            progress.announce(task.id)
-            continue
+class _Cpu:
+    """Carries out what is on the CPU's list, and hands writes on to the disk."""
+
+    def __init__(self, disk: Disk, progress: Progress, trace: Trace) -> None:
+        self._disk = disk
+        self._progress = progress
+        self._trace = trace
+
+    def run(self, tasks: Iterable[Task], compute: Compute, clock: _SweepClock) -> None:
+        """Tasks in order, each when its needs are done."""
+        for task in tasks:
+            if task.resource == "disk_write":
+                self._disk.writes.submit([task])
+                continue
+            wait_s = self._progress.wait(task.needs)
+            if task.id.kind == "compute":
+                self._compute(task, compute, clock, wait_s)
+            else:  # its place may be overwritten
+                self._progress.announce(task.id)
+
+    def _compute(self, task: Task, compute: Compute, clock: _SweepClock, wait_s: float) -> None:
         start_s = time.perf_counter()
         compute(task)
         end_s = time.perf_counter()
-        progress.finish(task.id)
+        self._progress.finish(task.id)
         if wait_s:
-            trace.record_wait(task, start_s - wait_s, start_s)
-        trace.record(task, start_s, end_s)
+            self._trace.record_wait(task, start_s - wait_s, start_s)
+        self._trace.record(task, start_s, end_s)
         clock.add(end_s - start_s, wait_s)
 
 
@@ -117,7 +160,7 @@ class _SweepClock:
     def __init__(self, disk: DiskQueue) -> None:
         self._disk = disk
         self._disk_busy_s = disk.busy_s
-        self._read_bytes = disk.read_bytes
+        self._moved_bytes = disk.moved_bytes.copy()
         self._cpu_s = 0.0
         self._wait_s = 0.0
         self._start_s = time.perf_counter()
@@ -129,10 +172,12 @@ class _SweepClock:
 
     def stop(self) -> StepTime:
         """The record of the sweep, which ends now."""
+        moved_bytes = self._disk.moved_bytes - self._moved_bytes
         return StepTime(
             total_s=time.perf_counter() - self._start_s,
             cpu_s=self._cpu_s,
             wait_s=self._wait_s,
             disk_read_s=self._disk.busy_s - self._disk_busy_s,
-            read_bytes=self._disk.read_bytes - self._read_bytes,
+            read_bytes=moved_bytes.total(),
+            kv_read_bytes=moved_bytes["read_kv"],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.kvcache.cache import blocks_for
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
+
+BlocksOf = Callable[
+    [Chunk], Sequence[int] | NDArray[np.int64]
+]  # block numbers in order of position
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,31 @@ def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> Sweep
     for chunk in batch.chunks:
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
-    start = 0
-    micro_batches = []
-    for pieces in _cut(batch.chunks, max_rows):
-        micro_batch = _build(config, pieces, start)
-        micro_batches.append(micro_batch)
-        start = micro_batch.stop
-    return SweepInput(tuple(micro_batches), torch.tensor(token_ids), torch.tensor(logit_rows))
+    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_in_memory)
+    return SweepInput(micro_batches, torch.tensor(token_ids), torch.tensor(logit_rows))
 
 
-def _cut(chunks: tuple[Chunk, ...], max_rows: int) -> Iterator[list[Chunk]]:
+def build_micro_batches(
+    config: ModelConfig,
+    chunks: Iterable[Chunk],
+    max_rows: int,
+    first_row: int,
+    blocks_of: BlocksOf,
+) -> tuple[MicroBatch, ...]:
+    """`chunks`, whose rows begin at `first_row`, in micro-batches of at most `max_rows`."""
+    micro_batches: list[MicroBatch] = []
+    for pieces in _cut(chunks, max_rows):
+        micro_batches.append(_build(config, pieces, first_row, blocks_of))
+        first_row = micro_batches[-1].stop
+    return tuple(micro_batches)
+
+
+def blocks_in_memory(piece: Chunk) -> Sequence[int]:
+    """The KV blocks of the positions up to the end of a piece, where all layers are in memory."""
+    return piece.sequence.blocks[: blocks_for(piece.stop)]
+
+
+def _cut(chunks: Iterable[Chunk], max_rows: int) -> Iterator[list[Chunk]]:
     """Groups of chunks of at most `max_rows` rows; a long chunk continues in the next group."""
     group: list[Chunk] = []
     room = max_rows
@@ -59,11 +79,13 @@ def _cut(chunks: tuple[Chunk, ...], max_rows: int) -> Iterator[list[Chunk]]:
         yield group
 
 
-def _build(config: ModelConfig, pieces: list[Chunk], first_row: int) -> MicroBatch:
+def _build(
+    config: ModelConfig, pieces: list[Chunk], first_row: int, blocks_of: BlocksOf
+) -> MicroBatch:
     lengths = np.array([piece.stop - piece.start for piece in pieces])
     starts = np.array([piece.start for piece in pieces])
     query_starts = np.concatenate(([0], lengths.cumsum()))
-    tables = _block_tables(pieces)
+    tables = _block_tables([blocks_of(piece) for piece in pieces])
     owners = np.repeat(np.arange(len(pieces)), lengths)
     positions = np.arange(query_starts[-1]) - query_starts[:-1][owners] + starts[owners]
     blocks = tables[owners, positions // BLOCK_TOKENS].astype(np.int64)
@@ -87,10 +109,9 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
     return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))
 
 
-def _block_tables(pieces: list[Chunk]) -> NDArray[np.int32]:
+def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
-    used = [-(-piece.stop // BLOCK_TOKENS) for piece in pieces]
-    tables = np.zeros((len(pieces), max(used)), dtype=np.int32)
-    for row, (piece, count) in enumerate(zip(pieces, used, strict=True)):
-        tables[row, :count] = piece.sequence.blocks[:count]
+    tables = np.zeros((len(numbers), max(map(len, numbers))), dtype=np.int32)
+    for row, blocks in enumerate(numbers):
+        tables[row, : len(blocks)] = blocks
     return tables

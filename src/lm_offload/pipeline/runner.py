@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -12,9 +13,11 @@ from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
+from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
+from lm_offload.quant.kv_blocks import Blocks
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import Batch
+from lm_offload.sequence import Batch, MicroBatch
 from lm_offload.storage.weight_store import Rows, Views, WeightStore
 
 
@@ -38,6 +41,7 @@ class ModelRunner:
         store: WeightStore,
         tables: Mapping[str, Rows],
         cache: KVCache,
+        staged: StagedCache | None,
         buffers: Buffers,
         micro_batch_tokens: int,
     ) -> None:
@@ -47,6 +51,7 @@ class ModelRunner:
         self._store = store
         self._tables = tables
         self._cache = cache
+        self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
         self._micro_batch_tokens = micro_batch_tokens
         self._input: SweepInput
@@ -54,8 +59,11 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         self._input = build_sweep_input(self._context.config, batch, self._micro_batch_tokens)
+        groups = self._staged.begin(batch) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
-        time = executor.run_sweep(counts, self._compute)
+        for unit, staged in groups.items():
+            counts[unit] = sum(group.computes for group in staged)
+        time = executor.run_sweep(counts, self._compute, groups)
         return self._buffers.logits[: len(self._input.logit_rows)], time
 
     def task_counts(self, micro_batches: int) -> list[int]:
@@ -66,7 +74,9 @@ class ModelRunner:
         unit = self._units[task.id.unit]
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()
-        if unit.kind in ("attention", "mlp", "embed"):
+        if self._staged is not None and task.kv_offset >= 0:
+            self._staged.attend(task, partial(self._attend, unit, weights))
+        elif unit.kind in ("attention", "mlp", "embed"):
             self._compute_rows(unit, weights, task.id.micro_batch)
         elif len(self._input.logit_rows):
             self._compute_logits(unit, weights)
@@ -78,12 +88,18 @@ class ModelRunner:
             self._model.mlp(self._context, unit.index, weights, hidden)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._model.attention(self._context, unit.index, weights, hidden, rows, keys, values)
+            self._attend(unit, weights, rows, keys, values)
         else:
             token_ids = self._input.token_ids[rows.start : rows.stop]
             wanted = self._model.embed_rows(self._context.config, token_ids, rows.positions)
             found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
             self._model.embed(self._context, found, hidden, weights)
+
+    def _attend(
+        self, unit: Unit, weights: Views, rows: MicroBatch, keys: Blocks, values: Blocks
+    ) -> None:
+        hidden = self._buffers.hidden[rows.start : rows.stop]
+        self._model.attention(self._context, unit.index, weights, hidden, rows, keys, values)
 
     def _compute_logits(self, unit: Unit, weights: Views) -> None:
         count = len(self._input.logit_rows)

@@ -122,4 +122,5 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,
         draft_rows=sizes.draft_rows,
+        spill=sizes.spill,
     )

@@ -2,7 +2,7 @@
 
 Nothing of the engine enters but what its plan leaves on disk and how many rows share a sweep::
 
-    seconds = max(streamed / B_disk, (weights + KV) / B_memory, FLOPs / F)
+    seconds = max((streamed + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
 
 Weights that fit the last-level cache are not read from memory.
 """
@@ -92,16 +92,26 @@ class CeilingModel:
 
     def _decode(self, workload: Workload) -> PhaseCeiling:
         """The first token of each prompt comes from its prefill."""
-        config, steps, kv_bytes, scores = self.model.config, 0, 0, 0
+        from lm_offload.quant.kv_blocks import BLOCK_TOKENS  # with torch, which help does without
+
+        config, steps, kv_bytes, scores, disk_bytes = self.model.config, 0, 0, 0, 0
         token_bytes = kv_bytes_per_token(config, self.model.kv_format)
         for prompt, output in zip(workload.prompt_lens, workload.output_lens, strict=True):
             context = prompt + (output + 1) // 2
             steps += output - 1
             kv_bytes += (output - 1) * context * token_bytes
+            full = max(context - BLOCK_TOKENS, 0)  # at least; the last block is in memory
+            disk_bytes += (output - 1) * self._spilled_tokens(full) * token_bytes
             scores += (output - 1) * attention_flops(config, context)
         in_flight = min(self.plan.max_sequences, len(workload.prompt_lens))
         sweeps = math.ceil(steps / in_flight)
-        return self._phase(steps, sweeps, kv_bytes, steps * sum(self._flops()) + scores)
+        flops = steps * sum(self._flops()) + scores
+        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.num_layers)
+
+    def _spilled_tokens(self, context: int) -> int:
+        """Tokens that one row reads from disk, in all layers together."""
+        layers = (self.model.config.layers[index] for index in self.plan.spill.layers)
+        return sum(min(context, layer.window or context) for layer in layers)
 
     def _flops(self) -> tuple[int, int]:
         """FLOPs of one row: in the layers, in the head."""
@@ -109,14 +119,17 @@ class CeilingModel:
         head = sum(unit_flops(unit) for unit in units if unit.kind == "head")
         return sum(map(unit_flops, units)) - head, head
 
-    def _phase(self, tokens: int, sweeps: int, kv_bytes: int, flops: int) -> PhaseCeiling:
-        block_bytes = self.plan.read_block_bytes
+    def _phase(
+        self, tokens: int, sweeps: int, kv_bytes: int, flops: int, kv_disk_bytes: int = 0
+    ) -> PhaseCeiling:
+        block_bytes, disk = self.plan.read_block_bytes, self.profile.disk_read
+        weights_s = sweeps * read_s(disk, self.plan.streamed_bytes, block_bytes)
         cpu, weight_bytes = self.profile.cpu, self.model.weight_bytes
         if weight_bytes <= cpu.cache_bytes:
             weight_bytes = 0
         return PhaseCeiling(
             tokens=tokens,
-            disk_s=sweeps * read_s(self.profile.disk_read, self.plan.streamed_bytes, block_bytes),
+            disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
             memory_s=(sweeps * weight_bytes + kv_bytes) / cpu.memory_bytes_per_s,
             compute_s=flops / cpu.peak_flops,
         )

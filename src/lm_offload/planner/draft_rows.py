@@ -25,7 +25,9 @@ SLOWER = 1.02  # without drafts, for the memory that their logits take
 
 
 def with_draft_rows(request: Request, plan: Plan) -> Plan:
-    """The plan with rows for drafts, or as it is where they cannot pay."""
+    """The plan with rows for drafts, or as it is where they cannot pay or cannot be."""
+    if plan.spill.layers:
+        return plan
     predictor = Predictor(request)
     given = _candidate_of(request, plan)
     limit_s = SLOWER * predictor.timed(given).score_s

@@ -122,7 +122,8 @@ def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
 
 def _kind(plan: Plan) -> tuple[object, ...]:
     """What plans of one kind have in common; they differ in how rows are cut."""
-    return (*_formats(plan), plan.max_sequences, len(plan.streamed), plan.ring_bytes)
+    spilled = len(plan.spill.layers)
+    return (*_formats(plan), plan.max_sequences, len(plan.streamed), plan.ring_bytes, spilled)
 
 
 def _formats(plan: Plan) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, ThreadPlan, Workload
+from lm_offload.plan import KVSpill, Plan, ThreadPlan, Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice
@@ -18,6 +18,7 @@ from lm_offload.units import PAGE_BYTES, format_bytes
 
 MOST_CONCURRENT_READS = 64
 SHOWN_NAMES = 3
+Limit = tuple[bool, str, str]  # whether it holds, what was given, what is allowed
 
 
 def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
@@ -38,14 +39,7 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         for index, sized in enumerate(model.units)
         if sized.unit.name in choice.resident or sized.size_bytes == 0  # there is nothing to read
     )
-    sizes = Sizes(
-        choice.kv_blocks,
-        choice.max_sequences,
-        choice.sweep_tokens,
-        choice.micro_batch_tokens,
-        choice.scored_rows,
-        choice.draft_rows,
-    )
+    sizes = sizes_of_choice(choice)
     return Candidate(
         model=model,
         sizes=sizes,
@@ -56,6 +50,19 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         read_block_bytes=choice.read_block,
         read_concurrency=choice.read_concurrency,
         threads=threads,
+    )
+
+
+def sizes_of_choice(choice: PlanChoice) -> Sizes:
+    """What of a choice memory other than weights depends on."""
+    return Sizes(
+        choice.kv_blocks,
+        choice.max_sequences,
+        choice.sweep_tokens,
+        choice.micro_batch_tokens,
+        choice.scored_rows,
+        choice.draft_rows,
+        spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
     )
 
 
@@ -124,6 +131,26 @@ def _check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
         (model.table_bytes > 0 or not choice.table_resident, "table_resident is true",
          "false, as the embedding of this model is its head"),
     )  # fmt: skip
+    _check_limits((*limits, *_spill_limits(model, choice)))
+
+
+def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
+    """Of a KV cache that lies on disk."""
+    layers, given = model.config.num_layers, choice.kv_on_disk
+    group, ring = choice.kv_group_blocks, choice.kv_ring_blocks
+    if not given:
+        yield (group == ring == 0, f"kv_group_blocks is {group} and kv_ring_blocks is {ring}",
+               "0 for both where kv_on_disk names no layer")  # fmt: skip
+        return
+    known = len(set(given)) == len(given) and max(given) < layers
+    yield known, f"kv_on_disk is {list(given)}", f"each layer below {layers} once"
+    yield group > 0, "kv_group_blocks is 0", "at least the blocks of the longest request"
+    yield ring >= group, f"kv_ring_blocks is {ring}", f"at least kv_group_blocks, {group}"
+    yield (choice.draft_rows == 0, f"draft_rows is {choice.draft_rows}",
+           "0 where kv_on_disk names layers")  # fmt: skip
+
+
+def _check_limits(limits: Iterable[Limit]) -> None:
     for holds, given, allowed in limits:
         if not holds:
             raise ConfigError(f"In the plan {given}, allowed is {allowed}; change it.")
@@ -131,6 +158,11 @@ def _check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
 
 def _check_workload(workload: Workload, choice: PlanChoice) -> None:
     blocks = max(map(blocks_for, workload.total_lens))
+    if choice.kv_on_disk and choice.kv_group_blocks < blocks:
+        raise ConfigError(
+            f"The plan stages {choice.kv_group_blocks} KV blocks together, the longest request "
+            f"needs {blocks}; raise kv_group_blocks and kv_ring_blocks or ask for less."
+        )
     if choice.kv_blocks < blocks:
         raise ConfigError(
             f"The plan has {choice.kv_blocks} KV blocks, the longest request needs {blocks}; raise "

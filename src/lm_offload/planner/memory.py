@@ -8,6 +8,8 @@ from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
+from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
@@ -27,6 +29,7 @@ class Sizes:
     micro_batch_tokens: int
     scored_rows: int = 0
     draft_rows: int = 0
+    spill: KVSpill = IN_MEMORY
 
     @property
     def logit_rows(self) -> int:
@@ -51,8 +54,20 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
-    """The paged KV cache."""
-    return align_up(sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format))
+    """The paged KV cache, as far as it lies in memory."""
+    block_bytes = kv_block_bytes(model.config, model.kv_format)
+    layers = model.config.num_layers
+    resident = layers - len(sizes.spill.layers)
+    return align_up(sizes.kv_blocks * block_bytes // layers * resident)
+
+
+def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """The ring for keys and values from disk, and the tails of the sequences in flight."""
+    config, format, spill = model.config, model.kv_format, sizes.spill
+    ring_bytes = spill.ring_blocks * spilled_block_bytes(config, format)
+    return align_up(
+        ring_bytes + tails_bytes(config, format, len(spill.layers), sizes.max_sequences)
+    )
 
 
 def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -61,7 +76,9 @@ def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
     tables = sizes.max_sequences * sizes.kv_blocks * 4
     looked_up = sizes.kv_blocks * BLOCK_TOKENS * BYTES_PER_TOKEN if sizes.draft_rows else 0
-    return sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64) + looked_up
+    copies = 1 + len({config.layers[layer].window for layer in sizes.spill.layers})
+    indices = sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64)
+    return copies * indices + looked_up
 
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:
@@ -85,9 +102,10 @@ def memory_table(
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
     sampling = config.vocab_size * 40  # sorted probabilities, token ids and masks of one row
-    scratch_bytes = _scratch_bytes(model)
+    scratch_bytes, staging_bytes = _scratch_bytes(model), kv_staging_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),
+        *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         ("hidden states", hidden_bytes(config, sizes)),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),

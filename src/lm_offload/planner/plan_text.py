@@ -48,6 +48,9 @@ class PlanChoice:
     read_block: int  # bytes
     read_concurrency: int
     threads: ThreadPlan | None = None  # None: every core
+    kv_on_disk: tuple[int, ...] = ()  # layers
+    kv_group_blocks: int = 0
+    kv_ring_blocks: int = 0
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -69,6 +72,9 @@ def choice_of(plan: Plan) -> PlanChoice:
         read_block=plan.read_block_bytes,
         read_concurrency=plan.read_concurrency,
         threads=plan.threads,
+        kv_on_disk=plan.spill.layers,
+        kv_group_blocks=plan.spill.group_blocks,
+        kv_ring_blocks=plan.spill.ring_blocks,
     )
 
 
@@ -160,6 +166,12 @@ def _units(value: object, place: Place) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _layers(value: object, place: Place) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        place.refuse(repr(value), "a list of layers such as [1, 3]")
+    return tuple(_count_or_none(layer, place) for layer in value)
+
+
 def _threads(value: object, place: Place) -> ThreadPlan:
     names = [item.name for item in fields(ThreadPlan)]
     if not isinstance(value, Mapping) or set(value) != set(names):
@@ -167,7 +179,6 @@ def _threads(value: object, place: Place) -> ThreadPlan:
     return ThreadPlan(**{name: _count(value[name], place.at(name)) for name in names})
 
 
-_OPTIONAL = ("threads",)  # plans of earlier versions do not say
 _DEFAULTS = {"draft_rows": 0}  # of plans written before drafts were
 _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "weight_format": _format,
@@ -186,4 +197,9 @@ _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "read_block": _size,
     "read_concurrency": _count,
     "threads": _threads,
+    "kv_on_disk": _layers,
+    "kv_group_blocks": _count_or_none,
+    "kv_ring_blocks": _count_or_none,
 }
+# Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
+_OPTIONAL = {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks"}

@@ -84,6 +84,7 @@ class Predictor:
             read_block_bytes=candidate.read_block_bytes,
             read_concurrency=candidate.read_concurrency,
             sampling_threads=candidate.threads.sampling,
+            spill=candidate.sizes.spill,
         )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:

@@ -17,6 +17,8 @@ def plan_name(plan: Plan, best: Plan) -> str:
         return ", ".join(formats)
     sequences = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight"
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
+    if plan.spill.layers:
+        sequences += f" with KV of {len(plan.spill.layers)} layers on disk"
     return (
         f"{sequences}, {plan.sweep_tokens} tokens a sweep in micro-batches of "
         f"{plan.micro_batch_tokens}{ring}"
@@ -44,7 +46,7 @@ def is_lossy(plan: Plan) -> bool:
 
 
 def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:
-    more_bytes = plan.streamed_bytes - best.streamed_bytes
+    more_bytes = _read_bytes(plan) - _read_bytes(best)
     if more_bytes > 0:
         yield f"reads {format_bytes(more_bytes)} more in each sweep"
     if plan.max_sequences < best.max_sequences:
@@ -55,6 +57,12 @@ def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:
         yield "multiplies fewer rows at once"
     if 0 < plan.ring_bytes < best.ring_bytes:
         yield "reads less far ahead"
+
+
+def _read_bytes(plan: Plan) -> int:
+    """In a sweep: weights, and the KV cache of the phase that reads most of it."""
+    kv_bytes = max(step.kv_read_bytes for step in plan.predicted.step_s.values())
+    return plan.streamed_bytes + round(kv_bytes)
 
 
 def _slower_phase(found: Figures, best: Figures) -> str:

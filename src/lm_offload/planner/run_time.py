@@ -100,7 +100,7 @@ def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:
 
 def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[StepTime]:
     loads = [times.load(shape) for shape in shapes[:SIMULATED_SWEEPS]]
-    seconds = sweep_seconds(loads, times.streamed_bytes, times.ring_bytes)
+    seconds = sweep_seconds(loads, times.streamed_bytes, times.ring_bytes, times.spill.ring_blocks)
     yield from (load.step_time(total_s) for load, total_s in zip(loads, seconds, strict=True))
     yield from (times.steady(shape) for shape in shapes[SIMULATED_SWEEPS:])
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Plan, Workload
+from lm_offload.plan import IN_MEMORY, Plan, Workload
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
+from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
@@ -64,10 +66,17 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
         limit_s = HOPELESS * min(estimate_s for estimate_s, _ in in_format)
         for kind in _grouped(
             in_format,
-            lambda found: (found.sizes.max_sequences, found.ring_depth, found.residency.order),
+            lambda found: (
+                *(found.sizes.max_sequences, found.ring_depth),
+                *(found.residency.order, _spills(found)),
+            ),
         ):
             kind.sort(key=lambda member: (_steps(member[0]), *_preference(member[1].sizes)))
             yield from (found for seconds, found in kind[:SIMULATED] if seconds <= limit_s)
+
+
+def _spills(found: Candidate) -> bool:
+    return bool(found.sizes.spill.layers)
 
 
 def _grouped(
@@ -99,11 +108,19 @@ def _preference(sizes: Sizes) -> tuple[int, int]:
 def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
-        for depth in RING_DEPTHS:
-            found = place(request, model, with_rows(sizes, request.draft_rows), depth)
-            yield from found
-            if found and not found[0].streamed:
-                break  # without a ring there is no depth to choose
+        wanted = with_rows(sizes, request.draft_rows)
+        yield from _placed(request, model, wanted)
+        for spill in spills(request, model, wanted):
+            yield from _placed(request, model, replace(wanted, spill=spill))
+
+
+def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
+    """With rings of several depths."""
+    for depth in RING_DEPTHS:
+        found = place(request, model, sizes, depth)
+        yield from found
+        if found and not found[0].streamed:
+            return  # without a ring there is no depth to choose
 
 
 def _sizes(workload: Workload) -> Iterator[Sizes]:
@@ -136,7 +153,12 @@ def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
     one = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
     sizes = with_rows(one, request.draft_rows)
-    return min((_smallest_of(model, sizes) for model in request.models), key=_sum_of)
+    found = [
+        _smallest_of(model, replace(sizes, spill=spill))
+        for model in request.models
+        for spill in (IN_MEMORY, *spills(request, model, sizes))
+    ]
+    return min(found, key=_sum_of)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

@@ -2,48 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from lm_offload.planner.sweep_time import SweepLoad
 from lm_offload.planner.timeline import simulate
+from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 
 
 def sweep_seconds(
-    loads: Sequence[SweepLoad], streamed_bytes: Mapping[int, int], ring_bytes: int
+    loads: Sequence[SweepLoad],
+    streamed_bytes: Mapping[int, int],
+    ring_bytes: int,
+    kv_ring_blocks: int = 0,
 ) -> list[float]:
     """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
 
     Reads run ahead through the ring as the executor lets them; it is full when the first sweep
     begins, since an engine reads on while it has nothing to compute.
     """
-    if not streamed_bytes:
+    if not streamed_bytes and not kv_ring_blocks:
         return [load.cpu_s + load.overhead_s for load in loads]
     schedule = SweepSchedule(streamed_bytes, ring_bytes)
-    idle_s = loads[0].disk_s  # before the first task, enough to fill any ring
-    timeline = simulate(_tasks(schedule, loads), lambda task: _duration_s(task, loads, idle_s))
+    idle_s = sum(loads[0].read_s.values())  # before the first task, enough to fill any ring
+    tasks = _tasks(schedule, loads, kv_ring_blocks)
+    timeline = simulate(tasks, lambda task: _duration_s(task, loads, idle_s))
     first, last = TaskId(0, "compute", 0), len(loads[0].compute_s) - 1
     ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
     return [end - start for start, end in pairwise([timeline.starts_s[first] + idle_s, *ends])]
 
 
-def _tasks(schedule: SweepSchedule, loads: Sequence[SweepLoad]) -> Iterator[Task]:
+def _tasks(
+    schedule: SweepSchedule, loads: Sequence[SweepLoad], kv_ring_blocks: int
+) -> Iterator[Task]:
     """As the executor queues them; one compute task stands for all micro-batches of a unit."""
-    yield from schedule.reads(0)
+    if not kv_ring_blocks:
+        yield from schedule.reads(0)
+    before: tuple[TaskId, ...] = ()
     for sweep, load in enumerate(loads):
-        if sweep + 1 < len(loads):
+        groups = {unit: layer.sizes for unit, layer in load.kv.items()}
+        staged = StagedSweep(sweep, groups, _ring_blocks(groups, kv_ring_blocks))
+        if kv_ring_blocks:
+            yield from _merged(schedule.reads(sweep), staged.reads, before)
+        elif sweep + 1 < len(loads):
             yield from schedule.reads(sweep + 1)
-        yield from schedule.computes(sweep, [1] * len(load.compute_s))
+        counts = [len(groups.get(unit, (1,))) for unit in range(len(load.compute_s))]
+        yield from staged.weave(schedule.computes(sweep, counts))
+        before = (TaskId(sweep, "compute", len(counts) - 1), *staged.writes)
+
+
+def _ring_blocks(groups: Groups, ring_blocks: int) -> int:
+    """The ring, which holds two groups also where several are taken as one."""
+    most = max((group.blocks for staged in groups.values() for group in staged), default=0)
+    return max(ring_blocks, 2 * most)
+
+
+def _merged(
+    weights: Iterable[Task], kv: Iterable[Task], before: tuple[TaskId, ...]
+) -> Iterator[Task]:
+    """Reads in order of use; which blocks of the cache are read is known when a sweep begins."""
+    known = (replace(task, needs=(*task.needs, *before)) for task in kv)
+    yield from sorted((*weights, *known), key=lambda task: (task.id.unit, task.id.micro_batch))
 
 
 def _duration_s(task: Task, loads: Sequence[SweepLoad], idle_s: float) -> float:
-    load = loads[min(task.id.sweep, len(loads) - 1)]
+    load, unit = loads[min(task.id.sweep, len(loads) - 1)], task.id.unit
     if task.id.kind == "read":
-        return load.read_s[task.id.unit]
+        return load.read_s[unit]
     if task.id.kind == "release":
         return 0.0
-    before_s = idle_s if (task.id.sweep, task.id.unit) == (0, 0) else 0.0
-    after_s = load.overhead_s if task.id.unit == len(load.compute_s) - 1 else 0.0
-    return before_s + load.compute_s[task.id.unit] + after_s
+    staged = load.kv.get(unit)
+    if staged is not None:
+        seconds = {"read_kv": staged.read_s, "write_kv": staged.write_s}
+        return seconds.get(task.id.kind, load.compute_s[unit]) / len(staged.sizes)
+    before_s = idle_s if (task.id.sweep, unit) == (0, 0) else 0.0
+    after_s = load.overhead_s if unit == len(load.compute_s) - 1 else 0.0
+    return before_s + load.compute_s[unit] + after_s

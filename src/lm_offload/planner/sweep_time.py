@@ -12,14 +12,15 @@ The simulation of the executor's own tasks has the last word; this form gives th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import StepTime
+from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.gather_cost import GatherCost
+from lm_offload.planner.kv_reads import LayerReads, SpillCosts
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
@@ -28,12 +29,16 @@ from lm_offload.storage.blocks import block_bytes_of
 
 @dataclass(frozen=True)
 class SweepLoad:
-    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit."""
+    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit.
+
+    `kv` are the reads and writes of units whose KV cache lies on disk.
+    """
 
     compute_s: Sequence[float]
     read_s: Mapping[int, float]
     overhead_s: float
-    read_bytes: int
+    read_bytes: float
+    kv: Mapping[int, LayerReads] = field(default_factory=dict)
 
     @property
     def cpu_s(self) -> float:
@@ -43,12 +48,19 @@ class SweepLoad:
     @property
     def disk_s(self) -> float:
         """Seconds of all reads."""
-        return sum(self.read_s.values())
+        return sum(self.read_s.values()) + sum(layer.read_s for layer in self.kv.values())
+
+    @property
+    def write_s(self) -> float:
+        """Seconds of all writes."""
+        return sum(layer.write_s for layer in self.kv.values())
 
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
         wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)
-        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, self.read_bytes)
+        kv_bytes = sum(layer.read_bytes for layer in self.kv.values())
+        read_bytes = self.read_bytes + kv_bytes
+        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class SweepTimes:
     read_block_bytes: int
     read_concurrency: int
     sampling_threads: int
+    spill: KVSpill = IN_MEMORY
 
     @cached_property
     def streamed_bytes(self) -> dict[int, int]:
@@ -77,9 +90,11 @@ class SweepTimes:
 
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
-        compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
+        kv = self._spilled.layers(shape) if self.spill.layers else {}
+        compute_s = self._compute_s(shape, kv)
         reads_s = self._undisturbed_reads_s
-        found = disturbance(sum(compute_s), sum(reads_s.values()), self.profile.interference)
+        disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
+        found = disturbance(sum(compute_s), disk_s, self.profile.interference)
         if not self.rows_in_memory:
             embed = 0  # the first unit
             compute_s[embed] += self._gather.seconds(shape.rows, found.disk_busy_frac)
@@ -88,6 +103,7 @@ class SweepTimes:
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             sum(self.streamed_bytes.values()),
+            {unit: layer.slower(found.slower_disk) for unit, layer in kv.items()},
         )
 
     def steady(self, shape: SweepShape) -> StepTime:
@@ -97,7 +113,16 @@ class SweepTimes:
         if not self.reads_ahead:  # the next read waits until the streamed unit was computed
             alone_s = sum(load.compute_s[unit] for unit in self.streamed)
         beside_s = load.cpu_s - alone_s + load.overhead_s
-        return load.step_time(max(load.disk_s, beside_s) + alone_s)
+        return load.step_time(max(load.disk_s, load.write_s, beside_s) + alone_s)
+
+    def _compute_s(self, shape: SweepShape, kv: Mapping[int, LayerReads]) -> list[float]:
+        """Attention over a cache on disk uses its weights again for every group."""
+        compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
+        most = self.micro_batch_tokens
+        rows = {unit: min(most, -(-shape.rows // layer.groups)) for unit, layer in kv.items()}
+        for unit, seconds in self.costs.some_s(rows, shape).items():
+            compute_s[unit] = seconds
+        return compute_s
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
@@ -110,6 +135,10 @@ class SweepTimes:
 
     def _block_bytes(self, unit_bytes: int) -> int:
         return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
+
+    @cached_property
+    def _spilled(self) -> SpillCosts:
+        return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
 
     @cached_property
     def _gather(self) -> GatherCost:

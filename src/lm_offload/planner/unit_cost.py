@@ -12,6 +12,7 @@ All rates come from the profile; docs/performance_model.md says where each term 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -42,6 +43,16 @@ class UnitCosts:
             for alike, sized in self._examples.items()
         }
         return [seconds[alike] for alike in self._alike]
+
+    def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
+        """Seconds of some units, each with its own most rows of a micro-batch."""
+        kinds = {unit: (self._alike[unit], rows) for unit, rows in rows_of.items()}
+        examples = {kind: unit for unit, kind in kinds.items()}
+        seconds = {
+            kind: self._unit_s(self.model.units[unit], shape, rows_of[unit])
+            for kind, unit in examples.items()
+        }
+        return {unit: seconds[kind] for unit, kind in kinds.items()}
 
     @cached_property
     def _alike(self) -> list[object]:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """A unit as used in one sweep."""
+    """A unit as used in one sweep, or a part of it."""
 
     sweep: int
     unit: int
+    part: int = 0
 
 
 class Ring:

@@ -43,7 +43,8 @@ class Task:
     """One piece of work; it may start when every task in `needs` is done.
 
     A `read` fills `size_bytes` of the staging ring from `ring_offset`, a `compute` works on one
-    micro-batch, a `release` says that a unit's place in the ring may be overwritten.
+    micro-batch, a `release` says that a unit's place in the ring may be overwritten. `kv_offset`
+    counts blocks of the ring that keys and values from disk are staged in.
     """
 
     id: TaskId
@@ -51,3 +52,4 @@ class Task:
     needs: tuple[TaskId, ...]
     size_bytes: int = 0
     ring_offset: int = -1
+    kv_offset: int = -1

@@ -7,7 +7,8 @@ Prompts with a common prefix have its blocks in common. The first of them comput
 follow in the same sweep if all of it is in there, else in the first one after it. That is causally
 right: each layer stores the keys and values of a micro-batch before it attends, and micro-batches
 go through a layer in order. A prefix is computed by a sequence that was admitted earlier and holds
-all of its blocks, so no two wait for each other.
+all of its blocks, so no two wait for each other. Blocks that lie on disk get there with the end of
+a sweep: without `shares_in_sweep` the others always follow in the next one.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ class Scheduler:
         max_sequences: int,
         scored_rows: int = 0,
         restore: Restore = restore_none,
+        shares_in_sweep: bool = True,
     ) -> None:
         self.blocks = SharedBlocks(allocator, restore)
+        self._lanes = BlockAllocator(max_sequences)
+        self._shares_in_sweep = shares_in_sweep
         self._max_tokens = max_tokens  # rows of a sweep
         self._max_sequences = max_sequences
         self._logit_rows = max_sequences + scored_rows
@@ -60,7 +64,7 @@ class Scheduler:
             chunk = _chunk(sequence, rows, logits)
             if chunk is not None:
                 chunks.append(chunk)
-                if not sequence.output:
+                if self._shares_in_sweep and not sequence.output:
                     filling.update(_filled_blocks(chunk))
                 rows -= chunk.stop - chunk.start
                 logits -= chunk.num_logits
@@ -70,7 +74,9 @@ class Scheduler:
         while self._waiting and len(self._running) < self._max_sequences:
             if not self.blocks.admit(self._waiting[0]):
                 return
-            self._running.append(self._waiting.popleft())
+            sequence = self._waiting.popleft()
+            (sequence.lane,) = self._lanes.allocate(1)
+            self._running.append(sequence)
 
     def advance(self, batch: Batch) -> None:
         """Record that the K and V of the known tokens of `batch` are in the cache."""
@@ -82,16 +88,20 @@ class Scheduler:
         """Take out the sequences that have a finish reason and free their blocks."""
         finished = [sequence for sequence in self._running if sequence.finish_reason]
         for sequence in finished:
-            self.blocks.release(sequence)
+            self._release(sequence)
         self._running = [sequence for sequence in self._running if not sequence.finish_reason]
         return finished
 
     def drop_all(self) -> None:
         """Forget every sequence, after an error or an interruption."""
         for sequence in self._running:
-            self.blocks.release(sequence)
+            self._release(sequence)
         self._running.clear()
         self._waiting.clear()
+
+    def _release(self, sequence: Sequence) -> None:
+        self.blocks.release(sequence)
+        self._lanes.free([sequence.lane])
 
 
 def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:

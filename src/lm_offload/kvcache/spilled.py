@@ -1,0 +1,173 @@
+"""The disk tier of the KV cache: whole blocks in a file, a staging ring and tails in memory.
+
+A block of one layer is its keys, then its values, padded to a sector; it looks the same in all
+three places, so a run of blocks is one transfer::
+
+    file   layer 1 | block 0 | block 1 | ...    every block has a place, by its number
+           layer 3 | block 0 | ...
+    ring   | group of layer 1 | group of layer 1 | ...   what attention reads, for a moment
+    tails  layer 1 | lane 0 | lane 1 | ...      the last, partly filled block of each sequence
+
+A block is written once, when it is full; what is partly filled stays in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.quant.format import Format
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS, DTYPES, Blocks, PackedBlocks
+from lm_offload.storage.arena import Arena
+from lm_offload.storage.spill_file import SECTOR_BYTES, SpillFile
+from lm_offload.units import align_up
+
+Transfer = Callable[[], int]  # moves bytes and says how many
+
+
+class Run(NamedTuple):
+    """Blocks that follow one another in the file and in the staging ring."""
+
+    number: int  # of the first block
+    place: int  # of the first block, from the start of its group
+    blocks: int
+
+
+class Seats(NamedTuple):
+    """Partly filled blocks: where each is in its group, and the lane of its sequence."""
+
+    places: Tensor  # [n] int64
+    lanes: Tensor  # [n] int64
+
+
+def spilled_block_bytes(config: ModelConfig, format: Format) -> int:
+    """Bytes of one block of one layer, on disk and in the ring."""
+    return align_up(kv_block_bytes(config, format) // config.num_layers, SECTOR_BYTES)
+
+
+def tails_bytes(config: ModelConfig, format: Format, layers: int, lanes: int) -> int:
+    """Memory of the partly filled blocks of `lanes` sequences in `layers` layers."""
+    return layers * lanes * spilled_block_bytes(config, format)
+
+
+def runs_of(numbers: Sequence[int], first_place: int) -> list[Run]:
+    """Block `numbers` in order of position, as few runs as possible."""
+    if not numbers:
+        return []
+    row = np.asarray(numbers)
+    starts = [0, *(np.flatnonzero(np.diff(row) != 1) + 1).tolist()]
+    stops = [*starts[1:], len(row)]
+    return [
+        Run(numbers[start], first_place + start, stop - start)
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+
+
+class SpilledCache:
+    """Keys and values of some layers; positions in the ring count blocks."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        format: Format,
+        layers: Sequence[int],
+        num_blocks: int,
+        ring_blocks: int,
+        arena: Arena,
+        file: SpillFile,
+        transfer_bytes: int,
+    ) -> None:
+        self.block_bytes = spilled_block_bytes(config, format)
+        self._index = {layer: index for index, layer in enumerate(layers)}
+        self._num_blocks = num_blocks
+        self._file = file
+        self._most_blocks = max(transfer_bytes // self.block_bytes, 1)  # of one transfer
+        ring_bytes = ring_blocks * self.block_bytes
+        self._memory = arena.buffer[:ring_bytes]
+        self._ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
+        lanes = (arena.size_bytes - ring_bytes) // (self.block_bytes * len(layers))
+        self._tails = arena.view(ring_bytes, torch.uint8, (len(layers), lanes, self.block_bytes))
+        self._keys, self._values = _kernel_views(self._ring, config, format)
+
+    def views(self, offset: int, count: int) -> tuple[Blocks, Blocks]:
+        """Keys and values of `count` blocks of the ring from `offset`, as kernels take them."""
+        return _part(self._keys, offset, count), _part(self._values, offset, count)
+
+    def seat(self, layer: int, offset: int, seats: Seats) -> None:
+        """Put the tails of a group into the ring, where attention continues them."""
+        if len(seats.places):
+            self._ring[seats.places + offset] = self._tails[self._index[layer]][seats.lanes]
+
+    def keep(self, layer: int, offset: int, seats: Seats) -> None:
+        """Keep the blocks of a group that are not full yet."""
+        if len(seats.places):
+            self._tails[self._index[layer]][seats.lanes] = self._ring[seats.places + offset]
+
+    def reads(self, layer: int, offset: int, runs: Iterable[Run]) -> list[Transfer]:
+        """Transfers from the file to the ring."""
+        return [self._read(layer, offset, run) for run in self._cut(runs)]
+
+    def writes(self, layer: int, offset: int, runs: Iterable[Run]) -> list[Transfer]:
+        """Transfers from the ring to the file."""
+        return [self._write(layer, offset, run) for run in self._cut(runs)]
+
+    def restore(self, layer: int, first_block: int, data: memoryview) -> None:
+        """Put whole blocks from elsewhere, page-aligned in memory, into the file."""
+        block = self._index[layer] * self._num_blocks + first_block
+        self._file.write_from(data, block * self.block_bytes)
+
+    def close(self) -> None:
+        """Give the file back; no transfer may be in flight."""
+        self._file.close()
+
+    def _cut(self, runs: Iterable[Run]) -> Iterable[Run]:
+        for number, place, count in runs:
+            for start in range(0, count, self._most_blocks):
+                size = min(self._most_blocks, count - start)
+                yield Run(number + start, place + start, size)
+
+    def _read(self, layer: int, offset: int, run: Run) -> Transfer:
+        memory, at = self._ends(layer, offset, run)
+        return lambda: self._file.read_into(memory, at)
+
+    def _write(self, layer: int, offset: int, run: Run) -> Transfer:
+        memory, at = self._ends(layer, offset, run)
+        return lambda: self._file.write_from(memory, at)
+
+    def _ends(self, layer: int, offset: int, run: Run) -> tuple[memoryview, int]:
+        """The memory of a run and its place in the file."""
+        start = (offset + run.place) * self.block_bytes
+        block = self._index[layer] * self._num_blocks + run.number
+        memory = self._memory[start : start + run.blocks * self.block_bytes]
+        return memory, block * self.block_bytes
+
+
+def _kernel_views(ring: Tensor, config: ModelConfig, format: Format) -> tuple[Blocks, Blocks]:
+    """Keys and values [blocks, kv_heads, block_tokens, head_dim] over ring[blocks, bytes]."""
+    half_bytes = kv_block_bytes(config, format) // config.num_layers // 2
+    halves = ring[:, :half_bytes], ring[:, half_bytes : 2 * half_bytes]
+    heads = len(ring), config.num_kv_heads
+    if format.is_packed:
+        keys, values = (half.view(*heads, -1) for half in halves)
+        return (
+            PackedBlocks(keys, format, config.head_dim, "tokens"),
+            PackedBlocks(values, format, config.head_dim, "channels"),
+        )
+    keys, values = (half.view(DTYPES[format.name]) for half in halves)
+    return (
+        keys.view(*heads, config.head_dim, BLOCK_TOKENS).transpose(2, 3),
+        values.view(*heads, BLOCK_TOKENS, config.head_dim),
+    )
+
+
+def _part(blocks: Blocks, offset: int, count: int) -> Blocks:
+    if isinstance(blocks, PackedBlocks):
+        data = blocks.data.narrow(0, offset, count)
+        return PackedBlocks(data, blocks.format, blocks.head_dim, blocks.lanes)
+    return blocks.narrow(0, offset, count)
