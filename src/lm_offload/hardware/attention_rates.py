@@ -11,6 +11,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def rate_key(format: str, shape: HeadShape) -> str:
     return f"{format}/{shape.head_dim}x{shape.group}"
 
 
+@cache
 def split_key(key: str) -> tuple[str, HeadShape | None]:
     """Format and shape of a curve's name; raises ValueError for a shape that is none."""
     format, slash, text = key.partition("/")

@@ -30,6 +30,7 @@ SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 TIE = 1.01  # predictions closer than this are the same
 SIMULATED = 2  # plans of each kind whose run is simulated
 HOPELESS = 1.5  # a kind whose estimate is worse by this factor cannot win
+MOST_SIMULATED = 24  # plans of one format
 
 
 def make_plan(request: Request) -> Plan:
@@ -64,6 +65,7 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
         placed, lambda found: (found.model.weight_format, found.model.kv_format)
     ):
         limit_s = HOPELESS * min(estimate_s for estimate_s, _ in in_format)
+        few: list[tuple[float, Candidate]] = []
         for kind in _grouped(
             in_format,
             lambda found: (
@@ -72,7 +74,9 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
             ),
         ):
             kind.sort(key=lambda member: (_steps(member[0]), *_preference(member[1].sizes)))
-            yield from (found for seconds, found in kind[:SIMULATED] if seconds <= limit_s)
+            few += [member for member in kind[:SIMULATED] if member[0] <= limit_s]
+        few.sort(key=lambda member: member[0])
+        yield from (found for _, found in few[:MOST_SIMULATED])
 
 
 def _spills(found: Candidate) -> bool:
@@ -111,7 +115,8 @@ def candidates(request: Request) -> Iterator[Candidate]:
         wanted = with_rows(sizes, request.draft_rows)
         yield from _placed(request, model, wanted)
         for spill in spills(request, model, wanted):
-            yield from _placed(request, model, replace(wanted, spill=spill))
+            spilled = _placed(request, model, replace(wanted, spill=spill))
+            yield from (found for found in spilled if found.residency.order == "even")
 
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
