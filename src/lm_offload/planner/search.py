@@ -75,8 +75,8 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
         ):
             kind.sort(key=lambda member: (_steps(member[0]), *_preference(member[1].sizes)))
             few += [member for member in kind[:SIMULATED] if member[0] <= limit_s]
-        few.sort(key=lambda member: member[0])
-        yield from (found for _, found in few[:MOST_SIMULATED])
+        best = sorted(estimate_s for estimate_s, _ in few)[:MOST_SIMULATED]
+        yield from (found for estimate_s, found in few if estimate_s <= best[-1])
 
 
 def _spills(found: Candidate) -> bool:
