@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from lm_offload.cli import options
-from lm_offload.cli.report import people_console, print_json, report_console
+from lm_offload.cli.deletion import delete_entries, record_of
+from lm_offload.cli.report import print_json, report_console
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.units import format_bytes
 
@@ -35,7 +35,7 @@ def list_(as_json: options.Json = False, config: options.ConfigFile = None) -> N
 
     entries = list_entries()
     if as_json:
-        print_json({"folder": str(cache_folder()), "entries": [_record(one) for one in entries]})
+        print_json({"folder": str(cache_folder()), "entries": [record_of(one) for one in entries]})
         return
     console = report_console(as_json)
     table = Table("model", "format", "size", "", title=str(cache_folder()), title_justify="left")
@@ -56,19 +56,7 @@ def clear(
     """Delete quantized weights from the cache, after asking; checkpoints are not touched."""
     from lm_offload.engine.quantized_cache import remove_entry
 
-    entries = _entries(name)
-    console = people_console(False)
-    for entry in entries:
-        console.print(f"{entry.folder}, {format_bytes(entry.size_bytes)}", soft_wrap=True)
-    if entries and not yes:
-        confirm_deletion(len(entries))
-    for entry in entries:
-        remove_entry(entry)
-    freed_bytes = sum(entry.size_bytes for entry in entries)
-    if as_json:
-        print_json({"deleted": [_record(entry) for entry in entries], "freed_bytes": freed_bytes})
-    else:
-        console.print(f"{len(entries)} deleted, {format_bytes(freed_bytes)} freed")
+    delete_entries(_entries(name), remove_entry, yes, as_json)
 
 
 @app.command()
@@ -83,7 +71,7 @@ def verify(
     ]
     damaged = [str(error) for _, error in found if error]
     if as_json:
-        records = [_record(entry) | {"error": str(error or "") or None} for entry, error in found]
+        records = [record_of(entry) | {"error": str(error or "") or None} for entry, error in found]
         print_json({"entries": records})
     else:
         for entry, error in found:
@@ -103,14 +91,3 @@ def _entries(name: str | None) -> list[CacheEntry]:
             f"No model in {cache_folder()} begins with {name!r}; see lm-offload cache list."
         )
     return entries
-
-
-def confirm_deletion(count: int) -> None:
-    """Ask on a terminal; raises ConfigError where there is none."""
-    if not sys.stdin.isatty():
-        raise ConfigError("Nothing was deleted; give --yes where nobody can be asked.")
-    typer.confirm(f"Delete {count} of them?", abort=True, err=True)
-
-
-def _record(entry: CacheEntry) -> dict[str, Any]:
-    return {**vars(entry), "folder": str(entry.folder)}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from lm_offload.cli import options
-from lm_offload.cli.cache import confirm_deletion
-from lm_offload.cli.report import people_console, print_json, report_console
+from lm_offload.cli.deletion import delete_entries, record_of
+from lm_offload.cli.report import print_json, report_console
 from lm_offload.errors import ConfigError
 from lm_offload.units import format_bytes
 
@@ -28,7 +28,7 @@ def prefixes(
     """Show the beginnings of prompts that a folder keeps, by model."""
     entries = _entries(folder)
     if as_json:
-        print_json({"entries": [_record(entry) for entry in entries]})
+        print_json({"entries": [record_of(entry) for entry in entries]})
         return
     table = Table("model", "blocks", "size", title=str(folder), title_justify="left")
     for entry in entries:
@@ -45,18 +45,7 @@ def clear_prefixes(
     """Delete the beginnings of prompts that a folder keeps, after asking."""
     from lm_offload.kvcache.prefix_entries import remove_prefixes
 
-    entries, console = _entries(folder), people_console(False)
-    for entry in entries:
-        console.print(f"{entry.folder}, {format_bytes(entry.size_bytes)}", soft_wrap=True)
-    if entries and not yes:
-        confirm_deletion(len(entries))
-    for entry in entries:
-        remove_prefixes(entry)
-    freed_bytes = sum(entry.size_bytes for entry in entries)
-    if as_json:
-        print_json({"deleted": [_record(entry) for entry in entries], "freed_bytes": freed_bytes})
-    else:
-        console.print(f"{len(entries)} deleted, {format_bytes(freed_bytes)} freed")
+    delete_entries(_entries(folder), remove_prefixes, yes, as_json)
 
 
 def _entries(folder: Path) -> list[PrefixEntry]:
@@ -65,7 +54,3 @@ def _entries(folder: Path) -> list[PrefixEntry]:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; give the one that --prefix-cache names.")
     return list_prefixes(folder)
-
-
-def _record(entry: PrefixEntry) -> dict[str, Any]:
-    return {**vars(entry), "folder": str(entry.folder)}
