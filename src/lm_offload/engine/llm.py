@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 
 from lm_offload.engine.calibration import profile_for
+from lm_offload.engine.device_budget import device_budget, split_max_memory
+from lm_offload.engine.device_machinery import build_device_machinery
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import in_format, open_choices
-from lm_offload.engine.machinery import LoadProgress, build_machinery
+from lm_offload.engine.machinery import LoadProgress, Machinery, build_machinery
 from lm_offload.engine.model_files import prepared
 from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
 from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves
@@ -51,6 +53,8 @@ class LLM:
 
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
+    `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
+    within a budget of its own; `device` names another one.
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. Plans are made for the `objective`, unless one
@@ -64,6 +68,8 @@ class LLM:
         *,
         cpu_memory: str | int | None = None,
         max_memory: Mapping[str | int, str | int] | None = None,
+        gpu_memory: str | int | None = None,
+        device: str | None = None,
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
@@ -78,7 +84,15 @@ class LLM:
         self._saved_plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
         self.choices = open_choices(model, weight_format, exact, self._saved_plan, kv_format)
         self.files = self.choices[0]
-        self.budget_bytes = resolve_budget(cpu_memory, max_memory)
+        if max_memory is not None:
+            _check_one_spelling(cpu_memory, gpu_memory, device)
+            cpu_memory, device, gpu_memory = split_max_memory(max_memory)
+        self.budget_bytes = resolve_budget(cpu_memory)
+        self.device = device_budget(device, gpu_memory)
+        if self.device is not None and not overlap:
+            raise ConfigError(
+                "overlap is off and GPU memory was given; uploads always overlap, leave one out."
+            )
         self.kernels = resolve_kernels(check_threads(threads))
         self.stats = RunStats(())
         self._objective = objective
@@ -282,7 +296,7 @@ class LLM:
 
     def _request(self, workload: Workload) -> Request:
         aimed = replace(workload, objective=self._objective)
-        return planning_request(self.choices, aimed, self.profile, self.budget_bytes)
+        return planning_request(self.choices, aimed, self.profile, self.budget_bytes, self.device)
 
     def _engine_for(self, workload: Workload) -> Engine:
         if self._engine is not None and serves(self._engine.machinery.plan, workload):
@@ -292,16 +306,17 @@ class LLM:
             return self._engine
         self.close()
         self.prepare(plan)
-        machinery = build_machinery(
-            self.files,
-            plan,
-            self.kernels,
-            self._trace if self._trace_path else NullTrace(),
-            self._overlap,
-            self._on_load,
+        self._engine = Engine(
+            self._machinery(plan), self.files.config.eos_token_ids, self._is_stopped
         )
-        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped)
         return self._engine
+
+    def _machinery(self, plan: Plan) -> Machinery:
+        trace = self._trace if self._trace_path else NullTrace()
+        parts = self.files, plan, self.kernels, trace
+        if plan.device is not None:
+            return build_device_machinery(*parts, self._on_load)
+        return build_machinery(*parts, self._overlap, self._on_load)
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         stream = self._streams.get(sequence.index)
@@ -313,6 +328,14 @@ class LLM:
     def _write_trace(self) -> None:
         if self._trace_path:
             self._trace.write(self._trace_path)
+
+
+def _check_one_spelling(*others: str | int | None) -> None:
+    if any(other is not None for other in others):
+        raise ConfigError(
+            "max_memory was given with cpu_memory, gpu_memory or device; give either max_memory, "
+            'as in {"cuda:0": "6GiB", "cpu": "8GiB"}, or the others.'
+        )
 
 
 def _ignore(done_bytes: int, total_bytes: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lm_offload.device.base import Device
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
@@ -41,11 +42,14 @@ class Machinery:
     runner: ModelRunner
     executor: Executor
     scheduler: Scheduler
+    device: Device | None = None
 
     def close(self) -> None:
-        """Stop the threads and close the files."""
+        """Stop the threads and close the files and the device."""
         self.executor.close()
         self.store.close()
+        if self.device is not None:
+            self.device.close()
 
 
 def build_machinery(
@@ -65,7 +69,7 @@ def build_machinery(
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
     try:
-        _load_resident(store, plan, files, arenas["resident weights"], on_load)
+        load_resident(store, plan, files, arenas["resident weights"], on_load)
     except BaseException:
         store.close()
         raise
@@ -75,7 +79,7 @@ def build_machinery(
         load_model(files.config.model_type),
         context,
         store,
-        _row_tables(store, plan, files),
+        row_tables(store, plan, files),
         cache,
         _buffers(files, plan, arenas),
         plan.micro_batch_tokens,
@@ -86,9 +90,10 @@ def build_machinery(
     return Machinery(plan, store, runner, executor, scheduler)
 
 
-def _load_resident(
+def load_resident(
     store: WeightStore, plan: Plan, files: ModelFiles, arena: Arena, on_load: LoadProgress
 ) -> None:
+    """Read the units that stay in host memory into `arena`."""
     resident = set(plan.resident)
     wanted = [index for index, unit in enumerate(files.units) if unit.name in resident]
     wanted += [len(files.units)] if plan.table_resident and files.table_layout else []
@@ -106,7 +111,7 @@ def _load_resident(
             on_load(done_bytes, offset)
 
 
-def _row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, Rows]:
+def row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, Rows]:
     """Where the rows of each embedding table come from."""
     tables: dict[str, Rows] = {}
     for spec in files.units[0].tables:
@@ -133,7 +138,7 @@ def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers
     hidden = arenas["hidden states"].view(0, torch.float32, (plan.sweep_tokens, config.hidden_size))
     logits = arenas["logits"].view(0, torch.float32, (rows, config.vocab_size))
     normed = arenas["logits"].view(logits.nbytes, torch.float32, (rows, config.embed_size))
-    return Buffers(hidden, normed, logits)
+    return Buffers(hidden, normed, logits, result=logits)
 
 
 def _executor(

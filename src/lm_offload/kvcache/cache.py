@@ -8,7 +8,7 @@ from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
-from lm_offload.storage.arena import MemoryTier
+from lm_offload.storage.arena import Tier
 
 
 def kv_block_bytes(config: ModelConfig, format: Format) -> int:
@@ -22,9 +22,7 @@ class KVCache:
     One head of one block is contiguous: decode attention reads it front to back.
     """
 
-    def __init__(
-        self, config: ModelConfig, num_blocks: int, format: Format, tier: MemoryTier
-    ) -> None:
+    def __init__(self, config: ModelConfig, num_blocks: int, format: Format, tier: Tier) -> None:
         self.num_blocks = num_blocks
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
         arena = tier.allocate("the KV cache", num_blocks * kv_block_bytes(config, format))

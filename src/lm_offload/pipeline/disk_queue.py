@@ -1,10 +1,12 @@
-"""The `disk_read` resource: read tasks in program order, their blocks by several threads.
+"""A link between two tiers: transfers in program order, their blocks by several threads.
 
 Blocks of the next task are started while the last ones of this task are still in flight, so the
 disk never runs dry between two units::
 
     thread 0   | u1.0 | u1.2 | u3.0 | ...
     thread 1   | u1.1 | u1.3 | u3.1 | ...        u3 starts as soon as its place is released
+
+The link to a device works in the same way, its blocks being copies that are waited for.
 """
 
 from __future__ import annotations
@@ -12,18 +14,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.schedule.task import Task
-from lm_offload.storage.blocks import Block
+
+
+class Transfer(Protocol):
+    """One request of a link."""
+
+    def read(self) -> int:
+        """Do it; returns the bytes that were moved."""
 
 
 class _OpenTask:
     """A task whose blocks are being read."""
 
-    def __init__(self, task: Task, blocks: list[Block]) -> None:
+    def __init__(self, task: Task, blocks: Sequence[Transfer]) -> None:
         self.task = task
         self.blocks = deque(blocks)
         self.unfinished = len(blocks)
@@ -36,9 +45,10 @@ class DiskQueue:
     def __init__(
         self,
         progress: Progress,
-        blocks_of: Callable[[Task], list[Block]],
+        blocks_of: Callable[[Task], Sequence[Transfer]],
         concurrency: int,
         trace: Trace,
+        name: str = "disk-read",
     ) -> None:
         self.read_bytes = 0
         self._in_flight = 0
@@ -51,7 +61,7 @@ class DiskQueue:
         self._open: _OpenTask | None = None
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"disk-read-{index}", daemon=True)
+            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
             for index in range(concurrency)
         ]
         for thread in self._threads:
@@ -89,7 +99,7 @@ class DiskQueue:
                 return
             self._complete(opened, count)
 
-    def _claim(self) -> tuple[_OpenTask, Block] | None:
+    def _claim(self) -> tuple[_OpenTask, Transfer] | None:
         with self._progress.changed:
             while not self._closed:
                 if self._open is None and self._head_is_ready():
@@ -100,7 +110,7 @@ class DiskQueue:
                 self._progress.changed.wait()
         return None
 
-    def _take_block(self, opened: _OpenTask) -> tuple[_OpenTask, Block]:
+    def _take_block(self, opened: _OpenTask) -> tuple[_OpenTask, Transfer]:
         block = opened.blocks.popleft()
         if not opened.blocks:
             self._open = None

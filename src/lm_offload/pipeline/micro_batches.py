@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class SweepInput:
@@ -25,8 +27,13 @@ class SweepInput:
     logit_rows: Tensor  # [R] int64, the rows whose logits are wanted
 
 
-def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> SweepInput:
-    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
+def build_sweep_input(
+    config: ModelConfig, batch: Batch, max_rows: int, device: torch.device = CPU
+) -> SweepInput:
+    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
+
+    What kernels index with goes to `device`; token ids and lengths stay, the host reads them.
+    """
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
@@ -36,9 +43,21 @@ def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> Sweep
     micro_batches = []
     for pieces in _cut(batch.chunks, max_rows):
         micro_batch = _build(config, pieces, start)
+        if device != CPU:
+            micro_batch = _on_device(micro_batch, device)
         micro_batches.append(micro_batch)
         start = micro_batch.stop
-    return SweepInput(tuple(micro_batches), torch.tensor(token_ids), torch.tensor(logit_rows))
+    rows_wanted = torch.tensor(logit_rows).to(device)
+    return SweepInput(tuple(micro_batches), torch.tensor(token_ids), rows_wanted)
+
+
+def _on_device(micro_batch: MicroBatch, device: torch.device) -> MicroBatch:
+    return replace(
+        micro_batch,
+        block_tables=micro_batch.block_tables.to(device),
+        slots=micro_batch.slots.to(device),
+        rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in micro_batch.rotary),
+    )
 
 
 def _cut(chunks: tuple[Chunk, ...], max_rows: int) -> Iterator[list[Chunk]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import Candidate, plan_of
+from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import Request
@@ -59,23 +61,31 @@ class Predictor:
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
-        return SweepTimes(
-            costs=self._costs_of(candidate),
-            profile=self.request.profile,
-            streamed=candidate.streamed,
-            ring_bytes=candidate.residency.ring_bytes,
-            micro_batch_tokens=candidate.sizes.micro_batch_tokens,
-            rows_in_memory=candidate.rows_in_memory,
-            read_block_bytes=candidate.read_block_bytes,
-            read_concurrency=candidate.read_concurrency,
+        host: dict[str, Any] = {
+            "costs": self._costs_of(candidate),
+            "profile": self.request.profile,
+            "streamed": candidate.streamed,
+            "ring_bytes": candidate.residency.ring_bytes,
+            "micro_batch_tokens": candidate.sizes.micro_batch_tokens,
+            "rows_in_memory": candidate.rows_in_memory,
+            "read_block_bytes": candidate.read_block_bytes,
+            "read_concurrency": candidate.read_concurrency,
+        }
+        device = candidate.device
+        if device is None:
+            return SweepTimes(**host)
+        return DeviceSweepTimes(
+            **host, uploaded=candidate.uploaded, device_ring_bytes=device.ring_bytes
         )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
-        model, cpu = candidate.model, self.request.profile.cpu
+        model, profile = candidate.model, self.request.profile
+        processor = profile.gpu if candidate.device and profile.gpu else profile.cpu
         kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
-        cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
+        moves = candidate.streamed or candidate.uploaded
+        cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
         key = (str(model.weight_format), cached)
         if key not in self._costs:
-            self._costs[key] = UnitCosts(model, cpu, cached)
+            self._costs[key] = UnitCosts(model, processor, cached)
         return self._costs[key]

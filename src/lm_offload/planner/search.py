@@ -14,6 +14,8 @@ from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.candidate import Candidate, place
+from lm_offload.planner.device_need import device_need
+from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
@@ -42,6 +44,8 @@ def ranked_plans(request: Request) -> list[Timed]:
     predictor = Predictor(request)
     placed = [(predictor.estimate_s(found), found) for found in candidates(request)]
     if not placed:
+        if request.device is not None:
+            raise BudgetError(device_need(request, smallest_sizes(request)))
         raise BudgetError(_smallest_need(request))
     return sorted((predictor.timed(found) for found in _finalists(placed)), key=_rank)
 
@@ -85,12 +89,13 @@ def _preference(sizes: Sizes) -> tuple[int, int]:
 
 def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
+    placed = place if request.device is None else place_on_device
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         for depth in RING_DEPTHS:
-            found = place(request, model, sizes, depth)
+            found = placed(request, model, sizes, depth)
             if found is not None:
                 yield found
-            if found is not None and not found.streamed:
+            if found is not None and not (found.streamed or found.uploaded):
                 break  # without a ring there is no depth to choose
 
 
@@ -120,8 +125,13 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    sizes = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    sizes = smallest_sizes(request)
     return min((_smallest_of(model, sizes) for model in request.models), key=_sum_of)
+
+
+def smallest_sizes(request: Request) -> Sizes:
+    """One sequence, row by row."""
+    return Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

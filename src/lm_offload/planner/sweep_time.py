@@ -21,7 +21,9 @@ from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.schedule.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ class SweepLoad:
     def disk_s(self) -> float:
         """Seconds of all reads."""
         return sum(self.read_s.values())
+
+    @property
+    def fill_s(self) -> float:
+        """Enough to fill the ring."""
+        return self.disk_s
+
+    def transfer_s(self, task: Task) -> float:
+        """Seconds of a read."""
+        return self.read_s[task.id.unit]
 
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
@@ -95,6 +106,10 @@ class SweepTimes:
             alone_s = sum(load.compute_s[unit] for unit in self.streamed)
         beside_s = load.cpu_s - alone_s + load.overhead_s
         return load.step_time(max(load.disk_s, beside_s) + alone_s)
+
+    def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
+        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes)
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:

@@ -19,6 +19,7 @@ Kind = Literal[
     "upload_hidden",
     "download_hidden",
     "write_hidden",
+    "download",  # logits to where tokens are sampled
     "project",  # attention on the CPU beside a GPU, before the unit's compute task
     "send_qkv",
     "attend",
@@ -43,7 +44,9 @@ class Task:
     """One piece of work; it may start when every task in `needs` is done.
 
     A `read` fills `size_bytes` of the staging ring from `ring_offset`, a `compute` works on one
-    micro-batch, a `release` says that a unit's place in the ring may be overwritten.
+    micro-batch, a `release` says that a unit's place in the ring may be overwritten. An `upload`
+    fills the device's ring from `ring_offset` with what lies at `source_offset` of the staging ring
+    or, below zero, in the unit's home.
     """
 
     id: TaskId
@@ -51,3 +54,4 @@ class Task:
     needs: tuple[TaskId, ...]
     size_bytes: int = 0
     ring_offset: int = -1
+    source_offset: int = -1
