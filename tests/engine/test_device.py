@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from lm_offload import LLM, Workload
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.hardware.machine_file import load_machine
+from lm_offload.planner.plan_text import plan_text
 from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 PROFILE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
 PROMPTS = prompts_of(5, 1, 34, 17)
-STAND_IN = "standin:2GB/s"
+WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
+STAND_IN, SLOW = "standin:2GB/s", "standin:200MB/s"
 
 
 def open_on_device(folder, gpu_memory, cpu_memory=PLENTY, device=STAND_IN, **options) -> LLM:
@@ -114,6 +116,48 @@ def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
     with open_on_device(folder, gpu_bytes) as llm:
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
     assert "refuses to pin" in caplog.text
+
+
+def test_a_saved_plan_runs_again(toy, tmp_path):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)) as llm:
+        wanted, made = tokens_of(llm, PROMPTS), llm.plan
+        assert llm.predicted(WORKLOAD) == made.predicted
+    file.write_text(plan_text(made, "toy"))
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        assert tokens_of(llm, PROMPTS) == wanted
+        assert llm.plan.device == made.device
+        assert (llm.plan.resident, llm.plan.streamed) == (made.resident, made.streamed)
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted"),
+    [("ring: ", "largest unit that passes"), ("budget: ", "The plan takes .* of the device")],
+)
+def test_a_saved_plan_that_cannot_hold_is_refused(toy, tmp_path, was, wanted):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes, cpu_bytes) as llm:
+        host, device = plan_text(llm.plan_for(WORKLOAD), "toy").split("device:")
+    assert was in device
+    changed = re.sub(was + r"[^,}\n]+", was + "4KiB", device)
+    file.write_text(f"{host}device:{changed}")
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        with pytest.raises(ConfigError, match=wanted):
+            llm.plan_for(WORKLOAD)
+
+
+def test_a_device_that_is_not_described_is_measured(toy):
+    folder = toy("llama")
+    with LLM(folder, cpu_memory=PLENTY, gpu_memory="8MiB", device=SLOW, threads=1) as llm:
+        link = llm.profile.h2d
+        assert max(link.bytes_per_s.rates) == pytest.approx(2e8, rel=0.4)
+        assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)
+        assert llm.profile.gpu.product_flops["bf16"].at(8) > 0
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
 
 
 def test_a_plan_may_be_made_for_a_device_that_is_not_here(toy):

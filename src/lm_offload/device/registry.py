@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lm_offload.device.base import Device
+from lm_offload.device.base import Device, DeviceMemory
 from lm_offload.errors import ConfigError
 from lm_offload.units import GIB, parse_size
 
@@ -75,6 +75,17 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
             "later; leave GPU memory out to compute on the CPU."
         )
     return CudaDevice(str(device), limit_bytes)
+
+
+def gpu_memories() -> dict[str, DeviceMemory]:
+    """The GPUs of this machine by name, each with its model, and their memory."""
+    import torch
+
+    names = (f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return {
+        f"{name} ({torch.cuda.get_device_name(name)})": DeviceMemory(*torch.cuda.mem_get_info(name))
+        for name in names
+    }
 
 
 def missing_gpu() -> str | None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from lm_offload.engine.calibration import profile_for
 from lm_offload.engine.device_budget import device_budget, split_max_memory
 from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import in_format, open_choices
@@ -87,6 +88,9 @@ class LLM:
         if max_memory is not None:
             _check_one_spelling(cpu_memory, gpu_memory, device)
             cpu_memory, device, gpu_memory = split_max_memory(max_memory)
+        saved = self._saved_plan.device if self._saved_plan else None
+        if saved is not None and device is None and gpu_memory is None:
+            device, gpu_memory = saved.name, saved.budget
         self.budget_bytes = resolve_budget(cpu_memory)
         self.device = device_budget(device, gpu_memory)
         if self.device is not None and not overlap:
@@ -114,7 +118,8 @@ class LLM:
     def profile(self) -> HardwareProfile:
         """What this machine can do: stored, or measured now in a few seconds."""
         memory_bytes = int(self.budget_bytes * PROBE_FRAC)
-        return profile_for(self.files.largest_file, self.kernels, memory_bytes)
+        profile = profile_for(self.files.largest_file, self.kernels, memory_bytes)
+        return with_device(profile, self.device, self.kernels, self.budget_bytes)
 
     @property
     def plan(self) -> Plan | None:

@@ -26,6 +26,18 @@ from lm_offload.quant.format import parse_format
 from lm_offload.units import KIB, MIB, format_bytes, parse_size
 from lm_offload.yaml_file import read_yaml
 
+Parsers = Mapping[str, Callable[[object, Place], Any]]
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The decisions of a plan on a device."""
+
+    name: str
+    budget: int  # bytes
+    resident: tuple[str, ...]
+    ring: int  # bytes
+
 
 @dataclass(frozen=True)
 class PlanChoice:
@@ -45,6 +57,7 @@ class PlanChoice:
     scored_rows: int
     read_block: int  # bytes
     read_concurrency: int
+    device: DeviceChoice | None = None
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -64,14 +77,26 @@ def choice_of(plan: Plan) -> PlanChoice:
         scored_rows=plan.scored_rows,
         read_block=plan.read_block_bytes,
         read_concurrency=plan.read_concurrency,
+        device=_device_of(plan),
     )
+
+
+def _device_of(plan: Plan) -> DeviceChoice | None:
+    found = plan.device
+    if found is None:
+        return None
+    return DeviceChoice(found.name, found.budget_bytes, found.resident, found.ring_bytes)
 
 
 def plan_text(plan: Plan, model: str) -> str:
     """The YAML of a plan, with what it was chosen for as a comment."""
     import yaml  # type: ignore[import-untyped]
 
-    record = {name: _plain(name, value) for name, value in vars(choice_of(plan)).items()}
+    choice = dict(vars(choice_of(plan)))
+    device = choice.pop("device")
+    record = _plain_record(choice, _PARSERS)
+    if device is not None:
+        record["device"] = _plain_record(vars(device), _DEVICE_PARSERS)
     body: str = yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=96)
     found = plan.predicted
     return (
@@ -86,22 +111,34 @@ def plan_text(plan: Plan, model: str) -> str:
 def read_plan(file: Path) -> PlanChoice:
     """The plan in a YAML file; raises ConfigError for keys and values that cannot be."""
     place, values = Place(file.name), read_yaml(file)
+    if not isinstance(values, Mapping) or "device" not in values:
+        return PlanChoice(**_parsed(values, place, _PARSERS))
+    host = {key: value for key, value in values.items() if key != "device"}
+    device = _parsed(values["device"], place.at("device"), _DEVICE_PARSERS)
+    return PlanChoice(**_parsed(host, place, _PARSERS), device=DeviceChoice(**device))
+
+
+def _parsed(values: object, place: Place, parsers: Parsers) -> dict[str, Any]:
+    """Every key of `parsers` and no other."""
     if not isinstance(values, Mapping):
-        place.refuse(repr(values), f"a mapping with the keys {', '.join(_PARSERS)}")
+        place.refuse(repr(values), f"a mapping with the keys {', '.join(parsers)}")
     for key in values:
-        if key not in _PARSERS:
-            place.at(key).refuse("not a known key", ", ".join(_PARSERS))
-    for key in _PARSERS:
+        if key not in parsers:
+            place.at(key).refuse("not a known key", ", ".join(parsers))
+    for key in parsers:
         if key not in values:
             place.at(key).refuse("missing", "a plan that has it")
-    parsed = {key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items()}
-    return PlanChoice(**parsed)
+    return {key: parse(values[key], place.at(key)) for key, parse in parsers.items()}
 
 
-def _plain(name: str, value: Any) -> Any:
+def _plain_record(values: Mapping[str, Any], parsers: Parsers) -> dict[str, Any]:
+    return {name: _plain(value, parsers[name]) for name, value in values.items()}
+
+
+def _plain(value: Any, parser: Callable[[object, Place], Any]) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    return _size_text(value) if _PARSERS[name] in (_size, _size_or_none) else value
+    return _size_text(value) if parser in (_size, _size_or_none) else value
 
 
 def _size_text(size_bytes: int) -> str | int:
@@ -150,7 +187,17 @@ def _units(value: object, place: Place) -> tuple[str, ...]:
     return tuple(value)
 
 
-_PARSERS: dict[str, Callable[[object, Place], Any]] = {
+def _text(value: object, place: Place) -> str:
+    return value if isinstance(value, str) else place.refuse(repr(value), "a name")
+
+
+_DEVICE_PARSERS: Parsers = {
+    "name": _text,
+    "budget": _size,
+    "resident": _units,
+    "ring": _size_or_none,
+}
+_PARSERS: Parsers = {
     "weight_format": _format,
     "kv_format": _format,
     "budget": _size,
