@@ -37,7 +37,10 @@ class Rig:
         self._read_s, self._compute_s = read_s, compute_s
         read = {i: size for i, (home, size) in enumerate(units) if home == "disk"}
         upload = {i: size for i, (home, size) in enumerate(units) if home != "device"}
-        sizes = [max(part.values(), default=0) + add for part, add in zip((read, upload), more, strict=True)]
+        sizes = [
+            max(part.values(), default=0) + add
+            for part, add in zip((read, upload), more, strict=True)
+        ]
         self.ring, self.device_ring = (torch.zeros(size, dtype=torch.uint8) for size in sizes)
         self.device = StandIn("standin", MIB, 1e9)
         staging = staging_buffers(torch.zeros(16, dtype=torch.uint8), 2) if staged else None
@@ -61,7 +64,9 @@ class Rig:
 
     def _reads(self, task):
         place = self.ring[task.ring_offset : task.ring_offset + task.size_bytes]
-        return [FakeBlock(memoryview(place.numpy()), mark(task), self._read_s, self._errors.get("disk"))]
+        return [
+            FakeBlock(memoryview(place.numpy()), mark(task), self._read_s, self._errors.get("disk"))
+        ]
 
     def _uploads(self, task):
         start = task.source_offset

@@ -11,6 +11,7 @@ from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import MIB
 
 SECONDS = 1.0
+LEAST_BYTES = 2 * MIB  # of each, also where the budget is less
 HOST_BYTES, DEVICE_BYTES = 64 * MIB, 512 * MIB  # at most
 PROBE_FRAC = 0.25  # of each budget
 
@@ -18,7 +19,7 @@ PROBE_FRAC = 0.25  # of each budget
 def with_device(
     profile: HardwareProfile, budget: DeviceBudget | None, kernels: Kernels, host_bytes: int
 ) -> HardwareProfile:
-    """The profile for plans with that device, in at most a quarter of both budgets.
+    """The profile for plans with that device, in a quarter of both budgets, but 2 MiB at least.
 
     Raises ConfigError for a device that can be described only and is not.
     """
@@ -34,9 +35,13 @@ def with_device(
         probe = DeviceProbe(
             device,
             kernels,
-            min(int(host_bytes * PROBE_FRAC), HOST_BYTES),
-            min(int((budget.budget_bytes - budget.fixed_bytes) * PROBE_FRAC), DEVICE_BYTES),
+            _share(host_bytes, HOST_BYTES),
+            _share(budget.budget_bytes - budget.fixed_bytes, DEVICE_BYTES),
         )
         return probe.added_to(profile, SECONDS)
     finally:
         device.close()
+
+
+def _share(budget_bytes: int, most_bytes: int) -> int:
+    return max(min(int(budget_bytes * PROBE_FRAC), most_bytes), LEAST_BYTES)
