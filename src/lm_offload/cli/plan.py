@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lm_offload.engine.plan_request import PlanningCase
 
 GPU_NOTE = (
-    "The engine has no GPU tier yet: this plan uses the CPU and the disk of {name} alone; "
-    "lm-offload simulate plans for its GPU."
+    "This plan uses the CPU and the disk of {name} alone; lm-offload simulate plans for its GPU, "
+    "and lm-offload generate --gpu-memory computes on one."
 )
 
 
