@@ -84,12 +84,43 @@ def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, l
     assert plan.device.used_bytes <= gpu_bytes + more_gpu
 
 
-@pytest.mark.parametrize("option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}])
+@pytest.mark.parametrize(
+    "option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}, {"kv_format": "int4"}]
+)
 def test_formats(toy, option):
     folder = toy("llama", intermediate_size=96)
     with open_on_device(folder, PLENTY, **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
     assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+
+
+def test_prefixes_are_shared_on_the_device(toy):
+    folder, begin = toy("llama"), list(range(3, 40))
+    prompts = [[*begin, 7], [*begin, 9]]
+    with open_on_device(folder, PLENTY) as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert llm.stats.cached_tokens >= 64
+
+
+def test_device_plans_leave_drafts_and_disk_out(toy):
+    folder, repeated = toy("llama"), [[5, 6, 7, 8] * 8]
+    gpu_bytes, _ = smallest_budgets(folder, repeated)
+    with open_on_device(folder, gpu_bytes) as llm:
+        assert tokens_of(llm, repeated) == generate(folder, PLENTY, repeated)
+        assert llm.plan.draft_rows == 0
+        assert not llm.plan.spill.layers
+        assert llm.stats.drafted == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"overlap": False}, {"speculation": "prompt-lookup"}, {"prefix_cache": "."},
+     {"spill_dir": "."}],
+)  # fmt: skip
+def test_options_that_no_device_heeds_are_refused(toy, option):
+    with pytest.raises(ConfigError, match=r"GPU memory was given and .* leave one of them out"):
+        open_on_device(toy("llama"), PLENTY, **option)
 
 
 def test_budgets_in_the_spelling_of_accelerate(toy):
@@ -136,7 +167,7 @@ def test_a_saved_plan_runs_again(toy, tmp_path):
     ("was", "wanted"),
     [("ring: ", "largest unit that passes"), ("budget: ", "The plan takes .* of the device")],
 )
-def test_a_saved_plan_that_cannot_hold_is_refused(toy, tmp_path, was, wanted):
+def test_a_saved_plan_that_cannot_fit_is_refused(toy, tmp_path, was, wanted):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
     with open_on_device(folder, gpu_bytes, cpu_bytes) as llm:
@@ -147,6 +178,26 @@ def test_a_saved_plan_that_cannot_hold_is_refused(toy, tmp_path, was, wanted):
     with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
         llm.profile = PROFILE
         with pytest.raises(ConfigError, match=wanted):
+            llm.plan_for(WORKLOAD)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [("draft_rows: 0", "draft_rows: 2"), ("kv_group_blocks: 0", "kv_group_blocks: 9")],
+)
+def test_a_saved_plan_with_what_no_device_does_is_refused(toy, tmp_path, was, now):
+    file = tmp_path / "plan.yaml"
+    with open_on_device(toy("llama"), PLENTY) as llm:
+        text = plan_text(llm.plan_for(WORKLOAD), "toy")
+    assert was in text
+    text = text.replace(was, now)
+    if "group" in now:
+        text = text.replace("kv_on_disk: []", "kv_on_disk: [0]")
+        text = text.replace("kv_ring_blocks: 0", "kv_ring_blocks: 9")
+    file.write_text(text)
+    with LLM(toy("llama"), cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        with pytest.raises(ConfigError, match="allowed beside a device"):
             llm.plan_for(WORKLOAD)
 
 

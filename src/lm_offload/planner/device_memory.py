@@ -22,6 +22,7 @@ from lm_offload.units import MIB, align_up
 UPLOAD_BLOCK_BYTES = 16 * MIB  # where a described machine does not say
 UPLOADS_IN_FLIGHT = 2  # blocks, so that the link has the next when one ends
 PACKED_BYTES = 16  # of a weight of a packed matrix: its code, the float, and between them
+PACKED_KV_BYTES = 8  # of a key or value of a packed block that a token is written to
 
 
 def device_memory_table(
@@ -68,13 +69,19 @@ def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     product = rows * 4 * max(_most_outputs(model), model.most_columns)
     largest = max(max(matrix_elements(sized.unit), default=0) for sized in model.units)
     packed = PACKED_BYTES * min(PIECE_ELEMENTS, largest) * model.weight_format.is_packed
-    return product + packed + _attention_bytes(config, sizes)
+    return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
 
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """One sequence at a time: K and V as they are gathered, turned around, and padded."""
     context = min(sizes.kv_blocks * BLOCK_TOKENS, config.max_positions)
     return 2 * 3 * context * config.kv_size * F32_BYTES
+
+
+def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """The packed blocks that new tokens go to are unpacked, filled and packed again."""
+    blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
+    return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES
 
 
 def _most_outputs(model: ModelSizes) -> int:
