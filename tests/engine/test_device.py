@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import LLM, Workload
+from lm_offload.engine import device_profile
+from lm_offload.engine.device_profile import with_device
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.hardware.machine_file import load_machine
+from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.request import DeviceBudget
 from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
@@ -209,6 +214,21 @@ def test_a_device_that_is_not_described_is_measured(toy):
         assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)
         assert llm.profile.gpu.product_flops["bf16"].at(8) > 0
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_what_was_measured_of_a_device_is_stored(monkeypatch):
+    least_bytes = device_profile.LEAST_BYTES
+    monkeypatch.setattr(device_profile, "HOST_BYTES", least_bytes)
+    monkeypatch.setattr(device_profile, "DEVICE_BYTES", least_bytes)
+    here = replace(PROFILE, gpu=None, h2d=None, d2h=None, fingerprint=(("cpu", "of this test"),))
+    budget, kernels = DeviceBudget(SLOW, 8 * least_bytes), TorchKernels(1)
+    first = with_device(here, budget, kernels, 8 * least_bytes)
+    assert first.fingerprint == here.fingerprint
+    monkeypatch.setattr(device_profile, "DeviceProbe", None)  # what is stored is not measured again
+    newer = replace(here, disk_bytes=1)
+    assert with_device(newer, budget, kernels, 8 * least_bytes) == replace(first, disk_bytes=1)
+    with pytest.raises(TypeError):
+        with_device(here, replace(budget, name=STAND_IN), kernels, 8 * least_bytes)
 
 
 def test_a_plan_may_be_made_for_a_device_that_is_not_here(toy):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from lm_offload.units import MIB
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from lm_offload.storage.arena import Tier
 
 Work = Callable[[], None]
+CONTEXT_BYTES = 640 * MIB  # CUDA's context, modules and workspaces; an assumption, not measured
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Device(Protocol):
     """One device; open from its construction until `close`."""
 
     name: str
+    model: str  # what rates that were measured on it belong to
     fixed_bytes: int  # of its memory that context and libraries take, beside every arena
     torch_device: torch.device
 

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.device.base import DeviceMemory, Event, Work
+from lm_offload.device.base import CONTEXT_BYTES, DeviceMemory, Event, Work
 from lm_offload.device.tier import DeviceTier
 from lm_offload.errors import DeviceError
 from lm_offload.kernels.device_kernels import DeviceKernels
-from lm_offload.units import MIB, format_bytes
+from lm_offload.units import format_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.base import Kernels
-
-CONTEXT_BYTES = 640 * MIB  # context, modules and cuBLAS workspaces; an assumption, not measured
 
 
 class CudaEvent:
@@ -78,6 +76,7 @@ class CudaDevice:
 
     def __init__(self, name: str, limit_bytes: int | None = None) -> None:
         self.name = name
+        self.model = torch.cuda.get_device_name(name)
         self.torch_device = torch.device(name)
         self._pinned: list[Tensor] = []
         self.compute, self.h2d, self.d2h = (

@@ -50,7 +50,7 @@ class NullDevice:
     fixed_bytes = 0
 
     def __init__(self, name: str, memory_bytes: int) -> None:
-        self.name = name
+        self.name = self.model = name
         self._memory_bytes = memory_bytes
         self.compute = self.h2d = self.d2h = NullStream()
 

@@ -32,7 +32,7 @@ class StandIn:
     fixed_bytes = 0
 
     def __init__(self, name: str, memory_bytes: int, bytes_per_s: float, pins: bool = True) -> None:
-        self.name = name
+        self.name = self.model = name
         self._memory_bytes = memory_bytes
         self._bytes_per_s = bytes_per_s
         self._pins = pins

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from lm_offload.device.base import CONTEXT_BYTES
 from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_device
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import format_bytes, parse_size
@@ -95,6 +97,21 @@ def device_budget(device: str | None, memory: Size) -> DeviceBudget | None:
     # The context is there already, so what is free does not count it.
     budget_bytes = _budget_bytes(name, memory, free_bytes + fixed_bytes)
     return DeviceBudget(name, budget_bytes, fixed_bytes)
+
+
+def described_budget(
+    device: str | None, memory: Size, profile: HardwareProfile
+) -> DeviceBudget | None:
+    """The same on the GPU of a described machine, of which all memory is free."""
+    if device is None and memory is None:
+        return None
+    if profile.gpu is None or profile.h2d is None:
+        raise ConfigError(
+            f"GPU memory was given, {profile.name} has no GPU; leave it out or name a machine that "
+            "has one."
+        )
+    name = device or DEFAULT_DEVICE
+    return DeviceBudget(name, _budget_bytes(name, memory, profile.gpu.memory_bytes), CONTEXT_BYTES)
 
 
 def _budget_bytes(name: str, memory: Size, free_bytes: int) -> int:

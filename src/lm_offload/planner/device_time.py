@@ -49,7 +49,7 @@ class DeviceSweepLoad(SweepLoad):
         """The record of a sweep that took `total_s`; the caller waits but for the overhead."""
         return StepTime(
             total_s=total_s,
-            cpu_s=0.0,
+            cpu_s=min(self.overhead_s, total_s),
             wait_s=max(total_s - self.overhead_s, 0.0),
             disk_read_s=self.disk_s,
             read_bytes=self.read_bytes,
