@@ -2,10 +2,13 @@
 //
 // native_kernels.py checks every argument before it calls; nothing is checked here.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include "cpu_features.h"
 #include "operations.h"
 #include "packed_inputs.h"
+#include "product_chunks.h"
 
 namespace nb = nanobind;
 using namespace lmo;
@@ -21,21 +24,34 @@ T* at(Address address) {
 
 Dtype dtype_of(int code) { return static_cast<Dtype>(code); }
 
-void linear(const Operations& ops, Address x, int64_t x_stride, Address weight,
-            int64_t weight_stride, int weight_dtype, Address bias, int bias_dtype, Address out,
-            int64_t out_stride, int64_t m, int64_t n, int64_t k, bool accumulate, int threads) {
-    ops.linear({at<float>(x), x_stride, at<void>(weight), weight_stride, dtype_of(weight_dtype),
-                at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
-                accumulate, threads});
+// Address, row stride (0 where packed), dtype and rows of a weight; address and dtype of its
+// bias; address and row stride of the output.
+using Product = std::tuple<Address, int64_t, int, int64_t, Address, int, Address, int64_t>;
+using Products = std::vector<Product>;  // at most kMostProducts
+
+void linear(const Operations& ops, Address x, int64_t x_stride, int64_t m, int64_t k,
+            const Products& products, bool accumulate, int threads) {
+    LinearArgs args[kMostProducts];
+    int count = 0;
+    for (const auto& [weight, stride, dtype, n, bias, bias_dtype, out, out_stride] : products) {
+        args[count++] = {at<float>(x), x_stride, at<void>(weight), stride, dtype_of(dtype),
+                         at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
+                         accumulate, threads};
+    }
+    ops.linear(args, count);
 }
 
-void packed_linear(const Operations& ops, Address x, int64_t x_stride, Address weight, int bits,
-                   int64_t group, bool symmetric, Address bias, int bias_dtype, Address out,
-                   int64_t out_stride, int64_t m, int64_t n, int64_t k, bool accumulate,
-                   int threads) {
-    ops.packed_linear({at<float>(x), x_stride, at<uint8_t>(weight), bits, group, symmetric,
-                       at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
-                       accumulate, threads});
+void packed_linear(const Operations& ops, Address x, int64_t x_stride, int64_t m, int64_t k,
+                   int bits, int64_t group, bool symmetric, const Products& products,
+                   bool accumulate, int threads) {
+    PackedArgs args[kMostProducts];
+    int count = 0;
+    for (const auto& [weight, stride, dtype, n, bias, bias_dtype, out, out_stride] : products) {
+        args[count++] = {at<float>(x), x_stride, at<uint8_t>(weight), bits, group, symmetric,
+                         at<void>(bias), dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
+                         accumulate, threads};
+    }
+    ops.packed_linear(args, count);
 }
 
 void rms_norm(const Operations& ops, Address x, int64_t x_stride, Address weight, int weight_dtype,
@@ -117,6 +133,7 @@ NB_MODULE(_native, m) {
         .def("gelu_tanh_mul", gate<&Operations::gelu_tanh_mul>, no_gil)
         .def("relu", gate<&Operations::relu>, no_gil)
         .def("read", read_memory, no_gil);
+    m.attr("MOST_PRODUCTS") = kMostProducts;
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);

@@ -127,8 +127,9 @@ struct AttentionArgs {
 
 struct Operations {
     const char* name;
-    void (*linear)(const LinearArgs&);
-    void (*packed_linear)(const PackedArgs&);
+    // Up to kMostProducts that have x, m, k, threads and, where packed, the format in common.
+    void (*linear)(const LinearArgs* products, int count);
+    void (*packed_linear)(const PackedArgs* products, int count);
     void (*rms_norm)(const NormArgs&);
     void (*layer_norm)(const NormArgs&);
     void (*rotary)(const RotaryArgs&);

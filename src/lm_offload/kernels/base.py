@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
     from lm_offload.quant.kv_blocks import Blocks
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from lm_offload.sequence import MicroBatch
 
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
+    Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
 
 
 class Kernels(Protocol):
@@ -37,6 +40,9 @@ class Kernels(Protocol):
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
+
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """`linear` of one input with each of a few weights, as one run where that is faster."""
 
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None

@@ -7,7 +7,7 @@ its own, so that now and then the last bit of a rounded product differs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 
@@ -15,9 +15,11 @@ from lm_offload.kernels.torch_linear import bf16_linear
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels, Weight
+    from lm_offload.kernels.base import Kernels, Product, Weight
 
 
 class OneDnnKernels:
@@ -49,7 +51,7 @@ class OneDnnKernels:
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
+        if not _is_bf16(weight):
             self._inner.linear(x, weight, out, bias)
         elif x.shape[0] >= self.min_rows:
             out.copy_(bf16_linear(x, weight, bias))
@@ -59,16 +61,28 @@ class OneDnnKernels:
             if bias is not None:
                 out.add_(bias)
 
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """See `Kernels.linear_each`."""
+        if not any(_is_bf16(weight) for weight, _, _ in products):
+            self._inner.linear_each(x, products)
+            return
+        for product in products:
+            self.linear(x, *product)
+
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
-        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
+        if not _is_bf16(weight):
             self._inner.linear_add(x, weight, out, bias)
             return
         product = torch.empty_like(out)
         self.linear(x, weight, product, bias)
         out.add_(product)
+
+
+def _is_bf16(weight: Weight) -> TypeGuard[Tensor]:
+    return not isinstance(weight, PackedWeight) and weight.dtype is torch.bfloat16
 
 
 def _rounded(x: Tensor) -> Tensor:
