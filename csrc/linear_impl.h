@@ -111,12 +111,12 @@ inline int64_t linear_step(const LinearArgs& a) {
     return chunk_rows(a.n, weight_row_bytes(a), 12, a.threads);  // 12: tiles of 3 and of 4
 }
 
-inline void linear(const LinearArgs* products, int count) {
+inline void linear(const LinearRun& products) {
     const auto chunks = [](const LinearArgs& a) {
         const int64_t step = linear_step(a);
         return (a.n + step - 1) / step;
     };
-    each_chunk(products, count, chunks, [](const LinearArgs& a, int64_t i) {
+    each_chunk(products, chunks, [](const LinearArgs& a, int64_t i) {
         const int64_t step = linear_step(a), end = std::min(a.n, (i + 1) * step);
         const int64_t ahead = std::max<int64_t>(3, kAheadBytes / weight_row_bytes(a));
         with_type(a.weight_dtype, [&](auto* type) {

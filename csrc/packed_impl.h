@@ -117,40 +117,40 @@ void packed_chunk(const PackedWork<Codes>& w, int64_t chunk, int64_t step) {
 
 // A block of rows times every product's weights.
 template <class Codes>
-void packed_block(const PackedArgs* products, int count, int64_t first_row, int64_t rows,
+void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
                   const InputBlock* x) {
-    const PackedArgs& any = products[0];
+    const PackedArgs& any = products.first();
     const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(any.group);
     const int64_t tile_bytes = any.k / any.group * group_bytes;
     const auto step = [&](const PackedArgs& a) {
         return chunk_rows(tiles_of(a), tile_bytes, kPackedTiles, a.threads);
     };
     const auto chunks = [&](const PackedArgs& a) { return (tiles_of(a) + step(a) - 1) / step(a); };
-    each_chunk(products, count, chunks, [&](const PackedArgs& a, int64_t chunk) {
+    each_chunk(products, chunks, [&](const PackedArgs& a, int64_t chunk) {
         packed_chunk(PackedWork<Codes>{a, first_row, rows, x, tile_bytes}, chunk, step(a));
     });
 }
 
 // The rows are quantized once for all products.
 template <class Codes>
-void packed_typed(const PackedArgs* products, int count) {
-    const PackedArgs& a = products[0];
+void packed_typed(const PackedRun& products) {
+    const PackedArgs& a = products.first();
     for (int64_t row = 0; row < a.m; row += kBlockRows) {
         const int64_t rows = std::min(kBlockRows, a.m - row);
         const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
         auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
         quantize_rows(a, row, rows, x);
-        packed_block<Codes>(products, count, row, rows, x);
+        packed_block<Codes>(products, row, rows, x);
     }
 }
 
-inline void packed_linear(const PackedArgs* products, int count) {
-    if (products[0].bits == 8) {
-        packed_typed<Int8Codes>(products, count);
-    } else if (products[0].symmetric) {
-        packed_typed<Int4Codes<false>>(products, count);
+inline void packed_linear(const PackedRun& products) {
+    if (products.first().bits == 8) {
+        packed_typed<Int8Codes>(products);
+    } else if (products.first().symmetric) {
+        packed_typed<Int4Codes<false>>(products);
     } else {
-        packed_typed<Int4Codes<true>>(products, count);
+        packed_typed<Int4Codes<true>>(products);
     }
 }
 

@@ -29,6 +29,22 @@ if TYPE_CHECKING:
     Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
 
 
+class Recording(Protocol):
+    """Operations that were carried out once and can be again, on the same memory."""
+
+    kernels: Kernels  # carries out what it is asked for, and writes it down
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for could be written down."""
+
+    def replay(self) -> None:
+        """The same operations in the same order, on what now lies in the same tensors.
+
+        Those tensors must still be where they were.
+        """
+
+
 class Kernels(Protocol):
     """The operations that the models are written in."""
 
@@ -37,6 +53,9 @@ class Kernels(Protocol):
 
     def with_threads(self, compute: int, attention: int) -> Kernels:
         """The same operations on so many threads; where torch computes, it has one pool."""
+
+    def record(self) -> Recording | None:
+        """A new recording of these operations; None where calls cannot be written down."""
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""

@@ -56,6 +56,10 @@ class NativeKernels:
         """See `Kernels.with_threads`."""
         return NativeKernels(compute, self._ops, attention)
 
+    def record(self) -> NativeRecording:
+        """See `Kernels.record`."""
+        return NativeRecording(self.threads, self._ops, self._attention_threads)
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         self._multiply(x, ((weight, out, bias),), False)
@@ -189,3 +193,16 @@ class NativeKernels:
         if up_shape != [count, width] or out_shape != [count, width]:
             refuse("a gate, a factor and an output of one shape", gate, up, out)
         kernel(at, stride, up_at, up_stride, out_at, out_stride, count, width, self.threads)
+
+
+class NativeRecording:
+    """See `Recording`; a replay is one call, whatever the number of operations."""
+
+    complete = True
+
+    def __init__(
+        self, threads: int, operations: _native.Operations, attention_threads: int
+    ) -> None:
+        program = _native.Program(operations)
+        self.kernels = NativeKernels(threads, program, attention_threads)
+        self.replay = program.replay

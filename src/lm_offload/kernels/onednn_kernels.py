@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels, Product, Weight
+    from lm_offload.kernels.base import Kernels, Product, Recording, Weight
 
 
 class OneDnnKernels:
@@ -33,6 +33,7 @@ class OneDnnKernels:
         self.name = f"{inner.name}+onednn-bf16"
         self.threads = inner.threads
         self.min_rows = min_rows
+        self.used_torch = False
         self._inner = inner
         self.rms_norm = inner.rms_norm
         self.rms_norm_plus_one = inner.rms_norm_plus_one
@@ -49,11 +50,18 @@ class OneDnnKernels:
         """See `Kernels.with_threads`; oneDNN's products run on torch's threads."""
         return OneDnnKernels(self._inner.with_threads(compute, attention), self.min_rows)
 
+    def record(self) -> OneDnnRecording | None:
+        """See `Kernels.record`."""
+        inner = self._inner.record()
+        return OneDnnRecording(inner, self.min_rows) if inner else None
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         if not _is_bf16(weight):
             self._inner.linear(x, weight, out, bias)
-        elif x.shape[0] >= self.min_rows:
+            return
+        self.used_torch = True
+        if x.shape[0] >= self.min_rows:
             out.copy_(bf16_linear(x, weight, bias))
         else:
             self._inner.linear(_rounded(x), weight, out)
@@ -79,6 +87,20 @@ class OneDnnKernels:
         product = torch.empty_like(out)
         self.linear(x, weight, product, bias)
         out.add_(product)
+
+
+class OneDnnRecording:
+    """A recording of what is not oneDNN's: complete where no product was."""
+
+    def __init__(self, inner: Recording, min_rows: int) -> None:
+        self.kernels = OneDnnKernels(inner.kernels, min_rows)
+        self.replay = inner.replay
+        self._inner = inner
+
+    @property
+    def complete(self) -> bool:
+        """See `Recording.complete`."""
+        return self._inner.complete and not self.kernels.used_torch
 
 
 def _is_bf16(weight: Weight) -> TypeGuard[Tensor]:

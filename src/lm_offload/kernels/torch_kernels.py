@@ -37,6 +37,9 @@ class TorchKernels:
         """See `Kernels.with_threads`: torch has one number of threads for everything."""
         return TorchKernels(max(compute, attention))
 
+    def record(self) -> None:
+        """See `Kernels.record`."""
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         torch_linear.linear(x, weight, out, bias)

@@ -16,6 +16,7 @@ from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
+TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
 BlocksOf = Callable[
     [Chunk], Sequence[int] | NDArray[np.int64]
 ]  # block numbers in order of position
@@ -28,6 +29,7 @@ class SweepInput:
     micro_batches: tuple[MicroBatch, ...]
     token_ids: Tensor  # [T] int64, all rows of the sweep
     logit_rows: Tensor  # [R] int64, the rows whose logits are wanted
+    is_decode: bool  # one row of each sequence
 
 
 def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> SweepInput:
@@ -38,7 +40,8 @@ def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> Sweep
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
     micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_in_memory)
-    return SweepInput(micro_batches, torch.tensor(token_ids), torch.tensor(logit_rows))
+    is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
+    return SweepInput(micro_batches, torch.tensor(token_ids), torch.tensor(logit_rows), is_decode)
 
 
 def build_micro_batches(
@@ -111,7 +114,9 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
 
 def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
-    tables = np.zeros((len(numbers), max(map(len, numbers))), dtype=np.int32)
+    widest = max(map(len, numbers))
+    width = -(-widest // TABLE_STEP) * TABLE_STEP
+    tables = np.zeros((len(numbers), width), dtype=np.int32)
     for row, blocks in enumerate(numbers):
         tables[row, : len(blocks)] = blocks
     return tables
