@@ -28,6 +28,7 @@ class Replays:
     """Recordings by what was computed; `key` stands for all addresses, sizes and constants."""
 
     def __init__(self, kernels: Kernels) -> None:
+        self.possible = kernels.record() is not None
         self._kernels = kernels
         self._recordings: dict[Hashable, Recording | None] = {}
 
