@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class Recording(Protocol):
     """Operations that were carried out once and can be again, on the same memory."""
 
-    kernels: Kernels  # carries out what it is asked for, and writes it down
+    @property
+    def kernels(self) -> Kernels:
+        """Carries out what it is asked for, and writes it down."""
 
     @property
     def complete(self) -> bool:

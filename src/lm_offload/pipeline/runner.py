@@ -118,9 +118,7 @@ class ModelRunner:
         kernels_only = unit.kind in self._model.KERNELS_ONLY and self._replays.possible
         return kernels_only and task.ring_offset < 0 and self._input.is_decode
 
-    def _compute_rows(
-        self, unit: Unit, weights: Views, micro_batch: int, kernels: Kernels
-    ) -> None:
+    def _compute_rows(self, unit: Unit, weights: Views, micro_batch: int, kernels: Kernels) -> None:
         rows = self._input.micro_batches[micro_batch]
         hidden = self._buffers.hidden[rows.start : rows.stop]
         context = replace(self._context, kernels=kernels)
