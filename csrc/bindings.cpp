@@ -2,10 +2,13 @@
 //
 // native_kernels.py checks every argument before it calls; nothing is checked here.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "cpu_features.h"
 #include "operations.h"
 #include "packed_inputs.h"
+#include "self_check.h"
 
 namespace nb = nanobind;
 using namespace lmo;
@@ -120,5 +123,7 @@ NB_MODULE(_native, m) {
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);
-    m.def("generic_operations", generic_operations, forever);
+    m.def("rejected_operations", rejected_operations);
+    m.def("all_operations", all_operations, forever);
+    m.def("agrees", agrees);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "linear_tile.h"
+#include "packed_codes.h"
 #include "thread_pool.h"
 
 namespace lmo {
@@ -11,7 +12,6 @@ namespace LMO_ISA {
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
 constexpr int64_t kAheadBytes = 16 << 10;   // how far ahead of their use weights are asked for
-constexpr int64_t kLineBytes = 64;
 
 // One chunk of weight rows.
 template <class W>
@@ -106,7 +106,8 @@ inline int64_t chunk_rows(int64_t n, int64_t row_bytes, int64_t step, int thread
 template <class W>
 void linear_typed(const LinearArgs& a, const W* weight) {
     const int64_t row_bytes = a.k * static_cast<int64_t>(sizeof(W));
-    const int64_t step = chunk_rows(a.n, row_bytes, 12, a.threads);  // 12: tiles of 3 and of 4
+    constexpr int64_t tiles = kTileWeights * (kTileWeights + 1);  // of whole_tiles and of last_rows
+    const int64_t step = chunk_rows(a.n, row_bytes, tiles, a.threads);
     const int64_t ahead = std::max<int64_t>(3, kAheadBytes / row_bytes);
     parallel_for((a.n + step - 1) / step, a.threads, [&](int64_t i) {
         linear_chunk(Chunk<W>{a, weight, i * step, std::min(a.n, (i + 1) * step), ahead});

@@ -24,12 +24,22 @@ constexpr int64_t factor_bytes() {
     return (Codes::kMinimums ? 2 : 1) * kFactorBytes;
 }
 
-// Calls body(step) for the steps of V tiles, in ascending order of columns.
-template <int V, class Codes, class Body>
-void each_step(const PackedWork<Codes>& w, int64_t tile, const Body& body) {
-    const int64_t pitch = V * w.tile_bytes;
+// Tiles side by side that are computed together: whole vectors of them, or a single one.
+struct Tiling {
+    int64_t first, count;
+
+    int64_t outputs(int64_t n) const {
+        return std::min((first + count) * kTileLanes, n) - first * kTileLanes;
+    }
+};
+
+// Calls body(step) for the steps of some tiles, in ascending order of columns.
+template <class Codes, class Body>
+void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body) {
+    const int64_t pitch = tiles.count * w.tile_bytes;
     const int64_t ahead = std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
-    const uint8_t* at = w.a.weight + tile * w.tile_bytes;
+    const int64_t stride = tiles.count == 1 ? 0 : w.tile_bytes;
+    const uint8_t* at = w.a.weight + tiles.first * w.tile_bytes;
     for (int64_t group = 0; group < w.a.k; group += w.a.group) {
         const uint8_t* factors = at;
         at += factor_bytes<Codes>();
@@ -37,26 +47,27 @@ void each_step(const PackedWork<Codes>& w, int64_t tile, const Body& body) {
         for (int64_t column = group; column < end; column += kBlockColumns) {
             const InputBlock* x = w.x + column / kBlockColumns * w.rows;
             const int64_t count = std::min(kBlockColumns, end - column);
-            const Tiles codes{at, w.tile_bytes, ahead};
-            body(Step{factors, w.tile_bytes, codes, x, column % kBlockColumns, count});
+            const Tiles codes{at, stride, ahead};
+            body(Step{factors, stride, codes, x, column % kBlockColumns, count});
             at += code_bytes<Codes>(count);
         }
     }
 }
 
-// Writes out[rows, 8 V] from totals.
-template <int V>
-void write_totals(const PackedArgs& a, int64_t first_row, int64_t rows, int64_t n,
-                  const float* totals) {
-    each_vector(std::min<int64_t>(V * kLanes, a.n - n), [&](int64_t i, auto span) {
+// Writes out[rows, outputs of the tiles] from totals, V vectors a row.
+template <int V, class Codes>
+void write_totals(const PackedWork<Codes>& w, const Tiling& tiles, const float* totals) {
+    const PackedArgs& a = w.a;
+    const int64_t n = tiles.first * kTileLanes;
+    each_vector(tiles.outputs(a.n), [&](int64_t i, auto span) {
         Vec bias = zero();
         if (a.bias) {
             with_type(a.bias_dtype, [&](auto* type) {
                 bias = load(static_cast<decltype(type)>(a.bias) + n + i, span);
             });
         }
-        for (int64_t row = 0; row < rows; ++row) {
-            float* out = a.out + (first_row + row) * a.out_stride + n + i;
+        for (int64_t row = 0; row < w.rows; ++row) {
+            float* out = a.out + (w.first_row + row) * a.out_stride + n + i;
             Vec value = load(totals + row * V * kLanes + i);
             if (a.bias) value = value + bias;
             if (a.accumulate) value = load(out, span) + value;
@@ -65,25 +76,25 @@ void write_totals(const PackedArgs& a, int64_t first_row, int64_t rows, int64_t 
     });
 }
 
-// All rows times V tiles: few rows take the codes as they are.
+// All rows times V vectors of tiles: few rows take the codes as they are.
 template <int V, class Codes>
-void few_rows(const PackedWork<Codes>& w, int64_t tile) {
+void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     float totals[kPackedRows * V * kLanes] = {};
     with_count<kPackedRows>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
-        each_step<V>(w, tile, [&](const Step& step) { add_step<Codes, R, V>(step, totals); });
+        each_step(w, tiles, [&](const Step& step) { add_step<Codes, R, V>(step, totals); });
     });
-    write_totals<V>(w.a, w.first_row, w.rows, tile * kLanes, totals);
+    write_totals<V>(w, tiles, totals);
 }
 
-// All rows times V tiles: many rows share codes that were unpacked for them.
+// All rows times V vectors of tiles: many rows share codes that were unpacked for them.
 template <int V, class Codes>
-void many_rows(const PackedWork<Codes>& w, int64_t tile) {
+void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     using Unpacked = UnpackedCodes<Codes::kMinimums>;
-    alignas(64) uint8_t pairs[V * kTilePairBytes];
+    alignas(64) uint8_t pairs[V * kVectorPairBytes];
     float totals[kBlockRows * V * kLanes];
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
-    each_step<V>(w, tile, [&](Step step) {
+    each_step(w, tiles, [&](Step step) {
         step.codes = unpack<Codes, V>(step, pairs);
         for (int64_t row = 0; row < w.rows; row += kPackedRows) {
             const int64_t height = std::min<int64_t>(kPackedRows, w.rows - row);
@@ -93,27 +104,32 @@ void many_rows(const PackedWork<Codes>& w, int64_t tile) {
             step.x += height;
         }
     });
-    write_totals<V>(w.a, w.first_row, w.rows, tile * kLanes, totals);
+    write_totals<V>(w, tiles, totals);
 }
 
 template <int V, class Codes>
-void packed_tiles(const PackedWork<Codes>& w, int64_t tile) {
+void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     if (w.rows <= kPackedRows) {
-        few_rows<V>(w, tile);
+        few_rows<V>(w, tiles);
     } else {
-        many_rows<V>(w, tile);
+        many_rows<V>(w, tiles);
     }
 }
 
 template <class Codes>
 void packed_block(const PackedWork<Codes>& w) {
-    const int64_t tiles = (w.a.n + kLanes - 1) / kLanes;
+    const int64_t tiles = (w.a.n + kTileLanes - 1) / kTileLanes;
     const int64_t step = chunk_rows(tiles, w.tile_bytes, kPackedTiles, w.a.threads);
     parallel_for((tiles + step - 1) / step, w.a.threads, [&](int64_t chunk) {
         int64_t tile = chunk * step;
         const int64_t end = std::min(tiles, tile + step);
-        for (; tile + kPackedTiles <= end; tile += kPackedTiles) packed_tiles<kPackedTiles>(w, tile);
-        if (tile < end) packed_tiles<1>(w, tile);
+        for (; tile + kPackedTiles <= end; tile += kPackedTiles) {
+            packed_tiles<kPackedVectors>(w, {tile, kPackedTiles});
+        }
+        for (int64_t count; tile < end; tile += count) {
+            count = std::min(kTilesPerVector, end - tile);
+            packed_tiles<1>(w, {tile, count});
+        }
     });
 }
 
