@@ -10,6 +10,9 @@
 namespace lmo {
 namespace LMO_ISA {
 
+constexpr int64_t kFarBytes = 256 << 10;
+constexpr int64_t kNearBytes = 2 << 10;
+
 // A block of quantized rows and the weights that it is multiplied with.
 template <class Codes>
 struct PackedWork {
@@ -33,11 +36,18 @@ struct Tiling {
     }
 };
 
+// How far ahead to ask for codes: for the same columns of tiles that come next, or, where a single
+// row is limited by memory and those would leave the L2 cache again, for columns that come next.
+inline int64_t ahead_bytes(int64_t rows, int64_t pitch) {
+    if (rows == 1 && pitch > kFarBytes) return kNearBytes;
+    return std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
+}
+
 // Calls body(step) for the steps of some tiles, in ascending order of columns.
 template <class Codes, class Body>
 void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body) {
     const int64_t pitch = tiles.count * w.tile_bytes;
-    const int64_t ahead = std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
+    const int64_t ahead = ahead_bytes(w.rows, pitch);
     const int64_t stride = tiles.count == 1 ? 0 : w.tile_bytes;
     const uint8_t* at = w.a.weight + tiles.first * w.tile_bytes;
     for (int64_t group = 0; group < w.a.k; group += w.a.group) {
@@ -74,6 +84,14 @@ void write_totals(const PackedWork<Codes>& w, const Tiling& tiles, const float* 
             store(out, value, span);
         }
     });
+}
+
+// One row times V vectors of tiles.
+template <int V, class Codes>
+void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
+    float totals[V * kLanes] = {};
+    each_step(w, tiles, [&](const Step& step) { add_step<Codes, 1, V>(step, totals); });
+    write_totals<V>(w, tiles, totals);
 }
 
 // All rows times V vectors of tiles: few rows take the codes as they are.
@@ -119,10 +137,16 @@ void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
 template <class Codes>
 void packed_block(const PackedWork<Codes>& w) {
     const int64_t tiles = (w.a.n + kTileLanes - 1) / kTileLanes;
-    const int64_t step = chunk_rows(tiles, w.tile_bytes, kPackedTiles, w.a.threads);
+    const int64_t unit = w.rows == 1 ? kRowTiles : kPackedTiles;
+    const int64_t step = chunk_rows(tiles, w.tile_bytes, unit, w.a.threads);
     parallel_for((tiles + step - 1) / step, w.a.threads, [&](int64_t chunk) {
         int64_t tile = chunk * step;
         const int64_t end = std::min(tiles, tile + step);
+        if (w.rows == 1) {
+            for (; tile + kRowTiles <= end; tile += kRowTiles) {
+                single_row<kRowVectors>(w, {tile, kRowTiles});
+            }
+        }
         for (; tile + kPackedTiles <= end; tile += kPackedTiles) {
             packed_tiles<kPackedVectors>(w, {tile, kPackedTiles});
         }

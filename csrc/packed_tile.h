@@ -14,7 +14,9 @@ namespace LMO_ISA {
 // registers of AVX2. With 32 registers there are 16 sums.
 constexpr int kPackedRows = kRegisters / 4;
 constexpr int kPackedVectors = 2;
+constexpr int kRowVectors = 4;  // of a single row: inputs are loaded and steps counted less often
 constexpr int64_t kPackedTiles = kPackedVectors * kTilesPerVector;
+constexpr int64_t kRowTiles = kRowVectors * kTilesPerVector;
 constexpr int64_t kBlockStride = sizeof(InputBlock) / sizeof(int16_t);
 
 // Codes of tiles side by side.
@@ -82,11 +84,11 @@ LMO_INLINE void multiply(const Step& step, Ints (&sums)[R][V]) {
                 unrolled<R>([&](auto r) {
                     const int64_t column = 2 * (u * Codes::kPairs + p);
                     const Ints input = splat_pair(values + r * kBlockStride + column);
-                    if constexpr (V == 2) {
-                        add_products(sum[r][0], sum[r][1], pairs[0], pairs[1], input);
-                    } else {
-                        add_products(sum[r][0], pairs[0], input);
-                    }
+                    unrolled<V / 2>([&](auto i) {
+                        add_products(sum[r][2 * i], sum[r][2 * i + 1], pairs[2 * i],
+                                     pairs[2 * i + 1], input);
+                    });
+                    if constexpr (V % 2 == 1) add_products(sum[r][V - 1], pairs[V - 1], input);
                 });
             });
         });
