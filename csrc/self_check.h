@@ -6,7 +6,7 @@
 namespace lmo {
 
 // Compares small products of every kind of weight and attention over every kind of cache; takes
-// less than a millisecond.
+// about a millisecond.
 bool agrees(const Operations& operations, const Operations& reference);
 
 }  // namespace lmo
