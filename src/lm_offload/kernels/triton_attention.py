@@ -152,7 +152,11 @@ def _attend(
         softcap, window, TILE, PRECISION, CHANNELS, BITS, GROUP, BLOCK,
     )  # fmt: skip
     result = result / tl.where(total == 0, 1.0, total)[:, None]  # 0 where it sees nothing of it
-    at = part.to(tl.int64) * mixed_strides[0] + row * mixed_strides[1] + query_head * mixed_strides[2]
+    at = (
+        part.to(tl.int64) * mixed_strides[0]
+        + row * mixed_strides[1]
+        + query_head * mixed_strides[2]
+    )
     tl.store(mixed + at[:, None] + channel, result, mask=known)
     at = (part * rows + row) * (tl.num_programs(1) * SHARED) + query_head
     tl.store(log_sums + at, peak + tl.log(total), mask=inside)

@@ -69,7 +69,7 @@ def head_shape(cache: Blocks) -> HeadShape:
 
 @triton.jit
 def heads_at(cache, table, position, stop, head):
-    """Where block and head of each position before `stop` begin, in elements; `table` its blocks."""
+    """Where block and head of each position before `stop` begin, in elements."""
     number = tl.load(table + position // TOKENS, mask=position < stop, other=0)
     return number.to(tl.int64) * cache.block_stride + head * cache.head_stride
 

@@ -67,18 +67,10 @@ def _pieces(weight: PackedWeight) -> Iterator[tuple[slice, Tensor]]:
 
 @triton.jit
 def _dequantize(
-    out: tl.tensor,
-    out_stride: tl.tensor,
-    words: tl.tensor,
-    factors: tl.tensor,
-    outputs: tl.tensor,
-    columns: tl.tensor,
-    BITS: tl.constexpr,
-    GROUP: tl.constexpr,
-    SYMMETRIC: tl.constexpr,
-    STEP: tl.constexpr,
+    out, out_stride, words, factors, outputs, columns,
+    BITS: tl.constexpr, GROUP: tl.constexpr, SYMMETRIC: tl.constexpr, STEP: tl.constexpr,
     BLOCK_OUTPUTS: tl.constexpr,
-):
+):  # fmt: skip
     """A tile of weights [BLOCK_OUTPUTS, STEP] in the dtype of `out`."""
     row = tl.program_id(0) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
     start = tl.program_id(1) * STEP

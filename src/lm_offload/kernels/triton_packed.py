@@ -56,7 +56,7 @@ def packed_arguments(weight: PackedWeight) -> PackedArguments:
 
 
 @triton.jit
-def code_shift(column: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+def code_shift(column, BITS: tl.constexpr):
     """The bit of its word at which the code of a column begins; quant/packing.py has the order."""
     if BITS == 8:
         return ((column & 1) << 4) | ((column & 2) << 2)
@@ -65,7 +65,7 @@ def code_shift(column: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def codes_of(words: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
+def codes_of(words, BITS: tl.constexpr):
     """The codes int32 [W * 32 / BITS, C] of words [W, C]."""
     PER_WORD: tl.constexpr = 32 // BITS
     COUNT: tl.constexpr = words.shape[0] * PER_WORD
@@ -81,17 +81,9 @@ def codes_of(words: tl.tensor, BITS: tl.constexpr) -> tl.tensor:
 
 @triton.jit
 def weight_tile(
-    words: tl.tensor,
-    factors: tl.tensor,
-    row: tl.tensor,
-    start: tl.tensor,
-    outputs: tl.tensor,
-    columns: tl.tensor,
-    BITS: tl.constexpr,
-    GROUP: tl.constexpr,
-    SYMMETRIC: tl.constexpr,
-    STEP: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    words, factors, row, start, outputs, columns,
+    BITS: tl.constexpr, GROUP: tl.constexpr, SYMMETRIC: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
     """Codes int32 [STEP, R] of the columns from `start`, scales and minimums f32 [R], of rows [R].
 
     A weight is scale * code + minimum, the minimum 0 where the format is symmetric. Past the

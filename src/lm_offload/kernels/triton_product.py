@@ -53,39 +53,26 @@ def packed_product(
 
 def split_parts(outputs: int, steps: int) -> int:
     """Into how many parts the columns of a weight are split."""
-    blocks = triton.cdiv(outputs, BLOCK_OUTPUTS)
+    blocks = -(-outputs // BLOCK_OUTPUTS)
     return max(min(WANTED_PROGRAMS // blocks, steps // MIN_STEPS), 1)
 
 
 @triton.jit(do_not_specialize=["rows"])
 def _multiply(
-    x: tl.tensor,
-    sums: tl.tensor,
-    rows: tl.tensor,
-    x_stride: tl.tensor,
-    part_steps: tl.tensor,
-    words: tl.tensor,
-    factors: tl.tensor,
-    outputs: tl.tensor,
-    columns: tl.tensor,
-    BITS: tl.constexpr,
-    GROUP: tl.constexpr,
-    SYMMETRIC: tl.constexpr,
-    STEP: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
-    BLOCK_OUTPUTS: tl.constexpr,
-):
+    x, sums, rows, x_stride, part_steps, words, factors, outputs, columns,
+    BITS: tl.constexpr, GROUP: tl.constexpr, SYMMETRIC: tl.constexpr, STEP: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_OUTPUTS: tl.constexpr,
+):  # fmt: skip
     """sums[part, T, N] = x[T, columns of the part] @ weight[N, columns of the part].T."""
     output = tl.program_id(0) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
-    row = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    part = tl.program_id(2)
+    row, part = tl.program_id(1) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS), tl.program_id(2)
     first = part * part_steps * STEP
-    x_rows = x + row.to(tl.int64)[:, None] * x_stride
     total = tl.zeros((BLOCK_ROWS, BLOCK_OUTPUTS), tl.float32)
     for start in range(first, min(first + part_steps * STEP, columns), STEP):
         column = start + tl.arange(0, STEP)
         inside = (row < rows)[:, None] & (column < columns)[None, :]
-        values = tl.load(x_rows + column[None, :], mask=inside, other=0.0)
+        at = row.to(tl.int64)[:, None] * x_stride + column[None, :]
+        values = tl.load(x + at, mask=inside, other=0.0)
         codes, scale, minimum = weight_tile(
             words, factors, output, start, outputs, columns, BITS, GROUP, SYMMETRIC, STEP
         )
@@ -94,29 +81,21 @@ def _multiply(
         total += product * (peak[:, None] * scale[None, :])
         if not SYMMETRIC:
             total += tl.sum(values, 1)[:, None] * minimum[None, :]
-    at = sums + (part * rows + row).to(tl.int64)[:, None] * outputs + output[None, :]
-    tl.store(at, total, mask=(row < rows)[:, None] & (output < outputs)[None, :])
+    at = (part * rows + row).to(tl.int64)[:, None] * outputs + output[None, :]
+    tl.store(sums + at, total, mask=(row < rows)[:, None] & (output < outputs)[None, :])
 
 
 @triton.jit(do_not_specialize=["rows"])
 def _finish(
-    sums: tl.tensor,
-    bias: tl.tensor,
-    out: tl.tensor,
-    rows: tl.tensor,
-    outputs: tl.tensor,
-    out_stride: tl.tensor,
-    parts: tl.tensor,
-    ADD: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    sums, bias, out, rows, outputs, out_stride, parts, ADD: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     """A row of `out` from its parts, a bias where there is one, and itself where ADD."""
     output, row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1)
     inside = output < outputs
     total = tl.zeros((BLOCK,), tl.float32)
     for part in range(parts):
-        at = sums + (part * rows + row).to(tl.int64) * outputs + output
-        total += tl.load(at, mask=inside, other=0.0)
+        at = (part * rows + row).to(tl.int64) * outputs + output
+        total += tl.load(sums + at, mask=inside, other=0.0)
     if bias is not None:
         total += tl.load(bias + output, mask=inside, other=0.0).to(tl.float32)
     target = out + row.to(tl.int64) * out_stride + output

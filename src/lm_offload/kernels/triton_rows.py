@@ -41,6 +41,7 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> None:
 def _rms_norm(
     x, weight, out, x_row, out_row, eps, offset, WIDTH: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
+    """A row divided by its root mean square and multiplied by offset + weight."""
     row, column = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     inside = column < WIDTH
     values = tl.load(x + row * x_row + column, mask=inside, other=0.0)
@@ -54,6 +55,7 @@ def _rotate(
     x, cos, sin, x_row, x_head, cos_row, sin_row, heads, HALF: tl.constexpr,
     HEADS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Some heads of a row turned in place."""
     row, channel = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)[None, :]
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
     inside = (head < heads) & (channel < HALF)

@@ -92,7 +92,7 @@ def _write_codes(at, codes, shift, known, BITS: tl.constexpr):
     """Replace the codes at some bits of their words."""
     present = tl.load(at, mask=known, other=0) >> shift
     changes = ((present ^ codes) & ((1 << BITS) - 1)) << shift
-    tl.atomic_xor(at, changes, mask=known)
+    tl.atomic_xor(at, changes, mask=known, sem="relaxed")
 
 
 @triton.jit

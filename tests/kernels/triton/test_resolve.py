@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
+import pytest
 import torch
 
 from lm_offload.kernels.torch_kernels import TorchKernels
@@ -27,21 +29,34 @@ def test_without_triton_there_is_one_warning(monkeypatch, caplog):
     assert "lm-offload[gpu]" in caplog.text
 
 
-def test_a_kernel_that_fails_is_one_warning(kernels, monkeypatch, caplog):
+@pytest.fixture
+def played_gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Tensors that are made on it are in host memory, where the interpreter runs kernels."""
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: zeros(*shape) + 1)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    return torch.device("cuda:0")
+
+
+def test_a_kernel_that_fails_is_one_warning(kernels, played_gpu, monkeypatch, caplog):
     def broken(*_arguments):
         raise RuntimeError("Failed to find C compiler.\nmore of it")
 
     monkeypatch.setattr("lm_offload.kernels.triton_rows.rms_norm", broken)
-    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.zeros(*shape))
+    fallback = TorchKernels(1)
     with caplog.at_level(logging.WARNING):
-        gpu_kernels(torch.device("cuda:0"), TorchKernels(1))
+        assert gpu_kernels(played_gpu, fallback) is fallback
     assert "(Failed to find C compiler.)" in caplog.text
 
 
-def test_triton_is_taken_where_it_works(kernels, monkeypatch, caplog):
-    zeros = torch.zeros
-    monkeypatch.setattr(torch, "ones", lambda *shape, device: zeros(*shape) + 1)
+def test_a_wrong_result_is_noticed(kernels, played_gpu, monkeypatch, caplog):
+    monkeypatch.setattr("lm_offload.kernels.triton_rows.rms_norm", lambda *given: given[-1].zero_())
     fallback = TorchKernels(1)
-    chosen = gpu_kernels(torch.device("cuda:0"), fallback)
+    assert gpu_kernels(played_gpu, fallback) is fallback
+    assert "did not compute" in caplog.text
+
+
+def test_triton_is_taken_where_it_works(kernels, played_gpu, caplog):
+    chosen = gpu_kernels(played_gpu, TorchKernels(1))
     assert chosen.name == "triton"
     assert not caplog.records
