@@ -13,9 +13,11 @@ from lm_offload.kernels.triton_store import store_tokens
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels, Weight
+    from lm_offload.kernels.base import Kernels, Product, Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -44,12 +46,20 @@ class TritonKernels:
         """See `Kernels.with_threads`: a GPU's threads are its own."""
         return self
 
+    def record(self) -> None:
+        """See `Kernels.record`."""
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         if isinstance(weight, PackedWeight):
             self._packed(x, weight, out, bias, add=False)
         else:
             self._torch.linear(x, weight, out, bias)
+
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """See `Kernels.linear_each`."""
+        for product in products:
+            self.linear(x, *product)
 
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
