@@ -14,6 +14,7 @@ from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts
+from lm_offload.engine.sweep_record import record_of
 from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample_drafted
 from lm_offload.sequence import Batch, FinishReason, Sequence
@@ -61,7 +62,7 @@ class Engine:
             self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        self._record(batch, step_time, cached)
+        self.records.append(record_of(batch, step_time, cached, parts.scheduler.preemptions))
         return sampled
 
     def read_sweep(self) -> StepTime:
@@ -106,14 +107,3 @@ class Engine:
         if self._stops(sequence, token):
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.max_tokens else None
-
-    def _record(self, batch: Batch, step_time: StepTime, cached: int) -> None:
-        prefill = sum(
-            chunk.stop - chunk.start
-            for chunk in batch.chunks
-            if chunk.start < len(chunk.sequence.prompt)
-        )
-        drafted = batch.num_drafted
-        accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
-        decode = batch.num_tokens - prefill - drafted + accepted
-        self.records.append(SweepRecord(prefill, decode, step_time, drafted, accepted, cached))

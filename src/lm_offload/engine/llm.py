@@ -41,6 +41,7 @@ from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice, choice_of, read_plan
 from lm_offload.planner.request import Request
 from lm_offload.planner.search import make_plan
+from lm_offload.planner.spare_sequences import with_spare_sequences
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
@@ -132,6 +133,8 @@ class LLM:
             request = self._request(workload)
             saved = self._saved_plan
             plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            if saved is None:
+                plan = with_spare_sequences(request, plan)
             self._planned = workload, plan
         return self._planned[1]
 

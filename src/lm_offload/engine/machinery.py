@@ -116,8 +116,8 @@ def _scheduler(plan: Plan, prefixes: PrefixStore | None) -> Scheduler:
     return Scheduler(
         BlockAllocator(plan.kv_blocks),
         plan.sweep_tokens,
-        plan.max_sequences,
-        plan.logit_rows - plan.max_sequences,
+        plan.lanes,
+        plan.logit_rows - plan.lanes,
         restore=prefixes.restore if prefixes else restore_none,
         shares_in_sweep=not plan.spill.layers,
     )

@@ -57,6 +57,8 @@ class SweepRecord:
     drafted: int = 0  # tokens that were guessed and verified
     accepted: int = 0  # of these, tokens that were kept
     cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
+    preemptions: int = 0  # sequences that had to wait for room, from the start of the run
+    redone_tokens: int = 0  # computed again after that; neither prefill nor decode
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class RunStats:
     def cached_tokens(self) -> int:
         """Prompt tokens that were not computed, since another prompt began alike."""
         return sum(sweep.cached_tokens for sweep in self.sweeps)
+
+    @property
+    def preemptions(self) -> int:
+        """How often a sequence gave up its place in the KV cache to an older one."""
+        return self.sweeps[-1].preemptions if self.sweeps else 0
+
+    @property
+    def redone_tokens(self) -> int:
+        """Tokens that were computed again after that."""
+        return sum(sweep.redone_tokens for sweep in self.sweeps)
 
     @property
     def drafted(self) -> int:

@@ -51,6 +51,7 @@ class PlanChoice:
     kv_on_disk: tuple[int, ...] = ()  # layers
     kv_group_blocks: int = 0
     kv_ring_blocks: int = 0
+    spare_sequences: int = 0
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -75,6 +76,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         kv_on_disk=plan.spill.layers,
         kv_group_blocks=plan.spill.group_blocks,
         kv_ring_blocks=plan.spill.ring_blocks,
+        spare_sequences=plan.spare_sequences,
     )
 
 
@@ -200,6 +202,7 @@ _PARSERS: dict[str, Callable[[object, Place], Any]] = {
     "kv_on_disk": _layers,
     "kv_group_blocks": _count_or_none,
     "kv_ring_blocks": _count_or_none,
+    "spare_sequences": _count_or_none,
 }
 # Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
-_OPTIONAL = {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks"}
+_OPTIONAL = {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"}
