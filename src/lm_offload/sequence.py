@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_offload.sampling.logprobs import Logprob
     from lm_offload.sampling.params import SamplingParams
 
-FinishReason = Literal["stop", "length"] | None  # None while unfinished
+FinishReason = Literal["stop", "length", "error"] | None  # None while unfinished
 LogitsConsumer = Callable[[int, "Tensor"], None]  # first position, its logits and those after it
 
 
@@ -70,6 +70,8 @@ class Sequence:
     num_shared_blocks: int = 0  # leading blocks that another sequence has computed or computes
     num_cached: int = 0  # tokens of the prompt that were not computed for this sequence
     redone_to: int = 0  # positions before it were computed once, until it was preempted
+    losses: int = 0  # how often the disk lost something of it
+    error: str | None = None  # why it could not be finished
     drafted: int = 0  # tokens that were guessed and verified
     accepted: int = 0  # of these, tokens that were kept
     finish_reason: FinishReason = None

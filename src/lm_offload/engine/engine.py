@@ -12,9 +12,10 @@ from torch import Tensor
 from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts
+from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts, without
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.engine.sweep_record import record_of
+from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample_drafted
 from lm_offload.sequence import Batch, FinishReason, Sequence
@@ -48,11 +49,13 @@ class Engine:
         return self.machinery.scheduler.has_work
 
     def step(self) -> list[Sequence]:
-        """One sweep; returns the sequences that got a token from it."""
+        """One sweep; returns the sequences that got a token from it, or that had to be given up."""
         start_s, parts = time.perf_counter(), self.machinery
         parts.store.checkpoint.check_unchanged()
         batch = self._drafts.extend(parts.scheduler.schedule())
         logits, step_time = parts.runner.run(batch, parts.executor)
+        if parts.staged is not None:
+            batch, logits = self._without_lost(parts.staged, batch, logits)
         parts.scheduler.advance(batch)
         sampled = batch.sampled
         cached = sum(sequence.num_cached for sequence in sampled if not sequence.output)
@@ -63,7 +66,24 @@ class Engine:
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
         self.records.append(record_of(batch, step_time, cached, parts.scheduler.preemptions))
-        return sampled
+        return [*sampled, *self._take_failed()] if parts.staged else sampled
+
+    def _without_lost(
+        self, staged: StagedCache, batch: Batch, logits: Tensor
+    ) -> tuple[Batch, Tensor]:
+        """The sweep as far as the disk did not fail; the sequences concerned begin again."""
+        if not (lost := staged.cache.take_lost()):
+            return batch, logits
+        concerned = self.machinery.scheduler.holders(lost)
+        left = without(batch, logits, concerned)
+        self.machinery.scheduler.lose(concerned, lost)
+        return left
+
+    def _take_failed(self) -> list[Sequence]:
+        failed, now_s = self.machinery.scheduler.take_failed(), time.perf_counter()
+        for sequence in failed:
+            sequence.first_token_s = sequence.first_token_s or now_s
+        return failed
 
     def read_sweep(self) -> StepTime:
         """Read what a sweep reads and compute nothing: the disk's own pace."""

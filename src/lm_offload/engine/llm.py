@@ -28,7 +28,7 @@ from lm_offload.engine.requests import (
     make_sequences,
     workload_of,
 )
-from lm_offload.engine.results import RequestGather, request_output
+from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.speculator import check_speculation, drafts_for
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
@@ -221,6 +221,7 @@ class LLM:
             for _ in sweeps:
                 self._report(on_sweep)
                 yield stream.take(finished=sequence.finish_reason is not None)
+        check_finished([sequence])
 
     def chat(
         self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
@@ -246,6 +247,7 @@ class LLM:
         with closing(self._sweeps(sequences)) as sweeps:
             for _ in sweeps:
                 self._report(on_sweep)
+        check_finished(sequences)
 
     def close(self) -> None:
         """Give memory, threads and files back; the next call loads again."""
@@ -296,6 +298,8 @@ class LLM:
             while engine.has_work:
                 yield engine.step()
             save_prefixes(sequences, engine.machinery)
+            if engine.machinery.scheduler.has_losses:
+                self.close()  # the next run begins with a file of its own
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise

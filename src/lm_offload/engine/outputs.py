@@ -7,6 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lm_offload.errors import StorageError
 from lm_offload.plan import StepTime
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
@@ -22,6 +23,7 @@ class CompletionOutput:
     decode: Callable[[list[int]], str] = field(repr=False, compare=False)
     drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
     accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
+    error: str | None = None  # why it ended with finish_reason "error"
 
     @cached_property
     def text(self) -> str:
@@ -45,6 +47,12 @@ class RequestOutput:
     def text(self) -> str:
         """The generated text."""
         return self.outputs[0].text
+
+    def check_complete(self) -> None:
+        """Raise StorageError where a completion could not be finished."""
+        for output in self.outputs:
+            if output.error is not None:
+                raise StorageError(output.error)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ block that a prompt shares, 16 at most, are computed into a block of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Items
 
 from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks, text_keys
@@ -37,11 +37,17 @@ class SharedBlocks:
         self._users: Counter[int] = Counter()
         self._cached: dict[int, None] = {}  # least recently used first
         self._writers: dict[int, Sequence] = {}  # of announced blocks that are not filled
+        self._withdrawn: set[int] = set()  # never used again
 
     @property
     def num_cached(self) -> int:
         """Blocks that no sequence uses and that still hold a prefix."""
         return len(self._cached)
+
+    @property
+    def num_available(self) -> int:
+        """Blocks that no sequence uses."""
+        return self._allocator.num_free + len(self._cached)
 
     @property
     def num_used(self) -> int:
@@ -89,6 +95,10 @@ class SharedBlocks:
         if spare:
             self._allocator.free(spare)
         return bool(spare)
+
+    def withdraw(self, blocks: Iterable[int]) -> None:
+        """Use these blocks no more once those who have them are released."""
+        self._withdrawn.update(blocks)
 
     def _take(self, count: int) -> list[int]:
         """Free blocks, after as many cached ones as it takes were given up."""
@@ -180,8 +190,9 @@ class SharedBlocks:
         """Keep or free the blocks of one sequence that nobody uses any more."""
         for block in reversed(blocks):
             del self._users[block]
-            if self._index.is_filled(block):
+            if self._index.is_filled(block) and block not in self._withdrawn:
                 self._cached[block] = None
             else:
                 self._index.forget(block)
-        self._allocator.free([block for block in blocks if block not in self._cached])
+        kept = self._cached.keys() | self._withdrawn
+        self._allocator.free([block for block in blocks if block not in kept])

@@ -121,9 +121,11 @@ def _check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
     limits = (
         (choice.ring >= largest_bytes, f"ring is {format_bytes(choice.ring)}", "at least "
          f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest streamed unit"),
-        (choice.sweep_tokens >= choice.max_sequences + choice.spare_sequences,
-         f"sweep_tokens is {choice.sweep_tokens}", "at least max_sequences and spare_sequences, "
-         f"{choice.max_sequences + choice.spare_sequences}"),
+        (choice.sweep_tokens >= choice.max_sequences, f"sweep_tokens is {choice.sweep_tokens}",
+         f"at least max_sequences, {choice.max_sequences}"),
+        (choice.spare_sequences <= choice.sweep_tokens - choice.max_sequences,
+         f"spare_sequences is {choice.spare_sequences}", "at most sweep_tokens less max_sequences, "
+         f"{choice.sweep_tokens - choice.max_sequences}"),
         (choice.micro_batch_tokens <= choice.sweep_tokens, "micro_batch_tokens is "
          f"{choice.micro_batch_tokens}", f"at most sweep_tokens, {choice.sweep_tokens}"),
         (choice.read_block % PAGE_BYTES == 0, f"read_block is {choice.read_block}",

@@ -17,14 +17,19 @@ a sweep: without `shares_in_sweep` the others always follow in the next one.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
+from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Batch, Chunk, Sequence
+
+MOST_LOSSES = 1  # of a sequence, to a disk that fails
 
 
 class Scheduler:
@@ -50,6 +55,8 @@ class Scheduler:
         self._lengths = OutputLengths()
         self._may_grow = False  # whether a running sequence may need more blocks than it has
         self.preemptions = 0  # of the run
+        self._failed: list[Sequence] = []
+        self._loss = ""  # why blocks were lost
 
     def add(self, sequences: Iterable[Sequence]) -> None:
         """Queue sequences; each must fit into an empty KV cache. A run begins if none is left."""
@@ -90,7 +97,8 @@ class Scheduler:
             if not self.blocks.admit(sequence, length):
                 return
             self._may_grow |= length < sequence.max_tokens
-            self._running.append(self._waiting.popleft())
+            self._waiting.popleft()
+            insort(self._running, sequence, key=_arrival)
             (sequence.lane,) = self._lanes.allocate(1)
 
     def _grow(self) -> None:
@@ -113,8 +121,47 @@ class Scheduler:
         self._running.remove(sequence)
         self._release(sequence)
         sequence.restart()
-        self._waiting.appendleft(sequence)
+        insort(self._waiting, sequence, key=_arrival)
         self.preemptions += 1
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether blocks were lost, so that there are fewer now."""
+        return bool(self._loss)
+
+    def holders(self, blocks: Collection[int]) -> list[Sequence]:
+        """The sequences that have one of these blocks."""
+        return [one for one in self._running if not set(blocks).isdisjoint(one.blocks)]
+
+    def lose(self, sequences: Iterable[Sequence], lost: Mapping[int, StorageError]) -> None:
+        """Blocks are lost, and what `sequences` computed with them: they begin again elsewhere.
+
+        Who loses something too often is given up, as is one for which too few blocks are left.
+        """
+        self.blocks.withdraw(lost)
+        self._loss = str(next(iter(lost.values())))
+        for sequence in sequences:
+            sequence.losses += 1
+            if sequence.losses <= MOST_LOSSES:
+                self._preempt(sequence)
+                continue
+            self._running.remove(sequence)
+            self._release(sequence)
+            self._give_up(sequence)
+
+    def take_failed(self) -> list[Sequence]:
+        """The sequences that were given up since the last call."""
+        while self.has_losses and self._waiting and not self._running:
+            length = self._lengths.expected_tokens(self._waiting[0])
+            if blocks_for(length) <= self.blocks.num_available:
+                break
+            self._give_up(self._waiting.popleft())
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _give_up(self, sequence: Sequence) -> None:
+        sequence.finish_reason, sequence.error = "error", self._loss
+        self._failed.append(sequence)
 
     def advance(self, batch: Batch) -> None:
         """Record that the K and V of the known tokens of `batch` are in the cache."""
@@ -156,6 +203,10 @@ def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
 def _filled_blocks(chunk: Chunk) -> list[int]:
     """The blocks that are full when the chunk is computed."""
     return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
+
+
+def _arrival(sequence: Sequence) -> int:
+    return sequence.index
 
 
 def _is_prefill(sequence: Sequence) -> bool:
