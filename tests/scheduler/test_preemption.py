@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.sampling import SamplingParams
@@ -111,6 +112,24 @@ def test_blocks_for_tokens_to_come_are_given_back_before_anyone_is_preempted():
         assert sweep(scheduler, model) == [0, 1]
     assert scheduler.preemptions == 0
     assert [len(one.blocks) for one in sequences] == [4, 4]
+
+
+def test_who_finds_too_few_blocks_after_a_loss_is_given_up():
+    sequences, model = strangers(3, 14, 60), Model()
+    _, scheduler = learned(5, 1, mean=4)
+    scheduler.add(sequences)
+    scheduler._lengths.observe([ended(4)], [])
+    sweep(scheduler, model)
+    lost = {sequences[0].blocks[0]: StorageError("The disk failed.")}
+    assert scheduler.holders(lost) == sequences[:1]
+    scheduler.lose(sequences[:1], lost)
+    assert scheduler.take_failed() == []
+    while sequences[0].finish_reason is None:  # 4 blocks are left, it would need 5
+        seen = sweep(scheduler, model)
+    assert seen == [1]
+    assert sequences[0].error == "The disk failed."
+    assert sequences[0].num_tokens == 65
+    assert scheduler.take_failed() == sequences[:1]
 
 
 def test_a_new_run_learns_anew():

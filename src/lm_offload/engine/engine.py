@@ -53,6 +53,8 @@ class Engine:
         start_s, parts = time.perf_counter(), self.machinery
         parts.store.checkpoint.check_unchanged()
         batch = self._drafts.extend(parts.scheduler.schedule())
+        if not batch.chunks:  # too few blocks are left for any of them
+            return self._take_failed()
         logits, step_time = parts.runner.run(batch, parts.executor)
         if parts.staged is not None:
             batch, logits = self._without_lost(parts.staged, batch, logits)

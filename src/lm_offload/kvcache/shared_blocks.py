@@ -45,11 +45,6 @@ class SharedBlocks:
         return len(self._cached)
 
     @property
-    def num_available(self) -> int:
-        """Blocks that no sequence uses."""
-        return self._allocator.num_free + len(self._cached)
-
-    @property
     def num_used(self) -> int:
         """Blocks that sequences use, shared ones counted once."""
         return len(self._users)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.plan import Plan
-from lm_offload.planner.fixed_plan import sizes_of_choice
-from lm_offload.planner.memory import Sizes, memory_table
+from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.fixed_plan import candidate_of
 from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 
 MOST_FACTOR = 8  # times the sequences that fit at their longest
+GIVEN_FRAC = 1 / 16  # of the KV blocks: what they may cost a run of longest outputs
 
 
 def with_spare_sequences(request: Request, plan: Plan) -> Plan:
-    """The plan with as many more sequences in flight as what it leaves of the budget pays for.
+    """The plan with more sequences in flight, as far as the budget or a few blocks pay for them.
 
     They take a row of logits and index tensors each, and no block: whether there is one is seen
     while the run goes. Nothing is streamed for their sake, and the prediction stays that of
@@ -26,16 +29,25 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
     in_flight = plan.max_sequences
     rows = plan.sweep_tokens - in_flight - plan.draft_rows
     most = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight, rows)
-    sizes = sizes_of_choice(choice_of(plan))
-    for spare in range(most, 0, -1):
-        memory = _memory(request, plan, replace(sizes, spare_sequences=spare))
-        if sum(size_bytes for _, size_bytes in memory) <= plan.budget_bytes:
-            return replace(plan, spare_sequences=spare, memory=memory)
-    return plan
+    placed = (_placed(request, plan, spare) for spare in range(most, 0, -1))
+    found = next((candidate for candidate in placed if candidate), None)
+    return Predictor(request).timed(found).plan if found else plan
 
 
-def _memory(request: Request, plan: Plan, sizes: Sizes) -> tuple[tuple[str, int], ...]:
-    """The plan's table of bytes with other sizes."""
+def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
+    """The plan with `spare` places more, and fewer blocks where the budget has no room for them."""
     model = request.model_in(plan.weight_format, plan.kv_format)
-    changed = dict(memory_table(model, sizes, plan.table_resident))
-    return tuple((name, changed.get(name, size_bytes)) for name, size_bytes in plan.memory)
+    choice = replace(choice_of(plan), spare_sequences=spare)
+    candidate = candidate_of(model, choice, plan.threads)
+    lacking_bytes = candidate.peak_bytes["cpu"] - plan.budget_bytes
+    if lacking_bytes <= 0:
+        return candidate
+    layers = model.config.num_layers
+    block_bytes = kv_block_bytes(model.config, model.kv_format) // layers
+    given = -(-lacking_bytes // max(block_bytes * (layers - len(plan.spill.layers)), 1)) + 1
+    blocks = plan.kv_blocks - given
+    longest = max(map(blocks_for, request.workload.total_lens))
+    if given > GIVEN_FRAC * plan.kv_blocks or blocks < longest:
+        return None
+    candidate = candidate_of(model, replace(choice, kv_blocks=blocks), plan.threads)
+    return candidate if candidate.peak_bytes["cpu"] <= plan.budget_bytes else None

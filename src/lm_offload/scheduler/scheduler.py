@@ -23,9 +23,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.scheduler.chunks import filled_blocks, next_chunk
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Batch, Chunk, Sequence
 
@@ -80,12 +80,12 @@ class Scheduler:
         for sequence in sorted(self._running, key=_is_prefill):
             if sequence.num_shared_blocks and not self.blocks.skip_shared(sequence, filling):
                 continue
-            chunk = _chunk(sequence, rows, logits)
+            chunk = next_chunk(sequence, rows, logits)
             if chunk is not None:
                 chunks.append(chunk)
                 count = chunk.stop - chunk.start
                 if self._shares_in_sweep and (count > 1 or not sequence.output):
-                    filling.update(_filled_blocks(chunk))
+                    filling.update(filled_blocks(chunk))
                 rows -= count
                 logits -= chunk.num_logits
         return Batch(tuple(chunks))
@@ -95,7 +95,10 @@ class Scheduler:
             sequence = self._waiting[0]
             length = self._lengths.expected_tokens(sequence)
             if not self.blocks.admit(sequence, length):
-                return
+                if self._running or not self.has_losses:
+                    return
+                self._give_up(self._waiting.popleft())  # too few blocks are left
+                continue
             self._may_grow |= length < sequence.max_tokens
             self._waiting.popleft()
             insort(self._running, sequence, key=_arrival)
@@ -131,7 +134,8 @@ class Scheduler:
 
     def holders(self, blocks: Collection[int]) -> list[Sequence]:
         """The sequences that have one of these blocks."""
-        return [one for one in self._running if not set(blocks).isdisjoint(one.blocks)]
+        wanted = set(blocks)
+        return [one for one in self._running if not wanted.isdisjoint(one.blocks)]
 
     def lose(self, sequences: Iterable[Sequence], lost: Mapping[int, StorageError]) -> None:
         """Blocks are lost, and what `sequences` computed with them: they begin again elsewhere.
@@ -151,11 +155,6 @@ class Scheduler:
 
     def take_failed(self) -> list[Sequence]:
         """The sequences that were given up since the last call."""
-        while self.has_losses and self._waiting and not self._running:
-            length = self._lengths.expected_tokens(self._waiting[0])
-            if blocks_for(length) <= self.blocks.num_available:
-                break
-            self._give_up(self._waiting.popleft())
         failed, self._failed = self._failed, []
         return failed
 
@@ -189,20 +188,6 @@ class Scheduler:
     def _release(self, sequence: Sequence) -> None:
         self.blocks.release(sequence)
         self._lanes.free([sequence.lane])
-
-
-def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
-    """As much of a sequence as fits into the rows and the logits that are left."""
-    start = sequence.num_computed
-    chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
-    if chunk.is_scored:
-        chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
-    return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
-
-
-def _filled_blocks(chunk: Chunk) -> list[int]:
-    """The blocks that are full when the chunk is computed."""
-    return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
 
 
 def _arrival(sequence: Sequence) -> int:
