@@ -13,7 +13,8 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 
 MOST_FACTOR = 8  # times the sequences that fit at their longest
-GIVEN_FRAC = 1 / 16  # of the KV blocks: what they may cost a run of longest outputs
+GIVEN_FRAC = 1 / 16  # of the KV blocks, for memory that the budget has not left
+SLOWER = 1.02  # where no output ends early, by prediction
 
 
 def with_spare_sequences(request: Request, plan: Plan) -> Plan:
@@ -26,12 +27,19 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
     workload = request.workload
     if not workload.may_end_early or workload.objective == "latency":
         return plan
-    in_flight = plan.max_sequences
+    in_flight, predictor = plan.max_sequences, Predictor(request)
     rows = plan.sweep_tokens - in_flight - plan.draft_rows
-    most = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight, rows)
-    placed = (_placed(request, plan, spare) for spare in range(most, 0, -1))
-    found = next((candidate for candidate in placed if candidate), None)
-    return Predictor(request).timed(found).plan if found else plan
+    spare = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight, rows)
+    model = request.model_in(plan.weight_format, plan.kv_format)
+    given = candidate_of(model, choice_of(plan), plan.threads)
+    limit_s = SLOWER * predictor.timed(given).score_s
+    while spare > 0:
+        if found := _placed(request, plan, spare):
+            timed = predictor.timed(found)
+            if timed.score_s <= limit_s:
+                return timed.plan
+        spare //= 2
+    return plan
 
 
 def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
