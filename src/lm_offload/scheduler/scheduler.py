@@ -84,7 +84,7 @@ class Scheduler:
             if chunk is not None:
                 chunks.append(chunk)
                 count = chunk.stop - chunk.start
-                if self._shares_in_sweep and (count > 1 or not sequence.output):
+                if count > 1 and self._shares_in_sweep:
                     filling.update(filled_blocks(chunk))
                 rows -= count
                 logits -= chunk.num_logits
