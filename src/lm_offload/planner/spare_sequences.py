@@ -28,8 +28,7 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
     if not workload.may_end_early or workload.objective == "latency":
         return plan
     in_flight, predictor = plan.max_sequences, Predictor(request)
-    rows = plan.sweep_tokens - in_flight - plan.draft_rows
-    spare = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight, rows)
+    spare = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight)
     model = request.model_in(plan.weight_format, plan.kv_format)
     given = candidate_of(model, choice_of(plan), plan.threads)
     limit_s = SLOWER * predictor.timed(given).score_s
@@ -45,7 +44,13 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
 def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
     """The plan with `spare` places more, and fewer blocks where the budget has no room for them."""
     model = request.model_in(plan.weight_format, plan.kv_format)
-    choice = replace(choice_of(plan), spare_sequences=spare)
+    rows = plan.max_sequences + spare + plan.draft_rows  # of a sweep, in one micro-batch
+    choice = replace(
+        choice_of(plan),
+        spare_sequences=spare,
+        sweep_tokens=max(plan.sweep_tokens, rows),
+        micro_batch_tokens=max(plan.micro_batch_tokens, rows),
+    )
     candidate = candidate_of(model, choice, plan.threads)
     lacking_bytes = candidate.peak_bytes["cpu"] - plan.budget_bytes
     if lacking_bytes <= 0:
