@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.plan import Plan
@@ -15,6 +17,7 @@ from lm_offload.planner.request import Request
 MOST_FACTOR = 8  # times the sequences that fit at their longest
 GIVEN_FRAC = 1 / 16  # of the KV blocks, for memory that the budget has not left
 SLOWER = 1.02  # where no output ends early, by prediction
+MOST_TIMED = 3  # each is the simulation of a run
 
 
 def with_spare_sequences(request: Request, plan: Plan) -> Plan:
@@ -22,23 +25,27 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
 
     They take a row of logits and index tensors each, and no block: whether there is one is seen
     while the run goes. Nothing is streamed for their sake, and the prediction stays that of
-    outputs as long as they may become.
+    outputs as long as they may become. Beside a device there are none.
     """
     workload = request.workload
-    if not workload.may_end_early or workload.objective == "latency":
+    if not workload.may_end_early or workload.objective == "latency" or plan.device:
         return plan
-    in_flight, predictor = plan.max_sequences, Predictor(request)
-    spare = min(len(workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight)
-    model = request.model_in(plan.weight_format, plan.kv_format)
-    given = candidate_of(model, choice_of(plan), plan.threads)
-    limit_s = SLOWER * predictor.timed(given).score_s
+    predictor, limit_s = Predictor(request), SLOWER * plan.predicted.run_s
+    for candidate in islice(_candidates(request, plan), MOST_TIMED):
+        timed = predictor.timed(candidate)
+        if timed.score_s <= limit_s:
+            return timed.plan
+    return plan
+
+
+def _candidates(request: Request, plan: Plan) -> Iterator[Candidate]:
+    """The plan with as many places more as fit, then with half as many, and so on."""
+    in_flight = plan.max_sequences
+    spare = min(len(request.workload.prompt_lens) - in_flight, (MOST_FACTOR - 1) * in_flight)
     while spare > 0:
         if found := _placed(request, plan, spare):
-            timed = predictor.timed(found)
-            if timed.score_s <= limit_s:
-                return timed.plan
+            yield found
         spare //= 2
-    return plan
 
 
 def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
