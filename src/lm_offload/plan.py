@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-Speculation = Literal["auto", "off", "prompt-lookup"]  # where it pays, never, always
+# Drafts where they pay, never, always from the text, always from a draft model.
+Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class Plan:
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
     spill: KVSpill = IN_MEMORY
+    draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 
     @property
     def logit_rows(self) -> int:

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import TracebackType
 
 from lm_offload.engine.calibration import profile_for
+from lm_offload.engine.draft_files import open_draft
+from lm_offload.engine.draft_plan import plan_beside
+from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import in_formats, open_choices
@@ -29,7 +32,7 @@ from lm_offload.engine.requests import (
     workload_of,
 )
 from lm_offload.engine.results import RequestGather, request_output
-from lm_offload.engine.speculator import check_speculation, drafts_for
+from lm_offload.engine.speculator import Drafts, check_speculation
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
 from lm_offload.errors import ConfigError, RequestError
@@ -59,7 +62,9 @@ class LLM:
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
     which changes no token: where it is predicted to pay ("auto"), never ("off") or always
-    ("prompt-lookup"). Plans are made for the `objective`, unless one is given as `plan`: a file
+    ("prompt-lookup"). A small model with the same tokenizer, `draft_model`, drafts where the text
+    does not repeat itself; it is kept in memory, in the same budget ("draft-model": it alone,
+    always). Plans are made for the `objective`, unless one is given as `plan`: a file
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
     up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
@@ -81,6 +86,7 @@ class LLM:
         kv_format: str | None = None,
         objective: Objective = "throughput",
         speculation: Speculation = "auto",
+        draft_model: str | Path | None = None,
         plan: str | Path | PlanChoice | None = None,
         prefix_sharing: bool = True,
         prefix_cache: str | Path | None = None,
@@ -98,6 +104,7 @@ class LLM:
         self.stats = RunStats(())
         self._objective = objective
         self._speculation = check_speculation(speculation, self._saved_plan)
+        self._draft = open_draft(draft_model, self.files, self._speculation)
         self._spill_folder = spill_folder(spill_dir)
         self._overlap = overlap
         self._prefix_sharing = prefix_sharing
@@ -129,11 +136,13 @@ class LLM:
     def plan_for(self, workload: Workload) -> Plan:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
         if self._planned is None or self._planned[0] != workload:
-            request = self._request(workload)
-            saved = self._saved_plan
-            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            plan = plan_beside(self._draft, self._request(workload), self._make_plan)
             self._planned = workload, plan
         return self._planned[1]
+
+    def _make_plan(self, request: Request) -> Plan:
+        saved = self._saved_plan
+        return fixed_plan(request, saved) if saved is not None else make_plan(request)
 
     def predicted(self, workload: Workload) -> Figures:
         """What a workload should show with the plan that is loaded, or else with its best."""
@@ -247,7 +256,7 @@ class LLM:
     def close(self) -> None:
         """Give memory, threads and files back; the next call loads again."""
         if self._engine is not None:
-            self._engine.machinery.close()
+            self._engine.close()
             self._engine = None
 
     def __enter__(self) -> LLM:
@@ -341,9 +350,18 @@ class LLM:
             folder if folder and worth_reading(self.files, plan, self.profile) else None,
             self._spill_folder,
         )
-        drafts = drafts_for(self._request(workload), plan)
+        try:
+            drafts = self._drafts_for(workload, plan)
+        except BaseException:
+            machinery.close()
+            raise
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
         return self._engine
+
+    def _drafts_for(self, workload: Workload, plan: Plan) -> Drafts:
+        files, callbacks = self._draft, (self._on_load, self._on_quantize)
+        draft = DraftLoading(files, self.kernels, *callbacks) if files else None
+        return drafts_for(self._request(workload), plan, draft)
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         stream = self._streams.get(sequence.index)
