@@ -179,7 +179,7 @@ def deep_and_shallow(toy, tmp_path):
 def test_auto_takes_a_good_draft_model_and_soon_leaves_a_bad_one(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(llm_module, "spill_room_bytes", lambda folder: 0)  # fewer plans to look at
     folder, good = deep_and_shallow(toy, tmp_path)
-    prompts, params = PROMPTS[:1], SamplingParams(max_tokens=90, ignore_eos=True)
+    prompts, params = PROMPTS[:1], SamplingParams(max_tokens=60, ignore_eos=True)
     drafts = {"good": good, "bad": toy("llama", **UNRELATED)}
     with open_llm(folder, "1280KiB", **OFF) as llm:
         wanted = tokens_of(llm, prompts, params)
@@ -190,7 +190,7 @@ def test_auto_takes_a_good_draft_model_and_soon_leaves_a_bad_one(toy, tmp_path, 
             assert llm.plan.streamed
             assert llm.plan.draft
             tried[name] = llm.stats.drafted, llm.stats.accepted
-    assert tried["good"][1] == tried["good"][0] > 45
+    assert tried["good"][1] == tried["good"][0] > 30
     assert tried["bad"][0] < 20
 
 

@@ -23,7 +23,7 @@ from lm_offload.units import KIB, format_bytes
 
 ROWS_SLACK = 1.1  # slower without drafts at most, for the memory of the rows that they need
 MOST_SEQUENCES = 16  # that a draft model works on at once; of more, rows are seldom free
-STEP_ROWS = 256  # of a prompt that it computes at once
+STEP_ROWS = 64  # of a prompt that it computes at once
 Rows = tuple[tuple[str, int], ...]  # of a table of bytes
 
 
