@@ -97,7 +97,7 @@ def main() -> None:
     drafts = parser.add_mutually_exclusive_group()
     drafts.add_argument("--draft-model", type=Path)
     drafts.add_argument("--draft-layers", type=int, help="of the checkpoint itself")
-    parser.add_argument("--prompt-len", type=int, default=96, help="of prompts that are loops")
+    parser.add_argument("--prompt-len", type=int, default=96, help="but of code")
     parser.add_argument("--gen-len", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
@@ -239,8 +239,8 @@ def code_prompts(case: Case) -> list[list[int]]:
 
 
 def text_prompts(case: Case) -> list[list[int]]:
-    """For each round a function of the held-out text, to be followed by others."""
-    return _encoded(case, _functions(case))
+    """For each round the beginning of a function of the held-out text."""
+    return [tokens[: case.prompt_len] for tokens in _encoded(case, _functions(case))]
 
 
 def _functions(case: Case) -> Iterator[str]:
