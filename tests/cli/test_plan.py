@@ -130,3 +130,13 @@ def test_verify_runs_the_best_plans_and_looks_at_their_order(run: Run) -> None:
         assert plan["measured"]["decode_tokens_per_s"] > 0
         assert plan["predicted"].keys() <= plan["measured"].keys()
     assert verified["ranking"]["wrong_pairs"] <= verified["ranking"]["pairs"]
+
+
+def test_the_bytes_of_a_draft_model_are_told(run: Run, demo: Path) -> None:
+    drafting = ["--draft-model", str(demo), "--speculation", "draft-model"]
+    found = planned(run, str(demo), *SIZES, "--cpu-memory", "32MiB", *drafting)
+    assert dict(found["memory"])["draft model weights"] > 10**7
+    assert found["streamed_bytes"] > 0
+    done = run("plan", str(demo / "config.json"), *SIZES, *drafting)
+    assert done.returncode != 0
+    assert "is a bare config, whose tokens cannot be compared" in " ".join(done.stderr.split())
