@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lm_offload.planner.request import Request
 
 GPU_NOTE = (
-    "The engine has no GPU tier yet: this plan uses the CPU and the disk of {name} alone; "
-    "lm-offload simulate plans for its GPU."
+    "This plan uses the CPU and the disk of {name} alone; --gpu-memory plans for its GPU, and "
+    "lm-offload simulate in the general terms of published systems."
 )
 
 
@@ -42,6 +42,8 @@ def plan(
     speculation: options.Speculation = "auto",
     draft_model: options.DraftModel = None,
     cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -80,6 +82,8 @@ def plan(
         weight_format=weight_format,
         exact=exact,
         cpu_memory=cpu_memory,
+        gpu_memory=gpu_memory,
+        device=device,
         threads=threads,
         machine=machine,
         plan=choice,
@@ -106,7 +110,7 @@ def plan(
         record["verification"] = _verified(request, model, shape, console)
     if as_json:
         print_json(record)
-    if case.request.profile.gpu is not None:
+    if case.request.profile.gpu is not None and case.request.device is None:
         people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
 
 

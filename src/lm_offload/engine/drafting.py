@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from lm_offload.engine.draft_model import DraftModel
 from lm_offload.engine.draft_plan import draft_request
-from lm_offload.engine.machinery import LoadProgress, build_machinery
+from lm_offload.engine.machinery import build_machinery
 from lm_offload.engine.model_drafts import ModelDrafts
 from lm_offload.engine.model_files import ModelFiles, prepared
 from lm_offload.engine.proposers import Lookups, Proposer
+from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts, Speculator
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace

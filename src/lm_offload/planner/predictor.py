@@ -9,6 +9,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate, plan_of
+from lm_offload.planner.device_time import times_on_device
 from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import Request
@@ -74,7 +75,7 @@ class Predictor:
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
-        return SweepTimes(
+        times = SweepTimes(
             costs=self._costs_of(candidate),
             profile=self._profile_of(candidate.threads),
             streamed=candidate.streamed,
@@ -86,15 +87,19 @@ class Predictor:
             sampling_threads=candidate.threads.sampling,
             spill=candidate.sizes.spill,
         )
+        device = candidate.device
+        return times_on_device(times, candidate.uploaded, device.ring_bytes) if device else times
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
-        model, cpu = candidate.model, self._profile_of(candidate.threads).cpu
+        model, profile = candidate.model, self._profile_of(candidate.threads)
+        processor = profile.gpu if candidate.device and profile.gpu else profile.cpu
         kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
-        cached = not candidate.streamed and model.units_bytes + kv_bytes <= cpu.cache_bytes
+        moves = candidate.streamed or candidate.uploaded
+        cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
         key = (str(model.weight_format), str(model.kv_format), cached, candidate.threads)
         if key not in self._costs:
-            self._costs[key] = UnitCosts(model, cpu, cached)
+            self._costs[key] = UnitCosts(model, processor, cached)
         return self._costs[key]
 
     def _profile_of(self, threads: ThreadPlan) -> HardwareProfile:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from lm_offload.plan import Figures, StepTime, mean_step
 from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
-from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 
 LEADING = 2  # sweeps of a long group that are timed alone: they use up what was read ahead
@@ -100,7 +99,7 @@ def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:
 
 def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[StepTime]:
     loads = [times.load(shape) for shape in shapes[:SIMULATED_SWEEPS]]
-    seconds = sweep_seconds(loads, times.streamed_bytes, times.ring_bytes, times.spill.ring_blocks)
+    seconds = times.simulated_s(loads)
     yield from (load.step_time(total_s) for load, total_s in zip(loads, seconds, strict=True))
     yield from (times.steady(shape) for shape in shapes[SIMULATED_SWEEPS:])
 

@@ -16,6 +16,8 @@ from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import IN_MEMORY, Plan, Workload
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.device_need import device_need
+from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.draft_rows import (
     FORCED,
     forced_rows,
@@ -40,10 +42,12 @@ MOST_SIMULATED = 24  # plans of one format
 
 
 def make_plan(request: Request) -> Plan:
-    """The fastest plan, with room for drafts where the request wants them.
+    """The fastest plan, with room for drafts where the request wants them and no device computes.
 
     Raises BudgetError with the table of bytes if none fits.
     """
+    if request.device is not None:
+        return ranked_plans(request)[0].plan
     if wants_drafts(request) and request.speculation in FORCED:
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
@@ -61,6 +65,8 @@ def ranked_plans(request: Request) -> list[Timed]:
     predictor = Predictor(request)
     placed = [(predictor.estimate_s(found), found) for found in candidates(request)]
     if not placed:
+        if request.device is not None:
+            raise BudgetError(device_need(request, smallest_sizes(request)))
         raise BudgetError(_smallest_need(request))
     return sorted((predictor.timed(found) for found in _finalists(placed)), key=_rank)
 
@@ -127,10 +133,11 @@ def candidates(request: Request) -> Iterator[Candidate]:
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """With rings of several depths."""
+    placed = place if request.device is None else place_on_device
     for depth in RING_DEPTHS:
-        found = place(request, model, sizes, depth)
+        found = placed(request, model, sizes, depth)
         yield from found
-        if found and not found[0].streamed:
+        if found and not (found[0].streamed or found[0].uploaded):
             return  # without a ring there is no depth to choose
 
 
@@ -162,14 +169,18 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    one = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
-    sizes = with_rows(one, request.draft_rows)
+    sizes = with_rows(smallest_sizes(request), request.draft_rows)
     found = [
         _smallest_of(model, replace(sizes, spill=spill))
         for model in request.models
         for spill in (IN_MEMORY, *spills(request, model, sizes))
     ]
     return min(found, key=_sum_of)
+
+
+def smallest_sizes(request: Request) -> Sizes:
+    """One sequence, row by row."""
+    return Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

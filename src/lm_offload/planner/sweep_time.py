@@ -23,7 +23,9 @@ from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.schedule.task import Task
 from lm_offload.storage.blocks import block_bytes_of
 
 
@@ -54,6 +56,15 @@ class SweepLoad:
     def write_s(self) -> float:
         """Seconds of all writes."""
         return sum(layer.write_s for layer in self.kv.values())
+
+    @property
+    def fill_s(self) -> float:
+        """Enough to fill the ring of weights."""
+        return sum(self.read_s.values())
+
+    def transfer_s(self, task: Task) -> float:
+        """Seconds of a read of weights."""
+        return self.read_s[task.id.unit]
 
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
@@ -123,6 +134,10 @@ class SweepTimes:
         for unit, seconds in self.costs.some_s(rows, shape).items():
             compute_s[unit] = seconds
         return compute_s
+
+    def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
+        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
