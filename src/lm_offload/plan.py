@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-Speculation = Literal["auto", "off", "prompt-lookup"]  # where it pays, never, always
+# Drafts where they pay, never, always from the text, always from a draft model.
+Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ class Plan:
     spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
     spill: KVSpill = IN_MEMORY
     device: DevicePlan | None = None
+    draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 
     @property
     def logit_rows(self) -> int:

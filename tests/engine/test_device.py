@@ -137,7 +137,7 @@ def test_sequences_are_preempted_on_the_device(toy):
 @pytest.mark.parametrize(
     "option",
     [{"overlap": False}, {"speculation": "prompt-lookup"}, {"prefix_cache": "."},
-     {"spill_dir": "."}],
+     {"spill_dir": "."}, {"speculation": "draft-model"}, {"draft_model": "."}],
 )  # fmt: skip
 def test_options_that_no_device_heeds_are_refused(toy, option):
     with pytest.raises(ConfigError, match=r"GPU memory was given and .* leave one of them out"):

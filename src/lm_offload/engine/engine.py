@@ -48,6 +48,11 @@ class Engine:
         """Whether a sequence is unfinished."""
         return self.machinery.scheduler.has_work
 
+    def close(self) -> None:
+        """Stop the threads, close the files, also of what drafts."""
+        self._drafts.close()
+        self.machinery.close()
+
     def step(self) -> list[Sequence]:
         """One sweep; returns the sequences that got a token from it, or that had to be given up."""
         start_s, parts = time.perf_counter(), self.machinery

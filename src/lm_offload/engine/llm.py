@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lm_offload.engine.device_budget import check_options, memory_budgets
+from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
@@ -49,7 +50,9 @@ class LLM(LoadedModel):
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
     which changes no token: where it is predicted to pay ("auto"), never ("off") or always
-    ("prompt-lookup"). Plans are made for the `objective`, unless one is given as `plan`: a file
+    ("prompt-lookup"). A small model with the same tokenizer, `draft_model`, drafts where the text
+    does not repeat itself; it is kept in memory, in the same budget ("draft-model": it alone,
+    always). Plans are made for the `objective`, unless one is given as `plan`: a file
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
     up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
@@ -73,6 +76,7 @@ class LLM(LoadedModel):
         kv_format: str | None = None,
         objective: Objective = "throughput",
         speculation: Speculation = "auto",
+        draft_model: str | Path | None = None,
         plan: str | Path | PlanChoice | None = None,
         prefix_sharing: bool = True,
         prefix_cache: str | Path | None = None,
@@ -85,15 +89,17 @@ class LLM(LoadedModel):
         choices = open_choices(model, weight_format, exact, saved, kv_format)
         budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved)
         if budgets.device is not None:
-            check_options(overlap, speculation, prefix_cache, spill_dir)
+            check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
+        way = check_speculation(speculation, saved)
         wishes = Wishes(
             budgets.cpu_bytes,
             budgets.device,
             threads,
             objective,
-            check_speculation(speculation, saved),
+            way,
             spill_folder(spill_dir),
             saved,
+            open_draft(draft_model, choices[0], way),
         )
         options = RunOptions(
             overlap,

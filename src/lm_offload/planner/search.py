@@ -18,7 +18,13 @@ from lm_offload.plan import IN_MEMORY, Plan, Workload
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.device_need import device_need
 from lm_offload.planner.device_placement import place_on_device
-from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
+from lm_offload.planner.draft_rows import (
+    FORCED,
+    forced_rows,
+    wants_drafts,
+    with_draft_rows,
+    with_rows,
+)
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor, Timed
@@ -42,7 +48,7 @@ def make_plan(request: Request) -> Plan:
     """
     if request.device is not None:
         return ranked_plans(request)[0].plan
-    if wants_drafts(request) and request.speculation == "prompt-lookup":
+    if wants_drafts(request) and request.speculation in FORCED:
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
         return ranked_plans(next(fits, least))[0].plan
