@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
@@ -21,12 +22,12 @@ class Workload:
     objective: Objective = "throughput"
     shared_lens: tuple[int, ...] = ()  # of each prompt what an earlier one has too; () is none
 
-    @property
+    @cached_property
     def computed_lens(self) -> tuple[int, ...]:
         """Tokens of each prompt that must be computed."""
         return self._unshared(self.prompt_lens)
 
-    @property
+    @cached_property
     def own_lens(self) -> tuple[int, ...]:
         """The positions that each sequence can come to hold in the KV cache for itself."""
         return self._unshared(self.total_lens)
@@ -37,7 +38,7 @@ class Workload:
         pairs = zip(lengths, self.shared_lens, strict=True)
         return tuple(length - shared for length, shared in pairs)
 
-    @property
+    @cached_property
     def total_lens(self) -> tuple[int, ...]:
         """The longest that each sequence can become."""
         pairs = zip(self.prompt_lens, self.output_lens, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from lm_offload.plan import Workload
@@ -36,7 +38,15 @@ def mean_decode(workload: Workload, sizes: Sizes) -> MeanSweeps:
     """The sweeps that decode one wave, at the middle of its growth."""
     context = _mean(workload.prompt_lens) + _mean(workload.output_lens) // 2
     shape = SweepShape((Piece(sizes.max_sequences, 1, context),), sizes.max_sequences)
-    return MeanSweeps(shape, statistics.mean(workload.output_lens) - 1)
+    return MeanSweeps(shape, _exact_mean(workload.output_lens) - 1)
+
+
+def counted_s(workload: Workload, sizes: Sizes, sweep_s: Callable[[SweepShape], float]) -> float:
+    """Seconds that the objective counts where `sweep_s` gives those of each mean sweep."""
+    phases = mean_prefill(workload, sizes), mean_decode(workload, sizes)
+    wave_s = sum(mean.sweeps * sweep_s(mean.shape) for mean in phases if mean.sweeps)
+    waves = waves_of(workload, sizes)
+    return wave_s * ((waves + 1) / 2 if workload.objective == "latency" else waves)
 
 
 def mean_wave(workload: Workload, sizes: Sizes) -> list[SweepGroup]:
@@ -58,5 +68,10 @@ def waves_of(workload: Workload, sizes: Sizes) -> int:
     return math.ceil(len(workload.prompt_lens) / sizes.max_sequences)
 
 
+@cache
+def _exact_mean(lengths: tuple[int, ...]) -> float:
+    return statistics.mean(lengths)
+
+
 def _mean(lengths: tuple[int, ...]) -> int:
-    return max(round(statistics.mean(lengths)), 1)
+    return max(round(_exact_mean(lengths)), 1)

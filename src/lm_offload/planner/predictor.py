@@ -9,7 +9,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate, plan_of
-from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
+from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import Request
 from lm_offload.planner.run_time import RunTime, time_run
@@ -40,11 +40,9 @@ class Predictor:
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
-        workload, times = self.request.workload, self.times(candidate)
-        phases = (phase(workload, candidate.sizes) for phase in (mean_prefill, mean_decode))
-        wave_s = sum(mean.sweeps * times.steady(mean.shape).total_s for mean in phases)
-        waves = waves_of(workload, candidate.sizes)
-        return wave_s * ((waves + 1) / 2 if workload.objective == "latency" else waves)
+        times = self.times(candidate)
+        sizes, workload = candidate.sizes, self.request.workload
+        return counted_s(workload, sizes, lambda shape: times.steady(shape).total_s)
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""

@@ -19,7 +19,7 @@ large ones may be streamed first, and the planner simulates all three::
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -92,18 +92,19 @@ def _stream_in_order(
     sizes_bytes: Sequence[int], budget_bytes: int, depth: int, kinds: Sequence[Sequence[int]]
 ) -> Residency | None:
     """As few units streamed as fit: whole kinds in order, the last of them spread evenly."""
-    count = sum(map(len, kinds))
-
-    def residency(streamed_units: int) -> Residency:
-        streamed = frozenset(_first_units(kinds, streamed_units))
-        resident = frozenset(range(len(sizes_bytes))) - streamed
-        return Residency(resident, _ring_bytes(sizes_bytes, streamed, depth))
+    total_bytes, count = sum(sizes_bytes), sum(map(len, kinds))
 
     def fits(streamed_units: int) -> bool:
-        return _bytes_of(sizes_bytes, residency(streamed_units)) <= budget_bytes
+        streamed = [*_first_units(kinds, streamed_units)]
+        resident_bytes = total_bytes - sum(map(sizes_bytes.__getitem__, streamed))
+        return resident_bytes + _ring_bytes(sizes_bytes, streamed, depth) <= budget_bytes
 
     fewest = bisect_left(range(1, count + 1), True, key=fits) + 1
-    return residency(fewest) if fewest <= count and fits(fewest) else None
+    if fewest > count or not fits(fewest):
+        return None
+    streamed = frozenset(_first_units(kinds, fewest))
+    resident = frozenset(range(len(sizes_bytes))) - streamed
+    return Residency(resident, _ring_bytes(sizes_bytes, streamed, depth))
 
 
 def _first_units(kinds: Sequence[Sequence[int]], count: int) -> Iterator[int]:
@@ -143,16 +144,16 @@ def _spread(sizes_bytes: Sequence[int], budget_bytes: int) -> frozenset[int]:
             credit_bytes -= size_bytes
             used_bytes += size_bytes
             taken.add(unit)
-    for unit in sorted(range(len(sizes_bytes)), key=lambda unit: -sizes_bytes[unit]):
-        if unit not in taken and used_bytes + sizes_bytes[unit] <= budget_bytes:
+    left = (unit for unit in range(len(sizes_bytes)) if unit not in taken)
+    for unit in sorted(left, key=sizes_bytes.__getitem__, reverse=True):
+        if used_bytes + sizes_bytes[unit] <= budget_bytes:
             used_bytes += sizes_bytes[unit]
             taken.add(unit)
     return frozenset(taken)
 
 
-def _ring_bytes(sizes_bytes: Sequence[int], streamed: frozenset[int], depth: int) -> int:
+def _ring_bytes(sizes_bytes: Sequence[int], streamed: Iterable[int], depth: int) -> int:
     """The most bytes that `depth` consecutive streamed units take, the sweep being cyclic."""
     sizes = [sizes_bytes[unit] for unit in sorted(streamed)]
-    depth = min(depth, len(sizes))
-    cyclic = sizes + sizes[:depth]
-    return max((sum(cyclic[start : start + depth]) for start in range(len(sizes))), default=0)
+    shifted = [sizes[shift:] + sizes[:shift] for shift in range(min(depth, len(sizes)))]
+    return max(map(sum, zip(*shifted, strict=True)), default=0)

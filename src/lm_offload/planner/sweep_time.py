@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import disturbance
@@ -86,7 +86,9 @@ class SweepTimes:
     @property
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
-        return self.ring_bytes >= 2 * max(self.streamed_bytes.values(), default=0)
+        sizes = [*self.streamed_bytes.values()]
+        neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
+        return self.ring_bytes >= max(map(sum, neighbours), default=0)
 
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
@@ -128,10 +130,11 @@ class SweepTimes:
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Each with the hand-off to the readers, which shows where units are small."""
         link = self.profile.disk_read
-        return {
-            unit: link.request_s + read_s(link, size, self._block_bytes(size))
-            for unit, size in self.streamed_bytes.items()
+        seconds = {
+            size: link.request_s + read_s(link, size, self._block_bytes(size))
+            for size in {*self.streamed_bytes.values()}
         }
+        return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _block_bytes(self, unit_bytes: int) -> int:
         return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
@@ -147,7 +150,13 @@ class SweepTimes:
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
 
     def _overhead_s(self, shape: SweepShape) -> float:
-        """What the engine itself takes beside its tasks, sampling included."""
-        cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
-        sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, self.sampling_threads)
-        return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
+        vocab_size = self.costs.model.config.vocab_size
+        return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+
+
+def overhead_s(
+    cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int
+) -> float:
+    """What the engine itself takes in a sweep beside its tasks, sampling included."""
+    sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
+    return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s

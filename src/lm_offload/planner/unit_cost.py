@@ -35,14 +35,20 @@ class UnitCosts:
     processor: Processor
     cached: bool
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    _sweeps: dict[tuple[SweepShape, int], list[float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
-        seconds = {
-            alike: self._unit_s(sized, shape, micro_batch_tokens)
-            for alike, sized in self._examples.items()
-        }
-        return [seconds[alike] for alike in self._alike]
+        key = shape, micro_batch_tokens
+        if key not in self._sweeps:
+            seconds = {
+                alike: self._unit_s(sized, shape, micro_batch_tokens)
+                for alike, sized in self._examples.items()
+            }
+            self._sweeps[key] = [seconds[alike] for alike in self._alike]
+        return [*self._sweeps[key]]
 
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
