@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
@@ -64,9 +65,10 @@ class StepTime:
 
 def mean_step(steps: Iterable[tuple[StepTime, float]]) -> StepTime:
     """The mean of times with weights; all zero if there are none."""
-    weighted = [(dataclasses.astuple(step), weight) for step, weight in steps]
-    total_weight = sum(weight for _, weight in weighted) or 1.0
     names = [field.name for field in dataclasses.fields(StepTime)]
+    values_of = attrgetter(*names)
+    weighted = [(values_of(step), weight) for step, weight in steps]
+    total_weight = sum(weight for _, weight in weighted) or 1.0
     return StepTime(
         **{
             name: sum(values[index] * weight for values, weight in weighted) / total_weight

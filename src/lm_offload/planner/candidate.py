@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
@@ -40,9 +41,9 @@ class Candidate:
     @property
     def rows_in_memory(self) -> bool:
         """Whether embedding rows are copied from memory: from the table, or a head tied to it."""
-        units = self.model.units
-        heads = {index for index, sized in enumerate(units) if sized.unit.kind == "head"}
-        return self.table_resident or (self.model.table_bytes == 0 and not heads & self.streamed)
+        if self.table_resident or self.model.table_bytes:
+            return self.table_resident
+        return all(self.model.units[unit].unit.kind != "head" for unit in self.streamed)
 
     @property
     def memory(self) -> tuple[tuple[str, int], ...]:
@@ -79,10 +80,9 @@ def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list
     left_bytes, table = _left(request, model, sizes, table_resident=False)
     if left_bytes <= 0:
         return []
-    unit_bytes = tuple(unit.size_bytes for unit in model.units)
-    found = residencies(unit_bytes, left_bytes, depth)
-    if sizes.spill.layers:  # what is read beside the weights leaves little to an order
-        found = found[:1]
+    unit_bytes = [unit.size_bytes for unit in model.units]
+    most = 1 if sizes.spill.layers else None  # reads of a cache leave little to an order
+    found = islice(residencies(unit_bytes, left_bytes, depth), most)
     return [_candidate(request, model, sizes, depth, chosen, table) for chosen in found]
 
 

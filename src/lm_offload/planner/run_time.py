@@ -10,8 +10,8 @@ from itertools import accumulate, islice
 from typing import NamedTuple
 
 from lm_offload.plan import Figures, StepTime, mean_step
-from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.planner.sweep_recurrence import sweep_seconds
+from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 
 LEADING = 2  # sweeps of a long group that are timed alone: they use up what was read ahead

@@ -1,6 +1,6 @@
 """When each sweep of a run ends, without a task for every read and compute.
 
-The tasks of `sweep_simulation.py` in order of use, in which all that one waits for comes before it::
+The tasks of `sweep_simulation.py` in order of use: whatever one waits for comes before it::
 
     read ends      max(the read before, releases of what lay in its place)  + its seconds
     compute ends   max(the compute before, its reads)                       + its seconds

@@ -154,9 +154,7 @@ class SweepTimes:
         return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
 
 
-def overhead_s(
-    cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int
-) -> float:
+def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:
     """What the engine itself takes in a sweep beside its tasks, sampling included."""
     sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
     return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s

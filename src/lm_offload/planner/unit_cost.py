@@ -123,11 +123,18 @@ class UnitCosts:
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""
+        prompt = min(piece.rows, most) > 1
+        key = (piece, window, prompt)
+        if key not in self._known:
+            self._known[key] = self._attention_s(piece, window, prompt)
+        return self._known[key]
+
+    def _attention_s(self, piece: Piece, window: int | None, prompt: bool) -> float:
         config, kv_format = self.model.config, self.model.kv_format
         heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
         pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
         seen = pairs / (piece.sequences * piece.rows)
-        if min(piece.rows, most) > 1:
+        if prompt:
             flops = 4.0 * config.query_size * pairs
             return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
         kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)
