@@ -76,9 +76,7 @@ class BestFirst:
 
     @cached_property
     def _bounded(self) -> _Bounded:
-        """Where bounds are alike, those with all of the cache in memory come first, then those with
-        more sequences in flight, which come last among the groups.
-        """
+        """Where bounds are alike, those with the whole cache in memory come first."""
         bounded = [(self.bounds.group_s(*group), group) for group in self.groups]
         possible = [(bound_s, group) for bound_s, group in bounded if bound_s < math.inf]
         return sorted(possible, key=lambda entry: (steps(entry[0]), entry[1].spilled))

@@ -76,11 +76,14 @@ def _timed(search: BestFirst, found: Sequence[Candidate]) -> list[Timed]:
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:
-    """By time; among equals exact formats, then a cache in memory, then more rows at once."""
+    """By time; among equals exact formats, then a cache in memory, then more rows at once, which
+    start together, then reads that run further ahead.
+    """
     plan = timed.plan
     lossy = [parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format)]
     rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
-    return (steps(timed.score_s), lossy, bool(plan.spill.layers), *rows, plan.used_bytes)
+    rest = (-plan.ring_bytes, plan.used_bytes)
+    return (steps(timed.score_s), lossy, bool(plan.spill.layers), *rows, *rest)
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
