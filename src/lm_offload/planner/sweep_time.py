@@ -2,7 +2,7 @@
 
 ::
 
-    ring of 2 units or more   sweep = max(reads, computes + overhead)
+    ring of any 2 neighbours  sweep = max(reads, computes + overhead)
     ring of 1                 sweep = max(reads, computes of resident units + overhead)
                                       + computes of streamed units
 
