@@ -123,6 +123,6 @@ class _Shortlist:
 
 def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
-    model, sizes, spilled = found.model, found.sizes, bool(found.sizes.spill.layers)
+    model, sizes, staged = found.model, found.sizes, found.sizes.spill.group_blocks
     formats = model.weight_format, model.kv_format
-    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, spilled)
+    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, staged)
