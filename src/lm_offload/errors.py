@@ -9,7 +9,8 @@
     |   |-- UnsupportedModelError        5   an architecture or rope type not known here
     |   `-- CheckpointChangedError       6   a weight file changed while it was in use
     |-- RequestError                     7   a prompt or sampling value that cannot be served
-    `-- StorageError                     8   the disk failed or is full
+    |-- StorageError                     8   the disk failed or is full
+    `-- DeviceError                      9   the GPU failed, was lost or is out of memory
 
 Every message is one sentence: what was given, what is allowed, what to do.
 """
@@ -61,3 +62,9 @@ class StorageError(LMOffloadError):
     """The disk reported an error, or is full, while weights were being read or written."""
 
     exit_status = 8
+
+
+class DeviceError(LMOffloadError):
+    """The GPU failed, was lost or has no memory left while it was in use."""
+
+    exit_status = 9

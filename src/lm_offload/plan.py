@@ -56,6 +56,14 @@ class StepTime:
     disk_read_s: float  # the disk busy
     read_bytes: float  # weights and KV cache
     kv_read_bytes: float = 0.0
+    gpu_s: float = 0.0  # the device computing, by its events; cpu_s is then what launching took
+    h2d_s: float = 0.0  # the link to the device busy
+    h2d_bytes: float = 0.0
+
+    @property
+    def gpu_busy_frac(self) -> float:
+        """The share of the sweep in which the device computes."""
+        return self.gpu_s / self.total_s if self.total_s else 0.0
 
     @property
     def overhead_s(self) -> float:
@@ -124,8 +132,28 @@ IN_MEMORY = KVSpill()
 
 
 @dataclass(frozen=True)
+class DevicePlan:
+    """The part of a plan that lies on a device, which then computes everything."""
+
+    name: str
+    budget_bytes: int
+    resident: tuple[str, ...]  # names of units, in execution order; all others are uploaded
+    ring_bytes: int  # for units that are uploaded in each sweep
+    memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
+    uploaded_bytes: int  # in each sweep
+
+    @property
+    def used_bytes(self) -> int:
+        """Sum of the memory table."""
+        return sum(size_bytes for _, size_bytes in self.memory)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Sizes and places on the CPU and disk tiers; what is streamed is read once per sweep."""
+    """Sizes and places on the tiers; what is streamed is read from disk once per sweep.
+
+    Every unit is resident in host memory, streamed, or resident on the device if there is one.
+    """
 
     budget_bytes: int
     weight_format: str  # of matrices, as users write formats: bf16, int8:64, int4:64
@@ -147,6 +175,7 @@ class Plan:
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
     spill: KVSpill = IN_MEMORY
+    device: DevicePlan | None = None
 
     @property
     def logit_rows(self) -> int:

@@ -41,6 +41,22 @@ def test_json_is_the_only_thing_on_standard_output(run: Run, demo: Path) -> None
     assert socket.gethostname() not in done.stdout
 
 
+def test_a_device_is_measured_beside_its_ceiling(run: Run, demo: Path) -> None:
+    gpu = ["--gpu-memory", "12MiB", "--device", "standin:1GB/s"]
+    done = run("bench", str(demo), *SIZES, *gpu, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    uploaded_bytes = record["plan"]["device"]["uploaded_bytes"]
+    assert uploaded_bytes > 0
+    assert record["ceiling"]["decode"]["link_s"] > 0
+    for made in ("predicted", "measured"):
+        step = record[made]["step_s"]["decode"]
+        assert step["h2d_bytes"] == pytest.approx(uploaded_bytes, rel=0.5)
+        assert step["gpu_s"] > 0
+    assert "the link" in done.stderr
+    assert "the device" in done.stderr
+
+
 def test_predicted_and_measured_have_the_same_keys(run: Run, demo: Path) -> None:
     done = run("bench", str(demo), *SIZES, "--cpu-memory", "12MiB", "--json")
     record = json.loads(done.stdout)

@@ -67,8 +67,9 @@ def test_a_model_that_ships_on_a_machine_that_ships(run: Run) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["streamed"]
-    assert "no GPU tier yet" in done.stderr
-    assert "lm-offload simulate" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert "uses the CPU and the disk" in said
+    assert "lm-offload simulate" in said
     roomy = planned(run, "llama-3.1-8b", "--machine", "t4-208gb")
     assert not roomy["streamed"]
 
@@ -130,3 +131,31 @@ def test_verify_runs_the_best_plans_and_looks_at_their_order(run: Run) -> None:
         assert plan["measured"]["decode_tokens_per_s"] > 0
         assert plan["predicted"].keys() <= plan["measured"].keys()
     assert verified["ranking"]["wrong_pairs"] <= verified["ranking"]["pairs"]
+
+
+def test_a_plan_for_the_gpu_of_a_described_machine(run: Run, tmp_path: Path) -> None:
+    sizes = ["--machine", "t4-208gb", "--gpu-memory", "8GiB", "--gen-len", "8"]
+    saved = tmp_path / "plan.yaml"
+    found = planned(run, "llama-3.1-8b", *sizes, "--save", str(saved))
+    assert found["device"]["uploaded_bytes"] > 0
+    assert sum(size for _, size in found["device"]["memory"]) <= 8 << 30
+    why = found["explanation"]
+    assert why["bottleneck"]["decode"] == "link"
+    assert why["ceiling"]["decode"]["link_s"] > why["ceiling"]["decode"]["memory_s"]
+    changes = {one["change"]: one["speedup"] for one in why["what_ifs"]}
+    assert changes["2x faster link"] > 1.3
+    assert changes["1 GiB more GPU memory"] > 1.05
+    refused = run("plan", "llama-3.1-8b", *sizes, "--speculation", "prompt-lookup")
+    assert refused.returncode == 2
+    assert "drafts are not verified on a device" in " ".join(refused.stderr.split())
+    again = planned(run, "llama-3.1-8b", "--machine", "t4-208gb", "--gen-len", "8",
+                    "--plan", str(saved))  # fmt: skip
+    assert again["device"] == found["device"]
+    assert again["predicted"] == found["predicted"]
+
+
+def test_a_machine_without_a_gpu_has_no_gpu_memory(run: Run, demo: Path) -> None:
+    machine = Path(__file__).parents[1] / "machine.yaml"
+    done = run("plan", str(demo), *SIZES, "--machine", str(machine), "--gpu-memory", "1GiB")
+    assert done.returncode == 2
+    assert "has no GPU" in " ".join(done.stderr.split())

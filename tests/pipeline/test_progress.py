@@ -54,3 +54,13 @@ def test_tasks_of_forgotten_sweeps_count_as_done():
     progress.forget_before(1)
     assert progress.is_done((FIRST, SECOND))
     assert not progress.is_done((TaskId(1, "read", 5),))
+
+
+def test_no_record_is_lost_that_is_made_while_others_are_forgotten():
+    progress = Progress()
+    tasks = [TaskId(1, "read", unit) for unit in range(20_000)]
+    thread = threading.Thread(target=lambda: [progress.announce(task) for task in tasks])
+    thread.start()
+    while thread.is_alive():
+        progress.forget_before(1)
+    assert progress.is_done(tasks)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lm_offload.planner import sweep_recurrence, sweep_simulation
 from lm_offload.planner.kv_reads import LayerReads
-from lm_offload.planner.sweep_time import SweepLoad
+from lm_offload.planner.sweep_load import SweepLoad
 
 SECONDS = st.floats(1e-4, 1e-2)
 

@@ -34,6 +34,8 @@ def bench(
     gen_len: options.GenLen = 32,
     seed: options.Seed = 0,
     cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -59,6 +61,8 @@ def bench(
         llm = LLM(
             model,
             cpu_memory=cpu_memory,
+            gpu_memory=gpu_memory,
+            device=device,
             threads=threads,
             overlap=overlap,
             prefix_sharing=prefix_sharing,
@@ -97,7 +101,7 @@ def _announce(llm: LLM, shape: Shape, console: Console) -> tuple[Plan, Ceiling]:
     plan = llm.plan_for(shape.workload)
     ceiling = ceiling_for(llm.choices, plan, shape.workload, llm.profile)
     print_plan(console, plan)
-    print_ceiling(console, ceiling, llm.profile)
+    print_ceiling(console, ceiling, llm.profile, on_device=plan.device is not None)
     llm.prepare(plan)
     return plan, ceiling
 

@@ -17,6 +17,8 @@ from lm_offload.units import format_bytes, format_rate
 
 RESOURCES = {
     "disk_read_s": "the disk",
+    "h2d_s": "the link",
+    "gpu_s": "the device",
     "cpu_s": "computing",
     "wait_s": "waiting for weights",
     "overhead_s": "the engine itself",
@@ -24,13 +26,20 @@ RESOURCES = {
 }
 
 
-def print_ceiling(console: Console, ceiling: Ceiling, profile: HardwareProfile) -> None:
+def print_ceiling(
+    console: Console, ceiling: Ceiling, profile: HardwareProfile, on_device: bool
+) -> None:
     """The least seconds of each phase by resource, computed before anything is measured."""
-    disk, cpu = profile.disk_read, profile.cpu
+    rates = f"disk {format_rate(max(profile.disk_read.bytes_per_s.rates))}, "
+    processor = profile.cpu
+    if on_device and profile.gpu and profile.h2d:
+        rates += f"link {format_rate(max(profile.h2d.bytes_per_s.rates))}, "
+        processor = profile.gpu
+    rates += f"memory {format_rate(processor.memory_bytes_per_s)}"
     table = Table(
-        *("phase", "disk", "memory", "compute", "at most", "bound by"),
-        title=f"Ceiling (disk {format_rate(max(disk.bytes_per_s.rates))}, memory "
-        f"{format_rate(cpu.memory_bytes_per_s)}, {cpu.peak_flops / 1e9:.0f} GFLOP/s)",
+        *("phase", "disk", *(["link"] if on_device else []), "memory", "compute"),
+        *("at most", "bound by"),
+        title=f"Ceiling ({rates}, {processor.peak_flops / 1e9:.0f} GFLOP/s)",
         title_justify="left",
     )
     for name, phase in (("prefill", ceiling.prefill), ("decode", ceiling.decode)):
@@ -38,6 +47,7 @@ def print_ceiling(console: Console, ceiling: Ceiling, profile: HardwareProfile) 
             table.add_row(
                 name,
                 f"{phase.disk_s:.3f} s",
+                *([f"{phase.link_s:.3f} s"] if on_device else []),
                 f"{phase.memory_s:.3f} s",
                 f"{phase.compute_s:.3f} s",
                 f"{phase.tokens_per_s:.1f} tok/s",

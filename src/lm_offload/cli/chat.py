@@ -34,6 +34,8 @@ def chat(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -65,6 +67,8 @@ def chat(
         llm = LLM(
             model,
             cpu_memory=cpu_memory,
+            gpu_memory=gpu_memory,
+            device=device,
             threads=threads,
             weight_format=weight_format,
             kv_format=kv_format,

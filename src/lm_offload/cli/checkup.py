@@ -36,6 +36,7 @@ def examine(path: Path | None) -> list[Finding]:
     return [
         *_processor(machine),
         *_memory(machine),
+        *_gpu(),
         *_kernels(machine.cores),
         _direct_reads(path or _default_place()),
         *_libraries(),
@@ -61,6 +62,18 @@ def _memory(machine: Machine) -> Iterator[Finding]:
         yield Finding("cgroup memory limit", None, words="none")
     else:
         yield _bytes("cgroup memory limit", limit_bytes)
+
+
+def _gpu() -> Iterator[Finding]:
+    """Every GPU with its free memory, or why there is none."""
+    from lm_offload.device.registry import gpu_memories, missing_gpu
+
+    reason = missing_gpu()
+    if reason is not None:
+        yield Finding("GPU", None, words=f"none: {reason}")
+        return
+    for name, memory in gpu_memories().items():
+        yield _bytes(f"GPU memory available on {name}", memory.free_bytes)
 
 
 def _kernels(cores: int) -> Iterator[Finding]:

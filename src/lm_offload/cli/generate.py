@@ -57,6 +57,8 @@ def generate(
         typer.Option(help="Log probabilities of this many tokens in each place of the output."),
     ] = None,
     cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -100,6 +102,8 @@ def generate(
         llm = LLM(
             model,
             cpu_memory=cpu_memory,
+            gpu_memory=gpu_memory,
+            device=device,
             threads=threads,
             overlap=overlap,
             prefix_sharing=prefix_sharing,

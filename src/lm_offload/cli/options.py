@@ -48,6 +48,20 @@ CpuMemory = Annotated[
         "Default: what is free, less a margin."
     ),
 ]
+GpuMemory = Annotated[
+    str | None,
+    _unset(
+        "Budget on a GPU, which then computes: 6GiB, 80%, or auto for what is free less a margin. "
+        "Default: the CPU computes."
+    ),
+]
+Device = Annotated[
+    str | None,
+    _unset(
+        "The GPU: cuda:0 (default where GPU memory is given), cuda:1, or standin:2GB/s, host "
+        "memory that plays one behind a link of that speed, for tests."
+    ),
+]
 _QUANTIZE = (
     "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
     "int8:row{more}. Default: the checkpoint's own precision."

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lm_offload.engine.plan_request import PlanningCase
 
 GPU_NOTE = (
-    "The engine has no GPU tier yet: this plan uses the CPU and the disk of {name} alone; "
-    "lm-offload simulate plans for its GPU."
+    "This plan uses the CPU and the disk of {name} alone; --gpu-memory plans for its GPU, and "
+    "lm-offload simulate in the general terms of published systems."
 )
 
 
@@ -41,6 +41,8 @@ def plan(
     objective: options.Objective = "throughput",
     speculation: options.Speculation = "auto",
     cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -79,6 +81,8 @@ def plan(
         weight_format=weight_format,
         exact=exact,
         cpu_memory=cpu_memory,
+        gpu_memory=gpu_memory,
+        device=device,
         threads=threads,
         machine=machine,
         plan=choice,
@@ -103,7 +107,7 @@ def plan(
         record["verification"] = _verified(case, model, shape, console)
     if as_json:
         print_json(record)
-    if case.request.profile.gpu is not None:
+    if case.request.profile.gpu is not None and case.request.device is None:
         people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
 
 

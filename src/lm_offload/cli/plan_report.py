@@ -21,7 +21,8 @@ NO_CHANGE = 1.005  # a run that is shorter by less is as long
 def print_explanation(console: Console, plan: Plan, found: Explanation) -> None:
     """What is predicted, what bounds it, what would help, and which plans lost."""
     _print_prediction(console, plan.predicted, found)
-    _print_threads(console, plan, found)
+    if plan.device is None:
+        _print_threads(console, plan, found)
     _print_what_ifs(console, found)
     if found.runners_up:
         _print_runners_up(console, found.runners_up)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.plan import Plan
+from lm_offload.plan import DevicePlan, Plan
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def _as_dict(value: Any) -> dict[str, Any]:
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """What is resident, what is streamed, and where every byte of the budget goes."""
-    table = Table("purpose", "memory", title="CPU memory", title_justify="left")
-    table.columns[1].justify = "right"
-    for purpose, size_bytes in plan.memory:
-        table.add_row(purpose, format_bytes(size_bytes))
-    table.add_section()
-    table.add_row("planned", format_bytes(plan.used_bytes))
-    table.add_row("budget", format_bytes(plan.budget_bytes))
-    console.print(table)
+    """What is resident, what is streamed, and where every byte of the budgets goes."""
+    _print_memory(console, "CPU", plan)
     units = len(plan.resident) + len(plan.streamed)
+    if plan.device is not None:
+        _print_memory(console, plan.device.name, plan.device)
+        units += len(plan.device.resident)
+        console.print(
+            f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
+            f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep."
+        )
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     console.print(
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
@@ -63,6 +63,17 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )
+
+
+def _print_memory(console: Console, tier: str, plan: Plan | DevicePlan) -> None:
+    table = Table("purpose", "memory", title=f"{tier} memory", title_justify="left")
+    table.columns[1].justify = "right"
+    for purpose, size_bytes in plan.memory:
+        table.add_row(purpose, format_bytes(size_bytes))
+    table.add_section()
+    table.add_row("planned", format_bytes(plan.used_bytes))
+    table.add_row("budget", format_bytes(plan.budget_bytes))
+    console.print(table)
 
 
 def _spilled(plan: Plan) -> str:
@@ -95,4 +106,9 @@ def print_stats(console: Console, stats: RunStats) -> None:
     line += f"{sum(time.wait_s for time in times) / total_s:.0%}"
     if read_bytes:
         line += f", disk busy {busy_s / total_s:.0%} at {format_rate(read_bytes / busy_s)}"
+    if upload_bytes := sum(time.h2d_bytes for time in times):
+        h2d_s = sum(time.h2d_s for time in times)
+        line += f", link busy {h2d_s / total_s:.0%} at {format_rate(upload_bytes / h2d_s)}"
+    if gpu_s := sum(time.gpu_s for time in times):
+        line += f", device computing {gpu_s / total_s:.0%}"
     console.print(line)

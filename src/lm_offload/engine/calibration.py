@@ -54,7 +54,7 @@ def profile_for(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareP
         "" if found.is_sound else " and in little memory, and will be at the next start",
     )
     if found.is_sound:
-        _store_if_possible(found.profile)
+        store_if_possible(found.profile)
     return found.profile
 
 
@@ -74,7 +74,7 @@ def measure_now(
     memory_bytes = available_memory_bytes() // 2
     found = _measure(place, kernels, effort, memory_bytes, report)
     if found.is_sound:
-        _store_if_possible(found.profile)
+        store_if_possible(found.profile)
     else:
         log.warning(
             "The profile is not stored: %s of memory are too few to see past the cache; free some.",
@@ -122,7 +122,8 @@ def _given_profile(given: str, fingerprint: Fingerprint) -> HardwareProfile:
     return profile
 
 
-def _store_if_possible(profile: HardwareProfile) -> None:
+def store_if_possible(profile: HardwareProfile) -> None:
+    """Keep a measured profile for later, with a warning where that cannot be."""
     try:
         store(profile)
     except ConfigError as error:

@@ -7,7 +7,7 @@ import torch
 from lm_offload.engine.machinery import Machinery
 from lm_offload.errors import CheckpointError
 from lm_offload.quant.packed import PackedWeight
-from lm_offload.storage.weight_store import Views
+from lm_offload.storage.unit_views import Views
 
 ROWS_AT_ONCE = 256  # so that the check of a large matrix needs little memory
 
@@ -17,7 +17,7 @@ def explain_bad_logits(machinery: Machinery) -> CheckpointError:
     machinery.executor.close()
     store, plan = machinery.store, machinery.plan
     for index, layout in enumerate(store.layouts):
-        if layout.name in plan.streamed:
+        if layout.name in (*plan.streamed, *(plan.device.resident if plan.device else ())):
             for block in store.staging_blocks(index, 0):
                 block.read()
             role = _bad_role(store.acquire(index, 0))

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lm_offload.engine.eval_file import RowFile
 from lm_offload.engine.eval_windows import Window
-from lm_offload.engine.llm import LLM, SweepCallback
+from lm_offload.engine.llm import LLM
+from lm_offload.engine.loaded import SweepCallback
 from lm_offload.sampling.logprobs import ROWS_AT_ONCE
 
 

@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import closing
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
-from lm_offload.engine.calibration import profile_for
-from lm_offload.engine.engine import Engine
+from lm_offload.engine.device_budget import check_options, memory_budgets
 from lm_offload.engine.eval_windows import Window
-from lm_offload.engine.format_choices import in_formats, open_choices
-from lm_offload.engine.machinery import LoadProgress, build_machinery
-from lm_offload.engine.model_files import prepared
-from lm_offload.engine.outputs import RequestOutput, RunStats, SweepRecord
-from lm_offload.engine.planning import covers, planning_request, resolve_budget, serves, stages
-from lm_offload.engine.prefix_folder import prefix_folder, worth_reading
-from lm_offload.engine.prefixes import save_prefixes, share_prefixes
+from lm_offload.engine.format_choices import open_choices
+from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
+from lm_offload.engine.outputs import RequestOutput
+from lm_offload.engine.planned import Wishes
+from lm_offload.engine.prefix_folder import prefix_folder
 from lm_offload.engine.requests import (
     Prompt,
     ScoreConsumer,
     check_threads,
     make_scored,
     make_sequences,
-    workload_of,
 )
+from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.results import RequestGather, request_output
-from lm_offload.engine.speculator import check_speculation, drafts_for
+from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
-from lm_offload.errors import ConfigError, RequestError
-from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.errors import RequestError
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.pipeline.trace import ChromeTrace, NullTrace
-from lm_offload.plan import Figures, Objective, Plan, Speculation, StepTime, Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import PlanChoice, choice_of, read_plan
-from lm_offload.planner.request import Request
-from lm_offload.planner.search import make_plan
+from lm_offload.plan import Objective, Speculation
+from lm_offload.planner.plan_text import PlanChoice, read_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
-from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
+from lm_offload.storage.spill_folder import spill_folder
 
 Params = SamplingParams | Items[SamplingParams]
-PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
-SweepCallback = Callable[[SweepRecord], None]
 
 
-class LLM:
+class LLM(LoadedModel):
     """A model that runs within a memory budget.
 
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
+    `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
+    within a budget of its own; `device` names another one.
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
@@ -73,6 +63,8 @@ class LLM:
         *,
         cpu_memory: str | int | None = None,
         max_memory: Mapping[str | int, str | int] | None = None,
+        gpu_memory: str | int | None = None,
+        device: str | None = None,
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
@@ -89,82 +81,35 @@ class LLM:
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
-        self._saved_plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
-        self.choices = open_choices(model, weight_format, exact, self._saved_plan, kv_format)
-        self.files = self.choices[0]
-        self.budget_bytes = resolve_budget(cpu_memory, max_memory)
-        self.kernels = resolve_kernels(check_threads(threads))
-        self._threads = threads
-        self.stats = RunStats(())
-        self._objective = objective
-        self._speculation = check_speculation(speculation, self._saved_plan)
-        self._spill_folder = spill_folder(spill_dir)
-        self._overlap = overlap
-        self._prefix_sharing = prefix_sharing
-        self._prefix_folder = prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing)
-        self._trace_path = Path(trace) if trace else None
-        self._trace = ChromeTrace([unit.name for unit in self.files.units])
-        self._on_load: LoadProgress = on_load or _ignore
-        self._on_quantize: LoadProgress = on_quantize or _ignore
-        self._engine: Engine | None = None
-        self._planned: tuple[Workload, Plan] | None = None  # the last one
+        saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
+        choices = open_choices(model, weight_format, exact, saved, kv_format)
+        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved)
+        if budgets.device is not None:
+            check_options(overlap, speculation, prefix_cache, spill_dir)
+        wishes = Wishes(
+            budgets.cpu_bytes,
+            budgets.device,
+            threads,
+            objective,
+            check_speculation(speculation, saved),
+            spill_folder(spill_dir),
+            saved,
+        )
+        options = RunOptions(
+            overlap,
+            Path(trace) if trace else None,
+            prefix_sharing,
+            prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing),
+            on_load or _ignore,
+            on_quantize or _ignore,
+        )
+        super().__init__(choices, resolve_kernels(check_threads(threads)), wishes, options)
         self._streams: dict[int, TextStream] = {}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the checkpoint, loaded at first use."""
         return load_tokenizer(self.files.folder)
-
-    @cached_property
-    def profile(self) -> HardwareProfile:
-        """What this machine can do: stored, or measured now in a few seconds."""
-        memory_bytes = int(self.budget_bytes * PROBE_FRAC)
-        return profile_for(self.files.largest_file, self.kernels, memory_bytes)
-
-    @property
-    def plan(self) -> Plan | None:
-        """The plan that is loaded, if any."""
-        return self._engine.machinery.plan if self._engine else None
-
-    def plan_for(self, workload: Workload) -> Plan:
-        """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
-        if self._planned is None or self._planned[0] != workload:
-            request = self._request(workload)
-            saved = self._saved_plan
-            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
-            self._planned = workload, plan
-        return self._planned[1]
-
-    def predicted(self, workload: Workload) -> Figures:
-        """What a workload should show with the plan that is loaded, or else with its best."""
-        if self.plan is None:
-            return self.plan_for(workload).predicted
-        return fixed_plan(self._request(workload), choice_of(self.plan)).predicted
-
-    def prepare(self, plan: Plan | None = None) -> None:
-        """Quantize what the cache does not hold yet; the first call that needs weights does too.
-
-        `plan` says in which format, where there are several to choose from. Raises StorageError
-        (full disk; another call goes on) or CheckpointError (bad weights).
-        """
-        if plan is not None:
-            self._take_formats(plan)
-        self.files = prepared(self.files, self.kernels.threads, self._on_quantize)
-
-    def _take_formats(self, plan: Plan) -> None:
-        found = str(self.files.stored_format), str(self.files.kv_format)
-        if found != (plan.weight_format, plan.kv_format):
-            self.files = in_formats(self.choices, plan.weight_format, plan.kv_format)
-
-    def load(self, workload: Workload) -> Plan:
-        """Plan for a workload and load what the plan keeps in memory; returns the plan."""
-        return self._engine_for(workload).machinery.plan
-
-    def read_sweep(self) -> StepTime:
-        """Time the reads of one sweep with nothing computed; after `load`."""
-        if self._engine is None:
-            raise ConfigError("No weights are loaded; call load with a workload first.")
-        return self._engine.read_sweep()
 
     def generate(
         self,
@@ -244,30 +189,6 @@ class LLM:
             for _ in sweeps:
                 self._report(on_sweep)
 
-    def close(self) -> None:
-        """Give memory, threads and files back; the next call loads again."""
-        if self._engine is not None:
-            self._engine.machinery.close()
-            self._engine = None
-
-    def __enter__(self) -> LLM:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _check_idle(self) -> None:
-        if self._engine is not None and self._engine.has_work:
-            raise RequestError(
-                "Another run of this LLM is unfinished; take all of its outputs or close its "
-                "iterator first."
-            )
-
     def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
         self._check_idle()
         sequences = make_sequences(
@@ -280,81 +201,12 @@ class LLM:
         }
         return sequences
 
-    def _sweeps(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
-        """Run to the end; yields after each sweep the sequences that got a token."""
-        if not sequences:
-            return
-        if self._prefix_sharing:
-            share_prefixes(sequences, self.files.config)
-        engine = self._engine_for(workload_of(sequences))
-        engine.records.clear()
-        engine.add(sequences)
-        try:
-            while engine.has_work:
-                yield engine.step()
-            save_prefixes(sequences, engine.machinery)
-        except GeneratorExit:
-            engine.machinery.scheduler.drop_all()
-            raise
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self.stats = RunStats(tuple(engine.records))
-            self._write_trace()
-
-    def _report(self, on_sweep: SweepCallback | None) -> None:
-        if on_sweep and self._engine:
-            on_sweep(self._engine.records[-1])
-
-    def _request(self, workload: Workload) -> Request:
-        aimed = replace(workload, objective=self._objective)
-        spill_bytes = spill_room_bytes(self._spill_folder)
-        return planning_request(
-            self.choices,
-            aimed,
-            self.profile,
-            self.budget_bytes,
-            speculation=self._speculation,
-            threads=self._threads,
-            spill_bytes=spill_bytes,
-        )
-
-    def _engine_for(self, workload: Workload) -> Engine:
-        if self._engine is not None and serves(self._engine.machinery.plan, workload):
-            return self._engine
-        plan = self.plan_for(workload)
-        if self._engine is not None:
-            loaded = self._engine.machinery.plan
-            if covers(loaded, plan) and stages(loaded, workload):
-                return self._engine
-        self.close()
-        self.prepare(plan)
-        folder = self._prefix_folder
-        machinery = build_machinery(
-            self.files,
-            plan,
-            self.kernels,
-            self._trace if self._trace_path else NullTrace(),
-            self._overlap,
-            self._on_load,
-            folder if folder and worth_reading(self.files, plan, self.profile) else None,
-            self._spill_folder,
-        )
-        drafts = drafts_for(self._request(workload), plan)
-        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
-        return self._engine
-
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         stream = self._streams.get(sequence.index)
         return stream.add(token) if stream else False
 
     def _decode(self, token_ids: Items[int]) -> str:
         return self.tokenizer.decode(token_ids)
-
-    def _write_trace(self) -> None:
-        if self._trace_path:
-            self._trace.write(self._trace_path)
 
 
 def _ignore(done_bytes: int, total_bytes: int) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from lm_offload.device.base import Device
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
+from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
@@ -31,10 +31,9 @@ from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, MemoryTier
-from lm_offload.storage.row_table import ResidentRows
 from lm_offload.storage.spill_file import SpillFile
 from lm_offload.storage.spill_folder import spill_folder
-from lm_offload.storage.weight_store import ReadSettings, Rows, WeightStore
+from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 F32_BYTES = 4
 ARENAS = (
@@ -42,7 +41,6 @@ ARENAS = (
     *("KV staging", "hidden states", "workspace", "logits"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
-LoadProgress = Callable[[int, int], None]  # bytes read so far, bytes to read
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,19 @@ class Machinery:
     runner: ModelRunner
     executor: Executor
     scheduler: Scheduler
-    prefixes: PrefixStore | None  # what outlives the process
     cache: KVCache
-    staged: StagedCache | None  # layers whose KV cache lies on disk
+    prefixes: PrefixStore | None = None  # what outlives the process
+    staged: StagedCache | None = None  # layers whose KV cache lies on disk
+    device: Device | None = None  # what computes, if not the CPU
 
     def close(self) -> None:
-        """Stop the threads and close the files."""
+        """Stop the threads and close the files and the device."""
         self.executor.close()
         self.store.close()
         if self.staged is not None:
             self.staged.close()
+        if self.device is not None:
+            self.device.close()
 
 
 def build_machinery(
@@ -86,19 +87,19 @@ def build_machinery(
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     store = WeightStore(files.checkpoint, layouts, settings, arenas["staging ring"])
     try:
-        _load_resident(store, plan, files, arenas["resident weights"], on_load)
+        load_resident(store, plan, files, arenas["resident weights"], on_load)
     except BaseException:
         store.close()
         if staged is not None:
             staged.close()
         raise
-    context = Context(files.config, _on_threads(kernels, plan), _workspace(arenas["workspace"]))
+    context = Context(files.config, on_threads(kernels, plan), _workspace(arenas["workspace"]))
     runner = ModelRunner(
         files.units,
         load_model(files.config.model_type),
         context,
         store,
-        _row_tables(store, plan, files),
+        row_tables(store, plan, files),
         cache,
         staged,
         _buffers(files, plan, arenas),
@@ -108,11 +109,12 @@ def build_machinery(
     # Blocks of spilled layers come and go by file, which the prefix cache does not know.
     kept = prefix_folder if not plan.spill.layers else None
     prefixes = kept.store(files, kernels, cache) if kept else None
-    scheduler = _scheduler(plan, prefixes)
-    return Machinery(plan, store, runner, executor, scheduler, prefixes, cache, staged)
+    scheduler = scheduler_of(plan, prefixes)
+    return Machinery(plan, store, runner, executor, scheduler, cache, prefixes, staged)
 
 
-def _scheduler(plan: Plan, prefixes: PrefixStore | None) -> Scheduler:
+def scheduler_of(plan: Plan, prefixes: PrefixStore | None = None) -> Scheduler:
+    """The scheduler of a plan; `prefixes` are looked up in a folder."""
     return Scheduler(
         BlockAllocator(plan.kv_blocks),
         plan.sweep_tokens,
@@ -123,7 +125,7 @@ def _scheduler(plan: Plan, prefixes: PrefixStore | None) -> Scheduler:
     )
 
 
-def _on_threads(kernels: Kernels, plan: Plan) -> Kernels:
+def on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     """The kernels on the plan's threads; torch's own become those of sampling.
 
     Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
@@ -153,44 +155,6 @@ def _staged_cache(
     return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
 
 
-def _load_resident(
-    store: WeightStore, plan: Plan, files: ModelFiles, arena: Arena, on_load: LoadProgress
-) -> None:
-    resident = set(plan.resident)
-    wanted = [index for index, unit in enumerate(files.units) if unit.name in resident]
-    wanted += [len(files.units)] if plan.table_resident and files.table_layout else []
-    layouts = [*files.layouts, files.table_layout]
-    homes, offset = {}, 0
-    for index in wanted:
-        layout = layouts[index]
-        assert layout is not None
-        homes[index] = arena.slice(offset, layout.size_bytes)
-        offset += layout.size_bytes
-    done_bytes = 0
-    with closing(store.load(homes)) as counts:
-        for count in counts:
-            done_bytes += count
-            on_load(done_bytes, offset)
-
-
-def _row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, Rows]:
-    """Where the rows of each embedding table come from."""
-    tables: dict[str, Rows] = {}
-    for spec in files.units[0].tables:
-        if spec.role == "tokens" and files.head_is_table:
-            heads = [index for index, unit in enumerate(files.units) if unit.kind == "head"]
-            names = {files.units[index].name for index in heads}
-            if names <= set(plan.resident):
-                parts = [store.acquire(index, -1)["head"] for index in heads]
-                tables[spec.role] = ResidentRows(parts)
-                continue
-        elif plan.table_resident:
-            tables[spec.role] = ResidentRows([store.acquire(len(files.units), -1)[spec.role]])
-            continue
-        tables[spec.role] = store.row_table(files.units[0], spec.role)
-    return tables
-
-
 def _workspace(arena: Arena) -> Workspace:
     return Workspace(arena.view(0, torch.float32, (arena.size_bytes // F32_BYTES,)))
 
@@ -200,7 +164,7 @@ def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers
     hidden = arenas["hidden states"].view(0, torch.float32, (plan.sweep_tokens, config.hidden_size))
     logits = arenas["logits"].view(0, torch.float32, (rows, config.vocab_size))
     normed = arenas["logits"].view(logits.nbytes, torch.float32, (rows, config.embed_size))
-    return Buffers(hidden, normed, logits)
+    return Buffers(hidden, normed, logits, result=logits)
 
 
 def _executor(

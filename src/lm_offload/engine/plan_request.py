@@ -16,6 +16,8 @@ from lm_offload.arch.shipped import find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.demo import demo_path
 from lm_offload.engine.calibration import profile_for
+from lm_offload.engine.device_budget import check_options, described_budget, device_budget
+from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
 from lm_offload.engine.model_files import ModelFiles, max_head_bytes
@@ -24,11 +26,12 @@ from lm_offload.engine.requests import check_threads
 from lm_offload.errors import ConfigError, UnsupportedModelError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice
-from lm_offload.planner.request import ModelSizes, Request, sizes_of_config
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request, sizes_of_config
 from lm_offload.planner.search import make_plan
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
 from lm_offload.quant.packing import check_columns
@@ -46,6 +49,8 @@ class PlanOptions:
     weight_format: str | None = None
     exact: bool = False
     cpu_memory: str | None = None
+    gpu_memory: str | None = None
+    device: str | None = None
     threads: int | None = None
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None
@@ -80,7 +85,11 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     sizes = _sizes_in(options)
     models, forbidden = sizes.allowed, sizes.forbidden
     profile = _profile(options, sizes.weights)
-    budget_bytes = _budget_bytes(options, profile)
+    budget_bytes, device = _budget_bytes(options, profile), _device(options, profile)
+    if device is not None:
+        check_options(True, options.speculation, None, options.spill_dir)
+        if options.machine is None:
+            profile = with_device(profile, device, _kernels(options), budget_bytes)
     runnable = sizes.has_files and options.machine is None
     request = Request(
         models,
@@ -90,6 +99,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
         speculation=options.speculation,
         threads=options.threads,
         spill_bytes=_spill_bytes(options, profile),
+        device=device,
     )
     return PlanningCase(request, forbidden, runnable)
 
@@ -173,13 +183,17 @@ def _check_groups(config: ModelConfig, weight_format: Format) -> None:
 
 def _profile(options: PlanOptions, weights: Path) -> HardwareProfile:
     if options.machine is None:
-        return profile_for(weights, resolve_kernels(check_threads(options.threads)), PROFILE_BYTES)
+        return profile_for(weights, _kernels(options), PROFILE_BYTES)
     if options.threads is not None:
         raise ConfigError(
             "--threads was given with --machine; the threads of a described machine are those in "
             "its file."
         )
     return load_machine(options.machine)
+
+
+def _kernels(options: PlanOptions) -> Kernels:
+    return resolve_kernels(check_threads(options.threads))
 
 
 def _spill_bytes(options: PlanOptions, profile: HardwareProfile) -> int:
@@ -192,6 +206,18 @@ def _spill_bytes(options: PlanOptions, profile: HardwareProfile) -> int:
             "in its file."
         )
     return profile.disk_bytes
+
+
+def _device(options: PlanOptions, profile: HardwareProfile) -> DeviceBudget | None:
+    """What is to compute; of a saved plan its own, where no other was given."""
+    name: str | None = options.device
+    memory: str | int | None = options.gpu_memory
+    saved = options.plan.device if options.plan else None
+    if saved is not None and name is None and memory is None:
+        name, memory = saved.name, saved.budget
+    if options.machine is not None:
+        return described_budget(name, memory, profile)
+    return device_budget(name, memory)
 
 
 def _budget_bytes(options: PlanOptions, profile: HardwareProfile) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
@@ -12,7 +12,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
-from lm_offload.planner.request import ModelSizes, Request, UnitSize
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request, UnitSize
 from lm_offload.planner.search import make_plan, smallest_memory
 from lm_offload.units import format_bytes, parse_size
 
@@ -22,16 +22,12 @@ ENOUGH_ROWS, ENOUGH_MICRO_ROWS = 2048, 256  # of a sweep, of a micro-batch: more
 MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
 
 
-def resolve_budget(
-    cpu_memory: str | int | None, max_memory: Mapping[str | int, str | int] | None = None
-) -> int:
+def resolve_budget(cpu_memory: str | int | None) -> int:
     """Bytes that weights, KV cache, staging and activations may take together.
 
     The fixed cost of interpreter and libraries comes on top. None means what cgroup and free
     memory allow, less a margin. Raises ConfigError for what is no size or not positive.
     """
-    if max_memory is not None:
-        cpu_memory = _from_max_memory(cpu_memory, max_memory)
     available_bytes = available_memory_bytes()
     if cpu_memory is None:
         return int(available_bytes * (1 - MARGIN_FRAC))
@@ -48,18 +44,6 @@ def resolve_budget(
             format_bytes(available_bytes),
         )
     return budget_bytes
-
-
-def _from_max_memory(
-    cpu_memory: str | int | None, max_memory: Mapping[str | int, str | int]
-) -> str | int:
-    """The budget in accelerate's spelling, which may name devices that are not here yet."""
-    if cpu_memory is not None or set(max_memory) != {"cpu"}:
-        raise ConfigError(
-            f"max_memory is {dict(max_memory)!r}; give either cpu_memory or max_memory with the "
-            'one key "cpu", the only tier besides the disk so far.'
-        )
-    return max_memory["cpu"]
 
 
 def plan_for(
@@ -86,10 +70,12 @@ def planning_request(
     speculation: Speculation = "off",
     threads: int | None = None,
     spill_bytes: int = 0,
+    device: DeviceBudget | None = None,
 ) -> Request:
     """What the planner needs to know of the files.
 
-    `threads` as the user gave them, `spill_bytes` of disk that a KV cache may take.
+    `threads` as the user gave them, `spill_bytes` of disk that a KV cache may take, `device` that
+    is to compute.
     """
     return Request(
         [sizes_of(files) for files in models],
@@ -99,6 +85,7 @@ def planning_request(
         speculation=speculation,
         threads=threads,
         spill_bytes=spill_bytes,
+        device=device,
     )
 
 

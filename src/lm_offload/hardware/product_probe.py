@@ -15,7 +15,7 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.quantize import quantize
-from lm_offload.storage.arena import Arena
+from lm_offload.storage.arena import Memory
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
@@ -71,20 +71,20 @@ def work_s(call_s: float, kernel_s: float) -> float:
     return max(call_s - kernel_s, LEAST_FRAC * call_s)
 
 
-def matrices(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+def matrices(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
     """As many [size, size] matrices as fit into `arena`; smaller ones where two would not fit."""
     most = math.isqrt(arena.size_bytes // 2 // torch.float32.itemsize)
     size = max(min(size, most) // SIZE_STEP, 1) * SIZE_STEP
     return (_packed if format.is_packed else _plain)(arena, format, size)
 
 
-def _plain(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+def _plain(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
     dtype = DTYPES[format.name]
     count = max(arena.size_bytes // format.matrix_bytes(size, size), 1)
     return list(arena.view(0, dtype, (count, size, size)).fill_(0.01))
 
 
-def _packed(arena: Arena, format: Format, size: int) -> Sequence[Weight]:
+def _packed(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
     """Matrices of one tile of eight rows again and again."""
     tile = quantize(torch.randn(TILE_ROWS, size), format, "a probe").data
     matrix_bytes = format.matrix_bytes(size, size)

@@ -49,7 +49,7 @@ def paged_attention(
         k, v = (_gathered(cache, table, context) for cache in (keys, values))
         for first in range(start, stop, TILE_ROWS):
             tile = slice(first, min(stop, first + TILE_ROWS))
-            positions = torch.arange(tile.start, tile.stop) + (context - stop)
+            positions = torch.arange(tile.start, tile.stop, device=q.device) + (context - stop)
             out[tile] = _attend(q[tile], k, v, positions, scores)
 
 
@@ -77,7 +77,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, scores: Scores) 
 
 def _softmax_walk(q: Tensor, k: Tensor, v: Tensor, at: Tensor, scores: Scores) -> Tensor:
     """Online softmax of q[kv_heads, R, head_dim] over the segments of k and v."""
-    peak = torch.full((*q.shape[:2], 1), _LOWEST)
+    peak = q.new_full((*q.shape[:2], 1), _LOWEST)
     total = torch.zeros_like(peak)
     mixed = torch.zeros_like(q)
     for start in range(0, int(at.max()) + 1, SEGMENT_TOKENS):
@@ -97,7 +97,7 @@ def _scores(q: Tensor, k: Tensor, at: Tensor, start: int, scores: Scores) -> Ten
     score = (q @ k.transpose(1, 2)).mul_(scores.scale)
     if scores.softcap is not None:
         score = score.div_(scores.softcap).tanh_().mul_(scores.softcap)
-    ahead = at[:, None] - torch.arange(start, start + k.shape[1])
+    ahead = at[:, None] - torch.arange(start, start + k.shape[1], device=q.device)
     hidden = ahead < 0
     if scores.window is not None:
         hidden |= ahead >= scores.window

@@ -10,7 +10,7 @@ from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
-from lm_offload.storage.arena import MemoryTier
+from lm_offload.storage.arena import Tier
 
 
 def kv_block_bytes(config: ModelConfig, format: Format) -> int:
@@ -30,7 +30,7 @@ class KVCache:
         config: ModelConfig,
         num_blocks: int,
         format: Format,
-        tier: MemoryTier,
+        tier: Tier,
         spilled: Collection[int] = (),
     ) -> None:
         self.num_blocks = num_blocks

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+
+KERNELS_ONLY: frozenset[str] = frozenset()
 
 
 def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:

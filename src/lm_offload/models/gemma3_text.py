@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import attend, project_qkv
 from lm_offload.models.gemma2 import (
+    KERNELS_ONLY,
     add_normed,
     embed,
     embed_rows,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
 
 
 def attention(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
+KERNELS_ONLY = frozenset({"attention", "mlp"})
+
 
 def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
     """One row of the token table for each token."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
+KERNELS_ONLY = frozenset({"attention"})
+
 
 def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
     """One row of the token table and one of the position table for each token."""

@@ -1,5 +1,13 @@
 """Qwen 2 and 2.5: Llama with biases on queries, keys and values, which are weights if present."""
 
-from lm_offload.models.llama import attention, embed, embed_rows, final_norm, head, mlp
+from lm_offload.models.llama import (
+    KERNELS_ONLY,
+    attention,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    mlp,
+)
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]

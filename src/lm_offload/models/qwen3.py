@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import attend, project_qkv
-from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_norm, mlp
+from lm_offload.models.llama import (
+    KERNELS_ONLY,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    input_norm,
+    mlp,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
 
 
 def attention(

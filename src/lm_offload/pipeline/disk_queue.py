@@ -1,4 +1,4 @@
-"""A direction of the disk: tasks in program order, their blocks by several threads.
+"""A link between two tiers: tasks in program order, their blocks by several threads.
 
 Blocks of the next task are started while the last ones of this task are still in flight, so the
 disk never runs dry between two units::
@@ -9,6 +9,8 @@ disk never runs dry between two units::
 Weights and the KV cache have rings of their own, and a sweep's KV reads are queued when those of
 its weights are already there: each kind keeps its order, and of the tasks that may start the one
 whose unit is used first does.
+
+The link to a device works in the same way, its blocks being copies that are waited for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
@@ -28,7 +30,7 @@ Transfer = Callable[[], int]  # moves one block and says how many bytes it has
 class _OpenTask:
     """A task whose blocks are being moved."""
 
-    def __init__(self, task: Task, blocks: list[Transfer]) -> None:
+    def __init__(self, task: Task, blocks: Sequence[Transfer]) -> None:
         self.task = task
         self.blocks = deque(blocks)
         self.unfinished = len(blocks)
@@ -41,7 +43,7 @@ class DiskQueue:
     def __init__(
         self,
         progress: Progress,
-        blocks_of: Callable[[Task], list[Transfer]],
+        blocks_of: Callable[[Task], Sequence[Transfer]],
         concurrency: int,
         trace: Trace,
         name: str = "disk-read",

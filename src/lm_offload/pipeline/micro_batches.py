@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
+TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
 BlocksOf = Callable[
     [Chunk], Sequence[int] | NDArray[np.int64]
 ]  # block numbers in order of position
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,36 @@ class SweepInput:
     micro_batches: tuple[MicroBatch, ...]
     token_ids: Tensor  # [T] int64, all rows of the sweep
     logit_rows: Tensor  # [R] int64, the rows whose logits are wanted
+    is_decode: bool  # one row of each sequence
 
 
-def build_sweep_input(config: ModelConfig, batch: Batch, max_rows: int) -> SweepInput:
-    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
+def build_sweep_input(
+    config: ModelConfig, batch: Batch, max_rows: int, device: torch.device = CPU
+) -> SweepInput:
+    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
+
+    What kernels index with goes to `device`; token ids and lengths stay, the host reads them.
+    """
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
     micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_in_memory)
-    return SweepInput(micro_batches, torch.tensor(token_ids), torch.tensor(logit_rows))
+    if device != CPU:
+        micro_batches = tuple(_on_device(micro_batch, device) for micro_batch in micro_batches)
+    rows_wanted = torch.tensor(logit_rows).to(device)
+    is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
+    return SweepInput(micro_batches, torch.tensor(token_ids), rows_wanted, is_decode)
+
+
+def _on_device(micro_batch: MicroBatch, device: torch.device) -> MicroBatch:
+    return replace(
+        micro_batch,
+        block_tables=micro_batch.block_tables.to(device),
+        slots=micro_batch.slots.to(device),
+        rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in micro_batch.rotary),
+    )
 
 
 def build_micro_batches(
@@ -111,7 +132,9 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
 
 def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
-    tables = np.zeros((len(numbers), max(map(len, numbers))), dtype=np.int32)
+    widest = max(map(len, numbers))
+    width = -(-widest // TABLE_STEP) * TABLE_STEP
+    tables = np.zeros((len(numbers), width), dtype=np.int32)
     for row, blocks in enumerate(numbers):
         tables[row, : len(blocks)] = blocks
     return tables

@@ -37,7 +37,7 @@ class Progress:
         return time.perf_counter() - start_s
 
     def finish(self, task: TaskId) -> None:
-        """Record a task that no other resource waits for."""
+        """Record a task that no other resource waits for; of the thread that runs sweeps."""
         self._done.add(task)
 
     def announce(self, task: TaskId) -> None:
@@ -54,5 +54,6 @@ class Progress:
 
     def forget_before(self, sweep: int) -> None:
         """Drop the records of finished sweeps; all their tasks count as done."""
-        self._floor = sweep
-        self._done = {task for task in self._done if task.sweep >= sweep}
+        with self.changed:  # others announce meanwhile, and no record may be lost
+            self._floor = sweep
+            self._done = {task for task in self._done if task.sweep >= sweep}

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
+from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
+from lm_offload.pipeline.replay import Replays, SteadyTensors, placed
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
-from lm_offload.storage.weight_store import Rows, Views, WeightStore
+from lm_offload.storage.unit_views import Views
+from lm_offload.storage.weight_store import Rows
+
+
+class Weights(Protocol):
+    """Where the weights of a unit are found."""
+
+    def acquire(self, unit: int, ring_offset: int) -> Views:
+        """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """Activations that outlive a unit, f32."""
+    """Activations that outlive a unit, f32, in the memory of the processor that computes."""
 
     hidden: Tensor  # [sweep_tokens, H]
     normed: Tensor  # [logit_rows, embed_size]
     logits: Tensor  # [logit_rows, V]
+    result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
 
 
 class ModelRunner:
@@ -38,7 +50,7 @@ class ModelRunner:
         units: Sequence[Unit],
         model: ModelFunctions,
         context: Context,
-        store: WeightStore,
+        store: Weights,
         tables: Mapping[str, Rows],
         cache: KVCache,
         staged: StagedCache | None,
@@ -54,52 +66,84 @@ class ModelRunner:
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
         self._micro_batch_tokens = micro_batch_tokens
+        self._replays = Replays(context.kernels)
+        self._steady = SteadyTensors(self._replays.forget)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        self._input = build_sweep_input(self._context.config, batch, self._micro_batch_tokens)
+        config, device = self._context.config, self._buffers.hidden.device
+        self._input = build_sweep_input(config, batch, self._micro_batch_tokens, device)
+        if self._replays.possible and self._input.is_decode:
+            self._input = self._at_rest(self._input)
         groups = self._staged.begin(batch) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
         for unit, staged in groups.items():
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self._compute, groups)
-        return self._buffers.logits[: len(self._input.logit_rows)], time
+        return self._buffers.result[: len(self._input.logit_rows)], time
 
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
         return [micro_batches if _by_micro_batch(unit) else 1 for unit in self._units]
 
+    def _at_rest(self, sweep: SweepInput) -> SweepInput:
+        """The same, at the addresses of the last sweep, so that it may repeat what that did."""
+        micro_batches = enumerate(sweep.micro_batches)
+        at_rest = [placed(rows, number, self._steady) for number, rows in micro_batches]
+        return replace(sweep, micro_batches=tuple(at_rest))
+
     def _compute(self, task: Task) -> None:
+        if task.id.kind == "download":
+            count = len(self._input.logit_rows)
+            self._buffers.result[:count].copy_(self._buffers.logits[:count], non_blocking=True)
+            return
         unit = self._units[task.id.unit]
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()
         if self._staged is not None and task.kv_offset >= 0:
-            self._staged.attend(task, partial(self._attend, unit, weights))
-        elif unit.kind in ("attention", "mlp", "embed"):
-            self._compute_rows(unit, weights, task.id.micro_batch)
+            self._staged.attend(task, partial(self._attend, self._context, unit, weights))
+        elif self._repeats(unit, task):
+            rows = self._input.micro_batches[task.id.micro_batch]
+            shape = (rows.start, rows.stop, rows.block_tables.shape)
+            compute = partial(self._compute_rows, unit, weights, task.id.micro_batch)
+            self._replays.run((task.id.unit, shape), compute)
+        elif _by_micro_batch(unit):
+            self._compute_rows(unit, weights, task.id.micro_batch, self._context.kernels)
         elif len(self._input.logit_rows):
             self._compute_logits(unit, weights)
 
-    def _compute_rows(self, unit: Unit, weights: Views, micro_batch: int) -> None:
+    def _repeats(self, unit: Unit, task: Task) -> bool:
+        """Whether a task may be the same as in other sweeps, down to the addresses."""
+        kernels_only = unit.kind in self._model.KERNELS_ONLY and self._replays.possible
+        return kernels_only and task.ring_offset < 0 and self._input.is_decode
+
+    def _compute_rows(self, unit: Unit, weights: Views, micro_batch: int, kernels: Kernels) -> None:
         rows = self._input.micro_batches[micro_batch]
         hidden = self._buffers.hidden[rows.start : rows.stop]
+        context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
-            self._model.mlp(self._context, unit.index, weights, hidden)
+            self._model.mlp(context, unit.index, weights, hidden)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._attend(unit, weights, rows, keys, values)
+            self._attend(context, unit, weights, rows, keys, values)
         else:
             token_ids = self._input.token_ids[rows.start : rows.stop]
-            wanted = self._model.embed_rows(self._context.config, token_ids, rows.positions)
+            wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
             found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
-            self._model.embed(self._context, found, hidden, weights)
+            self._model.embed(context, found, hidden, weights)
 
     def _attend(
-        self, unit: Unit, weights: Views, rows: MicroBatch, keys: Blocks, values: Blocks
+        self,
+        context: Context,
+        unit: Unit,
+        weights: Views,
+        rows: MicroBatch,
+        keys: Blocks,
+        values: Blocks,
     ) -> None:
         hidden = self._buffers.hidden[rows.start : rows.stop]
-        self._model.attention(self._context, unit.index, weights, hidden, rows, keys, values)
+        self._model.attention(context, unit.index, weights, hidden, rows, keys, values)
 
     def _compute_logits(self, unit: Unit, weights: Views) -> None:
         count = len(self._input.logit_rows)

@@ -50,7 +50,12 @@ class Bounds:
         return min(self._counted_s(model, sizes, surplus_bytes, spilled) for sizes in longest)
 
     def _surplus_bytes(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> float:
-        """What has no room in the budget; infinite where not even a ring has."""
+        """What has no room in the budget; infinite where not even a ring has.
+
+        Of plans for a device only the computes are bounded.
+        """
+        if self.predictor.request.device is not None:
+            return 0.0
         room_bytes = self.predictor.request.budget_bytes - _other_bytes(model, sizes, False)
         with_table_bytes = _other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= self.predictor.request.budget_bytes:

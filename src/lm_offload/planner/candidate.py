@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from lm_offload.plan import Figures, Plan, ThreadPlan
+from lm_offload.plan import DevicePlan, Figures, Plan, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, residencies
 from lm_offload.units import MIB
 
@@ -17,6 +17,15 @@ READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
 RING_DEPTHS = (3, 2, 1)  # units of the size of the largest
 
 Memory = tuple[tuple[str, int], ...]  # purpose, bytes
+
+
+@dataclass(frozen=True)
+class DevicePlacement:
+    """What would be on the device, with all other memory of it by purpose."""
+
+    resident: frozenset[int]
+    ring_bytes: int
+    other_memory: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -32,23 +41,31 @@ class Candidate:
     read_block_bytes: int
     read_concurrency: int
     threads: ThreadPlan
+    device: DevicePlacement | None = None
 
     @cached_property
     def streamed(self) -> frozenset[int]:
         """Indices of the units that are read in each sweep."""
-        return frozenset(range(len(self.model.units))) - self.residency.resident
+        kept = self.residency.resident | (self.device.resident if self.device else frozenset())
+        return frozenset(range(len(self.model.units))) - kept
+
+    @cached_property
+    def uploaded(self) -> frozenset[int]:
+        """Indices of the units that are copied to the device in each sweep."""
+        return self.residency.resident | self.streamed if self.device else frozenset()
 
     @property
     def rows_in_memory(self) -> bool:
         """Whether embedding rows are copied from memory: from the table, or a head tied to it."""
         if self.table_resident or self.model.table_bytes:
             return self.table_resident
-        return all(self.model.units[unit].unit.kind != "head" for unit in self.streamed)
+        units, kept = self.model.units, self.residency.resident
+        return all(index in kept for index, sized in enumerate(units) if sized.unit.kind == "head")
 
     @property
     def memory(self) -> tuple[tuple[str, int], ...]:
         """Every byte of the budget by purpose."""
-        resident = sum(self.model.units[unit].size_bytes for unit in self.residency.resident)
+        resident = self._bytes_of(self.residency.resident)
         table_bytes = self.model.table_bytes if self.table_resident else 0
         return (
             ("resident weights", resident + table_bytes),
@@ -57,15 +74,45 @@ class Candidate:
         )
 
     @property
+    def device_memory(self) -> tuple[tuple[str, int], ...]:
+        """Every byte of the device's budget by purpose; empty without a device."""
+        if self.device is None:
+            return ()
+        return (
+            ("resident weights", self._bytes_of(self.device.resident)),
+            ("upload ring", self.device.ring_bytes),
+            *self.device.other_memory,
+        )
+
+    @property
     def streamed_bytes(self) -> int:
         """What is read in each sweep."""
-        return sum(self.model.units[unit].size_bytes for unit in self.streamed)
+        return self._bytes_of(self.streamed)
 
     @property
     def peak_bytes(self) -> dict[str, int]:
         """By tier: the part of the budget that is used, and what lies on disk alone."""
         used_bytes = sum(size_bytes for _, size_bytes in self.memory)
-        return {"cpu": used_bytes, "disk": self.streamed_bytes}
+        tiers = {"cpu": used_bytes, "disk": self.streamed_bytes}
+        if self.device is not None:
+            tiers["gpu"] = sum(size_bytes for _, size_bytes in self.device_memory)
+        return tiers
+
+    def device_plan(self, budget: DeviceBudget) -> DevicePlan:
+        """The device's part as a decision; of a candidate that has one."""
+        assert self.device is not None
+        units = enumerate(self.model.units)
+        return DevicePlan(
+            name=budget.name,
+            budget_bytes=budget.budget_bytes,
+            resident=tuple(s.unit.name for unit, s in units if unit in self.device.resident),
+            ring_bytes=self.device.ring_bytes,
+            memory=self.device_memory,
+            uploaded_bytes=self._bytes_of(self.uploaded),
+        )
+
+    def _bytes_of(self, units: frozenset[int]) -> int:
+        return sum(self.model.units[unit].size_bytes for unit in units)
 
 
 def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list[Candidate]:
@@ -122,11 +169,12 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
     """The candidate as a decision, in the words of the engine."""
     names = [unit.unit.name for unit in candidate.model.units]
     streamed, sizes = candidate.streamed, candidate.sizes
+    resident = candidate.residency.resident
     return Plan(
         budget_bytes=request.budget_bytes,
         weight_format=str(candidate.model.weight_format),
         kv_format=str(candidate.model.kv_format),
-        resident=tuple(name for unit, name in enumerate(names) if unit not in streamed),
+        resident=tuple(name for unit, name in enumerate(names) if unit in resident),
         streamed=tuple(name for unit, name in enumerate(names) if unit in streamed),
         table_resident=candidate.table_resident and candidate.model.table_bytes > 0,
         ring_bytes=candidate.residency.ring_bytes,
@@ -143,4 +191,5 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         predicted=predicted,
         draft_rows=sizes.draft_rows,
         spill=sizes.spill,
+        device=candidate.device_plan(request.device) if request.device else None,
     )

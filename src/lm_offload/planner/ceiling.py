@@ -4,6 +4,7 @@ Nothing of the engine enters but what its plan leaves on disk and how many rows 
 
     seconds = max((streamed + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
 
+Where a device computes, memory and FLOPs are its own, and uploads over its link count too.
 Weights that fit the last-level cache are not read from memory.
 """
 
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit_flops
-from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.request import ModelSizes
 
-Bound = Literal["disk", "memory", "compute"]
+Bound = Literal["disk", "link", "memory", "compute"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class PhaseCeiling:
     disk_s: float
     memory_s: float
     compute_s: float
+    link_s: float = 0.0  # to a device
 
     @property
     def seconds(self) -> float:
         """All resources working side by side."""
-        return max(self.disk_s, self.memory_s, self.compute_s)
+        return max(self.disk_s, self.link_s, self.memory_s, self.compute_s)
 
     @property
     def tokens_per_s(self) -> float:
@@ -46,6 +48,7 @@ class PhaseCeiling:
         """The resource that takes longest."""
         seconds: dict[Bound, float] = {
             "disk": self.disk_s,
+            "link": self.link_s,
             "memory": self.memory_s,
             "compute": self.compute_s,
         }
@@ -124,12 +127,24 @@ class CeilingModel:
     ) -> PhaseCeiling:
         block_bytes, disk = self.plan.read_block_bytes, self.profile.disk_read
         weights_s = sweeps * read_s(disk, self.plan.streamed_bytes, block_bytes)
-        cpu, weight_bytes = self.profile.cpu, self.model.weight_bytes
-        if weight_bytes <= cpu.cache_bytes:
+        processor, weight_bytes = self._processor, self.model.weight_bytes
+        if weight_bytes <= processor.cache_bytes:
             weight_bytes = 0
         return PhaseCeiling(
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
-            memory_s=(sweeps * weight_bytes + kv_bytes) / cpu.memory_bytes_per_s,
-            compute_s=flops / cpu.peak_flops,
+            memory_s=(sweeps * weight_bytes + kv_bytes) / processor.memory_bytes_per_s,
+            compute_s=flops / processor.peak_flops,
+            link_s=sweeps * self._upload_s,
         )
+
+    @property
+    def _processor(self) -> Processor:
+        gpu = self.profile.gpu if self.plan.device else None
+        return gpu or self.profile.cpu
+
+    @property
+    def _upload_s(self) -> float:
+        """Of one sweep, at the best rate of the link."""
+        device, link = self.plan.device, self.profile.h2d
+        return device.uploaded_bytes / max(link.bytes_per_s.rates) if device and link else 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lm_offload.plan import Figures, StepTime
 
 TOLERANCE = 0.15  # of the predicted seconds of a sweep; more is told
-RESOURCES = ("disk_read_s", "cpu_s", "overhead_s")
+RESOURCES = ("disk_read_s", "h2d_s", "gpu_s", "cpu_s", "overhead_s")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Deviation:
 
 def step_seconds(step: StepTime) -> dict[str, float]:
     """Seconds of a sweep by resource, and in total."""
-    names = ("disk_read_s", "cpu_s", "wait_s", "overhead_s", "total_s")
-    return {name: getattr(step, name) for name in names}
+    return {name: getattr(step, name) for name in (*RESOURCES, "wait_s", "total_s")}
 
 
 def deviations(predicted: Figures, measured: Figures) -> Iterator[Deviation]:

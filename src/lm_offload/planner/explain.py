@@ -15,16 +15,29 @@ from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.search import make_plan, ranked_plans
 from lm_offload.planner.side_by_side import SideBySide, side_by_side
 from lm_offload.planner.thread_rates import with_threads
-from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
+from lm_offload.planner.what_if import (
+    faster_compute,
+    faster_disk,
+    faster_link,
+    faster_memory,
+    on_gpu,
+)
 from lm_offload.quant.quality import FormatQuality, quality_of
 from lm_offload.units import GIB
 
 FACTOR = 2.0
 RUNNERS_UP = 3  # shown beside the best of each other format
-HELPERS: dict[str, Callable[[HardwareProfile, float], HardwareProfile]] = {
+Helper = Callable[[HardwareProfile, float], HardwareProfile]
+HELPERS: dict[str, Helper] = {
     "disk": faster_disk,
     "memory": faster_memory,
     "compute": faster_compute,
+}
+DEVICE_HELPERS: dict[str, Helper] = {
+    "disk": faster_disk,
+    "link": faster_link,
+    "GPU memory": on_gpu(faster_memory),
+    "GPU": on_gpu(faster_compute),
 }
 
 
@@ -79,14 +92,19 @@ def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) 
 
 def bottleneck(request: Request, plan: Plan, phase: str) -> str:
     """The resource which, twice as fast, would shorten a sweep of this plan most."""
-    total_s = plan.predicted.step_s[phase].total_s
+    step = plan.predicted.step_s[phase]
+    total_s, own_s = step.total_s, step.cpu_s if plan.device else step.overhead_s
     gains = {}
-    for name, helper in HELPERS.items():
+    for name, helper in _helpers(request).items():
         better = replace(request, profile=helper(request.profile, FACTOR))
         again = fixed_plan(better, choice_of(plan)).predicted
         gains[name] = total_s - again.step_s[phase].total_s
     best = max(gains, key=gains.__getitem__)
-    return best if gains[best] > plan.predicted.step_s[phase].overhead_s / FACTOR else "engine"
+    return best if gains[best] > own_s / FACTOR else "engine"
+
+
+def _helpers(request: Request) -> dict[str, Helper]:
+    return HELPERS if request.device is None else DEVICE_HELPERS
 
 
 def _threads_speedup(request: Request, plan: Plan) -> float:
@@ -98,7 +116,10 @@ def _threads_speedup(request: Request, plan: Plan) -> float:
 def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:
     """Planned anew, for what is better may ask for another plan."""
     changes = {"1 GiB more memory": replace(request, budget_bytes=request.budget_bytes + GIB)}
-    for name, helper in HELPERS.items():
+    if device := request.device:
+        more = replace(device, budget_bytes=device.budget_bytes + GIB)
+        changes["1 GiB more GPU memory"] = replace(request, device=more)
+    for name, helper in _helpers(request).items():
         better = replace(request, profile=helper(request.profile, FACTOR))
         changes[f"{FACTOR:.0f}x faster {name}"] = better
     for change, better in changes.items():
@@ -123,7 +144,9 @@ def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
 def _kind(plan: Plan) -> tuple[object, ...]:
     """What plans of one kind have in common; they differ in how rows are cut."""
     spilled = len(plan.spill.layers)
-    return (*_formats(plan), plan.max_sequences, len(plan.streamed), plan.ring_bytes, spilled)
+    uploaded = (plan.device.uploaded_bytes, plan.device.ring_bytes) if plan.device else ()
+    streamed = len(plan.streamed), plan.ring_bytes
+    return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded)
 
 
 def _formats(plan: Plan) -> tuple[str, str]:

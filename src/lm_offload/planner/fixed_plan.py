@@ -9,6 +9,7 @@ from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import KVSpill, Plan, ThreadPlan, Workload
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.fixed_device import check_device, fixed_on_device
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.predictor import Predictor
@@ -27,7 +28,10 @@ def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
     _check_units(model, choice)
     _check_sizes(model, choice)
     _check_workload(request.workload, choice)
+    check_device(request, choice)
     candidate = candidate_of(model, choice, threads_of(request, choice))
+    if choice.device is not None:
+        candidate = fixed_on_device(request, candidate, choice.device)
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
     return Predictor(request).timed(candidate).plan
 
@@ -100,7 +104,8 @@ def _model(request: Request, choice: PlanChoice) -> ModelSizes:
 
 def _check_units(model: ModelSizes, choice: PlanChoice) -> None:
     """Every unit once: resident or streamed."""
-    counts = Counter((*choice.resident, *choice.streamed))
+    on_device = choice.device.resident if choice.device else ()
+    counts = Counter((*choice.resident, *choice.streamed, *on_device))
     names = {sized.unit.name for sized in model.units}
     problems = (
         ("names units that the model does not have", counts.keys() - names),

@@ -44,6 +44,8 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
     """What could be put on disk to make room for weights, for the sequences, or for both."""
     if request.draft_rows:
         return  # a drafted token that is wrong would fill a block, which is written once
+    if request.device is not None:
+        return  # which has the whole cache in its memory
     if not request.spill_bytes or kv_bytes(model, sizes) < WORTH_FRAC * request.budget_bytes:
         return
     resident_bytes = model.units_bytes + model.table_bytes

@@ -70,7 +70,7 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
     )
 
 
-def _index_bytes(config: ModelConfig, sizes: Sizes) -> int:
+def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Index tensors, block tables and rotary tables of a sweep, which torch owns; text to draft
     from."""
     rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
@@ -90,6 +90,17 @@ def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) ->
     return copies + gather_bytes(config.vocab_size * row_bytes, sizes.micro_batch_tokens)
 
 
+def host_rows(
+    config: ModelConfig, sizes: Sizes, table_resident: bool
+) -> tuple[tuple[str, int], ...]:
+    """What the host needs for a sweep wherever that is computed."""
+    sampling = config.vocab_size * 40  # sorted probabilities, token ids and masks of one row
+    return (
+        ("embedding rows", _embedding_bytes(config, sizes, table_resident)),
+        ("indices and sampling", align_up(index_bytes(config, sizes) + sampling)),
+    )
+
+
 def _scratch_bytes(model: ModelSizes) -> int:
     """What products with packed weights keep for themselves."""
     packed = model.weight_format.is_packed
@@ -101,7 +112,6 @@ def memory_table(
 ) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
-    sampling = config.vocab_size * 40  # sorted probabilities, token ids and masks of one row
     scratch_bytes, staging_bytes = _scratch_bytes(model), kv_staging_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),
@@ -109,7 +119,6 @@ def memory_table(
         ("hidden states", hidden_bytes(config, sizes)),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),
-        ("embedding rows", _embedding_bytes(config, sizes, table_resident)),
-        ("indices and sampling", align_up(_index_bytes(config, sizes) + sampling)),
+        *host_rows(config, sizes, table_resident),
         *([("product scratch", scratch_bytes)] if scratch_bytes else []),
     )

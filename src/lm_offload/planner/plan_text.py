@@ -15,17 +15,26 @@ Only decisions are written; what follows from them, memory and predictions, is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place
 from lm_offload.plan import Plan, ThreadPlan
-from lm_offload.quant.format import parse_format
-from lm_offload.units import KIB, MIB, format_bytes, parse_size
+from lm_offload.planner import plan_values as values
+from lm_offload.planner.plan_values import Parsers, parsed_record, plain_record
+from lm_offload.units import format_bytes
 from lm_offload.yaml_file import read_yaml
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The decisions of a plan on a device."""
+
+    name: str
+    budget: int  # bytes
+    resident: tuple[str, ...]
+    ring: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class PlanChoice:
     kv_on_disk: tuple[int, ...] = ()  # layers
     kv_group_blocks: int = 0
     kv_ring_blocks: int = 0
+    device: DeviceChoice | None = None
 
 
 def choice_of(plan: Plan) -> PlanChoice:
@@ -75,14 +85,26 @@ def choice_of(plan: Plan) -> PlanChoice:
         kv_on_disk=plan.spill.layers,
         kv_group_blocks=plan.spill.group_blocks,
         kv_ring_blocks=plan.spill.ring_blocks,
+        device=_device_of(plan),
     )
+
+
+def _device_of(plan: Plan) -> DeviceChoice | None:
+    found = plan.device
+    if found is None:
+        return None
+    return DeviceChoice(found.name, found.budget_bytes, found.resident, found.ring_bytes)
 
 
 def plan_text(plan: Plan, model: str) -> str:
     """The YAML of a plan, with what it was chosen for as a comment."""
     import yaml  # type: ignore[import-untyped]
 
-    record = {name: _plain(name, value) for name, value in vars(choice_of(plan)).items()}
+    choice = dict(vars(choice_of(plan)))
+    device = choice.pop("device")
+    record = plain_record(choice, _PARSERS)
+    if device is not None:
+        record["device"] = plain_record(vars(device), _DEVICE_PARSERS)
     body: str = yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=96)
     found = plan.predicted
     return (
@@ -96,110 +118,43 @@ def plan_text(plan: Plan, model: str) -> str:
 
 def read_plan(file: Path) -> PlanChoice:
     """The plan in a YAML file; raises ConfigError for keys and values that cannot be."""
-    place, values = Place(file.name), read_yaml(file)
-    if not isinstance(values, Mapping):
-        place.refuse(repr(values), f"a mapping with the keys {', '.join(_PARSERS)}")
-    for key in values:
-        if key not in _PARSERS:
-            place.at(key).refuse("not a known key", ", ".join(_PARSERS))
-    values = {**_DEFAULTS, **values}
-    for key in _PARSERS:
-        if key not in values and key not in _OPTIONAL:
-            place.at(key).refuse("missing", "a plan that has it")
-    parsed = {
-        key: parse(values[key], place.at(key)) for key, parse in _PARSERS.items() if key in values
-    }
-    return PlanChoice(**parsed)
+    place, found = Place(file.name), read_yaml(file)
+    known = {**_DEFAULTS, **found} if isinstance(found, Mapping) else found
+    return PlanChoice(**parsed_record(known, place, _PARSERS, _OPTIONAL))
 
 
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, ThreadPlan):
-        return dict(vars(value))
-    return _size_text(value) if _PARSERS[name] in (_size, _size_or_none) else value
-
-
-def _size_text(size_bytes: int) -> str | int:
-    """The same number of bytes in the largest unit that keeps it whole."""
-    for factor, unit in ((MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return size_bytes
-
-
-def _size_or_none(value: object, place: Place) -> int:
-    try:
-        return parse_size(str(value))
-    except ConfigError:
-        place.refuse(repr(value), "a size such as 66MiB")
-
-
-def _size(value: object, place: Place) -> int:
-    return _size_or_none(value, place) or place.refuse(repr(value), "a size above zero")
-
-
-def _count_or_none(value: object, place: Place) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        place.refuse(repr(value), "a whole number")
-    return value
-
-
-def _count(value: object, place: Place) -> int:
-    return _count_or_none(value, place) or place.refuse(repr(value), "a whole number above zero")
-
-
-def _flag(value: object, place: Place) -> bool:
-    return value if isinstance(value, bool) else place.refuse(repr(value), "true or false")
-
-
-def _format(value: object, place: Place) -> str:
-    try:
-        return str(parse_format(str(value)))
-    except ConfigError as error:
-        raise ConfigError(f"{place.keys[-1]} in {place.origin}: {error}") from error
-
-
-def _units(value: object, place: Place) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        place.refuse(repr(value), "a list of units such as [embed, layers.0.mlp]")
-    return tuple(value)
-
-
-def _layers(value: object, place: Place) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        place.refuse(repr(value), "a list of layers such as [1, 3]")
-    return tuple(_count_or_none(layer, place) for layer in value)
-
-
-def _threads(value: object, place: Place) -> ThreadPlan:
-    names = [item.name for item in fields(ThreadPlan)]
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        place.refuse(repr(value), f"a mapping of {', '.join(names)} to whole numbers")
-    return ThreadPlan(**{name: _count(value[name], place.at(name)) for name in names})
+def _device(value: object, place: Place) -> DeviceChoice:
+    return DeviceChoice(**parsed_record(value, place, _DEVICE_PARSERS))
 
 
 _DEFAULTS = {"draft_rows": 0}  # of plans written before drafts were
-_PARSERS: dict[str, Callable[[object, Place], Any]] = {
-    "weight_format": _format,
-    "kv_format": _format,
-    "budget": _size,
-    "resident": _units,
-    "streamed": _units,
-    "table_resident": _flag,
-    "ring": _size_or_none,
-    "kv_blocks": _count,
-    "max_sequences": _count,
-    "sweep_tokens": _count,
-    "micro_batch_tokens": _count,
-    "scored_rows": _count_or_none,
-    "draft_rows": _count_or_none,
-    "read_block": _size,
-    "read_concurrency": _count,
-    "threads": _threads,
-    "kv_on_disk": _layers,
-    "kv_group_blocks": _count_or_none,
-    "kv_ring_blocks": _count_or_none,
+_DEVICE_PARSERS: Parsers = {
+    "name": values.text,
+    "budget": values.size,
+    "resident": values.units,
+    "ring": values.size_or_none,
+}
+_PARSERS: Parsers = {
+    "weight_format": values.format_name,
+    "kv_format": values.format_name,
+    "budget": values.size,
+    "resident": values.units,
+    "streamed": values.units,
+    "table_resident": values.flag,
+    "ring": values.size_or_none,
+    "kv_blocks": values.count,
+    "max_sequences": values.count,
+    "sweep_tokens": values.count,
+    "micro_batch_tokens": values.count,
+    "scored_rows": values.count_or_none,
+    "draft_rows": values.count_or_none,
+    "read_block": values.size,
+    "read_concurrency": values.count,
+    "threads": values.threads,
+    "kv_on_disk": values.layers,
+    "kv_group_blocks": values.count_or_none,
+    "kv_ring_blocks": values.count_or_none,
+    "device": _device,
 }
 # Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
-_OPTIONAL = {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks"}
+_OPTIONAL = frozenset({"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "device"})

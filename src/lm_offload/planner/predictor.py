@@ -9,6 +9,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate, plan_of
+from lm_offload.planner.device_time import times_on_device
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.replay import sweeps_of
@@ -83,7 +84,7 @@ class Predictor:
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
-        return SweepTimes(
+        times = SweepTimes(
             costs=self._costs_of(candidate),
             profile=self._profile_of(candidate.threads),
             streamed=candidate.streamed,
@@ -95,25 +96,28 @@ class Predictor:
             sampling_threads=candidate.threads.sampling,
             spill=candidate.sizes.spill,
         )
+        device = candidate.device
+        return times_on_device(times, candidate.uploaded, device.ring_bytes) if device else times
 
     def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
-        """The costs of units if nothing were streamed."""
-        return self._costs_on(self.request.default_threads, model, sizes, streams=False)
+        """The costs of units if nothing were streamed or uploaded."""
+        return self._costs_on(self.request.default_threads, model, sizes, moves=False)
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
-        threads, streams = candidate.threads, bool(candidate.streamed)
-        return self._costs_on(threads, candidate.model, candidate.sizes, streams)
+        moves = bool(candidate.streamed or candidate.uploaded)
+        return self._costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
 
     def _costs_on(
-        self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes, streams: bool
+        self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes, moves: bool
     ) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
-        cpu = self._profile_of(threads).cpu
+        profile = self._profile_of(threads)
+        processor = profile.gpu if self.request.device and profile.gpu else profile.cpu
         kv_bytes = sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
-        cached = not streams and model.units_bytes + kv_bytes <= cpu.cache_bytes
+        cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
         key = (model.weight_format, model.kv_format, cached, threads)
         if key not in self._costs:
-            self._costs[key] = UnitCosts(model, cpu, cached)
+            self._costs[key] = UnitCosts(model, processor, cached)
         return self._costs[key]
 
     def _profile_of(self, threads: ThreadPlan) -> HardwareProfile:

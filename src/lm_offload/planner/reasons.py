@@ -55,6 +55,10 @@ def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:
         yield "needs more sweeps for the prompts"
     elif plan.micro_batch_tokens < best.micro_batch_tokens:
         yield "multiplies fewer rows at once"
+    if plan.device and best.device:
+        more_bytes = plan.device.uploaded_bytes - best.device.uploaded_bytes
+        if more_bytes > 0:
+            yield f"uploads {format_bytes(more_bytes)} more in each sweep"
     if 0 < plan.ring_bytes < best.ring_bytes:
         yield "reads less far ahead"
 
@@ -72,5 +76,10 @@ def _slower_phase(found: Figures, best: Figures) -> str:
         slower["decode"] = best.decode_tokens_per_s / found.decode_tokens_per_s
     phase = max(slower, key=slower.__getitem__)
     step = found.step_s[phase]
-    bound = "the disk" if step.disk_read_s > step.cpu_s else "computing"
+    seconds = {
+        "the disk": step.disk_read_s,
+        "the link": step.h2d_s,
+        "computing": max(step.cpu_s, step.gpu_s),
+    }
+    bound = max(reversed(seconds), key=seconds.__getitem__)
     return f"{phase} is {slower[phase]:.2f}x slower, bound by {bound}"

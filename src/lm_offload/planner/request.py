@@ -64,6 +64,15 @@ class ModelSizes:
 
 
 @dataclass(frozen=True)
+class DeviceBudget:
+    """A device that is to compute, and how much of its memory may be used."""
+
+    name: str
+    budget_bytes: int
+    fixed_bytes: int = 0  # of these, what context and libraries take
+
+
+@dataclass(frozen=True)
 class Request:
     """Everything a plan is made from; `models` are the formats that may be chosen."""
 
@@ -75,6 +84,7 @@ class Request:
     threads: int | None = None  # of products and attention, where the user says so
     draft_rows: int = 0  # that a plan must have
     spill_bytes: int = 0  # of disk that a KV cache may take
+    device: DeviceBudget | None = None  # None: the CPU computes; else `profile` has gpu and h2d
 
     @property
     def default_threads(self) -> ThreadPlan:

@@ -10,7 +10,6 @@ from itertools import accumulate, islice
 from typing import NamedTuple
 
 from lm_offload.plan import Figures, StepTime, mean_step
-from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 
@@ -100,7 +99,7 @@ def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:
 
 def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[StepTime]:
     loads = [times.load(shape) for shape in shapes[:SIMULATED_SWEEPS]]
-    seconds = sweep_seconds(loads, times.streamed_bytes, times.ring_bytes, times.spill.ring_blocks)
+    seconds = times.simulated_s(loads)
     yield from (load.step_time(total_s) for load, total_s in zip(loads, seconds, strict=True))
     yield from (times.steady(shape) for shape in shapes[SIMULATED_SWEEPS:])
 

@@ -18,6 +18,8 @@ from lm_offload.plan import IN_MEMORY, Plan, Workload
 from lm_offload.planner.best_first import BestFirst, Group, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.device_need import device_need
+from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
@@ -32,10 +34,12 @@ SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 
 
 def make_plan(request: Request) -> Plan:
-    """The fastest plan, with room for drafts where the request wants them.
+    """The fastest plan, with room for drafts where the request wants them and no device computes.
 
     Raises BudgetError with the table of bytes if none fits.
     """
+    if request.device is not None:
+        return ranked_plans(request)[0].plan
     if wants_drafts(request) and request.speculation == "prompt-lookup":
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
@@ -71,7 +75,7 @@ def _search(request: Request) -> BestFirst:
 def _timed(search: BestFirst, found: Sequence[Candidate]) -> list[Timed]:
     predictor = search.bounds.predictor
     if not found:
-        raise BudgetError(_smallest_need(predictor.request))
+        raise BudgetError(_need(predictor.request))
     return sorted(map(predictor.timed, found), key=_rank)
 
 
@@ -115,10 +119,11 @@ def _place_group(request: Request, group: Group, sizes: Sizes) -> Iterator[Candi
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """With rings of several depths."""
+    placed = place if request.device is None else place_on_device
     for depth in RING_DEPTHS:
-        found = place(request, model, sizes, depth)
+        found = placed(request, model, sizes, depth)
         yield from found
-        if found and not found[0].streamed:
+        if found and not (found[0].streamed or found[0].uploaded):
             return  # without a ring there is no depth to choose
 
 
@@ -150,14 +155,18 @@ def _blocks_needed(workload: Workload, in_flight: int) -> int:
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
-    one = Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
-    sizes = with_rows(one, request.draft_rows)
+    sizes = with_rows(smallest_sizes(request), request.draft_rows)
     found = [
         _smallest_of(model, replace(sizes, spill=spill))
         for model in request.models
         for spill in (IN_MEMORY, *spills(request, model, sizes))
     ]
     return min(found, key=_sum_of)
+
+
+def smallest_sizes(request: Request) -> Sizes:
+    """One sequence, row by row."""
+    return Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:
@@ -170,8 +179,10 @@ def _sum_of(rows: Iterable[tuple[str, int]]) -> int:
     return sum(size_bytes for _, size_bytes in rows)
 
 
-def _smallest_need(request: Request) -> str:
+def _need(request: Request) -> str:
     """The message of the error: the smallest plan's bytes by purpose, and its sum."""
+    if request.device is not None:
+        return device_need(request, smallest_sizes(request))
     rows = smallest_memory(request)
     needed_kib = -(-_sum_of(rows) // KIB)
     lines = "".join(f"\n  {purpose:<22}{format_bytes(size)}" for purpose, size in rows)

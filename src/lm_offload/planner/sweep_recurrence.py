@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from lm_offload.planner.kv_reads import LayerReads
-from lm_offload.planner.sweep_time import SweepLoad
+from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.schedule.ring import Key, Ring
 
 

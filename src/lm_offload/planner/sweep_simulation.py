@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Protocol
 
-from lm_offload.planner.sweep_time import SweepLoad
+from lm_offload.planner.kv_reads import LayerReads
 from lm_offload.planner.timeline import simulate
 from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 
+Transfers = Callable[[int], list[Task]]
+Computes = Callable[[int, Sequence[int]], Iterator[Task]]
+
+
+class Load(Protocol):
+    """What the resources have to do in a sweep."""
+
+    @property
+    def compute_s(self) -> Sequence[float]:
+        """Seconds of each unit."""
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds of the engine itself."""
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of all units."""
+
+    @property
+    def fill_s(self) -> float:
+        """Enough to fill every ring of weights."""
+
+    @property
+    def kv(self) -> Mapping[int, LayerReads]:
+        """Reads and writes of units whose KV cache lies on disk."""
+
+    def transfer_s(self, task: Task) -> float:
+        """Seconds of a transfer of weights."""
+
 
 def sweep_seconds(
-    loads: Sequence[SweepLoad],
+    loads: Sequence[Load],
     streamed_bytes: Mapping[int, int],
     ring_bytes: int,
     kv_ring_blocks: int = 0,
@@ -27,28 +58,44 @@ def sweep_seconds(
     if not streamed_bytes and not kv_ring_blocks:
         return [load.cpu_s + load.overhead_s for load in loads]
     schedule = SweepSchedule(streamed_bytes, ring_bytes)
-    idle_s = sum(loads[0].read_s.values())  # before the first task, enough to fill any ring
-    tasks = _tasks(schedule, loads, kv_ring_blocks)
+    if kv_ring_blocks:
+        return _seconds_of(loads, _staged_tasks(schedule, loads, kv_ring_blocks))
+    return simulated_seconds(loads, schedule.reads, schedule.computes)
+
+
+def simulated_seconds(
+    loads: Sequence[Load], transfers: Transfers, computes: Computes
+) -> list[float]:
+    """The same for the tasks of any generator, with the KV cache in memory."""
+    return _seconds_of(loads, _tasks(loads, transfers, computes))
+
+
+def _seconds_of(loads: Sequence[Load], tasks: Iterable[Task]) -> list[float]:
+    idle_s = loads[0].fill_s  # before the first task
     timeline = simulate(tasks, lambda task: _duration_s(task, loads, idle_s))
     first, last = TaskId(0, "compute", 0), len(loads[0].compute_s) - 1
     ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
     return [end - start for start, end in pairwise([timeline.starts_s[first] + idle_s, *ends])]
 
 
-def _tasks(
-    schedule: SweepSchedule, loads: Sequence[SweepLoad], kv_ring_blocks: int
-) -> Iterator[Task]:
+def _tasks(loads: Sequence[Load], transfers: Transfers, computes: Computes) -> Iterator[Task]:
     """As the executor queues them; one compute task stands for all micro-batches of a unit."""
-    if not kv_ring_blocks:
-        yield from schedule.reads(0)
+    yield from transfers(0)
+    for sweep, load in enumerate(loads):
+        if sweep + 1 < len(loads):
+            yield from transfers(sweep + 1)
+        yield from computes(sweep, [1] * len(load.compute_s))
+
+
+def _staged_tasks(
+    schedule: SweepSchedule, loads: Sequence[Load], kv_ring_blocks: int
+) -> Iterator[Task]:
+    """The same with the tasks of a KV cache on disk; one compute task for each of its groups."""
     before: tuple[TaskId, ...] = ()
     for sweep, load in enumerate(loads):
         groups = {unit: layer.sizes for unit, layer in load.kv.items()}
         staged = StagedSweep(sweep, groups, _ring_blocks(groups, kv_ring_blocks))
-        if kv_ring_blocks:
-            yield from _merged(schedule.reads(sweep), staged.reads, before)
-        elif sweep + 1 < len(loads):
-            yield from schedule.reads(sweep + 1)
+        yield from _merged(schedule.reads(sweep), staged.reads, before)
         counts = [len(groups.get(unit, (1,))) for unit in range(len(load.compute_s))]
         yield from staged.weave(schedule.computes(sweep, counts))
         before = (TaskId(sweep, "compute", len(counts) - 1), *staged.writes)
@@ -68,11 +115,11 @@ def _merged(
     yield from sorted((*weights, *known), key=lambda task: (task.id.unit, task.id.micro_batch))
 
 
-def _duration_s(task: Task, loads: Sequence[SweepLoad], idle_s: float) -> float:
+def _duration_s(task: Task, loads: Sequence[Load], idle_s: float) -> float:
     load, unit = loads[min(task.id.sweep, len(loads) - 1)], task.id.unit
-    if task.id.kind == "read":
-        return load.read_s[unit]
-    if task.id.kind == "release":
+    if task.id.kind in ("read", "upload"):
+        return load.transfer_s(task)
+    if task.id.kind in ("release", "download"):  # what the download takes is in the overhead
         return 0.0
     staged = load.kv.get(unit)
     if staged is not None:

@@ -6,13 +6,13 @@
     ring of 1                 sweep = max(reads, computes of resident units + overhead)
                                       + computes of streamed units
 
-The simulation of the executor's own tasks has the last word; this form gives the search its speed.
+The recurrence over the units of a sweep has the last word; this form gives the search its speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile, Processor
@@ -22,45 +22,11 @@ from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts
 from lm_offload.planner.sampling_cost import sampling_s
+from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.storage.blocks import block_bytes_of
-
-
-@dataclass(frozen=True)
-class SweepLoad:
-    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit.
-
-    `kv` are the reads and writes of units whose KV cache lies on disk.
-    """
-
-    compute_s: Sequence[float]
-    read_s: Mapping[int, float]
-    overhead_s: float
-    read_bytes: float
-    kv: Mapping[int, LayerReads] = field(default_factory=dict)
-
-    @property
-    def cpu_s(self) -> float:
-        """Seconds of all units."""
-        return sum(self.compute_s)
-
-    @property
-    def disk_s(self) -> float:
-        """Seconds of all reads."""
-        return sum(self.read_s.values()) + sum(layer.read_s for layer in self.kv.values())
-
-    @property
-    def write_s(self) -> float:
-        """Seconds of all writes."""
-        return sum(layer.write_s for layer in self.kv.values())
-
-    def step_time(self, total_s: float) -> StepTime:
-        """The record of a sweep that took `total_s`."""
-        wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)
-        kv_bytes = sum(layer.read_bytes for layer in self.kv.values())
-        read_bytes = self.read_bytes + kv_bytes
-        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)
 
 
 @dataclass(frozen=True)
@@ -125,6 +91,10 @@ class SweepTimes:
         for unit, seconds in self.costs.some_s(rows, shape).items():
             compute_s[unit] = seconds
         return compute_s
+
+    def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
+        """Seconds of sweeps that follow one another, the whole ring read ahead."""
+        return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:

@@ -27,6 +27,29 @@ def faster_disk(profile: HardwareProfile, factor: float) -> HardwareProfile:
     return replace(profile, disk_read=faster)
 
 
+def faster_link(profile: HardwareProfile, factor: float) -> HardwareProfile:
+    """Every upload takes less time."""
+    link = profile.h2d
+    if link is None:
+        return profile
+    rates = _scaled(link.bytes_per_s, factor)
+    faster = replace(link, bytes_per_s=rates, request_s=link.request_s / factor)
+    return replace(profile, h2d=faster)
+
+
+def on_gpu(
+    helper: Callable[[HardwareProfile, float], HardwareProfile],
+) -> Callable[[HardwareProfile, float], HardwareProfile]:
+    """What helps a CPU, for the GPU of a profile that has one."""
+
+    def helped(profile: HardwareProfile, factor: float) -> HardwareProfile:
+        if profile.gpu is None:
+            return profile
+        return replace(profile, gpu=helper(replace(profile, cpu=profile.gpu), factor).cpu)
+
+    return helped
+
+
 def faster_memory(profile: HardwareProfile, factor: float) -> HardwareProfile:
     """What is bound by memory takes less time, as far as arithmetic keeps up."""
     cpu = profile.cpu

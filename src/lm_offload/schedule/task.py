@@ -19,6 +19,7 @@ Kind = Literal[
     "upload_hidden",
     "download_hidden",
     "write_hidden",
+    "download",  # logits to where tokens are sampled
     "project",  # attention on the CPU beside a GPU, before the unit's compute task
     "send_qkv",
     "attend",
@@ -43,8 +44,10 @@ class Task:
     """One piece of work; it may start when every task in `needs` is done.
 
     A `read` fills `size_bytes` of the staging ring from `ring_offset`, a `compute` works on one
-    micro-batch, a `release` says that a unit's place in the ring may be overwritten. `kv_offset`
-    counts blocks of the ring that keys and values from disk are staged in.
+    micro-batch, a `release` says that a unit's place in the ring may be overwritten. An `upload`
+    fills the device's ring from `ring_offset` with what lies at `source_offset` of the staging ring
+    or, below zero, in the unit's home. `kv_offset` counts blocks of the ring that keys and values
+    from disk are staged in.
     """
 
     id: TaskId
@@ -52,4 +55,5 @@ class Task:
     needs: tuple[TaskId, ...]
     size_bytes: int = 0
     ring_offset: int = -1
+    source_offset: int = -1
     kv_offset: int = -1

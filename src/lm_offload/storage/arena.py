@@ -9,12 +9,48 @@ from __future__ import annotations
 
 import math
 import mmap
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lm_offload.errors import BudgetError
 from lm_offload.units import PAGE_BYTES, align_up, format_bytes
+
+
+class Memory(Protocol):
+    """A piece of any tier, wherever that lies; what tensors are views of."""
+
+    size_bytes: int
+
+    def slice(self, offset: int, size_bytes: int) -> Memory:
+        """A part of this piece."""
+
+    def view(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        """A tensor at `offset` bytes; the same memory, never a copy."""
+
+
+class Tier(Protocol):
+    """A capacity in bytes that what is taken from it never exceeds."""
+
+    name: str
+    capacity_bytes: int
+    used_bytes: int
+
+    def allocate(self, purpose: str, size_bytes: int) -> Memory:
+        """Memory for `purpose`; raises BudgetError if the tier cannot hold it."""
+
+
+def take_bytes(tier: Tier, purpose: str, size_bytes: int) -> int:
+    """Whole pages for `size_bytes`; raises BudgetError if `tier` cannot hold them."""
+    rounded_bytes = align_up(size_bytes, PAGE_BYTES)
+    left_bytes = tier.capacity_bytes - tier.used_bytes
+    if rounded_bytes > left_bytes:
+        raise BudgetError(
+            f"The {tier.name} tier has {format_bytes(left_bytes)} left, {purpose} needs "
+            f"{format_bytes(rounded_bytes)}; raise its budget."
+        )
+    return rounded_bytes
 
 
 class Arena:
@@ -56,13 +92,11 @@ class MemoryTier:
 
     def allocate(self, purpose: str, size_bytes: int) -> Arena:
         """Memory for `purpose`; raises BudgetError if the tier cannot hold it."""
-        rounded_bytes = align_up(size_bytes, PAGE_BYTES)
-        left_bytes = self.capacity_bytes - self.used_bytes
-        if rounded_bytes > left_bytes:
-            raise BudgetError(
-                f"The {self.name} tier has {format_bytes(left_bytes)} left, {purpose} needs "
-                f"{format_bytes(rounded_bytes)}; raise its budget."
-            )
+        rounded_bytes = take_bytes(self, purpose, size_bytes)
         arena = Arena(self._mapping, self.used_bytes, rounded_bytes)
         self.used_bytes += rounded_bytes
         return arena
+
+    def whole(self) -> Tensor:
+        """All bytes of the tier, uint8: what is pinned at once."""
+        return torch.frombuffer(self._mapping, dtype=torch.uint8)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
-from lm_offload.quant.packed import PackedWeight
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.blocks import Block, block_bytes_of, cut_blocks
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import open_files
-from lm_offload.storage.layout import Place, UnitLayout, find_extent
+from lm_offload.storage.layout import UnitLayout, find_extent
 from lm_offload.storage.row_table import GATHER_THREADS, ResidentRows, RowTable
+from lm_offload.storage.unit_views import UnitViews, Views
 
-Views = Mapping[str, Any]  # role to Tensor, or to PackedWeight where a matrix is quantized
 Rows = RowTable | ResidentRows
 
 
@@ -45,8 +44,8 @@ class WeightStore:
         self._settings = settings
         self._ring = ring
         self._files = open_files(checkpoint.stamps)
-        self._resident: dict[int, Views] = {}
-        self._staged: dict[tuple[int, int], Views] = {}
+        self._views = UnitViews(layouts, ring)
+        self._homes: dict[int, Arena] = {}
         self._row_pool = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="rows")
 
     def load(self, homes: Mapping[int, Arena]) -> Generator[int, None, None]:
@@ -60,16 +59,19 @@ class WeightStore:
         finally:
             pool.shutdown(cancel_futures=True)
         for unit, home in homes.items():
-            self._resident[unit] = self._views(unit, home, 0)
+            self._views.settle(unit, home)
+            self._homes[unit] = home
 
     def acquire(self, unit: int, ring_offset: int) -> Views:
         """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
+        return self._views.acquire(unit, ring_offset)
+
+    def memory_of(self, unit: int, ring_offset: int) -> Tensor:
+        """All bytes of `unit`, uint8 [layout.size_bytes]: where it lives, or in the ring."""
+        size_bytes = self.layouts[unit].size_bytes
         if ring_offset < 0:
-            return self._resident[unit]
-        key = (unit, ring_offset)
-        if key not in self._staged:
-            self._staged[key] = self._views(unit, self._ring, ring_offset)
-        return self._staged[key]
+            return self._homes[unit].view(0, torch.uint8, (size_bytes,))
+        return self._ring.view(ring_offset, torch.uint8, (size_bytes,))
 
     def staging_blocks(self, unit: int, ring_offset: int) -> list[Block]:
         """The reads that put `unit` at `ring_offset` of the ring."""
@@ -91,17 +93,3 @@ class WeightStore:
         layout, settings = self.layouts[unit], self._settings
         block_bytes = block_bytes_of(layout.size_bytes, settings.block_bytes, settings.concurrency)
         return cut_blocks(layout, memory, self._files, block_bytes)
-
-    def _views(self, unit: int, arena: Arena, offset: int) -> Views:
-        places = self.layouts[unit].places
-        return {role: _view(arena, offset, place) for role, place in places.items()}
-
-
-def _view(arena: Arena, offset: int, place: Place) -> Tensor | PackedWeight:
-    """The tensor at `place` of the unit at `offset`; a quantized one stays packed."""
-    if place.format is None:
-        return arena.view(offset + place.offset, place.dtype, place.shape)
-    rows, columns = place.shape
-    size_bytes = place.format.matrix_bytes(rows, columns)
-    data = arena.view(offset + place.offset, place.dtype, (size_bytes,))
-    return PackedWeight(data, place.format, (rows, columns))

@@ -1,0 +1,1 @@
+"""The fastest tier and its processor: memory, streams and events behind one small interface."""

@@ -1,0 +1,134 @@
+"""From what a user says of memory to budgets, and to the device that computes if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_offload.device.base import CONTEXT_BYTES
+from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_device
+from lm_offload.engine.planning import resolve_budget
+from lm_offload.errors import ConfigError
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.planner.plan_text import PlanChoice
+from lm_offload.planner.request import DeviceBudget
+from lm_offload.units import format_bytes, parse_size
+
+Size = str | int | None
+
+AUTO = "auto"
+MARGIN_FRAC = 0.1  # of free device memory, left to others where the budget is "auto"
+
+
+class Budgets(NamedTuple):
+    """Of the host, and of the device that computes if there is one."""
+
+    cpu_bytes: int
+    device: DeviceBudget | None
+
+
+def memory_budgets(
+    cpu_memory: Size,
+    max_memory: Mapping[str | int, str | int] | None,
+    gpu_memory: Size,
+    device: str | None,
+    saved: PlanChoice | None,
+) -> Budgets:
+    """Budgets in either spelling; without a word of a device, that of a saved plan.
+
+    Raises ConfigError for both spellings at once and for what the machine does not have.
+    """
+    if max_memory is not None:
+        _check_one_spelling(cpu_memory, gpu_memory, device)
+        cpu_memory, device, gpu_memory = split_max_memory(max_memory)
+    if device is None and gpu_memory is None and saved is not None and saved.device is not None:
+        device, gpu_memory = saved.device.name, saved.device.budget
+    return Budgets(resolve_budget(cpu_memory), device_budget(device, gpu_memory))
+
+
+def check_options(
+    overlap: bool, speculation: str, prefix_cache: str | Path | None, spill_dir: str | Path | None
+) -> None:
+    """Raises ConfigError for options that cannot take effect where a device computes."""
+    conflicts = (
+        (not overlap, "overlap is off", "uploads always overlap"),
+        (speculation == "prompt-lookup", "speculation is 'prompt-lookup'", "drafts are not"
+         " verified on a device yet"),
+        (prefix_cache is not None, "a prefix cache was given", "keys and values on a device are not"
+         " kept in a folder yet"),
+        (spill_dir is not None, "spill_dir was given", "the KV cache lies on the device"),
+    )  # fmt: skip
+    for found, given, reason in conflicts:
+        if found:
+            raise ConfigError(f"GPU memory was given and {given}; {reason}, leave one of them out.")
+
+
+def split_max_memory(max_memory: Mapping[str | int, str | int]) -> tuple[Size, str | None, Size]:
+    """CPU budget, device and its budget in accelerate's spelling, where 0 is the first GPU.
+
+    Raises ConfigError for keys that are no tier, or more than one device.
+    """
+    named = {f"cuda:{key}" if isinstance(key, int) else key: max_memory[key] for key in max_memory}
+    cpu = named.pop("cpu", None)
+    if len(named) > 1 or not all(map(is_device_name, named)) or not max_memory:
+        raise ConfigError(
+            f'max_memory is {dict(max_memory)!r}; allowed are the key "cpu" and one device, as in '
+            '{"cuda:0": "6GiB", "cpu": "8GiB"}.'
+        )
+    device, memory = next(iter(named.items()), (None, None))
+    return cpu, device, memory
+
+
+def device_budget(device: str | None, memory: Size) -> DeviceBudget | None:
+    """The budget of `device` (the first GPU, where only memory is given); None is the CPU alone.
+
+    `memory` is bytes, a size, a share of what is free, or "auto" for that less a margin. Raises
+    ConfigError for what the device does not have.
+    """
+    if device is None and memory is None:
+        return None
+    name = device or DEFAULT_DEVICE
+    opened = open_device(name)
+    try:
+        free_bytes, fixed_bytes = opened.memory().free_bytes, opened.fixed_bytes
+    finally:
+        opened.close()
+    # The context is there already, so what is free does not count it.
+    budget_bytes = _budget_bytes(name, memory, free_bytes + fixed_bytes)
+    return DeviceBudget(name, budget_bytes, fixed_bytes)
+
+
+def described_budget(
+    device: str | None, memory: Size, profile: HardwareProfile
+) -> DeviceBudget | None:
+    """The same on the GPU of a described machine, of which all memory is free."""
+    if device is None and memory is None:
+        return None
+    if profile.gpu is None or profile.h2d is None:
+        raise ConfigError(
+            f"GPU memory was given, {profile.name} has no GPU; leave it out or name a machine that "
+            "has one."
+        )
+    name = device or DEFAULT_DEVICE
+    return DeviceBudget(name, _budget_bytes(name, memory, profile.gpu.memory_bytes), CONTEXT_BYTES)
+
+
+def _budget_bytes(name: str, memory: Size, free_bytes: int) -> int:
+    if memory is None or memory == AUTO:
+        return int(free_bytes * (1 - MARGIN_FRAC))
+    budget_bytes = memory if isinstance(memory, int) else parse_size(memory, free_bytes)
+    if not 0 < budget_bytes <= free_bytes:
+        raise ConfigError(
+            f"A GPU memory budget of {memory} was given, {name} has {format_bytes(free_bytes)} "
+            "free; give more than zero and no more than that, or free some."
+        )
+    return budget_bytes
+
+
+def _check_one_spelling(*others: Size) -> None:
+    if any(other is not None for other in others):
+        raise ConfigError(
+            "max_memory was given with cpu_memory, gpu_memory or device; give either max_memory, "
+            'as in {"cuda:0": "6GiB", "cpu": "8GiB"}, or the others.'
+        )

@@ -1,0 +1,154 @@
+"""A model whose plan is carried out: its engine is built when a workload needs another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.engine import Engine
+from lm_offload.engine.machinery import Machinery, build_machinery
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.outputs import RunStats, SweepRecord
+from lm_offload.engine.planned import PlannedModel, Wishes
+from lm_offload.engine.planning import covers, serves, stages
+from lm_offload.engine.prefix_folder import PrefixFolder, worth_reading
+from lm_offload.engine.prefixes import save_prefixes, share_prefixes
+from lm_offload.engine.requests import workload_of
+from lm_offload.engine.residents import LoadProgress
+from lm_offload.engine.speculator import drafts_for
+from lm_offload.errors import ConfigError, RequestError
+from lm_offload.kernels.base import Kernels
+from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
+from lm_offload.plan import Plan, StepTime, Workload
+from lm_offload.sequence import Sequence
+
+SweepCallback = Callable[[SweepRecord], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How plans are carried out, whatever they say."""
+
+    overlap: bool
+    trace_path: Path | None
+    prefix_sharing: bool
+    prefix_folder: PrefixFolder | None
+    on_load: LoadProgress
+    on_quantize: LoadProgress
+
+
+class LoadedModel(PlannedModel):
+    """Keeps one engine and runs sequences through it."""
+
+    def __init__(
+        self, choices: Items[ModelFiles], kernels: Kernels, wishes: Wishes, options: RunOptions
+    ) -> None:
+        super().__init__(choices, kernels, wishes, options.on_quantize)
+        self.stats = RunStats(())
+        self._options = options
+        self._trace = ChromeTrace([unit.name for unit in self.files.units])
+        self._engine: Engine | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that is loaded, if any."""
+        return self._engine.machinery.plan if self._engine else None
+
+    def load(self, workload: Workload) -> Plan:
+        """Plan for a workload and load what the plan keeps in memory; returns the plan."""
+        return self._engine_for(workload).machinery.plan
+
+    def read_sweep(self) -> StepTime:
+        """Time the reads of one sweep with nothing computed; after `load`."""
+        if self._engine is None:
+            raise ConfigError("No weights are loaded; call load with a workload first.")
+        return self._engine.read_sweep()
+
+    def close(self) -> None:
+        """Give memory, threads and files back; the next call loads again."""
+        if self._engine is not None:
+            self._engine.machinery.close()
+            self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _check_idle(self) -> None:
+        if self._engine is not None and self._engine.has_work:
+            raise RequestError(
+                "Another run of this LLM is unfinished; take all of its outputs or close its "
+                "iterator first."
+            )
+
+    def _sweeps(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
+        """Run to the end; yields after each sweep the sequences that got a token."""
+        if not sequences:
+            return
+        if self._options.prefix_sharing:
+            share_prefixes(sequences, self.files.config)
+        engine = self._engine_for(workload_of(sequences))
+        engine.records.clear()
+        engine.add(sequences)
+        try:
+            while engine.has_work:
+                yield engine.step()
+            save_prefixes(sequences, engine.machinery)
+        except GeneratorExit:
+            engine.machinery.scheduler.drop_all()
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.stats = RunStats(tuple(engine.records))
+            self._write_trace()
+
+    def _report(self, on_sweep: SweepCallback | None) -> None:
+        if on_sweep and self._engine:
+            on_sweep(self._engine.records[-1])
+
+    def _engine_for(self, workload: Workload) -> Engine:
+        if self._engine is not None and serves(self._engine.machinery.plan, workload):
+            return self._engine
+        plan = self.plan_for(workload)
+        if self._engine is not None:
+            loaded = self._engine.machinery.plan
+            if covers(loaded, plan) and stages(loaded, workload):
+                return self._engine
+        self.close()
+        self.prepare(plan)
+        drafts = drafts_for(self._request(workload), plan)
+        self._engine = Engine(
+            self._machinery(plan), self.files.config.eos_token_ids, self._is_stopped, drafts
+        )
+        return self._engine
+
+    def _machinery(self, plan: Plan) -> Machinery:
+        options = self._options
+        trace: Trace = self._trace if options.trace_path else NullTrace()
+        parts = self.files, plan, self.kernels, trace
+        if plan.device is not None:
+            return build_device_machinery(*parts, options.on_load)
+        kept = options.prefix_folder
+        return build_machinery(
+            *parts,
+            options.overlap,
+            options.on_load,
+            kept if kept and worth_reading(self.files, plan, self.profile) else None,
+            self._wishes.spill_folder,
+        )
+
+    def _is_stopped(self, sequence: Sequence, token: int) -> bool:
+        """Whether the text of a sequence is complete with its new token."""
+        return False
+
+    def _write_trace(self) -> None:
+        if self._options.trace_path:
+            self._trace.write(self._options.trace_path)

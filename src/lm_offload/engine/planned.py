@@ -1,0 +1,112 @@
+"""A model with its budgets and the plans that are made for it; no weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from lm_offload.engine.calibration import profile_for
+from lm_offload.engine.device_profile import with_device
+from lm_offload.engine.format_choices import in_formats
+from lm_offload.engine.model_files import ModelFiles, prepared
+from lm_offload.engine.planning import planning_request
+from lm_offload.engine.residents import LoadProgress
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.kernels.base import Kernels
+from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
+from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.request import DeviceBudget, Request
+from lm_offload.planner.search import make_plan
+from lm_offload.storage.spill_folder import spill_room_bytes
+
+PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What users say of every plan."""
+
+    budget_bytes: int
+    device: DeviceBudget | None
+    threads: int | None
+    objective: Objective
+    speculation: Speculation
+    spill_folder: Path
+    saved_plan: PlanChoice | None
+
+
+class PlannedModel:
+    """Makes the plan of a workload from what users wish for, or checks the one they gave."""
+
+    def __init__(
+        self,
+        choices: Items[ModelFiles],
+        kernels: Kernels,
+        wishes: Wishes,
+        on_quantize: LoadProgress,
+    ) -> None:
+        self.choices = choices
+        self.files = choices[0]
+        self.kernels = kernels
+        self.budget_bytes = wishes.budget_bytes
+        self.device = wishes.device
+        self._wishes = wishes
+        self._on_quantize = on_quantize
+        self._planned: tuple[Workload, Plan] | None = None  # the last one
+
+    @cached_property
+    def profile(self) -> HardwareProfile:
+        """What this machine can do: stored, or measured now in a few seconds."""
+        memory_bytes = int(self.budget_bytes * PROBE_FRAC)
+        profile = profile_for(self.files.largest_file, self.kernels, memory_bytes)
+        return with_device(profile, self.device, self.kernels, self.budget_bytes)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that is loaded, if any."""
+        return None
+
+    def plan_for(self, workload: Workload) -> Plan:
+        """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
+        if self._planned is None or self._planned[0] != workload:
+            request, saved = self._request(workload), self._wishes.saved_plan
+            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            self._planned = workload, plan
+        return self._planned[1]
+
+    def predicted(self, workload: Workload) -> Figures:
+        """What a workload should show with the plan that is loaded, or else with its best."""
+        if self.plan is None:
+            return self.plan_for(workload).predicted
+        return fixed_plan(self._request(workload), choice_of(self.plan)).predicted
+
+    def prepare(self, plan: Plan | None = None) -> None:
+        """Quantize what the cache does not hold yet; the first call that needs weights does too.
+
+        `plan` says in which format, where there are several to choose from. Raises StorageError
+        (full disk; another call goes on) or CheckpointError (bad weights).
+        """
+        if plan is not None:
+            self._take_formats(plan)
+        self.files = prepared(self.files, self.kernels.threads, self._on_quantize)
+
+    def _take_formats(self, plan: Plan) -> None:
+        found = str(self.files.stored_format), str(self.files.kv_format)
+        if found != (plan.weight_format, plan.kv_format):
+            self.files = in_formats(self.choices, plan.weight_format, plan.kv_format)
+
+    def _request(self, workload: Workload) -> Request:
+        wishes = self._wishes
+        return planning_request(
+            self.choices,
+            replace(workload, objective=wishes.objective),
+            self.profile,
+            self.budget_bytes,
+            speculation=wishes.speculation,
+            threads=wishes.threads,
+            spill_bytes=spill_room_bytes(wishes.spill_folder),
+            device=self.device,
+        )

@@ -1,0 +1,155 @@
+"""What a device and its links can do, measured through the interface that the engine uses.
+
+Copies are timed two in flight, as uploads are, from host memory that is pinned and, for what is
+staged, that is not. Kernels are timed several at once: a launch does not wait for the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lm_offload.device.base import Device, Stream
+from lm_offload.hardware.product_probe import matrices, work_s
+from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.timing import typical_s
+from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import Format
+from lm_offload.storage.arena import MemoryTier, Tier
+from lm_offload.units import KIB, MIB, PAGE_BYTES
+
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Weight
+
+COPY_BYTES = (256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB)
+COPIES = 2  # in flight
+LAUNCHES = 8  # of kernels that are timed together
+ROWS = (1, 8, 64, 512)
+MATRIX_SIZE = 3072
+TINY = 8
+FORMATS = (Format("bf16"), Format("int4", 64, symmetric=False), Format("int8", 64))
+PARTS = 4 + 2 + len(FORMATS)  # of the time: links, fixed cost and memory, products
+
+
+@dataclass(frozen=True)
+class DeviceProbe:
+    """Measures one open device within `host_bytes` and `device_bytes` of memory."""
+
+    device: Device
+    cpu_kernels: Kernels
+    host_bytes: int
+    device_bytes: int
+
+    def added_to(self, profile: HardwareProfile, seconds: float) -> HardwareProfile:
+        """The profile with the device and its links, measured in about that time."""
+        part_s, tier = seconds / PARTS, self.device.tier(self.device_bytes)
+        target = tier.allocate("copies", min(self.device_bytes // 2, self.host_bytes))
+        there = target.view(0, torch.uint8, (target.size_bytes,))
+        pageable, pinned = (_host_memory(target.size_bytes) for _ in range(2))
+        self.device.pin(pinned)
+        up, down = self.device.h2d, self.device.d2h
+        return replace(
+            profile,
+            gpu=self._processor(tier, profile.cpu, part_s),
+            h2d=_link(up, pinned, there, part_s),
+            d2h=_link(down, there, pinned, part_s),
+            host_copy=_link(up, pageable, there, part_s),
+            d2h_pageable=_link(down, there, pageable, part_s),
+        )
+
+    def _processor(self, tier: Tier, cpu: Processor, part_s: float) -> Processor:
+        """Fixed costs of a task and of a sweep are those of the host, which launches them."""
+        kernels, here = self.device.kernels(self.cpu_kernels), self.device.torch_device
+        kernel_s = self._call_s(_tiny_product(kernels, here), part_s)
+        space = tier.allocate("kernels", tier.capacity_bytes - tier.used_bytes)
+        half = space.size_bytes // 2 // PAGE_BYTES * PAGE_BYTES
+        low, high = (space.view(start, torch.uint8, (half,)) for start in (0, half))
+        copy_s = self._call_s(lambda: high.copy_(low), part_s)
+        products = {
+            str(format): self._products(
+                kernels, matrices(space, format, MATRIX_SIZE), kernel_s, part_s
+            )
+            for format in FORMATS
+        }
+        return Processor(
+            threads=1,
+            memory_bytes=self.device.memory().total_bytes,
+            memory_bytes_per_s=2 * half / work_s(copy_s, kernel_s),
+            peak_flops=max(rate for curve in products.values() for rate in curve.rates),
+            kernel_s=kernel_s,
+            task_s=cpu.task_s,
+            product_flops=products,
+        )
+
+    def _products(
+        self, kernels: Kernels, weights: Sequence[Weight], kernel_s: float, part_s: float
+    ) -> Curve:
+        """FLOP/s by rows, `kernel_s` taken off."""
+        count, width = weights[0].shape
+        works = {
+            rows: self._timed(_product(kernels, weights[-1], rows, self.device.torch_device))
+            for rows in ROWS
+        }
+        seconds = typical_s(works, part_s)
+        call_s = {rows: work_s(seconds[rows] / LAUNCHES, kernel_s) for rows in seconds}
+        flops = (2.0 * rows * count * width / call_s[rows] for rows in call_s)
+        return Curve(tuple(map(float, call_s)), tuple(flops))
+
+    def _call_s(self, work: Callable[[], object], part_s: float) -> float:
+        return typical_s({"call": self._timed(work)}, part_s)["call"] / LAUNCHES
+
+    def _timed(self, work: Callable[[], object]) -> Callable[[], None]:
+        """Several launches of `work` and the wait for the last."""
+
+        def launches() -> None:
+            for _ in range(LAUNCHES):
+                self.device.compute.launch(lambda: _ignore(work()))
+            self.device.compute.record().synchronize()
+
+        return launches
+
+
+def _host_memory(size_bytes: int) -> Tensor:
+    return MemoryTier("probe", size_bytes).whole().fill_(1)
+
+
+def _link(stream: Stream, source: Tensor, target: Tensor, part_s: float) -> Link:
+    """Rates by block; the cost of a request is that of a copy of one page."""
+    sizes = [size for size in COPY_BYTES if size * COPIES <= source.nbytes] or [PAGE_BYTES]
+    seconds = typical_s(_copies(stream, source, target, [PAGE_BYTES, *sizes]), part_s)
+    request_s = seconds.pop(PAGE_BYTES) / COPIES if len(seconds) > 1 else 0.0
+    rates = {size: size * COPIES / call_s for size, call_s in seconds.items()}
+    best = max(rates, key=rates.__getitem__)
+    return Link(Curve(tuple(map(float, rates)), tuple(rates.values())), request_s, best, COPIES)
+
+
+def _copies(
+    stream: Stream, source: Tensor, target: Tensor, sizes: Iterable[int]
+) -> dict[int, Callable[[], None]]:
+    def copies(size_bytes: int) -> None:
+        for index in range(COPIES):
+            part = slice(index * size_bytes, (index + 1) * size_bytes)
+            stream.copy_async(source[part], target[part])
+        stream.record().synchronize()
+
+    return {size: lambda size=size: copies(size) for size in sizes}  # type: ignore[misc]
+
+
+def _tiny_product(kernels: Kernels, here: torch.device) -> Callable[[], None]:
+    x, out = torch.ones(1, TINY, device=here), torch.empty(1, TINY, device=here)
+    weight = torch.ones(TINY, TINY, dtype=torch.bfloat16, device=here)
+    return lambda: kernels.linear(x, weight, out)
+
+
+def _product(kernels: Kernels, weight: Weight, rows: int, here: torch.device) -> Callable[[], None]:
+    count, width = weight.shape
+    x, out = torch.ones(rows, width, device=here), torch.empty(rows, count, device=here)
+    return lambda: kernels.linear(x, weight, out)
+
+
+def _ignore(result: object) -> None:
+    """What a launch returns is not looked at."""

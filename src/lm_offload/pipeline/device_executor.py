@@ -1,0 +1,143 @@
+"""Carries out sweeps on a device: disk, link and device side by side, each in program order.
+
+The caller launches; it waits for uploads, and at the end of a sweep for the logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lm_offload.device.base import Stream
+from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.executor import NOTHING_STAGED, Compute
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.trace import Trace
+from lm_offload.plan import StepTime
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule
+from lm_offload.schedule.kv_staging import Groups
+from lm_offload.schedule.task import Resource, Task
+
+
+@dataclass(frozen=True)
+class DeviceResources:
+    """What works side by side: a queue for each link that brings weights, the device, its way back.
+
+    `links` has `disk_read` and `h2d`.
+    """
+
+    links: Mapping[Resource, DiskQueue]
+    processor: DeviceQueue
+    d2h: Stream
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Queue transfers, each at its link."""
+        for resource, link in self.links.items():
+            link.submit(task for task in tasks if task.resource == resource)
+
+    def close(self) -> None:
+        """Stop the threads of all of them."""
+        for link in self.links.values():
+            link.close()
+        self.processor.close()
+
+
+class DeviceExecutor:
+    """See `Executor`: transfers run ahead as far as both rings allow, across sweeps."""
+
+    def __init__(
+        self,
+        schedule: DeviceSweepSchedule,
+        resources: DeviceResources,
+        progress: Progress,
+        trace: Trace,
+    ) -> None:
+        self._schedule = schedule
+        self._resources = resources
+        self._progress = progress
+        self._trace = trace
+        self._sweep = 0
+        resources.submit(schedule.transfers(0))
+
+    def run_sweep(
+        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
+    ) -> StepTime:
+        """Queue the transfers of the sweep after this one, then launch this one.
+
+        There are no `groups`: the KV cache lies on the device.
+        """
+        clock = _Clock(self._resources)
+        self._resources.submit(self._schedule.transfers(self._sweep + 1))
+        for task in self._schedule.computes(self._sweep, micro_batches):
+            clock.wait_s += self._wait(task)
+            clock.wait_s += self._start(task, compute)
+        self._sweep += 1
+        self._progress.forget_before(self._sweep)
+        return clock.stop()
+
+    def close(self) -> None:
+        """Stop the threads of the resources."""
+        self._resources.close()
+
+    def _wait(self, task: Task) -> float:
+        wait_s = self._progress.wait(task.needs)
+        if wait_s:
+            now_s = time.perf_counter()
+            self._trace.record_wait(task, now_s - wait_s, now_s)
+        return wait_s
+
+    def _start(self, task: Task, compute: Compute) -> float:
+        """Do what the task says; returns the seconds waited."""
+        if task.resource == "d2h":
+            return self._download(task, compute)
+        if task.id.kind == "release":
+            self._resources.processor.release(task)
+        else:
+            self._resources.processor.launch(task, lambda: compute(task))
+            self._progress.finish(task.id)
+        return 0.0
+
+    def _download(self, task: Task, compute: Compute) -> float:
+        """The end of a sweep: what the device computed is on the host, and the device idle."""
+        start_s, stream = time.perf_counter(), self._resources.d2h
+        stream.wait(self._resources.processor.reached())
+        stream.launch(lambda: compute(task))
+        stream.record().synchronize()
+        self._resources.processor.release(task)  # until all that was launched is counted
+        self._progress.wait((task.id,))
+        end_s = time.perf_counter()
+        self._trace.record(task, start_s, end_s)
+        return end_s - start_s
+
+
+class _Clock:
+    """Sums the seconds of one sweep by resource."""
+
+    def __init__(self, resources: DeviceResources) -> None:
+        self.wait_s = 0.0
+        self._resources = resources
+        self._start = self._totals()
+        self._start_s = time.perf_counter()
+
+    def stop(self) -> StepTime:
+        """The record of the sweep, which ends now."""
+        total_s = time.perf_counter() - self._start_s
+        pairs = zip(self._totals(), self._start, strict=True)
+        disk_s, read_bytes, h2d_s, h2d_bytes, gpu_s = (end - start for end, start in pairs)
+        return StepTime(
+            total_s=total_s,
+            cpu_s=total_s - self.wait_s,
+            wait_s=self.wait_s,
+            disk_read_s=disk_s,
+            read_bytes=read_bytes,
+            gpu_s=gpu_s,
+            h2d_s=h2d_s,
+            h2d_bytes=h2d_bytes,
+        )
+
+    def _totals(self) -> tuple[float, ...]:
+        disk, h2d = self._resources.links["disk_read"], self._resources.links["h2d"]
+        gpu_s = self._resources.processor.busy_s
+        return disk.busy_s, disk.moved_bytes.total(), h2d.busy_s, h2d.moved_bytes.total(), gpu_s

@@ -1,0 +1,89 @@
+"""Every byte by purpose where a device computes: on the device, and on the host beside it."""
+
+from __future__ import annotations
+
+from lm_offload.arch.config import ModelConfig
+from lm_offload.kernels.device_kernels import PIECE_ELEMENTS
+from lm_offload.planner.memory import (
+    F32_BYTES,
+    Sizes,
+    hidden_bytes,
+    host_rows,
+    index_bytes,
+    kv_bytes,
+    logits_bytes,
+    workspace_bytes,
+)
+from lm_offload.planner.request import DeviceBudget, ModelSizes
+from lm_offload.planner.unit_work import matrix_elements
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.units import MIB, align_up
+
+UPLOAD_BLOCK_BYTES = 16 * MIB  # where a described machine does not say
+UPLOADS_IN_FLIGHT = 2  # blocks, so that the link has the next when one ends
+PACKED_BYTES = 16  # of a weight of a packed matrix: its code, the float, and between them
+PACKED_KV_BYTES = 8  # of a key or value of a packed block that a token is written to
+
+
+def device_memory_table(
+    model: ModelSizes, sizes: Sizes, budget: DeviceBudget
+) -> tuple[tuple[str, int], ...]:
+    """Purpose and bytes of everything on the device but weights and their ring."""
+    config = model.config
+    return (
+        ("KV cache", kv_bytes(model, sizes)),
+        ("hidden states", hidden_bytes(config, sizes)),
+        ("workspace", workspace_bytes(config, sizes)),
+        ("logits", logits_bytes(config, sizes)),
+        ("indices", align_up(index_bytes(config, sizes))),
+        ("kernel scratch", align_up(_scratch_bytes(model, sizes))),
+        ("context and libraries", budget.fixed_bytes),
+    )
+
+
+def host_memory_table(
+    model: ModelSizes, sizes: Sizes, table_resident: bool, upload_block_bytes: int
+) -> tuple[tuple[str, int], ...]:
+    """Purpose and bytes of everything on the host but weights and their ring.
+
+    The staging of uploads is used only where memory cannot be pinned.
+    """
+    config = model.config
+    return (
+        ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
+        ("upload staging", UPLOADS_IN_FLIGHT * upload_block_bytes),
+        *host_rows(config, sizes, table_resident),
+    )
+
+
+def upload_block_bytes(model: ModelSizes, wanted_bytes: int) -> int:
+    """The size of the blocks of uploads, no larger than the largest unit."""
+    largest_bytes = max(unit.size_bytes for unit in model.units)
+    return align_up(min(wanted_bytes or UPLOAD_BLOCK_BYTES, largest_bytes))
+
+
+def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """What operations in torch allocate: the product being added, and K and V gathered in f32."""
+    config = model.config
+    rows = max(sizes.micro_batch_tokens, sizes.logit_rows)
+    product = rows * 4 * max(_most_outputs(model), model.most_columns)
+    largest = max(max(matrix_elements(sized.unit), default=0) for sized in model.units)
+    packed = PACKED_BYTES * min(PIECE_ELEMENTS, largest) * model.weight_format.is_packed
+    return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
+
+
+def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:
+    """One sequence at a time: K and V as they are gathered, turned around, and padded."""
+    context = min(sizes.kv_blocks * BLOCK_TOKENS, config.max_positions)
+    return 2 * 3 * context * config.kv_size * F32_BYTES
+
+
+def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """The packed blocks that new tokens go to are unpacked, filled and packed again."""
+    blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
+    return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES
+
+
+def _most_outputs(model: ModelSizes) -> int:
+    specs = (spec for sized in model.units for spec in sized.unit.loaded)
+    return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)

@@ -1,0 +1,76 @@
+"""Places one choice of sizes on three tiers: what fits on the device, then what fits on the host.
+
+A byte on the device saves its upload and its read, a byte on the host its read; units are alike
+within a tier, so each level is filled as full as it gets and spread evenly over the sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, DevicePlacement
+from lm_offload.planner.device_memory import (
+    device_memory_table,
+    host_memory_table,
+    upload_block_bytes,
+)
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.residency import Residency, choose_residency
+
+
+def place_on_device(
+    request: Request, model: ModelSizes, sizes: Sizes, depth: int
+) -> list[Candidate]:
+    """These sizes with rings of `depth` units; empty if that does not fit both budgets."""
+    assert request.device is not None
+    assert request.profile.h2d is not None
+    on_device = _on_device(model, sizes, depth, request.device)
+    if on_device is None:
+        return []
+    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
+    rows = host_memory_table(model, sizes, False, block_bytes)
+    left_bytes = request.budget_bytes - sum(size_bytes for _, size_bytes in rows)
+    on_host = _on_host(model, on_device.resident, depth, left_bytes)
+    if on_host is None:
+        return []
+    disk = request.profile.disk_read
+    candidate = Candidate(
+        model=model,
+        sizes=sizes,
+        ring_depth=depth,
+        residency=on_host,
+        table_resident=False,
+        other_memory=rows,
+        read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
+        read_concurrency=disk.concurrency,
+        threads=request.default_threads,
+        device=on_device,
+    )
+    return [candidate]
+
+
+def _on_device(
+    model: ModelSizes, sizes: Sizes, depth: int, budget: DeviceBudget
+) -> DevicePlacement | None:
+    rows = device_memory_table(model, sizes, budget)
+    left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
+    unit_bytes = [unit.size_bytes for unit in model.units]
+    found = choose_residency(unit_bytes, left_bytes, depth) if left_bytes > 0 else None
+    return DevicePlacement(found.resident, found.ring_bytes, rows) if found else None
+
+
+def _on_host(
+    model: ModelSizes, on_device: frozenset[int], depth: int, left_bytes: int
+) -> Residency | None:
+    """Of the units not on the device; those that are pass through the ring at the start."""
+    others = [unit for unit in range(len(model.units)) if unit not in on_device]
+    unit_bytes = [model.units[unit].size_bytes for unit in others]
+    load_bytes = max((model.units[unit].size_bytes for unit in on_device), default=0)
+    found = choose_residency(unit_bytes, left_bytes, depth) if left_bytes > 0 else None
+    if found is not None and found.ring_bytes < load_bytes:
+        found = choose_residency(unit_bytes, left_bytes - load_bytes, depth)
+        found = found and replace(found, ring_bytes=max(found.ring_bytes, load_bytes))
+    if found is None:
+        return None
+    return replace(found, resident=frozenset(others[index] for index in found.resident))

@@ -1,0 +1,127 @@
+"""Seconds of sweeps over three tiers: disk, link and device side by side.
+
+::
+
+    rings of 2 units or more   sweep = max(reads, uploads, computes + overhead + download)
+    device ring of 1           uploads and the computes of uploaded units one after the other
+    staging ring of 1          reads and their uploads one after the other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+from lm_offload.hardware.profile import Link
+from lm_offload.plan import StepTime
+from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.sweep_simulation import simulated_seconds
+from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.task import Task
+
+F32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class DeviceSweepLoad(SweepLoad):
+    """Seconds of one sweep: of each unit on the device, of each read and of each upload."""
+
+    upload_s: Mapping[int, float] = field(default_factory=dict)
+    upload_bytes: int = 0
+
+    @property
+    def h2d_s(self) -> float:
+        """Seconds of all uploads."""
+        return sum(self.upload_s.values())
+
+    @property
+    def fill_s(self) -> float:
+        """Enough to fill both rings."""
+        return self.disk_s + self.h2d_s
+
+    def transfer_s(self, task: Task) -> float:
+        """Seconds of a read or an upload."""
+        return (self.upload_s if task.id.kind == "upload" else self.read_s)[task.id.unit]
+
+    def step_time(self, total_s: float) -> StepTime:
+        """The record of a sweep that took `total_s`; the caller waits but for the overhead."""
+        return StepTime(
+            total_s=total_s,
+            cpu_s=min(self.overhead_s, total_s),
+            wait_s=max(total_s - self.overhead_s, 0.0),
+            disk_read_s=self.disk_s,
+            read_bytes=self.read_bytes,
+            gpu_s=self.cpu_s,
+            h2d_s=self.h2d_s,
+            h2d_bytes=self.upload_bytes,
+        )
+
+
+@dataclass(frozen=True)
+class DeviceSweepTimes(SweepTimes):
+    """Times of one way to run a model on a device; `costs` are those of its processor."""
+
+    uploaded: frozenset[int] = frozenset()
+    device_ring_bytes: int = 0
+
+    def load(self, shape: SweepShape) -> DeviceSweepLoad:
+        """What the resources have to do in a sweep; they are taken not to disturb one another."""
+        compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
+        if not self.rows_in_memory:
+            compute_s[0] += self._gather.seconds(shape.rows, float(bool(self.streamed)))
+        return DeviceSweepLoad(
+            compute_s=compute_s,
+            read_s=self._undisturbed_reads_s,
+            overhead_s=self._overhead_s(shape) + self._download_s(shape),
+            read_bytes=sum(self.streamed_bytes.values()),
+            upload_s=self._uploads_s,
+            upload_bytes=sum(self.uploaded_bytes.values()),
+        )
+
+    def steady(self, shape: SweepShape) -> StepTime:
+        """One of many sweeps alike, without simulation; a little optimistic."""
+        load = self.load(shape)
+        disk_s, h2d_s = load.disk_s, load.h2d_s
+        if not self.reads_ahead:
+            disk_s += sum(load.upload_s[unit] for unit in self.streamed)
+        if not self.uploads_ahead:
+            h2d_s += sum(load.compute_s[unit] for unit in self.uploaded)
+        return load.step_time(max(disk_s, h2d_s, load.cpu_s + load.overhead_s))
+
+    def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
+        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        rings = self.ring_bytes, self.device_ring_bytes
+        schedule = DeviceSweepSchedule(Transfers(self.streamed_bytes, self.uploaded_bytes, *rings))
+        return simulated_seconds(loads, schedule.transfers, schedule.computes)
+
+    @cached_property
+    def uploaded_bytes(self) -> dict[int, int]:
+        """What is copied of which units, in order of use."""
+        return {unit: self.costs.model.units[unit].size_bytes for unit in sorted(self.uploaded)}
+
+    @property
+    def uploads_ahead(self) -> bool:
+        """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
+        return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)
+
+    @cached_property
+    def _uploads_s(self) -> dict[int, float]:
+        link = self.profile.h2d
+        assert link is not None
+        return {unit: link.transfer_s(size) for unit, size in self.uploaded_bytes.items()}
+
+    def _download_s(self, shape: SweepShape) -> float:
+        link: Link | None = self.profile.d2h or self.profile.h2d
+        assert link is not None
+        return link.transfer_s(shape.logit_rows * self.costs.model.config.vocab_size * F32_BYTES)
+
+
+def times_on_device(
+    times: SweepTimes, uploaded: frozenset[int], device_ring_bytes: int
+) -> DeviceSweepTimes:
+    """The same sweeps where a device computes and `uploaded` units are copied to it."""
+    host = {item.name: getattr(times, item.name) for item in fields(SweepTimes)}
+    return DeviceSweepTimes(**host, uploaded=uploaded, device_ring_bytes=device_ring_bytes)

@@ -1,0 +1,87 @@
+"""The part of a decided plan that lies on a device: checked, and added to the host's part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.planner.candidate import Candidate, DevicePlacement
+from lm_offload.planner.device_memory import (
+    device_memory_table,
+    host_memory_table,
+    upload_block_bytes,
+)
+from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
+from lm_offload.planner.request import Request
+from lm_offload.planner.residency import Residency
+from lm_offload.units import format_bytes
+
+
+def check_device(request: Request, choice: PlanChoice) -> None:
+    """Raises ConfigError where plan and options differ, and for what no device can do."""
+    if (choice.device is None) != (request.device is None):
+        raise ConfigError(
+            "The plan and the options differ in whether a GPU computes; give GPU memory with a "
+            "plan that has a device, and only then."
+        )
+    if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
+        raise ConfigError(
+            f"In the plan draft_rows is {choice.draft_rows} and kv_on_disk is "
+            f"{list(choice.kv_on_disk)}, allowed beside a device are 0 and none; change them."
+        )
+
+
+def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice) -> Candidate:
+    """`candidate` with its device; raises ConfigError or BudgetError for one that cannot hold."""
+    assert request.device is not None
+    assert request.profile.h2d is not None
+    model, sizes = candidate.model, candidate.sizes
+    units = enumerate(model.units)
+    resident = frozenset(
+        index
+        for index, sized in units
+        if sized.unit.name in choice.resident or sized.size_bytes == 0
+    )
+    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
+    memory = device_memory_table(model, sizes, request.device)
+    placed = replace(
+        candidate,
+        residency=Residency(
+            candidate.residency.resident - resident, candidate.residency.ring_bytes
+        ),
+        other_memory=host_memory_table(model, sizes, candidate.table_resident, block_bytes),
+        device=DevicePlacement(resident, choice.ring, memory),
+    )
+    _check_rings(placed, choice)
+    _check_budget(placed, min(choice.budget, request.device.budget_bytes))
+    return placed
+
+
+def _check_rings(candidate: Candidate, choice: DeviceChoice) -> None:
+    """Each ring takes the largest unit that passes through it; the host's, those at the start."""
+    through = (
+        ("ring", candidate.residency.ring_bytes, candidate.streamed | _device_units(candidate)),
+        ("device ring", choice.ring, candidate.uploaded),
+    )
+    for name, ring_bytes, units in through:
+        largest_bytes = max((candidate.model.units[unit].size_bytes for unit in units), default=0)
+        if ring_bytes < largest_bytes:
+            raise ConfigError(
+                f"In the plan {name} is {format_bytes(ring_bytes)}, allowed is at least "
+                f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest unit that "
+                "passes through it; change it."
+            )
+
+
+def _device_units(candidate: Candidate) -> frozenset[int]:
+    return candidate.device.resident if candidate.device else frozenset()
+
+
+def _check_budget(candidate: Candidate, budget_bytes: int) -> None:
+    used_bytes = candidate.peak_bytes["gpu"]
+    if used_bytes > budget_bytes:
+        rows = "".join(f"\n  {name:<22}{format_bytes(n)}" for name, n in candidate.device_memory)
+        raise BudgetError(
+            f"The plan takes {format_bytes(used_bytes)} of the device, the budget is "
+            f"{format_bytes(budget_bytes)}; upload more units or raise the budget:{rows}"
+        )

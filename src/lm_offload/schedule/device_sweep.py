@@ -1,0 +1,88 @@
+"""The dependency-driven sweep over three tiers: the same units, computed on a device.
+
+A unit on disk passes through the staging ring in host memory to the ring on the device, one in host
+memory is uploaded from its home, one on the device is there. Its place in the staging ring is free
+when it has been uploaded, that on the device when it has been computed::
+
+    disk_read  | r1  |  r4 | r1' ...             units: 0 on the device, 1 and 4 on disk,
+    h2d        | u2 | u1 | u3 | u4 | u2' ...     2 and 3 in host memory
+    gpu        | c0 |    | c1 | c2 | c3 | c4 | c0' ...
+    d2h                                 | d |    logits
+
+Both rings run ahead across units and sweeps. Where all is on the device nothing is transferred but
+the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lm_offload.schedule.ring import Key, Ring
+from lm_offload.schedule.task import Task, TaskId
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """Which units move in each sweep, by their bytes, and the rings that they move through."""
+
+    read_bytes: Mapping[int, int]  # from disk; these are uploaded, too
+    upload_bytes: Mapping[int, int]
+    ring_bytes: int
+    device_ring_bytes: int
+
+
+class DeviceSweepSchedule:
+    """Yields the tasks of sweep after sweep; remembers both rings and where units lie in them."""
+
+    def __init__(self, transfers: Transfers) -> None:
+        self._transfers = transfers
+        self._ring = Ring(transfers.ring_bytes)
+        self._device_ring = Ring(transfers.device_ring_bytes)
+        self._offsets: dict[Key, int] = {}
+
+    def transfers(self, sweep: int) -> list[Task]:
+        """Reads and uploads of one sweep in order of use; call once for each sweep, in order."""
+        tasks = []
+        for unit in sorted(self._transfers.upload_bytes):
+            if unit in self._transfers.read_bytes:
+                tasks.append(self._read(Key(sweep, unit)))
+                tasks.append(self._upload(Key(sweep, unit), tasks[-1]))
+            else:
+                tasks.append(self._upload(Key(sweep, unit), None))
+        return tasks
+
+    def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
+        """The compute and release tasks of one sweep and the download of its logits.
+
+        `micro_batches[unit]` is the number of compute tasks of each unit. After its `transfers`.
+        """
+        before: tuple[TaskId, ...] = ()
+        for unit, count in enumerate(micro_batches):
+            uploaded = unit in self._transfers.upload_bytes
+            offset = self._offsets.pop(Key(sweep, unit)) if uploaded else -1
+            weights = (TaskId(sweep, "upload", unit),) if uploaded else ()
+            for micro_batch in range(count):
+                task_id = TaskId(sweep, "compute", unit, micro_batch)
+                yield Task(task_id, "gpu", before + weights, ring_offset=offset)
+                before = (task_id,)
+            if uploaded:
+                yield Task(TaskId(sweep, "release", unit), "gpu", before)
+        yield Task(TaskId(sweep, "download", len(micro_batches) - 1), "d2h", before)
+
+    def _read(self, key: Key) -> Task:
+        size_bytes = self._transfers.read_bytes[key.unit]
+        offset, evicted = self._ring.place(key, size_bytes)
+        needs = tuple(TaskId(old.sweep, "upload", old.unit) for old in evicted)
+        task_id = TaskId(key.sweep, "read", key.unit)
+        return Task(task_id, "disk_read", needs, size_bytes, offset)
+
+    def _upload(self, key: Key, read: Task | None) -> Task:
+        size_bytes = self._transfers.upload_bytes[key.unit]
+        offset, evicted = self._device_ring.place(key, size_bytes)
+        self._offsets[key] = offset
+        needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
+        task_id, source = TaskId(key.sweep, "upload", key.unit), -1
+        if read is not None:
+            needs, source = (read.id, *needs), read.ring_offset
+        return Task(task_id, "h2d", needs, size_bytes, offset, source)

@@ -1,0 +1,59 @@
+"""What only a GPU can show; the rest is tested on the stand-in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lm_offload import LLM
+from lm_offload.device.registry import missing_gpu, open_device
+from lm_offload.units import MIB
+from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(missing_gpu() is not None, reason=f"no GPU: {missing_gpu()}"),
+]
+PROMPTS = prompts_of(5, 34)
+
+
+@pytest.fixture
+def device():
+    opened = open_device("cuda:0")
+    yield opened
+    opened.close()
+
+
+def test_registered_memory_is_copied_both_ways(device):
+    host = torch.randint(0, 255, (8 * MIB,), dtype=torch.uint8)
+    back = torch.zeros_like(host)
+    assert device.pin(host)
+    assert device.pin(back)
+    there = device.tier(8 * MIB).allocate("copy", 8 * MIB).view(0, torch.uint8, (8 * MIB,))
+    device.h2d.copy_async(host, there)
+    device.d2h.wait(device.h2d.record())
+    device.d2h.copy_async(there, back)
+    device.d2h.record().synchronize()
+    assert torch.equal(host, back)
+
+
+def test_pinning_twice_is_refused_and_nothing_fails_after_it(device):
+    host = torch.zeros(MIB, dtype=torch.uint8)
+    assert device.pin(host)
+    assert not device.pin(host)
+    assert torch.ones(3, device=device.torch_device).sum().item() == 3
+
+
+@pytest.mark.parametrize("gpu_memory", ["700MiB", "2GiB"])
+def test_float32_tokens_are_those_of_the_cpu(toy, gpu_memory):
+    folder = toy("llama", dtype=torch.float32)
+    with LLM(folder, cpu_memory=PLENTY, gpu_memory=gpu_memory, threads=1) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_the_process_takes_no_more_than_the_budget(toy):
+    before_bytes = torch.cuda.mem_get_info()[0]
+    with LLM(toy("llama"), cpu_memory=PLENTY, gpu_memory="1GiB", threads=1) as llm:
+        tokens_of(llm, PROMPTS)
+        taken_bytes = before_bytes - torch.cuda.mem_get_info()[0]
+    assert taken_bytes <= 1 << 30

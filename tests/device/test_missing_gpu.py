@@ -1,0 +1,53 @@
+"""One sentence for every reason why there is no GPU; torch's own answers are played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lm_offload import LLM
+from lm_offload.device import registry
+from lm_offload.device.registry import open_device
+from lm_offload.errors import ConfigError
+
+
+@pytest.fixture
+def play(monkeypatch):
+    def set_state(build: str | None, usable: bool, count: int, driver: bool, capability=(8, 0)):
+        monkeypatch.setattr(torch.version, "cuda", build)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(registry, "_DRIVER", Path("/" if driver else "/nowhere"))
+
+    return set_state
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ((None, False, 0, True), "built for CPUs only; install one with CUDA"),
+        (("13.0", False, 0, False), "no NVIDIA driver; install one"),
+        (("13.0", False, 0, True), "shows no GPU; check nvidia-smi"),
+        (("13.0", False, 1, True), "driver is too old for CUDA 13.0"),
+        (("13.0", True, 1, True, (6, 1)), "compute capability 6.1, allowed is 7.5 or later"),
+    ],
+)
+def test_what_is_missing_is_said(play, toy, state, words):
+    play(*state)
+    with pytest.raises(ConfigError, match=words) as caught:
+        LLM(toy("llama"), gpu_memory="1GiB")
+    assert "leave GPU memory out" in str(caught.value)
+
+
+def test_a_gpu_that_is_not_there(play):
+    play("13.0", True, 2, True)
+    with pytest.raises(ConfigError, match="cuda:2 was given, this machine has 2 GPUs"):
+        open_device("cuda:2")
+
+
+def test_a_name_that_is_none():
+    with pytest.raises(ConfigError, match="'tpu' is no device"):
+        open_device("tpu")

@@ -1,0 +1,239 @@
+"""The pipeline over three tiers, on a stand-in: the tokens of the CPU, whatever lies where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload import LLM, Workload
+from lm_offload.engine import device_profile
+from lm_offload.engine.device_profile import with_device
+from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.hardware.machine_file import load_machine
+from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.request import DeviceBudget
+from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
+from tests.toy import MODEL_TYPES
+
+PROFILE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
+PROMPTS = prompts_of(5, 1, 34, 17)
+WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
+STAND_IN, SLOW = "standin:2GB/s", "standin:200MB/s"
+
+
+def open_on_device(folder, gpu_memory, cpu_memory=PLENTY, device=STAND_IN, **options) -> LLM:
+    """An engine whose device is the stand-in; it takes the machine as given."""
+    llm = LLM(
+        folder, cpu_memory=cpu_memory, gpu_memory=gpu_memory, device=device, threads=1, **options
+    )
+    llm.profile = PROFILE
+    return llm
+
+
+def smallest_budgets(folder, prompts=PROMPTS) -> tuple[int, int]:
+    """Bytes of the device and of the host that the error for hopeless budgets names."""
+    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
+    with open_on_device(folder, 1, 1) as llm, pytest.raises(BudgetError) as caught:
+        llm.plan_for(workload)
+    device, host = re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])
+    return int(device) << 10, int(host) << 10
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_tokens_are_those_of_the_cpu(toy, model_type):
+    folder = toy(model_type)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    wanted = generate(folder, PLENTY, PROMPTS)
+    for budgets in ((gpu_bytes, cpu_bytes), (gpu_bytes, PLENTY), (PLENTY, cpu_bytes)):
+        with open_on_device(folder, *budgets) as llm:
+            assert tokens_of(llm, PROMPTS) == wanted
+
+
+def test_all_three_tiers_hold_units(toy):
+    folder = toy("llama")
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+        plan, decode = llm.plan, llm.stats.decode[-1].time
+        assert plan.streamed
+        assert plan.resident
+        assert any(".mlp" in name or ".attention" in name for name in plan.device.resident)
+        assert decode.read_bytes == pytest.approx(plan.streamed_bytes, rel=0.5)
+        assert decode.h2d_bytes == pytest.approx(plan.device.uploaded_bytes, rel=0.5)
+        assert 0 < decode.gpu_busy_frac <= 1
+    assert tokens == generate(folder, PLENTY, PROMPTS)
+
+
+@settings(max_examples=10)
+@given(
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    model_type=st.sampled_from(["llama", "gemma3_text", "opt"]),
+    more_gpu=st.integers(0, 1 << 19),
+    more_cpu=st.integers(0, 1 << 19),
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+)
+def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
+    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts)
+    with open_on_device(folder, gpu_bytes + more_gpu, cpu_bytes + more_cpu) as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        plan = llm.plan
+    assert plan.used_bytes <= cpu_bytes + more_cpu
+    assert plan.device.used_bytes <= gpu_bytes + more_gpu
+
+
+@pytest.mark.parametrize(
+    "option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}, {"kv_format": "int4"}]
+)
+def test_formats(toy, option):
+    folder = toy("llama", intermediate_size=96)
+    with open_on_device(folder, PLENTY, **option) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+
+
+def test_prefixes_are_shared_on_the_device(toy):
+    folder, begin = toy("llama"), list(range(3, 40))
+    prompts = [[*begin, 7], [*begin, 9]]
+    with open_on_device(folder, PLENTY) as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert llm.stats.cached_tokens >= 64
+
+
+def test_device_plans_leave_drafts_and_disk_out(toy):
+    folder, repeated = toy("llama"), [[5, 6, 7, 8] * 8]
+    gpu_bytes, _ = smallest_budgets(folder, repeated)
+    with open_on_device(folder, gpu_bytes) as llm:
+        assert tokens_of(llm, repeated) == generate(folder, PLENTY, repeated)
+        assert llm.plan.draft_rows == 0
+        assert not llm.plan.spill.layers
+        assert llm.stats.drafted == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"overlap": False}, {"speculation": "prompt-lookup"}, {"prefix_cache": "."},
+     {"spill_dir": "."}],
+)  # fmt: skip
+def test_options_that_no_device_heeds_are_refused(toy, option):
+    with pytest.raises(ConfigError, match=r"GPU memory was given and .* leave one of them out"):
+        open_on_device(toy("llama"), PLENTY, **option)
+
+
+def test_budgets_in_the_spelling_of_accelerate(toy):
+    folder = toy("llama")
+    with LLM(folder, max_memory={STAND_IN: "8MiB", "cpu": PLENTY}, threads=1) as llm:
+        assert (llm.device.name, llm.device.budget_bytes) == (STAND_IN, 8 << 20)
+    with pytest.raises(ConfigError, match="one device"):
+        LLM(folder, max_memory={STAND_IN: "8MiB", "cuda:0": "8MiB"})
+    with pytest.raises(ConfigError, match="either max_memory"):
+        LLM(folder, max_memory={"cpu": "8MiB"}, gpu_memory="1MiB")
+
+
+def test_more_than_the_device_has_is_refused(toy):
+    with pytest.raises(ConfigError, match=r"2.00 GiB|has 1.00 GiB free"):
+        LLM(toy("llama"), gpu_memory="2GiB", device="standin:1GB/s:1GiB")
+
+
+def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
+    from lm_offload.device.stand_in import StandIn
+
+    monkeypatch.setattr(StandIn, "pin", lambda self, memory: memory.nbytes <= 32 << 10)
+    folder = toy("llama")
+    gpu_bytes, _ = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+    assert "refuses to pin" in caplog.text
+
+
+def test_a_saved_plan_runs_again(toy, tmp_path):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)) as llm:
+        wanted, made = tokens_of(llm, PROMPTS), llm.plan
+        assert llm.predicted(WORKLOAD) == made.predicted
+    file.write_text(plan_text(made, "toy"))
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        assert tokens_of(llm, PROMPTS) == wanted
+        assert llm.plan.device == made.device
+        assert (llm.plan.resident, llm.plan.streamed) == (made.resident, made.streamed)
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted"),
+    [("ring: ", "largest unit that passes"), ("budget: ", "The plan takes .* of the device")],
+)
+def test_a_saved_plan_that_cannot_fit_is_refused(toy, tmp_path, was, wanted):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    gpu_bytes, cpu_bytes = smallest_budgets(folder)
+    with open_on_device(folder, gpu_bytes, cpu_bytes) as llm:
+        host, device = plan_text(llm.plan_for(WORKLOAD), "toy").split("device:")
+    assert was in device
+    changed = re.sub(was + r"[^,}\n]+", was + "4KiB", device)
+    file.write_text(f"{host}device:{changed}")
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        with pytest.raises(ConfigError, match=wanted):
+            llm.plan_for(WORKLOAD)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [("draft_rows: 0", "draft_rows: 2"), ("kv_group_blocks: 0", "kv_group_blocks: 9")],
+)
+def test_a_saved_plan_with_what_no_device_does_is_refused(toy, tmp_path, was, now):
+    file = tmp_path / "plan.yaml"
+    with open_on_device(toy("llama"), PLENTY) as llm:
+        text = plan_text(llm.plan_for(WORKLOAD), "toy")
+    assert was in text
+    text = text.replace(was, now)
+    if "group" in now:
+        text = text.replace("kv_on_disk: []", "kv_on_disk: [0]")
+        text = text.replace("kv_ring_blocks: 0", "kv_ring_blocks: 9")
+    file.write_text(text)
+    with LLM(toy("llama"), cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        with pytest.raises(ConfigError, match="allowed beside a device"):
+            llm.plan_for(WORKLOAD)
+
+
+def test_a_device_that_is_not_described_is_measured(toy):
+    folder = toy("llama")
+    with LLM(folder, cpu_memory=PLENTY, gpu_memory="8MiB", device=SLOW, threads=1) as llm:
+        link = llm.profile.h2d
+        assert max(link.bytes_per_s.rates) == pytest.approx(2e8, rel=0.4)
+        assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)
+        assert llm.profile.gpu.product_flops["bf16"].at(8) > 0
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_what_was_measured_of_a_device_is_stored(monkeypatch):
+    least_bytes = device_profile.LEAST_BYTES
+    monkeypatch.setattr(device_profile, "HOST_BYTES", least_bytes)
+    monkeypatch.setattr(device_profile, "DEVICE_BYTES", least_bytes)
+    here = replace(PROFILE, gpu=None, h2d=None, d2h=None, fingerprint=(("cpu", "of this test"),))
+    budget, kernels = DeviceBudget(SLOW, 8 * least_bytes), TorchKernels(1)
+    first = with_device(here, budget, kernels, 8 * least_bytes)
+    assert first.fingerprint == here.fingerprint
+    monkeypatch.setattr(device_profile, "DeviceProbe", None)  # what is stored is not measured again
+    newer = replace(here, disk_bytes=1)
+    assert with_device(newer, budget, kernels, 8 * least_bytes) == replace(first, disk_bytes=1)
+    with pytest.raises(TypeError):
+        with_device(here, replace(budget, name=STAND_IN), kernels, 8 * least_bytes)
+
+
+def test_a_plan_may_be_made_for_a_device_that_is_not_here(toy):
+    workload = Workload((10,), (10,))
+    with open_on_device(toy("llama"), "8MiB", device="null:24GiB") as llm:
+        assert llm.plan_for(workload).device.name == "null:24GiB"
+        with pytest.raises(ConfigError, match="plans alone"):
+            llm.load(workload)
