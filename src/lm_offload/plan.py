@@ -22,6 +22,7 @@ class Workload:
     scored_tokens: int = 0  # prompt tokens whose log probabilities are wanted
     objective: Objective = "throughput"
     shared_lens: tuple[int, ...] = ()  # of each prompt what an earlier one has too; () is none
+    may_end_early: bool = False  # whether outputs may be shorter than `output_lens`
 
     @cached_property
     def computed_lens(self) -> tuple[int, ...]:
@@ -174,13 +175,19 @@ class Plan:
     streamed_bytes: int  # read in each sweep
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
+    spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
     spill: KVSpill = IN_MEMORY
     device: DevicePlan | None = None
 
     @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
-        return self.max_sequences + max(self.scored_rows, self.draft_rows)
+        return self.lanes + max(self.scored_rows, self.draft_rows)
+
+    @property
+    def lanes(self) -> int:
+        """Most sequences in flight, at their longest or not."""
+        return self.max_sequences + self.spare_sequences
 
     @property
     def used_bytes(self) -> int:

@@ -23,7 +23,7 @@ from lm_offload.engine.requests import (
     make_sequences,
 )
 from lm_offload.engine.residents import LoadProgress
-from lm_offload.engine.results import RequestGather, request_output
+from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
@@ -163,6 +163,7 @@ class LLM(LoadedModel):
             for _ in sweeps:
                 self._report(on_sweep)
                 yield stream.take(finished=sequence.finish_reason is not None)
+        check_finished([sequence])
 
     def chat(
         self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
@@ -188,6 +189,7 @@ class LLM(LoadedModel):
         with closing(self._sweeps(sequences)) as sweeps:
             for _ in sweeps:
                 self._report(on_sweep)
+        check_finished(sequences)
 
     def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
         self._check_idle()

@@ -100,6 +100,8 @@ class LoadedModel(PlannedModel):
             while engine.has_work:
                 yield engine.step()
             save_prefixes(sequences, engine.machinery)
+            if engine.machinery.scheduler.has_losses:
+                self.close()  # the next run begins with a file of its own
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise

@@ -20,6 +20,7 @@ from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice, choice_of
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.search import make_plan
+from lm_offload.planner.spare_sequences import with_spare_sequences
 from lm_offload.storage.spill_folder import spill_room_bytes
 
 PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
@@ -73,7 +74,10 @@ class PlannedModel:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
         if self._planned is None or self._planned[0] != workload:
             request, saved = self._request(workload), self._wishes.saved_plan
-            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            if saved is not None:
+                plan = fixed_plan(request, saved)
+            else:
+                plan = with_spare_sequences(request, make_plan(request))
             self._planned = workload, plan
         return self._planned[1]
 

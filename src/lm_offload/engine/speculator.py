@@ -15,6 +15,7 @@ from lm_offload.planner.draft_rows import cost_of
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import Request
 from lm_offload.planner.verify_cost import VerifyCost, free_cost
+from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, Sequence
 from lm_offload.speculation.depths import Offer, choose_depths
 from lm_offload.speculation.prompt_lookup import PromptLookup
@@ -121,11 +122,15 @@ def check_speculation(speculation: str, saved: PlanChoice | None) -> Speculation
 
 
 def _draftable(chunk: Chunk) -> int:
-    """Tokens that may be drafted after a decode chunk, one less than may come; -1 of prompts."""
+    """Tokens that may be drafted after a decode chunk, one less than may come; -1 of others.
+
+    A draft takes no new blocks: those that it has may end before.
+    """
     sequence = chunk.sequence
-    if chunk.start < len(sequence.prompt):
+    if chunk.start < max(len(sequence.prompt), sequence.num_tokens - 1):
         return -1
-    return sequence.max_tokens - sequence.num_tokens - 1
+    room = len(sequence.blocks) * BLOCK_TOKENS
+    return min(sequence.max_tokens - 1, room) - sequence.num_tokens
 
 
 def _mean_context(batch: Batch) -> int:

@@ -190,6 +190,7 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,
         draft_rows=sizes.draft_rows,
+        spare_sequences=sizes.spare_sequences,
         spill=sizes.spill,
         device=candidate.device_plan(request.device) if request.device else None,
     )
