@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
@@ -23,12 +25,12 @@ class Workload:
     shared_lens: tuple[int, ...] = ()  # of each prompt what an earlier one has too; () is none
     may_end_early: bool = False  # whether outputs may be shorter than `output_lens`
 
-    @property
+    @cached_property
     def computed_lens(self) -> tuple[int, ...]:
         """Tokens of each prompt that must be computed."""
         return self._unshared(self.prompt_lens)
 
-    @property
+    @cached_property
     def own_lens(self) -> tuple[int, ...]:
         """The positions that each sequence can come to hold in the KV cache for itself."""
         return self._unshared(self.total_lens)
@@ -39,7 +41,7 @@ class Workload:
         pairs = zip(lengths, self.shared_lens, strict=True)
         return tuple(length - shared for length, shared in pairs)
 
-    @property
+    @cached_property
     def total_lens(self) -> tuple[int, ...]:
         """The longest that each sequence can become."""
         pairs = zip(self.prompt_lens, self.output_lens, strict=True)
@@ -73,9 +75,10 @@ class StepTime:
 
 def mean_step(steps: Iterable[tuple[StepTime, float]]) -> StepTime:
     """The mean of times with weights; all zero if there are none."""
-    weighted = [(dataclasses.astuple(step), weight) for step, weight in steps]
-    total_weight = sum(weight for _, weight in weighted) or 1.0
     names = [field.name for field in dataclasses.fields(StepTime)]
+    values_of = attrgetter(*names)
+    weighted = [(values_of(step), weight) for step, weight in steps]
+    total_weight = sum(weight for _, weight in weighted) or 1.0
     return StepTime(
         **{
             name: sum(values[index] * weight for values, weight in weighted) / total_weight

@@ -15,9 +15,10 @@ from functools import cached_property
 
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
+from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import simulated_seconds
-from lm_offload.planner.sweep_time import SweepLoad, SweepTimes
+from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Task
 

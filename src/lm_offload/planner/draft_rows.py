@@ -67,7 +67,7 @@ def _candidate_of(request: Request, plan: Plan) -> Candidate:
 
 def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
     """Rows that would be drafted at the middle of the run if most drafts were right."""
-    (piece,) = mean_decode(predictor.request.workload, given.sizes).shape.pieces
+    (piece,) = mean_decode(predictor.request.workload, given.sizes.max_sequences).shape.pieces
     cost = ModelledCost(predictor.times(given))
     offers = [Offer(HOPED_CHANCE, MOST_DEPTH)] * piece.sequences
     sweep_s = partial(cost, piece.sequences, piece.context)

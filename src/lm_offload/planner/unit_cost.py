@@ -35,14 +35,20 @@ class UnitCosts:
     processor: Processor
     cached: bool
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    _sweeps: dict[tuple[SweepShape, int], list[float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
-        seconds = {
-            alike: self._unit_s(sized, shape, micro_batch_tokens)
-            for alike, sized in self._examples.items()
-        }
-        return [seconds[alike] for alike in self._alike]
+        key = shape, micro_batch_tokens
+        if key not in self._sweeps:
+            seconds = {
+                alike: self._unit_s(sized, shape, micro_batch_tokens)
+                for alike, sized in self._examples.items()
+            }
+            self._sweeps[key] = [seconds[alike] for alike in self._alike]
+        return [*self._sweeps[key]]
 
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
@@ -117,11 +123,18 @@ class UnitCosts:
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""
+        prompt = min(piece.rows, most) > 1
+        key = (piece, window, prompt)
+        if key not in self._known:
+            self._known[key] = self._attention_s(piece, window, prompt)
+        return self._known[key]
+
+    def _attention_s(self, piece: Piece, window: int | None, prompt: bool) -> float:
         config, kv_format = self.model.config, self.model.kv_format
         heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
         pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
         seen = pairs / (piece.sequences * piece.rows)
-        if min(piece.rows, most) > 1:
+        if prompt:
             flops = 4.0 * config.query_size * pairs
             return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
         kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)
