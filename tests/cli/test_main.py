@@ -38,7 +38,7 @@ def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
     arguments += ["--n", "16", "--temperature", "1"]  # far more than the seconds below
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: output.exists())
-        time.sleep(4)  # loaded, in the middle of a sweep
+        time.sleep(2)  # loaded, in the middle of a sweep
         process.send_signal(signal.SIGINT)
         start_s = time.monotonic()
         _, stderr = process.communicate(timeout=30)
