@@ -1,5 +1,5 @@
 """Mistral: Llama with a sliding window, which lies in the config of its layers."""
 
-from lm_offload.models.llama import attention, embed, embed_rows, final_norm, head, mlp
+from lm_offload.models.llama import add_attended, embed, embed_rows, final_norm, head, mlp, qkv
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]

@@ -1,5 +1,5 @@
 """Qwen 2 and 2.5: Llama with biases on queries, keys and values, which are weights if present."""
 
-from lm_offload.models.llama import attention, embed, embed_rows, final_norm, head, mlp
+from lm_offload.models.llama import add_attended, embed, embed_rows, final_norm, head, mlp, qkv
 
-__all__ = ["attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]

@@ -87,8 +87,21 @@ class Predictor:
             sampling_threads=candidate.threads.sampling,
             spill=candidate.sizes.spill,
         )
-        device = candidate.device
-        return times_on_device(times, candidate.uploaded, device.ring_bytes) if device else times
+        if candidate.device is None:
+            return times
+        ring_bytes, host = candidate.device.ring_bytes, self._host_costs_of(candidate)
+        return times_on_device(times, candidate.uploaded, ring_bytes, host)
+
+    def _host_costs_of(self, candidate: Candidate) -> UnitCosts | None:
+        """What attention costs on the CPU, where that attends beside a device."""
+        if candidate.sizes.attention == "device":
+            return None
+        model = candidate.model
+        key = (str(model.kv_format), "attention", candidate.threads)
+        if key not in self._costs:
+            cpu = self._profile_of(candidate.threads).cpu
+            self._costs[key] = UnitCosts(model, cpu, cached=False)
+        return self._costs[key]
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""

@@ -17,7 +17,7 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import IN_MEMORY, Plan, Workload
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.device_need import device_need
-from lm_offload.planner.device_placement import place_on_device
+from lm_offload.planner.device_placement import attention_choices, place_on_device
 from lm_offload.planner.draft_rows import forced_rows, wants_drafts, with_draft_rows, with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
@@ -85,8 +85,8 @@ def _finalists(placed: Sequence[tuple[float, Candidate]]) -> Iterator[Candidate]
         yield from (found for estimate_s, found in few if estimate_s <= best[-1])
 
 
-def _spills(found: Candidate) -> bool:
-    return bool(found.sizes.spill.layers)
+def _spills(found: Candidate) -> object:
+    return found.sizes.spill.layers != (), found.sizes.attention
 
 
 def _grouped(
@@ -119,6 +119,10 @@ def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     for model, sizes in itertools.product(request.models, _sizes(request.workload)):
         wanted = with_rows(sizes, request.draft_rows)
+        if request.device is not None:
+            for attention in attention_choices(request.device):
+                yield from _placed(request, model, replace(wanted, attention=attention))
+            continue
         yield from _placed(request, model, wanted)
         for spill in spills(request, model, wanted):
             spilled = _placed(request, model, replace(wanted, spill=spill))
@@ -174,7 +178,8 @@ def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
 
 def smallest_sizes(request: Request) -> Sizes:
     """One sequence, row by row."""
-    return Sizes(_blocks_needed(request.workload, 1), 1, 1, 1)
+    attention = attention_choices(request.device)[0] if request.device else "device"
+    return Sizes(_blocks_needed(request.workload, 1), 1, 1, 1, attention=attention)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:
