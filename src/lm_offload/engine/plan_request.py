@@ -16,7 +16,12 @@ from lm_offload.arch.shipped import find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.demo import demo_path
 from lm_offload.engine.calibration import profile_for
-from lm_offload.engine.device_budget import check_options, described_budget, device_budget
+from lm_offload.engine.device_budget import (
+    attending,
+    check_options,
+    described_budget,
+    device_budget,
+)
 from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
@@ -51,6 +56,7 @@ class PlanOptions:
     cpu_memory: str | None = None
     gpu_memory: str | None = None
     device: str | None = None
+    attention: str = AUTO
     threads: int | None = None
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None
@@ -85,7 +91,8 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     sizes = _sizes_in(options)
     models, forbidden = sizes.allowed, sizes.forbidden
     profile = _profile(options, sizes.weights)
-    budget_bytes, device = _budget_bytes(options, profile), _device(options, profile)
+    budget_bytes = _budget_bytes(options, profile)
+    device = attending(_device(options, profile), options.attention)
     if device is not None:
         check_options(True, options.speculation, None, options.spill_dir)
         if options.machine is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
@@ -67,7 +68,7 @@ class Exchange:
         return self.attended[rows.start * width : rows.stop * width]
 
     def _split(self, memory: Tensor, rows: MicroBatch) -> QKV:
-        parts = memory.split([rows.num_tokens * width for width in self._widths])
+        parts = torch.split(memory, [rows.num_tokens * width for width in self._widths])
         q, k, v = (part.view(rows.num_tokens, -1, self.config.head_dim) for part in parts)
         return q, k, v
 
