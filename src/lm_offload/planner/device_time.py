@@ -17,7 +17,7 @@ from functools import cached_property
 from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
-from lm_offload.planner.host_load import HostLoad, host_load
+from lm_offload.planner.host_load import HostLoad, host_load, project_frac
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.planner.sweep_time import SweepLoad, SweepTimes
@@ -111,7 +111,8 @@ class DeviceSweepTimes(SweepTimes):
         down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
         assert down is not None
         assert up is not None
-        host = host_load(self.host_costs, shape, self.micro_batch_tokens, down, up)
+        most, frac = self.micro_batch_tokens, self._project_frac
+        host = host_load(self.host_costs, shape, most, down, up, frac)
         return self.costs.without_attention_s(shape, host.most_rows), host
 
     def steady(self, shape: SweepShape) -> StepTime:
@@ -134,6 +135,10 @@ class DeviceSweepTimes(SweepTimes):
         units = attention_units(sized.unit for sized in self.costs.model.units)
         schedule = DeviceSweepSchedule(transfers, units)
         return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+
+    @cached_property
+    def _project_frac(self) -> float:
+        return project_frac(self.costs.model)
 
     @cached_property
     def uploaded_bytes(self) -> dict[int, int]:

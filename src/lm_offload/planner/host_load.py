@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Link
+from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.unit_work import F32_BYTES, matrix_elements
+from lm_offload.planner.unit_work import F32_BYTES, is_matrix
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 
-MOST_COUNTED = 4  # micro-batches that are simulated; of more each stands for several
+MOST_COUNTED = 2  # micro-batches that are simulated; of more each stands for several
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ class HostLoad:
 
 
 def host_load(
-    costs: UnitCosts, shape: SweepShape, micro_batch_tokens: int, down: Link, up: Link
+    costs: UnitCosts,
+    shape: SweepShape,
+    micro_batch_tokens: int,
+    down: Link,
+    up: Link,
+    project_frac: float,
 ) -> HostLoad:
     """The CPU's part of a sweep; `costs` are the CPU's."""
     most = most_rows(shape.rows, micro_batch_tokens)
@@ -69,14 +75,14 @@ def host_load(
         most_rows=most,
         counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
         attend=costs.attention_s(shape, most),
-        project_frac=_project_frac(costs),
+        project_frac=project_frac,
         down_s=down.transfer_s(rows * sent * F32_BYTES),
         up_s=up.transfer_s(rows * config.query_size * F32_BYTES),
     )
 
 
-def _project_frac(costs: UnitCosts) -> float:
-    """By weights: all matrices of a unit but its last, the output projection."""
-    unit = next(sized.unit for sized in costs.model.units if sized.unit.kind == "attention")
-    weights = matrix_elements(unit)
-    return 1 - weights[-1] / sum(weights)
+def project_frac(model: ModelSizes) -> float:
+    """What of a split unit comes before attention, by weights: all but the output projection."""
+    specs = next(sized.unit.loaded for sized in model.units if sized.unit.kind == "attention")
+    weights = {spec.role: spec.elements for spec in specs if is_matrix(spec)}
+    return 1 - weights["o_proj"] / sum(weights.values())

@@ -52,15 +52,17 @@ def stages_of(
 
 def after_projection(project: TaskId) -> Iterator[Task]:
     """What was projected goes to the CPU, which attends."""
-    send, attend = project._replace(kind="send_qkv"), project._replace(kind="attend")
+    sweep, _, unit, micro_batch = project
+    send, attend = (TaskId(sweep, kind, unit, micro_batch) for kind in ("send_qkv", "attend"))
     yield Task(send, "d2h", (project,))
     yield Task(attend, "cpu", (send,))
 
 
 def before_rest(compute: TaskId) -> Task:
     """What the CPU made comes to the device."""
-    attend = compute._replace(kind="attend")
-    return Task(compute._replace(kind="return_attended"), "h2d", (attend,))
+    sweep, _, unit, micro_batch = compute
+    attend = TaskId(sweep, "attend", unit, micro_batch)
+    return Task(TaskId(sweep, "return_attended", unit, micro_batch), "h2d", (attend,))
 
 
 def _pieces(units: int, on_host: frozenset[int]) -> list[Piece]:
