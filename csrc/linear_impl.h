@@ -3,7 +3,7 @@
 #pragma once
 
 #include "linear_tile.h"
-#include "thread_pool.h"
+#include "product_chunks.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -103,19 +103,26 @@ inline int64_t chunk_rows(int64_t n, int64_t row_bytes, int64_t step, int thread
     return std::max(step, (fit + step - 1) / step * step);
 }
 
-template <class W>
-void linear_typed(const LinearArgs& a, const W* weight) {
-    const int64_t row_bytes = a.k * static_cast<int64_t>(sizeof(W));
-    const int64_t step = chunk_rows(a.n, row_bytes, 12, a.threads);  // 12: tiles of 3 and of 4
-    const int64_t ahead = std::max<int64_t>(3, kAheadBytes / row_bytes);
-    parallel_for((a.n + step - 1) / step, a.threads, [&](int64_t i) {
-        linear_chunk(Chunk<W>{a, weight, i * step, std::min(a.n, (i + 1) * step), ahead});
-    });
+inline int64_t weight_row_bytes(const LinearArgs& a) {
+    return a.k * (a.weight_dtype == Dtype::f32 ? 4 : 2);
 }
 
-inline void linear(const LinearArgs& a) {
-    with_type(a.weight_dtype, [&](auto* type) {
-        linear_typed(a, static_cast<decltype(type)>(a.weight));
+inline int64_t linear_step(const LinearArgs& a) {
+    return chunk_rows(a.n, weight_row_bytes(a), 12, a.threads);  // 12: tiles of 3 and of 4
+}
+
+inline void linear(const LinearRun& products) {
+    const auto chunks = [](const LinearArgs& a) {
+        const int64_t step = linear_step(a);
+        return (a.n + step - 1) / step;
+    };
+    each_chunk(products, chunks, [](const LinearArgs& a, int64_t i) {
+        const int64_t step = linear_step(a), end = std::min(a.n, (i + 1) * step);
+        const int64_t ahead = std::max<int64_t>(3, kAheadBytes / weight_row_bytes(a));
+        with_type(a.weight_dtype, [&](auto* type) {
+            using W = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
+            linear_chunk(Chunk<W>{a, static_cast<const W*>(a.weight), i * step, end, ahead});
+        });
     });
 }
 

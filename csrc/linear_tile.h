@@ -21,7 +21,9 @@ struct Accumulators {
     Vec at[R][C];
 
     void clear() {
-        for (auto& row : at) std::fill(row, row + C, zero());
+        for (auto& row : at) {
+            for (Vec& sum : row) sum = zero();  // in registers, where std::fill goes to memory
+        }
     }
 };
 

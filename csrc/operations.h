@@ -42,6 +42,20 @@ struct PackedArgs {
     int threads;
 };
 
+// Products that have x, m, k, threads and, where packed, the format in common.
+constexpr int kMostProducts = 4;  // queries, keys and values; gate and up
+
+template <class Args>
+struct Products {
+    Args at[kMostProducts];
+    int count;  // at least one
+
+    const Args& first() const { return at[0]; }
+};
+
+using LinearRun = Products<LinearArgs>;
+using PackedRun = Products<PackedArgs>;
+
 // out[rows, width] = normalised x[rows, width] * (weight + weight_offset) (+ bias)
 struct NormArgs {
     const float* x;
@@ -127,8 +141,8 @@ struct AttentionArgs {
 
 struct Operations {
     const char* name;
-    void (*linear)(const LinearArgs&);
-    void (*packed_linear)(const PackedArgs&);
+    void (*linear)(const LinearRun&);
+    void (*packed_linear)(const PackedRun&);
     void (*rms_norm)(const NormArgs&);
     void (*layer_norm)(const NormArgs&);
     void (*rotary)(const RotaryArgs&);

@@ -105,37 +105,52 @@ void packed_tiles(const PackedWork<Codes>& w, int64_t tile) {
     }
 }
 
+inline int64_t tiles_of(const PackedArgs& a) { return (a.n + kLanes - 1) / kLanes; }
+
 template <class Codes>
-void packed_block(const PackedWork<Codes>& w) {
-    const int64_t tiles = (w.a.n + kLanes - 1) / kLanes;
-    const int64_t step = chunk_rows(tiles, w.tile_bytes, kPackedTiles, w.a.threads);
-    parallel_for((tiles + step - 1) / step, w.a.threads, [&](int64_t chunk) {
-        int64_t tile = chunk * step;
-        const int64_t end = std::min(tiles, tile + step);
-        for (; tile + kPackedTiles <= end; tile += kPackedTiles) packed_tiles<kPackedTiles>(w, tile);
-        if (tile < end) packed_tiles<1>(w, tile);
+void packed_chunk(const PackedWork<Codes>& w, int64_t chunk, int64_t step) {
+    int64_t tile = chunk * step;
+    const int64_t end = std::min(tiles_of(w.a), tile + step);
+    for (; tile + kPackedTiles <= end; tile += kPackedTiles) packed_tiles<kPackedTiles>(w, tile);
+    if (tile < end) packed_tiles<1>(w, tile);
+}
+
+// A block of rows times every product's weights.
+template <class Codes>
+void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
+                  const InputBlock* x) {
+    const PackedArgs& any = products.first();
+    const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(any.group);
+    const int64_t tile_bytes = any.k / any.group * group_bytes;
+    const auto step = [&](const PackedArgs& a) {
+        return chunk_rows(tiles_of(a), tile_bytes, kPackedTiles, a.threads);
+    };
+    const auto chunks = [&](const PackedArgs& a) { return (tiles_of(a) + step(a) - 1) / step(a); };
+    each_chunk(products, chunks, [&](const PackedArgs& a, int64_t chunk) {
+        packed_chunk(PackedWork<Codes>{a, first_row, rows, x, tile_bytes}, chunk, step(a));
     });
 }
 
+// The rows are quantized once for all products.
 template <class Codes>
-void packed_typed(const PackedArgs& a) {
-    const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(a.group);
+void packed_typed(const PackedRun& products) {
+    const PackedArgs& a = products.first();
     for (int64_t row = 0; row < a.m; row += kBlockRows) {
         const int64_t rows = std::min(kBlockRows, a.m - row);
         const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
         auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
         quantize_rows(a, row, rows, x);
-        packed_block(PackedWork<Codes>{a, row, rows, x, a.k / a.group * group_bytes});
+        packed_block<Codes>(products, row, rows, x);
     }
 }
 
-inline void packed_linear(const PackedArgs& a) {
-    if (a.bits == 8) {
-        packed_typed<Int8Codes>(a);
-    } else if (a.symmetric) {
-        packed_typed<Int4Codes<false>>(a);
+inline void packed_linear(const PackedRun& products) {
+    if (products.first().bits == 8) {
+        packed_typed<Int8Codes>(products);
+    } else if (products.first().symmetric) {
+        packed_typed<Int4Codes<false>>(products);
     } else {
-        packed_typed<Int4Codes<true>>(a);
+        packed_typed<Int4Codes<true>>(products);
     }
 }
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import parse_format
+from lm_offload.quant.quantize import quantize
 from tests.kernels.implementations import DTYPES, all_kernels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.kernels.base import Weight
 
 sizes = st.integers(1, 80)
 names = st.sampled_from(DTYPES)
@@ -30,6 +39,27 @@ def test_linear_is_the_product(
     assert (out[:, n:] == 7.0).all()
     kernels.linear_add(x, weight, out[:, :n])
     torch.testing.assert_close(out[:, :n], expected + expected - bias, atol=2e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
+@pytest.mark.parametrize("packed", ["none", "all", "some", "two formats"])
+@pytest.mark.parametrize("m", [1, 5, 70])
+def test_several_products_are_those_of_one_at_a_time(kernels: Kernels, packed: str, m: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(m, 128)
+    plain = [torch.randn(rows, 128).bfloat16() for rows in (90, 8, 1, 40, 300)]
+    formats = {"none": "-----", "all": "44444", "some": "4-4--", "two formats": "48448"}[packed]
+    weights = [_in_format(weight, code) for weight, code in zip(plain, formats, strict=True)]
+    biases = [torch.randn(len(weight)) if len(weight) > 8 else None for weight in plain]
+    outs, expected = ([torch.empty(m, len(weight)) for weight in plain] for _ in range(2))
+    kernels.linear_each(x, list(zip(weights, outs, biases, strict=True)))
+    for weight, out, bias in zip(weights, expected, biases, strict=True):
+        kernels.linear(x, weight, out, bias)
+    assert all(map(torch.equal, outs, expected))
+
+
+def _in_format(weight: Tensor, code: str) -> Weight:
+    return weight if code == "-" else quantize(weight, parse_format(f"int{code}:64"), "w")
 
 
 @pytest.mark.parametrize("kernels", all_kernels(), ids=lambda kernels: kernels.name)

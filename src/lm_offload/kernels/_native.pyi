@@ -3,6 +3,13 @@
 Addresses are integers, strides count elements, dtypes are the codes of csrc/types.h.
 """
 
+from collections.abc import Sequence
+
+# Address, row stride (0 where packed), dtype and rows of a weight; address and dtype of its
+# bias; address and row stride of the output.
+Product = tuple[int, int, int, int, int, int, int, int]
+MOST_PRODUCTS: int  # of one call, at least one
+
 class Cache:
     """The layout of a paged KV cache, as `cache` makes it."""
 
@@ -15,16 +22,9 @@ class Operations:
         self,
         x: int,
         x_stride: int,
-        weight: int,
-        weight_stride: int,
-        weight_dtype: int,
-        bias: int,
-        bias_dtype: int,
-        out: int,
-        out_stride: int,
         m: int,
-        n: int,
         k: int,
+        products: Sequence[Product],
         accumulate: bool,
         threads: int,
         /,
@@ -33,17 +33,12 @@ class Operations:
         self,
         x: int,
         x_stride: int,
-        weight: int,
+        m: int,
+        k: int,
         bits: int,
         group: int,
         symmetric: bool,
-        bias: int,
-        bias_dtype: int,
-        out: int,
-        out_stride: int,
-        m: int,
-        n: int,
-        k: int,
+        products: Sequence[Product],
         accumulate: bool,
         threads: int,
         /,
@@ -169,6 +164,15 @@ class Operations:
         /,
     ) -> None: ...
     def read(self, data: int, nbytes: int, threads: int, /) -> None: ...
+
+class Program(Operations):
+    """Carries out operations of a table and writes them down, to be carried out again.
+
+    What their addresses point to must stay where it is.
+    """
+
+    def __init__(self, operations: Operations, /) -> None: ...
+    def replay(self) -> None: ...
 
 def packed_scratch_bytes(columns: int, /) -> int: ...
 def cache(

@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
     from lm_offload.quant.kv_blocks import Blocks
@@ -24,6 +26,25 @@ if TYPE_CHECKING:
     from lm_offload.sequence import MicroBatch
 
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
+    Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
+
+
+class Recording(Protocol):
+    """Operations that were carried out once and can be again, on the same memory."""
+
+    @property
+    def kernels(self) -> Kernels:
+        """Carries out what it is asked for, and writes it down."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for could be written down."""
+
+    def replay(self) -> None:
+        """The same operations in the same order, on what now lies in the same tensors.
+
+        Those tensors must still be where they were.
+        """
 
 
 class Kernels(Protocol):
@@ -35,8 +56,14 @@ class Kernels(Protocol):
     def with_threads(self, compute: int, attention: int) -> Kernels:
         """The same operations on so many threads; where torch computes, it has one pool."""
 
+    def record(self) -> Recording | None:
+        """A new recording of these operations; None where calls cannot be written down."""
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """out[T, N] = x[T, K] @ weight[N, K].T (+ bias[N])."""
+
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """`linear` of one input with each of a few weights, as one run where that is faster."""
 
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None

@@ -42,9 +42,26 @@ def heads(x: Tensor) -> tuple[int, int, int, int, int, int]:
     return x.data_ptr(), stride, head_stride, count, head_count, width
 
 
-def weights(weight: Tensor) -> tuple[int, int, int, int, int]:
-    """Address, row stride, dtype code, rows and width of a weight [rows, width]."""
+def product(
+    x: Tensor, m: int, k: int, weight: Weight, out: Tensor, bias: Tensor | None
+) -> _native.Product:
+    """What a product writes into out[m, N] of weight[N, k] and bias[N]."""
+    weight_at, weight_stride, code, n, depth = weights(weight)
+    out_at, out_stride, count, width = rows(out)
+    if count != m or width != n or k != depth or k == 0:
+        refuse("x[T, K], weight[N, K] and out[T, N] with K > 0", x, weight, out)
+    bias_at, bias_code = (0, 0) if bias is None else vector(bias, n)
+    return weight_at, weight_stride, code, n, bias_at, bias_code, out_at, out_stride
+
+
+def weights(weight: Weight) -> tuple[int, int, int, int, int]:
+    """Address, row stride, dtype code, rows and width of a weight [rows, width].
+
+    Stride and code are 0 where it is packed.
+    """
     count, width = weight.shape
+    if isinstance(weight, PackedWeight):
+        return packed_bytes(weight), 0, 0, count, width
     stride, step = weight.stride()
     code = DTYPE_CODES.get(weight.dtype)
     if code is None or (step != 1 and width > 1) or not weight.is_cpu:
@@ -52,19 +69,25 @@ def weights(weight: Tensor) -> tuple[int, int, int, int, int]:
     return weight.data_ptr(), stride, code, count, width
 
 
-def packed(weight: PackedWeight) -> tuple[int, int, int, bool, int, int]:
-    """Address, bits of a code, columns of a group, symmetry, rows and width of packed bytes."""
-    count, width = weight.shape
-    format, data = weight.format, weight.data
+def packing(weight: PackedWeight) -> tuple[int, int, bool]:
+    """Bits of a code, columns of a group and symmetry of packed weights."""
+    format, width = weight.format, weight.shape[1]
     bits, group = CODE_BITS.get(format.name), format.group_size or width
     whole_groups = not width % COLUMN_STEP and not width % max(group, 1)
     if bits is None or not whole_groups or (bits == 8 and not format.symmetric):
-        refuse(f"int8 or int4 weights of whole groups, not {format} of {count} x {width}", data)
-    size_bytes = format.matrix_bytes(count, width)
+        wanted = f"int8 or int4 weights of whole groups, not {format} of {list(weight.shape)}"
+        refuse(wanted, weight.data)
+    return bits, group, format.symmetric
+
+
+def packed_bytes(weight: PackedWeight) -> int:
+    """Address of the bytes of packed weights, which are all there."""
+    (count, width), data = weight.shape, weight.data
+    size_bytes = weight.format.matrix_bytes(count, width)
     complete = data.dtype is torch.uint8 and data.shape == (size_bytes,)
     if not complete or not data.is_contiguous() or not data.is_cpu:
-        refuse(f"{size_bytes} contiguous bytes for {format} of {count} x {width}", data)
-    return data.data_ptr(), bits, group, format.symmetric, count, width
+        refuse(f"{size_bytes} contiguous bytes for {weight.format} of {count} x {width}", data)
+    return data.data_ptr()
 
 
 def vector(weight: Tensor, width: int) -> tuple[int, int]:

@@ -12,20 +12,21 @@ from lm_offload.kernels.native_arguments import (
     cache,
     heads,
     indices,
-    packed,
+    packing,
+    product,
     refuse,
     rows,
     vector,
-    weights,
 )
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence as Items
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Weight
+    from lm_offload.kernels.base import Product, Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -55,15 +56,28 @@ class NativeKernels:
         """See `Kernels.with_threads`."""
         return NativeKernels(compute, self._ops, attention)
 
+    def record(self) -> NativeRecording:
+        """See `Kernels.record`."""
+        return NativeRecording(self.threads, self._ops, self._attention_threads)
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        self._product(x, weight, out, bias, False)
+        self._multiply(x, ((weight, out, bias),), False)
+
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """See `Kernels.linear_each`."""
+        formats = {getattr(weight, "format", None) for weight, _, _ in products}
+        if len(formats) == 1 and len(products) <= _native.MOST_PRODUCTS:
+            self._multiply(x, products, False)
+        else:
+            for product in products:
+                self._multiply(x, (product,), False)
 
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
-        self._product(x, weight, out, bias, True)
+        self._multiply(x, ((weight, out, bias),), True)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
         """See `Kernels.rms_norm`."""
@@ -150,24 +164,17 @@ class NativeKernels:
         """See `Kernels.relu`."""
         self._gate(self._ops.relu, x, x, x)
 
-    def _product(
-        self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None, accumulate: bool
-    ) -> None:
-        x_at, x_stride, m, k = rows(x)
-        out_at, out_stride, *out_shape = rows(out)
-        kernel: Callable[..., None] = self._ops.linear
-        if isinstance(weight, PackedWeight):
-            kernel = self._ops.packed_linear
-            *layout, n, depth = packed(weight)
+    def _multiply(self, x: Tensor, products: Items[Product], accumulate: bool) -> None:
+        """x times weights that are all plain or all packed in one format."""
+        at, stride, m, k = rows(x)
+        checked = [product(x, m, k, *each) for each in products]
+        first = products[0][0]
+        if isinstance(first, PackedWeight):
+            self._ops.packed_linear(
+                at, stride, m, k, *packing(first), checked, accumulate, self.threads
+            )
         else:
-            *layout, n, depth = weights(weight)
-        if out_shape != [m, n] or k != depth or k == 0:
-            refuse("x[T, K], weight[N, K] and out[T, N] with K > 0", x, weight, out)
-        bias_at, bias_code = (0, 0) if bias is None else vector(bias, n)
-        kernel(
-            x_at, x_stride, *layout, bias_at, bias_code,
-            out_at, out_stride, m, n, k, accumulate, self.threads,
-        )  # fmt: skip
+            self._ops.linear(at, stride, m, k, checked, accumulate, self.threads)
 
     def _rms_norm(self, x: Tensor, weight: Tensor, offset: float, eps: float, out: Tensor) -> None:
         at, stride, count, width = rows(x)
@@ -186,3 +193,16 @@ class NativeKernels:
         if up_shape != [count, width] or out_shape != [count, width]:
             refuse("a gate, a factor and an output of one shape", gate, up, out)
         kernel(at, stride, up_at, up_stride, out_at, out_stride, count, width, self.threads)
+
+
+class NativeRecording:
+    """See `Recording`; a replay is one call, whatever the number of operations."""
+
+    complete = True
+
+    def __init__(
+        self, threads: int, operations: _native.Operations, attention_threads: int
+    ) -> None:
+        program = _native.Program(operations)
+        self.kernels = NativeKernels(threads, program, attention_threads)
+        self.replay = program.replay

@@ -7,7 +7,7 @@ its own, so that now and then the last bit of a rounded product differs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 
@@ -15,9 +15,11 @@ from lm_offload.kernels.torch_linear import bf16_linear
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels, Weight
+    from lm_offload.kernels.base import Kernels, Product, Recording, Weight
 
 
 class OneDnnKernels:
@@ -31,6 +33,7 @@ class OneDnnKernels:
         self.name = f"{inner.name}+onednn-bf16"
         self.threads = inner.threads
         self.min_rows = min_rows
+        self.used_torch = False
         self._inner = inner
         self.rms_norm = inner.rms_norm
         self.rms_norm_plus_one = inner.rms_norm_plus_one
@@ -47,11 +50,18 @@ class OneDnnKernels:
         """See `Kernels.with_threads`; oneDNN's products run on torch's threads."""
         return OneDnnKernels(self._inner.with_threads(compute, attention), self.min_rows)
 
+    def record(self) -> OneDnnRecording | None:
+        """See `Kernels.record`."""
+        inner = self._inner.record()
+        return OneDnnRecording(inner, self.min_rows) if inner else None
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
+        if not _is_bf16(weight):
             self._inner.linear(x, weight, out, bias)
-        elif x.shape[0] >= self.min_rows:
+            return
+        self.used_torch = True
+        if x.shape[0] >= self.min_rows:
             out.copy_(bf16_linear(x, weight, bias))
         else:
             self._inner.linear(_rounded(x), weight, out)
@@ -59,16 +69,42 @@ class OneDnnKernels:
             if bias is not None:
                 out.add_(bias)
 
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """See `Kernels.linear_each`."""
+        if not any(_is_bf16(weight) for weight, _, _ in products):
+            self._inner.linear_each(x, products)
+            return
+        for product in products:
+            self.linear(x, *product)
+
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None
     ) -> None:
         """See `Kernels.linear_add`."""
-        if isinstance(weight, PackedWeight) or weight.dtype is not torch.bfloat16:
+        if not _is_bf16(weight):
             self._inner.linear_add(x, weight, out, bias)
             return
         product = torch.empty_like(out)
         self.linear(x, weight, product, bias)
         out.add_(product)
+
+
+class OneDnnRecording:
+    """A recording of what is not oneDNN's: complete where no product was."""
+
+    def __init__(self, inner: Recording, min_rows: int) -> None:
+        self.kernels = OneDnnKernels(inner.kernels, min_rows)
+        self.replay = inner.replay
+        self._inner = inner
+
+    @property
+    def complete(self) -> bool:
+        """See `Recording.complete`."""
+        return self._inner.complete and not self.kernels.used_torch
+
+
+def _is_bf16(weight: Weight) -> TypeGuard[Tensor]:
+    return not isinstance(weight, PackedWeight) and weight.dtype is torch.bfloat16
 
 
 def _rounded(x: Tensor) -> Tensor:

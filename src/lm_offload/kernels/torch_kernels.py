@@ -12,9 +12,11 @@ from lm_offload.kernels.torch_attention import Scores, paged_attention
 from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
-    from lm_offload.kernels.base import Weight
+    from lm_offload.kernels.base import Product, Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -35,9 +37,17 @@ class TorchKernels:
         """See `Kernels.with_threads`: torch has one number of threads for everything."""
         return TorchKernels(max(compute, attention))
 
+    def record(self) -> None:
+        """See `Kernels.record`."""
+
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
         torch_linear.linear(x, weight, out, bias)
+
+    def linear_each(self, x: Tensor, products: Items[Product]) -> None:
+        """See `Kernels.linear_each`."""
+        for product in products:
+            torch_linear.linear(x, *product)
 
     def linear_add(
         self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None

@@ -30,6 +30,8 @@ class Context:
 class ModelFunctions(Protocol):
     """The functions of a model file; shapes: T rows of a micro-batch, R rows that want logits."""
 
+    KERNELS_ONLY: frozenset[str]  # kinds of units that call kernels and nothing else of torch
+
     def embed_rows(
         self, config: ModelConfig, token_ids: Tensor, positions: Tensor
     ) -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lm_offload.models.base import Context, Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
     from torch import Tensor
 
     from lm_offload.arch.config import ModelConfig
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from lm_offload.models.base import QKV, ModelFunctions
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
+
+QKV_ROLES = (("q_proj", "q_bias"), ("k_proj", "k_bias"), ("v_proj", "v_bias"))
+GATE_AND_UP_ROLES = (("gate_proj", "gate_bias"), ("up_proj", "up_bias"))
 
 
 def project(ctx: Context, weights: Weights, x: Tensor, role: str, bias_role: str) -> Tensor:
@@ -24,13 +29,23 @@ def project(ctx: Context, weights: Weights, x: Tensor, role: str, bias_role: str
     return out
 
 
+def project_each(
+    ctx: Context, weights: Weights, x: Tensor, roles: Items[tuple[str, str]]
+) -> list[Tensor]:
+    """x[T, K] times several matrices of the unit in one go, each with its bias if it has one."""
+    products = []
+    for role, bias_role in roles:
+        weight = weights[role]
+        out = ctx.workspace.take(x.shape[0], weight.shape[0])
+        products.append((weight, out, weights.get(bias_role)))
+    ctx.kernels.linear_each(x, products)
+    return [out for _, out, _ in products]
+
+
 def project_qkv(ctx: Context, weights: Weights, x: Tensor) -> QKV:
     """Queries [T, heads, head_dim], keys and values [T, kv_heads, head_dim] from three matrices."""
-    return (
-        split_heads(ctx, project(ctx, weights, x, "q_proj", "q_bias")),
-        split_heads(ctx, project(ctx, weights, x, "k_proj", "k_bias")),
-        split_heads(ctx, project(ctx, weights, x, "v_proj", "v_bias")),
-    )
+    q, k, v = project_each(ctx, weights, x, QKV_ROLES)
+    return split_heads(ctx, q), split_heads(ctx, k), split_heads(ctx, v)
 
 
 def split_heads(ctx: Context, x: Tensor) -> Tensor:
@@ -94,8 +109,8 @@ def attend(
 
 def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     """activation(x gate) * (x up) [T, I] from two matrices."""
-    gate = project(ctx, weights, x, "gate_proj", "gate_bias")
-    activate(ctx, gate, project(ctx, weights, x, "up_proj", "up_bias"))
+    gate, up = project_each(ctx, weights, x, GATE_AND_UP_ROLES)
+    activate(ctx, gate, up)
     return gate
 
 

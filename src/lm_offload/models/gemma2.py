@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from lm_offload.models.base import QKV
 
-__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
+
+KERNELS_ONLY: frozenset[str] = frozenset()
 
 
 def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lm_offload.arch.config import ModelConfig
     from lm_offload.models.base import QKV
 
+KERNELS_ONLY = frozenset({"attention", "mlp"})
+
 
 def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
     """One row of the token table for each token."""

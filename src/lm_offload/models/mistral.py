@@ -1,5 +1,23 @@
 """Mistral: Llama with a sliding window, which lies in the config of its layers."""
 
-from lm_offload.models.llama import add_attended, embed, embed_rows, final_norm, head, mlp, qkv
+from lm_offload.models.llama import (
+    KERNELS_ONLY,
+    add_attended,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    mlp,
+    qkv,
+)
 
-__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]

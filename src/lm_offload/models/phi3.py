@@ -6,14 +6,30 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import activate, project, split_heads
-from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_norm
+from lm_offload.models.llama import (
+    KERNELS_ONLY,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    input_norm,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.models.base import QKV
 
-__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
 
 
 def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:

@@ -1,5 +1,23 @@
 """Qwen 2 and 2.5: Llama with biases on queries, keys and values, which are weights if present."""
 
-from lm_offload.models.llama import add_attended, embed, embed_rows, final_norm, head, mlp, qkv
+from lm_offload.models.llama import (
+    KERNELS_ONLY,
+    add_attended,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    mlp,
+    qkv,
+)
 
-__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]

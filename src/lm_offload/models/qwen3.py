@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import project_qkv
 from lm_offload.models.llama import (
+    KERNELS_ONLY,
     add_attended,
     embed,
     embed_rows,
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from lm_offload.models.base import QKV
 
-__all__ = ["add_attended", "embed", "embed_rows", "final_norm", "head", "mlp", "qkv"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
 
 
 def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:

@@ -16,6 +16,7 @@ from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
+TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
 BlocksOf = Callable[
     [Chunk], Sequence[int] | NDArray[np.int64]
 ]  # block numbers in order of position
@@ -29,6 +30,7 @@ class SweepInput:
     micro_batches: tuple[MicroBatch, ...]
     token_ids: Tensor  # [T] int64, all rows of the sweep
     logit_rows: Tensor  # [R] int64, the rows whose logits are wanted
+    is_decode: bool  # one row of each sequence
 
 
 def build_sweep_input(
@@ -53,7 +55,8 @@ def build_sweep_input(
         places = device, cache_device or device
         micro_batches = tuple(_on_device(micro_batch, *places) for micro_batch in micro_batches)
     rows_wanted = torch.tensor(logit_rows).to(device)
-    return SweepInput(micro_batches, torch.tensor(token_ids), rows_wanted)
+    is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
+    return SweepInput(micro_batches, torch.tensor(token_ids), rows_wanted, is_decode)
 
 
 def _on_device(
@@ -137,7 +140,9 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
 
 def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
-    tables = np.zeros((len(numbers), max(map(len, numbers))), dtype=np.int32)
+    widest = max(map(len, numbers))
+    width = -(-widest // TABLE_STEP) * TABLE_STEP
+    tables = np.zeros((len(numbers), width), dtype=np.int32)
     for row, blocks in enumerate(numbers):
         tables[row, : len(blocks)] = blocks
     return tables

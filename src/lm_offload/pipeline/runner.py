@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
+from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
+from lm_offload.pipeline.replay import Replays, SteadyTensors, placed
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks
@@ -69,6 +71,8 @@ class ModelRunner:
         self._buffers = buffers
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
+        self._replays = Replays(context.kernels)
+        self._steady = SteadyTensors(self._replays.forget)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
@@ -79,6 +83,9 @@ class ModelRunner:
         else:
             most = most_rows(batch.num_tokens, self._micro_batch_tokens)
             self._input = build_sweep_input(config, batch, most, device, CPU)
+        if self._replays.possible and self._input.is_decode:
+            self._input = self._at_rest(self._input)
+        if self._host is not None:
             self._host.begin(self._input.micro_batches)
         groups = self._staged.begin(batch) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -90,6 +97,12 @@ class ModelRunner:
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
         return [micro_batches if _by_micro_batch(unit) else 1 for unit in self._units]
+
+    def _at_rest(self, sweep: SweepInput) -> SweepInput:
+        """The same, at the addresses of the last sweep, so that it may repeat what that did."""
+        micro_batches = enumerate(sweep.micro_batches)
+        at_rest = [placed(rows, number, self._steady) for number, rows in micro_batches]
+        return replace(sweep, micro_batches=tuple(at_rest))
 
     def _compute(self, task: Task) -> None:
         if task.id.kind == "download":
@@ -103,34 +116,52 @@ class ModelRunner:
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()
         if self._staged is not None and task.kv_offset >= 0:
-            self._staged.attend(task, partial(self._attend, unit, weights))
-        elif unit.kind in ("attention", "mlp", "embed"):
-            self._compute_rows(task, unit, weights)
+            self._staged.attend(task, partial(self._attend, self._context, unit, weights))
+        elif self._repeats(unit, task):
+            rows = self._input.micro_batches[task.id.micro_batch]
+            shape = (rows.start, rows.stop, rows.block_tables.shape)
+            compute = partial(self._compute_rows, task, unit, weights)
+            self._replays.run((task.id.unit, shape), compute)
+        elif _by_micro_batch(unit):
+            self._compute_rows(task, unit, weights, self._context.kernels)
         elif len(self._input.logit_rows):
             self._compute_logits(unit, weights)
 
-    def _compute_rows(self, task: Task, unit: Unit, weights: Views) -> None:
+    def _repeats(self, unit: Unit, task: Task) -> bool:
+        """Whether a task may be the same as in other sweeps, down to the addresses."""
+        kernels_only = unit.kind in self._model.KERNELS_ONLY and self._replays.possible
+        whole = self._host is None or unit.kind != "attention"
+        return kernels_only and whole and task.ring_offset < 0 and self._input.is_decode
+
+    def _compute_rows(self, task: Task, unit: Unit, weights: Views, kernels: Kernels) -> None:
         rows = self._input.micro_batches[task.id.micro_batch]
         hidden = self._buffers.hidden[rows.start : rows.stop]
+        context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
-            self._model.mlp(self._context, unit.index, weights, hidden)
+            self._model.mlp(context, unit.index, weights, hidden)
         elif unit.kind == "attention" and self._host is not None:
             self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._attend(unit, weights, rows, keys, values)
+            self._attend(context, unit, weights, rows, keys, values)
         else:
             token_ids = self._input.token_ids[rows.start : rows.stop]
-            wanted = self._model.embed_rows(self._context.config, token_ids, rows.positions)
+            wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
             found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
-            self._model.embed(self._context, found, hidden, weights)
+            self._model.embed(context, found, hidden, weights)
 
     def _attend(
-        self, unit: Unit, weights: Views, rows: MicroBatch, keys: Blocks, values: Blocks
+        self,
+        context: Context,
+        unit: Unit,
+        weights: Views,
+        rows: MicroBatch,
+        keys: Blocks,
+        values: Blocks,
     ) -> None:
         hidden = self._buffers.hidden[rows.start : rows.stop]
-        layer, ctx = unit.index, self._context
-        attention(self._model, ctx, layer, weights, hidden, rows, keys, values)
+        layer = unit.index
+        attention(self._model, context, layer, weights, hidden, rows, keys, values)
 
     def _compute_logits(self, unit: Unit, weights: Views) -> None:
         count = len(self._input.logit_rows)
