@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constrai
 BASE ?= benchmarks/results
 NEW ?= .bench/quick
 
-.PHONY: demo test check format bench bench-full bench-peers bench-compare report sanitize clean
+.PHONY: demo test check format bench bench-full bench-peers bench-compare report sanitize emulate clean
 
 demo: $(READY)  ## run the embedded demo model under a budget smaller than the model
 	$(BIN)/lm-offload demo
@@ -44,7 +44,10 @@ report: $(READY)  ## pages, pictures and docs/report.html from benchmarks/result
 	$(BIN)/python -m benchmarks.report
 
 sanitize: $(READY)  ## the kernel tests with address and undefined-behaviour sanitizers
-	./scripts/sanitize.sh
+	./scripts/native_tests.sh sanitize
+
+emulate: $(READY)  ## the kernel tests of AVX-512 on a processor with AVX2, by emulated intrinsics
+	./scripts/native_tests.sh emulate
 
 # Torch first and pinned: a range would admit a newer build with gigabytes of CUDA packages.
 $(READY): pyproject.toml constraints.txt setup.py $(wildcard csrc/*)

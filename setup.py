@@ -2,6 +2,7 @@
 
 LM_OFFLOAD_SANITIZE=1 in the environment builds them with the address and undefined-behaviour
 sanitizers; run Python with libasan.so and libubsan.so of the compiler in LD_PRELOAD then.
+LM_OFFLOAD_EMULATE=1 adds the AVX-512 tables on emulated intrinsics (tests/native) for tests.
 """
 
 import os
@@ -40,11 +41,14 @@ def native_extension() -> Extension:
     robin_map = include.parent / "ext" / "robin_map" / "include"
     sanitize = os.environ.get("LM_OFFLOAD_SANITIZE") == "1"
     mode = SANITIZE if sanitize else RELEASE
+    emulate = os.environ.get("LM_OFFLOAD_EMULATE") == "1"
+    folders = ["csrc", *(["tests/native"] if emulate else [])]
     return Extension(
         "lm_offload.kernels._native",
-        sources=sorted(str(path) for path in Path("csrc").glob("*.cpp")),
-        depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
-        include_dirs=[str(include), nanobind.source_dir(), str(robin_map)],
+        sources=sorted(str(path) for folder in folders for path in Path(folder).glob("*.cpp")),
+        depends=sorted(str(path) for folder in folders for path in Path(folder).glob("*.h")),
+        include_dirs=["csrc", str(include), nanobind.source_dir(), str(robin_map)],
+        define_macros=[("LMO_EMULATED", None)] if emulate else [],
         extra_compile_args=[*BASE_FLAGS, *WARNINGS, *mode],
         extra_link_args=["-pthread", *(SANITIZE[-1:] if sanitize else ["-s"])],
         language="c++",

@@ -8,22 +8,35 @@ weights, with a negative frequency penalty, or their text would not repeat itsel
 
     python -m benchmarks.bench_speculation --model .checkpoints/llama-1.1b --prompts loop
     python -m benchmarks.bench_speculation --prompts code --gen-len 96
+
+With `--draft-model` a third engine keeps that model in the same budget, and `text` prompts do not
+repeat themselves. `--draft-layers` makes one of the first layers of the checkpoint itself. A
+checkpoint that was quantized to int4 is about the best draft of itself that can be had::
+
+    lm-offload quantize src/lm_offload/demo --format int4:64 --output demo-int4
+    python -m benchmarks.bench_speculation --prompts text --draft-model demo-int4 --budget-frac 0.8
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Items
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
+from lm_offload.engine.draft_model import DraftModel
+from lm_offload.engine.proposers import Draft, Wanted
+from lm_offload.plan import Plan
 from lm_offload.speculation.prompt_lookup import PromptLookup
 
 SEED_TOKENS = 8
@@ -42,6 +55,7 @@ class Case:
     rounds: int
     threads: int
     budget_frac: float
+    draft_model: Path | None = None
 
     @property
     def params(self) -> SamplingParams:
@@ -79,18 +93,24 @@ def main() -> None:
     """Measure one case and print a row for each way, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=demo_path())
-    parser.add_argument("--prompts", choices=("code", "loop"), default="code")
-    parser.add_argument("--prompt-len", type=int, default=96, help="of prompts that are loops")
+    parser.add_argument("--prompts", choices=("code", "loop", "text"), default="code")
+    drafts = parser.add_mutually_exclusive_group()
+    drafts.add_argument("--draft-model", type=Path)
+    drafts.add_argument("--draft-layers", type=int, help="of the checkpoint itself")
+    parser.add_argument("--prompt-len", type=int, default=96, help="but of code")
     parser.add_argument("--gen-len", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget-frac", type=float, default=0.5)
     parser.add_argument("--json", type=Path)
     args = vars(parser.parse_args())
-    file = args.pop("json")
-    case = Case(**args)
-    bed = collect(largest_weight_file(case.model), case.threads)
-    result = {"benchmark": "speculation", "testbed": bed, "rows": [measure(case)]}
+    file, layers = args.pop("json"), args.pop("draft_layers")
+    with TemporaryDirectory() as folder:
+        if layers:
+            args["draft_model"] = first_layers(args["model"], layers, Path(folder))
+        case = Case(**args)
+        bed = collect(largest_weight_file(case.model), case.threads)
+        result = {"benchmark": "speculation", "testbed": bed, "rows": [measure(case)]}
     print(json.dumps(result))
     if file:
         file.write_text(json.dumps(result, indent=1) + "\n")
@@ -98,19 +118,35 @@ def main() -> None:
 
 def measure(case: Case) -> dict[str, object]:
     """All ways in turn, prompt after prompt."""
-    prompts = {"code": code_prompts, "loop": loop_prompts}[case.prompts](case)
-    off, auto, spoiled = Total(), Total(), Total()
-    with open_llm(case, prompts, "off") as plain, open_llm(case, prompts, "auto") as drafting:
+    prompts = {"code": code_prompts, "loop": loop_prompts, "text": text_prompts}[case.prompts](case)
+    ways: dict[str, dict[str, Any]] = {"off": {"speculation": "off"}, "auto": {}}
+    if case.draft_model:
+        ways["draft model"] = {"draft_model": case.draft_model}
+    totals = {name: Total() for name in (*ways, *(f"{way}, never right" for way in ways))}
+    with ExitStack() as stack:
+        llms = {name: stack.enter_context(open_llm(case, prompts, **how))
+                for name, how in ways.items()}  # fmt: skip
         for prompt in prompts:
-            wanted = run(plain, case, prompt, off)
-            assert run(drafting, case, prompt, auto) == wanted, "drafts changed the text"
-            with spoiled_drafts(drafting.files.config.vocab_size):
-                assert run(drafting, case, prompt, spoiled) == wanted, "drafts changed the text"
-        plan = drafting.plan
+            wanted = run(llms["off"], case, prompt, totals["off"])
+            for name in list(ways)[1:]:
+                llm = llms[name]
+                assert run(llm, case, prompt, totals[name]) == wanted, "drafts changed the text"
+                with spoiled_drafts(llm.files.config.vocab_size):
+                    found = run(llm, case, prompt, totals[f"{name}, never right"])
+                assert found == wanted, "drafts changed the text"
+        plans = {name: llm.plan for name, llm in llms.items()}
+    del totals["off, never right"]
+    for name, total in totals.items():
+        print(format_row(name, total, totals["off"]), flush=True)
+    return _row(case, plans, totals)
+
+
+def _row(case: Case, plans: dict[str, Plan | None], totals: dict[str, Total]) -> dict[str, object]:
+    """What was measured, and with which plans."""
+    off, auto, spoiled = (totals[name] for name in ("off", "auto", "auto, never right"))
+    plan = plans["auto"]
     assert plan is not None
-    for name, total in (("off", off), ("auto", auto), ("never accepted", spoiled)):
-        print(format_row(name, total, off), flush=True)
-    return {
+    row = {
         "model": case.model.name,
         "prompts": case.prompts,
         "budget_bytes": plan.budget_bytes,
@@ -122,12 +158,31 @@ def measure(case: Case) -> dict[str, object]:
         "speedup": off.seconds / auto.seconds,
         "never_accepted_slowdown": spoiled.seconds / off.seconds,
     }
+    return {**row, **_draft_row(case, plans, totals)} if case.draft_model else row
 
 
-def open_llm(case: Case, prompts: list[list[int]], speculation: str | None) -> LLM:
-    """An engine loaded for the case; resident without a way to speculate."""
-    budget = case.budget_bytes if speculation else None
-    llm = LLM(case.model, cpu_memory=budget, threads=case.threads, speculation=speculation or "off")
+def _draft_row(
+    case: Case, plans: dict[str, Plan | None], totals: dict[str, Total]
+) -> dict[str, object]:
+    """The same of the engine with a draft model."""
+    plan, off = plans["draft model"], totals["off"]
+    drafted, spoiled = totals["draft model"], totals["draft model, never right"]
+    assert plan is not None
+    return {
+        "draft_model": case.draft_model.name if case.draft_model else None,
+        "draft_bytes": plan.draft.used_bytes if plan.draft else 0,
+        "streamed_bytes_beside_draft": plan.streamed_bytes,
+        "drafted": vars(drafted),
+        "drafted_never_right": vars(spoiled),
+        "draft_speedup": off.seconds / drafted.seconds,
+        "draft_never_right_slowdown": spoiled.seconds / off.seconds,
+    }
+
+
+def open_llm(case: Case, prompts: list[list[int]], resident: bool = False, **how: Any) -> LLM:
+    """An engine loaded for the case, within its budget or with all in memory."""
+    budget = None if resident else case.budget_bytes
+    llm = LLM(case.model, cpu_memory=budget, threads=case.threads, **how)
     llm.load(Workload((max(map(len, prompts)),), (case.gen_len,)))
     return llm
 
@@ -143,13 +198,29 @@ def run(llm: LLM, case: Case, prompt: list[int], total: Total) -> list[int]:
 @contextmanager
 def spoiled_drafts(vocab_size: int) -> Iterator[None]:
     """Within the block every drafted token is replaced by another."""
-    real_draft = PromptLookup.draft
+    real_lookup, real_model = PromptLookup.draft, DraftModel.draft
 
-    def draft(self: PromptLookup, count: int) -> tuple[int, ...]:
-        return tuple((token + vocab_size // 2) % vocab_size for token in real_draft(self, count))
+    def spoil(tokens: Draft) -> Draft:
+        return tuple((token + vocab_size // 2) % vocab_size for token in tokens)
 
-    with patch.object(PromptLookup, "draft", draft):
+    def lookup(self: PromptLookup, count: int) -> Draft:
+        return spoil(real_lookup(self, count))
+
+    def model(self: DraftModel, wanted: Items[Wanted]) -> list[Draft]:
+        return [spoil(draft) for draft in real_model(self, wanted)]
+
+    with patch.object(PromptLookup, "draft", lookup), patch.object(DraftModel, "draft", model):
         yield
+
+
+def first_layers(model: Path, layers: int, folder: Path) -> Path:
+    """A checkpoint of the first layers of another one, whose files it shares."""
+    for file in model.iterdir():
+        (folder / file.name).symlink_to(file.resolve())
+    config = json.loads((model / "config.json").read_text())
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
+    return folder
 
 
 def loop_prompts(case: Case) -> list[list[int]]:
@@ -157,25 +228,37 @@ def loop_prompts(case: Case) -> list[list[int]]:
     starts = [[7 + 31 * index + 5 * place for place in range(SEED_TOKENS)]
               for index in range(case.rounds)]  # fmt: skip
     params = replace(case.params, max_tokens=case.prompt_len - SEED_TOKENS)
-    with open_llm(case, starts, None) as llm:
+    with open_llm(case, starts, resident=True, speculation="off") as llm:
         outputs = llm.generate(starts, params)
     return [it.prompt_token_ids + it.outputs[0].token_ids for it in outputs]
 
 
 def code_prompts(case: Case) -> list[list[int]]:
     """For each round a function of the held-out text and its beginning once more."""
+    return _encoded(case, (f"{it}\n\n\n{it[:REPEATED_CHARACTERS]}" for it in _functions(case)))
+
+
+def text_prompts(case: Case) -> list[list[int]]:
+    """For each round the beginning of a function of the held-out text."""
+    return [tokens[: case.prompt_len] for tokens in _encoded(case, _functions(case))]
+
+
+def _functions(case: Case) -> Iterator[str]:
     text = (demo_path() / "heldout.txt").read_text(encoding="utf-8")
     pieces = text.split("\ndef ")[1:]
     long = (piece for piece in pieces if len(piece) >= FUNCTION_CHARACTERS)
-    functions = [f"def {piece[:FUNCTION_CHARACTERS]}" for piece in islice(long, case.rounds)]
+    return (f"def {piece[:FUNCTION_CHARACTERS]}" for piece in islice(long, case.rounds))
+
+
+def _encoded(case: Case, texts: Iterable[str]) -> list[list[int]]:
     with LLM(case.model, threads=case.threads) as llm:
-        return [llm.tokenizer.encode(f"{it}\n\n\n{it[:REPEATED_CHARACTERS]}") for it in functions]
+        return [llm.tokenizer.encode(text) for text in texts]
 
 
 def format_row(name: str, total: Total, off: Total) -> str:
     """One way on one line."""
     return (
-        f"{name:<15}{total.tokens / total.seconds:8.2f} tok/s, {total.tokens / total.sweeps:5.2f} "
+        f"{name:<26}{total.tokens / total.seconds:8.2f} tok/s, {total.tokens / total.sweeps:5.2f} "
         f"tokens a sweep of {total.seconds / total.sweeps * 1e3:7.1f} ms, {total.accepted} of "
         f"{total.drafted} drafted accepted, {off.seconds / total.seconds:.2f} x off"
     )

@@ -6,6 +6,7 @@
 
 The weights mean nothing, but their scale keeps activations near unit variance, so speed, memory
 and overflow behave as with a trained model. A complete checkpoint of the same settings is kept.
+With `--damping` the layers after the first add less, so that the first one alone is a good draft.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,7 @@ class Shape:
     vocab: int
     rope_theta: float
     shard_bytes: int
+    damping: float = 1.0  # of what layers after the first add
 
 
 PRESETS = {
@@ -76,24 +78,24 @@ def tensors_of(shape: Shape) -> Iterator[Tensor]:
     hidden = shape.hidden
     yield Tensor("model.embed_tokens.weight", (shape.vocab, hidden), 1.0)
     for layer in range(shape.layers):
-        yield from _layer_tensors(shape, f"model.layers.{layer}")
+        damping = shape.damping if layer else 1.0
+        yield from _layer_tensors(shape, f"model.layers.{layer}", damping)
     yield Tensor("model.norm.weight", (hidden,), 0.0)
     yield Tensor("lm_head.weight", (shape.vocab, hidden), hidden**-0.5)
 
 
-def _layer_tensors(shape: Shape, prefix: str) -> Iterator[Tensor]:
+def _layer_tensors(shape: Shape, prefix: str, damping: float) -> Iterator[Tensor]:
     hidden, inner = shape.hidden, shape.intermediate
     kv_width = hidden // shape.heads * shape.kv_heads
-    std, out_std = hidden**-0.5, (2 * shape.layers * hidden) ** -0.5
+    std, out_std = hidden**-0.5, damping * (2 * shape.layers * hidden) ** -0.5
+    down_std = damping * (2 * shape.layers * inner) ** -0.5
     yield Tensor(f"{prefix}.self_attn.q_proj.weight", (hidden, hidden), std)
     yield Tensor(f"{prefix}.self_attn.k_proj.weight", (kv_width, hidden), std)
     yield Tensor(f"{prefix}.self_attn.v_proj.weight", (kv_width, hidden), std)
     yield Tensor(f"{prefix}.self_attn.o_proj.weight", (hidden, hidden), out_std)
     yield Tensor(f"{prefix}.mlp.gate_proj.weight", (inner, hidden), std)
     yield Tensor(f"{prefix}.mlp.up_proj.weight", (inner, hidden), std)
-    yield Tensor(
-        f"{prefix}.mlp.down_proj.weight", (hidden, inner), (2 * shape.layers * inner) ** -0.5
-    )
+    yield Tensor(f"{prefix}.mlp.down_proj.weight", (hidden, inner), down_std)
     yield Tensor(f"{prefix}.input_layernorm.weight", (hidden,), 0.0)
     yield Tensor(f"{prefix}.post_attention_layernorm.weight", (hidden,), 0.0)
 
@@ -309,8 +311,9 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--shard-size", type=int, help="bytes per file (default: by preset)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--damping", type=float, default=1.0, help="give it a folder of its own")
     args = parser.parse_args()
-    shape = PRESETS[args.preset]
+    shape = replace(PRESETS[args.preset], damping=args.damping)
     shard_bytes = args.shard_size or shape.shard_bytes
     written_bytes = make_checkpoint(shape, args.dtype, shard_bytes, args.seed, args.out)
     state = f"{written_bytes / 1e9:.2f} GB written" if written_bytes else "already complete"

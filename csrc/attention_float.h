@@ -1,9 +1,9 @@
 // Products of a tile of queries with the blocks of a cache of floats.
 //
 // Keys lie with the 16 tokens of a block side by side for each channel, so that sixteen scores come
-// out of two registers; values lie with the channels of a token side by side. Sixteen elements are
-// a pair of vectors. Those of bf16 are the even and the odd elements, which one load, one shift and
-// one mask give.
+// out together; values lie with the channels of a token side by side. Sixteen elements are one
+// vector or two. Two of bf16 are the even and the odd elements, which one load, one shift and one
+// mask give.
 #pragma once
 
 #include "attention_work.h"
@@ -11,45 +11,51 @@
 namespace lmo {
 namespace LMO_ISA {
 
-constexpr int64_t kPairLanes = 2 * kLanes;
-constexpr int kChains = 4;  // pairs of sums that keep the multipliers busy
+constexpr int kParts = kSixteen / kLanes;
+constexpr int kChains = kRegisters / 4;  // sixteens of sums that keep the multipliers busy
 
-struct Pair {
-    Vec first, second;
+struct Sixteen {
+    Vec at[kParts];
 };
 
 template <class T>
-inline Pair load_pair(const T* p) {
-    return {load(p), load(p + kLanes)};
-}
-
-inline Pair load_pair(const Bf16* p) {
-    using Words = uint32_t __attribute__((vector_size(32)));
-    Words words;
-    std::memcpy(&words, p, sizeof words);
-    return {(Vec)(words << 16), (Vec)(words & 0xFFFF0000u)};
-}
+constexpr bool kEvenAndOdd = kParts == 2 && std::is_same_v<T, Bf16>;
 
 template <class T>
-inline Pair load_pair(const T* p, Whole) {
-    return load_pair(p);
-}
-
-template <class T>
-inline Pair load_pair(const T* p, Part part) {
-    T elements[kPairLanes] = {};
-    std::memcpy(elements, p, static_cast<size_t>(part.count) * sizeof(T));
-    return load_pair(elements);
-}
-
-// Writes a pair in the order of its elements.
-template <class T>
-inline void store_pair(float* p, Vec first, Vec second) {
-    if constexpr (std::is_same_v<T, Bf16>) {
-        interleave(first, second, p);
+inline Sixteen load_sixteen(const T* p) {
+    Sixteen x;
+    if constexpr (kEvenAndOdd<T>) {
+        using Words = uint32_t __attribute__((vector_size(sizeof(Vec))));
+        Words words;
+        std::memcpy(&words, p, sizeof words);
+        x.at[0] = (Vec)(words << 16);
+        x.at[kParts - 1] = (Vec)(words & 0xFFFF0000u);
     } else {
-        store(p, first);
-        store(p + kLanes, second);
+        for (int i = 0; i < kParts; ++i) x.at[i] = load(p + i * kLanes);
+    }
+    return x;
+}
+
+template <class T>
+inline Sixteen load_sixteen(const T* p, Whole) {
+    return load_sixteen(p);
+}
+
+template <class T>
+inline Sixteen load_sixteen(const T* p, Part part) {
+    T elements[kSixteen] = {};
+    std::memcpy(elements, p, static_cast<size_t>(part.count) * sizeof(T));
+    return load_sixteen(elements);
+}
+
+// Writes sixteen in the order of their elements. A template over `Sixteens` too, because only
+// vectors of eight have an interleave.
+template <class T, class Sixteens>
+inline void store_sixteen(float* p, const Sixteens& x) {
+    if constexpr (kEvenAndOdd<T>) {
+        interleave(x.at[0], x.at[kParts - 1], p);
+    } else {
+        for (int i = 0; i < kParts; ++i) store(p + i * kLanes, x.at[i]);
     }
 }
 
@@ -70,26 +76,30 @@ LMO_INLINE void score_blocks(const Work& w, const uint8_t* const* blocks, int64_
                          float* scores) {
     const int64_t head_dim = w.a.cache.head_dim;
     const float* queries = w.queries + query * head_dim;
-    Vec sums[B][C][2];
+    Sixteen sums[B][C];
     unrolled<B>([&](auto b) {
-        unrolled<C>([&](auto c) { sums[b][c][0] = sums[b][c][1] = zero(); });
+        unrolled<C>([&](auto c) {
+            unrolled<kParts>([&](auto part) { sums[b][c].at[part] = zero(); });
+        });
     });
     for (int64_t d = 0; d < head_dim; ++d) {
         const int64_t offset = d * kBlockTokens;
         unrolled<B>([&](auto b) {
             prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kFloatsAhead]) + offset);
-            const Pair key = load_pair(reinterpret_cast<const T*>(blocks[b]) + offset);
+            const Sixteen key = load_sixteen(reinterpret_cast<const T*>(blocks[b]) + offset);
             unrolled<C>([&](auto c) {
                 const Vec input = splat(queries[c * head_dim + d]);
-                sums[b][c][0] = fma(key.first, input, sums[b][c][0]);
-                sums[b][c][1] = fma(key.second, input, sums[b][c][1]);
+                unrolled<kParts>([&](auto part) {
+                    Vec& sum = sums[b][c].at[part];
+                    sum = fma(key.at[part], input, sum);
+                });
             });
         });
     }
     unrolled<B>([&](auto b) {
         unrolled<C>([&](auto c) {
             float* out = scores + c * kScorePitch + b * kBlockTokens;
-            store_pair<T>(out, sums[b][c][0], sums[b][c][1]);
+            store_sixteen<T>(out, sums[b][c]);
         });
     });
 }
@@ -121,28 +131,31 @@ struct Run {
     int64_t tokens;
 };
 
-// mixed[c] += weights * values for C queries and P pairs of vectors over a run.
+// mixed[c] += weights * values for C queries and P times sixteen channels over a run.
 template <int C, int P, class T, class Span>
 LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span, float* mixed) {
     const int64_t head_dim = w.a.cache.head_dim;
-    Vec sums[C][2 * P];
+    constexpr int V = P * kParts;
+    Vec sums[C][V];
     unrolled<C>([&](auto c) {
-        unrolled<2 * P>([&](auto p) { sums[c][p] = load(mixed + c * w.pitch + d + p * kLanes); });
+        unrolled<V>([&](auto v) { sums[c][v] = load(mixed + c * w.pitch + d + v * kLanes); });
     });
     for (int64_t t = 0; t < run.tokens; ++t) {
         unrolled<P>([&](auto p) {
-            const int64_t at = t * head_dim + d + p * kPairLanes;
-            prefetch(run.ahead + d * kBlockTokens + (t * P + p) * kPairLanes);
-            const Pair value = load_pair(run.values + at, span);
+            const int64_t at = t * head_dim + d + p * kSixteen;
+            prefetch(run.ahead + d * kBlockTokens + (t * P + p) * kSixteen);
+            const Sixteen value = load_sixteen(run.values + at, span);
             unrolled<C>([&](auto c) {
                 const Vec weight = splat(run.weights[c * kScorePitch + t]);
-                sums[c][2 * p] = fma(weight, value.first, sums[c][2 * p]);
-                sums[c][2 * p + 1] = fma(weight, value.second, sums[c][2 * p + 1]);
+                unrolled<kParts>([&](auto part) {
+                    Vec& sum = sums[c][p * kParts + part];
+                    sum = fma(weight, value.at[part], sum);
+                });
             });
         });
     }
     unrolled<C>([&](auto c) {
-        unrolled<2 * P>([&](auto p) { store(mixed + c * w.pitch + d + p * kLanes, sums[c][p]); });
+        unrolled<V>([&](auto v) { store(mixed + c * w.pitch + d + v * kLanes, sums[c][v]); });
     });
 }
 
@@ -151,10 +164,10 @@ inline void mix_run(const Work& w, const Run<T>& run, float* mixed) {
     constexpr int P = kChains / C;
     const int64_t head_dim = w.a.cache.head_dim;
     int64_t d = 0;
-    for (; d + P * kPairLanes <= head_dim; d += P * kPairLanes) {
+    for (; d + P * kSixteen <= head_dim; d += P * kSixteen) {
         mix_tile<C, P>(w, run, d, Whole{}, mixed);
     }
-    for (; d + kPairLanes <= head_dim; d += kPairLanes) mix_tile<C, 1>(w, run, d, Whole{}, mixed);
+    for (; d + kSixteen <= head_dim; d += kSixteen) mix_tile<C, 1>(w, run, d, Whole{}, mixed);
     if (d < head_dim) mix_tile<C, 1>(w, run, d, Part{head_dim - d}, mixed);
 }
 

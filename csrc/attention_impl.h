@@ -119,34 +119,36 @@ inline void combine(const Work& w, const Sums& overall, const Sums& segment) {
     }
 }
 
-// Writes one output, of which `mixed` are pairs of vectors in the order of the cache's values.
+// Writes one output, of which `mixed` are sixteens in the order of the cache's values.
 template <class T>
-inline void write_pairs(const float* mixed, float factor, int64_t head_dim, float* out) {
+inline void write_sixteens(const float* mixed, float factor, int64_t head_dim, float* out) {
     const Vec scale = splat(factor);
-    const auto pair = [&](int64_t d, float* to) {
-        store_pair<T>(to, load(mixed + d) * scale, load(mixed + d + kLanes) * scale);
+    const auto write = [&](int64_t d, float* to) {
+        Sixteen x = load_sixteen(mixed + d);
+        for (Vec& part : x.at) part = part * scale;
+        store_sixteen<T>(to, x);
     };
-    const int64_t whole = head_dim / kPairLanes * kPairLanes;
-    for (int64_t d = 0; d < whole; d += kPairLanes) pair(d, out + d);
+    const int64_t whole = head_dim / kSixteen * kSixteen;
+    for (int64_t d = 0; d < whole; d += kSixteen) write(d, out + d);
     if (whole == head_dim) return;
-    float rest[kPairLanes];
-    pair(whole, rest);
+    float rest[kSixteen];
+    write(whole, rest);
     std::copy_n(rest, head_dim - whole, out + whole);
 }
 
 inline void write_out(const Work& w) {
     const Cache& cache = w.a.cache;
-    const bool paired = cache.bits == 0 && cache.dtype == Dtype::bf16;
+    const bool is_bf16 = cache.bits == 0 && cache.dtype == Dtype::bf16;
     for (int64_t i = 0; i < w.count; ++i) {
         const int64_t row = w.tile.row + i / w.group;
         const int64_t head = w.kv_head * w.group + i % w.group;
         const float factor = 1.0f / w.overall.total[i];
         const float* mixed = w.overall.mixed + i * w.pitch;
         float* out = w.a.out + row * w.a.out_stride + head * w.a.out_head_stride;
-        if (paired) {
-            write_pairs<Bf16>(mixed, factor, cache.head_dim, out);
+        if (is_bf16) {
+            write_sixteens<Bf16>(mixed, factor, cache.head_dim, out);
         } else {
-            write_pairs<float>(mixed, factor, cache.head_dim, out);
+            write_sixteens<float>(mixed, factor, cache.head_dim, out);
         }
     }
 }

@@ -11,6 +11,7 @@ namespace lmo {
 namespace LMO_ISA {
 
 constexpr float kLeast = 1e-30f;  // a query of nothing larger is zero
+constexpr int kBlockVectors = kBlockTokens / kLanes;  // of the keys of a block
 constexpr int kWeightBlocks = kWeightTokens / kBlockTokens;
 
 // The queries of one tile and the weights of 64 positions, rounded.
@@ -43,11 +44,11 @@ inline Rounded<Bits> rounded_in(const Work& w) {
 // The largest size of n values; NaN where one is not finite.
 inline float largest_size(const float* x, int64_t n) {
     Vec most = zero(), spoil = zero();
-    for (int64_t i = 0; i < n; i += kLanes) {
-        const Vec v = load(x + i);
+    each_vector(n, [&](int64_t i, auto span) {
+        const Vec v = load(x + i, span);
         most = max(max(v, zero() - v), most);
         spoil = spoil + (v - v);
-    }
+    });
     return largest(most) + sum(spoil);
 }
 
@@ -56,11 +57,11 @@ template <int Bits>
 inline float round_query(const float* from, float inverse, int64_t columns,
                          typename Products<Bits>::Number* to) {
     Vec total = zero();
-    for (int64_t d = 0; d < columns; d += kLanes) {
-        const Vec rounded = round(load(from + d) * splat(inverse));
-        Products<Bits>::write(to + d, rounded);
+    each_vector(columns, [&](int64_t d, auto span) {
+        const Vec rounded = round(load(from + d, span) * splat(inverse));
+        Products<Bits>::write(to + d, rounded, span);
         total = total + rounded;
-    }
+    });
     return sum(total);
 }
 
@@ -88,17 +89,17 @@ LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* block, const 
     const Record<Bits>& layout = r.layout;
     const F16* scales = layout.scales(block);
     const F16* minimums = layout.minimums(block);
-    Vec total[C][2];
-    unrolled<C>([&](auto c) { total[c][0] = total[c][1] = zero(); });
+    Vec total[C][kBlockVectors];
+    unrolled<C>([&](auto c) { std::fill_n(total[c], kBlockVectors, zero()); });
     for (int64_t g = 0; g < layout.groups(); ++g) {
         const int64_t begin = g * kGroupChannels, columns = layout.group_end(g) - begin;
-        Ints sums[C][2];
+        Ints sums[C][kBlockVectors];
         clear(sums);
         const Lanes lanes{block + begin * Bits, layout.key_tile_bytes(), ahead + 2 * begin * Bits};
         Products<Bits>::template add<true>(
             sums, lanes, r.queries + query * layout.head_dim + begin, layout.head_dim, columns);
         const float* query_sums = r.query_sums + query * layout.groups() + g;
-        unrolled<2>([&](auto t) {
+        unrolled<kBlockVectors>([&](auto t) {
             const int64_t at = g * kBlockTokens + t * kLanes;
             const Vec scale = load(scales + at);
             const Vec minimum = Bits == 4 ? load(minimums + at) : zero();
@@ -111,7 +112,7 @@ LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* block, const 
     }
     unrolled<C>([&](auto c) {
         const Vec step = splat(r.query_step[query + c]);
-        unrolled<2>([&](auto t) {
+        unrolled<kBlockVectors>([&](auto t) {
             store(scores + c * kScorePitch + t * kLanes, total[c][t] * step);
         });
     });
@@ -191,25 +192,25 @@ LMO_INLINE void round_weights(const Rounded<Bits>& r, const ValueFactors<Bits>& 
     const Vec inverse = splat(steps.inverse), limit = splat(static_cast<float>((1 << bits) - 1));
     auto* to = r.weights + index * kWeightTokens;
     unrolled<V>([&](auto v) {
-        Products<Bits>::write(to + v * kLanes, round(min(scaled[v] * inverse, limit)));
+        Products<Bits>::write(to + v * kLanes, round(min(scaled[v] * inverse, limit)), Whole{});
     });
     r.weight_step[index] = steps.step;
     r.offset[index] = sum(offset);
 }
 
-// mixed[c] += weights * values for C queries and the channels of T tiles.
-template <int Bits, int C, int T>
-LMO_INLINE void mix_tiles(const Rounded<Bits>& r, const uint8_t* const* blocks, int64_t count, int64_t query,
-                      int64_t tile, float* mixed, int64_t pitch) {
+// mixed[c] += weights * values for C queries and T vectors of channels; the last may be one tile.
+template <int Bits, int C, int T, class Span>
+LMO_INLINE void mix_tiles(const Rounded<Bits>& r, const uint8_t* const* blocks, int64_t count,
+                      int64_t query, int64_t channel, Span span, float* mixed, int64_t pitch) {
     const Record<Bits>& layout = r.layout;
-    const int64_t group = Bits == 8 ? 0 : tile * kLanes / kGroupChannels;
-    const int64_t at = tile * layout.value_tile_bytes();
+    const int64_t group = Bits == 8 ? 0 : channel / kGroupChannels;
+    const int64_t tile_bytes = layout.value_tile_bytes(), at = channel / kTileLanes * tile_bytes;
+    const int64_t stride = std::is_same_v<Span, Whole> ? tile_bytes : 0;
     const auto* weights = r.weights + (query * layout.groups() + group) * kWeightTokens;
     Ints sums[C][T];
     clear(sums);
     for (int64_t i = 0; i < count; ++i) {
-        const Lanes lanes{blocks[i] + at, layout.value_tile_bytes(),
-                          blocks[i + Blocks::kAhead] + at};
+        const Lanes lanes{blocks[i] + at, stride, blocks[i + Blocks::kAhead] + at};
         Products<Bits>::template add<false>(sums, lanes, weights + i * kBlockTokens,
                                             r.weight_pitch(), kBlockTokens);
     }
@@ -217,8 +218,8 @@ LMO_INLINE void mix_tiles(const Rounded<Bits>& r, const uint8_t* const* blocks, 
         const int64_t index = (query + c) * layout.groups() + group;
         const Vec step = splat(r.weight_step[index]), offset = splat(r.offset[index]);
         unrolled<T>([&](auto t) {
-            float* out = mixed + c * pitch + (tile + t) * kLanes;
-            store(out, fma(to_float(sums[c][t]), step, load(out) + offset));
+            float* out = mixed + c * pitch + channel + t * kLanes;
+            store(out, fma(to_float(sums[c][t]), step, load(out, span) + offset), span);
         });
     });
 }
@@ -229,7 +230,7 @@ inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t coun
                        const float* weights, float* mixed) {
     const Rounded<Bits> r = rounded_in<Bits>(w);
     const Record<Bits>& layout = r.layout;
-    const int64_t tiles = layout.head_dim / kLanes;
+    const int64_t channels = layout.head_dim;
     for (int64_t i = 0; i < count; ++i) layout.ask_factors(blocks[i + Blocks::kAhead]);
     ValueFactors<Bits> factors;
     for (int64_t g = 0; g < layout.groups(); ++g) {
@@ -244,11 +245,17 @@ inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t coun
     each_four(w, [&](auto queries, int64_t query) {
         constexpr int C = decltype(queries)::value;
         float* sums = mixed + query * w.pitch;
-        int64_t tile = 0;
-        for (; tile + 2 <= tiles; tile += 2) {
-            mix_tiles<Bits, C, 2>(r, blocks, count, query, tile, sums, w.pitch);
+        const auto mix = [&](auto vectors, int64_t channel, auto span) {
+            mix_tiles<Bits, C, decltype(vectors)::value>(r, blocks, count, query, channel, span,
+                                                         sums, w.pitch);
+        };
+        int64_t channel = 0;
+        for (; channel + 2 * kLanes <= channels; channel += 2 * kLanes) {
+            mix(std::integral_constant<int, 2>(), channel, Whole{});
         }
-        if (tile < tiles) mix_tiles<Bits, C, 1>(r, blocks, count, query, tile, sums, w.pitch);
+        each_vector(channels - channel, [&](int64_t more, auto span) {
+            mix(std::integral_constant<int, 1>(), channel + more, span);
+        });
     });
 }
 

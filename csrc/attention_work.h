@@ -8,6 +8,7 @@
 namespace lmo {
 namespace LMO_ISA {
 
+constexpr int64_t kSixteen = 16;  // elements that are computed together, in one vector or two
 constexpr int64_t kScorePitch = kSegmentTokens + kLanes;  // an odd number of cache lines
 constexpr float kLog2E = 1.44269504f;                     // the softmax is one of powers of two
 
@@ -24,14 +25,14 @@ struct Work {
     const AttentionArgs& a;
     Tile tile;
     int64_t kv_head, group, count;
-    int64_t pitch;   // head_dim in whole pairs of vectors
+    int64_t pitch;   // head_dim in whole sixteens
     float* scores;   // [count][kScorePitch], one segment
     float* queries;  // [count][query_floats], as the kind of cache needs them
     Sums segment, overall;
 };
 
 inline int64_t pitch_of(int64_t width) {
-    return (width + 2 * kLanes - 1) / (2 * kLanes) * (2 * kLanes);
+    return (width + kSixteen - 1) / kSixteen * kSixteen;
 }
 
 inline int64_t sums_size(int64_t count, int64_t pitch) { return count * (pitch + 2); }

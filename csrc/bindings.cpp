@@ -2,6 +2,7 @@
 //
 // native_kernels.py checks every argument before it calls; nothing is checked here.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,6 +10,7 @@
 #include "operations.h"
 #include "packed_inputs.h"
 #include "program.h"
+#include "self_check.h"
 
 namespace nb = nanobind;
 using namespace lmo;
@@ -168,5 +170,7 @@ NB_MODULE(_native, m) {
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);
-    m.def("generic_operations", generic_operations, forever);
+    m.def("rejected_operations", rejected_operations);
+    m.def("all_operations", all_operations, forever);
+    m.def("agrees", agrees);
 }

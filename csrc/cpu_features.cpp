@@ -1,15 +1,71 @@
 #include "cpu_features.h"
 
+#include "self_check.h"
+
 namespace lmo {
 
-const Operations& best_operations() {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c")) {
-        return avx2_operations();
-    }
+#if defined(LMO_EMULATED)
+const Operations& emulated_avx512_operations();  // tests/native
+const Operations& emulated_avx512_vnni_operations();
 #endif
-    return generic_operations();
+
+namespace {
+
+struct Choice {
+    const Operations* best = nullptr;
+    std::vector<std::string> rejected;
+};
+
+Choice choose() {
+    Choice choice;
+    for (const Operations* operations : all_operations()) {
+        choice.best = operations;
+        if (agrees(*operations, generic_operations())) break;
+        choice.rejected.push_back(operations->name);
+    }
+    return choice;
 }
+
+const Choice& choice() {
+    static const Choice made = choose();
+    return made;
+}
+
+#if defined(__x86_64__)
+// __builtin_cpu_supports asks the operating system too (XGETBV): registers that it does not save
+// count as missing.
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+}  // namespace
+
+std::vector<const Operations*> all_operations() {
+    std::vector<const Operations*> tables;
+#if defined(__x86_64__)
+    if (has_avx512() && __builtin_cpu_supports("avx512vnni")) {
+        tables.push_back(&avx512_vnni_operations());
+    }
+    if (has_avx512()) tables.push_back(&avx512_operations());
+    if (has_avx2()) tables.push_back(&avx2_operations());
+#endif
+    tables.push_back(&generic_operations());
+#if defined(LMO_EMULATED)
+    tables.push_back(&emulated_avx512_operations());
+    tables.push_back(&emulated_avx512_vnni_operations());
+#endif
+    return tables;
+}
+
+const Operations& best_operations() { return *choice().best; }
+
+const std::vector<std::string>& rejected_operations() { return choice().rejected; }
 
 }  // namespace lmo

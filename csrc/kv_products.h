@@ -14,11 +14,27 @@ LMO_INLINE void clear(Ints (&sums)[C][T]) {
     unrolled<C>([&](auto c) { unrolled<T>([&](auto t) { sums[c][t] = splat(0); }); });
 }
 
-// Tiles side by side, and one cache line to ask for with each step along them.
+// T vectors of tiles side by side, and what to ask for with each step along them.
 struct Lanes {
     const uint8_t* codes;
-    int64_t stride;  // bytes from a tile to its neighbour
+    int64_t stride;  // bytes from a tile to its neighbour; 0 where one tile is all there is
     const uint8_t* ahead;
+
+    Ints load(int t) const {
+        return in_register(load_tiles(codes + t * kTilesPerVector * stride, stride));
+    }
+
+    template <int T>
+    void ask() const {
+        constexpr int64_t bytes = T * static_cast<int64_t>(sizeof(Ints));
+        for (int64_t i = 0; i < bytes; i += kLineBytes) prefetch(ahead + i);
+    }
+
+    template <int T>
+    void next() {
+        codes += kUnitBytes;
+        ahead += T * static_cast<int64_t>(sizeof(Ints));
+    }
 };
 
 template <int Bits>
@@ -34,16 +50,19 @@ struct Products<8> {
         return std::min(32767.0f, static_cast<float>(INT32_MAX / (128 * head_dim)));
     }
 
-    static void write(Number* to, Vec rounded) { store(to, rounded); }
+    template <class Span>
+    static void write(Number* to, Vec rounded, Span span) {
+        store(to, rounded, span);
+    }
 
     // sums[c][t] += codes of tile t * rows[c] (pitch apart) over the columns.
     template <bool Keys, int C, int T>
     LMO_INLINE static void add(Ints (&sums)[C][T], Lanes lanes, const Number* rows, int64_t pitch,
                                int64_t columns) {
         for (int64_t column = 0; column < columns; column += 4) {
-            prefetch(lanes.ahead);
+            lanes.ask<T>();
             Ints units[T];
-            unrolled<T>([&](auto t) { units[t] = Int8Codes::load(lanes.codes + t * lanes.stride); });
+            unrolled<T>([&](auto t) { units[t] = lanes.load(t); });
             unrolled<2>([&](auto p) {
                 Ints pairs[T];
                 unrolled<T>([&](auto t) { pairs[t] = Int8Codes::pair<p>(units[t]); });
@@ -56,8 +75,7 @@ struct Products<8> {
                     }
                 });
             });
-            lanes.codes += 32;
-            lanes.ahead += 32 * T;
+            lanes.next<T>();
         }
     }
 };
@@ -70,7 +88,13 @@ struct Products<4> {
     // 64 columns of products with codes up to 15 fit 16 bits: 32 * 15 * 68 < 2^15.
     static float query_limit(int64_t) { return 68.0f; }
 
-    static void write(Number* to, Vec rounded) { store_bytes(to, rounded); }
+    static void write(Number* to, Vec rounded, Whole) { store_bytes(to, rounded); }
+
+    static void write(Number* to, Vec rounded, Part part) {
+        Number bytes[kLanes];
+        store_bytes(bytes, rounded);
+        std::memcpy(to, bytes, static_cast<size_t>(part.count));
+    }
 
     // The same for at most 64 columns of keys or 16 of values: 8 * 15 * 255 < 2^15.
     template <bool Keys, int C, int T>
@@ -79,9 +103,9 @@ struct Products<4> {
         Ints halves[C][T];  // sums of 16 bits
         clear(halves);
         for (int64_t column = 0; column < columns; column += 8) {
-            prefetch(lanes.ahead);
+            lanes.ask<T>();
             Ints units[T];
-            unrolled<T>([&](auto t) { units[t] = in_register(load_ints(lanes.codes + t * lanes.stride)); });
+            unrolled<T>([&](auto t) { units[t] = lanes.load(t); });
             unrolled<2>([&](auto n) {
                 Ints codes[T];
                 unrolled<T>([&](auto t) {
@@ -99,11 +123,10 @@ struct Products<4> {
                     });
                 });
             });
-            lanes.codes += 32;
-            lanes.ahead += 32 * T;
+            lanes.next<T>();
         }
         unrolled<C>([&](auto c) {
-            unrolled<T>([&](auto t) { sums[c][t] = lmo::LMO_ISA::add(sums[c][t], pair_sums(halves[c][t])); });
+            unrolled<T>([&](auto t) { sums[c][t] = lmo::LMO_ISA::add(sums[c][t], byte_sums(halves[c][t])); });
         });
     }
 };

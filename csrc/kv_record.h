@@ -25,8 +25,8 @@ struct Record {
         return Bits == 8 ? 1 : (head_dim + kGroupChannels - 1) / kGroupChannels;
     }
     int64_t code_bytes() const { return kBlockTokens * head_dim * Bits / 8; }
-    int64_t key_tile_bytes() const { return kLanes * head_dim * Bits / 8; }
-    static constexpr int64_t value_tile_bytes() { return kLanes * kBlockTokens * Bits / 8; }
+    int64_t key_tile_bytes() const { return kTileLanes * head_dim * Bits / 8; }
+    static constexpr int64_t value_tile_bytes() { return kTileLanes * kBlockTokens * Bits / 8; }
     int64_t group_end(int64_t group) const {
         return Bits == 8 ? head_dim : std::min(head_dim, (group + 1) * kGroupChannels);
     }

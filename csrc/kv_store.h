@@ -25,13 +25,13 @@ inline float as_f16(float x) {
 // The factors of n values, a multiple of 8; NaN where one of them is not finite.
 template <int Bits>
 inline HeadFactors factors_of(const float* x, int64_t n) {
-    Vec low = load(x), high = low, spoil = zero();
-    for (int64_t i = 0; i < n; i += kLanes) {
-        const Vec v = load(x + i);
+    Vec low = splat(x[0]), high = low, spoil = zero();
+    each_vector(n, [&](int64_t i, auto span) {
+        const Vec v = load_or(x[0], x + i, span);
         low = min(v, low);
         high = max(v, high);
         spoil = spoil + (v - v);
-    }
+    });
     const float nan_or_zero = sum(spoil);
     const float lowest = -largest(zero() - low) + nan_or_zero;
     const float highest = largest(high) + nan_or_zero;
@@ -48,10 +48,10 @@ inline void round_group(const float* x, int64_t n, const HeadFactors& factors, i
     }
     const Vec least = splat(Bits == 8 ? -127.0f : 0.0f), most = splat(Bits == 8 ? 127.0f : 15.0f);
     const Vec minimum = splat(factors.minimum), inverse = splat(1.0f / factors.scale);
-    for (int64_t i = 0; i < n; i += kLanes) {
-        const Vec level = round((load(x + i) - minimum) * inverse);
-        store(codes + i, min(most, max(least, level)));
-    }
+    each_vector(n, [&](int64_t i, auto span) {
+        const Vec level = round((load(x + i, span) - minimum) * inverse);
+        store(codes + i, min(most, max(least, level)), span);
+    });
 }
 
 // The bit of a lane's 32-bit word at which the code of a column begins.
@@ -67,9 +67,9 @@ constexpr uint32_t kCodeMask = (1u << Bits) - 1;
 template <int Bits>
 inline void put_key(const Record<Bits>& layout, uint8_t* record, int64_t token,
                     const int16_t* codes) {
-    uint8_t* tile = record + token / kLanes * layout.key_tile_bytes();
-    auto* words = reinterpret_cast<uint32_t*>(tile) + token % kLanes;
-    for (int64_t c = 0; c < layout.head_dim; c += kColumns<Bits>, words += kLanes) {
+    uint8_t* tile = record + token / kTileLanes * layout.key_tile_bytes();
+    auto* words = reinterpret_cast<uint32_t*>(tile) + token % kTileLanes;
+    for (int64_t c = 0; c < layout.head_dim; c += kColumns<Bits>, words += kTileLanes) {
         uint32_t word = 0;
         for (int64_t i = 0; i < kColumns<Bits>; ++i) {
             word |= (static_cast<uint32_t>(codes[c + i]) & kCodeMask<Bits>) << shift_of<Bits>(i);
@@ -85,9 +85,9 @@ inline void put_value(const Record<Bits>& layout, uint8_t* record, int64_t token
     const int shift = shift_of<Bits>(token % kColumns<Bits>);
     const uint32_t kept = ~(kCodeMask<Bits> << shift);
     uint8_t* tile = record + token / kColumns<Bits> * 32;
-    for (int64_t c = 0; c < layout.head_dim; c += kLanes, tile += layout.value_tile_bytes()) {
+    for (int64_t c = 0; c < layout.head_dim; c += kTileLanes, tile += layout.value_tile_bytes()) {
         auto* words = reinterpret_cast<uint32_t*>(tile);
-        for (int64_t i = 0; i < kLanes; ++i) {
+        for (int64_t i = 0; i < kTileLanes; ++i) {
             const uint32_t code = static_cast<uint32_t>(codes[c + i]) & kCodeMask<Bits>;
             words[i] = (words[i] & kept) | code << shift;
         }

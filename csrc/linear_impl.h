@@ -3,6 +3,7 @@
 #pragma once
 
 #include "linear_tile.h"
+#include "packed_codes.h"
 #include "product_chunks.h"
 
 namespace lmo {
@@ -11,7 +12,6 @@ namespace LMO_ISA {
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
 constexpr int64_t kAheadBytes = 16 << 10;   // how far ahead of their use weights are asked for
-constexpr int64_t kLineBytes = 64;
 
 // One chunk of weight rows.
 template <class W>
@@ -108,7 +108,8 @@ inline int64_t weight_row_bytes(const LinearArgs& a) {
 }
 
 inline int64_t linear_step(const LinearArgs& a) {
-    return chunk_rows(a.n, weight_row_bytes(a), 12, a.threads);  // 12: tiles of 3 and of 4
+    constexpr int64_t tiles = kTileWeights * (kTileWeights + 1);  // of whole_tiles and of last_rows
+    return chunk_rows(a.n, weight_row_bytes(a), tiles, a.threads);
 }
 
 inline void linear(const LinearRun& products) {

@@ -1,6 +1,6 @@
 // The tile that every product is made of; included for each instruction set.
 //
-// A result is one accumulator of eight lanes over ascending k, then one fixed sum of its
+// A result is one accumulator (a vector) over ascending k, then one fixed sum of its
 // lanes, whatever tile, block or thread it falls into: that is why a row's result does not
 // depend on the rows computed with it.
 #pragma once
@@ -12,9 +12,9 @@
 namespace lmo {
 namespace LMO_ISA {
 
-// 12 accumulators, 3 weights and 1 input fill the 16 registers of AVX2.
-constexpr int kTileWeights = 3;
-constexpr int kTileRows = 4;
+// 12 accumulators, 3 weights and 1 input fill 16 registers; 24, 4 and 1 fit into 32.
+constexpr int kTileWeights = kRegisters == 32 ? 4 : 3;
+constexpr int kTileRows = kRegisters == 32 ? 6 : 4;
 
 template <int R, int C>
 struct Accumulators {

@@ -155,6 +155,8 @@ struct Operations {
 };
 
 const Operations& generic_operations();
-const Operations& avx2_operations();  // only on x86
+const Operations& avx2_operations();  // this and the next ones only on x86
+const Operations& avx512_operations();
+const Operations& avx512_vnni_operations();
 
 }  // namespace lmo

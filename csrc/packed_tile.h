@@ -11,15 +11,18 @@ namespace lmo {
 namespace LMO_ISA {
 
 // Eight sums, two units of codes, two pairs, two products, an input and a mask: the 16
-// registers of AVX2.
-constexpr int kPackedRows = 4;
-constexpr int kPackedTiles = 2;
+// registers of AVX2. With 32 registers there are 16 sums.
+constexpr int kPackedRows = kRegisters / 4;
+constexpr int kPackedVectors = 2;
+constexpr int kRowVectors = 4;  // of a single row: inputs are loaded and steps counted less often
+constexpr int64_t kPackedTiles = kPackedVectors * kTilesPerVector;
+constexpr int64_t kRowTiles = kRowVectors * kTilesPerVector;
 constexpr int64_t kBlockStride = sizeof(InputBlock) / sizeof(int16_t);
 
 // Codes of tiles side by side.
 struct Tiles {
     const uint8_t* at;
-    int64_t stride;  // bytes from a tile to its neighbour
+    int64_t stride;  // bytes from a tile to its neighbour; 0 where one tile is all there is
     int64_t ahead;   // bytes from what is read to what is asked for
 };
 
@@ -34,11 +37,15 @@ struct Step {
     int64_t half() const { return begin / kHalfColumns; }
 };
 
-constexpr int64_t kFactorBytes = kLanes * sizeof(F16);
+constexpr int64_t kFactorBytes = kTileLanes * sizeof(F16);
 
-inline Vec load_factors(const uint8_t* from) {
+// The factors of the v-th vector of tiles that lie `stride` apart.
+inline Vec load_factors(const uint8_t* from, int v, int64_t stride) {
     F16 factors[kLanes];
-    std::memcpy(factors, from, sizeof factors);
+    for (int64_t t = 0; t < kTilesPerVector; ++t) {
+        std::memcpy(factors + t * kTileLanes, from + (v * kTilesPerVector + t) * stride,
+                    kFactorBytes);
+    }
     return load(factors);
 }
 
@@ -48,9 +55,14 @@ inline Vec load_factors(const uint8_t* from) {
 // sums[r][v] = codes of tile v times values of row r over the columns of a step.
 template <class Codes, int R, int V>
 LMO_INLINE void multiply(const Step& step, Ints (&sums)[R][V]) {
+    constexpr int kParts = R * V < kProductChains ? 2 : 1;  // of a sum, by turns
+    Ints parts[kParts][R][V];
     unrolled<R>([&](auto r) {
         const Ints start = splat(step.x[r].start[step.half()]);
-        unrolled<V>([&](auto v) { sums[r][v] = start; });
+        unrolled<V>([&](auto v) {
+            parts[kParts - 1][r][v] = splat(0);
+            parts[0][r][v] = start;
+        });
     });
     const auto [first, stride, ahead] = step.codes;
     const uint8_t* at = first;
@@ -58,30 +70,37 @@ LMO_INLINE void multiply(const Step& step, Ints (&sums)[R][V]) {
     const int16_t* end = values + step.count;
     while (values < end) {
         if constexpr (Codes::kFromMemory) {
-            for (int v = 0; v < V; ++v) prefetch(at + v * stride + ahead);
+            for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * stride + ahead);
         }
         unrolled<2>([&](auto u) {  // units of a cache line
-            decltype(Codes::load(at)) units[V];
+            decltype(Codes::load(at, 0, 0)) units[V];
             unrolled<V>([&](auto v) {
-                units[v] = Codes::load(at + v * stride + u * Codes::kUnitBytes);
+                units[v] = Codes::load(at + u * Codes::kStepBytes, v, stride);
             });
             unrolled<Codes::kPairs>([&](auto p) {
                 Ints pairs[V];
                 unrolled<V>([&](auto v) { pairs[v] = Codes::template pair<p>(units[v]); });
+                auto& sum = parts[u % kParts];
                 unrolled<R>([&](auto r) {
                     const int64_t column = 2 * (u * Codes::kPairs + p);
                     const Ints input = splat_pair(values + r * kBlockStride + column);
-                    if constexpr (V == 2) {
-                        add_products(sums[r][0], sums[r][1], pairs[0], pairs[1], input);
-                    } else {
-                        add_products(sums[r][0], pairs[0], input);
-                    }
+                    unrolled<V / 2>([&](auto i) {
+                        add_products(sum[r][2 * i], sum[r][2 * i + 1], pairs[2 * i],
+                                     pairs[2 * i + 1], input);
+                    });
+                    if constexpr (V % 2 == 1) add_products(sum[r][V - 1], pairs[V - 1], input);
                 });
             });
         });
-        at += 2 * Codes::kUnitBytes;
+        at += 2 * Codes::kStepBytes;
         values += 4 * Codes::kPairs;
     }
+    unrolled<R>([&](auto r) {
+        unrolled<V>([&](auto v) {
+            sums[r][v] = parts[0][r][v];
+            if constexpr (kParts == 2) sums[r][v] = add(sums[r][v], parts[1][r][v]);
+        });
+    });
 }
 
 // totals[R][V] += one step.
@@ -90,9 +109,10 @@ LMO_INLINE void add_step(const Step& step, float* totals) {
     Ints sums[R][V];
     multiply<Codes>(step, sums);
     unrolled<V>([&](auto v) {
-        const uint8_t* factors = step.factors + v * step.factor_stride;
-        const Vec scale = load_factors(factors);
-        const Vec minimum = Codes::kMinimums ? load_factors(factors + kFactorBytes) : zero();
+        const uint8_t* minimums = step.factors + kFactorBytes;
+        const Vec scale = load_factors(step.factors, v, step.factor_stride);
+        const Vec minimum =
+            Codes::kMinimums ? load_factors(minimums, v, step.factor_stride) : zero();
         unrolled<R>([&](auto r) {
             const InputBlock& x = step.x[r];
             float* total = totals + (r * V + v) * kLanes;
@@ -103,26 +123,26 @@ LMO_INLINE void add_step(const Step& step, float* totals) {
     });
 }
 
-constexpr int64_t kTilePairBytes = kBlockColumns / 2 * kPairBytes;
+constexpr int64_t kVectorPairBytes = kBlockColumns / 2 * kPairBytes;
 
-// The codes of a step as pairs, V tiles of kTilePairBytes.
+// The codes of a step as pairs, V vectors of tiles in kVectorPairBytes each.
 template <class Codes, int V>
 inline Tiles unpack(const Step& step, uint8_t* pairs) {
     const Tiles& codes = step.codes;
     uint8_t* to = pairs;
-    for (int64_t unit = 0; unit < code_bytes<Codes>(step.count); unit += Codes::kUnitBytes) {
+    for (int64_t unit = 0; unit < code_bytes<Codes>(step.count); unit += kUnitBytes) {
+        const uint8_t* at = codes.at + unit;
+        for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * codes.stride + codes.ahead);
         unrolled<V>([&](auto v) {
-            const uint8_t* at = codes.at + v * codes.stride + unit;
-            prefetch(at + codes.ahead);
-            const Ints loaded = Codes::load(at);
+            const Ints loaded = Codes::load(at, v, codes.stride);
             unrolled<Codes::kPairs>([&](auto p) {
-                store_ints(to + v * kTilePairBytes + p * kPairBytes,
+                store_ints(to + v * kVectorPairBytes + p * kPairBytes,
                            Codes::template pair<p>(loaded));
             });
         });
         to += Codes::kPairs * kPairBytes;
     }
-    return {pairs, kTilePairBytes, 0};
+    return {pairs, kVectorPairBytes, 0};
 }
 
 }  // namespace LMO_ISA

@@ -10,10 +10,13 @@ namespace LMO_ISA {
 
 using Vec = __m256;
 
+constexpr int64_t kLanes = 8;  // of a Vec
+constexpr int kRegisters = 16;
+constexpr int kProductChains = 1;  // sums that keep the multipliers of integers busy
+
 inline Vec splat(float x) { return _mm256_set1_ps(x); }
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-inline Vec sqrt(Vec a) { return _mm256_sqrt_ps(a); }
 
 // The larger of two; b where either is NaN.
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
@@ -88,14 +91,11 @@ inline void interleave(Vec a, Vec b, float* p) {
     store(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
 }
 
-// The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
-inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
-    const Vec ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    const Vec cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    const Vec halves = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(1, 0, 1, 0)),
-                                     _mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(3, 2, 3, 2)));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(halves),
-                                  _mm256_extractf128_ps(halves, 1)));
+// The sum of the lanes: ((0+2)+(1+3)) + ((4+6)+(5+7)).
+inline float sum(Vec a) {
+    a = _mm256_add_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
+    a = _mm256_add_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm256_cvtss_f32(_mm256_add_ps(a, _mm256_permute2f128_ps(a, a, 1)));
 }
 
 // Eight lanes of 32 bits, each a number or a pair of 16-bit numbers.
@@ -114,6 +114,9 @@ inline Ints load_ints(const void* p) {
 }
 
 inline void store_ints(void* p, Ints a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+
+// Eight lanes of each tile that fills a vector; here of one.
+inline Ints load_tiles(const uint8_t* p, int64_t) { return load_ints(p); }
 
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
@@ -168,8 +171,8 @@ inline void add_byte_products(Ints& sum, Ints a, Ints b) {
     sum = kept;
 }
 
-// Neighbours of 16 bits added up, in every lane.
-inline Ints pair_sums(Ints a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+// The sums that add_byte_products made, in every lane.
+inline Ints byte_sums(Ints a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
 
 inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 

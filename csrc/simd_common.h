@@ -1,12 +1,11 @@
 // What every instruction set's vectors share; included after one of simd_*.h.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 namespace lmo {
 namespace LMO_ISA {
-
-constexpr int64_t kLanes = 8;
 
 // How much of a vector is there: all of it, or the first `count` lanes and zeros.
 struct Whole {};
@@ -38,6 +37,16 @@ inline void store(T* p, Vec a, Part part) {
     std::memcpy(p, lanes, static_cast<size_t>(part.count) * sizeof(T));
 }
 
+// The vector at `p`, with `rest` in the lanes that a span does not cover.
+inline Vec load_or(float, const float* p, Whole) { return load(p); }
+
+inline Vec load_or(float rest, const float* p, Part part) {
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, rest);
+    std::memcpy(lanes, p, static_cast<size_t>(part.count) * sizeof(float));
+    return load(lanes);
+}
+
 // The lanes of `a` that a span covers; zero in the others.
 inline Vec first_lanes(Vec a, Whole) { return a; }
 
@@ -53,13 +62,6 @@ inline __attribute__((always_inline)) void each_vector(int64_t n, const Body& bo
     const int64_t whole = n & ~(kLanes - 1);
     for (int64_t i = 0; i < whole; i += kLanes) body(i, Whole{});
     if (whole < n) body(whole, Part{n - whole});
-}
-
-// The sum of the lanes, in the order of `sums`.
-inline float sum(Vec a) {
-    float four[4];
-    sums(a, a, a, a, four);
-    return four[0];
 }
 
 inline float first(Vec a) {
@@ -87,7 +89,7 @@ inline Vec exp(Vec x) {
 
 // 2^x within 2 ulp for x up to 0, exactly 0 from -127 down; NaN stays NaN.
 inline Vec exp2(Vec x) {
-    using Words = uint32_t __attribute__((vector_size(32)));
+    using Words = uint32_t __attribute__((vector_size(sizeof(Vec))));
     x = max(splat(-127.0f), x);
     const Vec shifted = x + splat(12582912.0f);  // 1.5 * 2^23: the last bits are round(x)
     const Vec r = x - (shifted - splat(12582912.0f));

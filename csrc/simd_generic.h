@@ -12,6 +12,10 @@ namespace LMO_ISA {
 
 using Vec = float __attribute__((vector_size(32)));
 
+constexpr int64_t kLanes = 8;  // of a Vec
+constexpr int kRegisters = 16;
+constexpr int kProductChains = 1;  // sums that keep the multipliers of integers busy
+
 template <class Body>
 inline Vec lanes(Body body) {
     Vec result;
@@ -22,9 +26,6 @@ inline Vec lanes(Body body) {
 inline Vec splat(float x) { return Vec{x, x, x, x, x, x, x, x}; }
 inline Vec zero() { return splat(0.0f); }
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
-inline Vec sqrt(Vec a) {
-    return lanes([&](int i) { return std::sqrt(a[i]); });
-}
 
 inline Vec in_register(Vec a) { return a; }
 
@@ -122,21 +123,14 @@ inline float largest(Vec a) {
     return *std::max_element(lanes, lanes + 8);
 }
 
-inline float fold(Vec a) {
+// The sum of the lanes.
+inline float sum(Vec a) {
     return ((a[0] + a[2]) + (a[1] + a[3])) + ((a[4] + a[6]) + (a[5] + a[7]));
 }
 
 // Writes a0 b0 a1 b1 and so on, 16 floats.
 inline void interleave(Vec a, Vec b, float* p) {
     for (int i = 0; i < 16; ++i) p[i] = i % 2 ? b[i / 2] : a[i / 2];
-}
-
-// The sums of four vectors' lanes, each in the order ((0+2)+(1+3)) + ((4+6)+(5+7)).
-inline void sums(Vec a, Vec b, Vec c, Vec d, float* out) {
-    out[0] = fold(a);
-    out[1] = fold(b);
-    out[2] = fold(c);
-    out[3] = fold(d);
 }
 
 // Eight lanes of 32 bits, each a number or a pair of 16-bit numbers.
@@ -155,6 +149,9 @@ inline Ints load_ints(const void* p) {
 }
 
 inline void store_ints(void* p, Ints a) { std::memcpy(p, &a, sizeof a); }
+
+// Eight lanes of each tile that fills a vector; here of one.
+inline Ints load_tiles(const uint8_t* p, int64_t) { return load_ints(p); }
 
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
@@ -201,8 +198,8 @@ inline void add_byte_products(Ints& sum, Ints a, Ints b) {
     sum = (Ints)sums;
 }
 
-// Neighbours of 16 bits added up, in every lane.
-inline Ints pair_sums(Ints a) { return (a << 16 >> 16) + (a >> 16); }
+// The sums that add_byte_products made, in every lane.
+inline Ints byte_sums(Ints a) { return (a << 16 >> 16) + (a >> 16); }
 
 inline Ints add(Ints a, Ints b) { return a + b; }
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
 AttentionOn = Literal["device", "cpu"]  # with the KV cache there, where a device computes
-Speculation = Literal["auto", "off", "prompt-lookup"]  # where it pays, never, always
+# Drafts where they pay, never, always from the text, always from a draft model.
+Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,14 @@ class Workload:
     scored_tokens: int = 0  # prompt tokens whose log probabilities are wanted
     objective: Objective = "throughput"
     shared_lens: tuple[int, ...] = ()  # of each prompt what an earlier one has too; () is none
+    may_end_early: bool = False  # whether outputs may be shorter than `output_lens`
 
-    @property
+    @cached_property
     def computed_lens(self) -> tuple[int, ...]:
         """Tokens of each prompt that must be computed."""
         return self._unshared(self.prompt_lens)
 
-    @property
+    @cached_property
     def own_lens(self) -> tuple[int, ...]:
         """The positions that each sequence can come to hold in the KV cache for itself."""
         return self._unshared(self.total_lens)
@@ -38,7 +42,7 @@ class Workload:
         pairs = zip(lengths, self.shared_lens, strict=True)
         return tuple(length - shared for length, shared in pairs)
 
-    @property
+    @cached_property
     def total_lens(self) -> tuple[int, ...]:
         """The longest that each sequence can become."""
         pairs = zip(self.prompt_lens, self.output_lens, strict=True)
@@ -73,9 +77,10 @@ class StepTime:
 
 def mean_step(steps: Iterable[tuple[StepTime, float]]) -> StepTime:
     """The mean of times with weights; all zero if there are none."""
-    weighted = [(dataclasses.astuple(step), weight) for step, weight in steps]
-    total_weight = sum(weight for _, weight in weighted) or 1.0
     names = [field.name for field in dataclasses.fields(StepTime)]
+    values_of = attrgetter(*names)
+    weighted = [(values_of(step), weight) for step, weight in steps]
+    total_weight = sum(weight for _, weight in weighted) or 1.0
     return StepTime(
         **{
             name: sum(values[index] * weight for values, weight in weighted) / total_weight
@@ -174,13 +179,20 @@ class Plan:
     streamed_bytes: int  # read in each sweep
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
+    spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
     spill: KVSpill = IN_MEMORY
     device: DevicePlan | None = None
+    draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 
     @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
-        return self.max_sequences + max(self.scored_rows, self.draft_rows)
+        return self.lanes + max(self.scored_rows, self.draft_rows)
+
+    @property
+    def lanes(self) -> int:
+        """Most sequences in flight, at their longest or not."""
+        return self.max_sequences + self.spare_sequences
 
     @property
     def used_bytes(self) -> int:

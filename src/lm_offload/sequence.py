@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_offload.sampling.logprobs import Logprob
     from lm_offload.sampling.params import SamplingParams
 
-FinishReason = Literal["stop", "length"] | None  # None while unfinished
+FinishReason = Literal["stop", "length", "error"] | None  # None while unfinished
 LogitsConsumer = Callable[[int, "Tensor"], None]  # first position, its logits and those after it
 
 
@@ -69,6 +69,9 @@ class Sequence:
     block_keys: list[bytes] = field(default_factory=list)  # of its full blocks so far
     num_shared_blocks: int = 0  # leading blocks that another sequence has computed or computes
     num_cached: int = 0  # tokens of the prompt that were not computed for this sequence
+    redone_to: int = 0  # positions before it were computed once, until it was preempted
+    losses: int = 0  # how often the disk lost something of it
+    error: str | None = None  # why it could not be finished
     drafted: int = 0  # tokens that were guessed and verified
     accepted: int = 0  # of these, tokens that were kept
     finish_reason: FinishReason = None
@@ -92,13 +95,28 @@ class Sequence:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens this sequence can reach; its KV blocks are reserved for all of them."""
+        """Tokens this sequence can reach."""
         return len(self.prompt) + self.params.max_tokens
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a token or a text may end it before its longest."""
+        params = self.params
+        return not params.ignore_eos or bool(params.stop or params.stop_token_ids)
 
     def append(self, token: int) -> None:
         """Add a token of a sweep that computed K and V of all tokens before it."""
         self.output.append(token)
         self.num_computed = self.num_tokens - 1
+
+    def restart(self) -> None:
+        """Give up what is in the KV cache: all tokens will be computed again, none anew drawn.
+
+        What was computed has been scored, counted and shown, so none of that is done twice.
+        """
+        self.logits_from = max(self.logits_from, self.num_computed)
+        self.redone_to = max(self.redone_to, self.num_computed)
+        self.num_computed = self.num_shared_blocks = 0
 
     def tokens(self, start: int, stop: int) -> list[int]:
         """Token ids of positions `start` to `stop`."""
@@ -130,6 +148,11 @@ class Chunk:
     def completes(self) -> bool:
         """Whether the chunk reaches the last known token, so that the next one is sampled."""
         return self.known_stop == self.sequence.num_tokens
+
+    @property
+    def num_redone(self) -> int:
+        """Rows at its start that were computed before."""
+        return min(max(self.sequence.redone_to - self.start, 0), self.stop - self.start)
 
     @property
     def is_scored(self) -> bool:

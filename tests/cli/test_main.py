@@ -35,7 +35,7 @@ def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
     arguments = ["generate", str(demo), "--prompt", "import os", "--prompt", "def f(x):"]
     arguments += ["--max-tokens", "1900", "--ignore-eos", "--output", str(output)]
     arguments += ["--cpu-memory", "40MiB", "--trace", str(tmp_path / "trace.json")]
-    arguments += ["--n", "16", "--temperature", "1"]  # far more than the two seconds below
+    arguments += ["--n", "16", "--temperature", "1"]  # far more than the seconds below
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: output.exists())
         time.sleep(2)  # loaded, in the middle of a sweep

@@ -133,6 +133,16 @@ def test_verify_runs_the_best_plans_and_looks_at_their_order(run: Run) -> None:
     assert verified["ranking"]["wrong_pairs"] <= verified["ranking"]["pairs"]
 
 
+def test_the_bytes_of_a_draft_model_are_told(run: Run, demo: Path) -> None:
+    drafting = ["--draft-model", str(demo), "--speculation", "draft-model"]
+    found = planned(run, str(demo), *SIZES, "--cpu-memory", "32MiB", *drafting)
+    assert dict(found["memory"])["draft model weights"] > 10**7
+    assert found["streamed_bytes"] > 0
+    done = run("plan", str(demo / "config.json"), *SIZES, *drafting)
+    assert done.returncode != 0
+    assert "is a bare config, whose tokens cannot be compared" in " ".join(done.stderr.split())
+
+
 def test_a_plan_for_the_gpu_of_a_described_machine(run: Run, tmp_path: Path) -> None:
     sizes = ["--machine", "t4-208gb", "--gpu-memory", "8GiB", "--gen-len", "8"]
     saved = tmp_path / "plan.yaml"

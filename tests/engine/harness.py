@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine import engine as engine_module
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.planner.plan_text import PlanChoice, choice_of
 from lm_offload.units import parse_size
 
 PROFILE = load_machine(Path(__file__).parents[1] / "null_machine.yaml")
@@ -53,6 +56,16 @@ def smallest_budget(folder: Path, prompts: list[list[int]], max_tokens: int, **o
     found = re.search(r"the smallest that works .*? is (.+? KiB)", str(caught.value))
     assert found
     return parse_size(found[1])
+
+
+def spilled(folder, workload: Workload, layers: tuple[int, ...], **changes: Any) -> PlanChoice:
+    """A plan with everything in memory but the keys and values of `layers`."""
+    kv_format = changes.pop("kv_format", None)
+    with open_llm(folder, kv_format=kv_format) as llm:
+        choice = choice_of(llm.plan_for(workload))
+    longest = max(map(blocks_for, workload.total_lens))
+    sizes = {"kv_group_blocks": longest, "kv_ring_blocks": 2 * longest, "draft_rows": 0, **changes}
+    return replace(choice, kv_on_disk=layers, **sizes)
 
 
 class LogitsRecorder:

@@ -11,15 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload import LLM, Workload
+from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine import device_profile
 from lm_offload.engine.device_profile import with_device
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.kernels.torch_kernels import TorchKernels
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.plan_text import choice_of, plan_text
 from lm_offload.planner.request import DeviceBudget
-from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
+from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 PROFILE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
@@ -120,10 +120,26 @@ def test_device_plans_leave_drafts_and_disk_out(toy):
         assert llm.stats.drafted == 0
 
 
+def test_sequences_are_preempted_on_the_device(toy):
+    folder, prompts = toy("llama"), prompts_of(*[20, 31, 7, 18] * 3)
+    params = SamplingParams(max_tokens=60, temperature=1.0, stop_token_ids=(3, 4, 5))
+    lens = tuple(map(len, prompts)), (60,) * len(prompts)
+    with open_llm(folder) as llm:
+        wanted = tokens_of(llm, prompts, params)
+    with open_on_device(folder, PLENTY) as llm:
+        made = llm.plan_for(Workload(*lens, may_end_early=True))
+        assert made.spare_sequences == 0
+    sizes = {"sweep_tokens": 64, "micro_batch_tokens": 16, "max_sequences": 2, "kv_blocks": 8}
+    plan = replace(choice_of(made), spare_sequences=5, **sizes)
+    with open_on_device(folder, PLENTY, plan=plan) as llm:
+        assert tokens_of(llm, prompts, params) == wanted
+        assert llm.stats.preemptions > 0
+
+
 @pytest.mark.parametrize(
     "option",
     [{"overlap": False}, {"speculation": "prompt-lookup"}, {"prefix_cache": "."},
-     {"spill_dir": "."}],
+     {"spill_dir": "."}, {"speculation": "draft-model"}, {"draft_model": "."}],
 )  # fmt: skip
 def test_options_that_no_device_heeds_are_refused(toy, option):
     with pytest.raises(ConfigError, match=r"GPU memory was given and .* leave one of them out"):

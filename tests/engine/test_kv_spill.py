@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -12,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import Workload
-from lm_offload.errors import ConfigError, StorageError
+from lm_offload.errors import ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.planner.plan_text import PlanChoice, choice_of
-from lm_offload.storage.spill_file import SpillFile
 from tests.engine.harness import (
     GREEDY,
     PLENTY,
@@ -23,22 +20,13 @@ from tests.engine.harness import (
     open_llm,
     prompts_of,
     smallest_budget,
+    spilled,
     tokens_of,
 )
 from tests.toy import MODEL_TYPES
 
 PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
 WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
-
-
-def spilled(folder, workload: Workload, layers: tuple[int, ...], **changes: Any) -> PlanChoice:
-    """A plan with everything in memory but the keys and values of `layers`."""
-    kv_format = changes.pop("kv_format", None)
-    with open_llm(folder, kv_format=kv_format) as llm:
-        choice = choice_of(llm.plan_for(workload))
-    longest = max(map(blocks_for, workload.total_lens))
-    sizes = {"kv_group_blocks": longest, "kv_ring_blocks": 2 * longest, "draft_rows": 0, **changes}
-    return replace(choice, kv_on_disk=layers, **sizes)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -141,21 +129,6 @@ def test_a_longer_sequence_than_can_be_staged_gets_another_plan(toy):
         tokens_of(llm, prompts_of(*[8] * 9))
         with pytest.raises(ConfigError, match="stages 1 KV blocks together"):
             tokens_of(llm, prompts_of(40))
-
-
-def test_a_disk_that_fails_ends_the_run_with_a_sentence(toy, monkeypatch):
-    folder = toy("llama")
-    plan = spilled(folder, WORKLOAD, (1,))
-
-    def fail(*_: object) -> int:
-        raise StorageError("Reading the KV cache failed.")
-
-    with open_llm(folder, plan=plan) as llm:
-        monkeypatch.setattr(SpillFile, "read_into", fail)
-        with pytest.raises(StorageError, match="Reading the KV cache"):
-            tokens_of(llm, PROMPTS)
-        monkeypatch.undo()
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
 
 
 def test_a_trace_shows_reads_and_writes_of_the_cache(toy, tmp_path):

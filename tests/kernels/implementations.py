@@ -15,8 +15,7 @@ def native_kernels(threads: int) -> list[Kernels]:
         from lm_offload.kernels.native_kernels import NativeKernels
     except ImportError:
         return []
-    tables = (_native.best_operations(), _native.generic_operations())
-    return [NativeKernels(threads, table) for table in tables]
+    return [NativeKernels(threads, table) for table in _native.all_operations()]
 
 
 def all_kernels(threads: int = 1) -> list[Kernels]:

@@ -66,11 +66,13 @@ def test_it_is_the_product(
 @pytest.mark.skipif(not native_kernels(1), reason="native kernels are not built")
 @each_format
 def test_native_results_have_the_same_bits_on_every_instruction_set(name: str) -> None:
-    best, generic = native_kernels(1)
-    for m in (3, 9):
+    first, *others = native_kernels(1)
+    for m, n in ((1, 117), (3, 21), (9, 53), (17, 39)):
         k = columns_of(name, 5)
-        x, weight = torch.randn(m, k), random_weight(name, 21, k)
-        assert torch.equal(product(best, x, weight), product(generic, x, weight))
+        x, weight = torch.randn(m, k), random_weight(name, n, k)
+        expected = product(first, x, weight)
+        for other in others:
+            assert torch.equal(product(other, x, weight), expected)
 
 
 @each_kernels

@@ -33,6 +33,31 @@ def test_torch_is_the_fallback_with_one_warning(
     assert "slower" in caplog.text
 
 
+@pytest.mark.skipif(not native_kernels(1), reason="native kernels are not built")
+def test_every_table_passes_the_check_of_its_first_use() -> None:
+    from lm_offload.kernels import _native
+
+    tables = _native.all_operations()
+    generic = next(table for table in tables if table.name == "generic")
+    assert [table.name for table in tables if not _native.agrees(table, generic)] == []
+    assert _native.best_operations().name == tables[0].name
+    assert _native.rejected_operations() == []
+
+
+@pytest.mark.skipif(not native_kernels(1), reason="native kernels are not built")
+def test_a_table_that_fails_the_check_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from lm_offload.kernels import _native
+
+    monkeypatch.setattr(resolve, "has_bf16_units", lambda: False)
+    monkeypatch.setattr(_native, "rejected_operations", lambda: ["avx512"])
+    with caplog.at_level(logging.WARNING):
+        resolve.resolve_kernels(1)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "avx512" in caplog.text
+
+
 @pytest.mark.parametrize("inner", all_kernels(), ids=lambda kernels: kernels.name)
 def test_onednn_takes_wide_bf16_products_only(inner: TorchKernels) -> None:
     kernels = OneDnnKernels(inner, min_rows=4)

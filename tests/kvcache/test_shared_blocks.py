@@ -14,6 +14,11 @@ def sequence_of(prompt: list[int], max_tokens: int = 4, **params) -> Sequence:
     return Sequence(0, prompt, params, prefix_root=b"root")
 
 
+def admit(blocks: SharedBlocks, sequence: Sequence) -> bool:
+    """With its whole length."""
+    return blocks.admit(sequence, sequence.max_tokens)
+
+
 def compute(blocks: SharedBlocks, sequence: Sequence, stop: int) -> None:
     """As one sweep does, alone."""
     assert blocks.skip_shared(sequence, ())
@@ -32,8 +37,8 @@ def pool(num_blocks: int) -> tuple[BlockAllocator, SharedBlocks]:
 def test_full_blocks_of_a_common_prefix_are_shared():
     allocator, blocks = pool(20)
     first, second = sequence_of([*PREFIX, 1, 2]), sequence_of([*PREFIX, 3])
-    assert blocks.admit(first)
-    assert blocks.admit(second)
+    assert admit(blocks, first)
+    assert admit(blocks, second)
     assert first.blocks[:3] == second.blocks[:3]
     assert not set(first.blocks[3:]) & set(second.blocks[3:])
     assert (blocks.num_used, allocator.num_free) == (5, 15)
@@ -47,9 +52,9 @@ def test_full_blocks_of_a_common_prefix_are_shared():
 def test_the_last_token_of_a_prompt_is_always_computed():
     _, blocks = pool(20)
     first, second = sequence_of(PREFIX), sequence_of(PREFIX)
-    blocks.admit(first)
+    admit(blocks, first)
     compute(blocks, first, 48)
-    blocks.admit(second)
+    admit(blocks, second)
     assert blocks.skip_shared(second, ())
     assert second.num_cached == 32
     assert first.blocks[2] != second.blocks[2]  # the same, twice: only one of them is found later
@@ -67,8 +72,8 @@ def test_tokens_whose_logits_are_wanted_are_computed():
 def test_a_key_stands_for_everything_before_it():
     _, blocks = pool(20)
     first, other = sequence_of([*PREFIX, 1]), sequence_of([9, *PREFIX[1:], 1])
-    blocks.admit(first)
-    blocks.admit(other)
+    admit(blocks, first)
+    admit(blocks, other)
     assert not set(first.blocks) & set(other.blocks)
 
 
@@ -76,7 +81,7 @@ def test_other_roots_and_no_root_share_nothing():
     _, blocks = pool(20)
     sequences = [sequence_of([*PREFIX, 1]) for _ in range(3)]
     sequences[1].prefix_root, sequences[2].prefix_root = b"another", None
-    assert all(blocks.admit(sequence) for sequence in sequences)
+    assert all(admit(blocks, sequence) for sequence in sequences)
     assert blocks.num_used == 12
     assert shared_lens(sequences) == (0, 0, 0)
 
@@ -84,17 +89,17 @@ def test_other_roots_and_no_root_share_nothing():
 def test_cached_blocks_are_given_up_before_anyone_waits_the_last_ones_first():
     allocator, blocks = pool(5)
     first = sequence_of([*PREFIX, 1])
-    blocks.admit(first)
+    admit(blocks, first)
     compute(blocks, first, 49)
     blocks.release(first)
     assert (blocks.num_used, blocks.num_cached, allocator.num_free) == (0, 3, 2)
     other = sequence_of([7] * 40, max_tokens=24)  # 4 blocks
-    assert blocks.admit(other)
+    assert admit(blocks, other)
     assert (blocks.num_used, blocks.num_cached, allocator.num_free) == (4, 1, 0)
     again = sequence_of([*PREFIX[:20], 1], max_tokens=1)
-    assert not blocks.admit(again)  # its prefix is the last cached block
+    assert not admit(blocks, again)  # its prefix is the last cached block
     blocks.release(other)
-    assert blocks.admit(again)
+    assert admit(blocks, again)
     assert again.num_shared_blocks == 1
 
 
@@ -102,30 +107,30 @@ def test_what_was_used_last_is_given_up_last():
     allocator, blocks = pool(4)
     for token in (1, 2):
         sequence = sequence_of([token] * 17, max_tokens=1)
-        blocks.admit(sequence)
+        admit(blocks, sequence)
         compute(blocks, sequence, 17)
         blocks.release(sequence)
     again = sequence_of([1] * 17, max_tokens=1)
-    blocks.admit(again)
+    admit(blocks, again)
     blocks.release(again)
-    assert blocks.admit(sequence_of([3] * 40, max_tokens=8))  # 3 blocks: 2 free, 1 cached
+    assert admit(blocks, sequence_of([3] * 40, max_tokens=8))  # 3 blocks: 2 free, 1 cached
     found = [sequence_of([token] * 17, max_tokens=1) for token in (1, 2)]
     allocator.num_blocks += 2
     allocator.free([8, 9])
-    assert [blocks.admit(one) and one.num_shared_blocks for one in found] == [1, 0]
+    assert [admit(blocks, one) and one.num_shared_blocks for one in found] == [1, 0]
 
 
 def test_generated_tokens_are_found_by_a_longer_prompt():
     _, blocks = pool(20)
     first = sequence_of(PREFIX[:20], max_tokens=30)
-    blocks.admit(first)
+    admit(blocks, first)
     compute(blocks, first, 20)
     for token in range(14):
         first.output.append(token)
         compute(blocks, first, first.num_tokens - 1)
     blocks.release(first)
     longer = sequence_of([*PREFIX[:20], *range(14), 5])
-    blocks.admit(longer)
+    admit(blocks, longer)
     assert blocks.skip_shared(longer, ())
     assert longer.num_cached == 32
 
@@ -133,13 +138,13 @@ def test_generated_tokens_are_found_by_a_longer_prompt():
 def test_several_generated_tokens_at_once():
     _, blocks = pool(20)
     first = sequence_of(PREFIX[:20], max_tokens=40)
-    blocks.admit(first)
+    admit(blocks, first)
     compute(blocks, first, 20)
     first.output += range(30)
     first.num_computed = 45  # verified with the sweep before
     compute(blocks, first, 49)
     longer = sequence_of([*PREFIX[:20], *range(30), 5])
-    blocks.admit(longer)
+    admit(blocks, longer)
     assert longer.num_shared_blocks == 3
     assert blocks.skip_shared(longer, ())
 
@@ -148,7 +153,7 @@ def test_one_takes_over_what_another_leaves_unfinished():
     _, blocks = pool(20)
     first, second, third = (sequence_of([*PREFIX, token]) for token in range(3))
     for sequence in (first, second, third):
-        blocks.admit(sequence)
+        admit(blocks, sequence)
     compute(blocks, first, 20)
     blocks.release(first)
     assert blocks.skip_shared(second, ())

@@ -26,6 +26,7 @@ class Rig:
 
     def __init__(self, step_s: float = 0.0, error: BaseException | None = None) -> None:
         self._step_s, self._error = step_s, error
+        self.steps: list[tuple[str, float, float]] = []  # kind, start and end
         self.on_device, self.on_host = torch.zeros(2, MICRO_BATCHES)
         self.device, progress = StandIn("standin", MIB, 1e9), Progress()
         trace = ChromeTrace([str(unit) for unit in range(UNITS)])
@@ -58,8 +59,10 @@ class Rig:
         side = self.on_host if task.id.kind == "attend" else self.on_device
         if steps_before is not None:
             assert side[micro_batch] == steps_before + STEPS[task.id.kind]
+        start_s = time.perf_counter()
         time.sleep(self._step_s)
         side[micro_batch] += 1
+        self.steps.append((task.id.kind, start_s, time.perf_counter()))
 
 
 def test_every_step_finds_what_the_last_one_left():
@@ -71,11 +74,17 @@ def test_every_step_finds_what_the_last_one_left():
 
 def test_the_cpu_attends_while_the_device_computes():
     rig = Rig(step_s=0.004)
-    times = [rig.sweep() for _ in range(3)]
+    times = rig.sweep()
     rig.close()
-    serial_s = MICRO_BATCHES * UNITS / 2 * 4 * 0.004
-    assert min(step.total_s for step in times) < 0.9 * serial_s
-    assert times[0].attend_s == pytest.approx(MICRO_BATCHES * UNITS / 2 * 0.004, rel=0.5)
+    attended = [(start, end) for kind, start, end in rig.steps if kind == "attend"]
+    computed = [(start, end) for kind, start, end in rig.steps if kind != "attend"]
+    beside = [one for one in attended if any(_overlap(one, other) for other in computed)]
+    assert len(beside) >= len(attended) // 2
+    assert times.attend_s >= sum(end - start for start, end in attended)
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
 
 
 def test_an_error_of_attention_ends_the_sweep():

@@ -96,7 +96,7 @@ def test_at_least_half_of_what_the_ring_leaves_is_used(sizes, budget, depth):
 
 @given(SIZES | LAYERS, st.integers(0, 1300), st.integers(1, 3))
 def test_every_order_stays_within_the_budget(sizes, budget, depth):
-    found = residencies(sizes, budget, depth)
+    found = [*residencies(sizes, budget, depth)]
     assert found[:1] == list(filter(None, [choose_residency(sizes, budget, depth)]))
     assert len(found) <= 3
     for chosen in found:
@@ -116,7 +116,7 @@ def test_small_units_are_streamed_first_and_spread_or_large_ones() -> None:
 
 def test_units_of_a_few_pages_are_not_worth_a_read() -> None:
     sizes = [1, *[100, 300] * 4, 2]
-    for chosen in residencies(sizes, 1400, 1)[1:]:
+    for chosen in [*residencies(sizes, 1400, 1)][1:]:
         assert {0, 9} <= chosen.resident
 
 

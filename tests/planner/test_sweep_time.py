@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from lm_offload.hardware.profile import HardwareProfile, Interference
 from lm_offload.planner.disturbance import Disturbance, disturbance
+from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_simulation import sweep_seconds
-from lm_offload.planner.sweep_time import SweepLoad, SweepTimes
+from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from tests.planner.machines import PLAIN, disturbed
 from tests.planner.test_unit_cost import ROWS, sizes

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from lm_offload.speculation.acceptance import Acceptance
+from lm_offload.speculation.acceptance import (
+    FIRST_DEPTH,
+    HOPED_CHANCE,
+    PATIENCE,
+    Acceptance,
+    ModelAcceptance,
+)
 
 
 def test_nothing_is_hoped_for_before_anything_is_seen():
@@ -32,3 +40,24 @@ def test_one_success_after_many_failures_is_seen():
     assert found.chance(3) == 0
     found.observe(3, right=1, tried=1)
     assert 0.03 < found.chance(3) < 0.05
+
+
+def test_a_draft_model_is_hoped_for_and_then_measured():
+    found = ModelAcceptance()
+    assert (found.chance, found.most) == (HOPED_CHANCE, FIRST_DEPTH)
+    for _ in range(20):
+        found.observe(right=4, tried=5)
+    assert found.chance == pytest.approx(0.8, abs=0.02)
+    assert found.most > 16
+
+
+def test_a_draft_model_that_is_wrong_is_tried_again_ever_more_seldom():
+    found, tried_at = ModelAcceptance(), []
+    for sweep in range(40 * PATIENCE):
+        tries = found.chance > 0.3
+        found.observe(0, int(tries))
+        tried_at += [sweep] * tries
+    pauses = [after - before for before, after in pairwise(tried_at)]
+    longer = [pause for pause in pauses if pause > 1]
+    assert longer == [PATIENCE * 2**exponent + 1 for exponent in range(len(longer))]
+    assert len(tried_at) < 3 * (len(longer) + 1)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from lm_offload.speculation.depths import Offer, choose_depths
 
-OFFERS = st.lists(st.builds(Offer, st.floats(0.01, 0.99), st.integers(0, 4)), max_size=3)
+OFFERS = st.lists(
+    st.builds(Offer, st.floats(0.01, 0.99), st.integers(0, 4), st.just(0.0)), max_size=3
+)
 
 
 def rate(offers, depths, sequences, sweep_s) -> float:
@@ -50,3 +52,15 @@ def test_a_step_in_the_cost_is_crossed_where_what_lies_behind_it_pays():
 
     assert choose_depths([Offer(0.8, 9)], 1, 9, sweep_s) == [9]
     assert choose_depths([Offer(0.8, 1)], 1, 9, sweep_s) == [0]
+
+
+def test_steps_of_a_draft_model_are_paid_once_for_all_sequences():
+    def depths(count: int, step_s: float) -> list[int]:
+        return choose_depths([Offer(0.8, 9, step_s)] * count, count, 99, lambda rows: 1.0)
+
+    assert depths(1, 0.0) == [9]
+    assert depths(1, 0.2) == [4]  # a fifth gains 0.8^5 and takes a tenth of the time so far
+    assert depths(1, 0.9) == [0]
+    assert depths(2, 0.2) == depths(1, 0.2) * 2
+    free, dear = Offer(0.5, 9), Offer(0.8, 9, 0.9)
+    assert choose_depths([free, dear], 2, 99, lambda rows: 1.0) == [9, 0]

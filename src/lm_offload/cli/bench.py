@@ -25,6 +25,7 @@ from lm_offload.planner.ceiling import Ceiling
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
+    from lm_offload.engine.outputs import RunStats
 
 
 def bench(
@@ -43,6 +44,7 @@ def bench(
     exact: options.Exact = False,
     objective: options.Objective = "throughput",
     speculation: options.Speculation = "auto",
+    draft_model: options.DraftModel = None,
     saved_plan: options.SavedPlan = None,
     threads: options.Threads = None,
     overlap: options.Overlap = True,
@@ -75,6 +77,7 @@ def bench(
             exact=exact,
             objective=objective,
             speculation=speculation,
+            draft_model=draft_model,
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
@@ -114,6 +117,13 @@ def _load_s(llm: LLM, shape: Shape) -> float:
     return time.perf_counter() - start_s
 
 
+def _preemptions(stats: RunStats) -> dict[str, int]:
+    """Where sequences had to wait for room in the KV cache."""
+    if not stats.preemptions:
+        return {}
+    return {"preemptions": stats.preemptions, "redone_tokens": stats.redone_tokens}
+
+
 def _record(
     llm: LLM, shape: Shape, plan: Plan, ceiling: Ceiling, measured: Measured, load_s: float
 ) -> dict[str, Any]:
@@ -126,6 +136,7 @@ def _record(
         "tpot_s": measured.tpot_s,
         "peak_rss_bytes": measured.peak_rss_bytes,
         "cached_tokens": llm.stats.cached_tokens,
+        **_preemptions(llm.stats),
         "workload": shape,
         "ceiling": ceiling_record(ceiling),
         "predicted": plan.predicted,

@@ -65,6 +65,8 @@ def run_workload(
     start_s = time.perf_counter()
     outputs = llm.generate(prompts, params, on_sweep)
     run_s = time.perf_counter() - start_s
+    for output in outputs:
+        output.check_complete()
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
     ttft_s = statistics.median(output.ttft_s for output in outputs)
     return _measured(llm.stats, run_s, tokens / run_s, ttft_s, memory)

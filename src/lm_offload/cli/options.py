@@ -111,7 +111,15 @@ Speculation = Annotated[
     plan.Speculation,
     _option(
         "Draft tokens from the text itself and verify several in a sweep, which changes no token: "
-        "where it is predicted to pay (auto), never (off), always (prompt-lookup)."
+        "where it is predicted to pay (auto), never (off), always (prompt-lookup), or always from "
+        "the draft model alone (draft-model)."
+    ),
+]
+DraftModel = Annotated[
+    str | None,
+    _unset(
+        "Folder of a small model with the same tokenizer that drafts tokens where the text does "
+        "not repeat itself. It stays in memory, within the budget."
     ),
 ]
 Exact = Annotated[

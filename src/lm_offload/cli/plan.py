@@ -18,7 +18,7 @@ from lm_offload.plan import Plan
 
 if TYPE_CHECKING:
     from lm_offload.cli.verify import Verification
-    from lm_offload.engine.plan_request import PlanningCase
+    from lm_offload.planner.request import Request
 
 GPU_NOTE = (
     "This plan uses the CPU and the disk of {name} alone; --gpu-memory plans for its GPU, and "
@@ -40,6 +40,7 @@ def plan(
     gen_len: options.GenLen = 128,
     objective: options.Objective = "throughput",
     speculation: options.Speculation = "auto",
+    draft_model: options.DraftModel = None,
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,
@@ -90,6 +91,7 @@ def plan(
         plan=choice,
         kv_format=kv_format,
         speculation=speculation,
+        draft_model=draft_model,
         spill_dir=spill_dir,
     )
     shape = Shape(batch_size, prompt_len, gen_len)
@@ -101,23 +103,24 @@ def plan(
     if save is not None:
         _save(save, chosen, Path(model).name)
     console = report_console(as_json, quiet=as_json)
-    explanation = explain(case.request, chosen, case.forbidden)
+    request = case.request_beside(chosen)
+    explanation = explain(request, chosen, case.forbidden)
     print_plan(console, chosen)
     print_explanation(console, chosen, explanation)
     record = {**vars(chosen), "explanation": explanation}
     if verify:
-        record["verification"] = _verified(case, model, shape, console)
+        record["verification"] = _verified(request, model, shape, console)
     if as_json:
         print_json(record)
     if case.request.profile.gpu is not None and case.request.device is None:
         people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
 
 
-def _verified(case: PlanningCase, model: str, shape: Shape, console: Console) -> Verification:
+def _verified(request: Request, model: str, shape: Shape, console: Console) -> Verification:
     from lm_offload.cli.verify import print_verification, verify
 
     with RunProgress(people_console(quiet=False)) as progress:
-        found = verify(model, case.request, shape, progress)
+        found = verify(model, request, shape, progress)
     print_verification(console, found)
     return found
 

@@ -26,6 +26,7 @@ class Meter:
     total: int
     start_s: float
     done: int = 0
+    preempted: int = 0  # sequences
 
     def describe(self, now_s: float) -> str:
         """`prefill 512 of 2048 tokens, 130.4 tok/s, 0:12 left`."""
@@ -35,7 +36,8 @@ class Meter:
         else:
             amount = f"{self.done} of {self.total} tokens, {rate:.1f} tok/s"
         left_s = round((self.total - self.done) / rate) if rate else 0
-        return f"{self.label} {amount}, {left_s // 60}:{left_s % 60:02} left"
+        preempted = f", {self.preempted} preempted" if self.preempted else ""
+        return f"{self.label} {amount}{preempted}, {left_s // 60}:{left_s % 60:02} left"
 
 
 class RunProgress:
@@ -77,6 +79,7 @@ class RunProgress:
         self._prefill.total -= sweep.cached_tokens
         self._prefill.done += sweep.prefill_tokens
         self._decode.done += sweep.decode_tokens
+        self._decode.preempted = sweep.preemptions
         self._show(*(m for m in (self._prefill, self._decode) if 0 < m.done < m.total))
 
     def on_early_end(self, missing_tokens: int) -> None:

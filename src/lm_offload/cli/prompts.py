@@ -82,6 +82,8 @@ def _completion(completion: CompletionOutput) -> dict[str, Any]:
         "num_drafted_tokens": completion.drafted,
         "num_accepted_tokens": completion.accepted,
     }
+    if completion.error is not None:
+        record["error"] = completion.error
     if completion.logprobs is not None:
         record["token_ids"] = completion.token_ids
         record["logprobs"] = [

@@ -58,9 +58,10 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"attention on the {plan.device.attention}."
         )
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
+    spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
     console.print(
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
-        f"from disk in each sweep; {plan.max_sequences} sequences in flight, "
+        f"from disk in each sweep; {plan.max_sequences} sequences in flight{spare}, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )
@@ -97,6 +98,11 @@ def print_stats(console: Console, stats: RunStats) -> None:
     )
     if stats.drafted:
         console.print(f"{stats.accepted} of {stats.drafted} drafted tokens were accepted")
+    if stats.preemptions:
+        console.print(
+            f"{stats.preemptions} times a sequence waited for room in the KV cache, "
+            f"{stats.redone_tokens} tokens were computed again"
+        )
     if not stats.decode:
         return
     times = [sweep.time for sweep in stats.decode]

@@ -16,6 +16,7 @@ from lm_offload.device.base import CONTEXT_BYTES, DeviceMemory, Event, Work
 from lm_offload.device.tier import DeviceTier
 from lm_offload.errors import DeviceError
 from lm_offload.kernels.device_kernels import DeviceKernels
+from lm_offload.kernels.triton_resolve import gpu_kernels
 from lm_offload.units import format_bytes
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class CudaDevice:
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """See `Device.kernels`."""
-        return DeviceKernels()
+        return gpu_kernels(self.torch_device, DeviceKernels())
 
     def close(self) -> None:
         """See `Device.close`."""

@@ -13,6 +13,7 @@ from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import AttentionOn
+from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import format_bytes, parse_size
@@ -67,13 +68,18 @@ def attending(budget: DeviceBudget | None, attention: str) -> DeviceBudget | Non
 
 
 def check_options(
-    overlap: bool, speculation: str, prefix_cache: str | Path | None, spill_dir: str | Path | None
+    overlap: bool,
+    speculation: str,
+    prefix_cache: str | Path | None,
+    spill_dir: str | Path | None,
+    draft_model: str | Path | None,
 ) -> None:
     """Raises ConfigError for options that cannot take effect where a device computes."""
+    unverified = "drafts are not verified on a device yet"
     conflicts = (
         (not overlap, "overlap is off", "uploads always overlap"),
-        (speculation == "prompt-lookup", "speculation is 'prompt-lookup'", "drafts are not"
-         " verified on a device yet"),
+        (speculation in FORCED, f"speculation is {speculation!r}", unverified),
+        (draft_model is not None, "a draft model was given", unverified),
         (prefix_cache is not None, "a prefix cache was given", "keys and values on a device are not"
          " kept in a folder yet"),
         (spill_dir is not None, "spill_dir was given", "no KV cache lies on disk beside a device"),

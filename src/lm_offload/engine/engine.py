@@ -12,8 +12,10 @@ from torch import Tensor
 from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts
+from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts, without
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts
+from lm_offload.engine.sweep_record import record_of
+from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample_drafted
 from lm_offload.sequence import Batch, FinishReason, Sequence
@@ -46,12 +48,21 @@ class Engine:
         """Whether a sequence is unfinished."""
         return self.machinery.scheduler.has_work
 
+    def close(self) -> None:
+        """Stop the threads, close the files, also of what drafts."""
+        self._drafts.close()
+        self.machinery.close()
+
     def step(self) -> list[Sequence]:
-        """One sweep; returns the sequences that got a token from it."""
+        """One sweep; returns the sequences that got a token from it, or that had to be given up."""
         start_s, parts = time.perf_counter(), self.machinery
         parts.store.checkpoint.check_unchanged()
         batch = self._drafts.extend(parts.scheduler.schedule())
+        if not batch.chunks:  # too few blocks are left for any of them
+            return self._take_failed()
         logits, step_time = parts.runner.run(batch, parts.executor)
+        if parts.staged is not None:
+            batch, logits = self._without_lost(parts.staged, batch, logits)
         parts.scheduler.advance(batch)
         sampled = batch.sampled
         cached = sum(sequence.num_cached for sequence in sampled if not sequence.output)
@@ -61,8 +72,25 @@ class Engine:
             self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        self._record(batch, step_time, cached)
-        return sampled
+        self.records.append(record_of(batch, step_time, cached, parts.scheduler.preemptions))
+        return [*sampled, *self._take_failed()] if parts.staged else sampled
+
+    def _without_lost(
+        self, staged: StagedCache, batch: Batch, logits: Tensor
+    ) -> tuple[Batch, Tensor]:
+        """The sweep as far as the disk did not fail; the sequences concerned begin again."""
+        if not (lost := staged.cache.take_lost()):
+            return batch, logits
+        concerned = self.machinery.scheduler.holders(lost)
+        left = without(batch, logits, concerned)
+        self.machinery.scheduler.lose(concerned, lost)
+        return left
+
+    def _take_failed(self) -> list[Sequence]:
+        failed, now_s = self.machinery.scheduler.take_failed(), time.perf_counter()
+        for sequence in failed:
+            sequence.first_token_s = sequence.first_token_s or now_s
+        return failed
 
     def read_sweep(self) -> StepTime:
         """Read what a sweep reads and compute nothing: the disk's own pace."""
@@ -106,14 +134,3 @@ class Engine:
         if self._stops(sequence, token):
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.max_tokens else None
-
-    def _record(self, batch: Batch, step_time: StepTime, cached: int) -> None:
-        prefill = sum(
-            chunk.stop - chunk.start
-            for chunk in batch.chunks
-            if chunk.start < len(chunk.sequence.prompt)
-        )
-        drafted = batch.num_drafted
-        accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
-        decode = batch.num_tokens - prefill - drafted + accepted
-        self.records.append(SweepRecord(prefill, decode, step_time, drafted, accepted, cached))

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lm_offload.engine.device_budget import check_options, memory_budgets
+from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
@@ -23,7 +24,7 @@ from lm_offload.engine.requests import (
     make_sequences,
 )
 from lm_offload.engine.residents import LoadProgress
-from lm_offload.engine.results import RequestGather, request_output
+from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
@@ -50,7 +51,9 @@ class LLM(LoadedModel):
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
     which changes no token: where it is predicted to pay ("auto"), never ("off") or always
-    ("prompt-lookup"). Plans are made for the `objective`, unless one is given as `plan`: a file
+    ("prompt-lookup"). A small model with the same tokenizer, `draft_model`, drafts where the text
+    does not repeat itself; it is kept in memory, in the same budget ("draft-model": it alone,
+    always). Plans are made for the `objective`, unless one is given as `plan`: a file
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
     up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
@@ -75,6 +78,7 @@ class LLM(LoadedModel):
         kv_format: str | None = None,
         objective: Objective = "throughput",
         speculation: Speculation = "auto",
+        draft_model: str | Path | None = None,
         plan: str | Path | PlanChoice | None = None,
         prefix_sharing: bool = True,
         prefix_cache: str | Path | None = None,
@@ -87,15 +91,17 @@ class LLM(LoadedModel):
         choices = open_choices(model, weight_format, exact, saved, kv_format)
         budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention)
         if budgets.device is not None:
-            check_options(overlap, speculation, prefix_cache, spill_dir)
+            check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
+        way = check_speculation(speculation, saved)
         wishes = Wishes(
             budgets.cpu_bytes,
             budgets.device,
             threads,
             objective,
-            check_speculation(speculation, saved),
+            way,
             spill_folder(spill_dir),
             saved,
+            open_draft(draft_model, choices[0], way),
         )
         options = RunOptions(
             overlap,
@@ -165,6 +171,7 @@ class LLM(LoadedModel):
             for _ in sweeps:
                 self._report(on_sweep)
                 yield stream.take(finished=sequence.finish_reason is not None)
+        check_finished([sequence])
 
     def chat(
         self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
@@ -190,6 +197,7 @@ class LLM(LoadedModel):
         with closing(self._sweeps(sequences)) as sweeps:
             for _ in sweeps:
                 self._report(on_sweep)
+        check_finished(sequences)
 
     def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
         self._check_idle()

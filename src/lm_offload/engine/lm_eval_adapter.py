@@ -120,6 +120,7 @@ class OffloadLM(TemplateLM):  # type: ignore[misc]
         texts = [""] * len(requests)
         outputs = self.llm.generate_each(prompts, params)
         for output in tqdm(outputs, total=len(requests), disable=disable_tqdm):
+            output.check_complete()
             texts[output.index] = output.text
             arguments = requests[output.index].args
             self.cache_hook.add_partial("generate_until", arguments, output.text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery, build_machinery
 from lm_offload.engine.model_files import ModelFiles
@@ -19,7 +20,7 @@ from lm_offload.engine.prefix_folder import PrefixFolder, worth_reading
 from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
 from lm_offload.engine.residents import LoadProgress
-from lm_offload.engine.speculator import drafts_for
+from lm_offload.engine.speculator import Drafts
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
@@ -71,7 +72,7 @@ class LoadedModel(PlannedModel):
     def close(self) -> None:
         """Give memory, threads and files back; the next call loads again."""
         if self._engine is not None:
-            self._engine.machinery.close()
+            self._engine.close()
             self._engine = None
 
     def __enter__(self) -> Self:
@@ -100,6 +101,8 @@ class LoadedModel(PlannedModel):
             while engine.has_work:
                 yield engine.step()
             save_prefixes(sequences, engine.machinery)
+            if engine.machinery.scheduler.has_losses:
+                self.close()  # the next run begins with a file of its own
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
@@ -124,10 +127,13 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self.close()
         self.prepare(plan)
-        drafts = drafts_for(self._request(workload), plan)
-        self._engine = Engine(
-            self._machinery(plan), self.files.config.eos_token_ids, self._is_stopped, drafts
-        )
+        machinery = self._machinery(plan)
+        try:
+            drafts = self._drafts(workload, plan)
+        except BaseException:
+            machinery.close()
+            raise
+        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
         return self._engine
 
     def _machinery(self, plan: Plan) -> Machinery:
@@ -144,6 +150,12 @@ class LoadedModel(PlannedModel):
             kept if kept and worth_reading(self.files, plan, self.profile) else None,
             self._wishes.spill_folder,
         )
+
+    def _drafts(self, workload: Workload, plan: Plan) -> Drafts:
+        files, options = self._wishes.draft, self._options
+        callbacks = options.on_load, options.on_quantize
+        draft = DraftLoading(files, self.kernels, *callbacks) if files else None
+        return drafts_for(self._request(workload), plan, draft)
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         """Whether the text of a sequence is complete with its new token."""

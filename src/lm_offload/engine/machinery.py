@@ -118,8 +118,8 @@ def scheduler_of(plan: Plan, prefixes: PrefixStore | None = None) -> Scheduler:
     return Scheduler(
         BlockAllocator(plan.kv_blocks),
         plan.sweep_tokens,
-        plan.max_sequences,
-        plan.logit_rows - plan.max_sequences,
+        plan.lanes,
+        plan.logit_rows - plan.lanes,
         restore=prefixes.restore if prefixes else restore_none,
         shares_in_sweep=not plan.spill.layers,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lm_offload.errors import StorageError
 from lm_offload.plan import StepTime
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
@@ -22,6 +23,7 @@ class CompletionOutput:
     decode: Callable[[list[int]], str] = field(repr=False, compare=False)
     drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
     accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
+    error: str | None = None  # why it ended with finish_reason "error"
 
     @cached_property
     def text(self) -> str:
@@ -46,6 +48,12 @@ class RequestOutput:
         """The generated text."""
         return self.outputs[0].text
 
+    def check_complete(self) -> None:
+        """Raise StorageError where a completion could not be finished."""
+        for output in self.outputs:
+            if output.error is not None:
+                raise StorageError(output.error)
+
 
 @dataclass(frozen=True)
 class SweepRecord:
@@ -57,6 +65,8 @@ class SweepRecord:
     drafted: int = 0  # tokens that were guessed and verified
     accepted: int = 0  # of these, tokens that were kept
     cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
+    preemptions: int = 0  # sequences that had to wait for room, from the start of the run
+    redone_tokens: int = 0  # computed again after that; neither prefill nor decode
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,16 @@ class RunStats:
     def cached_tokens(self) -> int:
         """Prompt tokens that were not computed, since another prompt began alike."""
         return sum(sweep.cached_tokens for sweep in self.sweeps)
+
+    @property
+    def preemptions(self) -> int:
+        """How often a sequence gave up its place in the KV cache to an older one."""
+        return self.sweeps[-1].preemptions if self.sweeps else 0
+
+    @property
+    def redone_tokens(self) -> int:
+        """Tokens that were computed again after that."""
+        return sum(sweep.redone_tokens for sweep in self.sweeps)
 
     @property
     def drafted(self) -> int:

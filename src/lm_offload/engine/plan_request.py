@@ -23,6 +23,8 @@ from lm_offload.engine.device_budget import (
     device_budget,
 )
 from lm_offload.engine.device_profile import with_device
+from lm_offload.engine.draft_files import open_draft
+from lm_offload.engine.draft_plan import plan_beside
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
 from lm_offload.engine.model_files import ModelFiles, max_head_bytes
@@ -62,6 +64,7 @@ class PlanOptions:
     plan: PlanChoice | None = None
     kv_format: str | None = None
     speculation: Speculation = "off"
+    draft_model: str | None = None
     spill_dir: str | None = None
 
 
@@ -72,6 +75,7 @@ class PlanningCase:
     request: Request
     forbidden: Sequence[ModelSizes]
     runnable: bool  # a checkpoint on this machine
+    draft: ModelFiles | None = None
 
     def check_runnable(self) -> None:
         """Raise ConfigError where there is nothing to run."""
@@ -83,7 +87,16 @@ class PlanningCase:
 
     def plan(self, choice: PlanChoice | None) -> Plan:
         """The best plan, or the given one if it can hold; raises ConfigError."""
-        return fixed_plan(self.request, choice) if choice else make_plan(self.request)
+
+        def make(request: Request) -> Plan:
+            return fixed_plan(request, choice) if choice else make_plan(request)
+
+        return plan_beside(self.draft, self.request, make)
+
+    def request_beside(self, plan: Plan) -> Request:
+        """The request with the memory that the draft model of `plan` leaves."""
+        taken_bytes = plan.draft.used_bytes if plan.draft else 0
+        return replace(self.request, budget_bytes=self.request.budget_bytes - taken_bytes)
 
 
 def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
@@ -94,10 +107,11 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     budget_bytes = _budget_bytes(options, profile)
     device = attending(_device(options, profile), options.attention)
     if device is not None:
-        check_options(True, options.speculation, None, options.spill_dir)
+        check_options(True, options.speculation, None, options.spill_dir, options.draft_model)
         if options.machine is None:
             profile = with_device(profile, device, _kernels(options), budget_bytes)
-    runnable = sizes.has_files and options.machine is None
+    runnable = sizes.files is not None and options.machine is None
+    draft = _draft(options, sizes.files)
     request = Request(
         models,
         workload,
@@ -108,7 +122,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
         spill_bytes=_spill_bytes(options, profile),
         device=device,
     )
-    return PlanningCase(request, forbidden, runnable)
+    return PlanningCase(request, forbidden, runnable, draft)
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,7 @@ class _Sizes:
     allowed: Sequence[ModelSizes]
     forbidden: Sequence[ModelSizes]
     weights: Path  # a file on the disk that the model lies on, or would
-    has_files: bool = False
+    files: ModelFiles | None = None  # None for a bare config
 
 
 def _sizes_in(options: PlanOptions) -> _Sizes:
@@ -134,8 +148,17 @@ def _sizes_in(options: PlanOptions) -> _Sizes:
         [sizes_of(files) for files in allowed],
         [sizes_of(files) for files in forbidden],
         allowed[0].largest_file,
-        has_files=True,
+        allowed[0],
     )
+
+
+def _draft(options: PlanOptions, files: ModelFiles | None) -> ModelFiles | None:
+    if options.draft_model is not None and files is None:
+        raise ConfigError(
+            f"--draft-model was given and {options.model} is a bare config, whose tokens cannot be "
+            "compared; give the folder of a checkpoint, or no draft model."
+        )
+    return open_draft(options.draft_model, files, options.speculation) if files else None
 
 
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> _Sizes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lm_offload.engine.calibration import profile_for
 from lm_offload.engine.device_profile import with_device
+from lm_offload.engine.draft_plan import plan_beside
 from lm_offload.engine.format_choices import in_formats
 from lm_offload.engine.model_files import ModelFiles, prepared
 from lm_offload.engine.planning import planning_request
@@ -20,6 +21,7 @@ from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice, choice_of
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.search import make_plan
+from lm_offload.planner.spare_sequences import with_spare_sequences
 from lm_offload.storage.spill_folder import spill_room_bytes
 
 PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs
@@ -36,6 +38,7 @@ class Wishes:
     speculation: Speculation
     spill_folder: Path
     saved_plan: PlanChoice | None
+    draft: ModelFiles | None
 
 
 class PlannedModel:
@@ -72,10 +75,14 @@ class PlannedModel:
     def plan_for(self, workload: Workload) -> Plan:
         """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
         if self._planned is None or self._planned[0] != workload:
-            request, saved = self._request(workload), self._wishes.saved_plan
-            plan = fixed_plan(request, saved) if saved is not None else make_plan(request)
+            plan = plan_beside(self._wishes.draft, self._request(workload), self._make_plan)
             self._planned = workload, plan
         return self._planned[1]
+
+    def _make_plan(self, request: Request) -> Plan:
+        if (saved := self._wishes.saved_plan) is not None:
+            return fixed_plan(request, saved)
+        return with_spare_sequences(request, make_plan(request))
 
     def predicted(self, workload: Workload) -> Figures:
         """What a workload should show with the plan that is loaded, or else with its best."""

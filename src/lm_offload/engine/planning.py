@@ -120,7 +120,7 @@ def serves(plan: Plan, workload: Workload) -> bool:
     plan has to be looked for."""
     rows = min(sum(workload.computed_lens), ENOUGH_ROWS)
     return (
-        plan.max_sequences >= len(workload.prompt_lens)
+        plan.lanes >= len(workload.prompt_lens)
         and stages(plan, workload)
         and plan.kv_blocks >= sum(map(blocks_for, workload.own_lens))
         and plan.scored_rows >= min(workload.scored_tokens, 1)

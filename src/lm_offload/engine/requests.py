@@ -110,6 +110,7 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
             if sequence.is_scored
         ),
         shared_lens=shared_lens(sequences),
+        may_end_early=any(sequence.may_end_early for sequence in sequences),
     )
 
 

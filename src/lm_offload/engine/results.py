@@ -8,6 +8,7 @@ from collections.abc import Sequence as Items
 from lm_offload.engine.outputs import CompletionOutput, RequestOutput
 from lm_offload.engine.requests import Prompt
 from lm_offload.engine.text_stream import cut_at_stop
+from lm_offload.errors import StorageError
 from lm_offload.sequence import Sequence
 
 Decode = Callable[[Items[int]], str]
@@ -45,6 +46,13 @@ def request_output(sequences: Items[Sequence], prompt: Prompt, decode: Decode) -
     )
 
 
+def check_finished(sequences: Items[Sequence]) -> None:
+    """Raise StorageError for one that the disk has lost."""
+    for sequence in sequences:
+        if sequence.error is not None:
+            raise StorageError(sequence.error)
+
+
 def _completion(sequence: Sequence, decode: Decode) -> CompletionOutput:
     params = sequence.params
 
@@ -60,4 +68,5 @@ def _completion(sequence: Sequence, decode: Decode) -> CompletionOutput:
         decode=text_of,
         drafted=sequence.drafted,
         accepted=sequence.accepted,
+        error=sequence.error,
     )

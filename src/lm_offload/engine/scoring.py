@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Sequence as Items
 from functools import partial
 
@@ -49,6 +49,18 @@ def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor, first: 
     """Record the log probabilities of tokens, whose logits begin at row `first`, where wanted."""
     if (count := sequence.params.logprobs) is not None:
         sequence.logprobs += logprobs_of(logits[first : first + len(tokens)], tokens, count)
+
+
+def without(batch: Batch, logits: Tensor, left_out: Collection[Sequence]) -> tuple[Batch, Tensor]:
+    """A sweep's batch and its logits less those of some sequences."""
+    rows = [
+        row
+        for chunk, first, last in _spans(batch)
+        if chunk.sequence not in left_out
+        for row in range(first, last)
+    ]
+    chunks = (chunk for chunk in batch.chunks if chunk.sequence not in left_out)
+    return Batch(tuple(chunks)), logits[torch.tensor(rows, dtype=torch.long)]
 
 
 def _spans(batch: Batch) -> Iterator[tuple[Chunk, int, int]]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from typing import Protocol, cast, get_args
-from weakref import WeakKeyDictionary
 
+from lm_offload.engine.proposers import Draft, Proposer, draftable
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Speculation
-from lm_offload.planner.draft_rows import cost_of
+from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import PlanChoice
-from lm_offload.planner.request import Request
-from lm_offload.planner.verify_cost import VerifyCost, free_cost
-from lm_offload.sequence import Batch, Chunk, Sequence
+from lm_offload.planner.verify_cost import VerifyCost
+from lm_offload.sequence import Batch, Chunk
 from lm_offload.speculation.depths import Offer, choose_depths
-from lm_offload.speculation.prompt_lookup import PromptLookup
 
 
 class Drafts(Protocol):
@@ -28,6 +25,9 @@ class Drafts(Protocol):
 
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """The model gave `tokens` for a chunk: the accepted ones of its draft, and one more."""
+
+    def close(self) -> None:
+        """Give memory and files back."""
 
 
 class NoDrafts:
@@ -40,46 +40,68 @@ class NoDrafts:
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """Nothing is learned."""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 NO_DRAFTS = NoDrafts()
 
 
 class Speculator:
-    """Prompt lookup for sweeps of decode tokens alone.
+    """Drafts for sweeps of decode tokens alone, each from the proposer with the best chance."""
 
-    A sequence is looked up in every sweep in which drafts could pay, verified or not: that tells
-    at no cost how often they would be right.
-    """
-
-    def __init__(self, plan: Plan, cost: VerifyCost) -> None:
+    def __init__(self, plan: Plan, cost: VerifyCost, proposers: Items[Proposer]) -> None:
         self._plan = plan
         self._cost = cost
+        self._proposers = proposers  # of equals the first one wins
         self._most: dict[tuple[int, int], int] = {}
-        self._lookups: WeakKeyDictionary[Sequence, PromptLookup] = WeakKeyDictionary()
 
     def extend(self, batch: Batch) -> Batch:
         """The batch with drafts where all of it is decode."""
-        if any(_draftable(chunk) < 0 for chunk in batch.chunks):
+        chunks, count = batch.chunks, len(batch.chunks)
+        if any(draftable(chunk) < 0 for chunk in chunks):
             return batch
-        count = len(batch.chunks)
         context = 1 << _mean_context(batch).bit_length()  # few of them, whose costs are known
         if not (most := self._most_that_may_pay(count, context)):
             return batch
-        lookups = [self._lookup(chunk.sequence) for chunk in batch.chunks]
-        offers = [
-            Offer(lookup.look_up(chunk.sequence), _draftable(chunk))
-            for lookup, chunk in zip(lookups, batch.chunks, strict=True)
-        ]
-        depths = choose_depths(offers, count, most, partial(self._cost, count, context))
-        chunks = zip(batch.chunks, lookups, depths, strict=True)
-        return Batch(tuple(_extended(chunk, lookup.draft(n)) for chunk, lookup, n in chunks))
+        offers = self._best_offers(chunks, context)
+        if not any(offer.chance for offer, _ in offers):
+            return batch
+        cost = partial(self._cost, count, context)
+        depths = choose_depths([offer for offer, _ in offers], count, most, cost)
+        drafts = self._drafts(chunks, [proposer for _, proposer in offers], depths)
+        return Batch(tuple(map(_extended, chunks, drafts)))
 
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """Learn how often drafts of this sequence are right."""
-        if lookup := self._lookups.get(chunk.sequence):
-            lookup.observe(len(chunk.draft), tokens)
-            if chunk.sequence.finish_reason:
-                del self._lookups[chunk.sequence]
+        for proposer in self._proposers:
+            proposer.observe(chunk, tokens)
+
+    def close(self) -> None:
+        """Give back what proposers hold."""
+        for proposer in self._proposers:
+            proposer.close()
+
+    def _best_offers(self, chunks: Items[Chunk], context: int) -> list[tuple[Offer, Proposer]]:
+        """For each chunk the offer with the best chance, and who made it."""
+        every = [proposer.offers(chunks, context) for proposer in self._proposers]
+        pairs = (
+            [*zip(offers, self._proposers, strict=True)] for offers in zip(*every, strict=True)
+        )
+        return [max(pair, key=_chance) for pair in pairs]
+
+    def _drafts(
+        self, chunks: Items[Chunk], chosen: Items[Proposer], depths: Items[int]
+    ) -> list[Draft]:
+        """As many tokens as `depths` says; each proposer drafts for all of its chunks together."""
+        drafts: list[Draft] = [()] * len(chunks)
+        for proposer in self._proposers:
+            mine = [i for i, depth in enumerate(depths) if depth and chosen[i] is proposer]
+            if mine:
+                found = proposer.draft([(chunks[i].sequence, depths[i]) for i in mine])
+                for index, draft in zip(mine, found, strict=True):
+                    drafts[index] = draft
+        return drafts
 
     def _most_that_may_pay(self, count: int, context: int) -> int:
         """The most rows, a power of two or all, that pay if every drafted token is right."""
@@ -93,44 +115,27 @@ class Speculator:
             )
         return self._most[key]
 
-    def _lookup(self, sequence: Sequence) -> PromptLookup:
-        if sequence not in self._lookups:
-            self._lookups[sequence] = PromptLookup(sequence.max_tokens)
-        return self._lookups[sequence]
-
-
-def drafts_for(request: Request, plan: Plan) -> Drafts:
-    """What drafts for an engine that runs `plan`."""
-    if request.speculation == "off" or not plan.draft_rows:
-        return NO_DRAFTS
-    forced = request.speculation == "prompt-lookup"
-    return Speculator(plan, free_cost if forced else cost_of(request, plan))
-
 
 def check_speculation(speculation: str, saved: PlanChoice | None) -> Speculation:
     """A way to speculate, where the plan that was given allows it; raises ConfigError."""
     allowed = get_args(Speculation)
     if speculation not in allowed:
         raise ConfigError(f"speculation is {speculation!r}; allowed are {', '.join(allowed)}.")
-    if speculation == "prompt-lookup" and saved is not None and not saved.draft_rows:
+    if speculation in FORCED and saved is not None and not saved.draft_rows:
         raise ConfigError(
-            "speculation is 'prompt-lookup' and the given plan has no draft_rows; put some into "
+            f"speculation is {speculation!r} and the given plan has no draft_rows; put some into "
             "the plan, or leave speculation to auto."
         )
     return cast(Speculation, speculation)
 
 
-def _draftable(chunk: Chunk) -> int:
-    """Tokens that may be drafted after a decode chunk, one less than may come; -1 of prompts."""
-    sequence = chunk.sequence
-    if chunk.start < len(sequence.prompt):
-        return -1
-    return sequence.max_tokens - sequence.num_tokens - 1
-
-
 def _mean_context(batch: Batch) -> int:
-    return round(fmean(chunk.stop for chunk in batch.chunks))
+    return sum(chunk.stop for chunk in batch.chunks) // len(batch.chunks)
 
 
 def _extended(chunk: Chunk, draft: tuple[int, ...]) -> Chunk:
     return replace(chunk, stop=chunk.stop + len(draft), draft=draft) if draft else chunk
+
+
+def _chance(offered: tuple[Offer, Proposer]) -> float:
+    return offered[0].chance if offered[0].limit > 0 else 0.0

@@ -30,6 +30,7 @@ def resolve_kernels(threads: int) -> Kernels:
 
 def _native_or_torch(threads: int) -> Kernels:
     try:
+        from lm_offload.kernels import _native
         from lm_offload.kernels.native_kernels import NativeKernels
     except ImportError as error:
         log.warning(
@@ -38,4 +39,12 @@ def _native_or_torch(threads: int) -> Kernels:
             error,
         )
         return TorchKernels(threads)
-    return NativeKernels(threads)
+    kernels = NativeKernels(threads)
+    for name in _native.rejected_operations():
+        log.warning(
+            "The kernels for %s give wrong results on this processor: slower ones (%s) run "
+            "instead; please report the processor's name.",
+            name,
+            kernels.name,
+        )
+    return kernels

@@ -26,20 +26,29 @@ def next_key(parent: bytes, token_ids: Items[int]) -> bytes:
 
 def prompt_keys(sequence: Sequence) -> Iterator[bytes]:
     """The key of each full block of the prompt; none where nothing is to be shared."""
+    return _keys(sequence, len(sequence.prompt))
+
+
+def text_keys(sequence: Sequence) -> Iterator[bytes]:
+    """The key of each full block of prompt and output so far."""
+    return _keys(sequence, sequence.num_tokens)
+
+
+def _keys(sequence: Sequence, num_tokens: int) -> Iterator[bytes]:
     key = sequence.prefix_root
     if key is None:
         return
-    for stop in range(BLOCK_TOKENS, len(sequence.prompt) + 1, BLOCK_TOKENS):
-        key = next_key(key, sequence.prompt[stop - BLOCK_TOKENS : stop])
+    for stop in range(BLOCK_TOKENS, num_tokens + 1, BLOCK_TOKENS):
+        key = next_key(key, sequence.tokens(stop - BLOCK_TOKENS, stop))
         yield key
 
 
 def reusable_blocks(sequence: Sequence) -> int:
-    """Leading blocks of the prompt that need not be computed for its sake.
+    """Leading blocks of its text that need not be computed for its sake.
 
     Its last token must be, as must every token whose logits are wanted.
     """
-    last = len(sequence.prompt) - 1
+    last = sequence.num_tokens - 1
     return (min(last, sequence.logits_from) if sequence.is_scored else last) // BLOCK_TOKENS
 
 

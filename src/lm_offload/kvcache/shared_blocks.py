@@ -9,10 +9,10 @@ block that a prompt shares, 16 at most, are computed into a block of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Items
 
-from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks
+from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks, text_keys
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.prefix_index import PrefixIndex
@@ -37,6 +37,7 @@ class SharedBlocks:
         self._users: Counter[int] = Counter()
         self._cached: dict[int, None] = {}  # least recently used first
         self._writers: dict[int, Sequence] = {}  # of announced blocks that are not filled
+        self._withdrawn: set[int] = set()  # never used again
 
     @property
     def num_cached(self) -> int:
@@ -48,11 +49,11 @@ class SharedBlocks:
         """Blocks that sequences use, shared ones counted once."""
         return len(self._users)
 
-    def admit(self, sequence: Sequence) -> bool:
-        """Give `sequence` the blocks of its whole length, if that many can be had."""
-        sequence.block_keys = sequence.block_keys or list(prompt_keys(sequence))
+    def admit(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Give `sequence` the blocks of its first `num_tokens`, if that many can be had."""
+        sequence.block_keys = sequence.block_keys or list(text_keys(sequence))
         shared = self._index.leading(sequence.block_keys[: reusable_blocks(sequence)])
-        needed = blocks_for(sequence.max_tokens) - len(shared)
+        needed = blocks_for(num_tokens) - len(shared)
         evictable = len(self._cached) - sum(block in self._cached for block in shared)
         if needed > self._allocator.num_free + evictable:
             return False
@@ -64,6 +65,35 @@ class SharedBlocks:
         self._restore_own(sequence)
         self._announce(sequence)
         return True
+
+    def extend(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Give it blocks for the tokens it has, if they can be had.
+
+        It gets those of `num_tokens` as far as they are free: neighbours are read together.
+        """
+        held = len(sequence.blocks)
+        lacking = blocks_for(sequence.num_tokens) - held
+        if lacking > self._allocator.num_free + len(self._cached):
+            return False
+        hoped = min(blocks_for(num_tokens) - held, self._allocator.num_free)
+        taken = self._take(max(lacking, hoped))
+        sequence.blocks += taken
+        self._users.update(taken)
+        return True
+
+    def trim(self, sequence: Sequence) -> bool:
+        """Free the blocks that it has for tokens to come; whether there were any."""
+        spare = sequence.blocks[blocks_for(sequence.num_tokens) :]
+        del sequence.blocks[len(sequence.blocks) - len(spare) :]
+        for block in spare:
+            del self._users[block]
+        if spare:
+            self._allocator.free(spare)
+        return bool(spare)
+
+    def withdraw(self, blocks: Iterable[int]) -> None:
+        """Use these blocks no more once those who have them are released."""
+        self._withdrawn.update(blocks)
 
     def _take(self, count: int) -> list[int]:
         """Free blocks, after as many cached ones as it takes were given up."""
@@ -107,8 +137,9 @@ class SharedBlocks:
             block = sequence.blocks[index]
             if not self._index.is_filled(block) and block not in filling:
                 return self._is_writer(sequence, index)
+            counted = max(sequence.num_computed, sequence.redone_to)
             sequence.num_computed = (index + 1) * BLOCK_TOKENS
-            sequence.num_cached += BLOCK_TOKENS
+            sequence.num_cached += max(sequence.num_computed - counted, 0)
         return True
 
     def _is_writer(self, sequence: Sequence, index: int) -> bool:
@@ -154,8 +185,9 @@ class SharedBlocks:
         """Keep or free the blocks of one sequence that nobody uses any more."""
         for block in reversed(blocks):
             del self._users[block]
-            if self._index.is_filled(block):
+            if self._index.is_filled(block) and block not in self._withdrawn:
                 self._cached[block] = None
             else:
                 self._index.forget(block)
-        self._allocator.free([block for block in blocks if block not in self._cached])
+        kept = self._cached.keys() | self._withdrawn
+        self._allocator.free([block for block in blocks if block not in kept])

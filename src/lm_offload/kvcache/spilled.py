@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS, DTYPES, Blocks, PackedBlocks
@@ -94,6 +95,7 @@ class SpilledCache:
         lanes = (arena.size_bytes - ring_bytes) // (self.block_bytes * len(layers))
         self._tails = arena.view(ring_bytes, torch.uint8, (len(layers), lanes, self.block_bytes))
         self._keys, self._values = _kernel_views(self._ring, config, format)
+        self._lost: list[tuple[Run, StorageError]] = []  # by all threads
 
     def views(self, offset: int, count: int) -> tuple[Blocks, Blocks]:
         """Keys and values of `count` blocks of the ring from `offset`, as kernels take them."""
@@ -117,6 +119,11 @@ class SpilledCache:
         """Transfers from the ring to the file."""
         return [self._write(layer, offset, run) for run in self._cut(runs)]
 
+    def take_lost(self) -> dict[int, StorageError]:
+        """The blocks that could not be read or written since the last call, and why."""
+        lost, self._lost = self._lost, []
+        return {run.number + index: error for run, error in lost for index in range(run.blocks)}
+
     def restore(self, layer: int, first_block: int, data: memoryview) -> None:
         """Put whole blocks from elsewhere, page-aligned in memory, into the file."""
         block = self._index[layer] * self._num_blocks + first_block
@@ -134,11 +141,26 @@ class SpilledCache:
 
     def _read(self, layer: int, offset: int, run: Run) -> Transfer:
         memory, at = self._ends(layer, offset, run)
-        return lambda: self._file.read_into(memory, at)
+        return self._guarded(run, lambda: self._file.read_into(memory, at))
 
     def _write(self, layer: int, offset: int, run: Run) -> Transfer:
         memory, at = self._ends(layer, offset, run)
-        return lambda: self._file.write_from(memory, at)
+        return self._guarded(run, lambda: self._file.write_from(memory, at))
+
+    def _guarded(self, run: Run, move: Transfer) -> Transfer:
+        """A transfer whose failure is noted; the sweep goes on for those whom it does not concern.
+
+        What others compute does not depend on what lies in the place of the lost blocks.
+        """
+
+        def transfer() -> int:
+            try:
+                return move()
+            except StorageError as error:
+                self._lost.append((run, error))
+                return 0
+
+        return transfer
 
     def _ends(self, layer: int, offset: int, run: Run) -> tuple[memoryview, int]:
         """The memory of a run and its place in the file."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from lm_offload.plan import DevicePlan, Figures, Plan, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
@@ -14,6 +15,8 @@ from lm_offload.units import MIB
 
 READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
 RING_DEPTHS = (3, 2, 1)  # units of the size of the largest
+
+Memory = tuple[tuple[str, int], ...]  # purpose, bytes
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,10 @@ class Candidate:
     @property
     def rows_in_memory(self) -> bool:
         """Whether embedding rows are copied from memory: from the table, or a head tied to it."""
-        units = self.model.units
-        heads = {index for index, sized in enumerate(units) if sized.unit.kind == "head"}
-        tied = self.model.table_bytes == 0 and heads <= self.residency.resident
-        return self.table_resident or tied
+        if self.table_resident or self.model.table_bytes:
+            return self.table_resident
+        units, kept = self.model.units, self.residency.resident
+        return all(index in kept for index, sized in enumerate(units) if sized.unit.kind == "head")
 
     @property
     def memory(self) -> tuple[tuple[str, int], ...]:
@@ -118,32 +121,49 @@ def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list
 
     The embedding table is kept in memory only where everything else is too.
     """
-    for with_table in _place(request, model, sizes, depth, table_resident=True):
-        if not with_table.streamed:
-            return [with_table]
-    return list(_place(request, model, sizes, depth, table_resident=False))
+    left_bytes, table = _left(request, model, sizes, table_resident=True)
+    if left_bytes > 0 and model.units_bytes <= left_bytes:
+        everything = Residency(frozenset(range(len(model.units))), 0)
+        return [_candidate(request, model, sizes, depth, everything, table, table_resident=True)]
+    left_bytes, table = _left(request, model, sizes, table_resident=False)
+    if left_bytes <= 0:
+        return []
+    unit_bytes = [unit.size_bytes for unit in model.units]
+    most = 1 if sizes.spill.layers else None  # reads of a cache leave little to an order
+    found = islice(residencies(unit_bytes, left_bytes, depth), most)
+    return [_candidate(request, model, sizes, depth, chosen, table) for chosen in found]
 
 
-def _place(
-    request: Request, model: ModelSizes, sizes: Sizes, depth: int, table_resident: bool
-) -> Iterator[Candidate]:
+def _left(
+    request: Request, model: ModelSizes, sizes: Sizes, table_resident: bool
+) -> tuple[int, Memory]:
+    """Bytes for units and their ring, and what takes the others."""
     table = memory_table(model, sizes, table_resident)
     table_bytes = model.table_bytes if table_resident else 0
-    left_bytes = request.budget_bytes - sum(row[1] for row in table) - table_bytes
-    unit_bytes = [unit.size_bytes for unit in model.units]
+    return request.budget_bytes - sum(row[1] for row in table) - table_bytes, table
+
+
+def _candidate(
+    request: Request,
+    model: ModelSizes,
+    sizes: Sizes,
+    depth: int,
+    residency: Residency,
+    table: Memory,
+    table_resident: bool = False,
+) -> Candidate:
     disk = request.profile.disk_read
-    for residency in residencies(unit_bytes, left_bytes, depth) if left_bytes > 0 else []:
-        yield Candidate(
-            model=model,
-            sizes=sizes,
-            ring_depth=depth,
-            residency=residency,
-            table_resident=table_resident,
-            other_memory=table,
-            read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
-            read_concurrency=disk.concurrency,
-            threads=request.default_threads,
-        )
+    return Candidate(
+        model=model,
+        sizes=sizes,
+        ring_depth=depth,
+        residency=residency,
+        table_resident=table_resident,
+        other_memory=table,
+        read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
+        read_concurrency=disk.concurrency,
+        threads=request.default_threads,
+    )
 
 
 def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
@@ -171,6 +191,7 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         streamed_bytes=candidate.streamed_bytes,
         predicted=predicted,
         draft_rows=sizes.draft_rows,
+        spare_sequences=sizes.spare_sequences,
         spill=sizes.spill,
         device=candidate.device_plan(request.device) if request.device else None,
     )

@@ -18,9 +18,10 @@ from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
 from lm_offload.planner.host_load import HostLoad, host_load, project_frac
+from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
-from lm_offload.planner.sweep_time import SweepLoad, SweepTimes
+from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Task

@@ -17,11 +17,11 @@ from lm_offload.planner.request import Request
 from lm_offload.planner.verify_cost import ModelledCost
 from lm_offload.speculation.depths import Offer, choose_depths
 
+FORCED = ("prompt-lookup", "draft-model")  # drafts whatever they cost
 MOST_ROWS = 64  # drafted in one sweep
 MOST_DEPTH = 16  # drafted for one sequence
 HOPED_CHANCE = 0.9  # of a drafted token, in text that repeats itself
 SHORTEST_OUTPUT = 3  # the first comes with the prompt, one with every sweep
-SLOWER = 1.02  # without drafts, for the memory that their logits take
 
 
 def with_draft_rows(request: Request, plan: Plan) -> Plan:
@@ -30,7 +30,7 @@ def with_draft_rows(request: Request, plan: Plan) -> Plan:
         return plan
     predictor = Predictor(request)
     given = _candidate_of(request, plan)
-    limit_s = SLOWER * predictor.timed(given).score_s
+    limit_s = request.draft_slack * predictor.timed(given).score_s
     rows = _rows_that_pay(predictor, given)
     while rows:
         timed = [predictor.timed(found) for found in _placed(request, given, rows)]
@@ -67,7 +67,7 @@ def _candidate_of(request: Request, plan: Plan) -> Candidate:
 
 def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
     """Rows that would be drafted at the middle of the run if most drafts were right."""
-    (piece,) = mean_decode(predictor.request.workload, given.sizes).shape.pieces
+    (piece,) = mean_decode(predictor.request.workload, given.sizes.max_sequences).shape.pieces
     cost = ModelledCost(predictor.times(given))
     offers = [Offer(HOPED_CHANCE, MOST_DEPTH)] * piece.sequences
     sweep_s = partial(cost, piece.sequences, piece.context)
@@ -75,10 +75,15 @@ def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:
 
 
 def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate]:
-    """With a ring that reads as far ahead."""
+    """With a ring that reads as far ahead, and hardly more to read.
+
+    The prediction does not tell: it may see a slack between reads that the disk does not have.
+    """
+    most_bytes = request.draft_slack * given.streamed_bytes
     for depth in RING_DEPTHS:
         for found in place(request, given.model, with_rows(given.sizes, rows), depth):
-            if found.residency.ring_bytes >= given.residency.ring_bytes:
+            deep = found.residency.ring_bytes >= given.residency.ring_bytes
+            if deep and found.streamed_bytes <= most_bytes:
                 yield replace(found, threads=given.threads)
 
 

@@ -66,6 +66,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         choice.micro_batch_tokens,
         choice.scored_rows,
         choice.draft_rows,
+        choice.spare_sequences,
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
         attention=choice.device.attention if choice.device else "device",
     )
@@ -128,6 +129,9 @@ def _check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
          f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest streamed unit"),
         (choice.sweep_tokens >= choice.max_sequences, f"sweep_tokens is {choice.sweep_tokens}",
          f"at least max_sequences, {choice.max_sequences}"),
+        (choice.spare_sequences <= choice.sweep_tokens - choice.max_sequences,
+         f"spare_sequences is {choice.spare_sequences}", "at most sweep_tokens less max_sequences, "
+         f"{choice.sweep_tokens - choice.max_sequences}"),
         (choice.micro_batch_tokens <= choice.sweep_tokens, "micro_batch_tokens is "
          f"{choice.micro_batch_tokens}", f"at most sweep_tokens, {choice.sweep_tokens}"),
         (choice.read_block % PAGE_BYTES == 0, f"read_block is {choice.read_block}",

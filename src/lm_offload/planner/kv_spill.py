@@ -13,14 +13,15 @@ memory for tails only, and is the choice that is made for weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.kvcache.spilled import spilled_block_bytes
-from lm_offload.plan import KVSpill, Workload
+from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
+from lm_offload.plan import IN_MEMORY, KVSpill, Workload
 from lm_offload.planner.memory import Sizes, kv_bytes, memory_table
 from lm_offload.planner.request import ModelSizes, Request
 
@@ -82,13 +83,20 @@ def _staged(workload: Workload, sizes: Sizes, staging: Staging) -> KVSpill:
 
 
 def _layers_needed(request: Request, model: ModelSizes, sizes: Sizes, weight_bytes: int) -> int:
-    """The fewest layers on disk with which `weight_bytes` fit beside everything else; 1 or more."""
-    layers = range(1, model.config.num_layers + 1)
-    for count in layers:
-        spill = replace(sizes.spill, layers=tuple(range(count)))
-        if _missing_bytes(request, model, replace(sizes, spill=spill), weight_bytes) <= 0:
-            return count
-    return layers[-1]
+    """The fewest layers on disk with which `weight_bytes` fit beside everything else; 1 or more.
+
+    Each frees as much as any other, but for rounding: the count is guessed and then corrected.
+    """
+    count, most = 1, model.config.num_layers
+    tail_bytes = tails_bytes(model.config, model.kv_format, 1, sizes.max_sequences)
+    freed_bytes = max(kv_bytes(model, replace(sizes, spill=IN_MEMORY)) // most - tail_bytes, 1)
+    while count < most:
+        spilled = replace(sizes, spill=replace(sizes.spill, layers=tuple(range(count))))
+        missing_bytes = _missing_bytes(request, model, spilled, weight_bytes)
+        if missing_bytes <= 0:
+            break
+        count = min(count + math.ceil(missing_bytes / freed_bytes), most)
+    return count
 
 
 def _missing_bytes(request: Request, model: ModelSizes, sizes: Sizes, weight_bytes: int) -> int:

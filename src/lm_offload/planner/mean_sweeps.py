@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from lm_offload.plan import Workload
@@ -18,9 +20,9 @@ class MeanSweeps(NamedTuple):
     sweeps: float
 
 
-def mean_prefill(workload: Workload, sizes: Sizes) -> MeanSweeps:
-    """The sweeps that compute the prompts of one wave, all prompts being of mean length."""
-    count, prompt = sizes.max_sequences, _mean(workload.computed_lens)
+def mean_prefill(workload: Workload, sizes: Sizes, count: int) -> MeanSweeps:
+    """The sweeps that compute `count` prompts of one wave, all of them of mean length."""
+    prompt = _mean(workload.computed_lens)
     context = _mean(workload.prompt_lens)
     most = sizes.sweep_tokens
     if workload.scored_tokens:  # one sweep gives as many scored tokens as it has logits
@@ -32,17 +34,39 @@ def mean_prefill(workload: Workload, sizes: Sizes) -> MeanSweeps:
     return MeanSweeps(SweepShape((piece,), logits), count * prompt / (together * rows))
 
 
-def mean_decode(workload: Workload, sizes: Sizes) -> MeanSweeps:
-    """The sweeps that decode one wave, at the middle of its growth."""
+def mean_decode(workload: Workload, count: int) -> MeanSweeps:
+    """The sweeps that decode one wave of `count` sequences, at the middle of its growth."""
     context = _mean(workload.prompt_lens) + _mean(workload.output_lens) // 2
-    shape = SweepShape((Piece(sizes.max_sequences, 1, context),), sizes.max_sequences)
-    return MeanSweeps(shape, statistics.mean(workload.output_lens) - 1)
+    shape = SweepShape((Piece(count, 1, context),), count)
+    return MeanSweeps(shape, _exact_mean(workload.output_lens) - 1)
+
+
+def counted_s(workload: Workload, sizes: Sizes, sweep_s: Callable[[SweepShape], float]) -> float:
+    """Seconds that the objective counts where `sweep_s` gives those of each mean sweep.
+
+    Waves of as many sequences as may be in flight, and one of those that are left.
+    """
+    waves, left = divmod(len(workload.prompt_lens), sizes.max_sequences)
+    wave_s = _wave_s(workload, sizes, sizes.max_sequences, sweep_s)
+    run_s = waves * wave_s + (_wave_s(workload, sizes, left, sweep_s) if left else 0.0)
+    if workload.objective == "throughput":
+        return run_s
+    finished_s = sizes.max_sequences * wave_s * waves * (waves + 1) / 2 + left * run_s
+    return finished_s / len(workload.prompt_lens)
+
+
+def _wave_s(
+    workload: Workload, sizes: Sizes, count: int, sweep_s: Callable[[SweepShape], float]
+) -> float:
+    phases = mean_prefill(workload, sizes, count), mean_decode(workload, count)
+    return sum(mean.sweeps * sweep_s(mean.shape) for mean in phases if mean.sweeps)
 
 
 def mean_wave(workload: Workload, sizes: Sizes) -> list[SweepGroup]:
     """The sweeps of one wave of mean sequences, in whole numbers."""
-    prefill, decode = mean_prefill(workload, sizes), mean_decode(workload, sizes)
-    count, decodes = sizes.max_sequences, round(decode.sweeps)
+    count = sizes.max_sequences
+    prefill, decode = mean_prefill(workload, sizes, count), mean_decode(workload, count)
+    decodes = round(decode.sweeps)
     first = SweepGroup(
         prefill.shape,
         max(round(prefill.sweeps), 1),
@@ -58,5 +82,10 @@ def waves_of(workload: Workload, sizes: Sizes) -> int:
     return math.ceil(len(workload.prompt_lens) / sizes.max_sequences)
 
 
+@cache
+def _exact_mean(lengths: tuple[int, ...]) -> float:
+    return statistics.mean(lengths)
+
+
 def _mean(lengths: tuple[int, ...]) -> int:
-    return max(round(statistics.mean(lengths)), 1)
+    return max(round(_exact_mean(lengths)), 1)

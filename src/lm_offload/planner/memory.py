@@ -29,13 +29,19 @@ class Sizes:
     micro_batch_tokens: int
     scored_rows: int = 0
     draft_rows: int = 0
+    spare_sequences: int = 0
     spill: KVSpill = IN_MEMORY
     attention: AttentionOn = "device"  # if there is one
 
     @property
+    def lanes(self) -> int:
+        """Most sequences in flight, at their longest or not."""
+        return self.max_sequences + self.spare_sequences
+
+    @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
-        return self.max_sequences + max(self.scored_rows, self.draft_rows)
+        return self.lanes + max(self.scored_rows, self.draft_rows)
 
 
 def hidden_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -66,16 +72,14 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The ring for keys and values from disk, and the tails of the sequences in flight."""
     config, format, spill = model.config, model.kv_format, sizes.spill
     ring_bytes = spill.ring_blocks * spilled_block_bytes(config, format)
-    return align_up(
-        ring_bytes + tails_bytes(config, format, len(spill.layers), sizes.max_sequences)
-    )
+    return align_up(ring_bytes + tails_bytes(config, format, len(spill.layers), sizes.lanes))
 
 
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Index tensors, block tables and rotary tables of a sweep, which torch owns; text to draft
     from."""
     rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
-    tables = sizes.max_sequences * sizes.kv_blocks * 4
+    tables = sizes.lanes * sizes.kv_blocks * 4
     looked_up = sizes.kv_blocks * BLOCK_TOKENS * BYTES_PER_TOKEN if sizes.draft_rows else 0
     copies = 1 + len({config.layers[layer].window for layer in sizes.spill.layers})
     indices = sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64)

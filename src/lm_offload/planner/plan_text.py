@@ -61,6 +61,7 @@ class PlanChoice:
     kv_on_disk: tuple[int, ...] = ()  # layers
     kv_group_blocks: int = 0
     kv_ring_blocks: int = 0
+    spare_sequences: int = 0
     device: DeviceChoice | None = None
 
 
@@ -86,6 +87,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         kv_on_disk=plan.spill.layers,
         kv_group_blocks=plan.spill.group_blocks,
         kv_ring_blocks=plan.spill.ring_blocks,
+        spare_sequences=plan.spare_sequences,
         device=_device_of(plan),
     )
 
@@ -158,7 +160,10 @@ _PARSERS: Parsers = {
     "kv_on_disk": values.layers,
     "kv_group_blocks": values.count_or_none,
     "kv_ring_blocks": values.count_or_none,
+    "spare_sequences": values.count_or_none,
     "device": _device,
 }
 # Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
-_OPTIONAL = frozenset({"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "device"})
+_OPTIONAL = frozenset(
+    {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences", "device"}
+)

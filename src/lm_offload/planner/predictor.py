@@ -8,12 +8,14 @@ from itertools import islice
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
-from lm_offload.planner.candidate import Candidate, plan_of
-from lm_offload.planner.device_time import times_on_device
-from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill, mean_wave, waves_of
+from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
+from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
+from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
+from lm_offload.planner.memory import Sizes
 from lm_offload.planner.replay import sweeps_of
-from lm_offload.planner.request import Request
+from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
 from lm_offload.planner.thread_rates import with_threads
@@ -37,15 +39,14 @@ class Predictor:
 
     request: Request
     _costs: dict[tuple[object, ...], UnitCosts] = field(default_factory=dict, compare=False)
+    _replays: dict[tuple[int, ...], list[SweepGroup]] = field(default_factory=dict, compare=False)
     _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
-        workload, times = self.request.workload, self.times(candidate)
-        phases = (phase(workload, candidate.sizes) for phase in (mean_prefill, mean_decode))
-        wave_s = sum(mean.sweeps * times.steady(mean.shape).total_s for mean in phases)
-        waves = waves_of(workload, candidate.sizes)
-        return wave_s * ((waves + 1) / 2 if workload.objective == "latency" else waves)
+        times = self.times(candidate)
+        sizes, workload = candidate.sizes, self.request.workload
+        return counted_s(workload, sizes, lambda shape: times.steady(shape).total_s)
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
@@ -67,11 +68,19 @@ class Predictor:
     def run_time(self, candidate: Candidate) -> RunTime:
         """Every sweep of the workload; of a long and varied one, those of its mean waves."""
         workload, sizes = self.request.workload, candidate.sizes
-        groups = list(islice(sweeps_of(workload, sizes), MOST_GROUPS + 1))
+        groups = self._sweeps_of(sizes)
         if len(groups) <= MOST_GROUPS:
             return time_run(groups, self.times(candidate))
         wave = time_run(mean_wave(workload, sizes), self.times(candidate))
         return RunTime(wave.groups * waves_of(workload, sizes))
+
+    def _sweeps_of(self, sizes: Sizes) -> list[SweepGroup]:
+        """Up to one more than MOST_GROUPS, which depend on neither formats nor micro-batches."""
+        key = (sizes.kv_blocks, sizes.max_sequences, sizes.sweep_tokens, sizes.logit_rows)
+        if key not in self._replays:
+            groups = sweeps_of(self.request.workload, sizes)
+            self._replays[key] = list(islice(groups, MOST_GROUPS + 1))
+        return self._replays[key]
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
@@ -89,28 +98,51 @@ class Predictor:
         )
         if candidate.device is None:
             return times
-        ring_bytes, host = candidate.device.ring_bytes, self._host_costs_of(candidate)
-        return times_on_device(times, candidate.uploaded, ring_bytes, host)
+        host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
+        return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
 
-    def _host_costs_of(self, candidate: Candidate) -> UnitCosts | None:
+    def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
         """What attention costs on the CPU, where that attends beside a device."""
-        if candidate.sizes.attention == "device":
+        if sizes.attention == "device":
             return None
-        model = candidate.model
-        key = (str(model.kv_format), "attention", candidate.threads)
+        key = (model.kv_format, "attention", threads)
         if key not in self._costs:
-            cpu = self._profile_of(candidate.threads).cpu
-            self._costs[key] = UnitCosts(model, cpu, cached=False)
+            self._costs[key] = UnitCosts(model, self._profile_of(threads).cpu, cached=False)
         return self._costs[key]
 
+    def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
+        """The costs of units if nothing were streamed or uploaded."""
+        return self._costs_on(self.request.default_threads, model, sizes, moves=False)
+
+    def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
+        """The times of sweeps on the device if nothing were streamed or uploaded."""
+        threads = self.request.default_threads
+        return DeviceSweepTimes(
+            costs=self.least_costs(model, sizes),
+            profile=self._profile_of(threads),
+            streamed=frozenset(),
+            ring_bytes=0,
+            micro_batch_tokens=sizes.micro_batch_tokens,
+            rows_in_memory=True,
+            read_block_bytes=READ_BLOCK_BYTES,
+            read_concurrency=1,
+            sampling_threads=threads.sampling,
+            host_costs=self._host_costs(threads, model, sizes),
+        )
+
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
+        moves = bool(candidate.streamed or candidate.uploaded)
+        return self._costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
+
+    def _costs_on(
+        self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes, moves: bool
+    ) -> UnitCosts:
         """Weights stay in the last-level cache if all that a sweep touches fits there."""
-        model, profile = candidate.model, self._profile_of(candidate.threads)
-        processor = profile.gpu if candidate.device and profile.gpu else profile.cpu
-        kv_bytes = candidate.sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
-        moves = candidate.streamed or candidate.uploaded
+        profile = self._profile_of(threads)
+        processor = profile.gpu if self.request.device and profile.gpu else profile.cpu
+        kv_bytes = sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
         cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
-        key = (str(model.weight_format), str(model.kv_format), cached, candidate.threads)
+        key = (model.weight_format, model.kv_format, cached, threads)
         if key not in self._costs:
             self._costs[key] = UnitCosts(model, processor, cached)
         return self._costs[key]

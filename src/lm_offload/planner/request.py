@@ -84,6 +84,7 @@ class Request:
     speculation: Speculation = "off"
     threads: int | None = None  # of products and attention, where the user says so
     draft_rows: int = 0  # that a plan must have
+    draft_slack: float = 1.01  # slower without drafts at most, for the memory of their rows
     spill_bytes: int = 0  # of disk that a KV cache may take
     device: DeviceBudget | None = None  # None: the CPU computes; else `profile` has gpu and h2d
 

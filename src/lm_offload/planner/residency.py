@@ -18,9 +18,9 @@ large ones may be streamed first, and the planner simulates all three::
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal
 
 Order = Literal["even", "small first", "large first"]  # in which units are chosen to be streamed
@@ -59,22 +59,27 @@ def choose_residency(
     return best
 
 
-def residencies(sizes_bytes: Sequence[int], budget_bytes: int, ring_depth: int) -> list[Residency]:
+def residencies(
+    sizes_bytes: Sequence[int], budget_bytes: int, ring_depth: int
+) -> Iterator[Residency]:
     """What is worth simulating for `choose_residency`'s arguments; empty if not even a ring fits.
 
     The even spread comes first.
     """
     even = choose_residency(sizes_bytes, budget_bytes, ring_depth)
-    if even is None or len(even.resident) == len(sizes_bytes):
-        return [even] if even else []
+    if even is None:
+        return
+    yield even
+    if len(even.resident) == len(sizes_bytes):
+        return
     kinds = _kinds(sizes_bytes)
     orders: dict[Order, list[list[int]]] = {"small first": kinds, "large first": kinds[::-1]}
-    found = [
-        replace(chosen, order=order)
-        for order, units in orders.items()
-        if (chosen := _stream_in_order(sizes_bytes, budget_bytes, ring_depth, units))
-    ]
-    return list(dict.fromkeys([even, *found]))
+    known = {even}
+    for order, units in orders.items():
+        chosen = _stream_in_order(sizes_bytes, budget_bytes, ring_depth, units)
+        if chosen is not None and chosen not in known:
+            known.add(chosen)
+            yield replace(chosen, order=order)
 
 
 def _kinds(sizes_bytes: Sequence[int]) -> list[list[int]]:
@@ -92,26 +97,32 @@ def _stream_in_order(
     sizes_bytes: Sequence[int], budget_bytes: int, depth: int, kinds: Sequence[Sequence[int]]
 ) -> Residency | None:
     """As few units streamed as fit: whole kinds in order, the last of them spread evenly."""
-    count = sum(map(len, kinds))
+    room_bytes = budget_bytes - sum(sizes_bytes)
+    for streamed in _enough(sizes_bytes, -room_bytes, kinds):
+        ring_bytes = _ring_bytes(sizes_bytes, streamed, depth)
+        if ring_bytes <= room_bytes + sum(map(sizes_bytes.__getitem__, streamed)):
+            return Residency(frozenset(range(len(sizes_bytes))).difference(streamed), ring_bytes)
+    return None
 
-    def residency(streamed_units: int) -> Residency:
-        streamed = frozenset(_first_units(kinds, streamed_units))
-        resident = frozenset(range(len(sizes_bytes))) - streamed
-        return Residency(resident, _ring_bytes(sizes_bytes, streamed, depth))
 
-    def fits(streamed_units: int) -> bool:
-        return _bytes_of(sizes_bytes, residency(streamed_units)) <= budget_bytes
-
-    fewest = bisect_left(range(1, count + 1), True, key=fits) + 1
-    return residency(fewest) if fewest <= count and fits(fewest) else None
+def _enough(
+    sizes_bytes: Sequence[int], least_bytes: int, kinds: Sequence[Sequence[int]]
+) -> Iterator[list[int]]:
+    """One unit more each time, from about `least_bytes` on."""
+    growing = accumulate(sizes_bytes[unit] for kind in kinds for unit in kind)
+    few = sum(size_bytes < least_bytes / ALIKE for size_bytes in growing)
+    for count in range(few + 1, sum(map(len, kinds)) + 1):
+        yield [*_first_units(kinds, count)]
 
 
 def _first_units(kinds: Sequence[Sequence[int]], count: int) -> Iterator[int]:
     """`count` units: those of the first kinds, of the last one as far apart as can be."""
     for kind in kinds:
-        taken = min(count, len(kind))
-        yield from (kind[(2 * index + 1) * len(kind) // (2 * taken)] for index in range(taken))
-        count -= taken
+        if count < len(kind):
+            yield from (kind[(2 * place + 1) * len(kind) // (2 * count)] for place in range(count))
+            return
+        yield from kind
+        count -= len(kind)
 
 
 def _bytes_of(sizes_bytes: Sequence[int], chosen: Residency) -> int:
@@ -143,16 +154,16 @@ def _spread(sizes_bytes: Sequence[int], budget_bytes: int) -> frozenset[int]:
             credit_bytes -= size_bytes
             used_bytes += size_bytes
             taken.add(unit)
-    for unit in sorted(range(len(sizes_bytes)), key=lambda unit: -sizes_bytes[unit]):
-        if unit not in taken and used_bytes + sizes_bytes[unit] <= budget_bytes:
+    left = (unit for unit in range(len(sizes_bytes)) if unit not in taken)
+    for unit in sorted(left, key=sizes_bytes.__getitem__, reverse=True):
+        if used_bytes + sizes_bytes[unit] <= budget_bytes:
             used_bytes += sizes_bytes[unit]
             taken.add(unit)
     return frozenset(taken)
 
 
-def _ring_bytes(sizes_bytes: Sequence[int], streamed: frozenset[int], depth: int) -> int:
+def _ring_bytes(sizes_bytes: Sequence[int], streamed: Iterable[int], depth: int) -> int:
     """The most bytes that `depth` consecutive streamed units take, the sweep being cyclic."""
     sizes = [sizes_bytes[unit] for unit in sorted(streamed)]
-    depth = min(depth, len(sizes))
-    cyclic = sizes + sizes[:depth]
-    return max((sum(cyclic[start : start + depth]) for start in range(len(sizes))), default=0)
+    shifted = [sizes[shift:] + sizes[:shift] for shift in range(min(depth, len(sizes)))]
+    return max(map(sum, zip(*shifted, strict=True)), default=0)

@@ -2,85 +2,31 @@
 
 ::
 
-    ring of 2 units or more   sweep = max(reads, computes + overhead)
+    ring of any 2 neighbours  sweep = max(reads, computes + overhead)
     ring of 1                 sweep = max(reads, computes of resident units + overhead)
                                       + computes of streamed units
 
-The simulation of the executor's own tasks has the last word; this form gives the search its speed.
+The recurrence over the units of a sweep has the last word; this form gives the search its speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts
 from lm_offload.planner.sampling_cost import sampling_s
+from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.schedule.task import Task
 from lm_offload.storage.blocks import block_bytes_of
-
-
-@dataclass(frozen=True)
-class SweepLoad:
-    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit.
-
-    `kv` are the reads and writes of units whose KV cache lies on disk.
-    """
-
-    compute_s: Sequence[float]
-    read_s: Mapping[int, float]
-    overhead_s: float
-    read_bytes: float
-    kv: Mapping[int, LayerReads] = field(default_factory=dict)
-
-    @property
-    def cpu_s(self) -> float:
-        """Seconds of all units."""
-        return sum(self.compute_s)
-
-    @property
-    def disk_s(self) -> float:
-        """Seconds of all reads."""
-        return sum(self.read_s.values()) + sum(layer.read_s for layer in self.kv.values())
-
-    @property
-    def write_s(self) -> float:
-        """Seconds of all writes."""
-        return sum(layer.write_s for layer in self.kv.values())
-
-    @property
-    def fill_s(self) -> float:
-        """Enough to fill the ring of weights."""
-        return sum(self.read_s.values())
-
-    def transfer_s(self, task: Task) -> float:
-        """Seconds of a read of weights."""
-        return self.read_s[task.id.unit]
-
-    @property
-    def counts(self) -> Sequence[int]:
-        """One compute task stands for all micro-batches of a unit."""
-        return [1] * len(self.compute_s)
-
-    def task_s(self, task: Task) -> float:
-        """Seconds of a compute task."""
-        return self.compute_s[task.id.unit]
-
-    def step_time(self, total_s: float) -> StepTime:
-        """The record of a sweep that took `total_s`."""
-        wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)
-        kv_bytes = sum(layer.read_bytes for layer in self.kv.values())
-        read_bytes = self.read_bytes + kv_bytes
-        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)
 
 
 @dataclass(frozen=True)
@@ -106,7 +52,9 @@ class SweepTimes:
     @property
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
-        return self.ring_bytes >= 2 * max(self.streamed_bytes.values(), default=0)
+        sizes = [*self.streamed_bytes.values()]
+        neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
+        return self.ring_bytes >= max(map(sum, neighbours), default=0)
 
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
@@ -145,17 +93,18 @@ class SweepTimes:
         return compute_s
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
-        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        """Seconds of sweeps that follow one another, the whole ring read ahead."""
         return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Each with the hand-off to the readers, which shows where units are small."""
         link = self.profile.disk_read
-        return {
-            unit: link.request_s + read_s(link, size, self._block_bytes(size))
-            for unit, size in self.streamed_bytes.items()
+        seconds = {
+            size: link.request_s + read_s(link, size, self._block_bytes(size))
+            for size in {*self.streamed_bytes.values()}
         }
+        return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _block_bytes(self, unit_bytes: int) -> int:
         return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
@@ -171,7 +120,11 @@ class SweepTimes:
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
 
     def _overhead_s(self, shape: SweepShape) -> float:
-        """What the engine itself takes beside its tasks, sampling included."""
-        cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
-        sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, self.sampling_threads)
-        return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
+        vocab_size = self.costs.model.config.vocab_size
+        return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+
+
+def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:
+    """What the engine itself takes in a sweep beside its tasks, sampling included."""
+    sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
+    return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s

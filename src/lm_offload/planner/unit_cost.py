@@ -23,6 +23,8 @@ from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_work import matrix_elements, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
+_SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
+
 
 @dataclass(frozen=True)
 class UnitCosts:
@@ -35,18 +37,21 @@ class UnitCosts:
     processor: Processor
     cached: bool
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    _sweeps: dict[tuple[str, SweepShape, int], list[float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
-        return self._each(lambda sized: self._unit_s(sized, shape, micro_batch_tokens))
+        return self._each(self._unit_s, shape, micro_batch_tokens)
 
     def without_attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """The same without scores and weighted sums."""
-        return self._each(lambda sized: self._rows_s(sized, shape, micro_batch_tokens))
+        return self._each(self._rows_s, shape, micro_batch_tokens)
 
     def attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Scores and weighted sums alone, 0 for all other units."""
-        return self._each(lambda sized: self._attend_s(sized, shape, micro_batch_tokens))
+        return self._each(self._attend_s, shape, micro_batch_tokens)
 
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
@@ -58,10 +63,15 @@ class UnitCosts:
         }
         return {unit: seconds[kind] for unit, kind in kinds.items()}
 
-    def _each(self, seconds_of: Callable[[UnitSize], float]) -> list[float]:
+    def _each(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> list[float]:
         """Of every unit, computed once for each sort."""
-        seconds = {alike: seconds_of(sized) for alike, sized in self._examples.items()}
-        return [seconds[alike] for alike in self._alike]
+        key = seconds_of.__name__, shape, most
+        if key not in self._sweeps:
+            seconds = {
+                alike: seconds_of(sized, shape, most) for alike, sized in self._examples.items()
+            }
+            self._sweeps[key] = [seconds[alike] for alike in self._alike]
+        return [*self._sweeps[key]]
 
     @cached_property
     def _alike(self) -> list[object]:
@@ -130,11 +140,18 @@ class UnitCosts:
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""
+        prompt = min(piece.rows, most) > 1
+        key = (piece, window, prompt)
+        if key not in self._known:
+            self._known[key] = self._attention_s(piece, window, prompt)
+        return self._known[key]
+
+    def _attention_s(self, piece: Piece, window: int | None, prompt: bool) -> float:
         config, kv_format = self.model.config, self.model.kv_format
         heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
         pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
         seen = pairs / (piece.sequences * piece.rows)
-        if min(piece.rows, most) > 1:
+        if prompt:
             flops = 4.0 * config.query_size * pairs
             return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
         kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)

@@ -1,7 +1,11 @@
 """Who takes part in the next sweep: every running sequence, and prompts as far as they fit.
 
-A sequence is admitted when the KV blocks of its whole length can be had, so what runs can finish:
-nothing runs out of memory half-way. Admission is in order of arrival.
+A sequence is admitted when the KV blocks of its expected length can be had: its longest where
+nothing ends it before, else what the ended outputs of the run let expect. One that becomes longer
+takes more as it grows. When there are none, those held for tokens to come are given back, then the
+youngest sequence is preempted: it waits again, first in line, and is computed anew as a prompt
+with all its tokens. So the oldest always goes on, and as every sequence fits into an empty cache,
+each finishes. Admission is in order of arrival, which is also the order of `_running`.
 
 Prompts with a common prefix have its blocks in common. The first of them computes it; the others
 follow in the same sweep if all of it is in there, else in the first one after it. That is causally
@@ -13,13 +17,19 @@ a sweep: without `shares_in_sweep` the others always follow in the next one.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.scheduler.chunks import filled_blocks, next_chunk
+from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Batch, Chunk, Sequence
+
+MOST_LOSSES = 1  # of a sequence, to a disk that fails
 
 
 class Scheduler:
@@ -42,9 +52,16 @@ class Scheduler:
         self._logit_rows = max_sequences + scored_rows
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
+        self._lengths = OutputLengths()
+        self._may_grow = False  # whether a running sequence may need more blocks than it has
+        self.preemptions = 0  # of the run
+        self._failed: list[Sequence] = []
+        self._loss = ""  # why blocks were lost
 
     def add(self, sequences: Iterable[Sequence]) -> None:
-        """Queue sequences; each must fit into an empty KV cache."""
+        """Queue sequences; each must fit into an empty KV cache. A run begins if none is left."""
+        if not self.has_work:
+            self._lengths, self._may_grow, self.preemptions = OutputLengths(), False, 0
         self._waiting.extend(sequences)
 
     @property
@@ -54,6 +71,8 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """The next sweep: one token of each decode, then prompts as far as they fit."""
+        if self._may_grow:
+            self._grow()
         self._admit()
         rows, logits = self._max_tokens, self._logit_rows
         chunks: list[Chunk] = []
@@ -61,22 +80,87 @@ class Scheduler:
         for sequence in sorted(self._running, key=_is_prefill):
             if sequence.num_shared_blocks and not self.blocks.skip_shared(sequence, filling):
                 continue
-            chunk = _chunk(sequence, rows, logits)
+            chunk = next_chunk(sequence, rows, logits)
             if chunk is not None:
                 chunks.append(chunk)
-                if self._shares_in_sweep and not sequence.output:
-                    filling.update(_filled_blocks(chunk))
-                rows -= chunk.stop - chunk.start
+                count = chunk.stop - chunk.start
+                if count > 1 and self._shares_in_sweep:
+                    filling.update(filled_blocks(chunk))
+                rows -= count
                 logits -= chunk.num_logits
         return Batch(tuple(chunks))
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._max_sequences:
-            if not self.blocks.admit(self._waiting[0]):
-                return
-            sequence = self._waiting.popleft()
+            sequence = self._waiting[0]
+            length = self._lengths.expected_tokens(sequence)
+            if not self.blocks.admit(sequence, length):
+                if self._running or not self.has_losses:
+                    return
+                self._give_up(self._waiting.popleft())  # too few blocks are left
+                continue
+            self._may_grow |= length < sequence.max_tokens
+            self._waiting.popleft()
+            insort(self._running, sequence, key=_arrival)
             (sequence.lane,) = self._lanes.allocate(1)
-            self._running.append(sequence)
+
+    def _grow(self) -> None:
+        """Blocks for the tokens that came last, the oldest sequence first."""
+        for sequence in self._running:  # the youngest leave at its end meanwhile
+            if sequence.num_tokens > len(sequence.blocks) * BLOCK_TOKENS:
+                self._extend(sequence)
+
+    def _extend(self, sequence: Sequence) -> None:
+        length = self._lengths.expected_tokens(sequence)
+        while sequence.blocks and not self.blocks.extend(sequence, length):
+            if not self._trim_youngest():
+                self._preempt(self._running[-1])  # may be itself
+
+    def _trim_youngest(self) -> bool:
+        """Take from one sequence the blocks for tokens to come; whether any had some."""
+        return any(self.blocks.trim(sequence) for sequence in reversed(self._running))
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.restart()
+        insort(self._waiting, sequence, key=_arrival)
+        self.preemptions += 1
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether blocks were lost, so that there are fewer now."""
+        return bool(self._loss)
+
+    def holders(self, blocks: Collection[int]) -> list[Sequence]:
+        """The sequences that have one of these blocks."""
+        wanted = set(blocks)
+        return [one for one in self._running if not wanted.isdisjoint(one.blocks)]
+
+    def lose(self, sequences: Iterable[Sequence], lost: Mapping[int, StorageError]) -> None:
+        """Blocks are lost, and what `sequences` computed with them: they begin again elsewhere.
+
+        Who loses something too often is given up, as is one for which too few blocks are left.
+        """
+        self.blocks.withdraw(lost)
+        self._loss = str(next(iter(lost.values())))
+        for sequence in sequences:
+            sequence.losses += 1
+            if sequence.losses <= MOST_LOSSES:
+                self._preempt(sequence)
+                continue
+            self._running.remove(sequence)
+            self._release(sequence)
+            self._give_up(sequence)
+
+    def take_failed(self) -> list[Sequence]:
+        """The sequences that were given up since the last call."""
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _give_up(self, sequence: Sequence) -> None:
+        sequence.finish_reason, sequence.error = "error", self._loss
+        self._failed.append(sequence)
 
     def advance(self, batch: Batch) -> None:
         """Record that the K and V of the known tokens of `batch` are in the cache."""
@@ -90,6 +174,8 @@ class Scheduler:
         for sequence in finished:
             self._release(sequence)
         self._running = [sequence for sequence in self._running if not sequence.finish_reason]
+        if finished:
+            self._lengths.observe(finished, self._running)
         return finished
 
     def drop_all(self) -> None:
@@ -104,18 +190,8 @@ class Scheduler:
         self._lanes.free([sequence.lane])
 
 
-def _chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
-    """As much of a sequence as fits into the rows and the logits that are left."""
-    start = sequence.num_computed
-    chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
-    if chunk.is_scored:
-        chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
-    return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
-
-
-def _filled_blocks(chunk: Chunk) -> list[int]:
-    """The blocks that are full when the chunk is computed."""
-    return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
+def _arrival(sequence: Sequence) -> int:
+    return sequence.index
 
 
 def _is_prefill(sequence: Sequence) -> bool:

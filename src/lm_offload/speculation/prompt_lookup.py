@@ -14,17 +14,34 @@ from lm_offload.sequence import Sequence
 from lm_offload.speculation.acceptance import Acceptance
 from lm_offload.speculation.token_index import Match, TokenIndex
 
+MISSES = 4  # in a row, after which the text is looked up less often
+MOST_RESTED = 8  # sweeps between two look-ups
+
 
 class PromptLookup:
-    """Drafts for one sequence, and how often they were right."""
+    """Drafts for one sequence, and how often they were right.
+
+    A look-up takes about 0.1 ms beside readers, which want the interpreter, too: where drafts are
+    wrong again and again, sweeps without one lie between.
+    """
 
     def __init__(self, most_tokens: int) -> None:
         self._index = TokenIndex(most_tokens)
         self._acceptance = Acceptance()
         self._match: Match | None = None
+        self._misses = 0
+        self._rested = 0
+
+    @property
+    def _rests(self) -> bool:
+        return self._rested < min(self._misses - MISSES, MOST_RESTED)
 
     def look_up(self, sequence: Sequence) -> float:
         """Take in its new tokens; the chance of each that would be drafted, 0 for nothing."""
+        if self._rests:
+            self._rested += 1
+            return 0.0
+        self._rested = 0
         self._index.extend(sequence.tokens(len(self._index), sequence.num_tokens))
         self._match = self._index.find()
         return self._acceptance.chance(self._match.length) if self._match else 0.0
@@ -40,9 +57,10 @@ class PromptLookup:
         """
         if self._match is None:
             return
-        draft = self.draft(max(verified, 1))
+        draft = self.draft(max(min(verified, len(tokens)), 1))
         right = 0
         while right < min(len(draft), len(tokens)) and draft[right] == tokens[right]:
             right += 1
         self._acceptance.observe(self._match.length, right, min(right + 1, len(draft)))
+        self._misses = 0 if right else self._misses + 1
         self._match = None

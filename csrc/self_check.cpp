@@ -1,0 +1,121 @@
+#include "self_check.h"
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+namespace lmo {
+namespace {
+
+// Numbers without a pattern.
+class Noise {
+public:
+    uint32_t bits() {
+        state_ = state_ * 1664525u + 1013904223u;
+        return state_ >> 8;
+    }
+
+    std::vector<float> floats(int64_t count) {
+        std::vector<float> values(count);
+        for (float& value : values) value = static_cast<float>(bits() % 4096) / 2048.0f - 1.0f;
+        return values;
+    }
+
+    std::vector<uint16_t> halves(int64_t count, uint16_t base, uint16_t mask) {
+        std::vector<uint16_t> values(count);
+        for (uint16_t& value : values) value = static_cast<uint16_t>(base | (bits() & mask));
+        return values;
+    }
+
+private:
+    uint32_t state_ = 1;
+};
+
+bool close(const std::vector<float>& a, const std::vector<float>& b, float tolerance) {
+    for (size_t i = 0; i < a.size(); ++i) {
+        if (!(std::fabs(a[i] - b[i]) <= tolerance * (1.0f + std::fabs(b[i])))) return false;
+    }
+    return true;
+}
+
+// Products with bf16 weights: whole and partial tiles, and columns that fill no vector.
+bool linear_agrees(const Operations& operations, const Operations& reference) {
+    constexpr int64_t m = 9, n = 11, k = 53;
+    Noise noise;
+    const std::vector<float> x = noise.floats(m * k);
+    const std::vector<uint16_t> weight = noise.halves(n * k, 0x3E00, 0x81FF);
+    const auto product = [&](const Operations& ops) {
+        std::vector<float> out(m * n);
+        ops.linear({{{x.data(), k, weight.data(), k, Dtype::bf16, nullptr, Dtype::f32, out.data(),
+                      n, m, n, k, false, 1}},
+                    1});
+        return out;
+    };
+    return close(product(operations), product(reference), 1e-4f);
+}
+
+// Products with packed weights in groups of 32; these have the same bits everywhere. The 15 tiles
+// are computed by 8, 4, 2 and 1.
+bool packed_agrees(const Operations& operations, const Operations& reference, int64_t m, int bits,
+                   bool symmetric) {
+    constexpr int64_t n = 117, k = 64, group = 32, tiles = 15, lanes = 8;
+    Noise noise;
+    std::vector<uint16_t> weight;
+    for (int64_t i = 0; i < tiles * k / group; ++i) {
+        const auto factors = noise.halves((symmetric ? 1 : 2) * lanes, 0x2C00, 0x83FF);
+        const auto codes = noise.halves(group * lanes * bits / 16, 0, 0xFFFF);
+        weight.insert(weight.end(), factors.begin(), factors.end());
+        weight.insert(weight.end(), codes.begin(), codes.end());
+    }
+    const std::vector<float> x = noise.floats(m * k);
+    const auto product = [&](const Operations& ops) {
+        std::vector<float> out(m * n);
+        ops.packed_linear({{{x.data(), k, reinterpret_cast<const uint8_t*>(weight.data()), bits,
+                             group, symmetric, nullptr, Dtype::f32, out.data(), n, m, n, k, false,
+                             1}},
+                           1});
+        return out;
+    };
+    const std::vector<float> a = product(operations), b = product(reference);
+    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Attention of two heads over 20 tokens of a cache of bf16 (`bits` 0) or of codes.
+bool attention_agrees(const Operations& operations, const Operations& reference, int bits) {
+    constexpr int64_t tokens = 20, heads = 2, dim = 24, block_bytes = 2048;
+    Noise noise;
+    const std::vector<float> q = noise.floats(tokens * heads * dim);
+    const std::vector<float> k = noise.floats(tokens * dim), v = noise.floats(tokens * dim);
+    const int32_t starts[] = {0, tokens}, table[] = {0, 1};
+    int64_t slots[tokens];
+    for (int64_t i = 0; i < tokens; ++i) slots[i] = i;
+    const auto attend = [&](const Operations& ops) {
+        std::vector<uint8_t> memory(4 * block_bytes);  // keys of two blocks, then values
+        uint8_t* keys = memory.data();
+        const Cache cache{keys, keys + 2 * block_bytes, Dtype::bf16, bits, block_bytes, block_bytes,
+                          1, dim};
+        std::vector<float> out(q.size());
+        ops.store_kv({k.data(), dim, dim, v.data(), dim, dim, cache, slots, tokens, 1});
+        ops.attention({q.data(), heads * dim, dim, cache, starts, starts + 1, table, 2, 1, heads,
+                       0.2f, INT64_MAX, 0.0f, out.data(), heads * dim, dim, 1});
+        return out;
+    };
+    return close(attend(operations), attend(reference), bits ? 0.05f : 1e-3f);
+}
+
+}  // namespace
+
+bool agrees(const Operations& operations, const Operations& reference) {
+    if (&operations == &reference) return true;
+    for (int64_t m : {1, 3, 9}) {
+        if (!packed_agrees(operations, reference, m, 8, true) ||
+            !packed_agrees(operations, reference, m, 4, true) ||
+            !packed_agrees(operations, reference, m, 4, false)) {
+            return false;
+        }
+    }
+    return linear_agrees(operations, reference) && attention_agrees(operations, reference, 0) &&
+           attention_agrees(operations, reference, 8) && attention_agrees(operations, reference, 4);
+}
+
+}  // namespace lmo

@@ -1,0 +1,177 @@
+// Sixteen floats at a time with AVX-512 (F, BW, VL, DQ); with LMO_VNNI defined, also with its dot
+// products of integers. Included by isa_avx512*.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "types.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+using Vec = __m512;
+
+constexpr int64_t kLanes = 16;  // of a Vec
+constexpr int kRegisters = 32;
+
+inline Vec splat(float x) { return _mm512_set1_ps(x); }
+inline Vec zero() { return _mm512_setzero_ps(); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+
+// The larger of two; b where either is NaN.
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+// The smaller of two; b where either is NaN.
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+
+inline Vec round(Vec a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+// 2^n for integral n in [-126, 127].
+inline Vec pow2(Vec n) {
+    const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+}
+
+// With 32 registers the compiler needs no help to keep `a` in one.
+inline Vec in_register(Vec a) { return a; }
+
+inline __m256i load_halves(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+inline void store_halves(void* p, __m256i a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+
+inline Vec load(const Bf16* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(p)), 16));
+}
+
+inline Vec load(const F16* p) { return _mm512_cvtph_ps(load_halves(p)); }
+
+inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a); }
+
+// Rounds to nearest even; NaN becomes the quiet NaN that torch writes.
+inline void store(Bf16* p, Vec a) {
+    const __m512i bits = _mm512_castps_si512(a);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    const __m512i kept = _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7FC0));
+    store_halves(p, _mm512_cvtepi32_epi16(kept));
+}
+
+inline void store(F16* p, Vec a) {
+    store_halves(p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+// Integral values that fit into 16 bits.
+inline void store(int16_t* p, Vec a) {
+    store_halves(p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
+}
+
+// The largest lane of a vector without NaN.
+inline float largest(Vec a) { return _mm512_reduce_max_ps(a); }
+
+// The sum of the lanes: those of both halves first, then as with AVX2.
+inline float sum(Vec a) {
+    __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    b = _mm256_add_ps(b, _mm256_permute_ps(b, _MM_SHUFFLE(1, 0, 3, 2)));
+    b = _mm256_add_ps(b, _mm256_permute_ps(b, _MM_SHUFFLE(2, 3, 0, 1)));
+    return _mm256_cvtss_f32(_mm256_add_ps(b, _mm256_permute2f128_ps(b, b, 1)));
+}
+
+// Sixteen lanes of 32 bits, each a number or a pair of 16-bit numbers.
+using Ints = __m512i;
+
+inline Ints in_register(Ints a) { return a; }
+
+inline Ints splat(int32_t x) { return _mm512_set1_epi32(x); }
+inline Vec to_float(Ints a) { return _mm512_cvtepi32_ps(a); }
+
+inline Ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+inline void store_ints(void* p, Ints a) { _mm512_storeu_si512(p, a); }
+
+// Eight lanes of each tile that fills a vector; here of two, `stride` bytes apart.
+inline Ints load_tiles(const uint8_t* p, int64_t stride) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(load_halves(p)), load_halves(p + stride), 1);
+}
+
+// Bits 4 * I to 4 * I + 3 of every 16-bit number.
+template <int I>
+inline Ints nibbles(Ints a) {
+    if constexpr (I == 3) return _mm512_srli_epi16(a, 12);
+    return _mm512_and_si512(_mm512_srli_epi16(a, 4 * I), _mm512_set1_epi16(15));
+}
+
+// The lower and the upper byte of every 16-bit number, with their signs.
+inline Ints low_bytes(Ints a) { return _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8); }
+inline Ints high_bytes(Ints a) { return _mm512_srai_epi16(a, 8); }
+
+// The pair at `p` in every lane.
+inline Ints splat_pair(const int16_t* p) {
+    int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return splat(pair);
+}
+
+// The lower and the upper four bits of every byte.
+inline Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
+inline Ints high_nibbles(Ints a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+
+inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+
+#if defined(LMO_VNNI)
+
+constexpr int kProductChains = 8;  // sums that keep the multipliers of integers busy
+
+// sum += a0 * b0 + a1 * b1 in every lane.
+inline void add_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpwssd_epi32(sum, a, b); }
+
+// The products of unsigned bytes a and signed bytes b, four neighbours added up, join sums.
+inline void add_byte_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpbusd_epi32(sum, a, b); }
+
+// The sums that add_byte_products made, in every lane.
+inline Ints byte_sums(Ints a) { return a; }
+
+#else
+
+constexpr int kProductChains = 1;
+
+// sum += a0 * b0 + a1 * b1 in every lane.
+inline void add_products(Ints& sum, Ints a, Ints b) { sum = add(sum, _mm512_madd_epi16(a, b)); }
+
+// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
+inline void add_byte_products(Ints& sum, Ints a, Ints b) {
+    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(a, b));
+}
+
+// The sums that add_byte_products made, in every lane.
+inline Ints byte_sums(Ints a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+
+#endif
+
+// The same with a second sum.
+inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
+    add_products(sum, a, b);
+    add_products(sum2, a2, b);
+}
+
+// Integral values within a byte, in the order of nibbles: 0 4 1 5 2 6 3 7, and so on.
+inline void store_bytes(uint8_t* p, Vec a) {
+    const __m128i order = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_shuffle_epi8(bytes, order));
+}
+
+// Asks for a cache line.
+inline __attribute__((always_inline)) void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

@@ -1,0 +1,129 @@
+"""The candidates with the best estimates, found without placing all of them.
+
+What no member of a group can beat is known before any is placed. Groups come in order of their
+bounds, their members in order of their own; the search ends where bounds are no better than the
+estimates that it has::
+
+    groups     3.1 s   3.4 s   4.0 s | 5.2 s ...          bounds; the rest is never looked at
+    members    3.1 s   3.2 s | 3.9 s ...
+    estimates  3.2 s   3.3 s                              of those that were placed
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import NamedTuple
+
+from lm_offload.planner.bounds import Bounds
+from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.request import ModelSizes
+
+TIE = 1.01  # predictions closer than this are the same
+FINALISTS = 16  # candidates that may win
+OF_A_KIND = 2  # of them, that differ in nothing but rows
+HOPELESS = 1.1  # an estimate that is worse by this factor cannot win
+MISSED = 1.003  # by which a candidate that is not looked at might be better
+ABOUT = 1.03  # the same where nothing hangs on it
+
+
+def steps(seconds: float) -> int:
+    """Time in steps of one per cent."""
+    return round(math.log(seconds) / math.log(TIE))
+
+
+class Group(NamedTuple):
+    """Options of one model that differ in rows alone, those with fewer rows first.
+
+    `spilled`: whether some keys and values are to lie on disk.
+    """
+
+    model: ModelSizes
+    options: Sequence[Sizes]
+    spilled: bool
+
+
+_Bounded = list[tuple[float, Group]]
+
+
+@dataclass(frozen=True)
+class BestFirst:
+    """Searches the groups of a request; `place` gives every candidate with these sizes."""
+
+    bounds: Bounds
+    groups: Sequence[Group]
+    place: Callable[[Group, Sizes], Iterable[Candidate]]
+
+    def best(self) -> list[Candidate]:
+        """The candidates that may win, the best estimate first."""
+        return self._best(self._bounded, _Shortlist(FINALISTS, MISSED))
+
+    def best_of(self, model: ModelSizes) -> list[Candidate]:
+        """About the best candidate of a model, if it has one."""
+        bounded = [(bound_s, group) for bound_s, group in self._bounded if group.model is model]
+        return self._best(bounded, _Shortlist(1, ABOUT))
+
+    def _best(self, bounded: _Bounded, found: _Shortlist) -> list[Candidate]:
+        for bound_s, group in bounded:
+            if bound_s < found.limit_s:
+                self._search(group, found)
+        return [candidate for _, _, candidate in found.kept]
+
+    @cached_property
+    def _bounded(self) -> _Bounded:
+        """Where bounds are alike, those with the whole cache in memory come first."""
+        bounded = [(self.bounds.group_s(*group), group) for group in self.groups]
+        possible = [(bound_s, group) for bound_s, group in bounded if bound_s < math.inf]
+        return sorted(possible, key=lambda entry: (steps(entry[0]), entry[1].spilled))
+
+    def _search(self, group: Group, found: _Shortlist) -> None:
+        """Where bounds are alike, those with more rows at once come first."""
+        model, options, spilled = group
+        bounded = [(self.bounds.sizes_s(model, sizes, spilled), sizes) for sizes in options[::-1]]
+        possible = [(bound_s, sizes) for bound_s, sizes in bounded if bound_s < found.limit_s]
+        for bound_s, sizes in sorted(possible, key=lambda entry: steps(entry[0])):
+            if bound_s < found.limit_s:
+                for candidate in self.place(group, sizes):
+                    found.add(self.bounds.predictor.estimate_s(candidate), candidate)
+
+
+class _Shortlist:
+    """The best estimates so far, of which at most OF_A_KIND are of one kind."""
+
+    def __init__(self, most: int, missed: float) -> None:
+        self.kept: list[tuple[float, int, Candidate]] = []  # a number tells equals apart
+        self._most, self._missed = most, missed
+        self._numbers = count()
+
+    @property
+    def limit_s(self) -> float:
+        """What is not below this is of no interest."""
+        if not self.kept:
+            return math.inf
+        hopeless_s = HOPELESS * self.kept[0][0]
+        full = len(self.kept) == self._most
+        return min(hopeless_s, self.kept[-1][0] / self._missed) if full else hopeless_s
+
+    def add(self, estimate_s: float, candidate: Candidate) -> None:
+        """Keep the candidate if it is among the best."""
+        if estimate_s >= self.limit_s:
+            return
+        insort(self.kept, (estimate_s, next(self._numbers), candidate))
+        kind = _kind(candidate)
+        alike = [entry for entry in self.kept if _kind(entry[2]) == kind]
+        for worse in alike[OF_A_KIND:]:
+            self.kept.remove(worse)
+        del self.kept[self._most :]
+
+
+def _kind(found: Candidate) -> tuple[object, ...]:
+    """What candidates of one kind have in common."""
+    model, sizes = found.model, found.sizes
+    formats = model.weight_format, model.kv_format
+    cache = sizes.spill.group_blocks, sizes.attention
+    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, *cache)

@@ -1,0 +1,64 @@
+"""What the resources have to do in one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lm_offload.plan import StepTime
+from lm_offload.planner.kv_reads import LayerReads
+from lm_offload.schedule.task import Task
+
+
+@dataclass(frozen=True)
+class SweepLoad:
+    """Seconds of one sweep: of each unit on the CPU, of the read of each streamed unit.
+
+    `kv` are the reads and writes of units whose KV cache lies on disk.
+    """
+
+    compute_s: Sequence[float]
+    read_s: Mapping[int, float]
+    overhead_s: float
+    read_bytes: float
+    kv: Mapping[int, LayerReads] = field(default_factory=dict)
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of all units."""
+        return sum(self.compute_s)
+
+    @property
+    def disk_s(self) -> float:
+        """Seconds of all reads."""
+        return sum(self.read_s.values()) + sum(layer.read_s for layer in self.kv.values())
+
+    @property
+    def write_s(self) -> float:
+        """Seconds of all writes."""
+        return sum(layer.write_s for layer in self.kv.values())
+
+    @property
+    def fill_s(self) -> float:
+        """Enough to fill the ring of weights."""
+        return sum(self.read_s.values())
+
+    def transfer_s(self, task: Task) -> float:
+        """Seconds of a read of weights."""
+        return self.read_s[task.id.unit]
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """One compute task stands for all micro-batches of a unit."""
+        return [1] * len(self.compute_s)
+
+    def task_s(self, task: Task) -> float:
+        """Seconds of a compute task."""
+        return self.compute_s[task.id.unit]
+
+    def step_time(self, total_s: float) -> StepTime:
+        """The record of a sweep that took `total_s`."""
+        wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)
+        kv_bytes = sum(layer.read_bytes for layer in self.kv.values())
+        read_bytes = self.read_bytes + kv_bytes
+        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)
