@@ -16,7 +16,12 @@ from lm_offload.arch.shipped import find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.demo import demo_path
 from lm_offload.engine.calibration import profile_for
-from lm_offload.engine.device_budget import check_options, described_budget, device_budget
+from lm_offload.engine.device_budget import (
+    attending,
+    check_options,
+    described_budget,
+    device_budget,
+)
 from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.draft_plan import plan_beside
@@ -53,6 +58,7 @@ class PlanOptions:
     cpu_memory: str | None = None
     gpu_memory: str | None = None
     device: str | None = None
+    attention: str = AUTO
     threads: int | None = None
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None
@@ -98,7 +104,8 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     sizes = _sizes_in(options)
     models, forbidden = sizes.allowed, sizes.forbidden
     profile = _profile(options, sizes.weights)
-    budget_bytes, device = _budget_bytes(options, profile), _device(options, profile)
+    budget_bytes = _budget_bytes(options, profile)
+    device = attending(_device(options, profile), options.attention)
     if device is not None:
         check_options(True, options.speculation, None, options.spill_dir, options.draft_model)
         if options.machine is None:

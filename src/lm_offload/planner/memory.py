@@ -9,7 +9,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
-from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.plan import IN_MEMORY, AttentionOn, KVSpill
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
@@ -31,6 +31,7 @@ class Sizes:
     draft_rows: int = 0
     spare_sequences: int = 0
     spill: KVSpill = IN_MEMORY
+    attention: AttentionOn = "device"  # if there is one
 
     @property
     def lanes(self) -> int:
