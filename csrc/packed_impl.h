@@ -162,7 +162,7 @@ void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
     const int64_t tile_bytes = any.k / any.group * group_bytes;
     const int64_t unit = rows == 1 ? kRowTiles : kPackedTiles;
     const auto step = [&](const PackedArgs& a) {
-        return chunk_rows(tiles_of(a), tile_bytes, unit, a.threads);
+        return chunk_rows(rows, tiles_of(a), tile_bytes, unit, a.threads);
     };
     const auto chunks = [&](const PackedArgs& a) { return (tiles_of(a) + step(a) - 1) / step(a); };
     each_chunk(products, chunks, [&](const PackedArgs& a, int64_t chunk) {
