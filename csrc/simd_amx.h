@@ -17,6 +17,7 @@ struct TileShapes {
     uint16_t row_bytes[16];
     uint8_t rows[16];
 };
+static_assert(sizeof(TileShapes) == 64);
 
 // The calling thread's tile registers, all of the full size, from construction to destruction.
 class TileRegisters {
