@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.disk_pace import warn_of_pace
 from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery, build_machinery
@@ -55,6 +56,7 @@ class LoadedModel(PlannedModel):
         self._options = options
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._engine: Engine | None = None
+        self._warned_of_pace = False
 
     @property
     def plan(self) -> Plan | None:
@@ -128,6 +130,8 @@ class LoadedModel(PlannedModel):
             while engine.has_work:
                 yield engine.step()
             save_prefixes(sequences, engine.machinery)
+            if not self._warned_of_pace:
+                self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
             if engine.machinery.scheduler.has_losses:
                 self.close()  # the next run begins with a file of its own
         except GeneratorExit:
