@@ -11,6 +11,7 @@ from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
 AttentionOn = Literal["device", "cpu"]  # with the KV cache there, where a device computes
+OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
 Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
 

@@ -69,6 +69,13 @@ Attention = Annotated[
         "memory), or auto, by predicted time."
     ),
 ]
+OnOom = Annotated[
+    plan.OnOom,
+    _option(
+        "What is done when the GPU has no memory left: end with an error (stop), or go on with the "
+        "next smaller plan (replan)."
+    ),
+]
 _QUANTIZE = (
     "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
     "int8:row{more}. Default: the checkpoint's own precision."

@@ -13,6 +13,7 @@ from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
+from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
@@ -30,7 +31,7 @@ from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
 from lm_offload.errors import RequestError
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.plan import Objective, Speculation
+from lm_offload.plan import Objective, OnOom, Speculation
 from lm_offload.planner.plan_text import PlanChoice, read_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
@@ -57,8 +58,9 @@ class LLM(LoadedModel):
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
     up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
-    by default the cache folder, as a file without a name. Headers are read here, weights at the
-    first call. Close it, or use it in a `with` block, to give its memory and files back.
+    by default the cache folder, as a file without a name. With `on_oom="replan"` a run whose GPU
+    has no memory left goes on with a smaller plan instead of ending. Headers are read here, weights
+    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class LLM(LoadedModel):
         prefix_cache: str | Path | None = None,
         prefix_cache_limit: str | int | None = None,
         spill_dir: str | Path | None = None,
+        on_oom: OnOom = "stop",
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
@@ -110,6 +113,7 @@ class LLM(LoadedModel):
             prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing),
             on_load or _ignore,
             on_quantize or _ignore,
+            check_on_oom(on_oom, budgets.device),
         )
         super().__init__(choices, resolve_kernels(check_threads(threads)), wishes, options)
         self._streams: dict[int, TextStream] = {}

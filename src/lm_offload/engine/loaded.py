@@ -14,6 +14,7 @@ from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery, build_machinery
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.out_of_memory import hopeless, smaller, stopped, unfinished, warn_of
 from lm_offload.engine.outputs import RunStats, SweepRecord
 from lm_offload.engine.planned import PlannedModel, Wishes
 from lm_offload.engine.planning import covers, serves, stages
@@ -22,10 +23,10 @@ from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import Drafts
-from lm_offload.errors import ConfigError, RequestError
+from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
-from lm_offload.plan import Plan, StepTime, Workload
+from lm_offload.plan import OnOom, Plan, StepTime, Workload
 from lm_offload.sequence import Sequence
 
 SweepCallback = Callable[[SweepRecord], None]
@@ -41,6 +42,7 @@ class RunOptions:
     prefix_folder: PrefixFolder | None
     on_load: LoadProgress
     on_quantize: LoadProgress
+    on_oom: OnOom = "stop"
 
 
 class LoadedModel(PlannedModel):
@@ -96,6 +98,31 @@ class LoadedModel(PlannedModel):
             return
         if self._options.prefix_sharing:
             share_prefixes(sequences, self.files.config)
+        self.stats = RunStats(())
+        while sequences:
+            try:
+                yield from self._run(sequences)
+                return
+            except DeviceMemoryError as error:
+                sequences = unfinished(sequences)
+                self._replan(error, sequences)
+
+    def _replan(self, error: DeviceMemoryError, left: list[Sequence]) -> None:
+        """Plan with less of the device for those left; raises DeviceMemoryError if there is no way.
+
+        What was loaded is freed when the error is, before the next engine is built.
+        """
+        assert self.device is not None
+        budget = smaller(self.device, error)
+        if self._options.on_oom == "stop":
+            raise stopped(error, budget) from error
+        try:
+            self.shrink(budget, workload_of(left))
+        except BudgetError as none:
+            raise hopeless(error, none) from error
+        warn_of(error, budget, len(left))
+
+    def _run(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
         engine = self._engine_for(workload_of(sequences))
         engine.records.clear()
         engine.add(sequences)
@@ -110,11 +137,15 @@ class LoadedModel(PlannedModel):
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
+        except DeviceMemoryError:
+            engine.machinery.scheduler.drop_all()  # they may go on in another engine
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
         finally:
-            self.stats = RunStats(tuple(engine.records))
+            self.stats = RunStats((*self.stats.sweeps, *engine.records))
             self._write_trace()
 
     def _report(self, on_sweep: SweepCallback | None) -> None:

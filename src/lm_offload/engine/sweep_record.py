@@ -12,7 +12,7 @@ def record_of(batch: Batch, time: StepTime, cached: int, preemptions: int) -> Sw
 
     `cached` tokens of its prompts were not computed, `preemptions` came before it in the run.
     """
-    redone = sum(chunk.num_redone for chunk in batch.chunks) if preemptions else 0
+    redone = sum(chunk.num_redone for chunk in batch.chunks if chunk.sequence.redone_to)
     prefill = sum(
         chunk.stop - chunk.start - chunk.num_redone
         for chunk in batch.chunks
