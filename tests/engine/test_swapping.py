@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lm_offload import SamplingParams
 from lm_offload.engine import loaded
 from lm_offload.plan import Workload
+from lm_offload.planner import memory
 from lm_offload.storage.spill_file import SECTOR_BYTES
 from tests.engine.harness import PLENTY, open_llm, prompts_of
 from tests.engine.test_kv_losses import failing
@@ -27,6 +28,11 @@ from tests.engine.test_preemption import (
 )
 
 LANES = {"max_sequences": 2, "spare_sequences": 6}
+
+
+@pytest.fixture(autouse=True)
+def _small_caches_swap_too(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "LEAST_SWAP_BLOCKS", 1)
 
 
 @pytest.fixture
@@ -130,6 +136,13 @@ def test_a_disk_that_fails_costs_only_time(swaps, toy, monkeypatch, caplog, name
         assert len(said) == 1
         monkeypatch.undo()
         assert seen(llm.generate(PROMPTS, SHORT)) == wanted
+
+
+def test_small_caches_have_no_memory_for_it(toy, monkeypatch):
+    monkeypatch.undo()
+    found, llm = run_tight(toy("llama"), PROMPTS, SHORT, plan=LANES, prefix_sharing=False)
+    assert found == wanted_of(toy("llama"), SHORT)
+    assert llm.stats.preemptions > 0 == llm.stats.swapped
 
 
 def test_an_unfinished_run_leaves_no_block_behind(swaps, toy):

@@ -18,6 +18,7 @@ from lm_offload.storage.row_table import gather_bytes
 from lm_offload.units import align_up
 
 F32_BYTES = 4
+LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 
 def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
-    """A block on its way to the disk or back; only of spare sequences room can be wanted."""
-    if not sizes.spare_sequences or sizes.spill.layers:
+    """A block on its way to the disk or back; only with spare sequences room may be wanted."""
+    few = sizes.kv_blocks < LEAST_SWAP_BLOCKS
+    if few or not sizes.spare_sequences or sizes.spill.layers:
         return 0
     return align_up(swap_slot_bytes(kv_block_bytes(model.config, model.kv_format)))
 
