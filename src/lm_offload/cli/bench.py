@@ -121,7 +121,11 @@ def _preemptions(stats: RunStats) -> dict[str, int]:
     """Where sequences had to wait for room in the KV cache."""
     if not stats.preemptions:
         return {}
-    return {"preemptions": stats.preemptions, "redone_tokens": stats.redone_tokens}
+    return {
+        "preemptions": stats.preemptions,
+        "swapped": stats.swapped,
+        "redone_tokens": stats.redone_tokens,
+    }
 
 
 def _record(

@@ -100,7 +100,8 @@ def print_stats(console: Console, stats: RunStats) -> None:
         console.print(f"{stats.accepted} of {stats.drafted} drafted tokens were accepted")
     if stats.preemptions:
         console.print(
-            f"{stats.preemptions} times a sequence waited for room in the KV cache, "
+            f"{stats.preemptions} times a sequence made room in the KV cache: "
+            f"{stats.preemptions - stats.swapped} recomputed, {stats.swapped} swapped to disk, "
             f"{stats.redone_tokens} tokens were computed again"
         )
     if not stats.decode:

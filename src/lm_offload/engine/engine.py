@@ -72,7 +72,7 @@ class Engine:
             self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        self.records.append(record_of(batch, step_time, cached, parts.scheduler.preemptions))
+        self.records.append(record_of(batch, step_time, cached, parts.scheduler))
         return [*sampled, *self._take_failed()] if parts.staged else sampled
 
     def _without_lost(

@@ -27,6 +27,7 @@ from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, Reque
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
 from lm_offload.plan import OnOom, Plan, StepTime, Workload
+from lm_offload.planner.swap_cost import swap_choice
 from lm_offload.sequence import Sequence
 
 SweepCallback = Callable[[SweepRecord], None]
@@ -162,7 +163,7 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self.close()
         self.prepare(plan)
-        machinery = self._machinery(plan)
+        machinery = self._machinery(workload, plan)
         try:
             drafts = self._drafts(workload, plan)
         except BaseException:
@@ -171,7 +172,7 @@ class LoadedModel(PlannedModel):
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
         return self._engine
 
-    def _machinery(self, plan: Plan) -> Machinery:
+    def _machinery(self, workload: Workload, plan: Plan) -> Machinery:
         options = self._options
         trace: Trace = self._trace if options.trace_path else NullTrace()
         parts = self.files, plan, self.kernels, trace
@@ -184,6 +185,7 @@ class LoadedModel(PlannedModel):
             options.on_load,
             kept if kept and worth_reading(self.files, plan, self.profile) else None,
             self._wishes.spill_folder,
+            swap_choice(self._request(workload), plan),
         )
 
     def _drafts(self, workload: Workload, plan: Plan) -> Drafts:

@@ -17,6 +17,8 @@ from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.spilled import SpilledCache, spilled_block_bytes
+from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
+from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
@@ -38,7 +40,7 @@ from lm_offload.storage.weight_store import ReadSettings, WeightStore
 F32_BYTES = 4
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
-    *("KV staging", "hidden states", "workspace", "logits"),
+    *("KV staging", "KV swap", "hidden states", "workspace", "logits"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -55,12 +57,15 @@ class Machinery:
     cache: KVCache
     prefixes: PrefixStore | None = None  # what outlives the process
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
+    swap: SwapFile | None = None  # where preempted sequences may go
     device: Device | None = None  # what computes, if not the CPU
 
     def close(self) -> None:
         """Stop the threads and close the files and the device."""
         self.executor.close()
         self.store.close()
+        if self.swap is not None:
+            self.swap.close()
         if self.staged is not None:
             self.staged.close()
         if self.device is not None:
@@ -76,6 +81,7 @@ def build_machinery(
     on_load: LoadProgress,
     prefix_folder: PrefixFolder | None = None,
     kv_folder: Path | None = None,
+    swap_pays: SwapChoice = swap_never,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
@@ -109,11 +115,19 @@ def build_machinery(
     # Blocks of spilled layers come and go by file, which the prefix cache does not know.
     kept = prefix_folder if not plan.spill.layers else None
     prefixes = kept.store(files, kernels, cache) if kept else None
-    scheduler = scheduler_of(plan, prefixes)
-    return Machinery(plan, store, runner, executor, scheduler, cache, prefixes, staged)
+    swap = None
+    if "KV swap" in arenas:
+        swap = SwapFile(cache, arenas["KV swap"], kv_folder or spill_folder())
+    scheduler = scheduler_of(plan, prefixes, swap, swap_pays)
+    return Machinery(plan, store, runner, executor, scheduler, cache, prefixes, staged, swap)
 
 
-def scheduler_of(plan: Plan, prefixes: PrefixStore | None = None) -> Scheduler:
+def scheduler_of(
+    plan: Plan,
+    prefixes: PrefixStore | None = None,
+    swap: SwapFile | None = None,
+    swap_pays: SwapChoice = swap_never,
+) -> Scheduler:
     """The scheduler of a plan; `prefixes` are looked up in a folder."""
     return Scheduler(
         BlockAllocator(plan.kv_blocks),
@@ -122,6 +136,8 @@ def scheduler_of(plan: Plan, prefixes: PrefixStore | None = None) -> Scheduler:
         plan.logit_rows - plan.lanes,
         restore=prefixes.restore if prefixes else restore_none,
         shares_in_sweep=not plan.spill.layers,
+        swap=swap or NO_SLOTS,
+        swap_pays=swap_pays,
     )
 
 

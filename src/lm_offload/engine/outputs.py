@@ -67,6 +67,7 @@ class SweepRecord:
     cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
     preemptions: int = 0  # sequences that had to wait for room, from the start of the run
     redone_tokens: int = 0  # computed again after that; neither prefill nor decode
+    swapped: int = 0  # of the preemptions, those that went to the disk
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class RunStats:
     def preemptions(self) -> int:
         """How often a sequence gave up its place in the KV cache to an older one."""
         return self.sweeps[-1].preemptions if self.sweeps else 0
+
+    @property
+    def swapped(self) -> int:
+        """How many of the preemptions went to the disk; what the others had is computed again."""
+        return self.sweeps[-1].swapped if self.sweeps else 0
 
     @property
     def redone_tokens(self) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
@@ -55,6 +57,17 @@ class KVCache:
     def block_parts(self, block: int) -> list[torch.Tensor]:
         """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
+
+    def copy_out(self, block: int, memory: NDArray[np.uint8]) -> None:
+        """Copy all parts of a block to `memory`, which is in the CPU tier as they are."""
+        np.concatenate([part.numpy() for part in self.block_parts(block)], out=memory)
+
+    def copy_in(self, block: int, memory: NDArray[np.uint8]) -> None:
+        """Fill all parts of a block from what `copy_out` gave."""
+        start = 0
+        for part in self.block_parts(block):
+            part.numpy()[:] = memory[start : start + len(part)]
+            start += len(part)
 
 
 def blocks_for(num_tokens: int) -> int:
