@@ -81,9 +81,8 @@ def build_device_machinery(
         runner = _runner(parts, device.kernels(on_threads(kernels, plan)))
         executor = _executor(parts, trace)
         undo.pop_all()
-    return Machinery(
-        plan, parts.store, runner, executor, scheduler_of(plan), cache=parts.cache, device=device
-    )
+    scheduler = scheduler_of(plan, parts.cache)
+    return Machinery(plan, parts.store, runner, executor, scheduler, parts.cache, device=device)
 
 
 def _parts(files: ModelFiles, plan: Plan, on_device: DevicePlan, device: Device) -> _Parts:

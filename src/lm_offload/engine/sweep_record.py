@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from lm_offload.engine.outputs import SweepRecord
+from lm_offload.pipeline.retention import Retained
 from lm_offload.plan import StepTime
 from lm_offload.sequence import Batch
 
 
-def record_of(batch: Batch, time: StepTime, cached: int, preemptions: int) -> SweepRecord:
+def record_of(
+    batch: Batch, time: StepTime, cached: int, preemptions: int, retained: Retained
+) -> SweepRecord:
     """The record of a sweep whose tokens have been appended.
 
-    `cached` tokens of its prompts were not computed, `preemptions` came before it in the run.
+    `cached` tokens of its prompts were not computed, `preemptions` came before it in the run,
+    `retained` weights were not read for it.
     """
     redone = sum(chunk.num_redone for chunk in batch.chunks) if preemptions else 0
     prefill = sum(
@@ -22,4 +26,5 @@ def record_of(batch: Batch, time: StepTime, cached: int, preemptions: int) -> Sw
     drafted = batch.num_drafted
     accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
     decode = batch.num_tokens - prefill - redone - drafted + accepted
-    return SweepRecord(prefill, decode, time, drafted, accepted, cached, preemptions, redone)
+    counts = drafted, accepted, cached, preemptions, redone
+    return SweepRecord(prefill, decode, time, *counts, retained.units, retained.size_bytes)

@@ -23,6 +23,11 @@ BlocksOf = Callable[
 CPU = torch.device("cpu")
 
 
+def blocks_in_memory(piece: Chunk) -> Sequence[int]:
+    """The KV blocks of the positions up to the end of a piece, where every number is a place."""
+    return piece.sequence.blocks[: blocks_for(piece.stop)]
+
+
 @dataclass(frozen=True)
 class SweepInput:
     """All index tensors of one sweep, made once and used by every layer."""
@@ -34,7 +39,11 @@ class SweepInput:
 
 
 def build_sweep_input(
-    config: ModelConfig, batch: Batch, max_rows: int, device: torch.device = CPU
+    config: ModelConfig,
+    batch: Batch,
+    max_rows: int,
+    device: torch.device = CPU,
+    blocks_of: BlocksOf = blocks_in_memory,
 ) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
 
@@ -45,7 +54,7 @@ def build_sweep_input(
     for chunk in batch.chunks:
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
-    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_in_memory)
+    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_of)
     if device != CPU:
         micro_batches = tuple(_on_device(micro_batch, device) for micro_batch in micro_batches)
     rows_wanted = torch.tensor(logit_rows).to(device)
@@ -75,11 +84,6 @@ def build_micro_batches(
         micro_batches.append(_build(config, pieces, first_row, blocks_of))
         first_row = micro_batches[-1].stop
     return tuple(micro_batches)
-
-
-def blocks_in_memory(piece: Chunk) -> Sequence[int]:
-    """The KV blocks of the positions up to the end of a piece, where all layers are in memory."""
-    return piece.sequence.blocks[: blocks_for(piece.stop)]
 
 
 def _cut(chunks: Iterable[Chunk], max_rows: int) -> Iterator[list[Chunk]]:

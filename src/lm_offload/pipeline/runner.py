@@ -73,7 +73,9 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         config, device = self._context.config, self._buffers.hidden.device
-        self._input = build_sweep_input(config, batch, self._micro_batch_tokens, device)
+        most_rows = self._micro_batch_tokens
+        blocks_of = self._cache.blocks_of
+        self._input = build_sweep_input(config, batch, most_rows, device, blocks_of)
         if self._replays.possible and self._input.is_decode:
             self._input = self._at_rest(self._input)
         groups = self._staged.begin(batch) if self._staged else {}

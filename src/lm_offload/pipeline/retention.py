@@ -1,0 +1,93 @@
+"""Lends the memory of KV blocks that are not in use yet to weights that would be read again.
+
+Reads run a sweep ahead, so a change takes effect with the sweep after the next one, and a unit goes
+a sweep before the cache comes::
+
+    sweep      1        2        3        4        5
+    unit     | read   | kept   | kept   |        |         read to its place in 1, not at all in 2
+    decided  | keep                | give up              while sweep 2 is about to begin
+    cache                               | there  |        blocks may lie there from sweep 4 on
+
+Where the cache grows faster than was expected, what is read ahead is thrown away and read again
+without the unit, which costs no more than the staging ring.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.growing_cache import GrowingCache
+from lm_offload.pipeline.executor import OverlappedExecutor
+from lm_offload.schedule.retention import Lending
+from lm_offload.sequence import Batch, Chunk
+
+log = logging.getLogger(__name__)
+
+SWEEPS_AHEAD = 16  # for which a unit that is taken in has its place: some changes in a run, not many
+
+
+class Retained(NamedTuple):
+    """Streamed units that a sweep finds in lent memory, and their bytes, which it does not read."""
+
+    units: int
+    size_bytes: int
+
+
+NOTHING_RETAINED = Retained(0, 0)
+
+
+class Retention:
+    """Decides before each sweep how many units are kept in the memory of a cache."""
+
+    def __init__(
+        self,
+        lending: Lending,
+        sizes_bytes: Mapping[int, int],
+        cache: GrowingCache,
+        executor: OverlappedExecutor,
+    ) -> None:
+        self._lending = lending
+        self._sizes_bytes = sizes_bytes
+        self._cache = cache
+        self._executor = executor
+        self._count = 0
+
+    def prepare(self, batch: Batch) -> Retained:
+        """Give the blocks of the next sweep their places; returns what it need not read."""
+        self._cache.hold(batch.chunks)
+        spared = self._executor.spared
+        used, block_bytes = self._cache.used_blocks, self._cache.block_bytes
+        near, far = (used + growth(batch, sweeps) for sweeps in (1, SWEEPS_AHEAD))
+        self._keep(self._lending.choose(self._count, near * block_bytes, far * block_bytes))
+        return Retained(len(spared), sum(self._sizes_bytes[unit] for unit in spared))
+
+    def _take_back(self, used_bytes: int) -> None:
+        """The cache needs its first `used_bytes` at once."""
+        self._keep(min(self._count, self._lending.fitting(used_bytes)))
+        self._executor.read_again()
+
+    def _keep(self, count: int) -> None:
+        if count == self._count:
+            return
+        log.debug(
+            "Weights in unused KV memory: %d of %d units, after %d; the cache uses %d of %d blocks",
+            *(count, len(self._sizes_bytes), self._count),
+            *(self._cache.used_blocks, self._cache.num_blocks),
+        )
+        self._count = count
+        self._executor.retain(frozenset(self._lending.units[:count]))
+        self._cache.lend(self._lending.start_bytes(count), self._take_back)
+
+
+def growth(batch: Batch, sweeps: int) -> int:
+    """Blocks that the sequences of a batch take more in so many sweeps, if it goes on like this."""
+    return sum(_growth(chunk, sweeps) for chunk in batch.chunks)
+
+
+def _growth(chunk: Chunk, sweeps: int) -> int:
+    rows = 1 + len(chunk.draft) if chunk.completes else chunk.stop - chunk.start
+    stop = min(chunk.stop + sweeps * rows, max(chunk.sequence.max_tokens, chunk.stop))
+    return blocks_for(stop) - blocks_for(chunk.stop)
