@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -86,10 +87,26 @@ def test_units_come_while_the_context_is_short_and_go_as_it_grows(toy, caplog):
         highest = counts.index(max(counts))
         assert counts[highest:] == sorted(counts[highest:], reverse=True)
         Reads(llm).check()
-    changes = [re.findall(r"(\d+) of (\d+) units, after (\d+)", it.message) for it in caplog.records]
+    changes = [
+        re.findall(r"(\d+) of (\d+) units, after (\d+)", it.message) for it in caplog.records
+    ]
     counts = [tuple(map(int, found[0])) for found in changes]
-    assert all(before[0] == after[2] for before, after in zip(counts, counts[1:], strict=False))
+    assert all(before[0] == after[2] for before, after in pairwise(counts))
     assert {of for _, of, _ in counts} == {12}
+
+
+def test_units_come_back_as_sequences_end(toy):
+    folder, prompts = toy("llama", num_hidden_layers=6), prompts_of(*[40] * 6)
+    params = [greedy(count) for count in (20, 10, 30, 200, 15, 60)]
+    plan = streaming(folder, Workload((40,) * 6, (200,) * 6), kv_blocks=40)
+    with (
+        open_llm(folder) as roomy,
+        open_llm(folder, PLENTY, plan=plan, prefix_sharing=False) as llm,
+    ):
+        assert tokens_of(llm, prompts, params) == tokens_of(roomy, prompts, params)
+        counts = retained(llm)
+        assert min(counts[5:]) < max(counts[100:])
+        Reads(llm).check()
 
 
 @settings(max_examples=12)

@@ -19,21 +19,31 @@ from lm_offload.storage.arena import MemoryTier
 BLOCKS = 6
 
 
-@given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 11), max_size=5)), max_size=30))
+STEPS = st.tuples(st.sampled_from(["claim", "drop", "close gaps"]), st.sets(st.integers(0, 11)))
+
+
+@given(st.lists(STEPS, max_size=30))
 def test_places_are_the_lowest_that_are_free_and_never_shared(steps):
-    places, held = BlockPlaces(12), set()
-    for claims, numbers in steps:
-        if claims:
-            free = sorted(set(range(12)) - set(places.of(sorted(held)).tolist()))
+    places, held = BlockPlaces(12), dict[int, int]()
+    for step, numbers in steps:
+        if step == "claim":
+            free = sorted(set(range(12)) - set(held.values()))
             new = places.claim(numbers)
-            assert new == free[: len(set(numbers) - held)]
-            held |= set(numbers)
-        else:
+            assert new == free[: len(numbers - held.keys())]
+            held |= {number: int(places.of([number])[0]) for number in numbers}
+        elif step == "drop":
             places.drop(numbers)
-            held -= set(numbers)
-        taken = places.of(sorted(held)).tolist()
-        assert len(set(taken)) == len(held)
-        assert places.end == max(taken, default=-1) + 1
+            held = {number: place for number, place in held.items() if number not in numbers}
+        else:
+            for source, target in places.close_gaps(len(numbers)):
+                (number,) = (one for one, place in held.items() if place == source)
+                assert target < source == max(held.values())
+                held[number] = target
+        assert places.of(sorted(held)).tolist() == [held[number] for number in sorted(held)]
+        assert len(set(held.values())) == len(held) == places.num_used
+        assert places.end == max(held.values(), default=-1) + 1
+    list(places.close_gaps(12))
+    assert places.end == len(held)
 
 
 def cache_of(toy, name: str = "fp32", dtype=torch.float32) -> GrowingCache:
@@ -60,9 +70,13 @@ def test_a_block_is_one_piece_and_reads_like_those_of_other_caches(toy, name):
     pairs = [(cache.keys, other.keys), (cache.values, other.values)]
     for mine, theirs in [(a[layer], b[layer]) for a, b in pairs for layer in a]:
         assert mine.shape == theirs.shape
-        data = [getattr(blocks, "data", blocks) if name != "fp32" else blocks
-                for blocks in (mine, theirs)]
-        assert torch.equal(data[0].contiguous().view(torch.uint8), data[1].contiguous().view(torch.uint8))
+        data = [
+            getattr(blocks, "data", blocks) if name != "fp32" else blocks
+            for blocks in (mine, theirs)
+        ]
+        assert torch.equal(
+            data[0].contiguous().view(torch.uint8), data[1].contiguous().view(torch.uint8)
+        )
 
 
 def test_numbers_are_places_only_for_tokens_that_are_there(toy):
@@ -94,3 +108,18 @@ def test_what_is_lent_is_asked_back_and_cleaned_before_it_is_used(toy):
     cache.hold([chunk_of([5], 0, 1)])
     assert asked == [4]
     assert (whole == 0).all(1).tolist() == [False, False, False, True, False, False]
+
+
+def test_blocks_that_move_into_gaps_keep_what_they_hold(toy):
+    cache = cache_of(toy)
+    cache.hold([chunk_of([0, 1, 2, 3, 4], 0, 80)])
+    for number in range(5):
+        for part in cache.block_parts(number):
+            part.fill_(number)
+    cache.drop([0, 2])
+    cache.close_gaps(1)
+    assert (cache.used_blocks, cache.filled_blocks) == (4, 3)
+    cache.close_gaps(5)
+    assert (cache.used_blocks, cache.filled_blocks) == (3, 3)
+    for number in (1, 3, 4):
+        assert all(bool((part == number).all()) for part in cache.block_parts(number))

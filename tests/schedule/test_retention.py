@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ def test_every_beginning_of_the_order_is_spread_evenly():
     order = spread_order(dict.fromkeys(range(32), 10))
     for count in (2, 4, 8, 16):
         kept = sorted(order[:count])
-        gaps = [after - before for before, after in zip(kept, [*kept[1:], kept[0] + 32])]
+        gaps = [after - before for before, after in pairwise([*kept, kept[0] + 32])]
         assert set(gaps) == {32 // count}
 
 

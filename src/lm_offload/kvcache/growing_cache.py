@@ -35,6 +35,16 @@ class GrowingCache(KVCache):
         """Blocks up to the last one that is in use."""
         return self._places.end
 
+    @property
+    def filled_blocks(self) -> int:
+        """Blocks that are in use, gaps between them left out."""
+        return self._places.num_used
+
+    def close_gaps(self, most: int) -> None:
+        """Move up to `most` blocks from the end of what is used to gaps before it."""
+        for source, target in self._places.close_gaps(most):
+            self._blocks[target].copy_(self._blocks[source])
+
     def lend(self, start_bytes: int, recall: Recall) -> None:
         """Leave what lies behind `start_bytes` to others; `recall` is called before it is used.
 
@@ -45,8 +55,7 @@ class GrowingCache(KVCache):
 
     def hold(self, chunks: Iterable[Chunk]) -> None:
         """Give the blocks that chunks write to their places."""
-        spans = ((chunk, chunk.start // BLOCK_TOKENS, blocks_for(chunk.stop)) for chunk in chunks)
-        self._claim([block for it, *ends in spans for block in it.sequence.blocks[slice(*ends)]])
+        self._claim([block for chunk in chunks for block in _written(chunk)])
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Their places are free."""
@@ -68,3 +77,8 @@ class GrowingCache(KVCache):
         for place in new:
             if place >= self._foreign_from:  # kernels weigh what they do not want with zero, and
                 self._blocks[place].zero_()  # bytes of a weight may read as NaN
+
+
+def _written(chunk: Chunk) -> list[int]:
+    first, stop = chunk.start // BLOCK_TOKENS, blocks_for(chunk.stop)
+    return chunk.sequence.blocks[first:stop]

@@ -26,7 +26,10 @@ from lm_offload.sequence import Batch, Chunk
 
 log = logging.getLogger(__name__)
 
-SWEEPS_AHEAD = 16  # for which a unit that is taken in has its place: some changes in a run, not many
+SWEEPS_AHEAD = (
+    16  # for which a unit that is taken in has its place: some changes in a run, not many
+)
+MOVED_FRAC = 1 / 64  # of the streamed bytes, in one sweep: about 1 % of the time of reading them
 
 
 class Retained(NamedTuple):
@@ -54,15 +57,24 @@ class Retention:
         self._cache = cache
         self._executor = executor
         self._count = 0
+        moved_bytes = MOVED_FRAC * sum(sizes_bytes.values())
+        self._most_moves = max(int(moved_bytes / cache.block_bytes), 1)
 
     def prepare(self, batch: Batch) -> Retained:
         """Give the blocks of the next sweep their places; returns what it need not read."""
         self._cache.hold(batch.chunks)
         spared = self._executor.spared
-        used, block_bytes = self._cache.used_blocks, self._cache.block_bytes
-        near, far = (used + growth(batch, sweeps) for sweeps in (1, SWEEPS_AHEAD))
-        self._keep(self._lending.choose(self._count, near * block_bytes, far * block_bytes))
+        growing = growth(batch, 1), growth(batch, SWEEPS_AHEAD)
+        if self._choice(self._cache.filled_blocks, *growing) > self._count:
+            self._cache.close_gaps(self._most_moves)
+        self._keep(self._choice(self._cache.used_blocks, *growing))
         return Retained(len(spared), sum(self._sizes_bytes[unit] for unit in spared))
+
+    def _choice(self, blocks: int, soon: int, later: int) -> int:
+        """How many units to keep beside so many blocks, which become so many more."""
+        block_bytes = self._cache.block_bytes
+        ends = (blocks + soon) * block_bytes, (blocks + later) * block_bytes
+        return self._lending.choose(self._count, *ends)
 
     def _take_back(self, used_bytes: int) -> None:
         """The cache needs its first `used_bytes` at once."""
