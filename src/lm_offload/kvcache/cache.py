@@ -62,7 +62,7 @@ class KVCache:
 
     def blocks_of(self, piece: Chunk) -> Sequence[int] | NDArray[np.int64]:
         """Where the blocks of the positions up to the end of a piece lie."""
-        return piece.sequence.blocks[: blocks_for(piece.stop)]
+        return numbered_blocks(piece)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Nobody needs these blocks any more."""
@@ -70,6 +70,11 @@ class KVCache:
     def block_parts(self, block: int) -> list[torch.Tensor]:
         """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
+
+
+def numbered_blocks(piece: Chunk) -> Sequence[int]:
+    """The numbers of the blocks up to the end of a piece, in order of position."""
+    return piece.sequence.blocks[: blocks_for(piece.stop)]
 
 
 def blocks_for(num_tokens: int) -> int:

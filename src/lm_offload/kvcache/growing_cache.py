@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kvcache.cache import KVCache, blocks_for
+from lm_offload.kvcache.cache import KVCache, blocks_for, numbered_blocks
 from lm_offload.kvcache.places import BlockPlaces
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
@@ -63,7 +63,7 @@ class GrowingCache(KVCache):
 
     def blocks_of(self, piece: Chunk) -> NDArray[np.int64]:
         """As in any cache; what a sweep writes must be held."""
-        return self._places.of(piece.sequence.blocks[: blocks_for(piece.stop)])
+        return self._places.of(numbered_blocks(piece))
 
     def block_parts(self, block: int) -> list[torch.Tensor]:
         """As in any cache; a block without a place gets one."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.cache import numbered_blocks
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
@@ -21,11 +21,6 @@ BlocksOf = Callable[
     [Chunk], Sequence[int] | NDArray[np.int64]
 ]  # block numbers in order of position
 CPU = torch.device("cpu")
-
-
-def blocks_in_memory(piece: Chunk) -> Sequence[int]:
-    """The KV blocks of the positions up to the end of a piece, where every number is a place."""
-    return piece.sequence.blocks[: blocks_for(piece.stop)]
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ def build_sweep_input(
     batch: Batch,
     max_rows: int,
     device: torch.device = CPU,
-    blocks_of: BlocksOf = blocks_in_memory,
+    blocks_of: BlocksOf = numbered_blocks,
 ) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
 

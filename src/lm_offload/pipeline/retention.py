@@ -1,12 +1,12 @@
 """Lends the memory of KV blocks that are not in use yet to weights that would be read again.
 
-Reads run a sweep ahead, so a change takes effect with the sweep after the next one, and a unit goes
-a sweep before the cache comes::
+Reads run a sweep ahead, so a decision takes effect with the sweep after the next one, and a unit is
+given up a sweep before the cache comes::
 
-    sweep      1        2        3        4        5
-    unit     | read   | kept   | kept   |        |         read to its place in 1, not at all in 2
-    decided  | keep                | give up              while sweep 2 is about to begin
-    cache                               | there  |        blocks may lie there from sweep 4 on
+    sweep     1         2         3         4         5
+    decided   keep it                       give it up        before the sweep begins
+    unit      streamed  to place  kept      kept      streamed
+    cache                                             may be in that place
 
 Where the cache grows faster than was expected, what is read ahead is thrown away and read again
 without the unit, which costs no more than the staging ring.
@@ -26,9 +26,8 @@ from lm_offload.sequence import Batch, Chunk
 
 log = logging.getLogger(__name__)
 
-SWEEPS_AHEAD = (
-    16  # for which a unit that is taken in has its place: some changes in a run, not many
-)
+# A unit that is taken in has its place for so many sweeps: some changes in a run, but not many.
+SWEEPS_AHEAD = 16
 MOVED_FRAC = 1 / 64  # of the streamed bytes, in one sweep: about 1 % of the time of reading them
 
 
