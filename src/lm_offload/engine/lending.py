@@ -24,7 +24,7 @@ def streamed_bytes(files: ModelFiles, plan: Plan) -> dict[int, int]:
 def open_cache(files: ModelFiles, plan: Plan, tier: MemoryTier, overlap: bool) -> KVCache:
     """The KV cache of a plan, one that can lend its memory if a streamed unit finds room there.
 
-    Attention is as fast over both; the other one leaves every block where its number says.
+    Attention over its blocks, which lie apart, is some percent slower, so others are as they were.
     """
     if overlap and not plan.spill.layers and _lending(files, plan).units:
         return GrowingCache(files.config, plan.kv_blocks, files.kv_format, tier)
