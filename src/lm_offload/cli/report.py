@@ -104,6 +104,11 @@ def print_stats(console: Console, stats: RunStats) -> None:
             f"{stats.preemptions - stats.swapped} recomputed, {stats.swapped} swapped to disk, "
             f"{stats.redone_tokens} tokens were computed again"
         )
+    if stats.retained_bytes:
+        console.print(
+            f"{format_bytes(stats.retained_bytes)} of weights were not read, since up to "
+            f"{stats.retained_units} streamed units lay in KV memory that was not in use"
+        )
     if not stats.decode:
         return
     times = [sweep.time for sweep in stats.decode]

@@ -88,9 +88,8 @@ def build_device_machinery(
         runner = _runner(parts, context, host)
         executor = _executor(parts, trace, host)
         undo.pop_all()
-    return Machinery(
-        plan, parts.store, runner, executor, scheduler_of(plan), cache=parts.cache, device=device
-    )
+    scheduler = scheduler_of(plan, parts.cache)
+    return Machinery(plan, parts.store, runner, executor, scheduler, parts.cache, device=device)
 
 
 def _parts(

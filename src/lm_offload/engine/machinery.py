@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lm_offload.device.base import Device
+from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -25,6 +26,7 @@ from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.retention import Retention
 from lm_offload.pipeline.runner import Buffers, ModelRunner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
@@ -58,6 +60,7 @@ class Machinery:
     prefixes: PrefixStore | None = None  # what outlives the process
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
     swap: SwapFile | None = None  # where preempted sequences may go
+    retention: Retention | None = None  # of streamed weights in unused KV memory
     device: Device | None = None  # what computes, if not the CPU
 
     def close(self) -> None:
@@ -87,7 +90,7 @@ def build_machinery(
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
     tier = MemoryTier("CPU", sum(sizes.values()))
     arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
+    cache = open_cache(files, plan, tier, overlap)
     staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
@@ -118,19 +121,22 @@ def build_machinery(
     swap = None
     if "KV swap" in arenas:
         swap = SwapFile(cache, arenas["KV swap"], kv_folder or spill_folder())
-    scheduler = scheduler_of(plan, prefixes, swap, swap_pays)
-    return Machinery(plan, store, runner, executor, scheduler, cache, prefixes, staged, swap)
+    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays)
+    retention = retention_over(cache, executor, store, files, plan)
+    parts = store, runner, executor, scheduler, cache
+    return Machinery(plan, *parts, prefixes, staged, swap, retention)
 
 
 def scheduler_of(
     plan: Plan,
+    cache: KVCache,
     prefixes: PrefixStore | None = None,
     swap: SwapFile | None = None,
     swap_pays: SwapChoice = swap_never,
 ) -> Scheduler:
     """The scheduler of a plan; `prefixes` are looked up in a folder."""
     return Scheduler(
-        BlockAllocator(plan.kv_blocks),
+        BlockAllocator(plan.kv_blocks, cache.drop),
         plan.sweep_tokens,
         plan.lanes,
         plan.logit_rows - plan.lanes,
@@ -191,12 +197,7 @@ def _executor(
     trace: Trace,
     overlap: bool,
 ) -> Executor:
-    streamed = set(plan.streamed)
-    streamed_bytes = {
-        index: layout.size_bytes
-        for index, layout in enumerate(files.layouts)
-        if layout.name in streamed
-    }
+    streamed = streamed_bytes(files, plan)
     progress = Progress()
 
     def reads_of(task: Task) -> list[Transfer]:
@@ -210,7 +211,7 @@ def _executor(
     writes_of = staged.writes if staged else _writes_nothing
     writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
     disk = Disk(reads, writes, plan.spill.ring_blocks)
-    schedule = SweepSchedule(streamed_bytes, plan.ring_bytes)
+    schedule = SweepSchedule(streamed, plan.ring_bytes)
     make = OverlappedExecutor if overlap else SerialExecutor
     return make(schedule, disk, progress, trace)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from lm_offload.engine.outputs import SweepRecord
+from lm_offload.pipeline.retention import Retained
 from lm_offload.plan import StepTime
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Batch
 
 
-def record_of(batch: Batch, time: StepTime, cached: int, scheduler: Scheduler) -> SweepRecord:
+def record_of(
+    batch: Batch, time: StepTime, cached: int, scheduler: Scheduler, retained: Retained
+) -> SweepRecord:
     """The record of a sweep whose tokens have been appended.
 
-    `cached` tokens of its prompts were not computed; `scheduler` knows who had to wait.
+    `cached` tokens of its prompts were not computed; `scheduler` knows who had to wait; `retained`
+    weights were not read for it.
     """
     redone = sum(chunk.num_redone for chunk in batch.chunks if chunk.sequence.redone_to)
     prefill = sum(
@@ -24,4 +28,5 @@ def record_of(batch: Batch, time: StepTime, cached: int, scheduler: Scheduler) -
     accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
     decode = batch.num_tokens - prefill - redone - drafted + accepted
     waited = scheduler.preemptions, redone, scheduler.swaps
-    return SweepRecord(prefill, decode, time, drafted, accepted, cached, *waited)
+    counts = drafted, accepted, cached, *waited, retained.units, retained.size_bytes
+    return SweepRecord(prefill, decode, time, *counts)

@@ -78,11 +78,11 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         config, device = self._context.config, self._buffers.hidden.device
-        if self._host is None:
-            self._input = build_sweep_input(config, batch, self._micro_batch_tokens, device)
-        else:
-            most = most_rows(batch.num_tokens, self._micro_batch_tokens)
-            self._input = build_sweep_input(config, batch, most, device, CPU)
+        most, places = self._micro_batch_tokens, (device, device)
+        if self._host is not None:
+            most, places = most_rows(batch.num_tokens, most), (device, CPU)
+        blocks_of = self._cache.blocks_of
+        self._input = build_sweep_input(config, batch, most, *places, blocks_of)
         if self._replays.possible and self._input.is_decode:
             self._input = self._at_rest(self._input)
         if self._host is not None:
