@@ -199,6 +199,23 @@ def test_auto_takes_a_good_draft_model_and_soon_leaves_a_bad_one(toy, tmp_path, 
     assert tried["bad"][0] < 20
 
 
+def test_a_bad_draft_model_leaves_its_memory_in_a_long_run(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(planned, "spill_room_bytes", lambda folder: 0)  # fewer plans to look at
+    monkeypatch.setattr(ModelDrafts, "_measure", lambda self: setattr(self, "_pace", PACE))
+    folder, good = deep_and_shallow(toy, tmp_path)
+    prompts, params = PROMPTS[:1], SamplingParams(max_tokens=160, ignore_eos=True)
+    with open_llm(folder, "1408KiB", **OFF) as llm:
+        wanted, alone = tokens_of(llm, prompts, params), llm.plan
+    for draft, leaves in ((good, False), (toy("llama", **UNRELATED), True)):
+        with open_llm(folder, "1408KiB", draft_model=draft) as llm:
+            assert tokens_of(llm, prompts, params) == wanted
+            assert (llm.plan.draft is None) == leaves
+            if leaves:
+                assert llm.plan.streamed_bytes == alone.streamed_bytes
+                assert tokens_of(llm, prompts, params) == wanted
+                assert not llm.stats.drafted
+
+
 def test_auto_leaves_the_memory_to_the_model_where_drafts_cannot_pay(toy):
     cpu = replace(PROFILE.cpu, memory_bytes_per_s=1e12)  # resident: all time is computing
     with open_llm(toy("llama"), draft_model=toy("llama", **UNRELATED)) as llm:

@@ -18,10 +18,11 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 from lm_offload.planner.search import smallest_memory
 from lm_offload.speculation.acceptance import HOPED_CHANCE
-from lm_offload.speculation.depths import Offer, best_choice
+from lm_offload.speculation.depths import Choice, Offer, best_choice
 from lm_offload.units import KIB, format_bytes
 
 ROWS_SLACK = 1.1  # slower without drafts at most, for the memory of the rows that they need
+CAUTION = 2.0  # times its cost must be gained by planning anew: outputs may end early
 MOST_SEQUENCES = 16  # that a draft model works on at once; of more, rows are seldom free
 STEP_ROWS = 64  # of a prompt that it computes at once
 Rows = tuple[tuple[str, int], ...]  # of a table of bytes
@@ -95,20 +96,44 @@ def _resident(request: Request, count: int) -> Candidate:
 
 
 def _pays(draft: ModelFiles, request: Request, plan: Plan, small: Plan) -> bool:
-    """Whether drafts that are often right give more than the draft model's memory would.
+    """Whether drafts that are often right give more than the draft model's memory would."""
+    drafting, alone = _tokens_per_s(draft, request, plan, small, HOPED_CHANCE)
+    return any(drafting.depths) and drafting.tokens_per_s > alone
+
+
+def gives_way(
+    draft: ModelFiles, request: Request, plan: Plan, chance: float, left: int, known: int
+) -> bool:
+    """Whether the draft model of `plan`, right with `chance`, should leave its memory.
+
+    That is where the `left` tokens of a run gain more than reading what is resident and computing
+    the `known` tokens again costs.
+    """
+    if plan.draft is None or not plan.predicted.prefill_tokens_per_s:
+        return False
+    drafting, alone = _tokens_per_s(draft, request, plan, plan.draft, chance)
+    again_s = request.profile.disk_read.transfer_s(plan.used_bytes)
+    again_s += known / plan.predicted.prefill_tokens_per_s
+    return left / drafting.tokens_per_s - left / alone > CAUTION * again_s
+
+
+def _tokens_per_s(
+    draft: ModelFiles, request: Request, plan: Plan, small: Plan, chance: float
+) -> tuple[Choice, float]:
+    """With drafts that are right with `chance`, and with the draft model's memory instead.
 
     With that memory a sweep had less to read, but no less to compute.
     """
     count = min(plan.max_sequences, small.max_sequences)
     context = max(request.workload.total_lens)
     step_s = cost_of(draft_request(draft, request), small)(count, context, 0)
-    offers = [Offer(HOPED_CHANCE, MOST_DEPTH, step_s)] * count
+    offers = [Offer(chance, MOST_DEPTH, step_s)] * count
     sweep_s = partial(cost_of(request, plan), count, context)
     drafting = best_choice(offers, count, plan.draft_rows, sweep_s)
     alone = plan.predicted.step_s["decode"]
     kept_frac = max(1 - small.used_bytes / max(plan.streamed_bytes, 1), 0.0)
     alone_s = max(sweep_s(0) * kept_frac, alone.cpu_s + alone.overhead_s)
-    return any(drafting.depths) and drafting.tokens_per_s > count / alone_s
+    return drafting, count / alone_s
 
 
 def _together(request: Request, plan: Plan, small: Plan, rows: Rows) -> Plan:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from lm_offload.engine.draft_model import DraftModel
-from lm_offload.engine.draft_plan import draft_request
+from lm_offload.engine.draft_plan import draft_request, gives_way
 from lm_offload.engine.machinery import build_machinery
 from lm_offload.engine.model_drafts import ModelDrafts
 from lm_offload.engine.model_files import ModelFiles, prepared
@@ -45,5 +46,6 @@ def drafts_for(request: Request, plan: Plan, draft: DraftLoading | None) -> Draf
     if draft is not None and plan.draft is not None:
         cost = None if forced else cost_of(draft_request(draft.files, request), plan.draft)
         model = draft.load(plan.draft, request.config.vocab_size)
-        proposers.append(ModelDrafts(model, cost))
+        worth = None if forced else partial(gives_way, draft.files, request, plan)
+        proposers.append(ModelDrafts(model, cost, worth))
     return Speculator(plan, free_cost if forced else cost_of(request, plan), proposers)

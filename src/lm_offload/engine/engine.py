@@ -95,6 +95,12 @@ class Engine:
             sequence.first_token_s = sequence.first_token_s or now_s
         return failed
 
+    def drafts_give_way(self, sequences: Iterable[Sequence]) -> bool:
+        """Whether memory held for drafts is worth more to the model in the rest of the run."""
+        running = [it for it in sequences if it.finish_reason is None]
+        left = sum(it.max_tokens - it.num_tokens for it in running)
+        return self._drafts.gives_way(left, sum(it.num_computed for it in running))
+
     def read_sweep(self) -> StepTime:
         """Read what a sweep reads and compute nothing: the disk's own pace."""
         parts = self.machinery

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
 from lm_offload.plan import OnOom, Plan, StepTime, Workload
 from lm_offload.planner.swap_cost import swap_choice
 from lm_offload.sequence import Sequence
+
+log = logging.getLogger(__name__)
 
 SweepCallback = Callable[[SweepRecord], None]
 
@@ -103,7 +106,7 @@ class LoadedModel(PlannedModel):
         while sequences:
             try:
                 yield from self._run(sequences)
-                return
+                sequences = unfinished(sequences)
             except DeviceMemoryError as error:
                 sequences = unfinished(sequences)
                 self._replan(error, sequences)
@@ -130,6 +133,9 @@ class LoadedModel(PlannedModel):
         try:
             while engine.has_work:
                 yield engine.step()
+                if self._wishes.saved_plan is None and engine.drafts_give_way(sequences):
+                    self._give_up_draft(engine)
+                    return
             save_prefixes(sequences, engine.machinery)
             if not self._warned_of_pace:
                 self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
@@ -148,6 +154,13 @@ class LoadedModel(PlannedModel):
         finally:
             self.stats = RunStats((*self.stats.sweeps, *engine.records))
             self._write_trace()
+
+    def _give_up_draft(self, engine: Engine) -> None:
+        """The rest of the run, and later ones, go on without the draft model, in its memory."""
+        log.info("Drafts are seldom right; the draft model leaves its memory to the model.")
+        engine.machinery.scheduler.drop_all()
+        self.close()
+        self.drop_draft()
 
     def _report(self, on_sweep: SweepCallback | None) -> None:
         if on_sweep and self._engine:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
+from math import sqrt
 from weakref import WeakKeyDictionary
 
 from lm_offload.engine.draft_model import DraftModel
@@ -12,7 +14,10 @@ from lm_offload.sequence import Chunk, Sequence
 from lm_offload.speculation.acceptance import ModelAcceptance
 from lm_offload.speculation.depths import Offer
 
+Worth = Callable[[float, int, int], bool]  # by chance, tokens that are left, tokens that are known
+
 NOTHING = Offer(0.0, 0)
+LEAST_JUDGED = 8  # tokens that must have been right or wrong before a model gives way
 LATEST_FRAC = 0.1  # of the last step in the running measure
 
 
@@ -21,11 +26,16 @@ class ModelDrafts:
 
     `cost` are the seconds of its sweeps by its own plan; what steps really take, over what they
     should, is measured as it runs. None: they cost nothing, so that drafts are always wanted.
+    `worth` says whether a model that is right with a chance should give way; None: never.
     """
 
-    def __init__(self, model: DraftModel, cost: VerifyCost | None) -> None:
+    def __init__(
+        self, model: DraftModel, cost: VerifyCost | None, worth: Worth | None = None
+    ) -> None:
         self._model = model
         self._cost = cost
+        self._worth = worth
+        self._judged = self._judged_before = 0  # tokens, now and when it last had to give way
         self._pace = 1.0  # seconds of a step over those predicted
         self._context = 1
         self._all = ModelAcceptance()
@@ -56,8 +66,17 @@ class ModelDrafts:
             self._acceptance[sequence].observe(right, tried)
         if tried:
             self._all.observe(right, tried)
+            self._judged += tried
         if sequence.finish_reason:
             self._model.forget(sequence)
+
+    def gives_way(self, left: int, known: int) -> bool:
+        """Asked anew whenever more of its tokens were judged, with the benefit of the doubt."""
+        if self._worth is None or self._judged < max(LEAST_JUDGED, self._judged_before + 1):
+            return False
+        self._judged_before = self._judged
+        doubt = 0.5 / sqrt(self._judged)  # a standard deviation of what was seen
+        return self._worth(min(self._all.chance + doubt, 1.0), left, known)
 
     def close(self) -> None:
         """Give memory and files of the draft model back."""

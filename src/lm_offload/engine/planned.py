@@ -96,6 +96,12 @@ class PlannedModel:
             self.device, self._wishes, self.choices = before
             raise
 
+    def drop_draft(self) -> None:
+        """Plan without the draft model from now on, in the same formats."""
+        formats = str(self.files.stored_format), str(self.files.kv_format)
+        self._wishes, self._planned = replace(self._wishes, draft=None), None
+        self.choices = [in_formats(self.choices, *formats)]
+
     def _make_plan(self, request: Request) -> Plan:
         if (saved := self._wishes.saved_plan) is not None:
             return fixed_plan(request, saved)

@@ -27,6 +27,12 @@ class Proposer(Protocol):
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """The model gave `tokens` for a chunk: the accepted ones of its draft, and one more."""
 
+    def gives_way(self, left: int, known: int) -> bool:
+        """Whether its memory is worth more to the big model for the tokens that are `left`.
+
+        The `known` ones would be computed again.
+        """
+
     def close(self) -> None:
         """Give memory and files back."""
 
@@ -51,6 +57,10 @@ class Lookups:
             lookup.observe(len(chunk.draft), tokens)
             if chunk.sequence.finish_reason:
                 del self._lookups[chunk.sequence]
+
+    def gives_way(self, left: int, known: int) -> bool:
+        """Never: it has none."""
+        return False
 
     def close(self) -> None:
         """Nothing is held."""

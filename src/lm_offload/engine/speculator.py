@@ -26,6 +26,9 @@ class Drafts(Protocol):
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """The model gave `tokens` for a chunk: the accepted ones of its draft, and one more."""
 
+    def gives_way(self, left: int, known: int) -> bool:
+        """Whether memory held for drafts is worth more to the model: see `Proposer.gives_way`."""
+
     def close(self) -> None:
         """Give memory and files back."""
 
@@ -39,6 +42,10 @@ class NoDrafts:
 
     def observe(self, chunk: Chunk, tokens: Items[int]) -> None:
         """Nothing is learned."""
+
+    def gives_way(self, left: int, known: int) -> bool:
+        """Nothing is held."""
+        return False
 
     def close(self) -> None:
         """Nothing is held."""
@@ -76,6 +83,10 @@ class Speculator:
         """Learn how often drafts of this sequence are right."""
         for proposer in self._proposers:
             proposer.observe(chunk, tokens)
+
+    def gives_way(self, left: int, known: int) -> bool:
+        """Whether a proposer should leave its memory to the model."""
+        return any(proposer.gives_way(left, known) for proposer in self._proposers)
 
     def close(self) -> None:
         """Give back what proposers hold."""
