@@ -102,7 +102,7 @@ def plan(
         _save(save, chosen, Path(model).name)
     console = report_console(as_json, quiet=as_json)
     request = case.request_beside(chosen)
-    explanation = explain(request, chosen, case.forbidden)
+    explanation = explain(request, chosen, case.forbidden, case.common)
     print_plan(console, chosen)
     print_explanation(console, chosen, explanation)
     record = {**vars(chosen), "explanation": explanation}

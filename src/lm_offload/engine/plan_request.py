@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lm_offload.arch.config import ModelConfig
@@ -31,6 +31,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Plan, Speculation, Workload
+from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request, sizes_of_config
@@ -70,6 +71,7 @@ class PlanningCase:
     forbidden: Sequence[ModelSizes]
     runnable: bool  # a checkpoint on this machine
     draft: ModelFiles | None = None
+    common: Common = field(default_factory=Common)
 
     def check_runnable(self) -> None:
         """Raise ConfigError where there is nothing to run."""
@@ -83,7 +85,7 @@ class PlanningCase:
         """The best plan, or the given one if it can hold; raises ConfigError."""
 
         def make(request: Request) -> Plan:
-            return fixed_plan(request, choice) if choice else make_plan(request)
+            return fixed_plan(request, choice) if choice else make_plan(request, self.common)
 
         return plan_beside(self.draft, self.request, make)
 

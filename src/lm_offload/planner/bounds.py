@@ -17,7 +17,7 @@ from functools import cached_property
 
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.mean_sweeps import counted_s
-from lm_offload.planner.memory import Sizes, kv_bytes, memory_table
+from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
@@ -56,8 +56,9 @@ class Bounds:
         """
         if self.predictor.request.device is not None:
             return 0.0
-        room_bytes = self.predictor.request.budget_bytes - _other_bytes(model, sizes, False)
-        with_table_bytes = _other_bytes(model, sizes, True) + model.table_bytes
+        other_bytes = self.predictor.common.other_bytes
+        room_bytes = self.predictor.request.budget_bytes - other_bytes(model, sizes, False)
+        with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= self.predictor.request.budget_bytes:
             return 0.0
         if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
@@ -80,7 +81,7 @@ class Bounds:
     ) -> float:
         profile = self.predictor.request.profile
         costs = self.predictor.least_costs(model, sizes)
-        cpu_s = sum(costs.unit_s(shape, sizes.micro_batch_tokens))
+        cpu_s = costs.total_s(shape, sizes.micro_batch_tokens)
         disk_s = read_bytes / self._fastest_bytes_per_s
         found = disturbance(cpu_s, disk_s, profile.interference)
         threads = self.predictor.request.default_threads
@@ -90,10 +91,6 @@ class Bounds:
     @cached_property
     def _fastest_bytes_per_s(self) -> float:
         return max(self.predictor.request.profile.disk_read.bytes_per_s.rates)
-
-
-def _other_bytes(model: ModelSizes, sizes: Sizes, table_resident: bool) -> int:
-    return sum(size_bytes for _, size_bytes in memory_table(model, sizes, table_resident))
 
 
 def _read_frac(model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:

@@ -15,7 +15,6 @@ from lm_offload.planner.memory import (
     workspace_bytes,
 )
 from lm_offload.planner.request import DeviceBudget, ModelSizes
-from lm_offload.planner.unit_work import matrix_elements
 from lm_offload.quant.kv_blocks import BLOCK_TOKENS
 from lm_offload.units import MIB, align_up
 
@@ -66,9 +65,9 @@ def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """What operations in torch allocate: the product being added, and K and V gathered in f32."""
     config = model.config
     rows = max(sizes.micro_batch_tokens, sizes.logit_rows)
-    product = rows * 4 * max(_most_outputs(model), model.most_columns)
-    largest = max(max(matrix_elements(sized.unit), default=0) for sized in model.units)
-    packed = PACKED_BYTES * min(PIECE_ELEMENTS, largest) * model.weight_format.is_packed
+    product = rows * 4 * max(model.most_rows, model.most_columns)
+    piece = min(PIECE_ELEMENTS, model.most_elements)
+    packed = PACKED_BYTES * piece * model.weight_format.is_packed
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
 
 
@@ -82,8 +81,3 @@ def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The packed blocks that new tokens go to are unpacked, filled and packed again."""
     blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
     return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES
-
-
-def _most_outputs(model: ModelSizes) -> int:
-    specs = (spec for sized in model.units for spec in sized.unit.loaded)
-    return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)
