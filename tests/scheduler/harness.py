@@ -7,7 +7,7 @@ import random
 from hypothesis import strategies as st
 
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sampling import SamplingParams
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Batch, Sequence

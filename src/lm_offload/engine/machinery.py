@@ -16,7 +16,8 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
-from lm_offload.kvcache.spilled import SpilledCache, spilled_block_bytes
+from lm_offload.kvcache.spilled import SpilledCache
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace

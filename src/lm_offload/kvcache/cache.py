@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-
-import torch
+from typing import TYPE_CHECKING
 
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
-from lm_offload.storage.arena import Tier
+from lm_offload.quant.kv_format import BLOCK_TOKENS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.storage.arena import Tier
 
 
 def kv_block_bytes(config: ModelConfig, format: Format) -> int:
@@ -33,6 +36,10 @@ class KVCache:
         tier: Tier,
         spilled: Collection[int] = (),
     ) -> None:
+        import torch
+
+        from lm_offload.quant.kv_blocks import CacheShape, blocks_in
+
         self.num_blocks = num_blocks
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
         layers = [layer for layer in range(config.num_layers) if layer not in spilled]
@@ -52,7 +59,7 @@ class KVCache:
         }
         self._parts = [part.view(num_blocks, -1) for part in parts]
 
-    def block_parts(self, block: int) -> list[torch.Tensor]:
+    def block_parts(self, block: int) -> list[Tensor]:
         """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
 

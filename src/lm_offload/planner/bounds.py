@@ -22,7 +22,7 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 
 @dataclass(frozen=True)

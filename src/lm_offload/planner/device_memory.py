@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kernels.device_kernels import PIECE_ELEMENTS
+from lm_offload.kernels.scratch import PIECE_ELEMENTS
 from lm_offload.planner.memory import (
     F32_BYTES,
     Sizes,
@@ -15,7 +15,7 @@ from lm_offload.planner.memory import (
     workspace_bytes,
 )
 from lm_offload.planner.request import DeviceBudget, ModelSizes
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import MIB, align_up
 
 UPLOAD_BLOCK_BYTES = 16 * MIB  # where a described machine does not say

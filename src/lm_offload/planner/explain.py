@@ -88,7 +88,9 @@ def explain(
     common = common or Common()
     model = request.model_in(plan.weight_format, plan.kv_format)
     return Explanation(
-        bottleneck={phase: bottleneck(request, plan, phase, common) for phase in plan.predicted.step_s},
+        bottleneck={
+            phase: bottleneck(request, plan, phase, common) for phase in plan.predicted.step_s
+        },
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
         threads_speedup=_threads_speedup(request, plan, common),
         side_by_side=side_by_side(model, with_threads(request.profile, plan.threads).cpu, plan),

@@ -28,6 +28,7 @@ from lm_offload.planner.draft_rows import (
 )
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.mixed_sweeps import mixed
 from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed, need_text
@@ -102,6 +103,8 @@ def _searched(request: Request, common: Common) -> Searched:
     best = search.best()
     if not best:
         raise BudgetError(need_text(request))
+    if request.workload.objective == "latency" and request.device is None:
+        best += mixed(search, best[0])
     found = Searched(request, search, ())
     found = replace(found, fastest=found.timed(best))
     common.searched.append(found)

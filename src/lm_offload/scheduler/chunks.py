@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk, Sequence
 
 

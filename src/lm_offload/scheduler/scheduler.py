@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.scheduler.chunks import filled_blocks, next_chunk
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Batch, Chunk, Sequence
