@@ -1,9 +1,9 @@
 """Streaming against its bound: how close a sweep comes to the larger of disk and compute.
 
-With half of the checkpoint as budget, a decode sweep cannot be shorter than reading what is not
-resident at the disk's own `O_DIRECT` rate (the engine's reads with nothing computed), nor shorter
-than the same sweep fully resident. Both are measured here, interleaved with the streamed sweeps,
-because a shared disk changes by the minute::
+With half of the checkpoint as budget, a decode sweep cannot be shorter than reading what is neither
+resident nor retained in unused KV memory at the disk's own `O_DIRECT` rate (the engine's reads with
+nothing computed), nor shorter than the same sweep fully resident. Both are measured here,
+interleaved with the streamed sweeps, because a shared disk changes by the minute::
 
     python -m benchmarks.bench_streaming --model .checkpoints/llama-1.1b --json out.json
 """
@@ -61,7 +61,8 @@ def main() -> None:
 def measure(case: Case) -> dict[str, object]:
     """Resident sweep, disk rate and streamed sweeps, in turn, `ROUNDS` times; medians."""
     rates = measure_rates(case.model, None, False, case.threads)
-    resident_s, streamed_s, disk_rates, ratios, read_bytes = [], [], [], [], []
+    resident_s, streamed_s, disk_rates, ratios = [], [], [], []
+    read_bytes, retained_bytes = [], []
     with open_llm(case, None) as resident, open_llm(case, half_of(case)) as streamed:
         weight_bytes = streamed.files.weight_bytes
         for _ in range(ROUNDS):
@@ -71,9 +72,11 @@ def measure(case: Case) -> dict[str, object]:
             disk_rates.append(disk_rate(streamed))
             streamed_s.append(sweep_s(sweeps))
             read_bytes += [sweep.time.read_bytes for sweep in sweeps]
+            retained_bytes.append(statistics.mean(sweep.retained_bytes for sweep in sweeps))
             plan = streamed.plan
             assert plan is not None
-            read_s = plan.streamed_bytes / statistics.mean(disk_rates[-2:])
+            unread_bytes = plan.streamed_bytes - retained_bytes[-1]
+            read_s = unread_bytes / statistics.mean(disk_rates[-2:])
             ratios.append(streamed_s[-1] / max(read_s, resident_s[-1]))
         resident_bytes = dict(plan.memory)["resident weights"]
     table_bytes = streamed.files.table_layout.weight_bytes if streamed.files.table_layout else 0
@@ -82,9 +85,12 @@ def measure(case: Case) -> dict[str, object]:
         "budget_bytes": plan.budget_bytes,
         "weight_bytes": weight_bytes,
         "resident_bytes": resident_bytes,
+        "retained_bytes_per_sweep": round(statistics.mean(retained_bytes)),
         "row_gathered_bytes": table_bytes,
         "read_bytes_per_sweep": round(statistics.mean(read_bytes)),
-        "expected_read_bytes": weight_bytes - resident_bytes - table_bytes,
+        "expected_read_bytes": round(
+            weight_bytes - resident_bytes - table_bytes - statistics.mean(retained_bytes)
+        ),
         "disk_bytes_per_s": round(statistics.median(disk_rates)),
         "resident_sweep_s": statistics.median(resident_s),
         "streamed_sweep_s": statistics.median(streamed_s),

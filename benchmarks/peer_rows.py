@@ -79,7 +79,8 @@ def median_row(runs: list[Row]) -> Row:
         if good[0].get(key) is not None
     }
     every = {f"{key}_runs": [run[key] for run in good] for key in (*RATE_KEYS, *FRAC_KEYS)}
-    return {**last, **medians, **every, "failed_runs": len(runs) - len(good)}
+    rounds = [run["round"] for run in good]
+    return {**last, **medians, **every, "rounds": rounds, "failed_runs": len(runs) - len(good)}
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
@@ -88,8 +89,17 @@ def with_ratios(rows: list[Row]) -> list[Row]:
     for ours in (row for row in good if row["peer"].startswith(OURS)):
         for row in good:
             for phase, key in zip(PHASES, RATE_KEYS, strict=True):
-                row[f"ours_over_this_{phase}"] = round(ours[key] / row[key], 3)
+                row[f"ours_over_this_{phase}"] = round(ratio(ours, row, f"{key}_runs"), 3)
     return rows
+
+
+def ratio(ours: Row, other: Row, key: str) -> float:
+    """The median of the quotients of each round: a machine that drifts drifts for both."""
+    mine, others = (dict(zip(row["rounds"], row[key], strict=True)) for row in (ours, other))
+    both = mine.keys() & others.keys()
+    if both:
+        return statistics.median(mine[each] / others[each] for each in both)
+    return statistics.median(mine.values()) / statistics.median(others.values())
 
 
 def summary(row: Row) -> str:

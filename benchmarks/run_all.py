@@ -40,6 +40,8 @@ def main() -> int:
     except RuntimeError as error:
         print(f"{suite.preset}: {error}; parts that need this checkpoint will fail")
     note_limits()
+    if not (out / PROGRESS).exists():
+        profile_machine(suite)
     failed = run_parts(suite.parts, out)
     run(["benchmarks.report", "--results", str(out), "--html", str(out / "report.html")])
     print(f"report: {out / 'report.html'}")
@@ -63,6 +65,13 @@ def make_model(suite: Suite) -> None:
     require_disk(suite.model, size_bytes - have_bytes, f"the checkpoint {suite.model.name}")
     if not run(["benchmarks.make_checkpoint", suite.preset, "--out", str(suite.model)]):
         raise RuntimeError("the checkpoint could not be written")
+
+
+def profile_machine(suite: Suite) -> None:
+    """Measure what plans and predictions are made from, once for all parts: a minute."""
+    print("== profile", flush=True)
+    if not run(["lm_offload", "profile", "--quiet", "--disk-path", str(suite.model.parent)]):
+        print("the machine could not be profiled; parts measure it in a few seconds")
 
 
 def note_limits() -> None:
@@ -129,7 +138,7 @@ def command(part: Part, file: Path) -> list[str]:
 
 
 def run(command: list[str]) -> bool:
-    """Run a module of this repository; whether it ended well."""
+    """Run a module; whether it ended well."""
     return subprocess.run([sys.executable, "-m", *command], check=False).returncode == 0
 
 

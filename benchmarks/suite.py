@@ -33,21 +33,28 @@ class Suite:
 
 
 def quick() -> Suite:
-    """Ten minutes on two cores: a small model, engines that are installed, two rounds."""
+    """Ten minutes on two cores: a small model, engines that are installed.
+
+    Rounds are for the engines whose runs take seconds; the others have one cell and one round.
+    """
     model = str(CHECKPOINTS / "llama-0.25b")
-    few = (
-        *("--model", model, "--gen-len", "8", "--rounds", "2", "--timeout-s", "60"),
-        "--no-install",
-    )
+    all_cells = ("--model", model, "--timeout-s", "60", "--no-install")
+    few = (*all_cells, "--gen-len", "8", "--rounds", "3")
+    once = (*all_cells, "--gen-len", "8", "--rounds", "1")
+    slow = (*all_cells, "--gen-len", "3", "--rounds", "1")
+    quickest, fast = "llama_cpp lm_offload", "llama_cpp transformers lm_offload"
+    others = "openvino ctranslate2 accelerate airllm lm_offload"
     parts = (
         Part("fixed-costs", "bench_fixed_costs"),
         Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB")),
-        _peers("peers-0.25b", few, 2.5, limits="288MiB", batches="1 16 64", prompts="16"),
-        _peers("budget-0.25b", few, 1.0, limits="192MiB none", batches="16", prompts="16"),
-        _peers("long-0.25b", few, 0.5, limits="288MiB", batches="1", prompts="256"),
+        _peers("peers-0.25b", few, 3.5, limits="288MiB", batches="1 16", engines=fast),
+        _peers("resident-0.25b", few, 1.0, limits="none", batches="16", engines=fast),
+        _peers("batch-0.25b", once, 1.0, limits="288MiB", batches="64", engines=quickest),
+        _peers("long-0.25b", once, 0.5, "256", limits="288MiB", batches="1", engines=quickest),
+        _peers("others-0.25b", slow, 1.5, limits="288MiB", batches="16", engines=others),
         _peers(
-            "quantized-0.25b", few, 0.5, limits="none", batches="16", prompts="16",
-            formats="int8 int4",
+            "quantized-0.25b", once, 0.5, limits="none", batches="16", formats="int8 int4",
+            engines=quickest,
         ),
         Part("kernels", "bench_kernels", ("--budget", "0.05")),
         Part("quality", "bench_quality", ("--tokens", "1024")),
@@ -65,21 +72,13 @@ def full() -> Suite:
         Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "1280MiB")),
         Part("resident-1.1b", "bench_resident", ("--model", model)),
         Part("streaming-1.1b", "bench_streaming", ("--model", model)),
-        _peers("peers-1.1b", all_rounds, None, limits="1280MiB", batches="1 16 64", prompts="32"),
+        _peers("peers-1.1b", all_rounds, None, "32", limits="1280MiB", batches="1 16 64"),
+        _peers("resident-peers-1.1b", all_rounds, None, "32", limits="none", batches="1 16 64"),
+        _peers("budget-peers-1.1b", all_rounds, None, "32", limits="800MiB 1800MiB", batches="16"),
+        _peers("long-peers-1.1b", all_rounds, None, "256", limits="1280MiB none", batches="1 16"),
         _peers(
-            "resident-peers-1.1b", all_rounds, None, limits="none", batches="1 16 64", prompts="32"
-        ),
-        _peers(
-            "budget-peers-1.1b", all_rounds, None, limits="800MiB 1800MiB", batches="16",
-            prompts="32",
-        ),
-        _peers(
-            "long-peers-1.1b", all_rounds, None, limits="1280MiB none", batches="1 16",
-            prompts="256",
-        ),
-        _peers(
-            "quantized-peers-1.1b", all_rounds, None, limits="400MiB none", batches="1 16 64",
-            prompts="32", formats="int8 int4",
+            "quantized-peers-1.1b", all_rounds, None, "32", limits="400MiB none",
+            batches="1 16 64", formats="int8 int4",
         ),
         Part("kernels", "bench_kernels"),
         Part("attention", "bench_attention"),
@@ -94,14 +93,18 @@ def _peers(
     name: str,
     common: Iterable[str],
     minutes: float | None,
+    prompts: str = "16",
     *,
     limits: str,
     batches: str,
-    prompts: str,
     formats: str = "own",
+    engines: str = "",
 ) -> Part:
     axes = {
         "--limits": limits, "--batches": batches, "--prompt-lens": prompts, "--formats": formats,
+        "--engines": engines,
     }  # fmt: skip
-    words = [word for option, values in axes.items() for word in (option, *values.split())]
+    words = [
+        word for option, values in axes.items() if values for word in (option, *values.split())
+    ]
     return Part(name, "bench_peers", (*common, *words), minutes)

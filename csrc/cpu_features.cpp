@@ -1,5 +1,6 @@
 #include "cpu_features.h"
 
+#include "amx_access.h"
 #include "self_check.h"
 
 namespace lmo {
@@ -7,6 +8,7 @@ namespace lmo {
 #if defined(LMO_EMULATED)
 const Operations& emulated_avx512_operations();  // tests/native
 const Operations& emulated_avx512_vnni_operations();
+const Operations& emulated_amx_operations();
 #endif
 
 namespace {
@@ -43,6 +45,8 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
+
+bool has_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 #endif
 
 }  // namespace
@@ -50,9 +54,10 @@ bool has_avx512() {
 std::vector<const Operations*> all_operations() {
     std::vector<const Operations*> tables;
 #if defined(__x86_64__)
-    if (has_avx512() && __builtin_cpu_supports("avx512vnni")) {
-        tables.push_back(&avx512_vnni_operations());
-    }
+#if defined(LMO_AMX)
+    if (has_vnni() && may_use_amx()) tables.push_back(&amx_operations());
+#endif
+    if (has_vnni()) tables.push_back(&avx512_vnni_operations());
     if (has_avx512()) tables.push_back(&avx512_operations());
     if (has_avx2()) tables.push_back(&avx2_operations());
 #endif
@@ -60,6 +65,7 @@ std::vector<const Operations*> all_operations() {
 #if defined(LMO_EMULATED)
     tables.push_back(&emulated_avx512_operations());
     tables.push_back(&emulated_avx512_vnni_operations());
+    tables.push_back(&emulated_amx_operations());
 #endif
     return tables;
 }

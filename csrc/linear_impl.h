@@ -10,6 +10,7 @@ namespace lmo {
 namespace LMO_ISA {
 
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
+constexpr int64_t kPassedBytes = 512 << 10;  // where one pass uses them: fewer first tiles, unasked
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
 constexpr int64_t kAheadBytes = 16 << 10;   // how far ahead of their use weights are asked for
 
@@ -95,11 +96,12 @@ void linear_chunk(const Chunk<W>& chunk) {
     }
 }
 
-// How many of n rows of weights make a chunk: four chunks a thread, or as many bytes as stay in
-// the cache; a multiple of `step`.
-inline int64_t chunk_rows(int64_t n, int64_t row_bytes, int64_t step, int threads) {
+// How many of n rows of weights make a chunk for m rows of inputs: four chunks a thread, or as many
+// bytes as stay in the cache for the next tile of inputs; a multiple of `step`.
+inline int64_t chunk_rows(int64_t m, int64_t n, int64_t row_bytes, int64_t step, int threads) {
     const int64_t share = (n + 4 * threads - 1) / (4 * threads);
-    const int64_t fit = std::min(share, kChunkBytes / row_bytes);
+    const int64_t bytes = m > kTileRows ? kChunkBytes : kPassedBytes;
+    const int64_t fit = std::min(share, bytes / row_bytes);
     return std::max(step, (fit + step - 1) / step * step);
 }
 
@@ -109,7 +111,7 @@ inline int64_t weight_row_bytes(const LinearArgs& a) {
 
 inline int64_t linear_step(const LinearArgs& a) {
     constexpr int64_t tiles = kTileWeights * (kTileWeights + 1);  // of whole_tiles and of last_rows
-    return chunk_rows(a.n, weight_row_bytes(a), tiles, a.threads);
+    return chunk_rows(a.m, a.n, weight_row_bytes(a), tiles, a.threads);
 }
 
 inline void linear(const LinearRun& products) {

@@ -158,5 +158,6 @@ const Operations& generic_operations();
 const Operations& avx2_operations();  // this and the next ones only on x86
 const Operations& avx512_operations();
 const Operations& avx512_vnni_operations();
+const Operations& amx_operations();  // only where amx_access.h defines LMO_AMX
 
 }  // namespace lmo

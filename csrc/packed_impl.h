@@ -2,89 +2,11 @@
 // for every block of rows and unpacked in registers or, for many rows, a step at a time in cache.
 #pragma once
 
-#include "linear_impl.h"
-#include "packed_quantize.h"
-#include "packed_tile.h"
+#include "packed_work.h"
 #include "scratch.h"
 
 namespace lmo {
 namespace LMO_ISA {
-
-constexpr int64_t kFarBytes = 256 << 10;
-constexpr int64_t kNearBytes = 2 << 10;
-
-// A block of quantized rows and the weights that it is multiplied with.
-template <class Codes>
-struct PackedWork {
-    const PackedArgs& a;
-    int64_t first_row, rows;
-    const InputBlock* x;  // [k / 64][rows]
-    int64_t tile_bytes;
-};
-
-template <class Codes>
-constexpr int64_t factor_bytes() {
-    return (Codes::kMinimums ? 2 : 1) * kFactorBytes;
-}
-
-// Tiles side by side that are computed together: whole vectors of them, or a single one.
-struct Tiling {
-    int64_t first, count;
-
-    int64_t outputs(int64_t n) const {
-        return std::min((first + count) * kTileLanes, n) - first * kTileLanes;
-    }
-};
-
-// How far ahead to ask for codes: for the same columns of tiles that come next, or, where a single
-// row is limited by memory and those would leave the L2 cache again, for columns that come next.
-inline int64_t ahead_bytes(int64_t rows, int64_t pitch) {
-    if (rows == 1 && pitch > kFarBytes) return kNearBytes;
-    return std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
-}
-
-// Calls body(step) for the steps of some tiles, in ascending order of columns.
-template <class Codes, class Body>
-void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body) {
-    const int64_t pitch = tiles.count * w.tile_bytes;
-    const int64_t ahead = ahead_bytes(w.rows, pitch);
-    const int64_t stride = tiles.count == 1 ? 0 : w.tile_bytes;
-    const uint8_t* at = w.a.weight + tiles.first * w.tile_bytes;
-    for (int64_t group = 0; group < w.a.k; group += w.a.group) {
-        const uint8_t* factors = at;
-        at += factor_bytes<Codes>();
-        const int64_t end = group + w.a.group;
-        for (int64_t column = group; column < end; column += kBlockColumns) {
-            const InputBlock* x = w.x + column / kBlockColumns * w.rows;
-            const int64_t count = std::min(kBlockColumns, end - column);
-            const Tiles codes{at, stride, ahead};
-            body(Step{factors, stride, codes, x, column % kBlockColumns, count});
-            at += code_bytes<Codes>(count);
-        }
-    }
-}
-
-// Writes out[rows, outputs of the tiles] from totals, V vectors a row.
-template <int V, class Codes>
-void write_totals(const PackedWork<Codes>& w, const Tiling& tiles, const float* totals) {
-    const PackedArgs& a = w.a;
-    const int64_t n = tiles.first * kTileLanes;
-    each_vector(tiles.outputs(a.n), [&](int64_t i, auto span) {
-        Vec bias = zero();
-        if (a.bias) {
-            with_type(a.bias_dtype, [&](auto* type) {
-                bias = load(static_cast<decltype(type)>(a.bias) + n + i, span);
-            });
-        }
-        for (int64_t row = 0; row < w.rows; ++row) {
-            float* out = a.out + (w.first_row + row) * a.out_stride + n + i;
-            Vec value = load(totals + row * V * kLanes + i);
-            if (a.bias) value = value + bias;
-            if (a.accumulate) value = load(out, span) + value;
-            store(out, value, span);
-        }
-    });
-}
 
 // One row times V vectors of tiles.
 template <int V, class Codes>
@@ -134,8 +56,6 @@ void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     }
 }
 
-inline int64_t tiles_of(const PackedArgs& a) { return (a.n + kTileLanes - 1) / kTileLanes; }
-
 // Tiles [tile, end); those of a single row are taken more at a time.
 template <class Codes>
 void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
@@ -144,54 +64,65 @@ void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
             single_row<kRowVectors>(w, {tile, kRowTiles});
         }
     }
-    for (; tile + kPackedTiles <= end; tile += kPackedTiles) {
-        packed_tiles<kPackedVectors>(w, {tile, kPackedTiles});
-    }
-    for (int64_t count; tile < end; tile += count) {
-        count = std::min(kTilesPerVector, end - tile);
-        packed_tiles<1>(w, {tile, count});
-    }
+    each_tiling(tile, end, [&](auto vectors, const Tiling& tiles) {
+        packed_tiles<decltype(vectors)::value>(w, tiles);
+    });
 }
 
-// A block of rows times every product's weights.
-template <class Codes>
-void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
-                  const InputBlock* x) {
+// A block of rows times every product's weights; chunk(work, tile, end) computes some tiles.
+template <class Codes, class Chunk>
+void packed_block(const PackedRun& products, int64_t first_row, int64_t rows, const InputBlock* x,
+                  const Chunk& chunk) {
     const PackedArgs& any = products.first();
     const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(any.group);
     const int64_t tile_bytes = any.k / any.group * group_bytes;
     const int64_t unit = rows == 1 ? kRowTiles : kPackedTiles;
     const auto step = [&](const PackedArgs& a) {
-        return chunk_rows(tiles_of(a), tile_bytes, unit, a.threads);
+        return chunk_rows(rows, tiles_of(a), tile_bytes, unit, a.threads);
     };
     const auto chunks = [&](const PackedArgs& a) { return (tiles_of(a) + step(a) - 1) / step(a); };
-    each_chunk(products, chunks, [&](const PackedArgs& a, int64_t chunk) {
-        const int64_t tile = chunk * step(a), end = std::min(tiles_of(a), tile + step(a));
-        packed_chunk(PackedWork<Codes>{a, first_row, rows, x, tile_bytes}, tile, end);
+    each_chunk(products, chunks, [&](const PackedArgs& a, int64_t i) {
+        const int64_t tile = i * step(a), end = std::min(tiles_of(a), tile + step(a));
+        chunk(PackedWork<Codes>{a, first_row, rows, x, tile_bytes}, tile, end);
     });
 }
 
-// The rows are quantized once for all products.
+// Rows [first, first + rows) of the inputs, each block of columns handed to finish(block) last.
+template <class Finish>
+const InputBlock* quantized(const PackedArgs& a, int64_t first, int64_t rows,
+                            const Finish& finish) {
+    const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
+    auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
+    quantize_rows(a, first, rows, x, finish);
+    return x;
+}
+
+// A block of rows in vector registers.
 template <class Codes>
-void packed_typed(const PackedRun& products) {
-    const PackedArgs& a = products.first();
-    for (int64_t row = 0; row < a.m; row += kBlockRows) {
-        const int64_t rows = std::min(kBlockRows, a.m - row);
-        const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
-        auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
-        quantize_rows(a, row, rows, x);
-        packed_block<Codes>(products, row, rows, x);
+void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
+    const InputBlock* x = quantized(products.first(), first, rows, [](InputBlock&) {});
+    packed_block<Codes>(products, first, rows, x, packed_chunk<Codes>);
+}
+
+// Calls body(codes, first, rows) for the blocks of rows with the type of the weights' codes.
+template <class Body>
+void each_row_block(const PackedArgs& a, const Body& body) {
+    for (int64_t first = 0; first < a.m; first += kBlockRows) {
+        const int64_t rows = std::min(kBlockRows, a.m - first);
+        if (a.bits == 8) {
+            body(Int8Codes(), first, rows);
+        } else if (a.symmetric) {
+            body(Int4Codes<false>(), first, rows);
+        } else {
+            body(Int4Codes<true>(), first, rows);
+        }
     }
 }
 
 inline void packed_linear(const PackedRun& products) {
-    if (products.first().bits == 8) {
-        packed_typed<Int8Codes>(products);
-    } else if (products.first().symmetric) {
-        packed_typed<Int4Codes<false>>(products);
-    } else {
-        packed_typed<Int4Codes<true>>(products);
-    }
+    each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
+        packed_rows<decltype(codes)>(products, first, rows);
+    });
 }
 
 }  // namespace LMO_ISA

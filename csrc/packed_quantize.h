@@ -46,16 +46,20 @@ inline void quantize_block(const float* x, int64_t columns, int64_t step, int co
     }
 }
 
-// Rows [first, first + rows) of x[m, k] into blocks [k / 64, rows].
-inline void quantize_rows(const PackedArgs& a, int64_t first, int64_t rows, InputBlock* blocks) {
+// Rows [first, first + rows) of x[m, k] into blocks [k / 64, rows], then finish(block) on each.
+template <class Finish>
+void quantize_rows(const PackedArgs& a, int64_t first, int64_t rows, InputBlock* blocks,
+                   const Finish& finish) {
     const int64_t step = std::min(a.group, kBlockColumns);
     const int code_of_zero = a.bits == 4 && a.symmetric ? 8 : 0;
     each_row(rows, a.k, a.threads, [&](int64_t row) {
         const float* x = a.x + (first + row) * a.x_stride;
         for (int64_t b = 0; b < input_blocks(a.k); ++b) {
             const int64_t begin = b * kBlockColumns;
+            InputBlock& block = blocks[b * rows + row];
             quantize_block(x + begin, std::min(kBlockColumns, a.k - begin), step, code_of_zero,
-                           blocks[b * rows + row]);
+                           block);
+            finish(block);
         }
     });
 }

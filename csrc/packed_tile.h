@@ -52,6 +52,27 @@ inline Vec load_factors(const uint8_t* from, int v, int64_t stride) {
 // Inlined with all that it calls: only then the compiler keeps arrays in registers.
 #define LMO_INLINE inline __attribute__((always_inline, flatten))
 
+// What the sums of a vector of tiles are multiplied with.
+struct Factors {
+    Vec scale, minimum;
+};
+
+template <class Codes>
+LMO_INLINE Factors factors_of(const Step& step, int v) {
+    const Vec scale = load_factors(step.factors, v, step.factor_stride);
+    if constexpr (!Codes::kMinimums) return {scale, zero()};
+    return {scale, load_factors(step.factors + kFactorBytes, v, step.factor_stride)};
+}
+
+// total += the sum of codes times values of one row and step.
+template <class Codes>
+LMO_INLINE void add_sum(Ints sum, const Factors& factors, const InputBlock& x, int64_t half,
+                        float* total) {
+    Vec joined = load(total) + to_float(sum) * (factors.scale * splat(x.scale));
+    if constexpr (Codes::kMinimums) joined = joined + factors.minimum * splat(x.sum[half]);
+    store(total, joined);
+}
+
 // sums[r][v] = codes of tile v times values of row r over the columns of a step.
 template <class Codes, int R, int V>
 LMO_INLINE void multiply(const Step& step, Ints (&sums)[R][V]) {
@@ -109,18 +130,24 @@ LMO_INLINE void add_step(const Step& step, float* totals) {
     Ints sums[R][V];
     multiply<Codes>(step, sums);
     unrolled<V>([&](auto v) {
-        const uint8_t* minimums = step.factors + kFactorBytes;
-        const Vec scale = load_factors(step.factors, v, step.factor_stride);
-        const Vec minimum =
-            Codes::kMinimums ? load_factors(minimums, v, step.factor_stride) : zero();
+        const Factors factors = factors_of<Codes>(step, v);
         unrolled<R>([&](auto r) {
-            const InputBlock& x = step.x[r];
             float* total = totals + (r * V + v) * kLanes;
-            Vec sum = load(total) + to_float(sums[r][v]) * (scale * splat(x.scale));
-            if constexpr (Codes::kMinimums) sum = sum + minimum * splat(x.sum[step.half()]);
-            store(total, sum);
+            add_sum<Codes>(sums[r][v], factors, step.x[r], step.half(), total);
         });
     });
+}
+
+// Calls body(i, v, unit) for the i-th units of a step in V vectors of tiles; asks for later ones.
+template <class Codes, int V, class Body>
+LMO_INLINE void each_unit(const Step& step, const Body& body) {
+    const Tiles& codes = step.codes;
+    const int64_t units = code_bytes<Codes>(step.count) / kUnitBytes;
+    for (int64_t i = 0; i < units; ++i) {
+        const uint8_t* at = codes.at + i * kUnitBytes;
+        for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * codes.stride + codes.ahead);
+        unrolled<V>([&](auto v) { body(i, v, Codes::load(at, v, codes.stride)); });
+    }
 }
 
 constexpr int64_t kVectorPairBytes = kBlockColumns / 2 * kPairBytes;
@@ -128,20 +155,12 @@ constexpr int64_t kVectorPairBytes = kBlockColumns / 2 * kPairBytes;
 // The codes of a step as pairs, V vectors of tiles in kVectorPairBytes each.
 template <class Codes, int V>
 inline Tiles unpack(const Step& step, uint8_t* pairs) {
-    const Tiles& codes = step.codes;
-    uint8_t* to = pairs;
-    for (int64_t unit = 0; unit < code_bytes<Codes>(step.count); unit += kUnitBytes) {
-        const uint8_t* at = codes.at + unit;
-        for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * codes.stride + codes.ahead);
-        unrolled<V>([&](auto v) {
-            const Ints loaded = Codes::load(at, v, codes.stride);
-            unrolled<Codes::kPairs>([&](auto p) {
-                store_ints(to + v * kVectorPairBytes + p * kPairBytes,
-                           Codes::template pair<p>(loaded));
-            });
+    each_unit<Codes, V>(step, [&](int64_t i, int v, Ints unit) {
+        uint8_t* to = pairs + v * kVectorPairBytes + i * Codes::kPairs * kPairBytes;
+        unrolled<Codes::kPairs>([&](auto p) {
+            store_ints(to + p * kPairBytes, Codes::template pair<p>(unit));
         });
-        to += Codes::kPairs * kPairBytes;
-    }
+    });
     return {pairs, kVectorPairBytes, 0};
 }
 

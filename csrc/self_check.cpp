@@ -54,11 +54,11 @@ bool linear_agrees(const Operations& operations, const Operations& reference) {
     return close(product(operations), product(reference), 1e-4f);
 }
 
-// Products with packed weights in groups of 32; these have the same bits everywhere. The 15 tiles
-// are computed by 8, 4, 2 and 1.
-bool packed_agrees(const Operations& operations, const Operations& reference, int64_t m, int bits,
-                   bool symmetric) {
-    constexpr int64_t n = 117, k = 64, group = 32, tiles = 15, lanes = 8;
+// Products with packed weights, which have the same bits everywhere. The 15 tiles are computed by
+// 8, 4, 2 and 1.
+bool packed_agrees(const Operations& operations, const Operations& reference, int64_t m,
+                   int64_t group, int bits, bool symmetric) {
+    constexpr int64_t n = 117, k = 64, tiles = 15, lanes = 8;
     Noise noise;
     std::vector<uint16_t> weight;
     for (int64_t i = 0; i < tiles * k / group; ++i) {
@@ -107,10 +107,11 @@ bool attention_agrees(const Operations& operations, const Operations& reference,
 
 bool agrees(const Operations& operations, const Operations& reference) {
     if (&operations == &reference) return true;
-    for (int64_t m : {1, 3, 9}) {
-        if (!packed_agrees(operations, reference, m, 8, true) ||
-            !packed_agrees(operations, reference, m, 4, true) ||
-            !packed_agrees(operations, reference, m, 4, false)) {
+    constexpr int64_t shapes[][2] = {{1, 32}, {3, 32}, {9, 64}, {20, 32}, {20, 64}};
+    for (const auto& [m, group] : shapes) {
+        if (!packed_agrees(operations, reference, m, group, 8, true) ||
+            !packed_agrees(operations, reference, m, group, 4, true) ||
+            !packed_agrees(operations, reference, m, group, 4, false)) {
             return false;
         }
     }

@@ -10,7 +10,8 @@
     |   `-- CheckpointChangedError       6   a weight file changed while it was in use
     |-- RequestError                     7   a prompt or sampling value that cannot be served
     |-- StorageError                     8   the disk failed or is full
-    `-- DeviceError                      9   the GPU failed, was lost or is out of memory
+    `-- DeviceError                      9   the GPU failed or was lost
+        `-- DeviceMemoryError            9   it has no memory left
 
 Every message is one sentence: what was given, what is allowed, what to do.
 """
@@ -65,6 +66,15 @@ class StorageError(LMOffloadError):
 
 
 class DeviceError(LMOffloadError):
-    """The GPU failed, was lost or has no memory left while it was in use."""
+    """The GPU failed or was lost while it was in use."""
 
     exit_status = 9
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU has no memory left: `what` that was for, and how many bytes more are needed."""
+
+    def __init__(self, message: str, what: str, lacking_bytes: int) -> None:
+        super().__init__(message)
+        self.what = what
+        self.lacking_bytes = lacking_bytes

@@ -10,6 +10,8 @@ from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
+AttentionOn = Literal["device", "cpu"]  # with the KV cache there, where a device computes
+OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
 Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
 
@@ -61,6 +63,7 @@ class StepTime:
     gpu_s: float = 0.0  # the device computing, by its events; cpu_s is then what launching took
     h2d_s: float = 0.0  # the link to the device busy
     h2d_bytes: float = 0.0
+    attend_s: float = 0.0  # the CPU attending beside the device
 
     @property
     def gpu_busy_frac(self) -> float:
@@ -135,7 +138,7 @@ IN_MEMORY = KVSpill()
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The part of a plan that lies on a device, which then computes everything."""
+    """The part of a plan that lies on a device, which computes all, or all but attention."""
 
     name: str
     budget_bytes: int
@@ -143,6 +146,7 @@ class DevicePlan:
     ring_bytes: int  # for units that are uploaded in each sweep
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     uploaded_bytes: int  # in each sweep
+    attention: AttentionOn = "device"
 
     @property
     def used_bytes(self) -> int:

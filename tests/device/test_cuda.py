@@ -57,3 +57,10 @@ def test_the_process_takes_no_more_than_the_budget(toy):
         tokens_of(llm, PROMPTS)
         taken_bytes = before_bytes - torch.cuda.mem_get_info()[0]
     assert taken_bytes <= 1 << 30
+
+
+def test_attention_on_the_cpu_leaves_float32_tokens_as_they_are(toy):
+    folder = toy("llama", dtype=torch.float32)
+    options = {"cpu_memory": PLENTY, "gpu_memory": "2GiB", "threads": 1}
+    with LLM(folder, attention="cpu", **options) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)

@@ -15,11 +15,19 @@ from lm_offload.errors import ConfigError
 
 @pytest.fixture
 def play(monkeypatch):
-    def set_state(build: str | None, usable: bool, count: int, driver: bool, capability=(8, 0)):
+    def set_state(
+        build: str | None,
+        usable: bool,
+        count: int,
+        driver: bool,
+        capability=(8, 0),
+        built_for=("sm_75", "sm_80", "compute_90"),
+    ):
         monkeypatch.setattr(torch.version, "cuda", build)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: [*built_for])
         monkeypatch.setattr(registry, "_DRIVER", Path("/" if driver else "/nowhere"))
 
     return set_state
@@ -33,6 +41,8 @@ def play(monkeypatch):
         (("13.0", False, 0, True), "shows no GPU; check nvidia-smi"),
         (("13.0", False, 1, True), "driver is too old for CUDA 13.0"),
         (("13.0", True, 1, True, (6, 1)), "compute capability 6.1, allowed is 7.5 or later"),
+        (("13.0", True, 1, True, (7, 5), ("sm_80",)), "has no code for cuda:0, .* is 7.5; install"),
+        (("13.0", True, 1, True, (12, 0), ("sm_90",)), "has no code for cuda:0, .* is 12.0"),
     ],
 )
 def test_what_is_missing_is_said(play, toy, state, words):
@@ -40,6 +50,21 @@ def test_what_is_missing_is_said(play, toy, state, words):
     with pytest.raises(ConfigError, match=words) as caught:
         LLM(toy("llama"), gpu_memory="1GiB")
     assert "leave GPU memory out" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [((8, 6), True), ((7, 5), True), ((12, 0), True), ((7, 0), False), ((8, 0), True)],
+)
+def test_code_runs_on_its_own_major_version_and_ptx_on_later_ones(capability, runs):
+    assert registry._has_code_for(capability, ["sm_75", "sm_80", "sm_100a", "compute_90"]) is runs
+
+
+def test_a_torch_for_other_gpus(play, monkeypatch):
+    play(None, True, 1, True)
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    with pytest.raises(ConfigError, match="built for ROCm; install one with CUDA"):
+        open_device("cuda:0")
 
 
 def test_a_gpu_that_is_not_there(play):

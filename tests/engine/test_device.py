@@ -37,10 +37,11 @@ def open_on_device(folder, gpu_memory, cpu_memory=PLENTY, device=STAND_IN, **opt
     return llm
 
 
-def smallest_budgets(folder, prompts=PROMPTS) -> tuple[int, int]:
+def smallest_budgets(folder, prompts=PROMPTS, attention="device") -> tuple[int, int]:
     """Bytes of the device and of the host that the error for hopeless budgets names."""
     workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
-    with open_on_device(folder, 1, 1) as llm, pytest.raises(BudgetError) as caught:
+    opened = open_on_device(folder, 1, 1, attention=attention)
+    with opened as llm, pytest.raises(BudgetError) as caught:
         llm.plan_for(workload)
     device, host = re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])
     return int(device) << 10, int(host) << 10
@@ -59,7 +60,8 @@ def test_tokens_are_those_of_the_cpu(toy, model_type):
 def test_all_three_tiers_hold_units(toy):
     folder = toy("llama")
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    with open_on_device(folder, gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)) as llm:
+    budgets = gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)
+    with open_on_device(folder, *budgets, attention="device") as llm:
         tokens = tokens_of(llm, PROMPTS)
         plan, decode = llm.plan, llm.stats.decode[-1].time
         assert plan.streamed

@@ -19,7 +19,8 @@ STOPS = tuple(range(3, 6))  # of 131 tokens: ends come at very different places
 def tight(folder, prompts, max_tokens: int, spare_blocks: int, **changes: Any) -> PlanChoice:
     """A plan with everything in memory, room for the longest request and a few blocks more."""
     workload = Workload(tuple(map(len, prompts)), (max_tokens,) * len(prompts))
-    with open_llm(folder, speculation=changes.pop("speculation", "off")) as llm:
+    options = {"speculation": changes.pop("speculation", "off")}
+    with open_llm(folder, kv_format=changes.pop("kv_format", None), **options) as llm:
         choice = choice_of(llm.plan_for(workload))
     longest = max(map(blocks_for, workload.total_lens))
     return replace(choice, kv_blocks=longest + spare_blocks, **changes)

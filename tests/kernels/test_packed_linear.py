@@ -67,7 +67,7 @@ def test_it_is_the_product(
 @each_format
 def test_native_results_have_the_same_bits_on_every_instruction_set(name: str) -> None:
     first, *others = native_kernels(1)
-    for m, n in ((1, 117), (3, 21), (9, 53), (17, 39)):
+    for m, n in ((1, 117), (3, 21), (9, 53), (17, 39), (64, 17), (77, 45)):
         k = columns_of(name, 5)
         x, weight = torch.randn(m, k), random_weight(name, n, k)
         expected = product(first, x, weight)
@@ -96,10 +96,12 @@ def test_any_number_of_rows_has_the_bits_of_single_rows(kernels: Kernels) -> Non
 @each_format
 def test_threads_do_not_change_a_bit(kernels: Kernels, name: str) -> None:
     index = [each.name for each in native_kernels(1)].index(kernels.name)
-    x, weight = torch.randn(6, columns_of(name, 4)), random_weight(name, 301, columns_of(name, 4))
-    expected = product(kernels, x, weight)
-    for threads in (2, 3):
-        assert torch.equal(product(native_kernels(threads)[index], x, weight), expected)
+    for rows in (6, 21):
+        k = columns_of(name, 4)
+        x, weight = torch.randn(rows, k), random_weight(name, 301, k)
+        expected = product(kernels, x, weight)
+        for threads in (2, 3):
+            assert torch.equal(product(native_kernels(threads)[index], x, weight), expected)
 
 
 @each_kernels
@@ -118,11 +120,14 @@ def test_any_number_of_outputs_is_written_and_no_more(kernels: Kernels, name: st
 @each_format
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_a_row_that_is_not_finite_becomes_nan(kernels: Kernels, name: str, bad: float) -> None:
-    x, weight = torch.randn(6, columns_of(name, 3)), random_weight(name, 9, columns_of(name, 3))
-    x[2, -1] = x[4, 33 % x.shape[1]] = bad
-    out = product(kernels, x, weight)
-    assert out[[2, 4]].isnan().all()
-    assert torch.equal(out[[0, 1, 3, 5]], product(kernels, x[[0, 1, 3, 5]], weight))
+    for rows in (6, 20):  # in vector registers, and where there are some in those of matrices
+        k = columns_of(name, 3)
+        x, weight = torch.randn(rows, k), random_weight(name, 9, k)
+        x[2, -1] = x[4, 33 % x.shape[1]] = bad
+        out = product(kernels, x, weight)
+        assert out[[2, 4]].isnan().all()
+        others = [row for row in range(rows) if row not in (2, 4)]
+        assert torch.equal(out[others], product(kernels, x[others], weight))
 
 
 @each_native

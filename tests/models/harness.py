@@ -14,6 +14,7 @@ from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidates
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.models.base import Context
+from lm_offload.models.blocks import attention
 from lm_offload.models.registry import load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
@@ -93,7 +94,7 @@ class PagedModel:
             model.embed(ctx, rows, hidden, weights)
         elif unit.kind == "attention":
             cache = self._caches[unit.index]
-            model.attention(ctx, unit.index, weights, hidden, batch, *cache)
+            attention(model, ctx, unit.index, weights, hidden, batch, *cache)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
         elif unit.kind == "final_norm":

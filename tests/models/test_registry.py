@@ -9,7 +9,7 @@ from lm_offload.models.registry import load_model, supported_model_types
 def test_every_type_has_all_functions(model_type):
     functions = [name for name in vars(ModelFunctions) if not name.startswith("_")]
     model = load_model(model_type)
-    assert len(functions) == 6
+    assert len(functions) == 7
     assert all(callable(getattr(model, name)) for name in functions)
     assert model.__name__ == f"lm_offload.models.{model_type}"
 

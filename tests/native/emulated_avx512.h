@@ -141,15 +141,17 @@ inline __m512i inserti64x4(__m512i a, __m256i b) {
     return Index == 0 ? join<__m512i>(b, half(a, 1)) : join<__m512i>(half(a, 0), b);
 }
 
-// The lower bits of every lane.
-template <class T, class Whole>
+// The lower bits of every lane, which is a From.
+template <class From, class T, class Whole>
 inline Whole truncated(__m512i a) {
+    const Elements<From, __m512i> in(a);
     Elements<T, Whole> out;
-    for (int i = 0; i < 16; ++i) out.at[i] = static_cast<T>(Ints32(a).at[i]);
+    for (int i = 0; i < in.kCount; ++i) out.at[i] = static_cast<T>(in.at[i]);
     return out.whole();
 }
-inline __m256i cvtepi32_epi16(__m512i a) { return truncated<int16_t, __m256i>(a); }
-inline __m128i cvtepi32_epi8(__m512i a) { return truncated<int8_t, __m128i>(a); }
+inline __m256i cvtepi16_epi8(__m512i a) { return truncated<int16_t, int8_t, __m256i>(a); }
+inline __m256i cvtepi32_epi16(__m512i a) { return truncated<int32_t, int16_t, __m256i>(a); }
+inline __m128i cvtepi32_epi8(__m512i a) { return truncated<int32_t, int8_t, __m128i>(a); }
 
 inline __m256i cvtsepi32_epi16(__m512i a) {
     Ints32 in(a);
@@ -201,6 +203,7 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_castps_si512 lmo::emulated::castps_si512
 #define _mm512_castsi256_si512 lmo::emulated::castsi256_si512
 #define _mm512_castsi512_ps lmo::emulated::castsi512_ps
+#define _mm512_cvtepi16_epi8 lmo::emulated::cvtepi16_epi8
 #define _mm512_cvtepi32_epi16 lmo::emulated::cvtepi32_epi16
 #define _mm512_cvtepi32_epi8 lmo::emulated::cvtepi32_epi8
 #define _mm512_cvtepi32_ps lmo::emulated::cvtepi32_ps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
@@ -18,7 +18,9 @@ BLOCKS_PER_READ = 3
 
 
 def mark(task: Task) -> int:
-    """The byte that fills a unit's place in the ring during one sweep."""
+    """The byte that fills a unit's place in the ring during one sweep, or its home."""
+    if task.ring_offset < 0:
+        return task.id.unit + 1
     return (task.id.sweep * 31 + task.id.unit) % 251 + 1
 
 
@@ -55,6 +57,7 @@ class Rig:
         self.sizes = sizes
         self.trace = ChromeTrace([f"unit {index}" for index in range(len(sizes))])
         self._ring = memoryview(bytearray(ring_bytes))
+        self._homes = [memoryview(bytearray(size or 0)) for size in sizes]
         self._read_s, self._compute_s, self._fail = read_s, compute_s, fail
         streamed = {unit: size for unit, size in enumerate(sizes) if size is not None}
         progress = Progress()
@@ -67,6 +70,15 @@ class Rig:
     def sweep(self, micro_batches: Sequence[int] | None = None):
         return self.executor.run_sweep(micro_batches or [1] * len(self.sizes), self._compute)
 
+    def scribble(self, units: Iterable[int]) -> None:
+        """Somebody else uses the homes of these units."""
+        for unit in units:
+            self._homes[unit][:] = bytes([255]) * len(self._homes[unit])
+
+    def _memory(self, task: Task) -> memoryview:
+        at = task.ring_offset
+        return self._homes[task.id.unit] if at < 0 else self._ring[at:]
+
     def _blocks(self, task: Task) -> list[Transfer]:
         step = -(-task.size_bytes // BLOCKS_PER_READ)
         starts = range(0, task.size_bytes, step)
@@ -74,14 +86,13 @@ class Rig:
         return [self._block(task, *ends).read for ends in zip(starts, stops, strict=True)]
 
     def _block(self, task: Task, start: int, stop: int) -> FakeBlock:
-        memory = self._ring[task.ring_offset + start : task.ring_offset + stop]
-        return FakeBlock(memory, mark(task), self._read_s, self._fail(task))
+        return FakeBlock(self._memory(task)[start:stop], mark(task), self._read_s, self._fail(task))
 
     def _compute(self, task: Task) -> None:
         size = self.sizes[task.id.unit]
         for _ in range(2):  # at the beginning and at the end of the computation
             if size is not None:
-                place = self._ring[task.ring_offset : task.ring_offset + size]
+                place = self._memory(task)[:size]
                 assert bytes(place) == bytes([mark(task)]) * size, f"{task} reads other weights"
             time.sleep(self._compute_s / 2)
         self.computed.append((task.id.sweep, task.id.unit, task.id.micro_batch))

@@ -40,6 +40,43 @@ def test_every_unit_computes_on_its_own_weights_in_order(sizes, extra, overlap, 
         assert [step.read_bytes for step in times] == [streamed_bytes] * 4
 
 
+KEPT = st.tuples(st.frozensets(st.integers(0, 6)), st.booleans())
+
+
+@settings(max_examples=40)
+@given(SIZES, st.integers(0, 60), st.lists(KEPT, min_size=5, max_size=5))
+def test_units_that_are_retained_for_a_while_and_given_up_in_time_or_at_once(sizes, extra, steps):
+    rig = Rig(sizes, max((size for size in sizes if size), default=0) + extra, read_s=1e-4)
+    retained = frozenset[int]()  # in the next sweep, whose reads are under way
+    for kept, at_once in steps:
+        if at_once:
+            retained &= kept
+            rig.executor.retain(retained)
+            rig.executor.read_again()
+        rig.scribble(set(range(len(sizes))) - retained)
+        rig.executor.retain(kept)
+        rig.sweep()
+        retained = kept
+    rig.executor.close()
+    assert rig.computed == [(sweep, unit, 0) for sweep in range(5) for unit in range(len(sizes))]
+
+
+def test_reading_again_after_a_disk_failed_ends_with_its_error():
+    def fail(task):
+        return StorageError("gone") if task.id.sweep == 1 else None
+
+    rig = Rig(MIXED, 40, fail=fail)
+
+    def run() -> None:
+        for _ in range(3):
+            rig.sweep()
+            rig.executor.read_again()
+
+    with pytest.raises(StorageError, match="gone"):
+        run()
+    rig.executor.close()
+
+
 def test_reads_run_beside_computes_and_into_the_next_sweep():
     rig = Rig(MIXED, 40, read_s=0.002, compute_s=0.004)
     for _ in range(3):

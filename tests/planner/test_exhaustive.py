@@ -52,12 +52,12 @@ def request_of(
     return replace(request, spill_bytes=spill_bytes)
 
 
-def on_device(request: Request) -> Request:
+def on_device(request: Request, budget_mib: int = 24, link_bytes_per_s: float = 4e9) -> Request:
     """A device with room for some units beside caches and buffers."""
-    link = Link(Curve((1,), (4e9,)), block_bytes=MIB, concurrency=2)
+    link = Link(Curve((1,), (link_bytes_per_s,)), block_bytes=MIB, concurrency=2)
     gpu = replace(PLAIN_CPU, memory_bytes_per_s=1e11, peak_flops=1e12)
     profile = replace(request.profile, gpu=gpu, h2d=link, d2h=link)
-    return replace(request, profile=profile, device=DeviceBudget("gpu", 24 * MIB))
+    return replace(request, profile=profile, device=DeviceBudget("gpu", budget_mib * MIB))
 
 
 def nearest(predictor: Predictor) -> list[Candidate]:
@@ -67,14 +67,25 @@ def nearest(predictor: Predictor) -> list[Candidate]:
     return [found for estimate_s, found in estimated if estimate_s < limit_s]
 
 
-REQUESTS = [*(request_of(*case) for case in CASES), on_device(request_of(FEW, 20, PLAIN, 0))]
+LONG = Workload((300,) * 8, (60,) * 8)  # whose cache has no room on the device
+BESIDE = [
+    on_device(request_of(FEW, 20, PLAIN, 0)),
+    on_device(request_of(replace(LONG, prompt_lens=(100,) * 8), 30, PLAIN, 0), 6, 1e9),
+    on_device(request_of(VARIED, 20, SLOW_CPU, 0), 14),
+]
+REQUESTS = [*(request_of(*case) for case in CASES), *BESIDE]
 
 # The best plan mixes prompts and decode in sweeps of 4 rows; its estimate, which takes them apart,
 # is 1.3 times too long.
 MIXED = request_of(replace(VARIED, objective="latency"), 10, DISTURBED, 0)
+# The same in sweeps of 16, where the CPU attends to decode while the device computes prompts.
+MIXED_BESIDE = on_device(request_of(LONG, 30, PLAIN, 0), 8, 1e9)
+GAP = pytest.param(
+    MIXED_BESIDE, marks=pytest.mark.xfail(strict=True, reason="estimated 1.2 x too long or more")
+)
 
 
-@pytest.mark.parametrize("request_", [*REQUESTS, MIXED])
+@pytest.mark.parametrize("request_", [*REQUESTS, MIXED, GAP])
 def test_the_plan_that_is_found_is_as_good_as_the_best_there_is(request_):
     predictor = Predictor(request_)
     best_s = min(predictor.timed(found).score_s for found in nearest(predictor))
@@ -86,7 +97,7 @@ def test_the_plan_that_is_found_is_as_good_as_the_best_there_is(request_):
     assert found[0].score_s <= TIE**2 * best_s  # equals within a step are not told apart
 
 
-@pytest.mark.parametrize("request_", [*REQUESTS, MIXED])
+@pytest.mark.parametrize("request_", [*REQUESTS, MIXED, MIXED_BESIDE])
 def test_no_estimate_is_below_the_bound_of_its_sizes(request_):
     predictor = Predictor(request_)
     bounds = Bounds(predictor)

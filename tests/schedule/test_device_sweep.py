@@ -14,13 +14,15 @@ HOMES = st.sampled_from(["device", "host", "disk"])
 UNITS = st.lists(st.tuples(HOMES, st.integers(1, 30)), min_size=1, max_size=8)
 
 
-def schedule_of(units, more_host=0, more_device=0) -> DeviceSweepSchedule:
+def transfers_of(units, more_host=0, more_device=0) -> Transfers:
     read = {index: size for index, (home, size) in enumerate(units) if home == "disk"}
     upload = {index: size for index, (home, size) in enumerate(units) if home != "device"}
     rings = [max(sizes.values(), default=0) for sizes in (read, upload)]
-    return DeviceSweepSchedule(
-        Transfers(read, upload, rings[0] + more_host, rings[1] + more_device)
-    )
+    return Transfers(read, upload, rings[0] + more_host, rings[1] + more_device)
+
+
+def schedule_of(*units_and_more) -> DeviceSweepSchedule:
+    return DeviceSweepSchedule(transfers_of(*units_and_more))
 
 
 def tasks_of(schedule: DeviceSweepSchedule, counts) -> list[Task]:

@@ -55,12 +55,17 @@ class TwoResources:
             assert queue is not None, f"deadlock: {cpu[0]} after {self.done}"
             self._do(queue.popleft())
 
+    def forget(self, sweep: int) -> None:
+        """What was read for a sweep that has not begun is read again."""
+        self.done = [task for task in self.done if task.sweep < sweep]
+        self.live = {key: place for key, place in self.live.items() if key[0] < sweep}
+
     def _ready(self, task: Task) -> bool:
         return all(need in self.done for need in task.needs)
 
     def _do(self, task: Task) -> None:
         key = (task.id.sweep, task.id.unit)
-        if task.id.kind == "read":
+        if task.id.kind == "read" and task.ring_offset >= 0:
             place = range(task.ring_offset, task.ring_offset + task.size_bytes)
             taken = self.live.values()
             assert all(place.stop <= other.start or other.stop <= place.start for other in taken)

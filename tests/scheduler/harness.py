@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from hypothesis import strategies as st
 
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sampling import SamplingParams
@@ -79,8 +82,49 @@ def check_oldest_goes_on(sequences: list[Sequence], batch: Batch) -> None:
         assert oldest in [chunk.sequence for chunk in batch.chunks]
 
 
-def run_all(sequences: list[Sequence], scheduler: Scheduler, allocator: BlockAllocator) -> Model:
-    model, blocks = Model(), scheduler.blocks
+class Disk:
+    """Slots for blocks of a model's cache; one thread moves them, sometimes late."""
+
+    def __init__(self, model: Model, num_slots: int, breaks_at: int = 1 << 30) -> None:
+        self.num_slots = num_slots
+        self.written: list[int] = []  # slots in order
+        self._model = model
+        self._breaks_at = breaks_at  # the move that fails, and all after it
+        self._moves = 0
+        self._slots: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._thread = ThreadPoolExecutor(1)
+
+    def write(self, block: int, slot: int) -> Future[None]:
+        self.written.append(slot)
+        return self._thread.submit(self._write, block, slot)
+
+    def read(self, slot: int, block: int) -> Future[None]:
+        return self._thread.submit(self._read, slot, block)
+
+    def _write(self, block: int, slot: int) -> None:
+        self._begin()
+        for offset in range(BLOCK_TOKENS):
+            self._slots[slot, offset] = self._model.slots[block, offset]
+
+    def _read(self, slot: int, block: int) -> None:
+        self._begin()
+        for offset in range(BLOCK_TOKENS):
+            self._model.slots[block, offset] = self._slots[slot, offset]
+
+    def _begin(self) -> None:
+        self._moves += 1
+        time.sleep(1e-4 * (self._moves % 3))
+        if self._moves > self._breaks_at:
+            raise StorageError("The disk failed.")
+
+
+def run_all(
+    sequences: list[Sequence],
+    scheduler: Scheduler,
+    allocator: BlockAllocator,
+    model: Model | None = None,
+) -> Model:
+    model, blocks = model or Model(), scheduler.blocks
     scheduler.add(sequences)
     limit = 10 * sum(sequence.max_tokens for sequence in sequences)
     for _ in range(limit):
@@ -90,11 +134,14 @@ def run_all(sequences: list[Sequence], scheduler: Scheduler, allocator: BlockAll
         assert batch.num_tokens
         check_oldest_goes_on(sequences, batch)
         held = {block for sequence in sequences for block in sequence.blocks}
-        assert blocks.num_used == len(held)
-        assert len(held) + blocks.num_cached + allocator.num_free == allocator.num_blocks
+        used = held | {move.block for move in scheduler._swaps._leaving}
+        assert blocks.num_used == len(used)
+        assert len(used) + blocks.num_cached + allocator.num_free == allocator.num_blocks
         model.run(batch)
         model.finish(scheduler, batch)
     assert not scheduler.has_work
+    while scheduler._swaps.wait():
+        pass
     assert blocks.num_used == 0
     assert blocks.num_cached + allocator.num_free == allocator.num_blocks
     return model

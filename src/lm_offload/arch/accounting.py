@@ -62,7 +62,8 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     if config.fused_projections:
         attention = _floats(tokens, hidden, queries + 2 * kv, queries)
         return max(attention, _floats(tokens, hidden, 2 * inner))
-    attention = _floats(tokens, hidden, queries, kv, kv, queries)
+    added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
+    attention = _floats(tokens, hidden, queries, kv, kv, queries, *added)
     return max(attention, _floats(tokens, hidden, inner, inner))
 
 

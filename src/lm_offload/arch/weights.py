@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 
 from lm_offload.arch import layout, layout_mixtral, layout_opt
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
 
-__all__ = ["ROW_TABLES", "Unit", "WeightSpec", "build_units", "name_candidates"]
+__all__ = ["ROW_TABLES", "Unit", "WeightSpec", "attention_units", "build_units", "name_candidates"]
 
 HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the kernels
 
@@ -26,6 +27,11 @@ def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
         units += _mlp_units(config, layer)
     units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
     return (*units, *_head_units(config, names.TOKENS, max_head_bytes))
+
+
+def attention_units(units: Iterable[Unit]) -> frozenset[int]:
+    """Which of them are attention, by their place in a sweep."""
+    return frozenset(place for place, unit in enumerate(units) if unit.kind == "attention")
 
 
 def name_candidates(name: str) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ def bench(
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,
+    attention: options.Attention = "auto",
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,
     spill_dir: options.SpillDir = None,
@@ -65,6 +66,7 @@ def bench(
             cpu_memory=cpu_memory,
             gpu_memory=gpu_memory,
             device=device,
+            attention=attention,
             threads=threads,
             overlap=overlap,
             prefix_sharing=prefix_sharing,
@@ -119,7 +121,11 @@ def _preemptions(stats: RunStats) -> dict[str, int]:
     """Where sequences had to wait for room in the KV cache."""
     if not stats.preemptions:
         return {}
-    return {"preemptions": stats.preemptions, "redone_tokens": stats.redone_tokens}
+    return {
+        "preemptions": stats.preemptions,
+        "swapped": stats.swapped,
+        "redone_tokens": stats.redone_tokens,
+    }
 
 
 def _record(

@@ -62,6 +62,20 @@ Device = Annotated[
         "memory that plays one behind a link of that speed, for tests."
     ),
 ]
+Attention = Annotated[
+    str,
+    typer.Option(
+        help="Where attention is computed beside a GPU: device, cpu (with the KV cache in CPU "
+        "memory), or auto, by predicted time."
+    ),
+]
+OnOom = Annotated[
+    plan.OnOom,
+    _option(
+        "What is done when the GPU has no memory left: end with an error (stop), or go on with the "
+        "next smaller plan (replan)."
+    ),
+]
 _QUANTIZE = (
     "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
     "int8:row{more}. Default: the checkpoint's own precision."

@@ -54,7 +54,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         units += len(plan.device.resident)
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
-            f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep."
+            f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
+            f"attention on the {plan.device.attention}."
         )
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
@@ -99,8 +100,14 @@ def print_stats(console: Console, stats: RunStats) -> None:
         console.print(f"{stats.accepted} of {stats.drafted} drafted tokens were accepted")
     if stats.preemptions:
         console.print(
-            f"{stats.preemptions} times a sequence waited for room in the KV cache, "
+            f"{stats.preemptions} times a sequence made room in the KV cache: "
+            f"{stats.preemptions - stats.swapped} recomputed, {stats.swapped} swapped to disk, "
             f"{stats.redone_tokens} tokens were computed again"
+        )
+    if stats.retained_bytes:
+        console.print(
+            f"{format_bytes(stats.retained_bytes)} of weights were not read, since up to "
+            f"{stats.retained_units} streamed units lay in KV memory that was not in use"
         )
     if not stats.decode:
         return
@@ -117,4 +124,6 @@ def print_stats(console: Console, stats: RunStats) -> None:
         line += f", link busy {h2d_s / total_s:.0%} at {format_rate(upload_bytes / h2d_s)}"
     if gpu_s := sum(time.gpu_s for time in times):
         line += f", device computing {gpu_s / total_s:.0%}"
+    if attend_s := sum(time.attend_s for time in times):
+        line += f", CPU attending {attend_s / total_s:.0%}"
     console.print(line)

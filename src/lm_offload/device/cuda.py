@@ -7,17 +7,19 @@ of exact size; torch's own allocator of pinned memory would round them up to pow
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
 from lm_offload.device.base import CONTEXT_BYTES, DeviceMemory, Event, Work
+from lm_offload.device.no_memory import no_memory
 from lm_offload.device.tier import DeviceTier
 from lm_offload.errors import DeviceError
 from lm_offload.kernels.device_kernels import DeviceKernels
 from lm_offload.kernels.triton_resolve import gpu_kernels
-from lm_offload.units import format_bytes
+from lm_offload.units import parse_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,8 +95,11 @@ class CudaDevice:
 
     def tier(self, capacity_bytes: int) -> DeviceTier:
         """See `Device.tier`."""
-        with _errors_named(f"taking {format_bytes(capacity_bytes)} of GPU memory"):
+        free_bytes = self.memory().free_bytes
+        try:
             memory = torch.empty(capacity_bytes, dtype=torch.uint8, device=self.torch_device)
+        except torch.OutOfMemoryError as error:
+            raise no_memory("weights and cache", max(capacity_bytes - free_bytes, 0)) from error
         return DeviceTier(self.name, memory)
 
     def pin(self, memory: Tensor) -> bool:
@@ -132,12 +137,17 @@ def _errors_named(doing: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"The GPU has no memory left for {doing}; lower --gpu-memory so that the plan leaves "
-            "more room, or ask for fewer prompts at once."
-        ) from error
+        raise no_memory(doing, _asked_bytes(str(error))) from error
     except torch.AcceleratorError as error:
+        if "out of memory" in str(error):
+            raise no_memory(doing, 0) from error
         raise DeviceError(
             f"The GPU failed while {doing} ({str(error).splitlines()[0]}); outputs that were "
             "returned are good, start again for the others."
         ) from error
+
+
+def _asked_bytes(message: str) -> int:
+    """What torch's allocator tried to get, by its own words."""
+    found = re.search(r"Tried to allocate ([\d.]+ \w+)", message)
+    return parse_size(found[1]) if found else 0

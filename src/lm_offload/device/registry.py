@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from lm_offload.device.base import Device, DeviceMemory
@@ -22,6 +23,7 @@ STAND_IN_BYTES = 4 * GIB
 FASTEST_BYTES_PER_S = 1e12  # a stand-in whose link is not to be seen
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CUDA = re.compile(r"cuda(:\d+)?")
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)")  # major and minor of what code is for
 
 
 def is_device_name(name: str) -> bool:
@@ -74,7 +76,23 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
             f"{name} has compute capability {capability[0]}.{capability[1]}, allowed is 7.5 or "
             "later; leave GPU memory out to compute on the CPU."
         )
+    if not _has_code_for(capability, torch.cuda.get_arch_list()):
+        raise ConfigError(
+            f"This torch ({torch.__version__}) has no code for {name}, whose compute capability is "
+            f"{capability[0]}.{capability[1]}; install a build that has, or leave GPU memory out "
+            "to compute on the CPU."
+        )
     return CudaDevice(str(device), limit_bytes)
+
+
+def _has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Binaries (sm_86) run on later minor versions of their major one, PTX (compute_90) on all."""
+    found = (_ARCHITECTURE.fullmatch(name) for name in built_for)
+    codes = [(code[1], (int(code[2]), int(code[3]))) for code in found if code]
+    return any(
+        version <= capability and (kind == "compute" or version[0] == capability[0])
+        for kind, version in codes
+    )
 
 
 def gpu_memories() -> dict[str, DeviceMemory]:
@@ -94,8 +112,9 @@ def missing_gpu() -> str | None:
 
     leave_out = "or leave GPU memory out to compute on the CPU."
     if torch.version.cuda is None:
+        built_for = "ROCm" if torch.version.hip else "CPUs only"
         return (
-            f"this torch ({torch.__version__}) is built for CPUs only; install one with CUDA "
+            f"this torch ({torch.__version__}) is built for {built_for}; install one with CUDA "
             f"{leave_out}"
         )
     if torch.cuda.is_available():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from lm_offload.device.base import CONTEXT_BYTES
 from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_device
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.plan import AttentionOn
 from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import DeviceBudget
@@ -35,6 +37,7 @@ def memory_budgets(
     gpu_memory: Size,
     device: str | None,
     saved: PlanChoice | None,
+    attention: str = AUTO,
 ) -> Budgets:
     """Budgets in either spelling; without a word of a device, that of a saved plan.
 
@@ -45,7 +48,23 @@ def memory_budgets(
         cpu_memory, device, gpu_memory = split_max_memory(max_memory)
     if device is None and gpu_memory is None and saved is not None and saved.device is not None:
         device, gpu_memory = saved.device.name, saved.device.budget
-    return Budgets(resolve_budget(cpu_memory), device_budget(device, gpu_memory))
+    found = attending(device_budget(device, gpu_memory), attention)
+    return Budgets(resolve_budget(cpu_memory), found)
+
+
+def attending(budget: DeviceBudget | None, attention: str) -> DeviceBudget | None:
+    """The same, with attention where a user wants it; raises ConfigError for what cannot be."""
+    if attention == AUTO:
+        return budget
+    for allowed in get_args(AttentionOn):
+        if attention == allowed and budget is not None:
+            return replace(budget, attention=allowed)
+    if budget is None:
+        raise ConfigError(
+            f"attention={attention} was given without GPU memory; it says where attention is "
+            "computed beside a GPU, give both or leave it out."
+        )
+    raise ConfigError(f"attention is {attention!r}, allowed are auto, device and cpu; choose one.")
 
 
 def check_options(
@@ -63,7 +82,7 @@ def check_options(
         (draft_model is not None, "a draft model was given", unverified),
         (prefix_cache is not None, "a prefix cache was given", "keys and values on a device are not"
          " kept in a folder yet"),
-        (spill_dir is not None, "spill_dir was given", "the KV cache lies on the device"),
+        (spill_dir is not None, "spill_dir was given", "no KV cache lies on disk beside a device"),
     )  # fmt: skip
     for found, given, reason in conflicts:
         if found:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lm_offload.arch.weights import attention_units
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
 from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, scheduler_of
@@ -25,6 +26,9 @@ from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.exchange import Exchange
+from lm_offload.pipeline.host_attention import HostAttention
+from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
 from lm_offload.pipeline.trace import Trace
@@ -32,17 +36,17 @@ from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import DevicePlan, Plan
 from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
-from lm_offload.schedule.task import Task
+from lm_offload.schedule.task import Resource, Task
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
 from lm_offload.storage.unit_views import UnitViews
 from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 log = logging.getLogger(__name__)
 
-HOST_ARENAS = ("resident weights", "staging ring", "logits")
+HOST_ARENAS = ("resident weights", "staging ring", "logits", "attention exchange")  # on the link
 DEVICE_ARENAS = (
     *("resident weights", "upload ring", "KV cache"),
-    *("hidden states", "workspace", "logits"),
+    *("hidden states", "workspace", "logits", "attention exchange"),
 )
 
 
@@ -60,6 +64,7 @@ class _Parts:
     cache: KVCache
     weights: UnitViews
     uploader: Uploader
+    kernels: Kernels  # of the CPU
 
 
 def build_device_machinery(
@@ -74,26 +79,31 @@ def build_device_machinery(
             raise ConfigError(
                 f"{plan.device.name} is for plans alone; name a GPU or a stand-in to generate."
             )
-        parts = _parts(files, plan, plan.device, device)
+        parts = _parts(files, plan, plan.device, device, on_threads(kernels, plan))
         undo.callback(parts.store.close)
         load_resident(parts.store, plan, files, parts.host["resident weights"], on_load)
         _load_device(parts)
-        runner = _runner(parts, device.kernels(on_threads(kernels, plan)))
-        executor = _executor(parts, trace)
+        context = _context(parts)
+        host = _host_attention(parts, context) if plan.device.attention == "cpu" else None
+        runner = _runner(parts, context, host)
+        executor = _executor(parts, trace, host)
         undo.pop_all()
-    return Machinery(
-        plan, parts.store, runner, executor, scheduler_of(plan), cache=parts.cache, device=device
-    )
+    scheduler = scheduler_of(plan, parts.cache)
+    return Machinery(plan, parts.store, runner, executor, scheduler, parts.cache, device=device)
 
 
-def _parts(files: ModelFiles, plan: Plan, on_device: DevicePlan, device: Device) -> _Parts:
+def _parts(
+    files: ModelFiles, plan: Plan, on_device: DevicePlan, device: Device, kernels: Kernels
+) -> _Parts:
     host, uploader = _host_memory(plan, device)
     memory, cache = _device_memory(files, plan, on_device, device)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     store = WeightStore(files.checkpoint, layouts, settings, host["staging ring"])
     weights = UnitViews(layouts, memory["upload ring"])
-    return _Parts(plan, on_device, files, device, store, host, memory, cache, weights, uploader)
+    return _Parts(
+        plan, on_device, files, device, store, host, memory, cache, weights, uploader, kernels
+    )
 
 
 def _host_memory(plan: Plan, device: Device) -> tuple[dict[str, Arena], Uploader]:
@@ -101,8 +111,9 @@ def _host_memory(plan: Plan, device: Device) -> tuple[dict[str, Arena], Uploader
     sizes = dict(plan.memory)
     staging_bytes = sizes["upload staging"]
     block_bytes = staging_bytes // UPLOADS_IN_FLIGHT
-    tier = MemoryTier("CPU", sum(sizes[name] for name in HOST_ARENAS))
-    arenas = {name: tier.allocate(name, sizes[name]) for name in HOST_ARENAS}
+    names = [name for name in HOST_ARENAS if name in sizes]
+    tier = MemoryTier("CPU", sum(sizes[name] for name in names))
+    arenas = {name: tier.allocate(name, sizes[name]) for name in names}
     if device.pin(tier.whole()):
         return arenas, Uploader(device.h2d, block_bytes)
     staging = MemoryTier("CPU", staging_bytes).whole()
@@ -119,10 +130,13 @@ def _host_memory(plan: Plan, device: Device) -> tuple[dict[str, Arena], Uploader
 def _device_memory(
     files: ModelFiles, plan: Plan, on_device: DevicePlan, device: Device
 ) -> tuple[dict[str, Memory], KVCache]:
-    sizes = dict(on_device.memory)
-    tier = device.tier(sum(sizes[name] for name in DEVICE_ARENAS))
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier)
-    names = (name for name in DEVICE_ARENAS if name != "KV cache")
+    """Its arenas, and the KV cache there or, where the CPU attends, in host memory."""
+    sizes = {name: size for name, size in on_device.memory if name in DEVICE_ARENAS}
+    tier, cache_tier = device.tier(sum(sizes.values())), None
+    if on_device.attention == "cpu":
+        cache_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"])
+    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, cache_tier or tier)
+    names = (name for name in sizes if name != "KV cache")
     return {name: tier.allocate(name, sizes[name]) for name in names}, cache
 
 
@@ -147,19 +161,43 @@ def _indices(files: ModelFiles, names: Sequence[str]) -> list[int]:
     return [index for index, unit in enumerate(files.units) if unit.name in wanted]
 
 
-def _runner(parts: _Parts, kernels: Kernels) -> ModelRunner:
-    files, plan, space = parts.files, parts.plan, parts.memory["workspace"]
-    workspace = Workspace(space.view(0, torch.float32, (space.size_bytes // F32_BYTES,)))
+def _context(parts: _Parts) -> Context:
+    workspace = Workspace(_floats(parts.memory["workspace"]))
+    return Context(parts.files.config, parts.device.kernels(parts.kernels), workspace)
+
+
+def _host_attention(parts: _Parts, context: Context) -> HostAttention:
+    """The exchange on the host is what is sent, and behind it what comes back."""
+    config, rows = parts.files.config, parts.plan.sweep_tokens
+    host = _floats(parts.host["attention exchange"])
+    sent, queries = rows * (config.query_size + 2 * config.kv_size), rows * config.query_size
+    exchange = Exchange(
+        config,
+        on_device=_floats(parts.memory["attention exchange"]),
+        on_host=host[:sent],
+        attended=host[sent : sent + queries],
+    )
+    model = load_model(config.model_type)
+    return HostAttention(model, context, parts.kernels, parts.cache, exchange)
+
+
+def _floats(memory: Memory) -> Tensor:
+    return memory.view(0, torch.float32, (memory.size_bytes // F32_BYTES,))
+
+
+def _runner(parts: _Parts, context: Context, host: HostAttention | None) -> ModelRunner:
+    files, plan = parts.files, parts.plan
     return ModelRunner(
         files.units,
         load_model(files.config.model_type),
-        Context(files.config, kernels, workspace),
+        context,
         parts.weights,
         row_tables(parts.store, plan, files),
         parts.cache,
         None,
         _buffers(parts),
         plan.micro_batch_tokens,
+        host,
     )
 
 
@@ -175,7 +213,7 @@ def _buffers(parts: _Parts) -> Buffers:
     )
 
 
-def _executor(parts: _Parts, trace: Trace) -> DeviceExecutor:
+def _executor(parts: _Parts, trace: Trace, host: HostAttention | None) -> DeviceExecutor:
     progress, plan, store = Progress(), parts.plan, parts.store
     transfers = _transfers(parts)
     disk = DiskQueue(
@@ -192,8 +230,14 @@ def _executor(parts: _Parts, trace: Trace) -> DeviceExecutor:
         "upload",
     )
     processor = DeviceQueue(parts.device.compute, progress, trace)
-    resources = DeviceResources({"disk_read": disk, "h2d": h2d}, processor, parts.device.d2h)
-    return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
+    links: dict[Resource, DiskQueue] = {"disk_read": disk, "h2d": h2d}
+    if host is None:
+        resources = DeviceResources(links, processor, parts.device.d2h)
+        return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
+    cpu = HostProcessor(parts.device, processor, host.copy_of, progress, trace)
+    resources = DeviceResources(links, processor, parts.device.d2h, cpu)
+    schedule = DeviceSweepSchedule(transfers, attention_units(parts.files.units))
+    return DeviceExecutor(schedule, resources, progress, trace)
 
 
 def _transfers(parts: _Parts) -> Transfers:

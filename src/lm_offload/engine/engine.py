@@ -15,6 +15,7 @@ from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts, without
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.engine.sweep_record import record_of
+from lm_offload.pipeline.retention import NOTHING_RETAINED
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample_drafted
@@ -60,6 +61,7 @@ class Engine:
         batch = self._drafts.extend(parts.scheduler.schedule())
         if not batch.chunks:  # too few blocks are left for any of them
             return self._take_failed()
+        retained = parts.retention.prepare(batch) if parts.retention else NOTHING_RETAINED
         logits, step_time = parts.runner.run(batch, parts.executor)
         if parts.staged is not None:
             batch, logits = self._without_lost(parts.staged, batch, logits)
@@ -72,7 +74,8 @@ class Engine:
             self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        self.records.append(record_of(batch, step_time, cached, parts.scheduler.preemptions))
+        record = record_of(batch, step_time, cached, parts.scheduler, retained)
+        self.records.append(record)
         return [*sampled, *self._take_failed()] if parts.staged else sampled
 
     def _without_lost(

@@ -9,6 +9,7 @@ from lm_offload.engine.device_budget import check_options, memory_budgets
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.loaded import RunOptions
+from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
 from lm_offload.engine.requests import check_threads
@@ -16,7 +17,7 @@ from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.plan import Objective, Speculation
+from lm_offload.plan import Objective, OnOom, Speculation
 from lm_offload.planner.plan_text import PlanChoice, read_plan
 from lm_offload.storage.spill_folder import spill_folder
 
@@ -27,7 +28,8 @@ class LLM(TextModel):
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
     `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
-    within a budget of its own; `device` names another one.
+    within a budget of its own; `device` names another one; `attention` is computed there
+    ("device"), on the CPU with the KV cache in its memory ("cpu"), or where it is faster ("auto").
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
@@ -38,8 +40,9 @@ class LLM(TextModel):
     that `lm-offload plan --save` wrote. With `prefix_sharing`, what prompts begin with alike is
     computed once, also across calls; `prefix_cache` is a folder that keeps it for other processes,
     up to `prefix_cache_limit` ("4GiB"). What does not fit of the KV cache may lie in `spill_dir`,
-    by default the cache folder, as a file without a name. Headers are read here, weights at the
-    first call. Close it, or use it in a `with` block, to give its memory and files back.
+    by default the cache folder, as a file without a name. With `on_oom="replan"` a run whose GPU
+    has no memory left goes on with a smaller plan instead of ending. Headers are read here, weights
+    at the first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class LLM(TextModel):
         max_memory: Mapping[str | int, str | int] | None = None,
         gpu_memory: str | int | None = None,
         device: str | None = None,
+        attention: str = "auto",
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
@@ -64,12 +68,13 @@ class LLM(TextModel):
         prefix_cache: str | Path | None = None,
         prefix_cache_limit: str | int | None = None,
         spill_dir: str | Path | None = None,
+        on_oom: OnOom = "stop",
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
         choices = open_choices(model, weight_format, exact, saved, kv_format)
-        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved)
+        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention)
         if budgets.device is not None:
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
         way = check_speculation(speculation, saved)
@@ -90,6 +95,7 @@ class LLM(TextModel):
             prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing),
             on_load or _ignore,
             on_quantize or _ignore,
+            check_on_oom(on_oom, budgets.device),
         )
         super().__init__(choices, resolve_kernels(check_threads(threads)), wishes, options)
 

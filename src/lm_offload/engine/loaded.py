@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.disk_pace import warn_of_pace
 from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery, build_machinery
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.out_of_memory import hopeless, smaller, stopped, unfinished, warn_of
 from lm_offload.engine.outputs import RunStats, SweepRecord
 from lm_offload.engine.planned import PlannedModel, Wishes
 from lm_offload.engine.planning import covers, serves, stages
@@ -21,10 +23,11 @@ from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import Drafts
-from lm_offload.errors import ConfigError, RequestError
+from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
-from lm_offload.plan import Plan, StepTime, Workload
+from lm_offload.plan import OnOom, Plan, StepTime, Workload
+from lm_offload.planner.swap_cost import swap_choice
 from lm_offload.sequence import Sequence
 
 SweepCallback = Callable[[SweepRecord], None]
@@ -40,6 +43,7 @@ class RunOptions:
     prefix_folder: PrefixFolder | None
     on_load: LoadProgress
     on_quantize: LoadProgress
+    on_oom: OnOom = "stop"
 
 
 class LoadedModel(PlannedModel):
@@ -53,6 +57,7 @@ class LoadedModel(PlannedModel):
         self._options = options
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._engine: Engine | None = None
+        self._warned_of_pace = False
 
     @property
     def plan(self) -> Plan | None:
@@ -94,6 +99,31 @@ class LoadedModel(PlannedModel):
             return
         if self._options.prefix_sharing:
             share_prefixes(sequences, self.files.config)
+        self.stats = RunStats(())
+        while sequences:
+            try:
+                yield from self._run(sequences)
+                return
+            except DeviceMemoryError as error:
+                sequences = unfinished(sequences)
+                self._replan(error, sequences)
+
+    def _replan(self, error: DeviceMemoryError, left: list[Sequence]) -> None:
+        """Plan with less of the device for those left; raises DeviceMemoryError if there is no way.
+
+        What was loaded is freed when the error is, before the next engine is built.
+        """
+        assert self.device is not None
+        budget = smaller(self.device, error)
+        if self._options.on_oom == "stop":
+            raise stopped(error, budget) from error
+        try:
+            self.shrink(budget, workload_of(left))
+        except BudgetError as none:
+            raise hopeless(error, none) from error
+        warn_of(error, budget, len(left))
+
+    def _run(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
         engine = self._engine_for(workload_of(sequences))
         engine.records.clear()
         engine.add(sequences)
@@ -101,16 +131,22 @@ class LoadedModel(PlannedModel):
             while engine.has_work:
                 yield engine.step()
             save_prefixes(sequences, engine.machinery)
+            if not self._warned_of_pace:
+                self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
             if engine.machinery.scheduler.has_losses:
                 self.close()  # the next run begins with a file of its own
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
+        except DeviceMemoryError:
+            engine.machinery.scheduler.drop_all()  # they may go on in another engine
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
         finally:
-            self.stats = RunStats(tuple(engine.records))
+            self.stats = RunStats((*self.stats.sweeps, *engine.records))
             self._write_trace()
 
     def _report(self, on_sweep: SweepCallback | None) -> None:
@@ -127,7 +163,7 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self.close()
         self.prepare(plan)
-        machinery = self._machinery(plan)
+        machinery = self._machinery(workload, plan)
         try:
             drafts = self._drafts(workload, plan)
         except BaseException:
@@ -136,7 +172,7 @@ class LoadedModel(PlannedModel):
         self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
         return self._engine
 
-    def _machinery(self, plan: Plan) -> Machinery:
+    def _machinery(self, workload: Workload, plan: Plan) -> Machinery:
         options = self._options
         trace: Trace = self._trace if options.trace_path else NullTrace()
         parts = self.files, plan, self.kernels, trace
@@ -149,6 +185,7 @@ class LoadedModel(PlannedModel):
             options.on_load,
             kept if kept and worth_reading(self.files, plan, self.profile) else None,
             self._wishes.spill_folder,
+            swap_choice(self._request(workload), plan),
         )
 
     def _drafts(self, workload: Workload, plan: Plan) -> Drafts:

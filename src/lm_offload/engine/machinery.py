@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lm_offload.device.base import Device
+from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -18,12 +19,15 @@ from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.spilled import SpilledCache
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
+from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
+from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.retention import Retention
 from lm_offload.pipeline.runner import Buffers, ModelRunner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
@@ -39,7 +43,7 @@ from lm_offload.storage.weight_store import ReadSettings, WeightStore
 F32_BYTES = 4
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
-    *("KV staging", "hidden states", "workspace", "logits"),
+    *("KV staging", "KV swap", "hidden states", "workspace", "logits"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -56,12 +60,16 @@ class Machinery:
     cache: KVCache
     prefixes: PrefixStore | None = None  # what outlives the process
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
+    swap: SwapFile | None = None  # where preempted sequences may go
+    retention: Retention | None = None  # of streamed weights in unused KV memory
     device: Device | None = None  # what computes, if not the CPU
 
     def close(self) -> None:
         """Stop the threads and close the files and the device."""
         self.executor.close()
         self.store.close()
+        if self.swap is not None:
+            self.swap.close()
         if self.staged is not None:
             self.staged.close()
         if self.device is not None:
@@ -77,12 +85,13 @@ def build_machinery(
     on_load: LoadProgress,
     prefix_folder: PrefixFolder | None = None,
     kv_folder: Path | None = None,
+    swap_pays: SwapChoice = swap_never,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
     tier = MemoryTier("CPU", sum(sizes.values()))
     arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
+    cache = open_cache(files, plan, tier, overlap)
     staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
@@ -110,19 +119,32 @@ def build_machinery(
     # Blocks of spilled layers come and go by file, which the prefix cache does not know.
     kept = prefix_folder if not plan.spill.layers else None
     prefixes = kept.store(files, kernels, cache) if kept else None
-    scheduler = scheduler_of(plan, prefixes)
-    return Machinery(plan, store, runner, executor, scheduler, cache, prefixes, staged)
+    swap = None
+    if "KV swap" in arenas:
+        swap = SwapFile(cache, arenas["KV swap"], kv_folder or spill_folder())
+    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays)
+    retention = retention_over(cache, executor, store, files, plan)
+    parts = store, runner, executor, scheduler, cache
+    return Machinery(plan, *parts, prefixes, staged, swap, retention)
 
 
-def scheduler_of(plan: Plan, prefixes: PrefixStore | None = None) -> Scheduler:
+def scheduler_of(
+    plan: Plan,
+    cache: KVCache,
+    prefixes: PrefixStore | None = None,
+    swap: SwapFile | None = None,
+    swap_pays: SwapChoice = swap_never,
+) -> Scheduler:
     """The scheduler of a plan; `prefixes` are looked up in a folder."""
     return Scheduler(
-        BlockAllocator(plan.kv_blocks),
+        BlockAllocator(plan.kv_blocks, cache.drop),
         plan.sweep_tokens,
         plan.lanes,
         plan.logit_rows - plan.lanes,
         restore=prefixes.restore if prefixes else restore_none,
         shares_in_sweep=not plan.spill.layers,
+        swap=swap or NO_SLOTS,
+        swap_pays=swap_pays,
     )
 
 
@@ -176,12 +198,7 @@ def _executor(
     trace: Trace,
     overlap: bool,
 ) -> Executor:
-    streamed = set(plan.streamed)
-    streamed_bytes = {
-        index: layout.size_bytes
-        for index, layout in enumerate(files.layouts)
-        if layout.name in streamed
-    }
+    streamed = streamed_bytes(files, plan)
     progress = Progress()
 
     def reads_of(task: Task) -> list[Transfer]:
@@ -195,7 +212,7 @@ def _executor(
     writes_of = staged.writes if staged else _writes_nothing
     writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
     disk = Disk(reads, writes, plan.spill.ring_blocks)
-    schedule = SweepSchedule(streamed_bytes, plan.ring_bytes)
+    schedule = SweepSchedule(streamed, plan.ring_bytes)
     make = OverlappedExecutor if overlap else SerialExecutor
     return make(schedule, disk, progress, trace)
 

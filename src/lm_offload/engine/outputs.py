@@ -67,6 +67,9 @@ class SweepRecord:
     cached_tokens: int = 0  # of the prompts completed here, taken from others that began alike
     preemptions: int = 0  # sequences that had to wait for room, from the start of the run
     redone_tokens: int = 0  # computed again after that; neither prefill nor decode
+    swapped: int = 0  # of the preemptions, those that went to the disk
+    retained_units: int = 0  # streamed units that lay in unused KV memory
+    retained_bytes: int = 0  # of these, so not read
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,24 @@ class RunStats:
         return self.sweeps[-1].preemptions if self.sweeps else 0
 
     @property
+    def swapped(self) -> int:
+        """How many of the preemptions went to the disk; what the others had is computed again."""
+        return self.sweeps[-1].swapped if self.sweeps else 0
+
+    @property
     def redone_tokens(self) -> int:
         """Tokens that were computed again after that."""
         return sum(sweep.redone_tokens for sweep in self.sweeps)
+
+    @property
+    def retained_units(self) -> int:
+        """The most streamed units that a sweep found in unused KV memory."""
+        return max((sweep.retained_units for sweep in self.sweeps), default=0)
+
+    @property
+    def retained_bytes(self) -> int:
+        """Bytes of weights that were not read because they still lay there."""
+        return sum(sweep.retained_bytes for sweep in self.sweeps)
 
     @property
     def drafted(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lm_offload.engine.device_budget import described_budget, device_budget
+from lm_offload.engine.device_budget import attending, described_budget, device_budget
 from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget
@@ -57,8 +57,10 @@ def device_of(options: PlanOptions, profile: HardwareProfile) -> DeviceBudget | 
     if saved is not None and name is None and memory is None:
         name, memory = saved.name, saved.budget
     if options.machine is not None:
-        return described_budget(name, memory, profile)
-    return device_budget(name, memory)
+        found = described_budget(name, memory, profile)
+    else:
+        found = device_budget(name, memory)
+    return attending(found, options.attention)
 
 
 def budget_bytes_of(options: PlanOptions, profile: HardwareProfile) -> int:

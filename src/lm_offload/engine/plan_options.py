@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lm_offload.engine.formats import AUTO
 from lm_offload.plan import Speculation
 from lm_offload.planner.plan_text import PlanChoice
 
@@ -18,6 +19,7 @@ class PlanOptions:
     cpu_memory: str | None = None
     gpu_memory: str | None = None
     device: str | None = None
+    attention: str = AUTO
     threads: int | None = None
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None

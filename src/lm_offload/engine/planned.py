@@ -15,6 +15,7 @@ from lm_offload.engine.model_files import ModelFiles, prepared
 from lm_offload.engine.planning import planning_request
 from lm_offload.engine.profile_choice import profile_for
 from lm_offload.engine.residents import LoadProgress
+from lm_offload.errors import BudgetError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
@@ -80,6 +81,22 @@ class PlannedModel:
             plan = plan_beside(self._wishes.draft, self._request(workload), self._make_plan)
             self._planned = workload, plan
         return self._planned[1]
+
+    def shrink(self, device: DeviceBudget, workload: Workload) -> None:
+        """Plan with less of the device from now on, in the same formats and not as saved.
+
+        Raises BudgetError, and leaves all as it is, if no plan for the workload fits.
+        """
+        before = self.device, self._wishes, self.choices
+        formats = str(self.files.stored_format), str(self.files.kv_format)
+        self.device, self._planned = device, None
+        self._wishes = replace(self._wishes, saved_plan=None)
+        self.choices = [in_formats(self.choices, *formats)]
+        try:
+            self.plan_for(workload)
+        except BudgetError:
+            self.device, self._wishes, self.choices = before
+            raise
 
     def _make_plan(self, request: Request) -> Plan:
         if (saved := self._wishes.saved_plan) is not None:

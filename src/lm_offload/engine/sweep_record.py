@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from lm_offload.engine.outputs import SweepRecord
+from lm_offload.pipeline.retention import Retained
 from lm_offload.plan import StepTime
+from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Batch
 
 
-def record_of(batch: Batch, time: StepTime, cached: int, preemptions: int) -> SweepRecord:
+def record_of(
+    batch: Batch, time: StepTime, cached: int, scheduler: Scheduler, retained: Retained
+) -> SweepRecord:
     """The record of a sweep whose tokens have been appended.
 
-    `cached` tokens of its prompts were not computed, `preemptions` came before it in the run.
+    `cached` tokens of its prompts were not computed; `scheduler` knows who had to wait; `retained`
+    weights were not read for it.
     """
-    redone = sum(chunk.num_redone for chunk in batch.chunks) if preemptions else 0
+    redone = sum(chunk.num_redone for chunk in batch.chunks if chunk.sequence.redone_to)
     prefill = sum(
         chunk.stop - chunk.start - chunk.num_redone
         for chunk in batch.chunks
@@ -22,4 +27,6 @@ def record_of(batch: Batch, time: StepTime, cached: int, preemptions: int) -> Sw
     drafted = batch.num_drafted
     accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
     decode = batch.num_tokens - prefill - redone - drafted + accepted
-    return SweepRecord(prefill, decode, time, drafted, accepted, cached, preemptions, redone)
+    waited = scheduler.preemptions, redone, scheduler.swaps
+    counts = drafted, accepted, cached, *waited, retained.units, retained.size_bytes
+    return SweepRecord(prefill, decode, time, *counts)

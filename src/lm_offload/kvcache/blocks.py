@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+
+def _ignore(blocks: list[int]) -> None:
+    """Nobody wants to know."""
+
 
 class BlockAllocator:
     """Hands out block numbers; never more than there are."""
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, on_free: Callable[[list[int]], None] = _ignore) -> None:
         self.num_blocks = num_blocks
+        self._on_free = on_free
         self._free = list(range(num_blocks - 1, -1, -1))
 
     @property
@@ -26,6 +33,7 @@ class BlockAllocator:
         self._free.extend(blocks)
         self._free.sort(reverse=True)
         self.check_integrity()
+        self._on_free(blocks)
 
     def check_integrity(self) -> None:
         """Raise if a block was given back twice."""

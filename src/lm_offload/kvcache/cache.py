@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import BLOCK_TOKENS
+from lm_offload.sequence import Chunk
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.storage.arena import Tier
+
+Order = Literal["layers", "blocks"]  # what lies side by side: a layer, or a block
 
 
 def kv_block_bytes(config: ModelConfig, format: Format) -> int:
@@ -35,6 +41,7 @@ class KVCache:
         format: Format,
         tier: Tier,
         spilled: Collection[int] = (),
+        order: Order = "layers",
     ) -> None:
         import torch
 
@@ -44,11 +51,12 @@ class KVCache:
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
         layers = [layer for layer in range(config.num_layers) if layer not in spilled]
         self.block_bytes = kv_block_bytes(config, format) // config.num_layers * len(layers)
-        arena = tier.allocate("the KV cache", num_blocks * self.block_bytes)
-        parts = [
-            arena.view(index * shape.size_bytes, torch.uint8, (shape.size_bytes,))
-            for index in range(2 * len(layers))
-        ]
+        self.memory = tier.allocate("the KV cache", num_blocks * self.block_bytes)
+        count, part_bytes = 2 * len(layers), shape.size_bytes // num_blocks
+        if order == "layers":
+            parts = self.memory.view(0, torch.uint8, (count, num_blocks, part_bytes)).unbind(0)
+        else:
+            parts = self.memory.view(0, torch.uint8, (num_blocks, count, part_bytes)).unbind(1)
         self.keys = {
             layer: blocks_in(part, shape, "tokens")
             for layer, part in zip(layers, parts[0::2], strict=True)
@@ -57,11 +65,34 @@ class KVCache:
             layer: blocks_in(part, shape, "channels")
             for layer, part in zip(layers, parts[1::2], strict=True)
         }
-        self._parts = [part.view(num_blocks, -1) for part in parts]
+        self._parts = parts
+
+    def blocks_of(self, piece: Chunk) -> Sequence[int] | NDArray[np.int64]:
+        """Where the blocks of the positions up to the end of a piece lie."""
+        return numbered_blocks(piece)
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Nobody needs these blocks any more."""
 
     def block_parts(self, block: int) -> list[Tensor]:
         """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
+
+    def copy_out(self, block: int, memory: NDArray[np.uint8]) -> None:
+        """Copy all parts of a block to `memory`, which is in the CPU tier as they are."""
+        np.concatenate([part.numpy() for part in self.block_parts(block)], out=memory)
+
+    def copy_in(self, block: int, memory: NDArray[np.uint8]) -> None:
+        """Fill all parts of a block from what `copy_out` gave."""
+        start = 0
+        for part in self.block_parts(block):
+            part.numpy()[:] = memory[start : start + len(part)]
+            start += len(part)
+
+
+def numbered_blocks(piece: Chunk) -> Sequence[int]:
+    """The numbers of the blocks up to the end of a piece, in order of position."""
+    return piece.sequence.blocks[: blocks_for(piece.stop)]
 
 
 def blocks_for(num_tokens: int) -> int:

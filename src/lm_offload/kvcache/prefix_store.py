@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.prefix_entries import SUFFIX, shrink
@@ -67,14 +67,8 @@ class PrefixStore:
             self._damaged.add(key)
             self._warn(f"{path} in the prefix cache cannot be used ({error}); it is made anew.")
             return False
-        self._fill(block, data)
+        self._cache.copy_in(block, np.frombuffer(data, dtype=np.uint8))
         return True
-
-    def _fill(self, block: int, data: bytes) -> None:
-        source, start = torch.frombuffer(bytearray(data), dtype=torch.uint8), 0
-        for part in self._cache.block_parts(block):
-            part.copy_(source[start : start + len(part)])
-            start += len(part)
 
     def _bytes_of(self, block: int) -> bytes:
         return b"".join(part.numpy().tobytes() for part in self._cache.block_parts(block))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Items
+from itertools import takewhile
 
 from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks, text_keys
 from lm_offload.kvcache.blocks import BlockAllocator
@@ -177,9 +178,30 @@ class SharedBlocks:
         for block in sequence.blocks:
             if self._writers.get(block) is sequence:
                 del self._writers[block]
-            self._users[block] -= 1
-        self._retire([block for block in sequence.blocks if not self._users[block]])
+        self.release_blocks(sequence.blocks)
         sequence.blocks, sequence.block_keys = [], []
+
+    def release_all_but(self, sequence: Sequence, start: int, stop: int) -> list[int]:
+        """The same, but these of its blocks stay in use until `release_blocks` has them."""
+        kept = sequence.blocks[start:stop]
+        sequence.blocks = sequence.blocks[:start] + sequence.blocks[stop:]
+        self.release(sequence)
+        return kept
+
+    def release_blocks(self, blocks: Items[int]) -> None:
+        """One user less of each of these blocks."""
+        for block in blocks:
+            self._users[block] -= 1
+        self._retire([block for block in blocks if not self._users[block]])
+
+    def first_own(self, sequence: Sequence) -> int:
+        """How many leading blocks others use, too: who shares one shares all before it."""
+        shared = takewhile(lambda block: self._users[block] > 1, sequence.blocks)
+        return sum(1 for _ in shared)
+
+    def has_shared(self, sequence: Sequence) -> bool:
+        """Whether all blocks that others were to fill for it are filled."""
+        return all(map(self._index.is_filled, sequence.blocks[: sequence.num_shared_blocks]))
 
     def _retire(self, blocks: list[int]) -> None:
         """Keep or free the blocks of one sequence that nobody uses any more."""

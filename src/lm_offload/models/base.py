@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
     from lm_offload.models.workspace import Workspace
-    from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
+
+    QKV = tuple[Tensor, Tensor, Tensor]  # [T, heads, head_dim], twice [T, kv_heads, head_dim]
 
 Weights = Mapping[str, Any]  # role to Tensor in its own dtype, or PackedWeight of a matrix
 
@@ -40,20 +40,13 @@ class ModelFunctions(Protocol):
     def embed(self, ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:
         """hidden[T, H] = embedding of the gathered rows [T, width] of each table."""
 
-    def attention(
-        self,
-        ctx: Context,
-        layer: int,
-        weights: Weights,
-        hidden: Tensor,
-        batch: MicroBatch,
-        keys: Blocks,
-        values: Blocks,
-    ) -> None:
-        """hidden[T, H] += attention block; writes K and V of the rows into the layer's cache.
+    def qkv(self, ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+        """What attention asks of hidden[T, H], before rotation."""
 
-        keys, values [blocks, kv_heads, block_tokens, head_dim].
-        """
+    def add_attended(
+        self, ctx: Context, weights: Weights, attended: Tensor, hidden: Tensor
+    ) -> None:
+        """hidden[T, H] += what the block makes of attended[T, heads * head_dim]."""
 
     def mlp(self, ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
         """hidden[T, H] += MLP block."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lm_offload.arch.config import ModelConfig
+    from lm_offload.kernels.base import Kernels
+    from lm_offload.models.base import QKV, ModelFunctions
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
@@ -39,7 +42,7 @@ def project_each(
     return [out for _, out, _ in products]
 
 
-def project_qkv(ctx: Context, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def project_qkv(ctx: Context, weights: Weights, x: Tensor) -> QKV:
     """Queries [T, heads, head_dim], keys and values [T, kv_heads, head_dim] from three matrices."""
     q, k, v = project_each(ctx, weights, x, QKV_ROLES)
     return split_heads(ctx, q), split_heads(ctx, k), split_heads(ctx, v)
@@ -50,27 +53,58 @@ def split_heads(ctx: Context, x: Tensor) -> Tensor:
     return x.view(x.shape[0], -1, ctx.config.head_dim)
 
 
-def attend(
+def attention(
+    model: ModelFunctions,
     ctx: Context,
     layer: int,
-    qkv: tuple[Tensor, Tensor, Tensor],
+    weights: Weights,
+    hidden: Tensor,
     batch: MicroBatch,
     keys: Blocks,
     values: Blocks,
-) -> Tensor:
-    """Rotate, store and attend; the result [T, heads * head_dim] lies in a new buffer."""
-    config, kernels = ctx.config, ctx.kernels
-    q, k, v = qkv
-    how = config.layers[layer]
+) -> None:
+    """hidden[T, H] += attention block; writes K and V of the rows into the layer's cache.
+
+    keys, values [blocks, kv_heads, block_tokens, head_dim].
+    """
+    qkv = rotated_qkv(model, ctx, layer, weights, hidden, batch)
+    out = ctx.workspace.take(*qkv[0].shape)
+    attend(ctx.config, ctx.kernels, layer, qkv, batch, keys, values, out)
+    model.add_attended(ctx, weights, out.flatten(1), hidden)
+
+
+def rotated_qkv(
+    model: ModelFunctions,
+    ctx: Context,
+    layer: int,
+    weights: Weights,
+    hidden: Tensor,
+    batch: MicroBatch,
+) -> QKV:
+    """All that attention needs of hidden[T, H]."""
+    q, k, v = model.qkv(ctx, weights, hidden)
     if batch.rotary:
-        cos, sin = batch.rotary[how.rope_index]
-        kernels.rotary(q, cos, sin)
-        kernels.rotary(k, cos, sin)
+        cos, sin = batch.rotary[ctx.config.layers[layer].rope_index]
+        ctx.kernels.rotary(q, cos, sin)
+        ctx.kernels.rotary(k, cos, sin)
+    return q, k, v
+
+
+def attend(
+    config: ModelConfig,
+    kernels: Kernels,
+    layer: int,
+    qkv: QKV,
+    batch: MicroBatch,
+    keys: Blocks,
+    values: Blocks,
+    out: Tensor,
+) -> None:
+    """Store keys and values, and attend into `out`, shaped as the queries."""
+    q, k, v = qkv
     kernels.store_kv(k, v, keys, values, batch.slots)
-    out = ctx.workspace.take(*q.shape)
     scale, cap = config.attention_scale, config.attention_softcap
-    kernels.attention(q, keys, values, batch, scale, out, how.window, cap)
-    return out.flatten(1)
+    kernels.attention(q, keys, values, batch, scale, out, config.layers[layer].window, cap)
 
 
 def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:

@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import attend, gate_and_up, project_qkv
+from lm_offload.models.blocks import gate_and_up, project_qkv
 from lm_offload.models.llama import embed_rows, head
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
+    from lm_offload.models.base import QKV
 
-__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
 
 KERNELS_ONLY: frozenset[str] = frozenset()
 
@@ -29,21 +37,16 @@ def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None
     hidden.mul_(torch.tensor(ctx.config.embed_scale, dtype=tokens.dtype).item())
 
 
-def attention(
-    ctx: Context,
-    layer: int,
-    weights: Weights,
-    hidden: Tensor,
-    batch: MicroBatch,
-    keys: Blocks,
-    values: Blocks,
-) -> None:
-    """hidden[T, H] += post_norm(o_proj(attention(norm(hidden))))."""
-    normed = input_norm(ctx, weights, hidden)
-    qkv = project_qkv(ctx, weights, normed)
-    attended = attend(ctx, layer, qkv, batch, keys, values)
-    ctx.kernels.linear(attended, weights["o_proj"], normed, weights.get("o_bias"))
-    add_normed(ctx, weights, normed, hidden)
+def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+    """Queries, keys and values of norm(hidden)."""
+    return project_qkv(ctx, weights, input_norm(ctx, weights, hidden))
+
+
+def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += post_norm(o_proj(attended))."""
+    change = ctx.workspace.take(*hidden.shape)
+    ctx.kernels.linear(attended, weights["o_proj"], change, weights.get("o_bias"))
+    add_normed(ctx, weights, change, hidden)
 
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:

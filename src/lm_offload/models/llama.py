@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import attend, gate_and_up, project_qkv, softcap
+from lm_offload.models.blocks import gate_and_up, project_qkv, softcap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.arch.config import ModelConfig
-    from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
+    from lm_offload.models.base import QKV
 
 KERNELS_ONLY = frozenset({"attention", "mlp"})
 
@@ -27,19 +26,13 @@ def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None
     hidden.copy_(rows["tokens"])
 
 
-def attention(
-    ctx: Context,
-    layer: int,
-    weights: Weights,
-    hidden: Tensor,
-    batch: MicroBatch,
-    keys: Blocks,
-    values: Blocks,
-) -> None:
-    """hidden[T, H] += o_proj(attention(norm(hidden)))."""
-    normed = input_norm(ctx, weights, hidden)
-    qkv = project_qkv(ctx, weights, normed)
-    attended = attend(ctx, layer, qkv, batch, keys, values)
+def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+    """Queries, keys and values of norm(hidden)."""
+    return project_qkv(ctx, weights, input_norm(ctx, weights, hidden))
+
+
+def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += o_proj(attended)."""
     ctx.kernels.linear_add(attended, weights["o_proj"], hidden, weights.get("o_bias"))
 
 

@@ -2,12 +2,22 @@
 
 from lm_offload.models.llama import (
     KERNELS_ONLY,
-    attention,
+    add_attended,
     embed,
     embed_rows,
     final_norm,
     head,
     mlp,
+    qkv,
 )
 
-__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]

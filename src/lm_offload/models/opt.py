@@ -8,14 +8,13 @@ import torch
 
 from lm_offload.arch.layout_opt import POSITION_OFFSET
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import attend, project, project_qkv
+from lm_offload.models.blocks import project, project_qkv
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.arch.config import ModelConfig
-    from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
+    from lm_offload.models.base import QKV
 
 KERNELS_ONLY = frozenset({"attention"})
 
@@ -39,18 +38,13 @@ def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None
     hidden.add_(positions)
 
 
-def attention(
-    ctx: Context,
-    layer: int,
-    weights: Weights,
-    hidden: Tensor,
-    batch: MicroBatch,
-    keys: Blocks,
-    values: Blocks,
-) -> None:
-    """hidden[T, H] += o_proj(attention(...)), with the layer norm before or after it."""
-    qkv = project_qkv(ctx, weights, _block_input(ctx, weights, hidden))
-    attended = attend(ctx, layer, qkv, batch, keys, values)
+def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+    """Queries, keys and values of hidden, normalised if the layer norm comes first."""
+    return project_qkv(ctx, weights, _block_input(ctx, weights, hidden))
+
+
+def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += o_proj(attended), normalised if the layer norm comes last."""
     ctx.kernels.linear_add(attended, weights["o_proj"], hidden, weights.get("o_bias"))
     _block_output(ctx, weights, hidden)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import activate, attend, project, split_heads
+from lm_offload.models.blocks import activate, project, split_heads
 from lm_offload.models.llama import (
     KERNELS_ONLY,
     embed,
@@ -18,27 +18,31 @@ from lm_offload.models.llama import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
+    from lm_offload.models.base import QKV
 
-__all__ = ["KERNELS_ONLY", "attention", "embed", "embed_rows", "final_norm", "head", "mlp"]
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
 
 
-def attention(
-    ctx: Context,
-    layer: int,
-    weights: Weights,
-    hidden: Tensor,
-    batch: MicroBatch,
-    keys: Blocks,
-    values: Blocks,
-) -> None:
-    """hidden[T, H] += o_proj(attention(norm(hidden)))."""
+def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+    """Queries, keys and values of norm(hidden), which are parts of one product."""
     normed = input_norm(ctx, weights, hidden)
     fused = split_heads(ctx, project(ctx, weights, normed, "qkv_proj", "qkv_bias"))
     first_v = fused.shape[1] - ctx.config.num_kv_heads
     q, k = fused[:, : ctx.config.num_heads], fused[:, ctx.config.num_heads : first_v]
-    attended = attend(ctx, layer, (q, k, fused[:, first_v:]), batch, keys, values)
+    return q, k, fused[:, first_v:]
+
+
+def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += o_proj(attended)."""
     ctx.kernels.linear_add(attended, weights["o_proj"], hidden)
 
 

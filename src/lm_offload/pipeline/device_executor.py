@@ -13,6 +13,7 @@ from lm_offload.device.base import Stream
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.executor import NOTHING_STAGED, Compute
+from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import StepTime
@@ -31,6 +32,7 @@ class DeviceResources:
     links: Mapping[Resource, DiskQueue]
     processor: DeviceQueue
     d2h: Stream
+    host: HostProcessor | None = None  # where the CPU attends
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Queue transfers, each at its link."""
@@ -42,6 +44,8 @@ class DeviceResources:
         for link in self.links.values():
             link.close()
         self.processor.close()
+        if self.host is not None:
+            self.host.close()
 
 
 class DeviceExecutor:
@@ -66,7 +70,7 @@ class DeviceExecutor:
     ) -> StepTime:
         """Queue the transfers of the sweep after this one, then launch this one.
 
-        There are no `groups`: the KV cache lies on the device.
+        There are no `groups`: no KV cache lies on disk.
         """
         clock = _Clock(self._resources)
         self._resources.submit(self._schedule.transfers(self._sweep + 1))
@@ -90,9 +94,12 @@ class DeviceExecutor:
 
     def _start(self, task: Task, compute: Compute) -> float:
         """Do what the task says; returns the seconds waited."""
-        if task.resource == "d2h":
+        host = self._resources.host
+        if task.id.kind == "download":
             return self._download(task, compute)
-        if task.id.kind == "release":
+        if host is not None and task.resource != "gpu":
+            host.submit(task, lambda: compute(task))
+        elif task.id.kind == "release":
             self._resources.processor.release(task)
         else:
             self._resources.processor.launch(task, lambda: compute(task))
@@ -125,7 +132,8 @@ class _Clock:
         """The record of the sweep, which ends now."""
         total_s = time.perf_counter() - self._start_s
         pairs = zip(self._totals(), self._start, strict=True)
-        disk_s, read_bytes, h2d_s, h2d_bytes, gpu_s = (end - start for end, start in pairs)
+        differences = (end - start for end, start in pairs)
+        disk_s, read_bytes, h2d_s, h2d_bytes, gpu_s, attend_s = differences
         return StepTime(
             total_s=total_s,
             cpu_s=total_s - self.wait_s,
@@ -135,9 +143,14 @@ class _Clock:
             gpu_s=gpu_s,
             h2d_s=h2d_s,
             h2d_bytes=h2d_bytes,
+            attend_s=attend_s,
         )
 
     def _totals(self) -> tuple[float, ...]:
         disk, h2d = self._resources.links["disk_read"], self._resources.links["h2d"]
-        gpu_s = self._resources.processor.busy_s
-        return disk.busy_s, disk.moved_bytes.total(), h2d.busy_s, h2d.moved_bytes.total(), gpu_s
+        gpu_s, host = self._resources.processor.busy_s, self._resources.host
+        return (
+            *(disk.busy_s, disk.moved_bytes.total()),
+            *(h2d.busy_s, h2d.moved_bytes.total()),
+            *(gpu_s, host.busy_s if host else 0.0),
+        )

@@ -52,6 +52,10 @@ class DeviceQueue:
         """The event of everything launched so far."""
         return self._stream.record()
 
+    def wait(self, event: Event) -> None:
+        """What is launched later starts when `event` is reached."""
+        self._stream.wait(event)
+
     def close(self) -> None:
         """Wait for what was launched and end the thread."""
         self._launched.put(None)

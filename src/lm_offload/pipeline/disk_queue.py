@@ -80,6 +80,16 @@ class DiskQueue:
                     self._tasks[task.id.kind].append(task)
                 self._progress.changed.notify_all()
 
+    def withdraw(self) -> None:
+        """Drop the tasks that have not been started and wait for those that have."""
+        with self._progress.changed:
+            self._tasks.clear()
+            self._progress.changed.wait_for(lambda: self._is_idle or self._progress.has_failed)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._open is None and not self._in_flight
+
     def close(self) -> None:
         """Stop after the blocks in flight, drop the rest."""
         with self._progress.changed:
@@ -133,10 +143,9 @@ class DiskQueue:
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._busy_s += time.perf_counter() - self._busy_since_s
-            finished = opened.unfinished == 0
-        if finished:
-            self._trace.record(opened.task, opened.start_s, time.perf_counter())
-            self._progress.announce(opened.task.id)
+            if opened.unfinished == 0:
+                self._trace.record(opened.task, opened.start_s, time.perf_counter())
+                self._progress.announce(opened.task.id)  # with the lock: `withdraw` waits for it
 
 
 def _use(task: Task) -> tuple[int, int, int]:

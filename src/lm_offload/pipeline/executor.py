@@ -85,6 +85,25 @@ class OverlappedExecutor:
         self._progress.forget_before(self._sweep)
         return clock.stop()
 
+    @property
+    def spared(self) -> frozenset[int]:
+        """The streamed units that the next sweep need not read."""
+        return self._schedule.spared
+
+    def retain(self, units: frozenset[int]) -> None:
+        """Keep these units in their homes from the sweep after the next one on."""
+        self._schedule.retained = units
+
+    def read_again(self) -> None:
+        """Let go of all that is read ahead, and read it as is right now: what `retain` says last.
+
+        Between two sweeps; when it returns no read is under way to a unit that is not retained.
+        """
+        self._disk.reads.withdraw()
+        self._progress.forget_from(self._sweep)
+        self._schedule.restart()
+        self._disk.reads.submit(self._schedule.reads(self._sweep))
+
     def close(self) -> None:
         """Stop the reader threads."""
         self._disk.close()

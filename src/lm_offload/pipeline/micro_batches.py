@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.cache import numbered_blocks
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
@@ -34,30 +34,39 @@ class SweepInput:
 
 
 def build_sweep_input(
-    config: ModelConfig, batch: Batch, max_rows: int, device: torch.device = CPU
+    config: ModelConfig,
+    batch: Batch,
+    max_rows: int,
+    device: torch.device = CPU,
+    cache_device: torch.device | None = None,
+    blocks_of: BlocksOf = numbered_blocks,
 ) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
 
-    What kernels index with goes to `device`; token ids and lengths stay, the host reads them.
+    What kernels index with goes to `device`, but what indexes the KV cache to `cache_device`, if
+    that is another; token ids and lengths stay, the host reads them.
     """
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
-    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_in_memory)
+    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_of)
     if device != CPU:
-        micro_batches = tuple(_on_device(micro_batch, device) for micro_batch in micro_batches)
+        places = device, cache_device or device
+        micro_batches = tuple(_on_device(micro_batch, *places) for micro_batch in micro_batches)
     rows_wanted = torch.tensor(logit_rows).to(device)
     is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
     return SweepInput(micro_batches, torch.tensor(token_ids), rows_wanted, is_decode)
 
 
-def _on_device(micro_batch: MicroBatch, device: torch.device) -> MicroBatch:
+def _on_device(
+    micro_batch: MicroBatch, device: torch.device, cache_device: torch.device
+) -> MicroBatch:
     return replace(
         micro_batch,
-        block_tables=micro_batch.block_tables.to(device),
-        slots=micro_batch.slots.to(device),
+        block_tables=micro_batch.block_tables.to(cache_device),
+        slots=micro_batch.slots.to(cache_device),
         rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in micro_batch.rotary),
     )
 
@@ -75,11 +84,6 @@ def build_micro_batches(
         micro_batches.append(_build(config, pieces, first_row, blocks_of))
         first_row = micro_batches[-1].stop
     return tuple(micro_batches)
-
-
-def blocks_in_memory(piece: Chunk) -> Sequence[int]:
-    """The KV blocks of the positions up to the end of a piece, where all layers are in memory."""
-    return piece.sequence.blocks[: blocks_for(piece.stop)]
 
 
 def _cut(chunks: Iterable[Chunk], max_rows: int) -> Iterator[list[Chunk]]:

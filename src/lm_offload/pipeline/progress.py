@@ -18,6 +18,11 @@ class Progress:
         self._floor = 0  # every task of an earlier sweep is done
         self._error: BaseException | None = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether every wait ends with an error."""
+        return self._error is not None
+
     def is_done(self, needs: Iterable[TaskId]) -> bool:
         """Whether all of `needs` are finished."""
         return all(need.sweep < self._floor or need in self._done for need in needs)
@@ -51,6 +56,11 @@ class Progress:
         with self.changed:
             self._error = self._error or error
             self.changed.notify_all()
+
+    def forget_from(self, sweep: int) -> None:
+        """Count no task of a sweep that has not begun as done; they will be done again."""
+        with self.changed:
+            self._done = {task for task in self._done if task.sweep < sweep}
 
     def forget_before(self, sweep: int) -> None:
         """Drop the records of finished sweeps; all their tasks count as done."""

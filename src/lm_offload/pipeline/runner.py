@@ -13,12 +13,15 @@ from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
+from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
-from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
+from lm_offload.pipeline.host_attention import HostAttention
+from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Replays, SteadyTensors, placed
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks
+from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 from lm_offload.storage.unit_views import Views
@@ -56,6 +59,7 @@ class ModelRunner:
         staged: StagedCache | None,
         buffers: Buffers,
         micro_batch_tokens: int,
+        host: HostAttention | None = None,
     ) -> None:
         self._units = units
         self._model = model
@@ -66,6 +70,7 @@ class ModelRunner:
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
         self._micro_batch_tokens = micro_batch_tokens
+        self._host = host  # attention on the CPU where a device computes
         self._replays = Replays(context.kernels)
         self._steady = SteadyTensors(self._replays.forget)
         self._input: SweepInput
@@ -73,9 +78,15 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         config, device = self._context.config, self._buffers.hidden.device
-        self._input = build_sweep_input(config, batch, self._micro_batch_tokens, device)
+        most, places = self._micro_batch_tokens, (device, device)
+        if self._host is not None:
+            most, places = most_rows(batch.num_tokens, most), (device, CPU)
+        blocks_of = self._cache.blocks_of
+        self._input = build_sweep_input(config, batch, most, *places, blocks_of)
         if self._replays.possible and self._input.is_decode:
             self._input = self._at_rest(self._input)
+        if self._host is not None:
+            self._host.begin(self._input.micro_batches)
         groups = self._staged.begin(batch) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
         for unit, staged in groups.items():
@@ -99,6 +110,9 @@ class ModelRunner:
             self._buffers.result[:count].copy_(self._buffers.logits[:count], non_blocking=True)
             return
         unit = self._units[task.id.unit]
+        if self._host is not None and task.id.kind == "attend":
+            self._host.attend(task, unit.index)
+            return
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()
         if self._staged is not None and task.kv_offset >= 0:
@@ -106,24 +120,27 @@ class ModelRunner:
         elif self._repeats(unit, task):
             rows = self._input.micro_batches[task.id.micro_batch]
             shape = (rows.start, rows.stop, rows.block_tables.shape)
-            compute = partial(self._compute_rows, unit, weights, task.id.micro_batch)
+            compute = partial(self._compute_rows, task, unit, weights)
             self._replays.run((task.id.unit, shape), compute)
         elif _by_micro_batch(unit):
-            self._compute_rows(unit, weights, task.id.micro_batch, self._context.kernels)
+            self._compute_rows(task, unit, weights, self._context.kernels)
         elif len(self._input.logit_rows):
             self._compute_logits(unit, weights)
 
     def _repeats(self, unit: Unit, task: Task) -> bool:
         """Whether a task may be the same as in other sweeps, down to the addresses."""
         kernels_only = unit.kind in self._model.KERNELS_ONLY and self._replays.possible
-        return kernels_only and task.ring_offset < 0 and self._input.is_decode
+        whole = self._host is None or unit.kind != "attention"
+        return kernels_only and whole and task.ring_offset < 0 and self._input.is_decode
 
-    def _compute_rows(self, unit: Unit, weights: Views, micro_batch: int, kernels: Kernels) -> None:
-        rows = self._input.micro_batches[micro_batch]
+    def _compute_rows(self, task: Task, unit: Unit, weights: Views, kernels: Kernels) -> None:
+        rows = self._input.micro_batches[task.id.micro_batch]
         hidden = self._buffers.hidden[rows.start : rows.stop]
         context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
             self._model.mlp(context, unit.index, weights, hidden)
+        elif unit.kind == "attention" and self._host is not None:
+            self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
             self._attend(context, unit, weights, rows, keys, values)
@@ -143,7 +160,8 @@ class ModelRunner:
         values: Blocks,
     ) -> None:
         hidden = self._buffers.hidden[rows.start : rows.stop]
-        self._model.attention(context, unit.index, weights, hidden, rows, keys, values)
+        layer = unit.index
+        attention(self._model, context, layer, weights, hidden, rows, keys, values)
 
     def _compute_logits(self, unit: Unit, weights: Views) -> None:
         count = len(self._input.logit_rows)

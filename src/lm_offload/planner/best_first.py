@@ -123,6 +123,7 @@ class _Shortlist:
 
 def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
-    model, sizes, staged = found.model, found.sizes, found.sizes.spill.group_blocks
+    model, sizes = found.model, found.sizes
     formats = model.weight_format, model.kv_format
-    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, staged)
+    cache = sizes.spill.group_blocks, sizes.attention
+    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, *cache)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.mean_sweeps import counted_s
 from lm_offload.planner.memory import Sizes, kv_bytes
@@ -33,48 +34,44 @@ class Bounds:
 
     def sizes_s(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> float:
         """On every placement of these sizes; infinite where there is none."""
-        return self._counted_s(model, sizes, self._surplus_bytes(model, sizes, spilled), spilled)
+        return self._counted_s(model, sizes, self._surplus(model, sizes, spilled), spilled)
 
     def group_s(self, model: ModelSizes, options: Sequence[Sizes], spilled: bool) -> float:
         """On every placement of options that differ in rows alone, those with fewer rows first.
 
         Memory as of the fewest rows, computes as of the longest sweeps.
         """
-        surplus_bytes = self._surplus_bytes(model, options[0], spilled)
+        surplus = self._surplus(model, options[0], spilled)
         last = options[-1]
         longest = (
             sizes
             for sizes in options
             if (sizes.sweep_tokens, sizes.scored_rows) == (last.sweep_tokens, last.scored_rows)
         )
-        return min(self._counted_s(model, sizes, surplus_bytes, spilled) for sizes in longest)
+        return min(self._counted_s(model, sizes, surplus, spilled) for sizes in longest)
 
-    def _surplus_bytes(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> float:
-        """What has no room in the budget; infinite where not even a ring has.
-
-        Of plans for a device only the computes are bounded.
-        """
-        if self.predictor.request.device is not None:
-            return 0.0
-        other_bytes = self.predictor.common.other_bytes
-        room_bytes = self.predictor.request.budget_bytes - other_bytes(model, sizes, False)
+    def _surplus(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> Surplus:
+        request, other_bytes = self.predictor.request, self.predictor.common.other_bytes
+        if request.device is not None:
+            return surplus_on_device(request, model, sizes)
+        room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
         with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
-        if model.units_bytes + with_table_bytes <= self.predictor.request.budget_bytes:
-            return 0.0
+        if model.units_bytes + with_table_bytes <= request.budget_bytes:
+            return Surplus(0.0)
         if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
-            return math.inf
-        return max(model.units_bytes - room_bytes, 0)
+            return NO_ROOM
+        return Surplus(max(model.units_bytes - room_bytes, 0))
 
-    def _counted_s(
-        self, model: ModelSizes, sizes: Sizes, surplus_bytes: float, spilled: bool
-    ) -> float:
-        workload = self.predictor.request.workload
+    def _counted_s(self, model: ModelSizes, sizes: Sizes, surplus: Surplus, spilled: bool) -> float:
+        request = self.predictor.request
 
         def sweep_s(shape: SweepShape) -> float:
+            if request.device is not None:
+                return device_sweep_s(self.predictor, model, sizes, shape, surplus)
             frac = _read_frac(model, sizes, shape) if spilled else 1.0
-            return self._sweep_s(model, sizes, shape, frac * surplus_bytes)
+            return self._sweep_s(model, sizes, shape, frac * surplus.read_bytes)
 
-        return counted_s(workload, sizes, sweep_s) if surplus_bytes < math.inf else math.inf
+        return math.inf if surplus == NO_ROOM else counted_s(request.workload, sizes, sweep_s)
 
     def _sweep_s(
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, read_bytes: float

@@ -110,6 +110,7 @@ class Candidate:
             ring_bytes=self.device.ring_bytes,
             memory=self.device_memory,
             uploaded_bytes=self._bytes_of(self.uploaded),
+            attention=self.sizes.attention,
         )
 
     def _bytes_of(self, units: frozenset[int]) -> int:

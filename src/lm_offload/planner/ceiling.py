@@ -132,10 +132,18 @@ class CeilingModel:
         return PhaseCeiling(
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
-            memory_s=(sweeps * weight_bytes + kv_bytes) / processor.memory_bytes_per_s,
+            memory_s=self._memory_s(sweeps * weight_bytes, kv_bytes),
             compute_s=flops / processor.peak_flops,
             link_s=sweeps * self._upload_s,
         )
+
+    def _memory_s(self, weight_bytes: int, kv_bytes: int) -> float:
+        """Side by side where the CPU reads the KV cache beside a device."""
+        processor, device = self._processor, self.plan.device
+        if device is None or device.attention == "device":
+            return (weight_bytes + kv_bytes) / processor.memory_bytes_per_s
+        kv_s = kv_bytes / self.profile.cpu.memory_bytes_per_s
+        return max(weight_bytes / processor.memory_bytes_per_s, kv_s)
 
     @property
     def _processor(self) -> Processor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lm_offload.plan import Figures, StepTime
 
 TOLERANCE = 0.15  # of the predicted seconds of a sweep; more is told
-RESOURCES = ("disk_read_s", "h2d_s", "gpu_s", "cpu_s", "overhead_s")
+RESOURCES = ("disk_read_s", "h2d_s", "gpu_s", "attend_s", "cpu_s", "overhead_s")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import PIECE_ELEMENTS
 from lm_offload.planner.memory import (
@@ -30,8 +32,9 @@ def device_memory_table(
     """Purpose and bytes of everything on the device but weights and their ring."""
     config = model.config
     return (
-        ("KV cache", kv_bytes(model, sizes)),
+        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "device" else []),
         ("hidden states", hidden_bytes(config, sizes)),
+        *_exchanged(sizes, config.query_size + 2 * config.kv_size),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),
         ("indices", align_up(index_bytes(config, sizes))),
@@ -49,7 +52,9 @@ def host_memory_table(
     """
     config = model.config
     return (
+        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "cpu" else []),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
+        *_exchanged(sizes, 2 * (config.query_size + config.kv_size)),
         ("upload staging", UPLOADS_IN_FLIGHT * upload_block_bytes),
         *host_rows(config, sizes, table_resident),
     )
@@ -68,7 +73,15 @@ def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     product = rows * 4 * max(model.most_rows, model.most_columns)
     piece = min(PIECE_ELEMENTS, model.most_elements)
     packed = PACKED_BYTES * piece * model.weight_format.is_packed
+    if sizes.attention == "cpu":
+        return product + packed
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
+
+
+def _exchanged(sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
+    """Queries, keys, values and results of a sweep on their way to and from the CPU."""
+    if sizes.attention == "cpu":
+        yield "attention exchange", align_up(sizes.sweep_tokens * width * F32_BYTES)
 
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:

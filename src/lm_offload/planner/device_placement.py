@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lm_offload.plan import AttentionOn
 from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
 from lm_offload.planner.device_memory import (
     device_memory_table,
@@ -17,6 +18,11 @@ from lm_offload.planner.device_memory import (
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, choose_residency
+
+
+def attention_choices(device: DeviceBudget) -> tuple[AttentionOn, ...]:
+    """Where attention may be computed."""
+    return (device.attention,) if device.attention else ("device", "cpu")
 
 
 def place_on_device(

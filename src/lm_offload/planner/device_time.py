@@ -3,22 +3,26 @@
 ::
 
     rings of 2 units or more   sweep = max(reads, uploads, computes + overhead + download)
+    attention on the CPU       sweep >= its attention, and what of it no micro-batch can hide
     device ring of 1           uploads and the computes of uploaded units one after the other
     staging ring of 1          reads and their uploads one after the other
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
+from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
+from lm_offload.planner.host_load import HostLoad, host_load, project_frac
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_simulation import simulated_seconds
+from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Task
 
@@ -31,6 +35,7 @@ class DeviceSweepLoad(SweepLoad):
 
     upload_s: Mapping[int, float] = field(default_factory=dict)
     upload_bytes: int = 0
+    host: HostLoad | None = None  # where the CPU attends
 
     @property
     def h2d_s(self) -> float:
@@ -46,6 +51,22 @@ class DeviceSweepLoad(SweepLoad):
         """Seconds of a read or an upload."""
         return (self.upload_s if task.id.kind == "upload" else self.read_s)[task.id.unit]
 
+    @property
+    def rows_s(self) -> float:
+        """All units, beside the CPU if that attends."""
+        return self.host.steady_s(self.cpu_s) if self.host else self.cpu_s
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """One for all micro-batches, but a few where the CPU attends to one beside others."""
+        return self.host.counts if self.host else super().counts
+
+    def task_s(self, task: Task) -> float:
+        """Seconds of a task on the rows of a unit."""
+        if self.host is None:
+            return super().task_s(task)
+        return self.host.task_s(task, self.compute_s[task.id.unit])
+
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`; the caller waits but for the overhead."""
         return StepTime(
@@ -57,6 +78,7 @@ class DeviceSweepLoad(SweepLoad):
             gpu_s=self.cpu_s,
             h2d_s=self.h2d_s,
             h2d_bytes=self.upload_bytes,
+            attend_s=self.host.attend_s if self.host else 0.0,
         )
 
 
@@ -66,10 +88,11 @@ class DeviceSweepTimes(SweepTimes):
 
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
+    host_costs: UnitCosts | None = None  # of the CPU, where that attends
 
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep; they are taken not to disturb one another."""
-        compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
+        compute_s, host = self._split(shape)
         if not self.rows_in_memory:
             compute_s[0] += self._gather.seconds(shape.rows, float(bool(self.streamed)))
         return DeviceSweepLoad(
@@ -79,7 +102,19 @@ class DeviceSweepTimes(SweepTimes):
             read_bytes=sum(self.streamed_bytes.values()),
             upload_s=self._uploads_s,
             upload_bytes=sum(self.uploaded_bytes.values()),
+            host=host,
         )
+
+    def _split(self, shape: SweepShape) -> tuple[list[float], HostLoad | None]:
+        """What each unit takes of the device, and what the CPU does beside it."""
+        if self.host_costs is None:
+            return self.costs.unit_s(shape, self.micro_batch_tokens), None
+        down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
+        assert down is not None
+        assert up is not None
+        most, frac = self.micro_batch_tokens, self._project_frac
+        host = host_load(self.host_costs, shape, most, down, up, frac)
+        return self.costs.without_attention_s(shape, host.most_rows), host
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
@@ -89,7 +124,7 @@ class DeviceSweepTimes(SweepTimes):
             disk_s += sum(load.upload_s[unit] for unit in self.streamed)
         if not self.uploads_ahead:
             h2d_s += sum(load.compute_s[unit] for unit in self.uploaded)
-        return load.step_time(max(disk_s, h2d_s, load.cpu_s + load.overhead_s))
+        return load.step_time(max(disk_s, h2d_s, load.rows_s + load.overhead_s))
 
     def steady_s(self, shape: SweepShape) -> float:
         """Seconds of the same."""
@@ -98,8 +133,17 @@ class DeviceSweepTimes(SweepTimes):
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, by the executor's own tasks."""
         rings = self.ring_bytes, self.device_ring_bytes
-        schedule = DeviceSweepSchedule(Transfers(self.streamed_bytes, self.uploaded_bytes, *rings))
-        return simulated_seconds(loads, schedule.transfers, schedule.computes)
+        transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
+        if self.host_costs is None:
+            schedule = DeviceSweepSchedule(transfers)
+            return simulated_seconds(loads, schedule.transfers, schedule.computes)
+        units = attention_units(sized.unit for sized in self.costs.model.units)
+        schedule = DeviceSweepSchedule(transfers, units)
+        return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+
+    @cached_property
+    def _project_frac(self) -> float:
+        return project_frac(self.costs.model)
 
     @cached_property
     def uploaded_bytes(self) -> dict[int, int]:
@@ -124,8 +168,24 @@ class DeviceSweepTimes(SweepTimes):
 
 
 def times_on_device(
-    times: SweepTimes, uploaded: frozenset[int], device_ring_bytes: int
+    times: SweepTimes,
+    uploaded: frozenset[int],
+    device_ring_bytes: int,
+    host_costs: UnitCosts | None = None,
 ) -> DeviceSweepTimes:
     """The same sweeps where a device computes and `uploaded` units are copied to it."""
     host = {item.name: getattr(times, item.name) for item in fields(SweepTimes)}
-    return DeviceSweepTimes(**host, uploaded=uploaded, device_ring_bytes=device_ring_bytes)
+    return DeviceSweepTimes(
+        **host, uploaded=uploaded, device_ring_bytes=device_ring_bytes, host_costs=host_costs
+    )
+
+
+def _beside_uploads(schedule: DeviceSweepSchedule) -> Computes:
+    """What comes back does not wait for uploads that were queued before; its bytes are few."""
+
+    def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
+        for task in schedule.computes(sweep, micro_batches):
+            is_back = task.id.kind == "return_attended"
+            yield replace(task, resource="d2h") if is_back else task
+
+    return computes

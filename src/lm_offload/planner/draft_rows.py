@@ -9,10 +9,9 @@ from functools import partial
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import candidate_of
+from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 from lm_offload.planner.verify_cost import ModelledCost
@@ -30,7 +29,7 @@ def with_draft_rows(request: Request, plan: Plan, common: Common) -> Plan:
     if plan.spill.layers:
         return plan
     predictor = Predictor(request, common)
-    given = _candidate_of(request, plan)
+    given = candidate_of_plan(request, plan)
     limit_s = request.draft_slack * predictor.timed(given).score_s
     rows = _rows_that_pay(predictor, given)
     while rows:
@@ -58,12 +57,7 @@ def forced_rows(request: Request) -> Iterator[Request]:
 
 def cost_of(request: Request, plan: Plan) -> ModelledCost:
     """What verifying drafts costs with a plan that was made for `request`."""
-    return ModelledCost(Predictor(request).times(_candidate_of(request, plan)))
-
-
-def _candidate_of(request: Request, plan: Plan) -> Candidate:
-    model = request.model_in(plan.weight_format, plan.kv_format)
-    return candidate_of(model, choice_of(plan), plan.threads)
+    return ModelledCost(Predictor(request).times(candidate_of_plan(request, plan)))
 
 
 def _rows_that_pay(predictor: Predictor, given: Candidate) -> int:

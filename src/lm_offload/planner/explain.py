@@ -157,7 +157,8 @@ def _runners_up(request: Request, plan: Plan, common: Common) -> Iterator[Runner
 def _kind(plan: Plan) -> tuple[object, ...]:
     """What plans of one kind have in common; they differ in how rows are cut."""
     spilled = len(plan.spill.layers)
-    uploaded = (plan.device.uploaded_bytes, plan.device.ring_bytes) if plan.device else ()
+    device = plan.device
+    uploaded = (device.uploaded_bytes, device.ring_bytes, device.attention) if device else ()
     streamed = len(plan.streamed), plan.ring_bytes
     return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded)
 

@@ -12,7 +12,7 @@ from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_device import check_device, fixed_on_device
 from lm_offload.planner.memory import Sizes, memory_table
-from lm_offload.planner.plan_text import PlanChoice
+from lm_offload.planner.plan_text import PlanChoice, choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.residency import Residency
@@ -58,6 +58,12 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
     )
 
 
+def candidate_of_plan(request: Request, plan: Plan) -> Candidate:
+    """A plan that was made for `request`, as the planner times it."""
+    model = request.model_in(plan.weight_format, plan.kv_format)
+    return candidate_of(model, choice_of(plan), plan.threads)
+
+
 def sizes_of_choice(choice: PlanChoice) -> Sizes:
     """What of a choice memory other than weights depends on."""
     return Sizes(
@@ -69,6 +75,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         choice.draft_rows,
         choice.spare_sequences,
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
+        attention=choice.device.attention if choice.device else "device",
     )
 
 

@@ -9,7 +9,8 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
-from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.kvcache.swap_file import swap_slot_bytes
+from lm_offload.plan import IN_MEMORY, AttentionOn, KVSpill
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
@@ -17,6 +18,7 @@ from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
 F32_BYTES = 4
+LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Sizes:
     draft_rows: int = 0
     spare_sequences: int = 0
     spill: KVSpill = IN_MEMORY
+    attention: AttentionOn = "device"  # if there is one
 
     @property
     def lanes(self) -> int:
@@ -72,6 +75,14 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
     config, format, spill = model.config, model.kv_format, sizes.spill
     ring_bytes = spill.ring_blocks * spilled_block_bytes(config, format)
     return align_up(ring_bytes + tails_bytes(config, format, len(spill.layers), sizes.lanes))
+
+
+def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """A block on its way to the disk or back; only with spare sequences room may be wanted."""
+    few = sizes.kv_blocks < LEAST_SWAP_BLOCKS
+    if few or not sizes.spare_sequences or sizes.spill.layers:
+        return 0
+    return align_up(swap_slot_bytes(kv_block_bytes(model.config, model.kv_format)))
 
 
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -117,9 +128,11 @@ def memory_table(
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
     scratch_bytes, staging_bytes = _scratch_bytes(model), kv_staging_bytes(model, sizes)
+    moved_bytes = swap_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
+        *([("KV swap", moved_bytes)] if moved_bytes else []),
         ("hidden states", hidden_bytes(config, sizes)),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),

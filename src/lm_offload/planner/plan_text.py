@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_offload.hardware.profile_fields import Place
-from lm_offload.plan import Plan, ThreadPlan
+from lm_offload.plan import AttentionOn, Plan, ThreadPlan
 from lm_offload.planner import plan_values as values
 from lm_offload.planner.plan_values import Parsers, parsed_record, plain_record
 from lm_offload.units import format_bytes
@@ -35,6 +35,7 @@ class DeviceChoice:
     budget: int  # bytes
     resident: tuple[str, ...]
     ring: int  # bytes
+    attention: AttentionOn = "device"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def _device_of(plan: Plan) -> DeviceChoice | None:
     found = plan.device
     if found is None:
         return None
-    return DeviceChoice(found.name, found.budget_bytes, found.resident, found.ring_bytes)
+    sizes = found.budget_bytes, found.resident, found.ring_bytes
+    return DeviceChoice(found.name, *sizes, found.attention)
 
 
 def plan_text(plan: Plan, model: str) -> str:
@@ -126,7 +128,8 @@ def read_plan(file: Path) -> PlanChoice:
 
 
 def _device(value: object, place: Place) -> DeviceChoice:
-    return DeviceChoice(**parsed_record(value, place, _DEVICE_PARSERS))
+    optional = frozenset({"attention"})  # plans of earlier versions do not say
+    return DeviceChoice(**parsed_record(value, place, _DEVICE_PARSERS, optional))
 
 
 _DEFAULTS = {"draft_rows": 0}  # of plans written before drafts were
@@ -135,6 +138,7 @@ _DEVICE_PARSERS: Parsers = {
     "budget": values.size,
     "resident": values.units,
     "ring": values.size_or_none,
+    "attention": values.attention,
 }
 _PARSERS: Parsers = {
     "weight_format": values.format_name,

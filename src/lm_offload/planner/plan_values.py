@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place
-from lm_offload.plan import ThreadPlan
+from lm_offload.plan import AttentionOn, ThreadPlan
 from lm_offload.quant.format import parse_format
 from lm_offload.units import KIB, MIB, parse_size
 
@@ -89,6 +89,14 @@ def flag(value: object, place: Place) -> bool:
 def text(value: object, place: Place) -> str:
     """A name."""
     return value if isinstance(value, str) else place.refuse(repr(value), "a name")
+
+
+def attention(value: object, place: Place) -> AttentionOn:
+    """Where attention is computed."""
+    for allowed in get_args(AttentionOn):
+        if value == allowed:
+            return allowed  # type: ignore[no-any-return]
+    place.refuse(repr(value), "device or cpu")
 
 
 def format_name(value: object, place: Place) -> str:

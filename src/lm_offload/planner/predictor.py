@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
-from lm_offload.planner.candidate import Candidate, plan_of
+from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
-from lm_offload.planner.device_time import times_on_device
+from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.request import ModelSizes, Request
@@ -82,12 +82,36 @@ class Predictor:
             sampling_threads=candidate.threads.sampling,
             spill=candidate.sizes.spill,
         )
-        device = candidate.device
-        return times_on_device(times, candidate.uploaded, device.ring_bytes) if device else times
+        if candidate.device is None:
+            return times
+        host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
+        return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+
+    def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
+        """What attention costs on the CPU, where that attends beside a device."""
+        if sizes.attention == "device":
+            return None
+        return self.common.costs(model, self._profile_of(threads).cpu, cached=False)
 
     def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded."""
         return self._costs_on(self.request.default_threads, model, sizes, moves=False)
+
+    def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
+        """The times of sweeps on the device if nothing were streamed or uploaded."""
+        threads = self.request.default_threads
+        return DeviceSweepTimes(
+            costs=self.least_costs(model, sizes),
+            profile=self._profile_of(threads),
+            streamed=frozenset(),
+            ring_bytes=0,
+            micro_batch_tokens=sizes.micro_batch_tokens,
+            rows_in_memory=True,
+            read_block_bytes=READ_BLOCK_BYTES,
+            read_concurrency=1,
+            sampling_threads=threads.sampling,
+            host_costs=self._host_costs(threads, model, sizes),
+        )
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         moves = bool(candidate.streamed or candidate.uploaded)

@@ -18,7 +18,7 @@ from lm_offload.planner.best_first import BestFirst, Group, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.common import Common
-from lm_offload.planner.device_placement import place_on_device
+from lm_offload.planner.device_placement import attention_choices, place_on_device
 from lm_offload.planner.draft_rows import (
     FORCED,
     forced_rows,
@@ -30,7 +30,7 @@ from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.mixed_sweeps import mixed
 from lm_offload.planner.predictor import Predictor, Timed
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed, need_text
 from lm_offload.quant.format import parse_format
 
@@ -65,7 +65,7 @@ def make_plan(request: Request, common: Common | None = None) -> Plan:
     """
     common = common or Common()
     if request.device is not None:
-        return ranked_plans(request, common)[0].plan
+        return fastest_plans(request, common)[0].plan
     if wants_drafts(request) and request.speculation in FORCED:
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
@@ -135,9 +135,19 @@ def _groups(request: Request) -> Iterator[Group]:
         options = [
             with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
         ]
+        if request.device is not None:
+            yield from _groups_beside(request.device, Group(model, options, spilled=False))
+            continue
         yield Group(model, options, spilled=False)
         if request.spill_bytes and not request.draft_rows:
             yield Group(model, options, spilled=True)
+
+
+def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
+    """With keys and values on the device, and in host memory."""
+    for attention in attention_choices(device):
+        options = [replace(sizes, attention=attention) for sizes in group.options]
+        yield group._replace(options=options)
 
 
 def _place_group(request: Request, group: Group, sizes: Sizes) -> Iterator[Candidate]:

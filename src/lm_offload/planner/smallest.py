@@ -8,6 +8,7 @@ from dataclasses import replace
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.device_need import device_need
+from lm_offload.planner.device_placement import attention_choices
 from lm_offload.planner.draft_rows import with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
@@ -35,7 +36,8 @@ def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
 
 def smallest_sizes(request: Request) -> Sizes:
     """One sequence, row by row."""
-    return Sizes(blocks_needed(request.workload, 1), 1, 1, 1)
+    attention = attention_choices(request.device)[0] if request.device else "device"
+    return Sizes(blocks_needed(request.workload, 1), 1, 1, 1, attention=attention)
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

@@ -47,6 +47,15 @@ class SweepLoad:
         """Seconds of a read of weights."""
         return self.read_s[task.id.unit]
 
+    @property
+    def counts(self) -> Sequence[int]:
+        """One compute task stands for all micro-batches of a unit."""
+        return [1] * len(self.compute_s)
+
+    def task_s(self, task: Task) -> float:
+        """Seconds of a compute task."""
+        return self.compute_s[task.id.unit]
+
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
         wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)

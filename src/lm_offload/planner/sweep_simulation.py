@@ -13,6 +13,7 @@ from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 
+_FIRST = TaskId(0, "compute", 0)
 Transfers = Callable[[int], list[Task]]
 Computes = Callable[[int, Sequence[int]], Iterator[Task]]
 
@@ -40,8 +41,15 @@ class Load(Protocol):
     def kv(self) -> Mapping[int, LayerReads]:
         """Reads and writes of units whose KV cache lies on disk."""
 
+    @property
+    def counts(self) -> Sequence[int]:
+        """Compute tasks of each unit; one may stand for several micro-batches."""
+
     def transfer_s(self, task: Task) -> float:
         """Seconds of a transfer of weights."""
+
+    def task_s(self, task: Task) -> float:
+        """Seconds of a task on the rows of a unit."""
 
 
 def sweep_seconds(
@@ -73,18 +81,18 @@ def simulated_seconds(
 def _seconds_of(loads: Sequence[Load], tasks: Iterable[Task]) -> list[float]:
     idle_s = loads[0].fill_s  # before the first task
     timeline = simulate(tasks, lambda task: _duration_s(task, loads, idle_s))
-    first, last = TaskId(0, "compute", 0), len(loads[0].compute_s) - 1
+    last = len(loads[0].compute_s) - 1
     ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
-    return [end - start for start, end in pairwise([timeline.starts_s[first] + idle_s, *ends])]
+    return [end - start for start, end in pairwise([timeline.starts_s[_FIRST] + idle_s, *ends])]
 
 
 def _tasks(loads: Sequence[Load], transfers: Transfers, computes: Computes) -> Iterator[Task]:
-    """As the executor queues them; one compute task stands for all micro-batches of a unit."""
+    """As the executor queues them."""
     yield from transfers(0)
     for sweep, load in enumerate(loads):
         if sweep + 1 < len(loads):
             yield from transfers(sweep + 1)
-        yield from computes(sweep, [1] * len(load.compute_s))
+        yield from computes(sweep, load.counts)
 
 
 def _staged_tasks(
@@ -125,6 +133,6 @@ def _duration_s(task: Task, loads: Sequence[Load], idle_s: float) -> float:
     if staged is not None:
         seconds = {"read_kv": staged.read_s, "write_kv": staged.write_s}
         return seconds.get(task.id.kind, load.compute_s[unit]) / len(staged.sizes)
-    before_s = idle_s if (task.id.sweep, unit) == (0, 0) else 0.0
+    before_s = idle_s if task.id == _FIRST else 0.0
     after_s = load.overhead_s if unit == len(load.compute_s) - 1 else 0.0
-    return before_s + load.compute_s[unit] + after_s
+    return before_s + load.task_s(task) + after_s

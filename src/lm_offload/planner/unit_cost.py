@@ -12,7 +12,7 @@ All rates come from the profile; docs/performance_model.md says where each term 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,6 +22,8 @@ from lm_offload.planner.request import ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_work import matrix_elements, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
+
+_SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,21 @@ class UnitCosts:
     processor: Processor
     cached: bool
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
-    _sweeps: dict[tuple[SweepShape, int], list[float]] = field(
+    _sweeps: dict[tuple[str, SweepShape, int], list[float]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
-        key = shape, micro_batch_tokens
-        if key not in self._sweeps:
-            seconds = {
-                alike: self._unit_s(sized, shape, micro_batch_tokens)
-                for alike, sized in self._examples.items()
-            }
-            self._sweeps[key] = [seconds[alike] for alike in self._alike]
-        return [*self._sweeps[key]]
+        return self._each(self._unit_s, shape, micro_batch_tokens)
+
+    def without_attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
+        """The same without scores and weighted sums."""
+        return self._each(self._rows_s, shape, micro_batch_tokens)
+
+    def attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
+        """Scores and weighted sums alone, 0 for all other units."""
+        return self._each(self._attend_s, shape, micro_batch_tokens)
 
     def total_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of all units together."""
@@ -66,6 +69,16 @@ class UnitCosts:
             for kind, unit in examples.items()
         }
         return {unit: seconds[kind] for unit, kind in kinds.items()}
+
+    def _each(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> list[float]:
+        """Of every unit, computed once for each sort."""
+        key = seconds_of.__name__, shape, most
+        if key not in self._sweeps:
+            seconds = {
+                alike: seconds_of(sized, shape, most) for alike, sized in self._examples.items()
+            }
+            self._sweeps[key] = [seconds[alike] for alike in self._alike]
+        return [*self._sweeps[key]]
 
     @cached_property
     def _alike(self) -> list[object]:
@@ -86,15 +99,19 @@ class UnitCosts:
         return dict(zip(self._alike, self.model.units, strict=True))
 
     def _unit_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        seconds = self._rows_s(sized, shape, micro_batch_tokens)
+        return seconds + self._attend_s(sized, shape, micro_batch_tokens)
+
+    def _rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         if sized.unit.kind in ("final_norm", "head"):
             return self._call_s(sized, shape.logit_rows, self.cached)
-        seconds = self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
-        if sized.unit.kind == "attention":
-            window = self.model.config.layers[sized.unit.index].window
-            seconds += sum(
-                self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces
-            )
-        return seconds
+        return self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
+
+    def _attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        if sized.unit.kind != "attention":
+            return 0.0
+        window = self.model.config.layers[sized.unit.index].window
+        return sum(self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces)
 
     def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
         """All calls but the first find the weights of a small unit in the cache."""

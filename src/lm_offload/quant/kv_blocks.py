@@ -72,6 +72,8 @@ class CacheShape:
 def blocks_in(memory: Tensor, shape: CacheShape, lanes: Lanes) -> Blocks:
     """Keys (lanes are tokens) or values (channels) over uint8 [shape.size_bytes]; not a copy.
 
+    Or over uint8 [blocks, bytes of one], which may lie apart.
+
     In a cache of floats the tokens of a block lie side by side in the keys, the channels in the
     values, so that one register holds the same channel of several keys or several channels of
     one value.

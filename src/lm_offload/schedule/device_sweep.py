@@ -15,9 +15,11 @@ the logits.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lm_offload.schedule.host_attention import after_projection, before_rest, stages_of
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
 
@@ -35,8 +37,10 @@ class Transfers:
 class DeviceSweepSchedule:
     """Yields the tasks of sweep after sweep; remembers both rings and where units lie in them."""
 
-    def __init__(self, transfers: Transfers) -> None:
+    def __init__(self, transfers: Transfers, on_host: frozenset[int] = frozenset()) -> None:
+        """`on_host`: units whose attention the CPU computes."""
         self._transfers = transfers
+        self._on_host = on_host
         self._ring = Ring(transfers.ring_bytes)
         self._device_ring = Ring(transfers.device_ring_bytes)
         self._offsets: dict[Key, int] = {}
@@ -58,17 +62,32 @@ class DeviceSweepSchedule:
         `micro_batches[unit]` is the number of compute tasks of each unit. After its `transfers`.
         """
         before: tuple[TaskId, ...] = ()
-        for unit, count in enumerate(micro_batches):
-            uploaded = unit in self._transfers.upload_bytes
-            offset = self._offsets.pop(Key(sweep, unit)) if uploaded else -1
-            weights = (TaskId(sweep, "upload", unit),) if uploaded else ()
-            for micro_batch in range(count):
-                task_id = TaskId(sweep, "compute", unit, micro_batch)
-                yield Task(task_id, "gpu", before + weights, ring_offset=offset)
+        upload_bytes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
+        for stage in stages_of(micro_batches, self._on_host, upload_bytes, ring_bytes):
+            count = micro_batches[stage[0].unit]
+            for micro_batch, piece in itertools.product(range(count), stage):
+                task_id = TaskId(sweep, piece.kind, piece.unit, micro_batch)
+                yield from self._tasks(task_id, before)
                 before = (task_id,)
-            if uploaded:
-                yield Task(TaskId(sweep, "release", unit), "gpu", before)
+                is_last = piece.kind == "compute" and micro_batch == count - 1
+                if is_last and piece.unit in upload_bytes:
+                    yield Task(TaskId(sweep, "release", piece.unit), "gpu", before)
+                    del self._offsets[Key(sweep, piece.unit)]
         yield Task(TaskId(sweep, "download", len(micro_batches) - 1), "d2h", before)
+
+    def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...]) -> Iterator[Task]:
+        """One task of the device, with those that surround it where the CPU attends."""
+        sweep, unit = task_id.sweep, task_id.unit
+        uploaded = unit in self._transfers.upload_bytes
+        needs = (*before, TaskId(sweep, "upload", unit)) if uploaded else before
+        if unit in self._on_host and task_id.kind == "compute":
+            back = before_rest(task_id)
+            needs = (*needs, back.id)
+            yield back
+        offset = self._offsets[Key(sweep, unit)] if uploaded else -1
+        yield Task(task_id, "gpu", needs, ring_offset=offset)
+        if task_id.kind == "project":
+            yield from after_projection(task_id)
 
     def _read(self, key: Key) -> Task:
         size_bytes = self._transfers.read_bytes[key.unit]

@@ -7,6 +7,9 @@ run ahead through the layers and, because the ring does not end with a sweep, in
     cpu        | c0 | c1 | c2 | c3 | c4 | c0' | c1' ...   units 0 and 2 are resident
 
 Where everything is resident there are no reads and the sweep is a plain loop over the units.
+
+Streamed units that are `retained` for a while have a home meanwhile. Their read fills it, once, and
+needs nothing: whoever lends the home has seen to it that it is free.
 """
 
 from __future__ import annotations
@@ -23,18 +26,33 @@ class SweepSchedule:
     def __init__(self, streamed_bytes: Mapping[int, int], ring_bytes: int) -> None:
         self._streamed_bytes = dict(sorted(streamed_bytes.items()))
         self._ring = Ring(ring_bytes)
-        self._offsets: dict[Key, int] = {}
+        self._offsets: dict[Key, int] = {}  # of units that are read for a sweep; -1: in their homes
+        self.retained: frozenset[int] = frozenset()  # in the sweeps that `reads` is called for
+        self.spared: frozenset[int] = frozenset()  # of these, those without a read
+        self._homed: frozenset[int] = frozenset()  # `retained` of the last sweep with reads
+        self._homed_before: frozenset[int] = frozenset()  # and of the one before
 
     def reads(self, sweep: int) -> list[Task]:
         """The reads of one sweep in order of use; call once for each sweep, in order."""
-        tasks = []
-        for unit, size_bytes in self._streamed_bytes.items():
-            key = Key(sweep, unit)
+        self.spared = self.retained & self._homed
+        self._homed_before, self._homed = self._homed, self.retained
+        wanted = (unit for unit in self._streamed_bytes if unit not in self.spared)
+        return [self._read(Key(sweep, unit)) for unit in wanted]
+
+    def restart(self) -> None:
+        """Forget the last call of `reads`, which is made again; the sweep before is done."""
+        self._ring = Ring(self._ring.capacity_bytes)
+        self._offsets.clear()
+        self._homed &= self._homed_before
+
+    def _read(self, key: Key) -> Task:
+        task_id, size_bytes = TaskId(key.sweep, "read", key.unit), self._streamed_bytes[key.unit]
+        offset, evicted = -1, list[Key]()
+        if key.unit not in self.retained:
             offset, evicted = self._ring.place(key, size_bytes)
-            self._offsets[key] = offset
-            needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
-            tasks.append(Task(TaskId(sweep, "read", unit), "disk_read", needs, size_bytes, offset))
-        return tasks
+        self._offsets[key] = offset
+        needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
+        return Task(task_id, "disk_read", needs, size_bytes, offset)
 
     def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
         """The compute and release tasks of one sweep, unit after unit; after its `reads`.
@@ -43,12 +61,12 @@ class SweepSchedule:
         """
         before: tuple[TaskId, ...] = ()
         for unit, count in enumerate(micro_batches):
-            streamed = unit in self._streamed_bytes
-            offset = self._offsets.pop(Key(sweep, unit)) if streamed else -1
-            weights = (TaskId(sweep, "read", unit),) if streamed else ()
+            is_read = Key(sweep, unit) in self._offsets
+            offset = self._offsets.pop(Key(sweep, unit), -1)
+            weights = (TaskId(sweep, "read", unit),) if is_read else ()
             for micro_batch in range(count):
                 task_id = TaskId(sweep, "compute", unit, micro_batch)
                 yield Task(task_id, "cpu", before + weights, ring_offset=offset)
                 before = (task_id,)
-            if streamed:
+            if offset >= 0:
                 yield Task(TaskId(sweep, "release", unit), "cpu", before)

@@ -43,11 +43,11 @@ class TaskId(NamedTuple):
 class Task:
     """One piece of work; it may start when every task in `needs` is done.
 
-    A `read` fills `size_bytes` of the staging ring from `ring_offset`, a `compute` works on one
-    micro-batch, a `release` says that a unit's place in the ring may be overwritten. An `upload`
-    fills the device's ring from `ring_offset` with what lies at `source_offset` of the staging ring
-    or, below zero, in the unit's home. `kv_offset` counts blocks of the ring that keys and values
-    from disk are staged in.
+    A `read` fills `size_bytes` of the staging ring from `ring_offset` or, below zero, of the unit's
+    home; a `compute` works on one micro-batch, a `release` says that a unit's place in the ring may
+    be overwritten. An `upload` fills the device's ring from `ring_offset` with what lies at
+    `source_offset` of the staging ring or, below zero, in the unit's home. `kv_offset` counts
+    blocks of the ring that keys and values from disk are staged in.
     """
 
     id: TaskId

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from lm_offload.kvcache.shared_blocks import SharedBlocks
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.sequence import Chunk, Sequence
+from lm_offload.sequence import Batch, Chunk, Sequence
 
 
-def next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
+def next_batch(
+    sequences: Iterable[Sequence],
+    blocks: SharedBlocks,
+    rows: int,
+    logits: int,
+    shares_in_sweep: bool,
+) -> Batch:
+    """Decodes, then prompts, as far as rows and logits last; who waits for a prefix is left out.
+
+    With `shares_in_sweep` a prefix may be computed in the same sweep by another.
+    """
+    chunks: list[Chunk] = []
+    filling: set[int] = set()
+    for sequence in sorted(sequences, key=_is_prefill):
+        if sequence.num_shared_blocks and not blocks.skip_shared(sequence, filling):
+            continue
+        chunk = _next_chunk(sequence, rows, logits)
+        if chunk is not None:
+            chunks.append(chunk)
+            count = chunk.stop - chunk.start
+            if count > 1 and shares_in_sweep:
+                filling.update(_filled_blocks(chunk))
+            rows -= count
+            logits -= chunk.num_logits
+    return Batch(tuple(chunks))
+
+
+def _next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
     """As much of a sequence as fits into the rows and the logits that are left."""
     start = sequence.num_computed
     chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
@@ -15,6 +45,10 @@ def next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
     return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
 
 
-def filled_blocks(chunk: Chunk) -> list[int]:
+def _filled_blocks(chunk: Chunk) -> list[int]:
     """The blocks that are full when the chunk is computed."""
     return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
+
+
+def _is_prefill(sequence: Sequence) -> bool:
+    return sequence.num_uncomputed > 1

@@ -4,8 +4,9 @@ A sequence is admitted when the KV blocks of its expected length can be had: its
 nothing ends it before, else what the ended outputs of the run let expect. One that becomes longer
 takes more as it grows. When there are none, those held for tokens to come are given back, then the
 youngest sequence is preempted: it waits again, first in line, and is computed anew as a prompt
-with all its tokens. So the oldest always goes on, and as every sequence fits into an empty cache,
-each finishes. Admission is in order of arrival, which is also the order of `_running`.
+with all its tokens, or is read from the disk where it was swapped to. So the oldest always goes on,
+and as every sequence fits into an empty cache, each finishes. Admission is in order of arrival,
+which is also the order of `_running`.
 
 Prompts with a common prefix have its blocks in common. The first of them computes it; the others
 follow in the same sweep if all of it is in there, else in the first one after it. That is causally
@@ -24,10 +25,13 @@ from collections.abc import Collection, Iterable, Mapping
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
+from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
+from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.scheduler.chunks import filled_blocks, next_chunk
+from lm_offload.scheduler.chunks import next_batch
 from lm_offload.scheduler.output_lengths import OutputLengths
-from lm_offload.sequence import Batch, Chunk, Sequence
+from lm_offload.scheduler.swapping import Swapping
+from lm_offload.sequence import Batch, Sequence
 
 MOST_LOSSES = 1  # of a sequence, to a disk that fails
 
@@ -43,8 +47,11 @@ class Scheduler:
         scored_rows: int = 0,
         restore: Restore = restore_none,
         shares_in_sweep: bool = True,
+        swap: SwapStore = NO_SLOTS,
+        swap_pays: SwapChoice = swap_never,
     ) -> None:
         self.blocks = SharedBlocks(allocator, restore)
+        self._swaps = Swapping(self.blocks, swap, swap_pays)
         self._lanes = BlockAllocator(max_sequences)
         self._shares_in_sweep = shares_in_sweep
         self._max_tokens = max_tokens  # rows of a sweep
@@ -62,6 +69,7 @@ class Scheduler:
         """Queue sequences; each must fit into an empty KV cache. A run begins if none is left."""
         if not self.has_work:
             self._lengths, self._may_grow, self.preemptions = OutputLengths(), False, 0
+            self._swaps.begin_run()
         self._waiting.extend(sequences)
 
     @property
@@ -69,33 +77,33 @@ class Scheduler:
         """Whether a sequence is unfinished."""
         return bool(self._waiting or self._running)
 
+    @property
+    def swaps(self) -> int:
+        """Preemptions of the run that went to the disk."""
+        return self._swaps.count
+
     def schedule(self) -> Batch:
         """The next sweep: one token of each decode, then prompts as far as they fit."""
+        self._swaps.settle()
+        batch = self._next_batch()
+        while not batch.chunks and self._swaps.wait():
+            batch = self._next_batch()
+        return batch
+
+    def _next_batch(self) -> Batch:
         if self._may_grow:
             self._grow()
         self._admit()
+        there = [one for one in self._running if not self._swaps.is_arriving(one)]
         rows, logits = self._max_tokens, self._logit_rows
-        chunks: list[Chunk] = []
-        filling: set[int] = set()
-        for sequence in sorted(self._running, key=_is_prefill):
-            if sequence.num_shared_blocks and not self.blocks.skip_shared(sequence, filling):
-                continue
-            chunk = next_chunk(sequence, rows, logits)
-            if chunk is not None:
-                chunks.append(chunk)
-                count = chunk.stop - chunk.start
-                if count > 1 and self._shares_in_sweep:
-                    filling.update(filled_blocks(chunk))
-                rows -= count
-                logits -= chunk.num_logits
-        return Batch(tuple(chunks))
+        return next_batch(there, self.blocks, rows, logits, self._shares_in_sweep)
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
             length = self._lengths.expected_tokens(sequence)
             if not self.blocks.admit(sequence, length):
-                if self._running or not self.has_losses:
+                if self._running or self._swaps.is_leaving or not self.has_losses:
                     return
                 self._give_up(self._waiting.popleft())  # too few blocks are left
                 continue
@@ -103,6 +111,7 @@ class Scheduler:
             self._waiting.popleft()
             insort(self._running, sequence, key=_arrival)
             (sequence.lane,) = self._lanes.allocate(1)
+            self._swaps.bring_back(sequence)
 
     def _grow(self) -> None:
         """Blocks for the tokens that came last, the oldest sequence first."""
@@ -113,7 +122,7 @@ class Scheduler:
     def _extend(self, sequence: Sequence) -> None:
         length = self._lengths.expected_tokens(sequence)
         while sequence.blocks and not self.blocks.extend(sequence, length):
-            if not self._trim_youngest():
+            if not (self._trim_youngest() or self._swaps.wait_for_room()):
                 self._preempt(self._running[-1])  # may be itself
 
     def _trim_youngest(self) -> bool:
@@ -122,7 +131,11 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self._release(sequence)
+        self._swaps.release(sequence, self._running)
+        self._lanes.free([sequence.lane])
+        self._requeue(sequence)
+
+    def _requeue(self, sequence: Sequence) -> None:
         sequence.restart()
         insort(self._waiting, sequence, key=_arrival)
         self.preemptions += 1
@@ -146,12 +159,12 @@ class Scheduler:
         self._loss = str(next(iter(lost.values())))
         for sequence in sequences:
             sequence.losses += 1
-            if sequence.losses <= MOST_LOSSES:
-                self._preempt(sequence)
-                continue
             self._running.remove(sequence)
             self._release(sequence)
-            self._give_up(sequence)
+            if sequence.losses <= MOST_LOSSES:
+                self._requeue(sequence)
+            else:
+                self._give_up(sequence)
 
     def take_failed(self) -> list[Sequence]:
         """The sequences that were given up since the last call."""
@@ -159,6 +172,7 @@ class Scheduler:
         return failed
 
     def _give_up(self, sequence: Sequence) -> None:
+        self._swaps.forget(sequence)
         sequence.finish_reason, sequence.error = "error", self._loss
         self._failed.append(sequence)
 
@@ -180,19 +194,17 @@ class Scheduler:
 
     def drop_all(self) -> None:
         """Forget every sequence, after an error or an interruption."""
+        self._swaps.drop_all()
         for sequence in self._running:
             self._release(sequence)
         self._running.clear()
         self._waiting.clear()
 
     def _release(self, sequence: Sequence) -> None:
+        self._swaps.forget(sequence)
         self.blocks.release(sequence)
         self._lanes.free([sequence.lane])
 
 
 def _arrival(sequence: Sequence) -> int:
     return sequence.index
-
-
-def _is_prefill(sequence: Sequence) -> bool:
-    return sequence.num_uncomputed > 1

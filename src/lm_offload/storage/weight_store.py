@@ -60,8 +60,12 @@ class WeightStore:
         finally:
             pool.shutdown(cancel_futures=True)
         for unit, home in homes.items():
-            self._views.settle(unit, home)
-            self._homes[unit] = home
+            self.settle(unit, home)
+
+    def settle(self, unit: int, home: Arena) -> None:
+        """`unit` has its home there; who reads it is another matter."""
+        self._views.settle(unit, home)
+        self._homes[unit] = home
 
     def acquire(self, unit: int, ring_offset: int) -> Views:
         """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
@@ -75,7 +79,9 @@ class WeightStore:
         return self._ring.view(ring_offset, torch.uint8, (size_bytes,))
 
     def staging_blocks(self, unit: int, ring_offset: int) -> list[Block]:
-        """The reads that put `unit` at `ring_offset` of the ring."""
+        """The reads that put `unit` at `ring_offset` of the ring or, below zero, into its home."""
+        if ring_offset < 0:
+            return self._blocks(unit, self._homes[unit].buffer)
         return self._blocks(unit, self._ring.buffer[ring_offset:])
 
     def row_table(self, unit: Unit, role: str) -> RowTable:

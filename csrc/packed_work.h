@@ -1,0 +1,103 @@
+// A block of quantized rows, the packed weights that it meets step by step, and what becomes of its
+// sums; included per instruction set.
+#pragma once
+
+#include "linear_impl.h"
+#include "packed_quantize.h"
+#include "packed_tile.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
+constexpr int64_t kFarBytes = 256 << 10;
+constexpr int64_t kNearBytes = 2 << 10;
+
+// A block of quantized rows and the weights that it is multiplied with.
+template <class Codes>
+struct PackedWork {
+    const PackedArgs& a;
+    int64_t first_row, rows;
+    const InputBlock* x;  // [k / 64][rows]
+    int64_t tile_bytes;
+};
+
+template <class Codes>
+constexpr int64_t factor_bytes() {
+    return (Codes::kMinimums ? 2 : 1) * kFactorBytes;
+}
+
+// Tiles side by side that are computed together: whole vectors of them, or a single one.
+struct Tiling {
+    int64_t first, count;
+
+    int64_t outputs(int64_t n) const {
+        return std::min((first + count) * kTileLanes, n) - first * kTileLanes;
+    }
+};
+
+inline int64_t tiles_of(const PackedArgs& a) { return (a.n + kTileLanes - 1) / kTileLanes; }
+
+// Calls body(vectors, tiles) for tiles [tile, end): two vectors of them at a time, then one.
+template <class Body>
+void each_tiling(int64_t tile, int64_t end, const Body& body) {
+    for (; tile + kPackedTiles <= end; tile += kPackedTiles) {
+        body(std::integral_constant<int, kPackedVectors>(), Tiling{tile, kPackedTiles});
+    }
+    for (int64_t count; tile < end; tile += count) {
+        count = std::min(kTilesPerVector, end - tile);
+        body(std::integral_constant<int, 1>(), Tiling{tile, count});
+    }
+}
+
+// How far ahead to ask for codes: for the same columns of tiles that come next, or, where a single
+// row is limited by memory and those would leave the L2 cache again, for columns that come next.
+inline int64_t ahead_bytes(int64_t rows, int64_t pitch) {
+    if (rows == 1 && pitch > kFarBytes) return kNearBytes;
+    return std::max<int64_t>(1, kAheadBytes / pitch) * pitch;
+}
+
+// Calls body(step) for the steps of some tiles, in ascending order of columns.
+template <class Codes, class Body>
+void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body) {
+    const int64_t pitch = tiles.count * w.tile_bytes;
+    const int64_t ahead = ahead_bytes(w.rows, pitch);
+    const int64_t stride = tiles.count == 1 ? 0 : w.tile_bytes;
+    const uint8_t* at = w.a.weight + tiles.first * w.tile_bytes;
+    for (int64_t group = 0; group < w.a.k; group += w.a.group) {
+        const uint8_t* factors = at;
+        at += factor_bytes<Codes>();
+        const int64_t end = group + w.a.group;
+        for (int64_t column = group; column < end; column += kBlockColumns) {
+            const InputBlock* x = w.x + column / kBlockColumns * w.rows;
+            const int64_t count = std::min(kBlockColumns, end - column);
+            const Tiles codes{at, stride, ahead};
+            body(Step{factors, stride, codes, x, column % kBlockColumns, count});
+            at += code_bytes<Codes>(count);
+        }
+    }
+}
+
+// Writes out[rows, outputs of the tiles] from totals, V vectors a row.
+template <int V, class Codes>
+void write_totals(const PackedWork<Codes>& w, const Tiling& tiles, const float* totals) {
+    const PackedArgs& a = w.a;
+    const int64_t n = tiles.first * kTileLanes;
+    each_vector(tiles.outputs(a.n), [&](int64_t i, auto span) {
+        Vec bias = zero();
+        if (a.bias) {
+            with_type(a.bias_dtype, [&](auto* type) {
+                bias = load(static_cast<decltype(type)>(a.bias) + n + i, span);
+            });
+        }
+        for (int64_t row = 0; row < w.rows; ++row) {
+            float* out = a.out + (w.first_row + row) * a.out_stride + n + i;
+            Vec value = load(totals + row * V * kLanes + i);
+            if (a.bias) value = value + bias;
+            if (a.accumulate) value = load(out, span) + value;
+            store(out, value, span);
+        }
+    });
+}
+
+}  // namespace LMO_ISA
+}  // namespace lmo

@@ -1,0 +1,66 @@
+"""Attention on the CPU over a KV cache in host memory, between two halves of a unit on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.cache import KVCache
+from lm_offload.models.base import Context, ModelFunctions, Weights
+from lm_offload.models.blocks import attend, rotated_qkv
+from lm_offload.pipeline.exchange import Exchange
+from lm_offload.schedule.task import Task
+from lm_offload.sequence import MicroBatch
+
+
+class HostAttention:
+    """What the tasks of a split unit do; `context` is the device's, `kernels` are the CPU's."""
+
+    def __init__(
+        self,
+        model: ModelFunctions,
+        context: Context,
+        kernels: Kernels,
+        cache: KVCache,
+        exchange: Exchange,
+    ) -> None:
+        self._model = model
+        self._context = context
+        self._kernels = kernels
+        self._cache = cache
+        self._exchange = exchange
+        self._micro_batches: Sequence[MicroBatch] = ()
+
+    def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
+        """These are the rows of the next sweep."""
+        self._micro_batches = micro_batches
+
+    def copy_of(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Source and target of a `send_qkv` or a `return_attended`."""
+        if not self._micro_batches:  # a sweep that only reads
+            return self._exchange.nothing
+        rows = self._micro_batches[task.id.micro_batch]
+        if task.id.kind == "send_qkv":
+            return self._exchange.way_down(rows)
+        return self._exchange.way_back(rows)
+
+    def compute(
+        self, task: Task, layer: int, weights: Weights, hidden: Tensor, rows: MicroBatch
+    ) -> None:
+        """The device's half that `task` names, on hidden[T, H]."""
+        places = self._exchange.device_qkv(rows)
+        if task.id.kind != "project":
+            self._model.add_attended(self._context, weights, places[0].flatten(1), hidden)
+            return
+        made = rotated_qkv(self._model, self._context, layer, weights, hidden, rows)
+        for source, place in zip(made, places, strict=True):
+            place.copy_(source)
+
+    def attend(self, task: Task, layer: int) -> None:
+        """The CPU's part: store keys and values that were sent, and attend."""
+        rows = self._micro_batches[task.id.micro_batch]
+        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        sent, out = self._exchange.host_qkv(rows), self._exchange.host_attended(rows)
+        attend(self._context.config, self._kernels, layer, sent, rows, keys, values, out)

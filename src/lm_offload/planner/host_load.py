@@ -1,0 +1,88 @@
+"""What the CPU does in a sweep where it attends beside a device, and how far that is hidden.
+
+::
+
+    units = max(device, CPU, (device + CPU) / micro-batches + link)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lm_offload.hardware.profile import Link
+from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.planner.unit_work import F32_BYTES, is_matrix
+from lm_offload.schedule.host_attention import most_rows
+from lm_offload.schedule.task import Task
+
+MOST_COUNTED = 2  # micro-batches that are simulated; of more each stands for several
+
+
+@dataclass(frozen=True)
+class HostLoad:
+    """Seconds of each unit on the CPU, and of one micro-batch on the link."""
+
+    most_rows: int  # of a micro-batch
+    counts: Sequence[int]  # tasks of each unit
+    attend: Sequence[float]  # seconds, 0 for units without attention
+    project_frac: float  # of what a split unit takes on the device
+    down_s: float  # of one task
+    up_s: float
+
+    @property
+    def attend_s(self) -> float:
+        """Seconds of all units on the CPU."""
+        return sum(self.attend)
+
+    def steady_s(self, device_s: float) -> float:
+        """All units, if neither ring holds anything up."""
+        units = sum(seconds > 0 for seconds in self.attend)
+        alone_s = (device_s + self.attend_s) / max(self.counts)
+        return max(device_s, self.attend_s, alone_s + units * (self.down_s + self.up_s))
+
+    def task_s(self, task: Task, device_s: float) -> float:
+        """Seconds of a task of a unit that takes `device_s` on the device."""
+        kind, unit = task.id.kind, task.id.unit
+        if kind == "send_qkv":
+            return self.down_s
+        if kind == "return_attended":
+            return self.up_s
+        if kind == "attend":
+            return self.attend[unit] / self.counts[unit]
+        before_frac = self.project_frac if self.attend[unit] else 0.0
+        frac = before_frac if kind == "project" else 1 - before_frac
+        return frac * device_s / self.counts[unit]
+
+
+def host_load(
+    costs: UnitCosts,
+    shape: SweepShape,
+    micro_batch_tokens: int,
+    down: Link,
+    up: Link,
+    project_frac: float,
+) -> HostLoad:
+    """The CPU's part of a sweep; `costs` are the CPU's."""
+    most = most_rows(shape.rows, micro_batch_tokens)
+    tasks = min(-(-shape.rows // most), MOST_COUNTED)
+    config, units = costs.model.config, [sized.unit for sized in costs.model.units]
+    rows = -(-shape.rows // tasks)
+    sent = config.query_size + 2 * config.kv_size
+    return HostLoad(
+        most_rows=most,
+        counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
+        attend=costs.attention_s(shape, most),
+        project_frac=project_frac,
+        down_s=down.transfer_s(rows * sent * F32_BYTES),
+        up_s=up.transfer_s(rows * config.query_size * F32_BYTES),
+    )
+
+
+def project_frac(model: ModelSizes) -> float:
+    """What of a split unit comes before attention, by weights: all but the output projection."""
+    specs = next(sized.unit.loaded for sized in model.units if sized.unit.kind == "attention")
+    weights = {spec.role: spec.elements for spec in specs if is_matrix(spec)}
+    return 1 - weights["o_proj"] / sum(weights.values())

@@ -1,0 +1,120 @@
+"""The KV cache in host memory, attention on the CPU and all else on a stand-in: the same tokens."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload import LLM
+from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.planner.plan_text import plan_text
+from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
+from tests.engine.test_device import PROFILE, PROMPTS, WORKLOAD, open_on_device, smallest_budgets
+from tests.toy import MODEL_TYPES
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_tokens_are_those_of_the_cpu(toy, model_type):
+    folder = toy(model_type)
+    with open_on_device(folder, PLENTY, attention="cpu") as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert dict(llm.plan.memory)["KV cache"] > 0
+        assert "KV cache" not in dict(llm.plan.device.memory)
+        assert llm.stats.decode[-1].time.attend_s > 0
+
+
+@settings(max_examples=8)
+@given(
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    model_type=st.sampled_from(["llama", "gemma3_text", "phi3"]),
+    more_gpu=st.integers(0, 1 << 19),
+    more_cpu=st.integers(0, 1 << 19),
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+)
+def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
+    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, attention="cpu")
+    budgets = gpu_bytes + more_gpu, cpu_bytes + more_cpu
+    with open_on_device(folder, *budgets, attention="cpu") as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        plan = llm.plan
+    assert plan.used_bytes <= cpu_bytes + more_cpu
+    assert plan.device.used_bytes <= gpu_bytes + more_gpu
+
+
+@pytest.mark.parametrize(
+    "option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}, {"kv_format": "int4"}]
+)
+def test_formats(toy, option):
+    folder = toy("llama", intermediate_size=96)
+    with open_on_device(folder, PLENTY, attention="cpu", **option) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+
+
+def test_prefixes_are_shared_in_host_memory(toy):
+    folder, begin = toy("llama"), list(range(3, 40))
+    prompts = [[*begin, 7], [*begin, 9]]
+    with open_on_device(folder, PLENTY, attention="cpu") as llm:
+        for _ in range(2):
+            assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert llm.stats.cached_tokens >= 64
+
+
+def test_refused_pinning_changes_nothing(toy, monkeypatch):
+    from lm_offload.device.stand_in import StandIn
+
+    monkeypatch.setattr(StandIn, "pin", lambda self, memory: False)
+    folder = toy("llama")
+    with open_on_device(folder, PLENTY, attention="cpu") as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_the_link_can_be_measured_before_anything_is_computed(toy):
+    folder = toy("llama")
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, attention="cpu")
+    with open_on_device(folder, gpu_bytes, cpu_bytes, attention="cpu") as llm:
+        llm.load(WORKLOAD)
+        assert llm.read_sweep().read_bytes > 0
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_attention_is_where_it_is_predicted_to_be_faster(toy):
+    folder = toy("llama")
+    cpu, device = (smallest_budgets(folder, attention=it)[0] for it in ("cpu", "device"))
+    assert cpu < device
+    with open_on_device(folder, cpu) as llm:
+        assert llm.plan_for(WORKLOAD).device.attention == "cpu"
+    with open_on_device(folder, PLENTY) as llm:
+        assert llm.plan_for(WORKLOAD).device.attention == "device"
+    with open_on_device(folder, cpu, attention="device") as llm, pytest.raises(BudgetError):
+        llm.plan_for(WORKLOAD)
+
+
+def test_a_saved_plan_runs_again(toy, tmp_path):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    with open_on_device(folder, PLENTY, attention="cpu") as llm:
+        wanted, made = tokens_of(llm, PROMPTS), llm.plan
+        assert llm.predicted(WORKLOAD) == made.predicted
+    file.write_text(plan_text(made, "toy"))
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        assert tokens_of(llm, PROMPTS) == wanted
+        assert llm.plan.device == made.device
+    refused = pytest.raises(ConfigError, match="attention=device was given, the plan computes it")
+    with open_on_device(folder, PLENTY, attention="device", plan=file) as llm, refused:
+        llm.plan_for(WORKLOAD)
+    file.write_text(re.sub("attention: cpu", "attention: disk", file.read_text()))
+    with pytest.raises(ConfigError, match="device or cpu"):
+        LLM(folder, cpu_memory=PLENTY, plan=file)
+
+
+def test_places_that_do_not_exist_are_refused(toy):
+    with pytest.raises(ConfigError, match="attention=cpu was given without GPU memory"):
+        LLM(toy("llama"), cpu_memory=PLENTY, attention="cpu")
+    with pytest.raises(ConfigError, match="allowed are auto, device and cpu"):
+        open_on_device(toy("llama"), PLENTY, attention="disk")

@@ -1,0 +1,173 @@
+"""Sequences that are swapped to disk and back: the same tokens as with room for all."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload import SamplingParams
+from lm_offload.engine import loaded
+from lm_offload.plan import Workload
+from lm_offload.planner import memory
+from lm_offload.storage.spill_file import SECTOR_BYTES
+from tests.engine.harness import PLENTY, open_llm, prompts_of
+from tests.engine.test_kv_losses import failing
+from tests.engine.test_preemption import (
+    PROMPTS,
+    SHORT,
+    STOPS,
+    all_blocks_are_back,
+    run_tight,
+    seen,
+    tight,
+    wanted_of,
+)
+
+LANES = {"max_sequences": 2, "spare_sequences": 6}
+
+
+@pytest.fixture(autouse=True)
+def _small_caches_swap_too(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "LEAST_SWAP_BLOCKS", 1)
+
+
+@pytest.fixture
+def swaps(monkeypatch) -> None:
+    """The disk is always chosen."""
+    monkeypatch.setattr(loaded, "swap_choice", lambda request, plan: lambda preemption: True)
+
+
+@settings(max_examples=5)
+@given(
+    model_type=st.sampled_from(["llama", "mistral", "gemma3_text"]),
+    kv_format=st.sampled_from([None, "int8", "int4"]),
+    lengths=st.lists(st.integers(1, 60), min_size=3, max_size=6),
+    shared=st.sampled_from([0, 40]),
+    spare_blocks=st.integers(0, 5),
+    rows=st.integers(1, 40),
+    sharing=st.booleans(),
+    temperature=st.sampled_from([0.0, 1.5]),
+    prompt_logprobs=st.sampled_from([None, 2]),
+)
+def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
+    swaps,
+    toy,
+    model_type,
+    kv_format,
+    lengths,
+    shared,
+    spare_blocks,
+    rows,
+    sharing,
+    temperature,
+    prompt_logprobs,
+):
+    folder, max_tokens = toy(model_type), 50
+    prompts = [[5] * shared + prompt for prompt in prompts_of(*lengths)]
+    params = [
+        SamplingParams(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=index,
+            stop_token_ids=STOPS,
+            logprobs=2,
+            prompt_logprobs=prompt_logprobs,
+        )
+        for index in range(len(prompts))
+    ]
+    options = {"kv_format": kv_format, "prefix_sharing": sharing}
+    with open_llm(folder, PLENTY, **options) as llm:
+        wanted = seen(llm.generate(prompts, params))
+    plan = tight(
+        folder,
+        prompts,
+        max_tokens,
+        spare_blocks,
+        sweep_tokens=8 + rows,
+        micro_batch_tokens=min(16, 8 + rows),
+        scored_rows=3 if prompt_logprobs is not None else 0,
+        kv_format=kv_format,
+        **LANES,
+    )
+    with open_llm(folder, PLENTY, plan=plan, **options) as llm:
+        assert seen(llm.generate(prompts, params)) == wanted
+        settle(llm)
+        assert all_blocks_are_back(llm)
+
+
+def settle(llm) -> None:
+    while llm._engine.machinery.scheduler._swaps.wait():
+        pass
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_swaps_are_counted_and_little_is_computed_again(swaps, toy, temperature):
+    folder, params = toy("llama"), replace(SHORT, temperature=temperature)
+    wanted, redone = wanted_of(folder, params), []
+    for plan in (LANES, {"max_sequences": 8}):
+        found, llm = run_tight(folder, PROMPTS, params, plan=plan, prefix_sharing=False)
+        assert found == wanted
+        assert llm.stats.preemptions > 0
+        redone.append(llm.stats.redone_tokens)
+        assert llm.stats.swapped == (llm.stats.preemptions if plan is LANES else 0)
+    assert redone[0] <= 15 * llm.stats.preemptions < redone[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "sharing"),
+    [("pwrite", errno.ENOSPC, True), ("pwrite", errno.EIO, False), ("preadv", errno.EIO, False)],
+)
+def test_a_disk_that_fails_costs_only_time(swaps, toy, monkeypatch, caplog, name, code, sharing):
+    folder, wanted = toy("llama"), wanted_of(toy("llama"), SHORT)
+    plan = tight(folder, PROMPTS, SHORT.max_tokens, 2, **LANES)
+    with open_llm(folder, PLENTY, plan=plan, prefix_sharing=sharing) as llm:
+        llm.load(Workload(tuple(map(len, PROMPTS)), (SHORT.max_tokens,) * len(PROMPTS)))
+        failed = failing(monkeypatch, name, code, lambda at, size: size > SECTOR_BYTES)
+        assert seen(llm.generate(PROMPTS, SHORT)) == wanted
+        assert len(failed) > 0
+        assert llm.stats.swapped < llm.stats.preemptions
+        settle(llm)
+        assert all_blocks_are_back(llm)
+        said = [record.message for record in caplog.records if "--spill-dir" in record.message]
+        assert len(said) == 1
+        monkeypatch.undo()
+        assert seen(llm.generate(PROMPTS, SHORT)) == wanted
+
+
+def test_small_caches_have_no_memory_for_it(toy, monkeypatch):
+    monkeypatch.undo()
+    found, llm = run_tight(toy("llama"), PROMPTS, SHORT, plan=LANES, prefix_sharing=False)
+    assert found == wanted_of(toy("llama"), SHORT)
+    assert llm.stats.preemptions > 0 == llm.stats.swapped
+
+
+def test_an_unfinished_run_leaves_no_block_behind(swaps, toy):
+    plan = tight(toy("llama"), PROMPTS, SHORT.max_tokens, 2, **LANES)
+    with open_llm(toy("llama"), PLENTY, plan=plan, prefix_sharing=False) as llm:
+        outputs = llm.generate_each(PROMPTS, SHORT)
+        while not llm.stats.swapped:
+            next(outputs)
+            llm.stats = loaded.RunStats(tuple(llm._engine.records))
+        outputs.close()
+        assert all_blocks_are_back(llm)
+        assert seen(llm.generate(PROMPTS, SHORT)) == wanted_of(toy("llama"), SHORT)
+
+
+def test_the_choice_is_that_of_the_performance_model(toy):
+    """In memory computing binds; where everything is streamed, rows cost nothing."""
+    folder = toy("llama")
+    swapped = []
+    for streams in (False, True):
+        plan = tight(folder, PROMPTS, SHORT.max_tokens, 2, **LANES)
+        if streams:
+            names = (*plan.resident, *plan.streamed)
+            plan = replace(plan, resident=(), streamed=names, ring=1 << 20, table_resident=False)
+        with open_llm(folder, PLENTY, plan=plan, prefix_sharing=False) as llm:
+            assert seen(llm.generate(PROMPTS, SHORT)) == wanted_of(folder, SHORT)
+            assert llm.stats.preemptions > 0
+            swapped.append(llm.stats.swapped)
+    assert swapped[0] > 0 == swapped[1]

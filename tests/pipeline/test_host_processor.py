@@ -1,0 +1,94 @@
+"""The CPU beside a device: in order, side by side, and its errors end the sweep."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from lm_offload.device.stand_in import StandIn
+from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
+from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.host_processor import HostProcessor
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.trace import ChromeTrace
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.units import MIB
+
+UNITS, MICRO_BATCHES = 6, 2
+STEPS = {"project": 0, "attend": 1, "compute": 2}
+
+
+class Rig:
+    """A counter for each micro-batch on either side; every step raises it and finds the last."""
+
+    def __init__(self, step_s: float = 0.0, error: BaseException | None = None) -> None:
+        self._step_s, self._error = step_s, error
+        self.steps: list[tuple[str, float, float]] = []  # kind, start and end
+        self.on_device, self.on_host = torch.zeros(2, MICRO_BATCHES)
+        self.device, progress = StandIn("standin", MIB, 1e9), Progress()
+        trace = ChromeTrace([str(unit) for unit in range(UNITS)])
+        processor = DeviceQueue(self.device.compute, progress, trace)
+        host = HostProcessor(self.device, processor, self._copy_of, progress, trace)
+        links = {name: DiskQueue(progress, list, 0, trace) for name in ("disk_read", "h2d")}
+        resources = DeviceResources(links, processor, self.device.d2h, host)
+        schedule = DeviceSweepSchedule(Transfers({}, {}, 0, 0), frozenset(range(0, UNITS, 2)))
+        self.executor = DeviceExecutor(schedule, resources, progress, trace)
+
+    def sweep(self):
+        return self.executor.run_sweep([MICRO_BATCHES] * UNITS, self._do)
+
+    def close(self):
+        self.executor.close()
+        self.device.close()
+
+    def _copy_of(self, task):
+        place = slice(task.id.micro_batch, task.id.micro_batch + 1)
+        sides = self.on_device[place], self.on_host[place]
+        return sides if task.id.kind == "send_qkv" else sides[::-1]
+
+    def _do(self, task):
+        if task.id.kind == "download":
+            return
+        if self._error is not None and task.id.kind == "attend":
+            raise self._error
+        sweep, _, unit, micro_batch = task.id
+        steps_before = 4 * (sweep * UNITS + unit) // 2 if unit % 2 == 0 else None
+        side = self.on_host if task.id.kind == "attend" else self.on_device
+        if steps_before is not None:
+            assert side[micro_batch] == steps_before + STEPS[task.id.kind]
+        start_s = time.perf_counter()
+        time.sleep(self._step_s)
+        side[micro_batch] += 1
+        self.steps.append((task.id.kind, start_s, time.perf_counter()))
+
+
+def test_every_step_finds_what_the_last_one_left():
+    rig = Rig()
+    for _ in range(20):
+        rig.sweep()
+    rig.close()
+
+
+def test_the_cpu_attends_while_the_device_computes():
+    rig = Rig(step_s=0.004)
+    times = rig.sweep()
+    rig.close()
+    attended = [(start, end) for kind, start, end in rig.steps if kind == "attend"]
+    computed = [(start, end) for kind, start, end in rig.steps if kind != "attend"]
+    beside = [one for one in attended if any(_overlap(one, other) for other in computed)]
+    assert len(beside) >= len(attended) // 2
+    assert times.attend_s >= sum(end - start for start, end in attended)
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
+
+
+def test_an_error_of_attention_ends_the_sweep():
+    rig = Rig(error=ValueError("no such block"))
+    with pytest.raises(ValueError, match="no such block"):
+        rig.sweep()
+    rig.close()
