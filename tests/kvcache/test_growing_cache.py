@@ -91,6 +91,14 @@ def test_numbers_are_places_only_for_tokens_that_are_there(toy):
     assert cache.used_blocks == 0
 
 
+def test_what_is_taken_to_be_computed_gets_places_too(toy):
+    cache = cache_of(toy)
+    sequence = Sequence(0, [1] * 40, SamplingParams(), blocks=[5, 0, 3], num_computed=39)
+    chunk = Chunk(sequence, 39, 40)
+    cache.hold([chunk])
+    assert sorted(cache.blocks_of(chunk)) == [0, 1, 2]
+
+
 def test_what_is_lent_is_asked_back_and_cleaned_before_it_is_used(toy):
     cache, asked = cache_of(toy), []
     cache.hold([chunk_of([0, 1, 2], 0, 33)])

@@ -55,7 +55,7 @@ class GrowingCache(KVCache):
 
     def hold(self, chunks: Iterable[Chunk]) -> None:
         """Give the blocks that chunks write to their places."""
-        self._claim([block for chunk in chunks for block in _written(chunk)])
+        self._claim([block for chunk in chunks for block in self._written(chunk)])
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Their places are free."""
@@ -78,7 +78,13 @@ class GrowingCache(KVCache):
             if place >= self._foreign_from:  # kernels weigh what they do not want with zero, and
                 self._blocks[place].zero_()  # bytes of a weight may read as NaN
 
+    def _written(self, chunk: Chunk) -> list[int]:
+        """Blocks that a chunk stores to, and those before it where nobody has stored them.
 
-def _written(chunk: Chunk) -> list[int]:
-    first, stop = chunk.start // BLOCK_TOKENS, blocks_for(chunk.stop)
-    return chunk.sequence.blocks[first:stop]
+        Those are of sequences that are taken to be computed up to there, as in benchmarks.
+        """
+        blocks = chunk.sequence.blocks
+        first, stop = chunk.start // BLOCK_TOKENS, blocks_for(chunk.stop)
+        if first and not self._places.has(blocks[first - 1]):
+            first = 0
+        return blocks[first:stop]

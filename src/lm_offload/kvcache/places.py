@@ -55,6 +55,10 @@ class BlockPlaces:
             self._vacate(source)
             yield source, target
 
+    def has(self, number: int) -> bool:
+        """Whether a number has a place."""
+        return bool(self._places[number] >= 0)
+
     def of(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """The places of claimed numbers."""
         return self._places[numbers]

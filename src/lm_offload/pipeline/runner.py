@@ -94,6 +94,10 @@ class ModelRunner:
         time = executor.run_sweep(counts, self._compute, groups)
         return self._buffers.result[: len(self._input.logit_rows)], time
 
+    def forget(self) -> None:
+        """Repeat nothing of what was computed so far: kernels are no longer the same."""
+        self._replays.forget()
+
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
         return [micro_batches if _by_micro_batch(unit) else 1 for unit in self._units]
