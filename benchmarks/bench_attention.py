@@ -23,8 +23,8 @@ from benchmarks.kernel_timing import STREAMED_BYTES, Ceilings, measure_ceilings
 from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, Blocks, CacheShape, blocks_in
-from lm_offload.quant.kv_format import KV_FORMATS
+from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
+from lm_offload.quant.kv_format import BLOCK_TOKENS, KV_FORMATS
 from lm_offload.sequence import MicroBatch
 from lm_offload.storage.arena import MemoryTier
 

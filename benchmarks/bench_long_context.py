@@ -21,14 +21,14 @@ from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery, build_machinery
-from lm_offload.kvcache.spilled import spilled_block_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
 from lm_offload.plan import KVSpill, Plan, StepTime
 from lm_offload.planner.fixed_plan import fixed_plan, sizes_of_choice
 from lm_offload.planner.kv_spill import spread_layers
 from lm_offload.planner.memory import kv_bytes, kv_staging_bytes
 from lm_offload.planner.plan_text import PlanChoice, choice_of
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 
 READ_SWEEPS = 3

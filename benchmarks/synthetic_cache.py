@@ -17,7 +17,8 @@ from lm_offload.engine.machinery import Machinery
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache, kv_block_bytes
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, Blocks, PackedBlocks
+from lm_offload.quant.kv_blocks import Blocks, PackedBlocks
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.storage.arena import MemoryTier
 
 PATTERNS = 61  # different blocks

@@ -27,7 +27,13 @@ def test_the_table_tells_prediction_bounds_and_reasons(run: Run, demo: Path) -> 
     done = run("plan", str(demo), *SIZES, *STREAMED)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
-    for words in ("time to first token", "decode is bound by", "2x faster disk", "1 GiB more"):
+    for words in (
+        "While outputs end early 0 more",
+        "time to first token",
+        "decode is bound by",
+        "2x faster disk",
+        "1 GiB more",
+    ):
         assert words in text
     for title in ("CPU memory", "Predicted", "What would help", "Other plans"):
         assert title in done.stdout
@@ -40,6 +46,8 @@ def test_json_holds_plan_prediction_and_explanation(run: Run, demo: Path) -> Non
     assert predicted["peak_bytes"]["disk"] == found["streamed_bytes"] > 0
     assert predicted["step_s"]["decode"]["disk_read_s"] > 0
     assert explanation["bottleneck"]["decode"] == "disk"
+    assert found["spare"]["sequences"] == 0
+    assert "in flight" in found["spare"]["reason"]
     ceiling = explanation["ceiling"]["decode"]
     assert ceiling["tokens"] / ceiling["disk_s"] > predicted["decode_tokens_per_s"]
     lossy = {one["plan"]["weight_format"]: one["reason"] for one in explanation["runners_up"]}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lm_offload.engine import calibration
-from lm_offload.engine.calibration import GIVEN_PROFILE, profile_for
+from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.overhead import with_overhead
+from lm_offload.engine.profile_choice import GIVEN_PROFILE, profile_for
 from lm_offload.engine.tiny_model import write_tiny_model
 from lm_offload.hardware import calibrate as calibrate_module
 from lm_offload.hardware.profile import HardwareProfile
@@ -44,7 +45,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def profile_of(weights: Path) -> HardwareProfile:
-    return profile_for(weights, resolve_kernels(1), MEMORY_BYTES)
+    return profile_for(weights, KernelChoice.of(resolve_kernels(1)), MEMORY_BYTES)
 
 
 def test_the_first_start_measures_and_later_ones_do_not(

@@ -8,8 +8,7 @@ from lm_offload.errors import BudgetError
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache, blocks_for, kv_block_bytes
 from lm_offload.quant.format import format_of_dtype
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
-from lm_offload.quant.kv_format import KV_FORMATS
+from lm_offload.quant.kv_format import BLOCK_TOKENS, KV_FORMATS
 from lm_offload.storage.arena import MemoryTier
 
 

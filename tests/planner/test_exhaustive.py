@@ -76,15 +76,16 @@ BESIDE = [
 REQUESTS = [*(request_of(*case) for case in CASES), *BESIDE]
 
 # The best plan mixes prompts and decode in sweeps of 4 rows; its estimate, which takes them apart,
-# is 1.3 times too long, so that it is never looked at.
+# is 1.3 times too long.
 MIXED = request_of(replace(VARIED, objective="latency"), 10, DISTURBED, 0)
 # The same in sweeps of 16, where the CPU attends to decode while the device computes prompts.
 MIXED_BESIDE = on_device(request_of(LONG, 30, PLAIN, 0), 8, 1e9)
-_missed = pytest.mark.xfail(strict=True, reason="estimated 1.2 x too long or more")
-GAPS = [pytest.param(request, marks=_missed) for request in (MIXED, MIXED_BESIDE)]
+GAP = pytest.param(
+    MIXED_BESIDE, marks=pytest.mark.xfail(strict=True, reason="estimated 1.2 x too long or more")
+)
 
 
-@pytest.mark.parametrize("request_", [*REQUESTS, *GAPS])
+@pytest.mark.parametrize("request_", [*REQUESTS, MIXED, GAP])
 def test_the_plan_that_is_found_is_as_good_as_the_best_there_is(request_):
     predictor = Predictor(request_)
     best_s = min(predictor.timed(found).score_s for found in nearest(predictor))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lm_offload.errors import ConfigError
+from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, parse_format
-from lm_offload.quant.packing import Codes, check_columns, pack, unpack
+from lm_offload.quant.packing import Codes, pack, unpack
 
 FORMATS = ["int8:row", "int8:32", "int8:64", "int4:32", "int4:64:sym", "int4:128"]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Sequence
 from tests.scheduler.harness import SHAPES, Model, make_sequences, run_all

@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.storage.checkpoint import open_checkpoint
 from lm_offload.storage.direct_file import DirectFile
+from lm_offload.storage.gather_size import GATHER_THREADS, PIECE_BYTES, gather_bytes
 from lm_offload.storage.layout import find_extent
-from lm_offload.storage.row_table import (
-    GATHER_THREADS,
-    PIECE_BYTES,
-    ResidentRows,
-    RowTable,
-    gather_bytes,
-)
+from lm_offload.storage.row_table import ResidentRows, RowTable
 from tests.storage.files import write_shards
 
 ROWS, WIDTH = 900, 301  # more bytes than one piece, and rows that are not aligned

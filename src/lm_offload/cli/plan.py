@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lm_offload.cli import options
 from lm_offload.cli.measure import Shape, check_shape
-from lm_offload.cli.plan_report import print_explanation
+from lm_offload.cli.plan_report import print_explanation, print_spare
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, print_plan, report_console
 from lm_offload.plan import Plan
@@ -73,9 +73,11 @@ def plan(
     config: options.ConfigFile = None,
 ) -> None:
     """Show the plan for a workload, its predicted speed, what bounds it and what was not chosen."""
-    from lm_offload.engine.plan_request import PlanOptions, planning_case
+    from lm_offload.engine.plan_options import PlanOptions
+    from lm_offload.engine.plan_request import planning_case
     from lm_offload.planner.explain import explain
     from lm_offload.planner.plan_text import read_plan
+    from lm_offload.planner.spare_sequences import given_spare, spare_of
 
     choice = read_plan(saved_plan) if saved_plan else None
     asked = PlanOptions(
@@ -104,10 +106,12 @@ def plan(
         _save(save, chosen, Path(model).name)
     console = report_console(as_json, quiet=as_json)
     request = case.request_beside(chosen)
-    explanation = explain(request, chosen, case.forbidden)
+    explanation = explain(request, chosen, case.forbidden, case.common)
+    spare = given_spare(chosen) if choice else spare_of(request, chosen, case.common)
     print_plan(console, chosen)
+    print_spare(console, spare)
     print_explanation(console, chosen, explanation)
-    record = {**vars(chosen), "explanation": explanation}
+    record = {**vars(chosen), "explanation": explanation, "spare": spare}
     if verify:
         record["verification"] = _verified(request, model, shape, console)
     if as_json:

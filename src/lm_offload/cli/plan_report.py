@@ -14,6 +14,7 @@ from lm_offload.quant.quality import FormatQuality
 
 if TYPE_CHECKING:
     from lm_offload.planner.explain import Explanation, RunnerUp
+    from lm_offload.planner.spare_sequences import Spare
 
 NO_CHANGE = 1.005  # a run that is shorter by less is as long
 
@@ -26,6 +27,11 @@ def print_explanation(console: Console, plan: Plan, found: Explanation) -> None:
     _print_what_ifs(console, found)
     if found.runners_up:
         _print_runners_up(console, found.runners_up)
+
+
+def print_spare(console: Console, spare: Spare) -> None:
+    """Places that a run gets where outputs may end early, which the prediction leaves out."""
+    console.print(f"While outputs end early {spare.sequences} more in flight: {spare.reason}.")
 
 
 def _print_prediction(console: Console, predicted: Figures, found: Explanation) -> None:

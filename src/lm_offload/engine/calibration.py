@@ -1,4 +1,4 @@
-"""The profile that plans are made from: given, stored, or measured now in a few seconds."""
+"""Measures this machine: in a few seconds at the first start, or for a minute when asked to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lm_offload import __version__
 from lm_offload.engine.overhead import with_overhead
+from lm_offload.engine.profile_choice import store_if_possible
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.calibrate import (
     ENOUGH_FILE_BYTES,
@@ -18,13 +19,11 @@ from lm_offload.hardware.calibrate import (
     is_enough_memory,
 )
 from lm_offload.hardware.effort import START, TIGHT, Effort, Report
-from lm_offload.hardware.fingerprint import Fingerprint, disk_name, fingerprint_of
+from lm_offload.hardware.fingerprint import disk_name, fingerprint_of
 from lm_offload.hardware.limits import available_memory_bytes
-from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.memory_probe import trim_heap
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.hardware.profile_store import fingerprint_differences, load_stored, store
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.user_cache import user_cache_folder
 from lm_offload.units import format_bytes
@@ -32,20 +31,13 @@ from lm_offload.units import format_bytes
 log = logging.getLogger(__name__)
 
 BUSY_FRAC = 0.1  # of the cores, at work for others: more than a system does by itself
-GIVEN_PROFILE = "LM_OFFLOAD_PROFILE"  # a file or the name of a machine that ships
 
 
-def profile_for(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
-    """This machine with the disk that holds the file `weights`.
+def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
+    """This machine in about 3 s, with the disk that holds the file `weights`.
 
-    The first start on a machine measures for about 3 s, in at most `memory_bytes` (but at least
-    2 MiB), and stores the result unless that is too little to see the rates of memory.
+    Stored, unless `memory_bytes` are too few to see the rates of memory.
     """
-    fingerprint = fingerprint_of(kernels, weights.parent, __version__)
-    if given := os.environ.get(GIVEN_PROFILE):
-        return _given_profile(given, fingerprint)
-    if (stored := load_stored(fingerprint)) is not None:
-        return stored
     effort = START if is_enough_memory(memory_bytes) else TIGHT
     found = _measure(_large_place(weights), kernels, effort, memory_bytes, _no_report)
     log.warning(
@@ -112,22 +104,6 @@ def _large_place(weights: Path) -> Path:
         if disk_name(cache) == disk_name(weights.parent) and os.access(cache, os.W_OK):
             return cache
     return weights
-
-
-def _given_profile(given: str, fingerprint: Fingerprint) -> HardwareProfile:
-    """As it is; one that was described and not measured may be of any machine."""
-    profile = load_machine(given)
-    if profile.fingerprint and (found := fingerprint_differences(profile, fingerprint)):
-        log.warning("The profile %s was measured on another machine: %s.", given, found)
-    return profile
-
-
-def store_if_possible(profile: HardwareProfile) -> None:
-    """Keep a measured profile for later, with a warning where that cannot be."""
-    try:
-        store(profile)
-    except ConfigError as error:
-        log.warning("The profile of this machine is not kept for later: %s", error)
 
 
 def _no_report(stage: str, done_s: float, total_s: float) -> None:

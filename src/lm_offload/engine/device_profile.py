@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
-from lm_offload.engine.calibration import store_if_possible
+from lm_offload.engine.profile_choice import store_if_possible
 from lm_offload.errors import ConfigError
-from lm_offload.hardware.device_probe import DeviceProbe
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_store import load_stored
 from lm_offload.kernels.base import Kernels
@@ -65,6 +64,8 @@ def _measured(
             f"{budget.name} cannot be measured; describe a machine with a gpu and h2d in a "
             "profile and name that in LM_OFFLOAD_PROFILE."
         )
+    from lm_offload.hardware.device_probe import DeviceProbe  # with torch
+
     host = _share(host_bytes, HOST_BYTES)
     there = _share(budget.budget_bytes - budget.fixed_bytes, DEVICE_BYTES)
     found = DeviceProbe(device, kernels, host, there).added_to(profile, SECONDS)

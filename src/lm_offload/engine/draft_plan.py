@@ -16,7 +16,7 @@ from lm_offload.planner.draft_rows import FORCED, MOST_DEPTH, cost_of, wants_dra
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import smallest_memory
+from lm_offload.planner.smallest import smallest_memory
 from lm_offload.speculation.acceptance import HOPED_CHANCE
 from lm_offload.speculation.depths import Choice, Offer, best_choice
 from lm_offload.units import KIB, format_bytes

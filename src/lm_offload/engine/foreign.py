@@ -17,7 +17,6 @@ from lm_offload.engine.quantized_cache import entry_folder
 from lm_offload.errors import ConfigError
 from lm_offload.foreign.converted import ConvertedTensor, Loss, describe
 from lm_offload.foreign.folder_model import open_quantized_folder
-from lm_offload.foreign.gguf_model import open_gguf
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.storage.packed_folder import TABLES, Packing
@@ -37,7 +36,11 @@ class Conversion:
 
 def open_foreign(path: Path) -> ForeignModel | None:
     """The model, if `path` is a GGUF file or a folder that names a method of quantization."""
-    return open_gguf(path) if path.is_file() else open_quantized_folder(path, model_name(path))
+    if path.is_file():
+        from lm_offload.foreign.gguf_model import open_gguf  # with torch
+
+        return open_gguf(path)
+    return open_quantized_folder(path, model_name(path))
 
 
 def conversion_in_cache(

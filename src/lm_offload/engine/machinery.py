@@ -17,7 +17,8 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
-from lm_offload.kvcache.spilled import SpilledCache, spilled_block_bytes
+from lm_offload.kvcache.spilled import SpilledCache
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile
 from lm_offload.models.base import Context

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from lm_offload.engine.calibration import profile_for
 from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.draft_plan import plan_beside
 from lm_offload.engine.format_choices import in_formats
+from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.model_files import ModelFiles, prepared
 from lm_offload.engine.planning import planning_request
+from lm_offload.engine.profile_choice import profile_for
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.profile import HardwareProfile
@@ -65,7 +66,8 @@ class PlannedModel:
     def profile(self) -> HardwareProfile:
         """What this machine can do: stored, or measured now in a few seconds."""
         memory_bytes = int(self.budget_bytes * PROBE_FRAC)
-        profile = profile_for(self.files.largest_file, self.kernels, memory_bytes)
+        choice = KernelChoice.of(self.kernels)
+        profile = profile_for(self.files.largest_file, choice, memory_bytes)
         return with_device(profile, self.device, self.kernels, self.budget_bytes)
 
     @property

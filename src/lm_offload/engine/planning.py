@@ -13,7 +13,8 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request, UnitSize
-from lm_offload.planner.search import make_plan, smallest_memory
+from lm_offload.planner.search import make_plan
+from lm_offload.planner.smallest import smallest_memory
 from lm_offload.units import format_bytes, parse_size
 
 log = logging.getLogger(__name__)

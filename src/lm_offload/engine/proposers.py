@@ -6,7 +6,7 @@ from collections.abc import Sequence as Items
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk, Sequence
 from lm_offload.speculation.depths import Offer
 from lm_offload.speculation.prompt_lookup import PromptLookup

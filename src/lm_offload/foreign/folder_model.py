@@ -8,22 +8,13 @@ from pathlib import Path
 from lm_offload.arch.config import read_json
 from lm_offload.arch.fields import Fields
 from lm_offload.errors import UnsupportedModelError
-from lm_offload.foreign.awq import read_awq
-from lm_offload.foreign.compressed import read_compressed
-from lm_offload.foreign.float8 import read_float8
-from lm_offload.foreign.gptq import read_gptq
 from lm_offload.foreign.model import Convert, ForeignModel
 from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 
 CONFIG_FILE = "config.json"
 KEYS = ("quantization_config", "compression_config")
 
-_METHODS: Mapping[str, Callable[[Fields, Checkpoint], Convert]] = {
-    "gptq": read_gptq,
-    "awq": read_awq,
-    "compressed-tensors": read_compressed,
-    "fp8": read_float8,
-}
+Reader = Callable[[Fields, Checkpoint], Convert]
 
 
 def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
@@ -39,11 +30,27 @@ def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
         return None
     fields = Fields(raw, CONFIG_FILE).section(key) or Fields({}, CONFIG_FILE)
     method = fields.text("quant_method")
-    if method not in _METHODS:
+    readers = _readers()
+    if method not in readers:
         raise UnsupportedModelError(
-            f"{fields.where} has quant_method {method!r}, read are {', '.join(_METHODS)}; choose "
+            f"{fields.where} has quant_method {method!r}, read are {', '.join(readers)}; choose "
             "another checkpoint of this model."
         )
     checkpoint = open_checkpoint(folder)
     config = {name: value for name, value in raw.items() if name not in KEYS}
-    return ForeignModel(name, config, checkpoint, _METHODS[method](fields, checkpoint))
+    return ForeignModel(name, config, checkpoint, readers[method](fields, checkpoint))
+
+
+def _readers() -> Mapping[str, Reader]:
+    """By method; they come with torch."""
+    from lm_offload.foreign.awq import read_awq
+    from lm_offload.foreign.compressed import read_compressed
+    from lm_offload.foreign.float8 import read_float8
+    from lm_offload.foreign.gptq import read_gptq
+
+    return {
+        "gptq": read_gptq,
+        "awq": read_awq,
+        "compressed-tensors": read_compressed,
+        "fp8": read_float8,
+    }

@@ -15,8 +15,8 @@ from lm_offload.hardware.profile import Curve
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, Blocks, CacheShape, blocks_in
-from lm_offload.quant.kv_format import head_bytes
+from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
+from lm_offload.quant.kv_format import BLOCK_TOKENS, head_bytes
 from lm_offload.sequence import MicroBatch
 from lm_offload.storage.arena import Arena
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from lm_offload.hardware.machine import describe_machine
-from lm_offload.kernels.base import Kernels
 from lm_offload.units import GIB
 
 Fingerprint = tuple[tuple[str, str], ...]
@@ -19,7 +19,19 @@ VERSIONS = ("lm_offload", "torch")  # a profile of other versions is of this mac
 DIGITS = 16
 
 
-def fingerprint_of(kernels: Kernels, folder: Path, package_version: str) -> Fingerprint:
+class Computing(Protocol):
+    """What computes, loaded or not."""
+
+    @property
+    def name(self) -> str:
+        """Of the kernels."""
+
+    @property
+    def threads(self) -> int:
+        """Most of a call."""
+
+
+def fingerprint_of(kernels: Computing, folder: Path, package_version: str) -> Fingerprint:
     """Names and values for this machine, the disk below `folder`, and what computes."""
     machine = describe_machine()
     return (

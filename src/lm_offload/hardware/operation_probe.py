@@ -13,7 +13,8 @@ from lm_offload.hardware.profile import Curve
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
+from lm_offload.quant.kv_blocks import CacheShape, blocks_in
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 WIDTH, HEAD_DIM = 2048, 64
 F32_BYTES = torch.float32.itemsize

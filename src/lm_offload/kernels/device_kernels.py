@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
+from lm_offload.kernels.scratch import PIECE_ELEMENTS
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.quant.format import TILE_ROWS
 from lm_offload.quant.packed import PackedWeight
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.base import Weight
-
-PIECE_ELEMENTS = 1 << 22  # of a packed matrix, as float32 and as what it is made from
 
 
 class DeviceKernels(TorchKernels):

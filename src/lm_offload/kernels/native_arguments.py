@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 
 from lm_offload.kernels import _native
+from lm_offload.quant.columns import COLUMN_STEP
 from lm_offload.quant.format import CODE_BITS
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, PackedBlocks
+from lm_offload.quant.kv_blocks import PackedBlocks
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.quant.packed import PackedWeight
-from lm_offload.quant.packing import COLUMN_STEP
 
 if TYPE_CHECKING:
     from torch import Tensor

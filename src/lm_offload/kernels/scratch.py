@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+PIECE_ELEMENTS = 1 << 22  # of a packed matrix on a device, as float32 and as it is stored
 TORCH_BYTES_PER_ELEMENT = 8  # float32 values of a piece, and its codes on the way to them
 
 

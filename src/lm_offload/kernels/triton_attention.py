@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from lm_offload.kernels.triton_cache import cache_arguments, head_shape, key_tile, value_tile
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ import triton.language as tl
 
 from lm_offload.kernels.triton_packed import codes_of
 from lm_offload.quant.format import CODE_BITS
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, PackedBlocks
-from lm_offload.quant.kv_format import LANES
+from lm_offload.quant.kv_blocks import PackedBlocks
+from lm_offload.quant.kv_format import BLOCK_TOKENS, LANES
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Items
 from hashlib import blake2b
 
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 
 KEY_BYTES = 16  # of a cryptographic digest: equal keys are taken for equal tokens

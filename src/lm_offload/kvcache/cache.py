@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, CacheShape, blocks_in
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk
-from lm_offload.storage.arena import Tier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.storage.arena import Tier
 
 Order = Literal["layers", "blocks"]  # what lies side by side: a layer, or a block
 
@@ -40,6 +43,10 @@ class KVCache:
         spilled: Collection[int] = (),
         order: Order = "layers",
     ) -> None:
+        import torch
+
+        from lm_offload.quant.kv_blocks import CacheShape, blocks_in
+
         self.num_blocks = num_blocks
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
         layers = [layer for layer in range(config.num_layers) if layer not in spilled]
@@ -67,7 +74,7 @@ class KVCache:
     def drop(self, numbers: Iterable[int]) -> None:
         """Nobody needs these blocks any more."""
 
-    def block_parts(self, block: int) -> list[torch.Tensor]:
+    def block_parts(self, block: int) -> list[Tensor]:
         """Keys, then values of each layer here, of one block: uint8 views, `block_bytes` in all."""
         return [part[block] for part in self._parts]
 

@@ -12,7 +12,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import KVCache, blocks_for, numbered_blocks
 from lm_offload.kvcache.places import BlockPlaces
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk
 from lm_offload.storage.arena import Tier
 

@@ -17,7 +17,7 @@ from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.prefix_index import PrefixIndex
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 
 Restore = Callable[[Items[bytes], Items[int]], int]  # fills blocks by key; how many of the first

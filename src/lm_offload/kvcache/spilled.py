@@ -23,11 +23,12 @@ from torch import Tensor
 from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS, DTYPES, Blocks, PackedBlocks
+from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.storage.arena import Arena
-from lm_offload.storage.spill_file import SECTOR_BYTES, SpillFile
-from lm_offload.units import align_up
+from lm_offload.storage.spill_file import SpillFile
 
 Transfer = Callable[[], int]  # moves bytes and says how many
 
@@ -45,16 +46,6 @@ class Seats(NamedTuple):
 
     places: Tensor  # [n] int64
     lanes: Tensor  # [n] int64
-
-
-def spilled_block_bytes(config: ModelConfig, format: Format) -> int:
-    """Bytes of one block of one layer, on disk and in the ring."""
-    return align_up(kv_block_bytes(config, format) // config.num_layers, SECTOR_BYTES)
-
-
-def tails_bytes(config: ModelConfig, format: Format, layers: int, lanes: int) -> int:
-    """Memory of the partly filled blocks of `lanes` sequences in `layers` layers."""
-    return layers * lanes * spilled_block_bytes(config, format)
 
 
 def runs_of(numbers: Sequence[int], first_place: int) -> list[Run]:

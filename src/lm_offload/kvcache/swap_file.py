@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lm_offload.kvcache.cache import KVCache
-from lm_offload.storage.arena import Arena
 from lm_offload.storage.spill_file import SECTOR_BYTES, SpillFile
 from lm_offload.units import align_up
+
+if TYPE_CHECKING:
+    from lm_offload.storage.arena import Arena
 
 
 class SwapStore(Protocol):

@@ -13,7 +13,7 @@ from torch import Tensor
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import numbered_blocks
 from lm_offload.models.rotary import rotary_tables
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
 TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps

@@ -18,12 +18,12 @@ from functools import cached_property
 from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.mean_sweeps import counted_s
-from lm_offload.planner.memory import Sizes, kv_bytes, memory_table
+from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Bounds:
         return min(self._counted_s(model, sizes, surplus, spilled) for sizes in longest)
 
     def _surplus(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> Surplus:
-        request = self.predictor.request
+        request, other_bytes = self.predictor.request, self.predictor.common.other_bytes
         if request.device is not None:
             return surplus_on_device(request, model, sizes)
-        room_bytes = request.budget_bytes - _other_bytes(model, sizes, False)
-        with_table_bytes = _other_bytes(model, sizes, True) + model.table_bytes
+        room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
+        with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= request.budget_bytes:
             return Surplus(0.0)
         if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
@@ -78,7 +78,7 @@ class Bounds:
     ) -> float:
         profile = self.predictor.request.profile
         costs = self.predictor.least_costs(model, sizes)
-        cpu_s = sum(costs.unit_s(shape, sizes.micro_batch_tokens))
+        cpu_s = costs.total_s(shape, sizes.micro_batch_tokens)
         disk_s = read_bytes / self._fastest_bytes_per_s
         found = disturbance(cpu_s, disk_s, profile.interference)
         threads = self.predictor.request.default_threads
@@ -88,10 +88,6 @@ class Bounds:
     @cached_property
     def _fastest_bytes_per_s(self) -> float:
         return max(self.predictor.request.profile.disk_read.bytes_per_s.rates)
-
-
-def _other_bytes(model: ModelSizes, sizes: Sizes, table_resident: bool) -> int:
-    return sum(size_bytes for _, size_bytes in memory_table(model, sizes, table_resident))
 
 
 def _read_frac(model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
+from lm_offload.hardware.profile import Link
 from lm_offload.plan import DevicePlan, Figures, Plan, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, residencies
-from lm_offload.units import MIB
+from lm_offload.units import MIB, align_up
 
 READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
 RING_DEPTHS = (3, 2, 1)  # units of the size of the largest
@@ -160,10 +161,15 @@ def _candidate(
         residency=residency,
         table_resident=table_resident,
         other_memory=table,
-        read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
+        read_block_bytes=read_block_bytes(disk),
         read_concurrency=disk.concurrency,
         threads=request.default_threads,
     )
+
+
+def read_block_bytes(disk: Link) -> int:
+    """The size of the blocks of reads, in whole pages."""
+    return align_up(disk.block_bytes or READ_BLOCK_BYTES)
 
 
 def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:

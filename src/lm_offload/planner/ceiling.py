@@ -19,6 +19,7 @@ from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.request import ModelSizes
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 Bound = Literal["disk", "link", "memory", "compute"]
 
@@ -95,8 +96,6 @@ class CeilingModel:
 
     def _decode(self, workload: Workload) -> PhaseCeiling:
         """The first token of each prompt comes from its prefill."""
-        from lm_offload.quant.kv_blocks import BLOCK_TOKENS  # with torch, which help does without
-
         config, steps, kv_bytes, scores, disk_bytes = self.model.config, 0, 0, 0, 0
         token_bytes = kv_bytes_per_token(config, self.model.kv_format)
         for prompt, output in zip(workload.prompt_lens, workload.output_lens, strict=True):

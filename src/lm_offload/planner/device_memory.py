@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kernels.device_kernels import PIECE_ELEMENTS
+from lm_offload.kernels.scratch import PIECE_ELEMENTS
 from lm_offload.planner.memory import (
     F32_BYTES,
     Sizes,
@@ -17,8 +17,7 @@ from lm_offload.planner.memory import (
     workspace_bytes,
 )
 from lm_offload.planner.request import DeviceBudget, ModelSizes
-from lm_offload.planner.unit_work import matrix_elements
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import MIB, align_up
 
 UPLOAD_BLOCK_BYTES = 16 * MIB  # where a described machine does not say
@@ -71,9 +70,9 @@ def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """What operations in torch allocate: the product being added, and K and V gathered in f32."""
     config = model.config
     rows = max(sizes.micro_batch_tokens, sizes.logit_rows)
-    product = rows * 4 * max(_most_outputs(model), model.most_columns)
-    largest = max(max(matrix_elements(sized.unit), default=0) for sized in model.units)
-    packed = PACKED_BYTES * min(PIECE_ELEMENTS, largest) * model.weight_format.is_packed
+    product = rows * 4 * max(model.most_rows, model.most_columns)
+    piece = min(PIECE_ELEMENTS, model.most_elements)
+    packed = PACKED_BYTES * piece * model.weight_format.is_packed
     if sizes.attention == "cpu":
         return product + packed
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
@@ -95,8 +94,3 @@ def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The packed blocks that new tokens go to are unpacked, filled and packed again."""
     blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
     return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES
-
-
-def _most_outputs(model: ModelSizes) -> int:
-    specs = (spec for sized in model.units for spec in sized.unit.loaded)
-    return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lm_offload.plan import AttentionOn
-from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, DevicePlacement
+from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
 from lm_offload.planner.device_memory import (
     device_memory_table,
     host_memory_table,
@@ -48,7 +48,7 @@ def place_on_device(
         residency=on_host,
         table_resident=False,
         other_memory=rows,
-        read_block_bytes=disk.block_bytes or READ_BLOCK_BYTES,
+        read_block_bytes=read_block_bytes(disk),
         read_concurrency=disk.concurrency,
         threads=request.default_threads,
         device=on_device,

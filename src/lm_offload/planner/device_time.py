@@ -126,6 +126,10 @@ class DeviceSweepTimes(SweepTimes):
             h2d_s += sum(load.compute_s[unit] for unit in self.uploaded)
         return load.step_time(max(disk_s, h2d_s, load.rows_s + load.overhead_s))
 
+    def steady_s(self, shape: SweepShape) -> float:
+        """Seconds of the same."""
+        return self.steady(shape).total_s
+
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, by the executor's own tasks."""
         rings = self.ring_bytes, self.device_ring_bytes

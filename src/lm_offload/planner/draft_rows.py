@@ -8,6 +8,7 @@ from functools import partial
 
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
@@ -23,11 +24,11 @@ HOPED_CHANCE = 0.9  # of a drafted token, in text that repeats itself
 SHORTEST_OUTPUT = 3  # the first comes with the prompt, one with every sweep
 
 
-def with_draft_rows(request: Request, plan: Plan) -> Plan:
+def with_draft_rows(request: Request, plan: Plan, common: Common) -> Plan:
     """The plan with rows for drafts, or as it is where they cannot pay or cannot be."""
     if plan.spill.layers:
         return plan
-    predictor = Predictor(request)
+    predictor = Predictor(request, common)
     given = candidate_of_plan(request, plan)
     limit_s = request.draft_slack * predictor.timed(given).score_s
     rows = _rows_that_pay(predictor, given)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
+from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
@@ -73,31 +74,43 @@ class Explanation:
     quality: FormatQuality | None  # of the plan's formats, where they round and were measured
 
 
-def explain(request: Request, plan: Plan, forbidden: Sequence[ModelSizes] = ()) -> Explanation:
+def explain(
+    request: Request,
+    plan: Plan,
+    forbidden: Sequence[ModelSizes] = (),
+    common: Common | None = None,
+) -> Explanation:
     """The explanation of `plan` for the request's workload.
 
-    `forbidden` is the model in formats that were not allowed, to say what they would bring.
+    `forbidden` is the model in formats that were not allowed, to say what they would bring,
+    `common` what was found while the plan was made.
     """
+    common = common or Common()
     model = request.model_in(plan.weight_format, plan.kv_format)
     return Explanation(
-        bottleneck={phase: bottleneck(request, plan, phase) for phase in plan.predicted.step_s},
+        bottleneck={
+            phase: bottleneck(request, plan, phase, common) for phase in plan.predicted.step_s
+        },
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
-        threads_speedup=_threads_speedup(request, plan),
+        threads_speedup=_threads_speedup(request, plan, common),
         side_by_side=side_by_side(model, with_threads(request.profile, plan.threads).cpu, plan),
-        what_ifs=tuple(_what_ifs(request, plan)),
-        runners_up=(*_runners_up(request, plan), *_forbidden(request, plan, forbidden)),
+        what_ifs=tuple(_what_ifs(request, plan, common)),
+        runners_up=(
+            *_runners_up(request, plan, common),
+            *_forbidden(request, plan, forbidden, common),
+        ),
         quality=quality_of(plan.weight_format, plan.kv_format),
     )
 
 
-def bottleneck(request: Request, plan: Plan, phase: str) -> str:
+def bottleneck(request: Request, plan: Plan, phase: str, common: Common | None = None) -> str:
     """The resource which, twice as fast, would shorten a sweep of this plan most."""
     step = plan.predicted.step_s[phase]
     total_s, own_s = step.total_s, step.cpu_s if plan.device else step.overhead_s
     gains = {}
     for name, helper in _helpers(request).items():
         better = replace(request, profile=helper(request.profile, FACTOR))
-        again = fixed_plan(better, choice_of(plan)).predicted
+        again = fixed_plan(better, choice_of(plan), common).predicted
         gains[name] = total_s - again.step_s[phase].total_s
     best = max(gains, key=gains.__getitem__)
     return best if gains[best] > own_s / FACTOR else "engine"
@@ -107,13 +120,13 @@ def _helpers(request: Request) -> dict[str, Helper]:
     return HELPERS if request.device is None else DEVICE_HELPERS
 
 
-def _threads_speedup(request: Request, plan: Plan) -> float:
+def _threads_speedup(request: Request, plan: Plan, common: Common) -> float:
     everywhere = replace(choice_of(plan), threads=ThreadPlan.on(request.profile.cpu.threads))
     open_request = replace(request, threads=None)
-    return fixed_plan(open_request, everywhere).predicted.run_s / plan.predicted.run_s
+    return fixed_plan(open_request, everywhere, common).predicted.run_s / plan.predicted.run_s
 
 
-def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:
+def _what_ifs(request: Request, plan: Plan, common: Common) -> Iterator[WhatIf]:
     """Planned anew, for what is better may ask for another plan."""
     changes = {"1 GiB more memory": replace(request, budget_bytes=request.budget_bytes + GIB)}
     if device := request.device:
@@ -123,14 +136,14 @@ def _what_ifs(request: Request, plan: Plan) -> Iterator[WhatIf]:
         better = replace(request, profile=helper(request.profile, FACTOR))
         changes[f"{FACTOR:.0f}x faster {name}"] = better
     for change, better in changes.items():
-        found = make_plan(better).predicted
+        found = make_plan(better, common).predicted
         yield WhatIf(change, found, plan.predicted.run_s / found.run_s)
 
 
-def _runners_up(request: Request, plan: Plan) -> Iterator[RunnerUp]:
+def _runners_up(request: Request, plan: Plan, common: Common) -> Iterator[RunnerUp]:
     """The best plan of each other kind: first of the chosen format, then of those allowed."""
     kinds: dict[tuple[object, ...], Plan] = {_kind(plan): plan}
-    for timed in ranked_plans(request):
+    for timed in ranked_plans(request, common):
         kinds.setdefault(_kind(timed.plan), timed.plan)
     others = list(kinds.values())[1:]
     alike = [other for other in others if _formats(other) == _formats(plan)]
@@ -154,10 +167,12 @@ def _formats(plan: Plan) -> tuple[str, str]:
     return plan.weight_format, plan.kv_format
 
 
-def _forbidden(request: Request, plan: Plan, forbidden: Sequence[ModelSizes]) -> Iterator[RunnerUp]:
+def _forbidden(
+    request: Request, plan: Plan, forbidden: Sequence[ModelSizes], common: Common
+) -> Iterator[RunnerUp]:
     """What formats would bring that the user did not allow."""
     for model in forbidden:
-        other = make_plan(replace(request, models=[model]))
+        other = make_plan(replace(request, models=[model]), common)
         speedup = plan.predicted.run_s / other.predicted.run_s
         reason = "lossy; allowed by --weight-format auto"
         if not is_lossy(other) or speedup < 1:

@@ -9,6 +9,7 @@ from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import KVSpill, Plan, ThreadPlan, Workload
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_device import check_device, fixed_on_device
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice, choice_of
@@ -22,7 +23,7 @@ SHOWN_NAMES = 3
 Limit = tuple[bool, str, str]  # whether it holds, what was given, what is allowed
 
 
-def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
+def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = None) -> Plan:
     """The plan for the request's workload; raises ConfigError for one that cannot hold."""
     model = _model(request, choice)
     _check_units(model, choice)
@@ -33,7 +34,7 @@ def fixed_plan(request: Request, choice: PlanChoice) -> Plan:
     if choice.device is not None:
         candidate = fixed_on_device(request, candidate, choice.device)
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
-    return Predictor(request).timed(candidate).plan
+    return Predictor(request, common or Common()).timed(candidate).plan
 
 
 def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:

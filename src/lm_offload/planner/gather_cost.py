@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lm_offload.arch.config import ModelConfig
 from lm_offload.hardware.profile import Link
 from lm_offload.planner.disk_cost import read_s
-from lm_offload.storage.row_table import GATHER_THREADS, MERGE_GAP_BYTES, PIECE_BYTES
+from lm_offload.storage.gather_size import GATHER_THREADS, MERGE_GAP_BYTES, PIECE_BYTES
 from lm_offload.units import PAGE_BYTES, align_up
 
 

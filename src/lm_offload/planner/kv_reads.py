@@ -12,16 +12,17 @@ A run is cut into reads of at most the block size of weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.kvcache.spilled import spilled_block_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.plan import KVSpill
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.schedule.kv_staging import KVGroup
 
 MOST_SIMULATED = 8  # groups of a layer; more are simulated as this many
@@ -49,6 +50,13 @@ class LayerReads:
         blocks = max(math.ceil(self.group_blocks * self.groups / parts), 1)
         group = KVGroup(blocks, 1, int(self.read_bytes / parts), int(self.write_bytes / parts))
         return [group] * parts
+
+
+def slower_layers(layers: Mapping[int, LayerReads], factor: float) -> dict[int, LayerReads]:
+    """All layers with reads that are disturbed; most of them are one record."""
+    records = {id(layer): layer for layer in layers.values()}
+    slower = {key: layer.slower(factor) for key, layer in records.items()}
+    return {unit: slower[id(layer)] for unit, layer in layers.items()}
 
 
 @dataclass(frozen=True)

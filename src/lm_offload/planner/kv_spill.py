@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill, Workload
 from lm_offload.planner.memory import Sizes, kv_bytes, memory_table
 from lm_offload.planner.request import ModelSizes, Request

@@ -8,13 +8,13 @@ from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.kvcache.spilled import spilled_block_bytes, tails_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, AttentionOn, KVSpill
 from lm_offload.planner.request import ModelSizes
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
-from lm_offload.storage.row_table import gather_bytes
+from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
 F32_BYTES = 4

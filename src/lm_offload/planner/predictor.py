@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
+from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
-from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
-from lm_offload.planner.thread_rates import with_threads
 from lm_offload.planner.unit_cost import UnitCosts
-
-MOST_GROUPS = 256  # of sweeps that are alike, in one run
 
 
 @dataclass(frozen=True)
@@ -38,15 +33,14 @@ class Predictor:
     """Predicts candidates of one request; what they have in common is computed once."""
 
     request: Request
-    _costs: dict[tuple[object, ...], UnitCosts] = field(default_factory=dict, compare=False)
-    _replays: dict[tuple[int, ...], list[SweepGroup]] = field(default_factory=dict, compare=False)
+    common: Common = field(default_factory=Common, compare=False)
     _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
         times = self.times(candidate)
         sizes, workload = candidate.sizes, self.request.workload
-        return counted_s(workload, sizes, lambda shape: times.steady(shape).total_s)
+        return counted_s(workload, sizes, times.steady_s)
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
@@ -68,19 +62,11 @@ class Predictor:
     def run_time(self, candidate: Candidate) -> RunTime:
         """Every sweep of the workload; of a long and varied one, those of its mean waves."""
         workload, sizes = self.request.workload, candidate.sizes
-        groups = self._sweeps_of(sizes)
+        groups = self.common.sweeps_of(workload, sizes)
         if len(groups) <= MOST_GROUPS:
             return time_run(groups, self.times(candidate))
         wave = time_run(mean_wave(workload, sizes), self.times(candidate))
         return RunTime(wave.groups * waves_of(workload, sizes))
-
-    def _sweeps_of(self, sizes: Sizes) -> list[SweepGroup]:
-        """Up to one more than MOST_GROUPS, which depend on neither formats nor micro-batches."""
-        key = (sizes.kv_blocks, sizes.max_sequences, sizes.sweep_tokens, sizes.logit_rows)
-        if key not in self._replays:
-            groups = sweeps_of(self.request.workload, sizes)
-            self._replays[key] = list(islice(groups, MOST_GROUPS + 1))
-        return self._replays[key]
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
@@ -105,10 +91,7 @@ class Predictor:
         """What attention costs on the CPU, where that attends beside a device."""
         if sizes.attention == "device":
             return None
-        key = (model.kv_format, "attention", threads)
-        if key not in self._costs:
-            self._costs[key] = UnitCosts(model, self._profile_of(threads).cpu, cached=False)
-        return self._costs[key]
+        return self.common.costs(model, self._profile_of(threads).cpu, cached=False)
 
     def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded."""
@@ -142,12 +125,9 @@ class Predictor:
         processor = profile.gpu if self.request.device and profile.gpu else profile.cpu
         kv_bytes = sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
         cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
-        key = (model.weight_format, model.kv_format, cached, threads)
-        if key not in self._costs:
-            self._costs[key] = UnitCosts(model, processor, cached)
-        return self._costs[key]
+        return self.common.costs(model, processor, cached)
 
     def _profile_of(self, threads: ThreadPlan) -> HardwareProfile:
         if threads not in self._profiles:
-            self._profiles[threads] = with_threads(self.request.profile, threads)
+            self._profiles[threads] = self.common.on_threads(self.request.profile, threads)
         return self._profiles[threads]

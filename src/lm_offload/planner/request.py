@@ -58,6 +58,18 @@ class ModelSizes:
         return max(spec.shape[1] for spec in specs if len(spec.shape) == 2)
 
     @cached_property
+    def most_rows(self) -> int:
+        """Of the tallest matrix, as it is multiplied with."""
+        specs = (spec for sized in self.units for spec in sized.unit.loaded)
+        return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)
+
+    @cached_property
+    def most_elements(self) -> int:
+        """Of the largest matrix."""
+        specs = (spec for sized in self.units for spec in sized.unit.loaded)
+        return max(spec.elements for spec in specs if len(spec.shape) == 2)
+
+    @cached_property
     def bytes_by_name(self) -> Mapping[str, int]:
         """The size of each unit."""
         return {unit.unit.name: unit.size_bytes for unit in self.units}

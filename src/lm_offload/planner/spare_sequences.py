@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import candidate_of
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.predictor import Predictor
@@ -20,7 +21,37 @@ SLOWER = 1.02  # where no output ends early, by prediction
 MOST_TIMED = 3  # each is the simulation of a run
 
 
-def with_spare_sequences(request: Request, plan: Plan) -> Plan:
+@dataclass(frozen=True)
+class Spare:
+    """Places beyond `max_sequences` for runs whose outputs may end early, and why so many."""
+
+    sequences: int
+    reason: str
+
+
+def spare_of(request: Request, plan: Plan, common: Common) -> Spare:
+    """What `with_spare_sequences` adds to a plan where outputs may end early."""
+    if plan.device is not None:
+        return Spare(0, "beside a device there are none")
+    if request.workload.objective == "latency":
+        return Spare(0, "with the objective latency there are none")
+    if plan.max_sequences == len(request.workload.prompt_lens):
+        return Spare(0, "all prompts are in flight at their longest")
+    early = replace(request.workload, may_end_early=True)
+    found = with_spare_sequences(replace(request, workload=early), plan, common)
+    if found.spare_sequences == 0:
+        return Spare(0, "their rows have no room in the budget, or would make the run too slow")
+    given = plan.kv_blocks - found.kv_blocks
+    room = f"{given} of {plan.kv_blocks} KV blocks make" if given else "the budget has"
+    return Spare(found.spare_sequences, f"{room} room for their rows")
+
+
+def given_spare(plan: Plan) -> Spare:
+    """Of a plan that was given."""
+    return Spare(plan.spare_sequences, "as the plan says")
+
+
+def with_spare_sequences(request: Request, plan: Plan, common: Common | None = None) -> Plan:
     """The plan with more sequences in flight, as far as the budget or a few blocks pay for them.
 
     They take a row of logits and index tensors each, and no block: whether there is one is seen
@@ -30,7 +61,8 @@ def with_spare_sequences(request: Request, plan: Plan) -> Plan:
     workload = request.workload
     if not workload.may_end_early or workload.objective == "latency" or plan.device:
         return plan
-    predictor, limit_s = Predictor(request), SLOWER * plan.predicted.run_s
+    predictor = Predictor(request, common or Common())
+    limit_s = SLOWER * plan.predicted.run_s
     for candidate in islice(_candidates(request, plan), MOST_TIMED):
         timed = predictor.timed(candidate)
         if timed.score_s <= limit_s:

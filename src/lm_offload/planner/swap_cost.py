@@ -26,7 +26,7 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 
@@ -21,12 +22,12 @@ class SweepShape:
     pieces: tuple[Piece, ...]
     logit_rows: int
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of all sequences."""
         return sum(piece.sequences * piece.rows for piece in self.pieces)
 
-    @property
+    @cached_property
     def sequences(self) -> int:
         """Sequences that take part."""
         return sum(piece.sequences for piece in self.pieces)

@@ -18,15 +18,17 @@ from functools import cached_property
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
-from lm_offload.planner.disturbance import disturbance
+from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
-from lm_offload.planner.kv_reads import LayerReads, SpillCosts
+from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.storage.blocks import block_bytes_of
+
+EMBED = 0  # the first unit
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class SweepTimes:
         """What is read of which units, in order of use."""
         return {unit: self.costs.model.units[unit].size_bytes for unit in sorted(self.streamed)}
 
-    @property
+    @cached_property
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
         sizes = [*self.streamed_bytes.values()]
@@ -63,25 +65,40 @@ class SweepTimes:
         reads_s = self._undisturbed_reads_s
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        if not self.rows_in_memory:
-            embed = 0  # the first unit
-            compute_s[embed] += self._gather.seconds(shape.rows, found.disk_busy_frac)
+        compute_s[EMBED] += self._gather_s(shape, found)
         return SweepLoad(
             [seconds * found.slower_cpu for seconds in compute_s],
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             sum(self.streamed_bytes.values()),
-            {unit: layer.slower(found.slower_disk) for unit, layer in kv.items()},
+            slower_layers(kv, found.slower_disk),
         )
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
         load = self.load(shape)
+        return load.step_time(self._steady_s(load))
+
+    def steady_s(self, shape: SweepShape) -> float:
+        """Seconds of the same; of a cache in memory from sums over units, which is faster."""
+        if self.spill.layers:
+            return self._steady_s(self.load(shape))
+        costs, most = self.costs, self.micro_batch_tokens
+        cpu_s, disk_s = costs.total_s(shape, most), self._undisturbed_disk_s
+        found = disturbance(cpu_s, disk_s, self.profile.interference)
+        alone_s, gather_s = 0.0, self._gather_s(shape, found)
+        if not self.reads_ahead:
+            alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
+            alone_s += gather_s if EMBED in self.streamed else 0.0
+        beside_s = found.slower_cpu * (cpu_s + gather_s - alone_s) + self._overhead_s(shape)
+        return max(found.slower_disk * disk_s, beside_s) + found.slower_cpu * alone_s
+
+    def _steady_s(self, load: SweepLoad) -> float:
         alone_s = 0.0
         if not self.reads_ahead:  # the next read waits until the streamed unit was computed
             alone_s = sum(load.compute_s[unit] for unit in self.streamed)
         beside_s = load.cpu_s - alone_s + load.overhead_s
-        return load.step_time(max(load.disk_s, load.write_s, beside_s) + alone_s)
+        return max(load.disk_s, load.write_s, beside_s) + alone_s
 
     def _compute_s(self, shape: SweepShape, kv: Mapping[int, LayerReads]) -> list[float]:
         """Attention over a cache on disk uses its weights again for every group."""
@@ -105,6 +122,16 @@ class SweepTimes:
             for size in {*self.streamed_bytes.values()}
         }
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
+
+    @cached_property
+    def _undisturbed_disk_s(self) -> float:
+        return sum(self._undisturbed_reads_s.values())
+
+    def _gather_s(self, shape: SweepShape, found: Disturbance) -> float:
+        """What embedding rows that are read from disk add to the first unit."""
+        if self.rows_in_memory:
+            return 0.0
+        return self._gather.seconds(shape.rows, found.disk_busy_frac)
 
     def _block_bytes(self, unit_bytes: int) -> int:
         return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)

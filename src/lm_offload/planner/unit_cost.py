@@ -53,6 +53,13 @@ class UnitCosts:
         """Scores and weighted sums alone, 0 for all other units."""
         return self._each(self._attend_s, shape, micro_batch_tokens)
 
+    def total_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of all units together."""
+        key = ("total", shape, micro_batch_tokens)
+        if key not in self._known:
+            self._known[key] = sum(self.unit_s(shape, micro_batch_tokens))
+        return self._known[key]
+
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
         kinds = {unit: (self._alike[unit], rows) for unit, rows in rows_of.items()}

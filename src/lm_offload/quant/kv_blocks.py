@@ -24,13 +24,12 @@ from torch import Tensor
 
 from lm_offload.quant.format import CODE_BITS
 from lm_offload.quant.kv import HeadCodes, dequantize_heads, quantize_heads
-from lm_offload.quant.kv_format import LANES, groups_of, head_bytes
+from lm_offload.quant.kv_format import BLOCK_TOKENS, LANES, groups_of, head_bytes
 from lm_offload.quant.packing import code_bytes, code_values
 
 if TYPE_CHECKING:
     from lm_offload.quant.format import Format
 
-BLOCK_TOKENS = 16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Lanes = Literal["tokens", "channels"]  # of keys, of values
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lm_offload.errors import ConfigError
 from lm_offload.quant.format import CODE_BITS, FLOAT_BYTES, SCALE_BYTES, Format
 
+BLOCK_TOKENS = 16
 GROUP_CHANNELS = 64
 LANES = 8  # tokens or channels that lie side by side, see quant/kv_blocks.py
 KV_FORMATS = {

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lm_offload.errors import ConfigError
+from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import SCALE_BYTES, TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 
-COLUMN_STEP = 32  # columns of a packed matrix are a multiple of this
 INT8_ORDER = (0, 2, 1, 3)
 INT4_LOW, INT4_HIGH = (0, 4, 1, 5), (2, 6, 3, 7)  # columns in the nibbles of the four bytes
 INT4_ZERO = 8  # the code of zero in a symmetric format
@@ -40,16 +39,6 @@ class Codes:
     values: Tensor
     scales: Tensor
     minimums: Tensor | None
-
-
-def check_columns(format: Format, columns: int, what: str = "the matrix") -> None:
-    """Raises ConfigError where `columns` cannot be cut into groups."""
-    step = max(format.group_size, COLUMN_STEP)
-    if columns % step or not columns:
-        raise ConfigError(
-            f"{what} has {columns} columns, which {format} cannot cut into groups; allowed are "
-            f"multiples of {step}: choose a smaller group size or keep its own format."
-        )
 
 
 def pack(codes: Codes, format: Format) -> PackedWeight:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from lm_offload.errors import CheckpointError
+from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
-from lm_offload.quant.packing import INT4_ZERO, Codes, check_columns, pack, unpack
+from lm_offload.quant.packing import INT4_ZERO, Codes, pack, unpack
 from lm_offload.quant.search import Grid, Levels, affine_grid, round_to_grid, symmetric_grid
 
 CHUNK_WEIGHTS = 1 << 18  # quantized at once: each of a handful of temporaries takes 1 MiB

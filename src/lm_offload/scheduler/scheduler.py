@@ -27,7 +27,7 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.scheduler.chunks import next_batch
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.scheduler.swapping import Swapping

@@ -22,7 +22,7 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import SharedBlocks
 from lm_offload.kvcache.swap_choice import Preemption, SwapChoice
 from lm_offload.kvcache.swap_file import SwapStore
-from lm_offload.quant.kv_blocks import BLOCK_TOKENS
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 
 log = logging.getLogger(__name__)

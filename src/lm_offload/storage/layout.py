@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from lm_offload.arch.weights import Unit, WeightSpec, name_candidates
 from lm_offload.errors import CheckpointError
@@ -23,6 +22,9 @@ from lm_offload.quant.format import Format
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.safetensors_header import DTYPE_NAMES, ITEM_BYTES, TensorEntry
 from lm_offload.units import KIB, align_down, align_up
+
+if TYPE_CHECKING:
+    import torch
 
 MERGE_GAP_BYTES = 64 * KIB  # reading a gap of this size costs less than another request
 
@@ -42,9 +44,17 @@ class Place:
     """A tensor inside a unit's memory; a quantized one has a format, and bytes as its dtype."""
 
     offset: int
-    dtype: torch.dtype
+    dtype_name: str  # as torch has it
     shape: tuple[int, ...]
     format: Format | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the view; a plan needs the name alone, and no torch."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype_name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def layout_weights(checkpoint: Checkpoint, name: str, specs: Iterable[WeightSpec
         stop = align_up(max(extent.offset + extent.size_bytes for extent in group))
         runs.append(Run(group[0].entry.path, start, stop - start, memory_offset))
         for extent in group:
-            dtype = getattr(torch, DTYPE_NAMES[extent.entry.dtype])
+            dtype = DTYPE_NAMES[extent.entry.dtype]
             places[extent.role] = Place(memory_offset + extent.offset - start, dtype, extent.shape)
         memory_offset += stop - start
     weight_bytes = sum(extent.size_bytes for extent in extents)

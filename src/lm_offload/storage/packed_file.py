@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.layout import Place, Run, UnitLayout
 from lm_offload.storage.packed_index import PackedPlan
@@ -71,6 +69,5 @@ def _checksum(file: DirectFile, unit: PackedUnit) -> int:
 
 def _place(tensor: PackedTensor) -> Place:
     if tensor.format.is_packed:
-        return Place(tensor.offset, torch.uint8, tensor.shape, tensor.format)
-    dtype: torch.dtype = getattr(torch, DTYPE_NAMES[_DTYPES[tensor.format]])
-    return Place(tensor.offset, dtype, tensor.shape)
+        return Place(tensor.offset, "uint8", tensor.shape, tensor.format)
+    return Place(tensor.offset, DTYPE_NAMES[_DTYPES[tensor.format]], tensor.shape)

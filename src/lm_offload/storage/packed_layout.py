@@ -15,8 +15,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import FLOAT_BYTES, Format
-from lm_offload.quant.packing import check_columns
 from lm_offload.storage.tensor_source import TensorSource
 from lm_offload.units import align_up
 

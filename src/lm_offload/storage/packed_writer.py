@@ -10,12 +10,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lm_offload.errors import CheckpointError, LMOffloadError, StorageError
 from lm_offload.storage.block_writer import BlockWriter
 from lm_offload.storage.direct_file import open_files
 from lm_offload.storage.durable import remove_whole
-from lm_offload.storage.packed_encode import Encoder
 from lm_offload.storage.packed_file import intact_blocks
 from lm_offload.storage.packed_index import (
     DATA_FILE,
@@ -30,6 +30,9 @@ from lm_offload.storage.packed_journal import JOURNAL_FILE, Journal
 from lm_offload.storage.packed_layout import TENSOR_ALIGNMENT, PackedUnit, UnitSource
 from lm_offload.storage.tensor_source import Files, row_count
 from lm_offload.units import format_bytes
+
+if TYPE_CHECKING:
+    from lm_offload.storage.packed_encode import Encoder
 
 Progress = Callable[[int, int], None]  # bytes of weights read so far, bytes to read
 
@@ -83,6 +86,8 @@ def _write(
     _check_space(data, plan)
     pairs = zip(plan.units, sources, strict=True)
     missing = [(unit, source) for unit, source in pairs if unit.name not in journal.checksums]
+    from lm_offload.storage.packed_encode import Encoder  # with torch
+
     with BlockWriter(data, plan.size_bytes) as writer, Encoder(threads) as encoder:
         for name, checksum in _write_units(writer, encoder, missing, on_progress):
             journal.append(name, checksum)

@@ -18,18 +18,10 @@ import torch
 from torch import Tensor
 
 from lm_offload.storage.direct_file import DirectFile
+from lm_offload.storage.gather_size import MERGE_GAP_BYTES, PIECE_BYTES
 from lm_offload.storage.layout import Extent
 from lm_offload.storage.safetensors_header import DTYPE_NAMES
 from lm_offload.units import KIB, PAGE_BYTES, align_down, align_up
-
-MERGE_GAP_BYTES = 64 * KIB
-PIECE_BYTES = 256 * KIB  # of one request; each thread has a buffer of this size
-GATHER_THREADS = 8
-
-
-def gather_bytes(table_bytes: int, rows: int) -> int:
-    """Most bytes of read buffers that a gather of `rows` rows needs at once."""
-    return min(GATHER_THREADS, rows) * min(PIECE_BYTES, align_up(table_bytes) + 2 * PAGE_BYTES)
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.quant.format import TILE_ROWS, Format
-from lm_offload.quant.packing import Codes
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.layout import Extent, find_extent
-from lm_offload.storage.row_reader import read_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.quant.packing import Codes
 
 FLOAT_FORMATS = {"F32": Format("fp32"), "BF16": Format("bf16"), "F16": Format("fp16")}
 
 Files = Mapping[Path, DirectFile]
-Piece = Tensor | Codes  # rows still to be quantized, or codes that are stored as they are
+Piece: TypeAlias = "Tensor | Codes"  # rows to be quantized, or codes as they are stored
 
 
 class TensorSource(Protocol):
@@ -91,11 +92,15 @@ class OwnTensor:
 
     def pieces(self, files: Files) -> Iterator[Tensor]:
         """Rows in the dtype of the checkpoint."""
+        from lm_offload.storage.row_reader import read_rows  # with torch
+
         return read_rows(self.extent, files[self.extent.entry.path], TILE_ROWS)
 
 
 def row_count(piece: Piece) -> int:
     """Rows of a piece."""
+    from lm_offload.quant.packing import Codes  # with torch
+
     return len(piece.values if isinstance(piece, Codes) else piece)
 
 

@@ -14,8 +14,9 @@ from lm_offload.storage.arena import Arena
 from lm_offload.storage.blocks import Block, block_bytes_of, cut_blocks
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import open_files
+from lm_offload.storage.gather_size import GATHER_THREADS
 from lm_offload.storage.layout import UnitLayout, find_extent
-from lm_offload.storage.row_table import GATHER_THREADS, ResidentRows, RowTable
+from lm_offload.storage.row_table import ResidentRows, RowTable
 from lm_offload.storage.unit_views import UnitViews, Views
 
 Rows = RowTable | ResidentRows

@@ -1,0 +1,145 @@
+"""What a loaded model does with prompts: completes them, streams one, answers, scores windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from contextlib import closing
+from functools import cached_property
+
+from lm_offload.engine.eval_windows import Window
+from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.outputs import RequestOutput
+from lm_offload.engine.planned import Wishes
+from lm_offload.engine.requests import Prompt, ScoreConsumer, make_scored, make_sequences
+from lm_offload.engine.results import RequestGather, check_finished, request_output
+from lm_offload.engine.text_stream import TextStream
+from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.errors import RequestError
+from lm_offload.kernels.base import Kernels
+from lm_offload.sampling import SamplingParams
+from lm_offload.sequence import Sequence
+
+Params = SamplingParams | Items[SamplingParams]
+
+
+class TextModel(LoadedModel):
+    """A loaded model with its tokenizer."""
+
+    def __init__(
+        self, choices: Items[ModelFiles], kernels: Kernels, wishes: Wishes, options: RunOptions
+    ) -> None:
+        super().__init__(choices, kernels, wishes, options)
+        self._streams: dict[int, TextStream] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the checkpoint, loaded at first use."""
+        return load_tokenizer(self.files.folder)
+
+    def generate(
+        self,
+        prompts: Prompt | Items[Prompt],
+        sampling_params: Params | None = None,
+        on_sweep: SweepCallback | None = None,
+    ) -> list[RequestOutput]:
+        """Complete prompts, given as text or token ids; outputs in the order of the prompts.
+
+        `on_sweep` is called after every sweep with its record. Raises
+        RequestError for a bad prompt, BudgetError if the budget is too small.
+        """
+        outputs = self.generate_each(prompts, sampling_params, on_sweep)
+        return sorted(outputs, key=lambda output: output.index)
+
+    def generate_each(
+        self,
+        prompts: Prompt | Items[Prompt],
+        sampling_params: Params | None = None,
+        on_sweep: SweepCallback | None = None,
+    ) -> Iterator[RequestOutput]:
+        """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
+        batch = _as_batch(prompts)
+        gather = RequestGather()
+        with closing(self._sweeps(self._sequences(batch, sampling_params))) as sweeps:
+            for sampled in sweeps:
+                self._report(on_sweep)
+                done = [sequence for sequence in sampled if sequence.finish_reason]
+                for request in gather.add(done):
+                    prompt = batch[request[0].request]
+                    yield request_output(request, prompt, self._decode)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        sampling_params: SamplingParams | None = None,
+        on_sweep: SweepCallback | None = None,
+    ) -> Iterator[str]:
+        """The completion of one prompt, piece by piece as its characters are certain.
+
+        Raises RequestError where more than one completion is asked for.
+        """
+        sequence, *others = self._sequences([prompt], sampling_params)
+        if others:
+            raise RequestError(
+                f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
+            )
+        stream = TextStream(self.tokenizer, sequence.params.stop)
+        self._streams[sequence.index] = stream
+        with closing(self._sweeps([sequence])) as sweeps:
+            for _ in sweeps:
+                self._report(on_sweep)
+                yield stream.take(finished=sequence.finish_reason is not None)
+        check_finished([sequence])
+
+    def chat(
+        self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
+    ) -> RequestOutput:
+        """The answer to a conversation, by the chat template of the checkpoint."""
+        prompt = self.tokenizer.apply_chat_template(messages)
+        return self.generate([prompt], sampling_params)[0]
+
+    def score(
+        self,
+        windows: Items[Window],
+        consumer: ScoreConsumer,
+        on_sweep: SweepCallback | None = None,
+    ) -> None:
+        """Compute windows and hand out the logits that predict their targets, as sweeps make them.
+
+        `consumer(window, position, logits)` gets logits f32 [R, V] of the positions from
+        `position` on, in order within a window; they are overwritten by the next sweep.
+        """
+        self._check_idle()
+        self._streams = {}
+        sequences = make_scored(windows, consumer, self.files.config)
+        with closing(self._sweeps(sequences)) as sweeps:
+            for _ in sweeps:
+                self._report(on_sweep)
+        check_finished(sequences)
+
+    def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
+        self._check_idle()
+        sequences = make_sequences(
+            prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
+        )
+        self._streams = {
+            sequence.index: TextStream(self.tokenizer, sequence.params.stop)
+            for sequence in sequences
+            if sequence.params.stop
+        }
+        return sequences
+
+    def _is_stopped(self, sequence: Sequence, token: int) -> bool:
+        stream = self._streams.get(sequence.index)
+        return stream.add(token) if stream else False
+
+    def _decode(self, token_ids: Items[int]) -> str:
+        return self.tokenizer.decode(token_ids)
+
+
+def _as_batch(prompts: Prompt | Items[Prompt]) -> list[Prompt]:
+    """A single prompt, as text or as token ids, is a batch of one."""
+    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]

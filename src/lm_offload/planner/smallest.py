@@ -1,0 +1,64 @@
+"""The smallest plan that a request allows, and what is told where not even that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lm_offload.kvcache.cache import blocks_for
+from lm_offload.plan import IN_MEMORY, Workload
+from lm_offload.planner.device_need import device_need
+from lm_offload.planner.device_placement import attention_choices
+from lm_offload.planner.draft_rows import with_rows
+from lm_offload.planner.kv_spill import spills
+from lm_offload.planner.memory import Sizes, memory_table
+from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.units import KIB, format_bytes
+
+
+def blocks_needed(workload: Workload, in_flight: int) -> int:
+    """For the longest `in_flight` sequences, a common prefix as part of the first that has it."""
+    longest = sorted(workload.own_lens)[-in_flight:]
+    alone = max(map(blocks_for, workload.total_lens))
+    return max(sum(map(blocks_for, longest)), alone)
+
+
+def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
+    """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
+    sizes = with_rows(smallest_sizes(request), request.draft_rows)
+    found = [
+        _smallest_of(model, replace(sizes, spill=spill))
+        for model in request.models
+        for spill in (IN_MEMORY, *spills(request, model, sizes))
+    ]
+    return min(found, key=_sum_of)
+
+
+def smallest_sizes(request: Request) -> Sizes:
+    """One sequence, row by row."""
+    attention = attention_choices(request.device)[0] if request.device else "device"
+    return Sizes(blocks_needed(request.workload, 1), 1, 1, 1, attention=attention)
+
+
+def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:
+    ring_bytes = max(unit.size_bytes for unit in model.units)
+    rows = memory_table(model, sizes, table_resident=False)
+    return (("staging ring", ring_bytes), *rows)
+
+
+def _sum_of(rows: Iterable[tuple[str, int]]) -> int:
+    return sum(size_bytes for _, size_bytes in rows)
+
+
+def need_text(request: Request) -> str:
+    """The message of the error: the smallest plan's bytes by purpose, and its sum."""
+    if request.device is not None:
+        return device_need(request, smallest_sizes(request))
+    rows = smallest_memory(request)
+    needed_kib = -(-_sum_of(rows) // KIB)
+    lines = "".join(f"\n  {purpose:<22}{format_bytes(size)}" for purpose, size in rows)
+    return (
+        f"A CPU memory budget of {format_bytes(request.budget_bytes)} was given, the smallest that "
+        f"works for this model and these prompts is {needed_kib} KiB; raise "
+        f"--cpu-memory or shorten the prompts or outputs:{lines}"
+    )
