@@ -153,7 +153,7 @@ def test_any_budget(toy, factor, lengths):
     folder, prompts, params = toy("qwen3"), prompts_of(*lengths), greedy(70)
     with open_llm(folder) as llm:
         wanted = tokens_of(llm, prompts, params)
-    budget = int(smallest_budget(folder, prompts, 120) * factor)
+    budget = int(smallest_budget(folder, prompts, 70) * factor)
     with open_llm(folder, budget, speculation="off") as llm:
         assert tokens_of(llm, prompts, params) == wanted
 
