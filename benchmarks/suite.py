@@ -38,18 +38,18 @@ def quick() -> Suite:
     Rounds are for the engines whose runs take seconds; the others have one cell and one round.
     """
     model = str(CHECKPOINTS / "llama-0.25b")
-    all_cells = ("--model", model, "--timeout-s", "60", "--no-install")
-    few = (*all_cells, "--gen-len", "8", "--rounds", "3")
-    once = (*all_cells, "--gen-len", "8", "--rounds", "1")
-    slow = (*all_cells, "--gen-len", "3", "--rounds", "1")
+    installed = ("--model", model, "--no-install")
+    few = (*installed, "--timeout-s", "60", "--gen-len", "8", "--rounds", "3")
+    once = (*installed, "--timeout-s", "60", "--gen-len", "8", "--rounds", "1")
+    slow = (*installed, "--timeout-s", "30", "--gen-len", "3", "--rounds", "1")
     quickest, fast = "llama_cpp lm_offload", "llama_cpp transformers lm_offload"
     others = "openvino ctranslate2 accelerate airllm lm_offload"
     parts = (
         Part("fixed-costs", "bench_fixed_costs"),
         Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB")),
-        _peers("peers-0.25b", few, 3.5, limits="288MiB", batches="1 16", engines=fast),
-        _peers("resident-0.25b", few, 1.0, limits="none", batches="16", engines=fast),
-        _peers("batch-0.25b", once, 1.0, limits="288MiB", batches="64", engines=quickest),
+        _peers("peers-0.25b", few, 2.0, limits="288MiB", batches="1 16", engines=fast),
+        _peers("resident-0.25b", few, 0.7, limits="none", batches="16", engines=fast),
+        _peers("batch-0.25b", once, 1.0, "4", limits="288MiB", batches="64", engines=quickest),
         _peers("long-0.25b", once, 0.5, "256", limits="288MiB", batches="1", engines=quickest),
         _peers("others-0.25b", slow, 1.5, limits="288MiB", batches="16", engines=others),
         _peers(
@@ -58,7 +58,7 @@ def quick() -> Suite:
         ),
         Part("kernels", "bench_kernels", ("--budget", "0.05")),
         Part("quality", "bench_quality", ("--tokens", "1024")),
-        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 1.0),
+        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 0.7),
     )  # fmt: skip
     return Suite("0.25b", parts)
 
