@@ -130,6 +130,7 @@ def plan(run: Run, demo: Path) -> Plan:
     done = run("plan", str(demo), "--batch-size", "4", "--json")
     record = json.loads(done.stdout)
     assert record.pop("explanation")
+    record.pop("spare")
     return Plan(**{**record, "spill": KVSpill(**record["spill"])})
 
 

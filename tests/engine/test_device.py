@@ -15,6 +15,7 @@ from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine import device_profile
 from lm_offload.engine.device_profile import with_device
 from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.hardware import device_probe
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.planner.plan_text import choice_of, plan_text
@@ -242,7 +243,7 @@ def test_what_was_measured_of_a_device_is_stored(monkeypatch):
     budget, kernels = DeviceBudget(SLOW, 8 * least_bytes), TorchKernels(1)
     first = with_device(here, budget, kernels, 8 * least_bytes)
     assert first.fingerprint == here.fingerprint
-    monkeypatch.setattr(device_profile, "DeviceProbe", None)  # what is stored is not measured again
+    monkeypatch.setattr(device_probe, "DeviceProbe", None)  # what is stored is not measured again
     newer = replace(here, disk_bytes=1)
     assert with_device(newer, budget, kernels, 8 * least_bytes) == replace(first, disk_bytes=1)
     with pytest.raises(TypeError):
