@@ -31,6 +31,7 @@ from lm_offload.storage.arena import Arena
 from lm_offload.storage.spill_file import SpillFile
 
 Transfer = Callable[[], int]  # moves bytes and says how many
+WORD = torch.int64  # to copy blocks by: torch takes eight times as long by bytes
 
 
 class Run(NamedTuple):
@@ -82,10 +83,12 @@ class SpilledCache:
         self._most_blocks = max(transfer_bytes // self.block_bytes, 1)  # of one transfer
         ring_bytes = ring_blocks * self.block_bytes
         self._memory = arena.buffer[:ring_bytes]
-        self._ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
+        ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
+        self._keys, self._values = _kernel_views(ring, config, format)
+        self._ring = ring.view(WORD)
         lanes = (arena.size_bytes - ring_bytes) // (self.block_bytes * len(layers))
-        self._tails = arena.view(ring_bytes, torch.uint8, (len(layers), lanes, self.block_bytes))
-        self._keys, self._values = _kernel_views(self._ring, config, format)
+        words = self.block_bytes // WORD.itemsize
+        self._tails = arena.view(ring_bytes, WORD, (len(layers), lanes, words))
         self._lost: list[tuple[Run, StorageError]] = []  # by all threads
 
     def views(self, offset: int, count: int) -> tuple[Blocks, Blocks]:
