@@ -2,9 +2,9 @@
 
 Profile the machine first (`lm-offload profile`): the points are no part of that calibration. As
 shared machines drift within minutes, predictions are made from that profile at the pace that
-memory, cores and disk have right before the point, by readings of a tenth of a second. A point takes
-some 10 to 20 s, all 64 about a quarter of an hour; each is written as soon as it is measured, and a
-run that is started again goes on::
+memory, cores and disk have right before the point, by readings of a tenth of a second. A point
+takes some 10 to 20 s, all 64 about a quarter of an hour; each is written as soon as it is measured,
+and a run that is started again goes on::
 
     python -m benchmarks.bench_prediction --json benchmarks/results/prediction.json
     python -m benchmarks.report    # draws them
