@@ -2,9 +2,9 @@
 //
 // These multiply bytes. A 16-bit input is 256 times its upper byte, signed, plus its lower one,
 // unsigned: two products of bytes, joined, are the exact sum over a step that vector registers
-// compute, and what follows is the same; inputs of 8 bits are one product. So the number of rows from
-// which tiles are used changes no bit, nor does the order of columns within a step: weights stay in
-// that of memory.
+// compute, and what follows is the same; inputs of 8 bits are one product. So the number of rows
+// from which tiles are used changes no bit, nor does the order of columns within a step: weights
+// stay in that of memory.
 #pragma once
 
 #include "packed_impl.h"

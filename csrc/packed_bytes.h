@@ -1,8 +1,8 @@
 // Products of codes with inputs of 8 bits; included per instruction set.
 //
-// Unsigned codes times signed inputs, neighbours added up, are one instruction. Where that adds up in
-// 16 bits, those hold 32 columns of four-bit codes, 8 * 2 * 15 * 127 < 2^15, and join the sum of 32
-// bits then. So sums are exact, as those with inputs of 16 bits are.
+// Unsigned codes times signed inputs, neighbours added up, are one instruction. Where that adds up
+// in 16 bits, those hold 32 columns of four-bit codes, 8 * 2 * 15 * 127 < 2^15, and join the sum of
+// 32 bits then. So sums are exact, as those with inputs of 16 bits are.
 #pragma once
 
 #include "packed_step.h"
@@ -59,7 +59,7 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
 // sums[r][v] = codes of tile v times values of row r over the columns of a step.
 template <class Codes, int R, int V>
 LMO_INLINE void multiply_bytes(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
-    constexpr int64_t kHalfBytes = kHalfColumns / (Codes::kQuads * kQuadColumns) * Codes::kStepBytes;
+    constexpr int64_t kUnits = kHalfColumns / (Codes::kQuads * kQuadColumns);
     unrolled<R>([&](auto r) {
         const Ints start = splat(Codes::kZero ? step.x[r].start[step.half()] : 0);
         unrolled<V>([&](auto v) { sums[r][v] = start; });
@@ -69,7 +69,7 @@ LMO_INLINE void multiply_bytes(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
     const int8_t* end = values + step.count;
     for (; values < end; values += kHalfColumns) {
         add_half<Codes>(codes, values, sums);
-        codes.at += kHalfBytes;
+        codes.at += kUnits * Codes::kStepBytes;
     }
 }
 

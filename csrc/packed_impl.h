@@ -22,7 +22,9 @@ void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     float totals[kPackedRows * V * kLanes] = {};
     with_count<kPackedRows>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
-        each_step(w, tiles, [&](const StepOf<Codes>& step) { add_step<Codes, R, V>(step, totals); });
+        each_step(w, tiles, [&](const StepOf<Codes>& step) {
+            add_step<Codes, R, V>(step, totals);
+        });
     });
     write_totals<V>(w, tiles, totals);
 }
@@ -38,7 +40,8 @@ void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
         for (int64_t row = 0; row < w.rows; row += kPackedRows) {
             const int64_t height = std::min<int64_t>(kPackedRows, w.rows - row);
             with_count<kPackedRows>(height, [&](auto rows) {
-                add_step<Unpacked<Codes>, decltype(rows)::value, V>(step, totals + row * V * kLanes);
+                constexpr int R = decltype(rows)::value;
+                add_step<Unpacked<Codes>, R, V>(step, totals + row * V * kLanes);
             });
             step.x += height;
         }

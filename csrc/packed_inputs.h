@@ -1,5 +1,5 @@
-// Activations as packed weights meet them: numbers of 16 bits, or of 8 where that is asked for, with
-// a scale for every 64 columns.
+// Activations as packed weights meet them: numbers of 16 bits, or of 8 where that is asked for,
+// with a scale for every 64 columns.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ constexpr int64_t kBlockColumns = 64;
 constexpr int64_t kHalfColumns = 32;  // the smallest group of weights
 constexpr int64_t kBlockRows = 64;    // quantized at a time; more would not be reused any better
 
-// 64 columns of one row, of which a weight group covers all or a half: x is scale * values. In bytes
-// they lie in the order of the codes that they are multiplied with.
+// 64 columns of one row, of which a weight group covers all or a half: x is scale * values. Bytes
+// lie in the order of the codes that they are multiplied with.
 template <class Value>
 struct InputBlock {
     float scale;       // NaN where a column is not finite

@@ -56,7 +56,8 @@ void quantize_rows(const PackedArgs& a, int64_t first, int64_t rows,
         for (int64_t b = 0; b < input_blocks(a.k); ++b) {
             const int64_t begin = b * kBlockColumns;
             auto& block = blocks[b * rows + row];
-            quantize_block<Codes>(x + begin, std::min(kBlockColumns, a.k - begin), step, most, block);
+            const int64_t columns = std::min(kBlockColumns, a.k - begin);
+            quantize_block<Codes>(x + begin, columns, step, most, block);
             finish(block);
         }
     });

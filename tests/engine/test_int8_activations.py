@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lm_offload import LLM
+from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Workload
 from lm_offload.planner.plan_text import choice_of
@@ -61,6 +62,13 @@ def test_a_saved_plan_keeps_it(folder) -> None:
     assert choice.weight_format == FORMAT
     with open_llm(folder, plan=choice) as llm:
         assert tokens_of(llm, PROMPTS[2:3]) == wanted[2:3]
+
+
+def test_a_folder_of_its_own_holds_the_format_without_it(folder, tmp_path) -> None:
+    made = quantize_model(folder, FORMAT, tmp_path / "own", 1, lambda *_: None)
+    assert made.format == "int4:64"
+    wanted = generate(folder, PLENTY, PROMPTS, weight_format=FORMAT)
+    assert generate(tmp_path / "own", PLENTY, PROMPTS, weight_format=FORMAT) == wanted
 
 
 def test_what_it_cannot_be_together_with(folder) -> None:

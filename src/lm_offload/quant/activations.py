@@ -1,8 +1,8 @@
 """Activations rounded to 8 bits, and their products with packed weights: the reference.
 
-64 columns of a row share a scale, the largest of them over 127. Codes times rounded activations add up
-in integers over a step, 32 or 64 columns that share all scales; the steps are scaled and added in
-float32, in ascending order. Native kernels give the same bits.
+64 columns of a row share a scale, the largest of them over 127. Codes times rounded activations
+add up in integers over a step, 32 or 64 columns that share all scales; the steps are scaled and
+added in float32, in ascending order. Native kernels give the same bits.
 """
 
 from __future__ import annotations
