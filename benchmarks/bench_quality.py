@@ -29,6 +29,8 @@ from lm_offload.quant.quality import FILE, quality_key
 WEIGHT_FORMATS = ("int8:64", "int8:row", "int4:32", "int4:64", "int4:128", "int4:64:sym")
 FORMATS = (  # of weights and KV cache; None is the model's own
     *((name, None) for name in WEIGHT_FORMATS),
+    ("int8:64:a8", None),
+    ("int4:64:a8", None),
     (None, "int8"),
     (None, "int4"),
     ("int8:64", "int8"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.part_file import write_whole
 from benchmarks.peers.case import Case, Row
-from benchmarks.peers.environments import PeerSpec
+from benchmarks.peers.environments import ROUNDED, PeerSpec
 
 OURS = "lm_offload"
 PHASES = ("decode", "prefill")
@@ -86,11 +86,16 @@ def median_row(runs: list[Row]) -> Row:
 def with_ratios(rows: list[Row]) -> list[Row]:
     """Each row of a cell with our rate over its own, where both have one."""
     good = [row for row in rows if not row.get("error")]
-    for ours in (row for row in good if row["peer"].startswith(OURS)):
+    for ours in filter(is_ours, good):
         for row in good:
             for phase, key in zip(PHASES, RATE_KEYS, strict=True):
                 row[f"ours_over_this_{phase}"] = round(ratio(ours, row, f"{key}_runs"), 3)
     return rows
+
+
+def is_ours(row: Row) -> bool:
+    """Whether others are compared with it: not where activations are rounded as well."""
+    return row["peer"].startswith(OURS) and not row["peer"].endswith(ROUNDED)
 
 
 def ratio(ours: Row, other: Row, key: str) -> float:

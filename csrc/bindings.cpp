@@ -56,13 +56,13 @@ void linear(Target& target, Address x, int64_t x_stride, int64_t m, int64_t k,
 
 template <class Target>
 void packed_linear(Target& target, Address x, int64_t x_stride, int64_t m, int64_t k, int bits,
-                   int64_t group, bool symmetric, const ProductList& products, bool accumulate,
-                   int threads) {
+                   int64_t group, bool symmetric, int input_bits, const ProductList& products,
+                   bool accumulate, int threads) {
     PackedRun args{};
     for (const auto& [weight, stride, dtype, n, bias, bias_dtype, out, out_stride] : products) {
         args.at[args.count++] = {at<float>(x), x_stride, at<uint8_t>(weight), bits, group,
-                                 symmetric, at<void>(bias), dtype_of(bias_dtype), at<float>(out),
-                                 out_stride, m, n, k, accumulate, threads};
+                                 symmetric, input_bits, at<void>(bias), dtype_of(bias_dtype),
+                                 at<float>(out), out_stride, m, n, k, accumulate, threads};
     }
     run(target, &Operations::packed_linear, args);
 }

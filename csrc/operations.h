@@ -33,6 +33,7 @@ struct PackedArgs {
     int bits;          // of a code: 4 or 8
     int64_t group;     // columns that share a scale
     bool symmetric;    // without minimums
+    int input_bits;    // that x is rounded to: 16, or 8 where that was asked for
     const void* bias;  // may be null
     Dtype bias_dtype;
     float* out;

@@ -2,8 +2,9 @@
 //
 // These multiply bytes. A 16-bit input is 256 times its upper byte, signed, plus its lower one,
 // unsigned: two products of bytes, joined, are the exact sum over a step that vector registers
-// compute, and what follows is the same. So the number of rows from which tiles are used changes
-// no bit, nor does the order of columns within a step: weights stay in that of memory.
+// compute, and what follows is the same; inputs of 8 bits are one product. So the number of rows
+// from which tiles are used changes no bit, nor does the order of columns within a step: weights
+// stay in that of memory.
 #pragma once
 
 #include "packed_impl.h"
@@ -27,7 +28,7 @@ inline __m128i column_order() {
 // The codes of a step as bytes, four columns a row, V vectors of tiles in kMatrixBytes each.
 // Rows of other columns of the block are zero: inputs need no cut.
 template <class Codes, int V>
-inline void unpack_bytes(const Step& step, uint8_t* bytes) {
+inline void unpack_bytes(const StepOf<Codes>& step, uint8_t* bytes) {
     constexpr int64_t kUnitRows = Codes::kPairs / 2;
     if (step.count < kBlockColumns) std::memset(bytes, 0, V * kMatrixBytes);
     each_unit<Codes, V>(step, [&](int64_t i, int v, Ints unit) {
@@ -45,12 +46,12 @@ inline void unpack_bytes(const Step& step, uint8_t* bytes) {
 // totals[16][V] += one step, from the row `first` on; a function of its own, for its registers.
 template <class Codes, int V>
 __attribute__((noinline)) void add_matrix(const ByteSums* sums, const Factors* factors,
-                                          const InputBlock* x, int64_t half, int64_t first,
-                                          float* totals) {
+                                          const typename Codes::Inputs* x, int64_t half,
+                                          int64_t first, float* totals) {
     for (int64_t r = first; r < kMatrixRows; ++r) {
         const Ints start = splat(x[r].start[half]);
         unrolled<V>([&](auto v) {
-            const Ints sum = add(byte_sum(sums[v], r), start);
+            const Ints sum = add(byte_sum(sums[v], r, x[r]), start);
             add_sum<Codes>(sum, factors[v], x[r], half, totals + (r * V + v) * kLanes);
         });
     }
@@ -64,7 +65,7 @@ void matrix_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     ByteSums sums[V];
     alignas(64) float totals[kBlockRows * V * kLanes];
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
-    each_step(w, tiles, [&](const Step& step) {
+    each_step(w, tiles, [&](const StepOf<Codes>& step) {
         unpack_bytes<Codes, V>(step, bytes);
         load_weights<V>(bytes);
         Factors factors[V];
@@ -91,17 +92,24 @@ void matrix_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
 // A block of 16 rows or more in tile registers.
 template <class Codes>
 void matrix_rows(const PackedRun& products, int64_t first, int64_t rows) {
-    const auto split = [](InputBlock& block) { split_values(block.values, column_order<Codes>()); };
-    const InputBlock* x = quantized(products.first(), first, rows, split);
+    const auto* x = quantized<Codes>(products.first(), first, rows, [](auto& block) {
+        if constexpr (!kByteInputs<Codes>) split_values(block.values, column_order<Codes>());
+    });
     packed_block<Codes>(products, first, rows, x, matrix_chunk<Codes>);
 }
+
+// The codes of int8 are multiplied with their signs.
+template <class Codes>
+struct SignedCodes : Codes {
+    static constexpr int kZero = Codes::kZero == 128 ? 0 : Codes::kZero;
+};
 
 inline void matrix_linear(const PackedRun& products) {
     each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
         if (rows < kMatrixRows) {
             packed_rows<decltype(codes)>(products, first, rows);
         } else {
-            matrix_rows<decltype(codes)>(products, first, rows);
+            matrix_rows<SignedCodes<decltype(codes)>>(products, first, rows);
         }
     });
 }

@@ -5,6 +5,8 @@
 // units of neighbouring tiles; where there is only one tile, they take it twice.
 #pragma once
 
+#include <type_traits>
+
 #include "operations.h"
 #include "packed_inputs.h"
 
@@ -18,10 +20,12 @@ constexpr int64_t kPairBytes = sizeof(Ints);
 constexpr int64_t kLineBytes = 64;
 
 struct Int8Codes {
+    using Inputs = PairInputs;
     static constexpr int kPairs = 2;  // of a unit
     static constexpr int64_t kStepBytes = kUnitBytes;  // from a unit of a tile to the next one
     static constexpr bool kMinimums = false;
     static constexpr bool kFromMemory = true;
+    static constexpr int kZero = 0;  // the number that stands for zero
 
     // The units of the v-th vector of tiles that lie `stride` apart.
     static Ints load(const uint8_t* unit, int v, int64_t stride) {
@@ -32,14 +36,18 @@ struct Int8Codes {
     static Ints pair(Ints unit) {
         return P == 0 ? low_bytes(unit) : high_bytes(unit);
     }
+
+    static void put(int16_t* to, Vec rounded) { store(to, rounded); }
 };
 
 template <bool Minimums>
 struct Int4Codes {
+    using Inputs = PairInputs;
     static constexpr int kPairs = 4;
     static constexpr int64_t kStepBytes = kUnitBytes;
     static constexpr bool kMinimums = Minimums;
     static constexpr bool kFromMemory = true;
+    static constexpr int kZero = Minimums ? 0 : 8;
 
     static Ints load(const uint8_t* unit, int v, int64_t stride) {
         return Int8Codes::load(unit, v, stride);
@@ -49,11 +57,14 @@ struct Int4Codes {
     static Ints pair(Ints unit) {
         return nibbles<P>(unit);
     }
+
+    static void put(int16_t* to, Vec rounded) { store(to, rounded); }
 };
 
 // Codes that were unpacked into pairs, in the cache, vector by vector.
 template <bool Minimums>
 struct UnpackedCodes {
+    using Inputs = PairInputs;
     static constexpr int kPairs = 2;
     static constexpr int64_t kStepBytes = kPairs * kPairBytes;
     static constexpr bool kMinimums = Minimums;
@@ -68,6 +79,65 @@ struct UnpackedCodes {
         return load_ints(unit + P * kPairBytes);
     }
 };
+
+// Codes that meet inputs of 8 bits; a quad is four columns, a byte for each, as unsigned numbers.
+template <bool Minimums>
+struct ByteInt4Codes : Int4Codes<Minimums> {
+    using Inputs = ByteInputs;
+    static constexpr int kQuads = 2;  // of a unit
+
+    template <int Q>
+    static Ints quad(Ints unit) {
+        return Q == 0 ? low_nibbles(unit) : high_nibbles(unit);
+    }
+
+    static void put(int8_t* to, Vec rounded) {
+        store_bytes(reinterpret_cast<uint8_t*>(to), rounded);
+    }
+};
+
+#if defined(LMO_VNNI)
+
+// Only where products of bytes are exact: elsewhere two of a full range exceed their 16 bits.
+struct ByteInt8Codes : Int8Codes {
+    using Inputs = ByteInputs;
+    static constexpr int kQuads = 1;
+    static constexpr int kZero = 128;
+
+    template <int Q>
+    static Ints quad(Ints unit) {
+        return unit ^ splat(static_cast<int32_t>(0x80808080));
+    }
+
+    static void put(int8_t* to, Vec rounded) {
+        store_quads(reinterpret_cast<uint8_t*>(to), rounded);
+    }
+};
+
+#endif
+
+// The bytes of codes that were unpacked into quads, in the cache, vector by vector.
+template <class Codes>
+struct UnpackedBytes {
+    using Inputs = ByteInputs;
+    static constexpr int kQuads = 1;
+    static constexpr int64_t kStepBytes = kPairBytes;
+    static constexpr bool kMinimums = Codes::kMinimums;
+    static constexpr bool kFromMemory = false;
+    static constexpr int kZero = Codes::kZero;
+
+    static const uint8_t* load(const uint8_t* unit, int v, int64_t stride) {
+        return unit + v * stride;
+    }
+
+    template <int Q>
+    static Ints quad(const uint8_t* unit) {
+        return load_ints(unit);
+    }
+};
+
+template <class Codes>
+constexpr bool kByteInputs = std::is_same_v<typename Codes::Inputs, ByteInputs>;
 
 template <class Codes>
 constexpr int64_t code_bytes(int64_t columns) {

@@ -12,7 +12,7 @@ namespace LMO_ISA {
 template <int V, class Codes>
 void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
     float totals[V * kLanes] = {};
-    each_step(w, tiles, [&](const Step& step) { add_step<Codes, 1, V>(step, totals); });
+    each_step(w, tiles, [&](const StepOf<Codes>& step) { add_step<Codes, 1, V>(step, totals); });
     write_totals<V>(w, tiles, totals);
 }
 
@@ -22,7 +22,9 @@ void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     float totals[kPackedRows * V * kLanes] = {};
     with_count<kPackedRows>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
-        each_step(w, tiles, [&](const Step& step) { add_step<Codes, R, V>(step, totals); });
+        each_step(w, tiles, [&](const StepOf<Codes>& step) {
+            add_step<Codes, R, V>(step, totals);
+        });
     });
     write_totals<V>(w, tiles, totals);
 }
@@ -30,16 +32,16 @@ void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
 // All rows times V vectors of tiles: many rows share codes that were unpacked for them.
 template <int V, class Codes>
 void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
-    using Unpacked = UnpackedCodes<Codes::kMinimums>;
-    alignas(64) uint8_t pairs[V * kVectorPairBytes];
+    alignas(64) uint8_t bytes[V * kVectorPairBytes];
     float totals[kBlockRows * V * kLanes];
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
-    each_step(w, tiles, [&](Step step) {
-        step.codes = unpack<Codes, V>(step, pairs);
+    each_step(w, tiles, [&](StepOf<Codes> step) {
+        step.codes = unpack<Codes, V>(step, bytes);
         for (int64_t row = 0; row < w.rows; row += kPackedRows) {
             const int64_t height = std::min<int64_t>(kPackedRows, w.rows - row);
             with_count<kPackedRows>(height, [&](auto rows) {
-                add_step<Unpacked, decltype(rows)::value, V>(step, totals + row * V * kLanes);
+                constexpr int R = decltype(rows)::value;
+                add_step<Unpacked<Codes>, R, V>(step, totals + row * V * kLanes);
             });
             step.x += height;
         }
@@ -71,8 +73,8 @@ void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
 
 // A block of rows times every product's weights; chunk(work, tile, end) computes some tiles.
 template <class Codes, class Chunk>
-void packed_block(const PackedRun& products, int64_t first_row, int64_t rows, const InputBlock* x,
-                  const Chunk& chunk) {
+void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
+                  const typename Codes::Inputs* x, const Chunk& chunk) {
     const PackedArgs& any = products.first();
     const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(any.group);
     const int64_t tile_bytes = any.k / any.group * group_bytes;
@@ -88,34 +90,43 @@ void packed_block(const PackedRun& products, int64_t first_row, int64_t rows, co
 }
 
 // Rows [first, first + rows) of the inputs, each block of columns handed to finish(block) last.
-template <class Finish>
-const InputBlock* quantized(const PackedArgs& a, int64_t first, int64_t rows,
-                            const Finish& finish) {
-    const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(InputBlock));
-    auto* x = reinterpret_cast<InputBlock*>(scratch(Scratch::job, bytes / sizeof(float)));
-    quantize_rows(a, first, rows, x, finish);
+template <class Codes, class Finish>
+const typename Codes::Inputs* quantized(const PackedArgs& a, int64_t first, int64_t rows,
+                                        const Finish& finish) {
+    using Inputs = typename Codes::Inputs;
+    const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(Inputs));
+    auto* x = reinterpret_cast<Inputs*>(scratch(Scratch::job, bytes / sizeof(float)));
+    quantize_rows<Codes>(a, first, rows, x, finish);
     return x;
 }
 
 // A block of rows in vector registers.
 template <class Codes>
 void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
-    const InputBlock* x = quantized(products.first(), first, rows, [](InputBlock&) {});
+    const auto* x = quantized<Codes>(products.first(), first, rows, [](auto&) {});
     packed_block<Codes>(products, first, rows, x, packed_chunk<Codes>);
 }
 
-// Calls body(codes, first, rows) for the blocks of rows with the type of the weights' codes.
+// Calls body(codes) with the type of the weights' codes.
+template <class Body>
+void with_codes(const PackedArgs& a, const Body& body) {
+    const bool bytes = a.input_bits == 8;
+    if (a.bits == 8) {
+#if defined(LMO_VNNI)
+        if (bytes) return body(ByteInt8Codes());
+#endif
+        return body(Int8Codes());
+    }
+    if (a.symmetric) return bytes ? body(ByteInt4Codes<false>()) : body(Int4Codes<false>());
+    return bytes ? body(ByteInt4Codes<true>()) : body(Int4Codes<true>());
+}
+
+// Calls body(codes, first, rows) for the blocks of rows.
 template <class Body>
 void each_row_block(const PackedArgs& a, const Body& body) {
     for (int64_t first = 0; first < a.m; first += kBlockRows) {
         const int64_t rows = std::min(kBlockRows, a.m - first);
-        if (a.bits == 8) {
-            body(Int8Codes(), first, rows);
-        } else if (a.symmetric) {
-            body(Int4Codes<false>(), first, rows);
-        } else {
-            body(Int4Codes<true>(), first, rows);
-        }
+        with_codes(a, [&](auto codes) { body(codes, first, rows); });
     }
 }
 

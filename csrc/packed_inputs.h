@@ -1,4 +1,5 @@
-// Activations as packed weights meet them: 16-bit numbers with a scale for every 64 columns.
+// Activations as packed weights meet them: numbers of 16 bits, or of 8 where that is asked for,
+// with a scale for every 64 columns.
 #pragma once
 
 #include <cstdint>
@@ -9,21 +10,26 @@ constexpr int64_t kBlockColumns = 64;
 constexpr int64_t kHalfColumns = 32;  // the smallest group of weights
 constexpr int64_t kBlockRows = 64;    // quantized at a time; more would not be reused any better
 
-// 64 columns of one row, of which a weight group covers all or a half: x is scale * values.
+// 64 columns of one row, of which a weight group covers all or a half: x is scale * values. Bytes
+// lie in the order of the codes that they are multiplied with.
+template <class Value>
 struct InputBlock {
     float scale;       // NaN where a column is not finite
     float sum[2];      // of x over the columns of a group, which its minimum is multiplied by
     int32_t start[2];  // what a sum of codes * values starts from: minus zero * sum of values
-    int16_t values[kBlockColumns];
+    Value values[kBlockColumns];
 };
+
+using PairInputs = InputBlock<int16_t>;
+using ByteInputs = InputBlock<int8_t>;
 
 constexpr int64_t input_blocks(int64_t columns) {
     return (columns + kBlockColumns - 1) / kBlockColumns;
 }
 
-// Working memory of a product with packed weights, whatever its number of rows.
+// Most working memory of a product with packed weights, whatever its number of rows.
 constexpr int64_t packed_scratch_bytes(int64_t columns) {
-    return kBlockRows * input_blocks(columns) * static_cast<int64_t>(sizeof(InputBlock));
+    return kBlockRows * input_blocks(columns) * static_cast<int64_t>(sizeof(PairInputs));
 }
 
 }  // namespace lmo

@@ -17,7 +17,7 @@ template <class Codes>
 struct PackedWork {
     const PackedArgs& a;
     int64_t first_row, rows;
-    const InputBlock* x;  // [k / 64][rows]
+    const typename Codes::Inputs* x;  // [k / 64][rows]
     int64_t tile_bytes;
 };
 
@@ -68,10 +68,10 @@ void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body
         at += factor_bytes<Codes>();
         const int64_t end = group + w.a.group;
         for (int64_t column = group; column < end; column += kBlockColumns) {
-            const InputBlock* x = w.x + column / kBlockColumns * w.rows;
+            const auto* x = w.x + column / kBlockColumns * w.rows;
             const int64_t count = std::min(kBlockColumns, end - column);
             const Tiles codes{at, stride, ahead};
-            body(Step{factors, stride, codes, x, column % kBlockColumns, count});
+            body(StepOf<Codes>{factors, stride, codes, x, column % kBlockColumns, count});
             at += code_bytes<Codes>(count);
         }
     }

@@ -57,7 +57,7 @@ bool linear_agrees(const Operations& operations, const Operations& reference) {
 // Products with packed weights, which have the same bits everywhere. The 15 tiles are computed by
 // 8, 4, 2 and 1.
 bool packed_agrees(const Operations& operations, const Operations& reference, int64_t m,
-                   int64_t group, int bits, bool symmetric) {
+                   int64_t group, int bits, bool symmetric, int input_bits) {
     constexpr int64_t n = 117, k = 64, tiles = 15, lanes = 8;
     Noise noise;
     std::vector<uint16_t> weight;
@@ -71,8 +71,8 @@ bool packed_agrees(const Operations& operations, const Operations& reference, in
     const auto product = [&](const Operations& ops) {
         std::vector<float> out(m * n);
         ops.packed_linear({{{x.data(), k, reinterpret_cast<const uint8_t*>(weight.data()), bits,
-                             group, symmetric, nullptr, Dtype::f32, out.data(), n, m, n, k, false,
-                             1}},
+                             group, symmetric, input_bits, nullptr, Dtype::f32, out.data(), n, m, n,
+                             k, false, 1}},
                            1});
         return out;
     };
@@ -109,10 +109,12 @@ bool agrees(const Operations& operations, const Operations& reference) {
     if (&operations == &reference) return true;
     constexpr int64_t shapes[][2] = {{1, 32}, {3, 32}, {9, 64}, {20, 32}, {20, 64}};
     for (const auto& [m, group] : shapes) {
-        if (!packed_agrees(operations, reference, m, group, 8, true) ||
-            !packed_agrees(operations, reference, m, group, 4, true) ||
-            !packed_agrees(operations, reference, m, group, 4, false)) {
-            return false;
+        for (const int input_bits : {16, 8}) {
+            if (!packed_agrees(operations, reference, m, group, 8, true, input_bits) ||
+                !packed_agrees(operations, reference, m, group, 4, true, input_bits) ||
+                !packed_agrees(operations, reference, m, group, 4, false, input_bits)) {
+                return false;
+            }
         }
     }
     return linear_agrees(operations, reference) && attention_agrees(operations, reference, 0) &&

@@ -32,7 +32,8 @@ private:
         1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 };
 
-// Upper and lower bytes of 16 inputs times weights of 16 outputs.
+// Upper and lower bytes of 16 inputs times weights of 16 outputs; the upper ones alone where inputs
+// are bytes.
 struct alignas(64) ByteSums {
     int32_t upper[kMatrixRows * kLanes], lower[kMatrixRows * kLanes];
 };
@@ -51,10 +52,10 @@ inline void load_weights(const uint8_t* bytes) {
 
 // Products of 16 rows of split inputs (see split_values) with the weights in registers.
 template <int V>
-inline void multiply_weights(const InputBlock* x, ByteSums* sums) {
+inline void multiply_weights(const PairInputs* x, ByteSums* sums) {
     const auto* upper = reinterpret_cast<const uint8_t*>(x->values);
-    _tile_loadd(0, upper, sizeof(InputBlock));
-    _tile_loadd(1, upper + kBlockColumns, sizeof(InputBlock));
+    _tile_loadd(0, upper, sizeof(PairInputs));
+    _tile_loadd(1, upper + kBlockColumns, sizeof(PairInputs));
     _tile_zero(4);
     _tile_zero(5);
     _tile_dpbssd(4, 0, 2);
@@ -71,8 +72,25 @@ inline void multiply_weights(const InputBlock* x, ByteSums* sums) {
     _tile_stored(5, sums[0].lower, kMatrixRowBytes);
 }
 
+template <int V>
+inline void multiply_weights(const ByteInputs* x, ByteSums* sums) {
+    _tile_loadd(0, x->values, sizeof(ByteInputs));
+    _tile_zero(4);
+    _tile_dpbssd(4, 0, 2);
+    if constexpr (V == 2) {
+        _tile_zero(6);
+        _tile_dpbssd(6, 0, 3);
+        _tile_stored(6, sums[1].upper, kMatrixRowBytes);
+    }
+    _tile_stored(4, sums[0].upper, kMatrixRowBytes);
+}
+
+inline Ints byte_sum(const ByteSums& sums, int64_t row, const ByteInputs&) {
+    return load_ints(sums.upper + row * kLanes);
+}
+
 // 256 * upper + lower of one row.
-inline Ints byte_sum(const ByteSums& sums, int64_t row) {
+inline Ints byte_sum(const ByteSums& sums, int64_t row, const PairInputs&) {
     const Ints upper = load_ints(sums.upper + row * kLanes);
     return add(_mm512_slli_epi32(upper, 8), load_ints(sums.lower + row * kLanes));
 }

@@ -162,7 +162,14 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 inline Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 inline Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
 
-// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
+// The products of unsigned bytes a and signed bytes b, neighbours added up.
+inline Ints byte_products(Ints a, Ints b) {
+    Ints product;
+    asm volatile("vpmaddubsw %2, %1, %0" : "=x"(product) : "x"(a), "x"(b));
+    return product;
+}
+
+// The same join sums of 16 bits.
 inline void add_byte_products(Ints& sum, Ints a, Ints b) {
     Ints product, kept = sum;
     asm volatile("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"

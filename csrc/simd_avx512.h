@@ -132,11 +132,21 @@ constexpr int kProductChains = 8;  // sums that keep the multipliers of integers
 // sum += a0 * b0 + a1 * b1 in every lane.
 inline void add_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpwssd_epi32(sum, a, b); }
 
-// The products of unsigned bytes a and signed bytes b, four neighbours added up, join sums.
+// The products of unsigned bytes a and signed bytes b, four neighbours added up.
+inline Ints byte_products(Ints a, Ints b) { return _mm512_dpbusd_epi32(splat(0), a, b); }
+
+// The same join sums.
 inline void add_byte_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpbusd_epi32(sum, a, b); }
 
 // The sums that add_byte_products made, in every lane.
 inline Ints byte_sums(Ints a) { return a; }
+
+// Integral values within a byte, in the order of int8 codes: 0 2 1 3, and so on.
+inline void store_quads(uint8_t* p, Vec a) {
+    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_shuffle_epi8(bytes, order));
+}
 
 #else
 
@@ -145,9 +155,12 @@ constexpr int kProductChains = 1;
 // sum += a0 * b0 + a1 * b1 in every lane.
 inline void add_products(Ints& sum, Ints a, Ints b) { sum = add(sum, _mm512_madd_epi16(a, b)); }
 
-// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
+// The products of unsigned bytes a and signed bytes b, neighbours added up.
+inline Ints byte_products(Ints a, Ints b) { return _mm512_maddubs_epi16(a, b); }
+
+// The same join sums of 16 bits.
 inline void add_byte_products(Ints& sum, Ints a, Ints b) {
-    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(a, b));
+    sum = _mm512_add_epi16(sum, byte_products(a, b));
 }
 
 // The sums that add_byte_products made, in every lane.

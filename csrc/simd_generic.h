@@ -185,17 +185,22 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 inline Ints low_nibbles(Ints a) { return a & 0x0F0F0F0F; }
 inline Ints high_nibbles(Ints a) { return (a >> 4) & 0x0F0F0F0F; }
 
-// The products of unsigned bytes a and signed bytes b, neighbours added up, join sums of 16 bits.
-inline void add_byte_products(Ints& sum, Ints a, Ints b) {
+// The products of unsigned bytes a and signed bytes b, neighbours added up.
+inline Ints byte_products(Ints a, Ints b) {
     uint8_t unsigned_bytes[32];
     int8_t signed_bytes[32];
     std::memcpy(unsigned_bytes, &a, sizeof a);
     std::memcpy(signed_bytes, &b, sizeof b);
-    Halves sums = (Halves)sum;
+    Halves sums{};
     for (int i = 0; i < 32; ++i) {
         sums[i / 2] = static_cast<int16_t>(sums[i / 2] + unsigned_bytes[i] * signed_bytes[i]);
     }
-    sum = (Ints)sums;
+    return (Ints)sums;
+}
+
+// The same join sums of 16 bits.
+inline void add_byte_products(Ints& sum, Ints a, Ints b) {
+    sum = (Ints)((Halves)sum + (Halves)byte_products(a, b));
 }
 
 // The sums that add_byte_products made, in every lane.

@@ -21,6 +21,9 @@ PEERS_DIR = ROOT / ".peers"
 REQUIREMENTS_DIR = ROOT / "benchmarks" / "requirements-peers"
 
 
+ROUNDED = "_a8"  # ends the name of a peer that rounds activations to 8 bits
+
+
 @dataclass(frozen=True)
 class PeerSpec:
     """Where a peer's runner is, and what its installation needs besides the requirements file.
@@ -28,7 +31,8 @@ class PeerSpec:
     `installed` stands for this project itself: it runs in the environment of the caller. A
     `weight_format` is one of `WEIGHT_FORMATS` in protocol.py; None keeps the checkpoint's own.
     `has_budget` says that it keeps a memory limit by itself, `converts` that it writes weights of
-    its own, of about the checkpoint's size; `conversion_memory` times that is held meanwhile.
+    its own, of about the checkpoint's size; `conversion_memory` times that is held meanwhile. With
+    `int8_activations` it rounds activations too, a lossy choice that its name tells.
     """
 
     name: str
@@ -39,11 +43,12 @@ class PeerSpec:
     has_budget: bool = False
     converts: bool = False
     conversion_memory: float = 0.0
+    int8_activations: bool = False
 
     @property
     def engine(self) -> str:
         """The engine whose environment and converted weights it shares with other formats."""
-        return self.name.removesuffix(f"_{self.weight_format}")
+        return self.name.removesuffix(ROUNDED).removesuffix(f"_{self.weight_format}")
 
     @property
     def environment(self) -> Path:
@@ -95,7 +100,12 @@ QUANTIZED = tuple(
     for weight_format, specs in BY_FORMAT.items()
     for spec in specs
 )
-PEERS = {spec.name: spec for spec in (*EXACT, *QUANTIZED)}
+ROUNDING = tuple(
+    replace(spec, name=f"{spec.name}{ROUNDED}", int8_activations=True)
+    for spec in QUANTIZED
+    if spec.installed
+)
+PEERS = {spec.name: spec for spec in (*EXACT, *QUANTIZED, *ROUNDING)}
 NO_NETWORK = ("name resolution", "NewConnectionError", "Network is unreachable", "ConnectTimeout")
 
 

@@ -27,7 +27,8 @@ def open_llm(args: argparse.Namespace) -> LLM:
     """The model within the limit; the first call with a format packs the weights."""
     from lm_offload import LLM
 
-    how = {"weight_format": args.weight_format} if args.weight_format else {}
+    rounding = ":a8" if args.int8_activations else ""
+    how = {"weight_format": args.weight_format + rounding} if args.weight_format else {}
     same_work = {"prefix_sharing": False, "speculation": "off"}  # as the others do it
     return LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads, **how, **same_work)
 

@@ -53,6 +53,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, required=True, help="for converted weights")
     parser.add_argument("--limit-bytes", type=int, help="memory that the model may use")
     parser.add_argument("--weight-format", choices=WEIGHT_FORMATS, help="default: as stored")
+    parser.add_argument(
+        "--int8-activations", action="store_true", help="round activations too, which is lossy"
+    )
     stage = parser.add_mutually_exclusive_group()
     stage.add_argument("--overhead-only", action="store_true", help="stop after the imports")
     stage.add_argument("--prepare-only", action="store_true", help="convert the weights, no run")

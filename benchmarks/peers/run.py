@@ -98,6 +98,7 @@ def command_of(spec: PeerSpec, case: Case, *extra: str) -> list[str]:
         options["--limit-bytes"] = case.limit_bytes
     if spec.weight_format is not None:
         options["--weight-format"] = spec.weight_format
+    extra = ("--int8-activations", *extra) if spec.int8_activations else extra
     arguments = [str(part) for option in options.items() for part in option]
     return [str(spec.python), "-m", spec.module, *arguments, *extra]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.peer_rows import is_ours
 from benchmarks.report.chart import Chart, Guide, Point, Series
 from benchmarks.report.peer_figures import RATE, grouped
 from benchmarks.report.result_files import Results, Row, peer_rows
@@ -89,7 +90,7 @@ def quality_charts(results: Results) -> list[Chart]:
 def _speeds(results: Results) -> tuple[str, dict[str, float]]:
     """How fast each format is: decoding, else one product, else only its bytes."""
     cells = grouped(
-        (row for row in peer_rows(results) if row["peer"].startswith("lm_offload")),
+        filter(is_ours, peer_rows(results)),
         ("model", "batch", "limit_bytes", "prompt_len"),
     )
     best = max(cells.values(), key=len, default=[])

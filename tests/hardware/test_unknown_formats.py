@@ -31,6 +31,20 @@ def test_products():
     assert many_s[0] == pytest.approx(many_s[1])
 
 
+def test_products_with_rounded_activations():
+    """Their own curve, else that of the same bytes; never the other way round."""
+    slow, fast = Curve((1.0,), (1e11,)), Curve((1.0,), (2e11,))
+    both = replace(PLAIN, product_flops={"int4:64:a8": fast, "int4:64": slow})
+    one = replace(PLAIN, product_flops={"int4:64": slow})
+    for names, processor, wanted_s in (
+        (("int4:64:a8", "int4:32:a8"), both, 1.0),
+        (("int4:64", "int4:32"), both, 2.0),
+        (("int4:64:a8", "int4:32:a8"), one, 2.0),
+    ):
+        for name in names:
+            assert processor.product_s(parse_format(name), 1, 1e11) == pytest.approx(wanted_s)
+
+
 def test_attention_in_decode():
     assert KNOWN.decode_attention_s(INT8, SHAPE, 100, 2e10) == pytest.approx(1.0)
     assert PLAIN.decode_attention_s(INT8, SHAPE, 100, 2e10) == pytest.approx(0.2)

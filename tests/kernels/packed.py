@@ -15,6 +15,10 @@ ALL_FORMATS = (
     *("int8:row", "int8:32", "int8:64", "int8:128", "int4:32", "int4:64", "int4:128"),
     *("int4:32:sym", "int4:64:sym", "int4:128:sym"),
 )
+ROUNDED_FORMATS = (  # that round activations to 8 bits
+    *("int8:row:a8", "int8:32:a8", "int8:64:a8", "int4:32:a8", "int4:64:a8", "int4:128:a8"),
+    *("int4:32:sym:a8", "int4:64:sym:a8", "int4:128:sym:a8"),
+)
 
 
 def random_weight(name: str, rows: int, columns: int) -> PackedWeight:
@@ -32,11 +36,12 @@ def random_weight(name: str, rows: int, columns: int) -> PackedWeight:
 def exact_product(x: Tensor, weight: PackedWeight) -> tuple[Tensor, Tensor]:
     """x @ weight.T in float64, and how far from it a result may be.
 
-    That is a rounding of inputs to 16 bits by blocks of 64 columns, and of sums to float32.
+    That is a rounding of inputs to 16 bits, or 8, by blocks of 64 columns, and of sums to float32.
     """
+    most = 127 if weight.format.int8_activations else 32767
     values, inputs = dequantize(weight).double(), x.double()
     blocks = functional.pad(inputs, (0, -x.shape[1] % 64)).abs().unflatten(1, (-1, 64))
-    steps = blocks.amax(2, keepdim=True).expand_as(blocks).flatten(1)[:, : x.shape[1]] / 32767
+    steps = blocks.amax(2, keepdim=True).expand_as(blocks).flatten(1)[:, : x.shape[1]] / most
     rounding = 0.51 * steps @ values.abs().T
     sums = inputs.abs().sum(1, keepdim=True) * values.abs().amax(1)
     return inputs @ values.T, rounding + 2e-6 * sums

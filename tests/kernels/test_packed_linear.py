@@ -17,11 +17,12 @@ from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from tests.kernels.implementations import DTYPES, all_kernels, native_kernels
-from tests.kernels.packed import ALL_FORMATS, exact_product, random_weight
+from tests.kernels.packed import ALL_FORMATS, ROUNDED_FORMATS, exact_product, random_weight
 
 each_kernels = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda each: each.name)
 each_native = pytest.mark.parametrize("kernels", native_kernels(1), ids=lambda each: each.name)
-each_format = pytest.mark.parametrize("name", ALL_FORMATS)
+FORMATS = (*ALL_FORMATS, *ROUNDED_FORMATS)
+each_format = pytest.mark.parametrize("name", FORMATS)
 
 
 def product(kernels: Kernels, x: Tensor, weight: PackedWeight) -> Tensor:
@@ -38,7 +39,7 @@ def columns_of(name: str, steps: int) -> int:
 @each_kernels
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(ALL_FORMATS),
+    name=st.sampled_from(FORMATS),
     m=st.integers(0, 70),
     n=st.integers(1, 40),
     steps=st.integers(1, 6),

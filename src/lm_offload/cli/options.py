@@ -78,7 +78,8 @@ OnOom = Annotated[
 ]
 _QUANTIZE = (
     "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
-    "int8:row{more}. Default: the checkpoint's own precision."
+    "int8:row{more}; :a8 at the end rounds activations to 8 bits too. Default: the checkpoint's "
+    "own precision."
 )
 WeightFormat = Annotated[str | None, _unset(_QUANTIZE.format(more=""))]
 WeightFormatOrAuto = Annotated[

@@ -19,8 +19,17 @@ def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
     return format
 
 
+def check_on_device(format: Format) -> None:
+    """Raise ConfigError for a format that only the kernels of the CPU multiply."""
+    if format.int8_activations:
+        raise ConfigError(
+            f"GPU memory was given and weights in {format}; activations are rounded to 8 bits on "
+            f"the CPU alone, name {format.stored} or leave the GPU out."
+        )
+
+
 def refuse_lossy(format: Format) -> None:
-    """Raise ConfigError for a format that rounds weights."""
+    """Raise ConfigError for a format that rounds weights, and maybe activations."""
     if format.is_packed:
         raise ConfigError(
             f"The weights would be {format}, which is not exact; leave --exact out, or take the "

@@ -8,6 +8,7 @@ from pathlib import Path
 from lm_offload.engine.device_budget import check_options, memory_budgets
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
+from lm_offload.engine.formats import check_on_device
 from lm_offload.engine.loaded import RunOptions
 from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.planned import Wishes
@@ -77,6 +78,7 @@ class LLM(TextModel):
         budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention)
         if budgets.device is not None:
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
+            check_on_device(choices[0].stored_format)
         way = check_speculation(speculation, saved)
         wishes = Wishes(
             budgets.cpu_bytes,

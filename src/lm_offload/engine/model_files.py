@@ -18,7 +18,12 @@ from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.storage.checkpoint import Checkpoint, FileStamp, open_checkpoint
-from lm_offload.storage.layout import UnitLayout, layout_unit, layout_weights
+from lm_offload.storage.layout import (
+    UnitLayout,
+    layout_unit,
+    layout_weights,
+    with_int8_activations,
+)
 from lm_offload.storage.packed_file import float_entries
 from lm_offload.storage.packed_folder import (
     TABLES,
@@ -89,6 +94,14 @@ def open_model(
     ConfigError for a format that cannot be had or is not `exact`.
     """
     folder, wanted = find_folder(model), wanted_format(weight_format, exact)
+    if wanted is None or not wanted.int8_activations:
+        return _open(folder, wanted, exact)
+    files = _open(folder, wanted.stored, exact)
+    layouts = [with_int8_activations(layout) for layout in files.layouts]
+    return replace(files, layouts=layouts, weight_format=wanted)
+
+
+def _open(folder: Path, wanted: Format | None, exact: bool) -> ModelFiles:
     if (folder / INDEX_FILE).exists():
         return _open_quantized(folder, wanted, exact)
     if (folder / JOURNAL_FILE).exists():

@@ -13,6 +13,7 @@ from lm_offload.engine.device_budget import check_options
 from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.draft_plan import plan_beside
+from lm_offload.engine.formats import check_on_device
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.plan_machine import (
     budget_bytes_of,
@@ -72,6 +73,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     budget_bytes, device = budget_bytes_of(options, profile), device_of(options, profile)
     if device is not None:
         check_options(True, options.speculation, None, options.spill_dir, options.draft_model)
+        check_on_device(models[0].weight_format)
         if options.machine is None:
             profile = with_device(profile, device, kernels_of(options).resolve(), budget_bytes)
     runnable = sizes.files is not None and options.machine is None

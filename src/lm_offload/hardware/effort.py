@@ -39,6 +39,7 @@ class Effort:
     other_shapes: tuple[HeadShape, ...]  # in other formats
     ways: tuple[Way, ...]
     packed_formats: tuple[Format, ...]  # that are quantized to and turned back
+    rounding_formats: tuple[Format, ...]  # of products, beside those that keep activations
     file_bytes: int  # that is written; 0: writes are taken to be as fast as reads
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
@@ -47,6 +48,7 @@ ALL_SHAPES = tuple(HeadShape(size, group) for size in (64, 128) for group in (1,
 FEW_SHAPES = (HeadShape(64, 4), HeadShape(64, 8), HeadShape(128, 4))
 
 PACKED_FORMATS = (parse_format("int8"), parse_format("int4"))
+ROUNDING_FORMATS = (parse_format("int4:a8"), parse_format("int8:a8"))
 
 FULL = Effort(
     name="full",
@@ -57,6 +59,7 @@ FULL = Effort(
     other_shapes=ALL_SHAPES,
     ways=ALL_WAYS,
     packed_formats=PACKED_FORMATS,
+    rounding_formats=ROUNDING_FORMATS,
     file_bytes=512 * MIB,
     threads=True,
 )
@@ -69,6 +72,7 @@ QUICK = Effort(
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,
     packed_formats=PACKED_FORMATS,
+    rounding_formats=ROUNDING_FORMATS,
     file_bytes=128 * MIB,
     threads=True,
 )
@@ -81,6 +85,7 @@ START = Effort(
     other_shapes=FEW_SHAPES[:1],
     ways=FEW_WAYS,
     packed_formats=(),
+    rounding_formats=(),
     file_bytes=0,
 )
 TIGHT = Effort(  # where memory is too little for true rates, and for more than this
@@ -92,6 +97,7 @@ TIGHT = Effort(  # where memory is too little for true rates, and for more than 
     other_shapes=(),
     ways=FEW_WAYS,
     packed_formats=(),
+    rounding_formats=(),
     file_bytes=0,
 )
 

@@ -93,8 +93,9 @@ def _measure_products(
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Curves by format with weights in `small` from the cache, and in `arena` from memory."""
     cached, uncached = {}, {}
-    for format in FORMATS:
-        budget_s = clock.budget_s("products", str(format), len(FORMATS))
+    formats = (*FORMATS, *effort.rounding_formats)
+    for format in formats:
+        budget_s = clock.budget_s("products", str(format), len(formats))
         weights = matrices(small, format, CACHED_SIZE)
         cached[str(format)] = measure_products(
             kernels, weights, effort.rows, kernel_s, budget_s * CACHED_TIME_FRAC

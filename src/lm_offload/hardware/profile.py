@@ -155,9 +155,16 @@ class Processor:
 
 
 def _curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
-    """The curve of a format, or of the same codes in groups of another size."""
-    alike = (curve for name, curve in curves.items() if name.partition(":")[0] == format.name)
-    return curves.get(str(format)) or next(alike, None)
+    """The curve of a format, of the same codes in groups of another size, or with exact inputs."""
+    alike = (curve for name, curve in curves.items() if _is_alike(name, format))
+    found = curves.get(str(format)) or next(alike, None)
+    if found is None and format.int8_activations:
+        return _curve_of(curves, format.stored)
+    return found
+
+
+def _is_alike(name: str, format: Format) -> bool:
+    return name.partition(":")[0] == format.name and name.endswith(":a8") is format.int8_activations
 
 
 @dataclass(frozen=True)

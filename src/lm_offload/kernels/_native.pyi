@@ -38,6 +38,7 @@ class Operations:
         bits: int,
         group: int,
         symmetric: bool,
+        input_bits: int,
         products: Sequence[Product],
         accumulate: bool,
         threads: int,

@@ -70,15 +70,15 @@ def weights(weight: Weight) -> tuple[int, int, int, int, int]:
     return weight.data_ptr(), stride, code, count, width
 
 
-def packing(weight: PackedWeight) -> tuple[int, int, bool]:
-    """Bits of a code, columns of a group and symmetry of packed weights."""
+def packing(weight: PackedWeight) -> tuple[int, int, bool, int]:
+    """Bits of a code, columns of a group, symmetry and bits of inputs of packed weights."""
     format, width = weight.format, weight.shape[1]
     bits, group = CODE_BITS.get(format.name), format.group_size or width
     whole_groups = not width % COLUMN_STEP and not width % max(group, 1)
     if bits is None or not whole_groups or (bits == 8 and not format.symmetric):
         wanted = f"int8 or int4 weights of whole groups, not {format} of {list(weight.shape)}"
         refuse(wanted, weight.data)
-    return bits, group, format.symmetric
+    return bits, group, format.symmetric, 8 if format.int8_activations else 16
 
 
 def packed_bytes(weight: PackedWeight) -> int:

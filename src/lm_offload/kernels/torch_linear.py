@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from lm_offload.quant.activations import round_rows, rounded_product
 from lm_offload.quant.format import TILE_ROWS
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.quantize import dequantize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -58,21 +59,33 @@ def piece_rows(width: int) -> int:
 
 def _products(x: Tensor, weight: Weight, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
     """The columns of x @ weight.T (+ bias), piece by piece of the weight's rows."""
-    rows, width = x.shape
-    padded = functional.pad(x, (0, 0, 0, max(0, STABLE_ROWS - rows)))
+    width, multiply = x.shape[1], _multiplier(x, weight)
     step = piece_rows(width)
     for start in range(0, weight.shape[0], step):
-        columns = slice(start, start + step)
-        product = (padded @ _float_rows(weight, columns).T)[:rows]
+        columns = slice(start, min(start + step, weight.shape[0]))
+        product = multiply(columns)
         yield columns, product if bias is None else product.add_(bias[columns])
 
 
+def _multiplier(x: Tensor, weight: Weight) -> Callable[[slice], Tensor]:
+    """x times some rows of the weight, whole tiles where it is packed."""
+    if isinstance(weight, PackedWeight) and weight.format.int8_activations:
+        rounded = round_rows(x)
+        return lambda rows: rounded_product(rounded, _packed_rows(weight, rows))
+    count = x.shape[0]
+    padded = functional.pad(x, (0, 0, 0, max(0, STABLE_ROWS - count)))
+    return lambda rows: (padded @ _float_rows(weight, rows).T)[:count]
+
+
 def _float_rows(weight: Weight, rows: slice) -> Tensor:
-    """Some rows of a weight in float32, whole tiles where it is packed."""
-    if not isinstance(weight, PackedWeight):
-        return weight[rows].float()
-    count, width = weight.shape
-    stop = min(rows.stop, count)
-    size_bytes = weight.format.matrix_bytes
-    data = weight.data[size_bytes(rows.start, width) : size_bytes(stop, width)]
-    return dequantize(PackedWeight(data, weight.format, (stop - rows.start, width)))
+    """Some rows of a weight in float32."""
+    if isinstance(weight, PackedWeight):
+        return dequantize(_packed_rows(weight, rows))
+    return weight[rows].float()
+
+
+def _packed_rows(weight: PackedWeight, rows: slice) -> PackedWeight:
+    """Some rows of a packed weight."""
+    size_bytes, width = weight.format.matrix_bytes, weight.shape[1]
+    data = weight.data[size_bytes(rows.start, width) : size_bytes(rows.stop, width)]
+    return PackedWeight(data, weight.format, (rows.stop - rows.start, width))

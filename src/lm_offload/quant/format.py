@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lm_offload.errors import ConfigError
@@ -20,23 +20,34 @@ SCALE_BYTES = 2  # fp16
 
 @dataclass(frozen=True)
 class Format:
-    """A storage format; `str(format)` is what users write: bf16, int8, int4:64, int4:128:sym.
+    """A storage format; `str(format)` is what users write: bf16, int8, int4:64, int4:128:sym:a8.
 
     A quantized value is scale * code, or scale * code + minimum where it is not symmetric, with
     one scale (and minimum) for each row and group of columns. A group size of 0 is one scale
-    for the whole row (int8 only).
+    for the whole row (int8 only). With `int8_activations` (:a8) the same stored bytes are
+    multiplied with activations that are rounded to 8 bits, see quant/activations.py.
     """
 
     name: FormatName
     group_size: int = 0
     symmetric: bool = True
+    int8_activations: bool = False
 
     def __str__(self) -> str:
         if not self.is_packed:
             return self.name
         group = f":{self.group_size}" if self.group_size else ":row"
         symmetric_by_default = self.name == "int8"
-        return self.name + group + ("" if self.symmetric is symmetric_by_default else ":sym")
+        symmetry = "" if self.symmetric is symmetric_by_default else ":sym"
+        return self.name + group + symmetry + (":a8" if self.int8_activations else "")
+
+    @property
+    def stored(self) -> Format:
+        """The format of the same bytes that are multiplied without rounding activations to 8 bits.
+
+        It names what lies in files.
+        """
+        return replace(self, int8_activations=False)
 
     @property
     def is_packed(self) -> bool:
@@ -59,19 +70,23 @@ def format_of_dtype(dtype: str) -> Format:
 
 
 def parse_format(text: str) -> Format:
-    """The format that a user wrote: NAME[:GROUP|:row][:sym]; raises ConfigError."""
+    """The format that a user wrote: NAME[:GROUP|:row][:sym][:a8]; raises ConfigError."""
     name, *options = text.lower().split(":")
     if name in FLOAT_BYTES and not options:
         return Format(name)  # type: ignore[arg-type]
+    if int8_activations := options[-1:] == ["a8"]:
+        options.pop()
     group = options.pop(0) if options and options[0] != "sym" else str(DEFAULT_GROUP_SIZE)
     symmetric = name == "int8" or options == ["sym"]
     if name in CODE_BITS and options in ([], ["sym"]):
         if group == "row" and name == "int8":
-            return Format("int8", 0, True)
+            return Format("int8", 0, True, int8_activations)
         if group.isdigit() and int(group) in GROUP_SIZES:
-            return Format(name, int(group), symmetric)  # type: ignore[arg-type]
+            size = int(group)
+            return Format(name, size, symmetric, int8_activations)  # type: ignore[arg-type]
     raise ConfigError(
         f"Format {text!r} is not known; allowed are bf16, fp16, fp32, int8, int8:row and int4, the "
         f"integer ones with a group size of {', '.join(map(str, GROUP_SIZES))} as in int4:64, and "
-        "int4 with :sym at the end for symmetric codes."
+        "int4 with :sym for symmetric codes; :a8 at the end of an integer one also rounds "
+        "activations to 8 bits."
     )

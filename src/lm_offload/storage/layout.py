@@ -12,7 +12,7 @@ nothing is copied::
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,16 @@ def layout_weights(checkpoint: Checkpoint, name: str, specs: Iterable[WeightSpec
         memory_offset += stop - start
     weight_bytes = sum(extent.size_bytes for extent in extents)
     return UnitLayout(name, memory_offset, weight_bytes, tuple(runs), places)
+
+
+def with_int8_activations(layout: UnitLayout) -> UnitLayout:
+    """The same places, of which quantized ones are multiplied with activations of 8 bits."""
+    formats = {role: place.format for role, place in layout.places.items() if place.format}
+    rounded = {
+        role: replace(layout.places[role], format=replace(format, int8_activations=True))
+        for role, format in formats.items()
+    }
+    return replace(layout, places={**layout.places, **rounded})
 
 
 def _merge(extents: Iterable[Extent]) -> Iterable[list[Extent]]:

@@ -37,6 +37,11 @@ def test_exact_keeps_the_precision_of_the_checkpoint():
         choices(exact=True, weight_format=parse_format("int4"))
 
 
+def test_activations_are_not_rounded():
+    with pytest.raises(ConfigError, match="keep activations as they are, name int4:64"):
+        choices(weight_format=parse_format("int4:a8"))
+
+
 def test_formats_and_schedule_can_be_fixed():
     fixed = choices(kv_format=parse_format("int8"), schedule="flexgen")
     assert [str(format) for format in fixed.kv_formats] == ["int8:64"]

@@ -56,6 +56,11 @@ def choices_for(job: Job, wanted: Constraints) -> Choices:
 def _formats(own: Format, wanted: Format | None, exact: bool) -> tuple[Format, ...]:
     if wanted is None:
         return (own,) if exact else (own, *LOSSY_FORMATS)
+    if wanted.int8_activations:
+        raise ConfigError(
+            f"Format {wanted} was given; simulated policies keep activations as they are, name "
+            f"{wanted.stored}."
+        )
     if exact and wanted != own:
         raise ConfigError(
             f"Format {wanted} was given together with --exact, which allows only the "
