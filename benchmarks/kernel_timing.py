@@ -24,7 +24,7 @@ STREAMED_BYTES = 256 << 20  # far more than any cache, so that weights come from
 READ_CHUNK_BYTES = 512 << 10  # `read_memory` leaves out what is behind the last whole one
 MIN_READ_CHUNKS = 8
 MIN_ROUNDS = 5
-SETTLE_S = 0.002  # until threads that spin after their work have gone to sleep
+SETTLE_S = 0.01  # until threads of torch, which spin after their work, have gone to sleep
 
 Work = Callable[[], object]
 Seconds = dict[str, list[float]]  # by work, in the order of the rounds
@@ -38,13 +38,13 @@ class Ceilings:
     sgemm_flops_per_s: float
 
 
-def rounds_s(works: Mapping[str, Work], budget_s: float) -> Seconds:
+def rounds_s(works: Mapping[str, Work], budget_s: float, least_rounds: int = MIN_ROUNDS) -> Seconds:
     """Times of all works in turn until the budget is spent, after a round that is not counted."""
     for work in works.values():
         work()
     times: Seconds = {name: [] for name in works}
     end_s, count = time.perf_counter() + budget_s, 0
-    while count < MIN_ROUNDS or time.perf_counter() < end_s:
+    while count < least_rounds or time.perf_counter() < end_s:
         for name, work in works.items():
             start_s = time.perf_counter()
             work()
