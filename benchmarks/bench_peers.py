@@ -3,7 +3,7 @@
 Every engine runs in its own process under a real cgroup limit plus its own fixed overhead; ours
 takes the limit as its budget. In each cell (a limit, a batch, a prompt length, a format) ours and
 one other engine are loaded side by side and run in turns, the first one changing from round to
-round, right after the machine's own rates. A pair has had enough rounds when the interval of its
+round, the machine's own rates in between. A pair has had enough rounds when the interval of its
 ratio is narrow; what is left of the minutes goes to the pairs with the widest ones. Every round is
 written as soon as it is measured, and a run that is started again goes on::
 

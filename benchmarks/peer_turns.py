@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from benchmarks.peers.run import Driver, Generate, failure
 from benchmarks.peers.session import SessionError
 
 WARM_UP_TOKENS = 2  # of the run after loading that is not counted
+METERED_ROUNDS = 4  # for which one reading of the machine's rates holds: it takes as long as a run
 Enough = Callable[[PeerSpec], bool]  # whether a peer has had its rounds
 
 
@@ -33,7 +35,10 @@ class Cell:
 
 
 class CellTurns:
-    """Takes the turns of one cell; our engine stays open from one peer to the next."""
+    """Takes the turns of one cell; our engine stays open from one peer to the next.
+
+    The machine's rates are read anew every METERED_ROUNDS.
+    """
 
     def __init__(self, driver: Driver, file: RunFile, cell: Cell) -> None:
         self._driver, self._file, self._cell = driver, file, cell
@@ -59,7 +64,11 @@ class CellTurns:
             turns = [(spec, theirs)]
             if self._ours and self._cell.ours and spec != self._cell.ours:
                 turns.append((self._cell.ours, self._ours))
-            while self._round(turns, spec) and not enough(spec):
+            for count in itertools.count():
+                if count % METERED_ROUNDS == 0:
+                    self._rates = self._meter.read()
+                if not self._round(turns, spec) or enough(spec):
+                    return
                 turns.reverse()
 
     def _open(self, spec: PeerSpec, stack: ExitStack) -> Generate | None:
@@ -75,10 +84,10 @@ class CellTurns:
         return generate
 
     def _round(self, turns: list[tuple[PeerSpec, Generate]], beside: PeerSpec) -> bool:
-        """One run of each right after the machine's rates; whether all went well."""
+        """One run of each; whether all went well."""
         case, index = self._cell.case, self._file.next_round(self._cell.case)
-        rates = self._meter.read()
-        found = ceilings(self._weights, rates, case.batch, case.prompt_len, case.limit_bytes)
+        sizes = case.batch, case.prompt_len, case.limit_bytes
+        found = ceilings(self._weights, self._rates, *sizes)
         rows: list[Row] = []
         for spec, generate in turns:
             try:

@@ -100,11 +100,11 @@ def _thread_case(row: Row) -> str:
     settings = row["settings"]
     marks = {id(settings[0]): "fastest", id(settings[-1]): "slowest"}
     chosen = next(one for one in settings if _is(one, row["chosen"]))
-    marks[id(chosen)] = f"**chosen**: {row['loss']:.3f}x the fastest (goal {SLOWER_GOAL}x)"
+    marks[id(chosen)] = f"**chosen**: {ratio(row, 'loss', '.3f')} the fastest (goal {SLOWER_GOAL}x)"
     shown = [*settings[:FASTEST_SHOWN], chosen, settings[-1]]
     if default := next((one for one in settings if _is(one, row.get("default", {}))), None):
         shown.append(default)
-        gain = f"torch's default: chosen {row['speedup_over_default']:.2f}x as fast"
+        gain = f"torch's default: chosen {ratio(row, 'speedup_over_default')} as fast"
         marks[id(default)] = f"{marks.get(id(default), '')} {gain}".strip()
     columns: Columns = {
         "": lambda one: marks.get(id(one), ""),
@@ -129,7 +129,7 @@ def _is(setting: Row, wanted: Row) -> bool:
 def plan_choice(result: Row) -> str:
     """The plan that was chosen against the best of those that were run."""
     columns: Columns = {
-        "chosen over the best (goal 1.05x)": lambda row: f"{row['loss']:.3f}x",
+        "chosen over the best (goal 1.05x)": lambda row: ratio(row, "loss", ".3f"),
         "pairs in the wrong order": lambda row: (
             f"{row['ranking']['wrong_pairs']} of {row['ranking']['pairs']}"
         ),
