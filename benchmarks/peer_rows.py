@@ -109,10 +109,11 @@ def median_row(runs: list[Row]) -> Row:
 
 def ratios(runs: list[Row], mine: list[Row], key: str) -> list[float]:
     """Our figure over that of `mine` in each round that both took in turns."""
+    names = {run["peer"] for run in mine}
     ours = {
         run["round"]: run[key]
         for run in runs
-        if run["peer"].startswith(OURS) and run.get("beside") in {one["peer"] for one in mine}
+        if run["peer"].startswith(OURS) and run["peer"] not in names and run.get("beside") in names
     }
     both = [run for run in mine if run["round"] in ours and "beside" in run]
     return quotients([ours[run["round"]] for run in both], [run[key] for run in both])
