@@ -1,8 +1,10 @@
 """Predicted rates against measured ones, over models, formats, budgets, batches and prompts.
 
-Profile the machine first (`lm-offload profile`): the points are no part of that calibration. A
-point takes some 10 to 20 s, all 64 about a quarter of an hour; each is written as soon as it is
-measured, and a run that is started again goes on::
+Profile the machine first (`lm-offload profile`): the points are no part of that calibration. As
+shared machines drift within minutes, predictions are made from that profile at the pace that
+memory, cores and disk have right before the point, by readings of a tenth of a second. A point
+takes some 10 to 20 s, all 64 about a quarter of an hour; each is written as soon as it is measured,
+and a run that is started again goes on::
 
     python -m benchmarks.bench_prediction --json benchmarks/results/prediction.json
     python -m benchmarks.report    # draws them
@@ -12,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine_pace import PaceMeter, is_steady
+from benchmarks.machine_pace import Pace, PaceMeter, at_pace, is_steady
 from benchmarks.part_file import write_whole
 from benchmarks.prediction_grid import Point, chosen, grid, open_point
 from benchmarks.testbed import describe
@@ -27,7 +31,10 @@ from lm_offload import LLM, Workload
 from lm_offload.cli.measure import Measured, Shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.demo import demo_path
+from lm_offload.engine.profile_choice import GIVEN_PROFILE
 from lm_offload.hardware.other_load import OtherLoad
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Plan
 
 PHASES = ("prefill", "decode")
@@ -53,7 +60,9 @@ def main() -> None:
     if args.model.is_dir():
         models[args.model.name] = args.model
     rows = load_rows(args.json)
-    start_s, meter = time.monotonic(), PaceMeter(args.threads)
+    start_s, base = time.monotonic(), LLM(demo_path()).profile
+    files = [file for folder in models.values() for file in folder.glob("*.safetensors")]
+    meter = PaceMeter(args.threads, max(files, key=lambda file: file.stat().st_size))
     wanted = [it for it in chosen(grid(models), args.points, args.seed) if it.key not in rows]
     for done, point in enumerate(wanted):
         spent_s = time.monotonic() - start_s
@@ -62,7 +71,7 @@ def main() -> None:
             break
         if done:
             print(time_left(done, len(wanted), spent_s))
-        rows[point.key] = measure(models[point.model], point, args.threads, meter)
+        rows[point.key] = measure(models[point.model], point, args.threads, base, meter)
         print(format_row(rows[point.key]), flush=True)
         save(args.json, rows.values())
     print_summary(summary(rows.values()))
@@ -74,28 +83,39 @@ def time_left(done: int, wanted: int, spent_s: float) -> str:
     return f"{done} of {wanted} points, about {left_s / 60:.0f} min left"
 
 
-def measure(folder: Path, point: Point, threads: int, meter: PaceMeter) -> Row:
-    """Plan, predict and run one point."""
-    opened = open_point(folder, point, threads)
+def measure(
+    folder: Path, point: Point, threads: int, base: HardwareProfile, meter: PaceMeter
+) -> Row:
+    """Plan and predict at the machine's pace, and run one point."""
     row: Row = {"key": point.key, **asdict(point)}
+    before = meter.read(base)
+    use_profile(at_pace(base, before))
+    opened = open_point(folder, point, threads)
     if opened is None:
         return {**row, "skipped": "no plan fits the budget"}
     llm, workload = opened
     with llm:
         plan = llm.plan_for(workload)
         llm.prepare(plan)
-        load, before = OtherLoad(), meter.read(llm.profile)
+        load = OtherLoad()
         measured = run(llm, plan, workload)
-        paces = before, meter.read(llm.profile)
+        paces = before, meter.read(base)
     return {
         **row,
         "gen_len": workload.output_lens[0],
         "others_frac": load.busy_frac,
-        "paces": paces,
+        "paces": [asdict(pace) for pace in paces],
         "plan": plan_row(plan),
         "predicted": asdict(plan.predicted),
         "measured": asdict(measured),
     }
+
+
+def use_profile(profile: HardwareProfile) -> None:
+    """Have engines that are opened from now on plan from it."""
+    file = Path(tempfile.gettempdir()) / f"lm-offload-pace-{os.getpid()}.json"
+    file.write_text(json.dumps(profile_to_dict(profile)))
+    os.environ[GIVEN_PROFILE] = str(file)
 
 
 def run(llm: LLM, plan: Plan, workload: Workload) -> Measured:
@@ -154,8 +174,9 @@ def summary(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
 
 
 def is_undisturbed(row: Row) -> bool:
-    """Whether nobody else worked, and the machine was as fast as when it was profiled."""
-    return row["others_frac"] <= QUIET_FRAC and is_steady(*row["paces"])
+    """Whether nobody else worked, and the machine was as fast after the point as before it."""
+    paces = (Pace(**pace) for pace in row["paces"])
+    return row["others_frac"] <= QUIET_FRAC and is_steady(*paces)
 
 
 def statistics_of(signed: list[float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ NativeKernels = pytest.importorskip("lm_offload.kernels.native_kernels").NativeK
 
 
 @pytest.mark.parametrize("weight_format", [None, "int4:32"])
-@pytest.mark.parametrize("cpu_memory", ["40MiB", "100%"])
+@pytest.mark.parametrize("cpu_memory", ["11MiB", "100%"])  # most units are streamed, or none
 def test_tokens_are_those_without_replays(
     weight_format: str | None, cpu_memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,13 @@ def by_format(values: st.SearchStrategy) -> st.SearchStrategy:
 
 
 links = st.builds(
-    Link, curves(), at_least_zero, st.integers(0, 1 << 30), st.integers(1, 64), at_least_zero
+    Link,
+    bytes_per_s=curves(),
+    request_s=at_least_zero,
+    block_bytes=st.integers(0, 1 << 30),
+    concurrency=st.integers(1, 64),
+    first_bytes_per_s=at_least_zero,
+    burst_bytes_per_s=st.none() | curves(),
 )
 attention = st.dictionaries(
     formats | st.builds(rate_key, formats, head_shapes), curves(), max_size=3
@@ -68,6 +74,7 @@ processors = st.builds(
     kernel_s=at_least_zero,
     memory_start_s=at_least_zero,
     task_s=at_least_zero,
+    call_s=at_least_zero,
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,
     sampled_values_per_s=at_least_zero,

@@ -9,7 +9,7 @@ from torch import Tensor
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.onednn_kernels import OneDnnKernels
 from lm_offload.kernels.torch_kernels import TorchKernels
-from lm_offload.pipeline.replay import MOST_RECORDINGS, Replays, SteadyTensors
+from lm_offload.pipeline.replay import MOST_RECORDINGS, Place, Replays, SteadyTensors
 from tests.kernels.implementations import native_kernels
 
 
@@ -60,6 +60,19 @@ def test_after_something_moved_it_is_recorded_anew() -> None:
     for _ in range(3):
         torch.testing.assert_close(*unit.result(replays), atol=1e-4, rtol=1e-5)
     assert unit.calls == 4
+
+
+@pytest.mark.parametrize("kernels", native_kernels(2), ids=lambda kernels: kernels.name)
+def test_weights_may_lie_elsewhere_every_time(kernels: Kernels) -> None:
+    unit, replays = Unit(), Replays(kernels)
+    ring = torch.empty(6, 17, 64)
+    for at in (0, 3, 1, 5, 2):
+        unit.scale, unit.weight = ring[at, 0].normal_(), ring[at, 1:].normal_()
+        x = unit.x.normal_()
+        replays.run("unit", unit.compute, Place(at * 17 * 64 * 4, 0))
+        expected = 2 * torch.nn.functional.rms_norm(x, (64,), unit.scale, 1e-6) @ unit.weight.T
+        torch.testing.assert_close(unit.out, expected, atol=1e-4, rtol=1e-5)
+    assert unit.calls == 2
 
 
 def test_recordings_are_bounded() -> None:

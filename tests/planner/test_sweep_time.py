@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.hardware.profile import HardwareProfile, Interference
+from lm_offload.hardware.profile import Curve, HardwareProfile, Interference
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_simulation import sweep_seconds
@@ -87,6 +89,15 @@ def test_a_steady_sweep_is_bound_by_the_slower_resource():
     tight = times_of(PLAIN, frozenset({2, 4}), ring_bytes).steady(ROWS)
     alone_s = load.compute_s[2] + load.compute_s[4]
     assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
+
+
+def test_a_ring_of_one_reads_each_unit_alone():
+    burst = Curve((1.0,), (0.5e9,))  # half as fast as a queue that never runs dry
+    profile = replace(PLAIN, disk_read=replace(PLAIN.disk_read, burst_bytes_per_s=burst))
+    unit_bytes = sizes().units[2].size_bytes
+    two, one = (times_of(profile, frozenset({2, 4}), count * unit_bytes) for count in (2, 1))
+    assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 1e9)
+    assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
 
 
 def test_resources_slow_one_another_for_the_time_that_both_work():

@@ -70,6 +70,17 @@ def test_fixed_costs_are_those_of_a_task_and_its_kernels() -> None:
     assert halves["head.0"] == pytest.approx(11.0)
 
 
+def test_decode_replays_its_layers_and_calls_the_kernels_of_all_else() -> None:
+    cpu = replace(PLAIN_CPU, task_s=1.0, call_s=100.0, kernel_s=10.0, memory_bytes_per_s=1e30)
+    cpu = replace(cpu, elementwise_bytes_per_s=1e30, peak_flops=1e30)
+    costs = UnitCosts(sizes(), cpu, cached=False)
+    decode, prompt = by_name(costs, ROWS), by_name(costs, SweepShape((Piece(2, 2, 32),), 4))
+    assert decode["layers.0.attention"] == decode["layers.0.mlp"] == pytest.approx(1.0)
+    assert prompt["layers.0.attention"] == pytest.approx(901.0)
+    assert prompt["layers.0.mlp"] == pytest.approx(501.0)
+    assert decode["head.0"] == prompt["head.0"] == pytest.approx(101.0)
+
+
 def test_no_logits_no_head() -> None:
     cpu = replace(PLAIN_CPU, task_s=1.0)
     found = by_name(UnitCosts(sizes(), cpu, cached=False), SweepShape((Piece(1, 8, 8),), 0))

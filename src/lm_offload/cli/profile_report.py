@@ -46,8 +46,8 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
     yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
     yield "start of a read past the cache", _microseconds(cpu.memory_start_s)
     yield (
-        "of a task, a sweep, a sequence",
-        ", ".join(map(_microseconds, (cpu.task_s, cpu.sweep_s, cpu.sequence_s))),
+        "of a task, a kernel asked for, a sweep, a sequence",
+        ", ".join(map(_microseconds, (cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s))),
     )
     blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
     yield "disk reads by block", ", ".join(blocks)

@@ -89,7 +89,8 @@ def _measure(
         )
     folder = place if place.is_dir() else place.parent
     fingerprint = fingerprint_of(kernels, folder, __version__)
-    profile = with_overhead(replace(found.profile, fingerprint=fingerprint), kernels)
+    profile = replace(found.profile, fingerprint=fingerprint)
+    profile = with_overhead(profile, kernels, memory_bytes)
     trim_heap()
     return replace(found, profile=profile)
 

@@ -8,6 +8,8 @@ from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.units import KIB, MIB, PAGE_BYTES
 
 FIRST_READ_FRAC = 0.25  # of the time
+BURST_FRAC = 0.1  # of the time
+BURSTS = (256 * KIB, MIB, 4 * MIB, 16 * MIB)  # bytes of units that are read alone
 STREAM_BYTES = MIB  # weights are read in blocks of at least this size
 STREAM_DEPTH = 2  # and with at least so many in flight: the disk must not wait for Python
 CLEARLY_BETTER = 1.1  # fewer and larger blocks stay unless others beat them by this factor
@@ -25,7 +27,7 @@ ALL_WAYS = tuple(dict.fromkeys((PREFERRED, LATENCY, *_ALL)))
 
 def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) -> Link:
     """What reading reaches, in about `budget_s`; `ways` contain PREFERRED and LATENCY."""
-    deadline = Deadline(budget_s)
+    deadline = Deadline(budget_s * (1 - BURST_FRAC))
     first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
     costs = typical({way: reader.sampler(way) for way in ways}, deadline)  # seconds per byte
     best: dict[int, float] = {}
@@ -33,11 +35,16 @@ def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) ->
         best[way.block_bytes] = min(best.get(way.block_bytes, cost), cost)
     sizes = sorted(best)
     chosen = _way_to_stream(costs)
+    bursts = {size: reader.burst_sampler(size, chosen) for size in BURSTS}
+    burst_costs = typical(bursts, Deadline(budget_s * BURST_FRAC))
     return Link(
         bytes_per_s=Curve(tuple(map(float, sizes)), tuple(1 / best[size] for size in sizes)),
         request_s=costs[LATENCY] * LATENCY.block_bytes,
         block_bytes=chosen.block_bytes,
         concurrency=chosen.depth,
+        burst_bytes_per_s=Curve(
+            tuple(map(float, burst_costs)), tuple(1 / cost for cost in burst_costs.values())
+        ),
         first_bytes_per_s=first_bytes_per_s,
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple
 
 from lm_offload.hardware.timing import Deadline
-from lm_offload.storage.blocks import Block
+from lm_offload.storage.blocks import Block, block_bytes_of
 from lm_offload.storage.direct_file import DirectFile
 
 MOST_DEPTH = 8
@@ -57,6 +57,20 @@ class DiskReader:
         endless = itertools.cycle(self._blocks(way.block_bytes, self.known_bytes))
         return lambda: _byte_s(self._read(endless, way, seconds), way.depth)
 
+    def burst_sampler(self, size_bytes: int, way: Way) -> Callable[[], float]:
+        """A function that gives seconds per byte of so many bytes that are read alone."""
+        block_bytes = block_bytes_of(size_bytes, way.block_bytes, way.depth)
+        endless = itertools.cycle(self._blocks(block_bytes, self.known_bytes))
+        count = -(-size_bytes // block_bytes)
+
+        def sample() -> float:
+            blocks = itertools.islice(endless, count)
+            start_s = time.perf_counter()
+            read_bytes = sum(self._pool.map(lambda _: _read_all(blocks), range(way.depth)))
+            return (time.perf_counter() - start_s) / read_bytes
+
+        return sample
+
     def _blocks(self, block_bytes: int, stop: int) -> list[Block]:
         """The blocks of the file that begin before `stop`; they share the places in memory."""
         block_bytes = min(block_bytes, len(self._memory))
@@ -91,6 +105,10 @@ class DiskReader:
         traceback: TracebackType | None,
     ) -> None:
         self._pool.shutdown()
+
+
+def _read_all(blocks: Iterable[Block]) -> int:
+    return sum(block.read() for block in blocks)
 
 
 def _byte_s(done: list[Done], depth: int) -> float:

@@ -61,6 +61,7 @@ class Link:
     block_bytes: int = 0  # the best block for large transfers; 0: whole transfers
     concurrency: int = 1  # blocks of this size in flight
     first_bytes_per_s: float = 0.0  # of bytes never read before, by large blocks; 0: the same
+    burst_bytes_per_s: Curve | None = None  # by bytes of a unit that is read alone; None: as others
 
     def transfer_s(self, size_bytes: float) -> float:
         """Seconds to move `size_bytes` in the best blocks."""
@@ -86,6 +87,7 @@ class Processor:
     kernel_s: float = 0.0  # fixed cost of one kernel: launch, or hand-off to the threads
     memory_start_s: float = 0.0  # of a product with weights from memory, until they stream
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
+    call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free

@@ -168,11 +168,12 @@ class Operations:
 class Program(Operations):
     """Carries out operations of a table and writes them down, to be carried out again.
 
-    What their addresses point to must stay where it is.
+    What their addresses point to must stay where it is; weights and KV cache may lie as many bytes
+    further as a replay says.
     """
 
     def __init__(self, operations: Operations, /) -> None: ...
-    def replay(self) -> None: ...
+    def replay(self, weights_shift: int, cache_shift: int, /) -> None: ...
 
 def packed_scratch_bytes(columns: int, /) -> int: ...
 def cache(

@@ -40,10 +40,11 @@ class Recording(Protocol):
     def complete(self) -> bool:
         """Whether all that was asked for could be written down."""
 
-    def replay(self) -> None:
+    def replay(self, weights_shift: int, cache_shift: int) -> None:
         """The same operations in the same order, on what now lies in the same tensors.
 
-        Those tensors must still be where they were.
+        Those tensors must still be where they were, but all weights, and keys and values, may lie
+        so many bytes further.
         """
 
 

@@ -53,11 +53,13 @@ class DiskQueue:
         self._busy_s = 0.0  # up to the last moment with no block in flight
         self._busy_since_s = 0.0
         self._progress = progress
+        self._idle = threading.Condition(progress.lock)  # threads without a block
         self._blocks_of = blocks_of
         self._trace = trace
         self._tasks: dict[Kind, deque[Task]] = defaultdict(deque)
         self._open: _OpenTask | None = None
         self._closed = False
+        progress.subscribe(self._wake)
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
             for index in range(concurrency)
@@ -68,17 +70,17 @@ class DiskQueue:
     @property
     def busy_s(self) -> float:
         """Seconds so far with at least one block in flight."""
-        with self._progress.changed:
+        with self._progress.lock:
             running_s = time.perf_counter() - self._busy_since_s if self._in_flight else 0.0
             return self._busy_s + running_s
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Append tasks; returns at once."""
         if added := list(tasks):
-            with self._progress.changed:
+            with self._progress.lock:
                 for task in added:
                     self._tasks[task.id.kind].append(task)
-                self._progress.changed.notify_all()
+                self._wake()
 
     def withdraw(self) -> None:
         """Drop the tasks that have not been started and wait for those that have."""
@@ -92,9 +94,9 @@ class DiskQueue:
 
     def close(self) -> None:
         """Stop after the blocks in flight, drop the rest."""
-        with self._progress.changed:
+        with self._progress.lock:
             self._closed = True
-            self._progress.changed.notify_all()
+            self._idle.notify_all()
         for thread in self._threads:
             thread.join()
 
@@ -109,19 +111,27 @@ class DiskQueue:
             self._complete(opened, count)
 
     def _claim(self) -> tuple[_OpenTask, Transfer] | None:
-        with self._progress.changed:
+        with self._progress.lock:
             while not self._closed:
                 if self._open is None and (task := self._next()) is not None:
+                    self._tasks[task.id.kind].popleft()
                     self._open = _OpenTask(task, self._blocks_of(task))
+                    self._idle.notify(self._open.unfinished - 1)
                 if self._open is not None:
                     return self._take_block(self._open)
-                self._progress.changed.wait()
+                self._idle.wait()
         return None
+
+    def _wake(self) -> None:
+        """Wake one thread if it may start a task; it wakes as many more as the task has blocks."""
+        if self._open is None and self._next() is not None:
+            self._idle.notify()
 
     def _take_block(self, opened: _OpenTask) -> tuple[_OpenTask, Transfer]:
         block = opened.blocks.popleft()
         if not opened.blocks:
             self._open = None
+            self._wake()
         if self._in_flight == 0:
             self._busy_since_s = time.perf_counter()
         self._in_flight += 1
@@ -131,13 +141,10 @@ class DiskQueue:
         """The first task of its kind that may start; of several the one that is used first."""
         heads = [tasks[0] for tasks in self._tasks.values() if tasks]
         ready = [task for task in heads if self._progress.is_done(task.needs)]
-        if not ready:
-            return None
-        first = min(ready, key=_use)
-        return self._tasks[first.id.kind].popleft()
+        return min(ready, key=_use, default=None)
 
     def _complete(self, opened: _OpenTask, count: int) -> None:
-        with self._progress.changed:
+        with self._progress.lock:
             self.moved_bytes[opened.task.id.kind] += count
             opened.unfinished -= 1
             self._in_flight -= 1

@@ -7,12 +7,15 @@ sweep, so they are written down once and replayed in one call for each unit, as 
     sweep 1   python -> norm, python -> q k v, python -> rotary ...     nothing is known
     sweep 2   the same, written down                                    it came twice: worth it
     sweep 3   python -> replay
+
+What is staged lies in another place of its ring every time; a replay is told how far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,23 +27,39 @@ MOST_RECORDINGS = 2048  # a few KB each: some dozen batch sizes of a large model
 SPARE = 2  # a tensor that outgrows its memory gets this many times what it needs
 
 
+class Place(NamedTuple):
+    """Where the staged weights of a unit and its staged keys and values begin, in bytes."""
+
+    weights: int
+    cache: int
+
+
+NOT_STAGED = Place(0, 0)
+
+
 class Replays:
-    """Recordings by what was computed; `key` stands for all addresses, sizes and constants."""
+    """Recordings by what was computed.
+
+    `key` stands for all sizes, constants and addresses but those that `Place` tells.
+    """
 
     def __init__(self, kernels: Kernels) -> None:
         self.possible = kernels.record() is not None
         self._kernels = kernels
-        self._recordings: dict[Hashable, Recording | None] = {}
+        self._recordings: dict[Hashable, tuple[Recording, Place] | None] = {}
 
-    def run(self, key: Hashable, compute: Callable[[Kernels], None]) -> None:
+    def run(
+        self, key: Hashable, compute: Callable[[Kernels], None], place: Place = NOT_STAGED
+    ) -> None:
         """Compute with the kernels it is given, which may have been done before."""
         if key not in self._recordings:
             self._remember(key)
             compute(self._kernels)
-        elif (recording := self._recordings[key]) is not None:
-            recording.replay()
+        elif (known := self._recordings[key]) is not None:
+            recording, recorded = known
+            recording.replay(place.weights - recorded.weights, place.cache - recorded.cache)
         else:
-            self._record(key, compute)
+            self._record(key, compute, place)
 
     def forget(self) -> None:
         """Something has moved."""
@@ -51,11 +70,11 @@ class Replays:
             self._recordings.clear()
         self._recordings[key] = None
 
-    def _record(self, key: Hashable, compute: Callable[[Kernels], None]) -> None:
+    def _record(self, key: Hashable, compute: Callable[[Kernels], None], place: Place) -> None:
         recording = self._kernels.record()
         compute(recording.kernels if recording else self._kernels)
         if recording and recording.complete:
-            self._recordings[key] = recording
+            self._recordings[key] = recording, place
 
 
 class SteadyTensors:
@@ -81,11 +100,14 @@ class SteadyTensors:
         return self._memory[name][: x.numel()].view(x.shape)
 
 
-def placed(rows: MicroBatch, number: int, steady: SteadyTensors) -> MicroBatch:
-    """A micro-batch whose tensors lie where those of its predecessors of this number did."""
+def at_rest(rows: MicroBatch, kind: Hashable, steady: SteadyTensors) -> MicroBatch:
+    """A micro-batch whose tensors lie where those of its predecessors with its first row did.
+
+    `kind` tells apart what has the same rows but other tensors.
+    """
 
     def place(name: str, x: Tensor) -> Tensor:
-        return steady.place(f"{name} {number}", x)
+        return steady.place(f"{name} {kind} {rows.start}", x)
 
     return replace(
         rows,
@@ -94,7 +116,7 @@ def placed(rows: MicroBatch, number: int, steady: SteadyTensors) -> MicroBatch:
         block_tables=place("block tables", rows.block_tables),
         slots=place("slots", rows.slots),
         rotary=tuple(
-            (place(f"cosines {kind}", cos), place(f"sines {kind}", sin))
-            for kind, (cos, sin) in enumerate(rows.rotary)
+            (place(f"cosines {rope}", cos), place(f"sines {rope}", sin))
+            for rope, (cos, sin) in enumerate(rows.rotary)
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -17,10 +17,10 @@ from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
-from lm_offload.pipeline.replay import Replays, SteadyTensors, placed
+from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
-from lm_offload.quant.kv_blocks import Blocks
+from lm_offload.quant.kv_blocks import Blocks, address_of
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
@@ -83,11 +83,12 @@ class ModelRunner:
             most, places = most_rows(batch.num_tokens, most), (device, CPU)
         blocks_of = self._cache.blocks_of
         self._input = build_sweep_input(config, batch, most, *places, blocks_of)
-        if self._replays.possible and self._input.is_decode:
+        if self._repeats:
             self._input = self._at_rest(self._input)
         if self._host is not None:
             self._host.begin(self._input.micro_batches)
-        groups = self._staged.begin(batch) if self._staged else {}
+        steady = self._steady if self._repeats else None
+        groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
         for unit, staged in groups.items():
             counts[unit] = sum(group.computes for group in staged)
@@ -104,9 +105,8 @@ class ModelRunner:
 
     def _at_rest(self, sweep: SweepInput) -> SweepInput:
         """The same, at the addresses of the last sweep, so that it may repeat what that did."""
-        micro_batches = enumerate(sweep.micro_batches)
-        at_rest = [placed(rows, number, self._steady) for number, rows in micro_batches]
-        return replace(sweep, micro_batches=tuple(at_rest))
+        micro_batches = (at_rest(rows, "", self._steady) for rows in sweep.micro_batches)
+        return replace(sweep, micro_batches=tuple(micro_batches))
 
     def _compute(self, task: Task) -> None:
         if task.id.kind == "download":
@@ -120,25 +120,35 @@ class ModelRunner:
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()
         if self._staged is not None and task.kv_offset >= 0:
-            self._staged.attend(task, partial(self._attend, self._context, unit, weights))
-        elif self._repeats(unit, task):
-            rows = self._input.micro_batches[task.id.micro_batch]
-            shape = (rows.start, rows.stop, rows.block_tables.shape)
-            compute = partial(self._compute_rows, task, unit, weights)
-            self._replays.run((task.id.unit, shape), compute)
+            self._staged.attend(task, partial(self._attend_staged, task, unit, weights))
         elif _by_micro_batch(unit):
-            self._compute_rows(task, unit, weights, self._context.kernels)
+            rows = self._input.micro_batches[task.id.micro_batch]
+            self._run(task, rows, 0, partial(self._compute_rows, task, unit, weights, rows))
         elif len(self._input.logit_rows):
             self._compute_logits(unit, weights)
 
-    def _repeats(self, unit: Unit, task: Task) -> bool:
-        """Whether a task may be the same as in other sweeps, down to the addresses."""
-        kernels_only = unit.kind in self._model.KERNELS_ONLY and self._replays.possible
-        whole = self._host is None or unit.kind != "attention"
-        return kernels_only and whole and task.ring_offset < 0 and self._input.is_decode
+    @property
+    def _repeats(self) -> bool:
+        """Whether tasks of this sweep may be the same as in others."""
+        return self._replays.possible and self._input.is_decode
 
-    def _compute_rows(self, task: Task, unit: Unit, weights: Views, kernels: Kernels) -> None:
-        rows = self._input.micro_batches[task.id.micro_batch]
+    def _run(
+        self, task: Task, rows: MicroBatch, cache_at: int, compute: Callable[[Kernels], None]
+    ) -> None:
+        """Compute, or replay what was the same in other sweeps but for the place in a ring."""
+        unit = self._units[task.id.unit]
+        whole = self._host is None or unit.kind != "attention"
+        if not (self._repeats and whole and unit.kind in self._model.KERNELS_ONLY):
+            compute(self._context.kernels)
+            return
+        staged = task.ring_offset >= 0
+        key = task.id.unit, staged, rows.start, rows.stop, rows.block_tables.shape
+        place = Place(task.ring_offset if staged else 0, cache_at)
+        self._replays.run(key, compute, place)
+
+    def _compute_rows(
+        self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
+    ) -> None:
         hidden = self._buffers.hidden[rows.start : rows.stop]
         context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
@@ -147,25 +157,37 @@ class ModelRunner:
             self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._attend(context, unit, weights, rows, keys, values)
+            self._attend(unit, weights, rows, keys, values, kernels)
         else:
             token_ids = self._input.token_ids[rows.start : rows.stop]
             wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
             found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
             self._model.embed(context, found, hidden, weights)
 
-    def _attend(
+    def _attend_staged(
         self,
-        context: Context,
+        task: Task,
         unit: Unit,
         weights: Views,
         rows: MicroBatch,
         keys: Blocks,
         values: Blocks,
     ) -> None:
+        compute = partial(self._attend, unit, weights, rows, keys, values)
+        self._run(task, rows, address_of(keys), compute)
+
+    def _attend(
+        self,
+        unit: Unit,
+        weights: Views,
+        rows: MicroBatch,
+        keys: Blocks,
+        values: Blocks,
+        kernels: Kernels,
+    ) -> None:
         hidden = self._buffers.hidden[rows.start : rows.stop]
-        layer = unit.index
-        attention(self._model, context, layer, weights, hidden, rows, keys, values)
+        context = replace(self._context, kernels=kernels)
+        attention(self._model, context, unit.index, weights, hidden, rows, keys, values)
 
     def _compute_logits(self, unit: Unit, weights: Views) -> None:
         count = len(self._input.logit_rows)

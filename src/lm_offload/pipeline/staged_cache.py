@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
 from lm_offload.kvcache.spilled import SpilledCache, Transfer
+from lm_offload.pipeline.replay import SteadyTensors
 from lm_offload.pipeline.staged_groups import StagedGroup, stage
 from lm_offload.plan import KVSpill
 from lm_offload.quant.kv_blocks import Blocks
@@ -45,10 +46,18 @@ class StagedCache:
         """The numbers of the units whose cache lies on disk."""
         return frozenset(self._layers)
 
-    def begin(self, batch: Batch) -> Mapping[int, Sequence[KVGroup]]:
-        """Take the batch of the next sweep; returns its groups by unit, for the schedule."""
+    def begin(self, batch: Batch, steady: SteadyTensors | None) -> Mapping[int, Sequence[KVGroup]]:
+        """Take the batch of the next sweep; returns its groups by unit, for the schedule.
+
+        With `steady` the index tensors lie where those of the last sweep lay.
+        """
         windows = {unit: self._config.layers[layer].window for unit, layer in self._layers.items()}
         by_window = {window: self._stage(batch, window) for window in set(windows.values())}
+        if steady is not None:
+            by_window = {
+                window: [group.at_rest(window, steady) for group in groups]
+                for window, groups in by_window.items()
+            }
         self._groups = {unit: by_window[window] for unit, window in windows.items()}
         self._places = {
             unit: [(group, index) for group in groups for index in range(len(group.micro_batches))]

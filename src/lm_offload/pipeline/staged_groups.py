@@ -11,7 +11,7 @@ One sequence with a window that reaches back into block 2, 37 tokens computed, 3
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -22,6 +22,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.spilled import Run, Seats, runs_of
 from lm_offload.pipeline.micro_batches import build_micro_batches
+from lm_offload.pipeline.replay import SteadyTensors, at_rest
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.schedule.kv_staging import KVGroup
 from lm_offload.sequence import Chunk, MicroBatch
@@ -43,6 +44,11 @@ class StagedGroup:
         read, written = (sum(run.blocks for run in runs) for runs in (self.reads, self.writes))
         computes = len(self.micro_batches)
         return KVGroup(self.blocks, computes, read * block_bytes, written * block_bytes)
+
+    def at_rest(self, window: int | None, steady: SteadyTensors) -> StagedGroup:
+        """The same, its index tensors where those of the last sweep lay."""
+        micro_batches = (at_rest(rows, window, steady) for rows in self.micro_batches)
+        return replace(self, micro_batches=tuple(micro_batches))
 
 
 @dataclass(frozen=True)

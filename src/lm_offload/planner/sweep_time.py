@@ -116,12 +116,15 @@ class SweepTimes:
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Each with the hand-off to the readers, which shows where units are small."""
-        link = self.profile.disk_read
-        seconds = {
-            size: link.request_s + read_s(link, size, self._block_bytes(size))
-            for size in {*self.streamed_bytes.values()}
-        }
+        seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
+
+    def _unit_read_s(self, size_bytes: int) -> float:
+        """Behind other reads, or where the ring holds one unit, alone."""
+        link = self.profile.disk_read
+        if link.burst_bytes_per_s and not self.reads_ahead:
+            return size_bytes / link.burst_bytes_per_s.at(size_bytes)
+        return link.request_s + read_s(link, size_bytes, self._block_bytes(size_bytes))
 
     @cached_property
     def _undisturbed_disk_s(self) -> float:

@@ -2,7 +2,7 @@
 
 ::
 
-    task = task_s + kernels * kernel_s
+    task = task_s + kernels * call_s            no calls in decode, which is replayed
          + sum over matrices  2 rows weights / F(format, rows)
          + sum over kernels   bytes / B(kernel)
          + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lm_offload.arch.weights import Unit
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.request import ModelSizes, UnitSize
@@ -23,6 +24,7 @@ from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_work import matrix_elements, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
+REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
 
 
@@ -103,9 +105,24 @@ class UnitCosts:
         return seconds + self._attend_s(sized, shape, micro_batch_tokens)
 
     def _rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        fixed_s = self._fixed_s(sized.unit, shape)
         if sized.unit.kind in ("final_norm", "head"):
-            return self._call_s(sized, shape.logit_rows, self.cached)
-        return self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
+            return fixed_s + self._kernels_s(sized, shape.logit_rows, self.cached)
+        rows, most = shape.rows, micro_batch_tokens
+        return -(-rows // most) * fixed_s + self._micro_batches_s(sized, rows, most)
+
+    def _fixed_s(self, unit: Unit, shape: SweepShape) -> float:
+        """What a task takes whatever its size; decode replays layers without a call of a kernel."""
+        processor = self.processor
+        if not processor.call_s:
+            return processor.task_s + self._kernels_of(unit) * processor.kernel_s
+        replayed = unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces)
+        calls = 0 if replayed else self._kernels_of(unit)
+        return processor.task_s + calls * processor.call_s
+
+    def _kernels_of(self, unit: Unit) -> int:
+        matrices, steps = matrix_elements(unit), operations(self.model.config, unit)
+        return len(matrices) + len(steps) + (unit.kind == "attention")
 
     def _attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         if sized.unit.kind != "attention":
@@ -116,34 +133,32 @@ class UnitCosts:
     def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
         """All calls but the first find the weights of a small unit in the cache."""
         full, rest = divmod(rows, most)
-        seconds = self._call_s(sized, min(rows, most), self.cached)
+        seconds = self._kernels_s(sized, min(rows, most), self.cached)
         seconds += max(full - 1, 0) * self._again_s(sized, most)
         return seconds + (self._again_s(sized, rest) if full and rest else 0.0)
 
     def _again_s(self, sized: UnitSize, rows: int) -> float:
         """A call on a unit that was used just before, by the rows of another micro-batch."""
-        first_s = self._call_s(sized, rows, self.cached)
+        first_s = self._kernels_s(sized, rows, self.cached)
         if sized.size_bytes > self.processor.cache_bytes:
             return first_s
-        return min(self._call_s(sized, rows, cached=True), first_s)
-
-    def _call_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
-        """One task without attention."""
-        key = (sized.unit.kind, sized.size_bytes, rows, cached)
-        if key not in self._known:
-            self._known[key] = self.processor.task_s + self._kernels_s(sized, rows, cached)
-        return self._known[key]
+        return min(self._kernels_s(sized, rows, cached=True), first_s)
 
     def _kernels_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        """The kernels of one task without attention and without what is fixed."""
+        key = (sized.unit.kind, sized.size_bytes, rows, cached)
+        if key not in self._known:
+            self._known[key] = self._work_s(sized.unit, rows, cached)
+        return self._known[key]
+
+    def _work_s(self, unit: Unit, rows: int, cached: bool) -> float:
         if rows == 0:  # no logits are wanted in this sweep
             return 0.0
         processor, weight_format = self.processor, self.model.weight_format
-        matrices = matrix_elements(sized.unit)
-        steps = operations(self.model.config, sized.unit)
+        matrices, steps = matrix_elements(unit), operations(self.model.config, unit)
         products_s = (processor.product_s(weight_format, rows, n, cached) for n in matrices)
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
-        kernels = len(matrices) + len(steps) + (sized.unit.kind == "attention")
-        return sum(products_s) + sum(steps_s) + kernels * processor.kernel_s
+        return sum(products_s) + sum(steps_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""

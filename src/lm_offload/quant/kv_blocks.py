@@ -53,6 +53,11 @@ class PackedBlocks:
 Blocks = Tensor | PackedBlocks  # [blocks, kv_heads, block_tokens, head_dim]
 
 
+def address_of(blocks: Blocks) -> int:
+    """Where the first block lies."""
+    return (blocks.data if isinstance(blocks, PackedBlocks) else blocks).data_ptr()
+
+
 @dataclass(frozen=True)
 class CacheShape:
     """The keys, or the values, of one layer in a format."""
