@@ -1,25 +1,35 @@
 """Attention over the paged KV cache by format, context and batch, beside what memory allows.
 
-Every format of a case is timed in turn, so that the ratios hold on a machine that is not quiet.
-Keys and values come from memory, in huge pages as in the engine, blocks in random order::
+Every format of a case and a read of as many bytes are timed in turns, and ratios are medians over
+all turns, so that they hold on a machine that is not quiet. Keys and values come from memory, in
+huge pages as in the engine, blocks in random order::
 
-    python -m benchmarks.bench_attention --threads 2 --json attention.json
+    python -m benchmarks.bench_attention --threads 2 --budget 10 --json attention.json
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from benchmarks.kernel_timing import STREAMED_BYTES, Ceilings, measure_ceilings
+from benchmarks.kernel_timing import (
+    STREAMED_BYTES,
+    Reading,
+    Seconds,
+    Work,
+    measure_ceilings,
+    rounds_s,
+)
+from benchmarks.round_ratio import quotients, with_bounds, with_interval
 from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
@@ -29,8 +39,8 @@ from lm_offload.sequence import MicroBatch
 from lm_offload.storage.arena import MemoryTier
 
 FORMATS = ("bf16", "int8", "int4")
-MIN_ROUNDS = 5
 F16_ONE_BYTE = 0x20  # two of them are a scale of 0.0081 in fp16, and finite elsewhere
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,38 +75,35 @@ CASES = (
 )
 
 
-@dataclass(frozen=True)
-class AttentionResult:
-    """The median time of one call; bytes are those of keys and values as they are stored."""
-
-    case: Case
-    format: str
-    time_s: float
-    gbytes_per_s: float
-    read_frac: float  # of the memory's read bandwidth
-    gflops_per_s: float
-    over_bf16: float  # times faster than bf16
-
-
-def attention_rows(
-    kernels: Kernels, ceilings: Ceilings, budget_s: float
-) -> Iterator[AttentionResult]:
-    """Every case in every format; `budget_s` is for a case."""
+def attention_rows(kernels: Kernels, threads: int, budget_s: float) -> Iterator[Row]:
+    """Every case in every format, each beside a read of as much KV; `budget_s` is for a case."""
     for case in CASES:
-        works = {name: _work(kernels, case, name) for name in FORMATS}
-        times_s = _medians_s(works, budget_s)
-        for name, time_s in times_s.items():
-            shape = _shape(case, name)
-            rate = 2 * shape.size_bytes / time_s
-            yield AttentionResult(
-                case=case,
-                format=name,
-                time_s=time_s,
-                gbytes_per_s=rate / 1e9,
-                read_frac=rate / ceilings.read_bytes_per_s,
-                gflops_per_s=case.flops / time_s / 1e9,
-                over_bf16=times_s["bf16"] / time_s,
-            )
+        works: dict[str, Work] = {}
+        reads: dict[str, Reading] = {}
+        for name in FORMATS:
+            memory = _memory(_shape(case, name))
+            reads[name] = Reading(memory, memory[0].nbytes, threads)
+            works[f"read {name}"] = reads[name].work
+            works[name] = _work(kernels, case, name, memory)
+        times = rounds_s(works, budget_s)
+        for name, read in reads.items():
+            yield _row(case, name, times, read.rates(times[f"read {name}"]))
+
+
+def _row(case: Case, name: str, times: Seconds, read_rates: list[float]) -> Row:
+    """Median time and ratios by round; bytes are those of keys and values as they are stored."""
+    time_s, size_bytes = statistics.median(times[name]), 2 * _shape(case, name).size_bytes
+    rates = [size_bytes / each for each in times[name]]
+    return {
+        "case": asdict(case),
+        "format": name,
+        "time_s": time_s,
+        "gbytes_per_s": size_bytes / time_s / 1e9,
+        "gflops_per_s": case.flops / time_s / 1e9,
+        **with_interval("read_frac", quotients(rates, read_rates)),
+        **with_interval("over_bf16", quotients(times["bf16"], times[name])),
+        "rounds": len(rates),
+    }
 
 
 def paged_batch(case: Case) -> MicroBatch:
@@ -119,48 +126,37 @@ def _shape(case: Case, name: str) -> CacheShape:
     return CacheShape(blocks, case.kv_heads, case.head_dim, KV_FORMATS[name])
 
 
-def _work(kernels: Kernels, case: Case, name: str) -> Callable[[], None]:
-    """A function that attends in the next layer at each call."""
-    layers = itertools.cycle(_layers(_shape(case, name)))
+def _memory(shape: CacheShape) -> Tensor:
+    """Bytes [layers, 2 x size] of enough layers to come from memory, keys before values."""
+    layers, size_bytes = max(1, STREAMED_BYTES // (2 * shape.size_bytes)), 2 * shape.size_bytes
+    arena = MemoryTier("KV", layers * size_bytes).allocate("KV", layers * size_bytes)
+    return arena.view(0, torch.uint8, (layers, size_bytes)).fill_(F16_ONE_BYTE)
+
+
+def _work(kernels: Kernels, case: Case, name: str, memory: Tensor) -> Work:
+    """Attends in the next layer at each call."""
+    layers = cycle([_layer(each, _shape(case, name)) for each in memory])
     batch, scale = paged_batch(case), case.head_dim**-0.5
     q = torch.randn(batch.num_tokens, case.heads, case.head_dim)
     out = torch.empty_like(q)
     return lambda: kernels.attention(q, *next(layers), batch, scale, out)
 
 
-def _layers(shape: CacheShape) -> list[tuple[Blocks, Blocks]]:
-    """Keys and values of enough layers to come from memory."""
-    count = max(1, STREAMED_BYTES // (2 * shape.size_bytes))
-    tier = MemoryTier("KV", 2 * count * shape.size_bytes)
-    arena = tier.allocate("KV", 2 * count * shape.size_bytes)
-    memory = arena.view(0, torch.uint8, (2 * count, shape.size_bytes)).fill_(F16_ONE_BYTE)
-    lanes = ("tokens", "channels")
-    return [
-        tuple(blocks_in(part, shape, lane) for part, lane in zip(pair, lanes, strict=True))
-        for pair in memory.view(count, 2, -1)
-    ]
+def _layer(memory: Tensor, shape: CacheShape) -> tuple[Blocks, Blocks]:
+    """Keys and values in the bytes of a layer."""
+    keys, values = memory.view(2, -1)
+    return blocks_in(keys, shape, "tokens"), blocks_in(values, shape, "channels")
 
 
-def _medians_s(works: dict[str, Callable[[], None]], budget_s: float) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in works}
-    end_s = time.perf_counter() + budget_s
-    while len(times["bf16"]) < MIN_ROUNDS or time.perf_counter() < end_s:
-        for name, work in works.items():
-            start_s = time.perf_counter()
-            work()
-            times[name].append(time.perf_counter() - start_s)
-    return {name: statistics.median(some) for name, some in times.items()}
-
-
-def format_row(row: AttentionResult) -> str:
+def format_row(row: Row) -> str:
     """One line of the table."""
-    case = row.case
+    case = Case(**row["case"])
     heads = f"{case.heads}/{case.kv_heads}x{case.head_dim}"
     return (
         f"{heads:10} {case.sequences:3} x {case.rows:3} rows, context {case.context:5} "
-        f"{row.format:5} {row.time_s * 1e6:10.1f} us {row.gbytes_per_s:6.1f} GB/s "
-        f"({row.read_frac:4.0%} of reading) {row.gflops_per_s:6.1f} GFLOP/s "
-        f"{row.over_bf16:.2f}x bf16"
+        f"{row['format']:5} {row['time_s'] * 1e6:10.1f} us {row['gbytes_per_s']:6.1f} GB/s "
+        f"{with_bounds(row, 'read_frac', '.0%')} of reading {row['gflops_per_s']:6.1f} GFLOP/s "
+        f"{with_bounds(row, 'over_bf16', '.2f')}x bf16"
     )
 
 
@@ -172,13 +168,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     kernels = resolve_kernels(options.threads)
-    ceilings = measure_ceilings(options.threads, options.budget)
+    ceilings = measure_ceilings(options.threads, min(options.budget, 2.0))
     print(f"{kernels.name}, {options.threads} threads")
-    print(f"memory read ceiling {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
+    print(f"memory read {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
     rows = []
-    for row in attention_rows(kernels, ceilings, options.budget):
+    for row in attention_rows(kernels, options.threads, options.budget):
         print(format_row(row), flush=True)
-        rows.append(asdict(row))
+        rows.append(row)
     report = {
         "benchmark": "attention", "testbed": describe(), "kernels": kernels.name,
         "threads": options.threads, "ceilings": asdict(ceilings), "rows": rows,

@@ -1,10 +1,11 @@
 """How close each kernel comes to what this machine can do; attention has bench_attention.py.
 
-Prints the ceilings first (memory read bandwidth, float32 matrix product of torch), then a row
-per operation with its median time, rate and share of the ceiling (products with weights in
-several formats also beside torch's own), then one JSON line.
+Prints the machine's rates first (memory read, float32 product of torch), then a row per operation
+with its median time and its ratios: over reading the same bytes from the same buffers, and over
+torch's own products. Whatever a ratio compares is run in turns, and the ratio is the median over
+all turns, in brackets the interval that holds it nine times in ten; then one JSON line::
 
-    python -m benchmarks.bench_kernels --threads 2 --json kernels.json
+    python -m benchmarks.bench_kernels --threads 2 --budget 2 --json kernels.json
 """
 
 from __future__ import annotations
@@ -18,73 +19,74 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.kernel_timing import (
-    Ceilings,
-    Result,
-    measure_ceilings,
-    median_s,
-    result,
-)
-from benchmarks.product_rows import ProductResult, product_rows
+from benchmarks.kernel_timing import measure_ceilings, median_s
+from benchmarks.product_rows import Row, product_rows
+from benchmarks.round_ratio import with_bounds
 from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 
 
-def bench_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterator[Result]:
-    """Norms and gates of 1, 16 and 256 rows; small ones show the cost of a call."""
+def norms_and_gates(kernels: Kernels, budget_s: float) -> Iterator[Row]:
+    """Norms and gates of 1, 16 and 256 rows, in the caches; small ones show the cost of a call."""
     weight = torch.ones(2048).bfloat16()
     for m in (1, 16, 256):
         x, out = torch.randn(m, 2048), torch.empty(m, 2048)
         gate, up, mixed = torch.randn(m, 5632), torch.randn(m, 5632), torch.empty(m, 5632)
-        norm_s = median_s([partial(kernels.rms_norm, x, weight, 1e-5, out)], budget_s / 4)
-        yield result("rms_norm", f"{m}x2048", norm_s, 2 * x.nbytes, 0, ceilings)
-        gate_s = median_s([partial(kernels.silu_mul, gate, up, mixed)], budget_s / 4)
-        yield result("silu_mul", f"{m}x5632", gate_s, 3 * gate.nbytes, 0, ceilings)
+        norm_s = median_s(partial(kernels.rms_norm, x, weight, 1e-5, out), budget_s / 4)
+        yield _row("rms_norm", f"{m}x2048", norm_s, 2 * x.nbytes)
+        gate_s = median_s(partial(kernels.silu_mul, gate, up, mixed), budget_s / 4)
+        yield _row("silu_mul", f"{m}x5632", gate_s, 3 * gate.nbytes)
 
 
-def measure(
-    kernels: Kernels, ceilings: Ceilings, budget_s: float
-) -> Iterator[Result | ProductResult]:
+def _row(operation: str, shape: str, time_s: float, size_bytes: int) -> Row:
+    return {
+        "operation": operation,
+        "shape": shape,
+        "time_s": time_s,
+        "gbytes_per_s": size_bytes / time_s / 1e9,
+        "gflops_per_s": 0.0,
+    }
+
+
+def measure(kernels: Kernels, threads: int, budget_s: float) -> Iterator[Row]:
     """Every row of the table."""
-    yield from product_rows(kernels, ceilings, budget_s)
-    yield from bench_rows(kernels, ceilings, budget_s)
+    yield from product_rows(kernels, threads, budget_s)
+    yield from norms_and_gates(kernels, budget_s)
 
 
-def format_row(row: Result | ProductResult) -> str:
+def format_row(row: Row) -> str:
     """One line of the table."""
-    rates = f"{row.gbytes_per_s:7.1f} GB/s {row.gflops_per_s:7.1f} GFLOP/s"
-    if isinstance(row, Result):
-        name, share = f"{row.operation:10} {row.shape:46}", f"{row.ceiling_frac:5.0%} of ceiling"
-    else:
-        name, share = f"{row.operation:10} {row.format:10} {row.m:4} rows", _comparison(row)
-    return f"{name} {row.time_s * 1e6:10.1f} us {rates} {share}"
-
-
-def _comparison(row: ProductResult) -> str:
-    int4 = f"{row.over_torch_int4:.1f}x" if row.over_torch_int4 else "none"
-    return (
-        f"{row.read_frac:5.0%} of reading, {row.over_own_bf16:.2f}x own bf16, "
-        f"{row.over_torch_bf16:.1f}x torch bf16, {int4} torch int4"
+    what = f"{row['format']:10} {row['m']:4} rows" if "m" in row else row["shape"]
+    line = (
+        f"{row['operation']:10} {what:20} {row['time_s'] * 1e6:10.1f} us "
+        f"{row['gbytes_per_s']:7.1f} GB/s {row['gflops_per_s']:7.1f} GFLOP/s"
     )
+    if "m" not in row:
+        return line
+    line += f" {with_bounds(row, 'read_frac', '.0%')} of reading"
+    others = {"over_own_bf16": "own bf16", "over_torch_bf16": "torch bf16",
+              "over_torch_int4": "torch int4"}  # fmt: skip
+    times = (f"{with_bounds(row, key, '.2f')}x {name}" for key, name in others.items() if row[key])
+    return ", ".join((line, *times))
 
 
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=0.5, help="seconds per row")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for each product")
     parser.add_argument("--json", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     kernels = resolve_kernels(options.threads)
-    ceilings = measure_ceilings(options.threads, 4 * options.budget)
+    ceilings = measure_ceilings(options.threads, options.budget)
     print(f"{kernels.name}, {options.threads} threads")
-    print(f"memory read ceiling {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
-    print(f"float32 product ceiling {ceilings.sgemm_flops_per_s / 1e9:.1f} GFLOP/s (torch)")
+    print(f"memory read {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
+    print(f"float32 product {ceilings.sgemm_flops_per_s / 1e9:.1f} GFLOP/s (torch)")
     results = []
-    for row in measure(kernels, ceilings, options.budget):
+    for row in measure(kernels, options.threads, options.budget):
         print(format_row(row), flush=True)
-        results.append(asdict(row))
+        results.append(row)
     report = {
         "benchmark": "kernels", "testbed": describe(), "kernels": kernels.name,
         "threads": options.threads, "ceilings": asdict(ceilings), "rows": results,

@@ -1,8 +1,9 @@
 """The plan that is chosen against the best of many that are run: how much is lost by predicting.
 
-For each case every plan that fits is estimated, some are run, spread over the whole range of
-estimates, and the chosen one among them. What counts is the measured time of the chosen plan over
-that of the fastest measured one::
+For each case every plan that fits is estimated, some are run, each distinct one once, spread over
+the whole range of estimates, and the chosen one among them. The fastest of many noisy runs looks
+better than it is, so the chosen plan and the fastest one then take turns, and what counts is the
+median of these ratios. A run that is started again goes on with the cases that are left::
 
     python -m benchmarks.bench_plan_choice --json benchmarks/results/plan-choice.json
 """
@@ -13,11 +14,16 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from benchmarks.part_file import write_whole
+from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import describe
 from lm_offload import LLM
 from lm_offload.cli.measure import Shape
@@ -36,10 +42,11 @@ from lm_offload.planner.search import candidates, make_plan
 BUDGET_FRACS = (0.25, 0.5, 1.2)  # of the checkpoint's bytes
 SHAPES = (Shape(1, 64, 9), Shape(8, 48, 9), Shape(32, 16, 9))
 PLANS = 12  # that are run, beside the chosen one
-RUNS = 2  # of each plan; the faster one counts
+DUELS = 3  # rounds of the chosen plan and the fastest one
 HOPELESS = 4.0  # plans estimated to take longer by this factor are not run
 GOAL, LEAST = 1 / 0.95, 1 / 0.8  # in nine of ten cases, and always
 Row = dict[str, Any]
+Run = Callable[[], tuple[float, float]]  # predicted and measured seconds of a plan
 
 
 def main() -> None:
@@ -52,15 +59,26 @@ def main() -> None:
     args = parser.parse_args()
     folders = [demo_path(), *([args.model] if args.model.is_dir() else [])]
     deadline_s = time.monotonic() + 60 * args.minutes
-    rows: list[Row] = []
+    rows = rows_in(args.json)
+    done = {key_of(row) for row in rows}
     for shape, frac, folder in itertools.product(SHAPES, BUDGET_FRACS, folders):
-        if time.monotonic() < deadline_s:
+        if time.monotonic() < deadline_s and (folder.name, frac, *vars(shape).values()) not in done:
             rows.append(measure(folder, frac, shape, args.threads))
             print(format_row(rows[-1]), flush=True)
-    result = {"benchmark": "plan-choice", "testbed": describe(), "rows": rows}
+            if args.json:
+                result = {"benchmark": "plan-choice", "testbed": describe(), "rows": rows}
+                write_whole(args.json, result)
     print(summary(rows))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def rows_in(file: Path | None) -> list[Row]:
+    """The cases that an earlier run has measured."""
+    return json.loads(file.read_text())["rows"] if file and file.exists() else []
+
+
+def key_of(row: Row) -> tuple[object, ...]:
+    """What case a row is of."""
+    return (row["model"], row["budget_frac"], *row["shape"].values())
 
 
 def measure(folder: Path, budget_frac: float, shape: Shape, threads: int) -> Row:
@@ -72,24 +90,44 @@ def measure(folder: Path, budget_frac: float, shape: Shape, threads: int) -> Row
         parts = llm.choices, shape.workload, llm.profile, llm.budget_bytes
         request = planning_request(*parts)
     load, progress = OtherLoad(), RunProgress(Console(quiet=True))
-    plans = [make_plan(request), *spread(request)]
-    found = []
-    for plan in plans:
-        runs = [run_plan(str(folder), request, plan, shape, progress) for _ in range(RUNS)]
-        found.append((runs[0][0].run_s, min(measured.run_s for _, measured in runs)))
-    predicted_s, measured_s = (list(column) for column in zip(*found, strict=True))
+
+    def run(plan: Plan) -> tuple[float, float]:
+        predicted, measured = run_plan(str(folder), request, plan, shape, progress)
+        return predicted.run_s, measured.run_s
+
+    plans = distinct([make_plan(request), *spread(request)])
+    predicted_s, measured_s = (list(column) for column in zip(*map(run, plans), strict=True))
+    fastest = plans[measured_s.index(min(measured_s))]
+    losses = duel(partial(run, plans[0]), partial(run, fastest), plans[0] is fastest)
     return {
         "model": folder.name,
         "budget_frac": budget_frac,
         "shape": vars(shape),
         "others_frac": load.busy_frac,
-        "loss": measured_s[0] / min(measured_s),
+        **with_interval("loss", losses),
         "ranking": vars(ranking_of(predicted_s, measured_s)),
         "plans": [
             {"choice": sizes(plan), "predicted_s": before_s, "measured_s": after_s}
             for plan, before_s, after_s in zip(plans, predicted_s, measured_s, strict=True)
         ],
     }
+
+
+def distinct(plans: list[Plan]) -> list[Plan]:
+    """Each decision once, in their order."""
+    return list({choice_of(plan): plan for plan in plans}.values())
+
+
+def duel(chosen: Run, fastest: Run, same: bool) -> list[float]:
+    """Times of the chosen plan over those of the fastest in turns; 1 where that is the chosen."""
+    if same:
+        return [1.0]
+    pairs = []
+    for index in range(DUELS):
+        first, second = (chosen, fastest) if index % 2 else (fastest, chosen)
+        times = first()[1], second()[1]
+        pairs.append(times if index % 2 else times[::-1])
+    return [chosen_s / fastest_s for chosen_s, fastest_s in pairs]
 
 
 def spread(request: Request) -> list[Plan]:
@@ -107,7 +145,7 @@ def spread(request: Request) -> list[Plan]:
 
 def sizes(plan: Plan) -> Row:
     """A plan's decisions but the names of units."""
-    record = vars(choice_of(plan))
+    record = asdict(choice_of(plan))
     return {key: value for key, value in record.items() if key not in ("resident", "streamed")}
 
 

@@ -50,9 +50,9 @@ def main() -> None:
     """Measure until the points or the minutes are used up; print a line each, then a summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path(".checkpoints/llama-1.1b"))
-    parser.add_argument("--points", type=int, help="a random subset of this size")
+    parser.add_argument("--points", type=int, default=64, help="of the grid, spread over all axes")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -60,17 +60,27 @@ def main() -> None:
     if args.model.is_dir():
         models[args.model.name] = args.model
     rows = load_rows(args.json)
-    deadline_s, base = time.monotonic() + 60 * args.minutes, LLM(demo_path()).profile
+    start_s, base = time.monotonic(), LLM(demo_path()).profile
     files = [file for folder in models.values() for file in folder.glob("*.safetensors")]
     meter = PaceMeter(args.threads, max(files, key=lambda file: file.stat().st_size))
-    for point in chosen(grid(models), args.points, args.seed):
-        if time.monotonic() > deadline_s:
+    wanted = [it for it in chosen(grid(models), args.points, args.seed) if it.key not in rows]
+    for done, point in enumerate(wanted):
+        spent_s = time.monotonic() - start_s
+        if spent_s > 60 * args.minutes:
+            print(f"{args.minutes:g} minutes are used up; start again for what is left")
             break
-        if point.key not in rows:
-            rows[point.key] = measure(models[point.model], point, args.threads, base, meter)
-            print(format_row(rows[point.key]), flush=True)
-            save(args.json, rows.values())
+        if done:
+            print(time_left(done, len(wanted), spent_s))
+        rows[point.key] = measure(models[point.model], point, args.threads, base, meter)
+        print(format_row(rows[point.key]), flush=True)
+        save(args.json, rows.values())
     print_summary(summary(rows.values()))
+
+
+def time_left(done: int, wanted: int, spent_s: float) -> str:
+    """How long the rest takes at the pace so far."""
+    left_s = spent_s / done * (wanted - done)
+    return f"{done} of {wanted} points, about {left_s / 60:.0f} min left"
 
 
 def measure(

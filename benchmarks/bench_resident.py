@@ -14,12 +14,13 @@ import statistics
 from pathlib import Path
 
 from benchmarks.bench_streaming import Case, decode_sweeps, sweep_s
-from benchmarks.ceilings import Rates, measure_rates, weights_of
+from benchmarks.ceilings import RateMeter, Rates, weights_of
 from benchmarks.peers.protocol import make_prompts
+from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 
-ROUNDS = 3
+ROUNDS = 5
 PREFILL_LEN = 512
 
 
@@ -48,10 +49,11 @@ def main() -> None:
 def decode_row(case: Case) -> dict[str, object]:
     """Decode of one batch size and its share of what memory and products allow."""
     weights, rates, seconds, shares = weights_of(case.model, None), [], [], []
+    meter = RateMeter(case.model, None, False, case.threads)
     with LLM(case.model, threads=case.threads, prefix_sharing=False, speculation="off") as llm:
         llm.load(Workload((32,) * case.batch, (case.gen_len,) * case.batch))
         for _ in range(ROUNDS):
-            rates.append(measure_rates(case.model, None, False, case.threads))
+            rates.append(meter.read())
             seconds.append(sweep_s(decode_sweeps(llm, case)))
             bound_s = weights.seconds(case.batch * weights.decode_flops, None, rates[-1])
             shares.append(bound_s / seconds[-1])
@@ -63,8 +65,8 @@ def decode_row(case: Case) -> dict[str, object]:
         "decode_tokens_per_s_runs": decode_rates,
         "memory_read_bytes_per_s": median_of(rates, "memory_read_bytes_per_s"),
         "product_flops_per_s": median_of(rates, "product_flops_per_s"),
-        "decode_ceiling_frac": statistics.median(shares),
         "decode_ceiling_frac_runs": shares,
+        **with_interval("decode_ceiling_frac", shares),
     }
 
 
@@ -76,11 +78,12 @@ def median_of(rates: list[Rates], name: str) -> int:
 def prefill_row(model: Path, threads: int) -> dict[str, object]:
     """Prefill of one long prompt and its share of what memory and products allow."""
     weights, rates, seconds, shares = weights_of(model, None), [], [], []
+    meter = RateMeter(model, None, False, threads)
     with LLM(model, threads=threads, prefix_sharing=False, speculation="off") as llm:
         llm.load(Workload((PREFILL_LEN,), (2,)))
         prompts = make_prompts(model, 1, PREFILL_LEN, seed=0)
         for _ in range(ROUNDS):
-            rates.append(measure_rates(model, None, False, threads))
+            rates.append(meter.read())
             llm.generate(prompts, SamplingParams(max_tokens=2, ignore_eos=True))
             seconds.append(llm.stats.prefill_s)
             bound_s = weights.seconds(PREFILL_LEN * weights.prefill_flops, None, rates[-1])
@@ -93,8 +96,8 @@ def prefill_row(model: Path, threads: int) -> dict[str, object]:
         "prefill_tokens_per_s_runs": prefill_rates,
         "memory_read_bytes_per_s": median_of(rates, "memory_read_bytes_per_s"),
         "product_flops_per_s": median_of(rates, "product_flops_per_s"),
-        "prefill_ceiling_frac": statistics.median(shares),
         "prefill_ceiling_frac_runs": shares,
+        **with_interval("prefill_ceiling_frac", shares),
     }
 
 

@@ -24,13 +24,14 @@ import json
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.round_ratio import quotients, with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
@@ -79,10 +80,12 @@ class Total:
     sweeps: int = 0
     drafted: int = 0
     accepted: int = 0
+    runs_s: list[float] = field(default_factory=list)  # prompt after prompt
 
     def add(self, llm: LLM) -> None:
         """Count the last run."""
         self.seconds += llm.stats.decode_s
+        self.runs_s.append(llm.stats.decode_s)
         self.tokens += sum(sweep.decode_tokens for sweep in llm.stats.decode)
         self.sweeps += len(llm.stats.decode)
         self.drafted += llm.stats.drafted
@@ -99,7 +102,7 @@ def main() -> None:
     drafts.add_argument("--draft-layers", type=int, help="of the checkpoint itself")
     parser.add_argument("--prompt-len", type=int, default=96, help="but of code")
     parser.add_argument("--gen-len", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, help="prompts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget-frac", type=float, default=0.5)
     parser.add_argument("--json", type=Path)
@@ -149,14 +152,15 @@ def _row(case: Case, plans: dict[str, Plan | None], totals: dict[str, Total]) ->
     row = {
         "model": case.model.name,
         "prompts": case.prompts,
+        "rounds": case.rounds,
         "budget_bytes": plan.budget_bytes,
         "streamed_bytes": plan.streamed_bytes,
         "draft_rows": plan.draft_rows,
         "off": vars(off),
         "auto": vars(auto),
         "never_accepted": vars(spoiled),
-        "speedup": off.seconds / auto.seconds,
-        "never_accepted_slowdown": spoiled.seconds / off.seconds,
+        **with_interval("speedup", quotients(off.runs_s, auto.runs_s)),
+        **with_interval("never_accepted_slowdown", quotients(spoiled.runs_s, off.runs_s)),
     }
     return {**row, **_draft_row(case, plans, totals)} if case.draft_model else row
 
@@ -174,8 +178,8 @@ def _draft_row(
         "streamed_bytes_beside_draft": plan.streamed_bytes,
         "drafted": vars(drafted),
         "drafted_never_right": vars(spoiled),
-        "draft_speedup": off.seconds / drafted.seconds,
-        "draft_never_right_slowdown": spoiled.seconds / off.seconds,
+        **with_interval("draft_speedup", quotients(off.runs_s, drafted.runs_s)),
+        **with_interval("draft_never_right_slowdown", quotients(spoiled.runs_s, off.runs_s)),
     }
 
 

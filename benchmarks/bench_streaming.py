@@ -16,13 +16,14 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.ceilings import measure_rates
+from benchmarks.ceilings import RateMeter
 from benchmarks.peers.protocol import make_prompts
+from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.outputs import SweepRecord
 
-ROUNDS = 3
+ROUNDS = 5
 PROMPT_LEN = 8
 READ_SWEEPS = 4
 
@@ -60,7 +61,7 @@ def main() -> None:
 
 def measure(case: Case) -> dict[str, object]:
     """Resident sweep, disk rate and streamed sweeps, in turn, `ROUNDS` times; medians."""
-    rates = measure_rates(case.model, None, False, case.threads)
+    rates = RateMeter(case.model, None, False, case.threads).read()
     resident_s, streamed_s, disk_rates, ratios = [], [], [], []
     read_bytes, retained_bytes = [], []
     with open_llm(case, None) as resident, open_llm(case, half_of(case)) as streamed:
@@ -96,8 +97,8 @@ def measure(case: Case) -> dict[str, object]:
         "streamed_sweep_s": statistics.median(streamed_s),
         "memory_read_bytes_per_s": round(rates.memory_read_bytes_per_s),
         "product_flops_per_s": round(rates.product_flops_per_s),
-        "ratio_to_bound": statistics.median(ratios),
         "ratio_to_bound_runs": ratios,
+        **with_interval("ratio_to_bound", ratios),
         "decode_tokens_per_s": case.batch / statistics.median(streamed_s),
         "decode_tokens_per_s_runs": [case.batch / sweep for sweep in streamed_s],
     }

@@ -6,19 +6,17 @@ the minute. KV cache and activations are left out, so that the ceiling holds for
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.kernel_timing import Reading, rounds_s, settled, streamed_copies
 from benchmarks.product_rows import K, N, own_product
-from benchmarks.testbed import (
-    direct_read_bytes_per_s,
-    largest_weight_file,
-    matmul_flops_per_s,
-    memory_read_bytes_per_s,
-)
+from benchmarks.testbed import direct_read_bytes_per_s, largest_weight_file
 from lm_offload.arch.accounting import loaded_bytes, unit_flops
 from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import build_units
@@ -27,9 +25,10 @@ from lm_offload.kernels.resolve import resolve_kernels
 Row = dict[str, Any]
 
 HEAD_BYTES = 1 << 30  # the head's parts do not matter to sums
-PRODUCT_ROWS = 512
-PRODUCT_BUDGET_S = 0.3
-READ_BYTES, READ_PASSES, READS_IN_FLIGHT = 256 << 20, 3, 2
+PRODUCT_ROWS = 256
+METER_ROUNDS = 3
+READ_BYTES = 64 << 20
+DISK_READ_BYTES, READS_IN_FLIGHT = 256 << 20, 2
 FORMAT_BYTES = {"int8": 1.0, "int4": 0.5}  # of a weight, without scales: no engine reads less
 KERNEL_FORMATS = {None: "bf16", "int8": "int8:64", "int4": "int4:64"}
 
@@ -77,23 +76,46 @@ def weights_of(model: Path, weight_format: str | None) -> Weights:
     return Weights(size_bytes, flops, flops - head_flops)
 
 
-def measure_rates(model: Path, weight_format: str | None, limited: bool, threads: int) -> Rates:
-    """The machine's rates now: about two seconds."""
-    disk = None
-    if limited:
-        file = largest_weight_file(model)
-        disk = direct_read_bytes_per_s(
-            file, threads=READS_IN_FLIGHT, limit_bytes=READ_BYTES, passes=READ_PASSES
+class RateMeter:
+    """Measures the machine's rates again and again, half a second each; buffers are touched once.
+
+    The disk's rate is None where nothing is streamed. A product is the better one of torch's in
+    fp32 and ours in the weights' format.
+    """
+
+    def __init__(self, model: Path, weight_format: str | None, limited: bool, threads: int) -> None:
+        torch.set_num_threads(threads)
+        memory = streamed_copies(torch.ones(READ_BYTES, dtype=torch.uint8))
+        self._read = Reading(memory, READ_BYTES, threads)
+        own = own_product(resolve_kernels(threads), KERNEL_FORMATS[weight_format])
+        x, weight = torch.randn(PRODUCT_ROWS, K), torch.randn(N, K)
+        small = torch.ones(256, 256)
+        self._works = {
+            "wake": settled(self._read.work),
+            "read": self._read.work,
+            "own": own.work(PRODUCT_ROWS),
+            "wake torch": settled(partial(torch.mm, small, small)),
+            "torch": partial(torch.mm, x, weight.T, out=torch.empty(PRODUCT_ROWS, N)),
+        }
+        self._file = largest_weight_file(model) if limited else None
+
+    def read(self) -> Rates:
+        """The rates now."""
+        times_s = rounds_s(self._works, 0.0, METER_ROUNDS)
+        read_s, own_s, torch_s = (
+            statistics.median(times_s[name]) for name in ("read", "own", "torch")
         )
-    memory = memory_read_bytes_per_s(threads, READ_BYTES)
-    return Rates(memory, product_rate(weight_format, threads), disk)
+        return Rates(
+            memory_read_bytes_per_s=self._read.size_bytes / read_s,
+            product_flops_per_s=2 * PRODUCT_ROWS * N * K / min(own_s, torch_s),
+            disk_read_bytes_per_s=self._disk_bytes_per_s(),
+        )
 
-
-def product_rate(weight_format: str | None, threads: int) -> float:
-    """The best product of this machine: torch's in fp32, or ours in the format, in FLOP/s."""
-    plain = matmul_flops_per_s(torch.float32, PRODUCT_ROWS, prepacked=False, threads=threads)
-    own = own_product(resolve_kernels(threads), KERNEL_FORMATS[weight_format])
-    return max(plain, 2 * PRODUCT_ROWS * N * K / own.time_s(PRODUCT_ROWS, PRODUCT_BUDGET_S))
+    def _disk_bytes_per_s(self) -> float | None:
+        if self._file is None:
+            return None
+        how = {"threads": READS_IN_FLIGHT, "limit_bytes": DISK_READ_BYTES, "passes": 1}
+        return direct_read_bytes_per_s(self._file, **how)
 
 
 def ceilings(

@@ -163,9 +163,8 @@ class MemoryCgroup:
         start_s = time.monotonic()
         with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", _JOIN, str(self._path), *command],
-                stdout=stdout, stderr=stderr, env=env,
-            )  # fmt: skip
+                self.command_in(command), stdout=stdout, stderr=stderr, env=env
+            )
             timed_out = False
             try:
                 process.wait(timeout_s)
@@ -176,7 +175,7 @@ class MemoryCgroup:
                 process.wait()
             wall_s = time.monotonic() - start_s
             return LimitedRun(
-                exit_reason=self._exit_reason(process.returncode, timed_out),
+                exit_reason=self.exit_reason(process.returncode, timed_out),
                 wall_s=wall_s,
                 limit_bytes=self.limit_bytes,
                 peak_bytes=self.peak_bytes(),
@@ -194,7 +193,12 @@ class MemoryCgroup:
         found = re.search(r"^oom_kill (\d+)$", _read(self._path / self._version.oom_events), re.M)
         return int(found[1]) if found else 0
 
-    def _exit_reason(self, returncode: int, timed_out: bool) -> str:
+    def command_in(self, command: Sequence[str]) -> list[str]:
+        """A command that joins the group before it becomes `command`."""
+        return ["/bin/sh", "-c", _JOIN, str(self._path), *command]
+
+    def exit_reason(self, returncode: int, timed_out: bool) -> str:
+        """How a command of the group ended."""
         if self.oom_kills():
             return "oom-killed"
         if timed_out:

@@ -1,7 +1,8 @@
 """Two result files or folders by ratio: what got slower than the noise of both.
 
-Rows are matched by what they measured. A rate that has its ceiling beside it is compared by its
-share of the ceiling, so that a machine that was slower on that day is no regression::
+Rows are matched by what they measured. Ratios of figures that were taken in turns have an interval,
+which is their noise; a row that has such ratios is compared by them alone, and a rate that has its
+ceiling beside it by its share of the ceiling, so that a slower day is no regression::
 
     python -m benchmarks.compare BASE NEW      # exit status 1 where something got slower
 """
@@ -22,8 +23,13 @@ from benchmarks.report.result_files import Row
 
 LEAST_NOISE_FRAC = 0.05  # two runs of the whole agree within this
 ASSUMED_NOISE_FRAC = 0.15  # of a figure that was measured once, in either file
-FASTER_IS_MORE = ("_tokens_per_s", "gbytes_per_s", "gflops_per_s", "_ceiling_frac", "speedup")
-FASTER_IS_LESS = ("_s", "ratio_to_bound")
+FASTER_IS_MORE = (
+    "_tokens_per_s", "gbytes_per_s", "gflops_per_s", "_ceiling_frac", "speedup", "read_frac",
+    "bound_frac", "times_sooner", "ours_over_this_decode", "ours_over_this_prefill",
+    "over_own_bf16", "over_torch_bf16", "over_torch_int4", "over_bf16",
+)  # fmt: skip
+FASTER_IS_LESS = ("_s", "ratio_to_bound", "slowdown", "loss")
+INTERVAL = "_interval"
 NOT_COMPARED = (
     "_ceiling_tokens_per_s", "_bytes_per_s", "_flops_per_s", "wait_s", "predicted_s",
     "prefill_s", "decode_s", "load_s", "timeout_s",
@@ -86,14 +92,20 @@ def is_setting(key: str, value: object) -> bool:
 
 
 def metrics(old: Row, new: Row) -> Iterator[str]:
-    """The figures of speed in both rows; a share of a ceiling stands for its rate."""
-    for key in new:
-        speed = key.endswith((*FASTER_IS_MORE, *FASTER_IS_LESS))
-        known = speed and not key.endswith(NOT_COMPARED) and not key.startswith("predicted")
+    """The figures of speed in both rows: ratios with an interval, or else whatever there is."""
+    both = [key for key in new if is_positive(old.get(key)) and is_positive(new[key])]
+    speeds = [key for key in both if is_speed(key)]
+    ratios = [key for key in speeds if f"{key}{INTERVAL}" in old and f"{key}{INTERVAL}" in new]
+    for key in ratios or speeds:
         share = key.replace("_tokens_per_s", "_ceiling_frac")
-        stands_in = share != key and share in old and share in new
-        if known and not stands_in and is_positive(old.get(key)) and is_positive(new[key]):
+        if share == key or share not in both:
             yield key
+
+
+def is_speed(key: str) -> bool:
+    """Whether a figure says how fast something is, and no prediction."""
+    speed = key.endswith((*FASTER_IS_MORE, *FASTER_IS_LESS))
+    return speed and not key.endswith(NOT_COMPARED) and not key.startswith("predicted")
 
 
 def is_positive(value: object) -> bool:
@@ -111,7 +123,10 @@ def change(name: str, metric: str, old: Row, new: Row) -> Change:
 
 
 def spread_frac(row: Row, metric: str) -> float:
-    """Half of the range of the repetitions over their median."""
+    """Half of the interval, or else of the range of the repetitions, over the figure."""
+    if found := row.get(f"{metric}{INTERVAL}"):
+        low, high = found
+        return (high - low) / 2 / row[metric]
     runs = row.get(f"{metric}_runs")
     if not isinstance(runs, list) or len(runs) < 2:
         return ASSUMED_NOISE_FRAC

@@ -1,15 +1,19 @@
-"""Runs of the engines, their file, and the rows that are made of them: medians, spread, ratios."""
+"""Runs of the engines, their file, and the rows that are made of them: medians, spread, ratios.
+
+A run that was taken in turns with one of ours names that in `beside` and has the same `round`.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.part_file import write_whole
 from benchmarks.peers.case import Case, Row
-from benchmarks.peers.environments import ROUNDED, PeerSpec
+from benchmarks.peers.environments import PeerSpec
+from benchmarks.round_ratio import quotients, with_interval
 
 OURS = "lm_offload"
 PHASES = ("decode", "prefill")
@@ -17,7 +21,7 @@ CASE_KEYS = ("model", "batch", "prompt_len", "gen_len", "threads", "limit_bytes"
 RATE_KEYS = tuple(f"{phase}_tokens_per_s" for phase in PHASES)
 FRAC_KEYS = tuple(f"{phase}_ceiling_frac" for phase in PHASES)
 MEDIAN_KEYS = (
-    *RATE_KEYS, *FRAC_KEYS, *(f"{phase}_ceiling_tokens_per_s" for phase in PHASES),
+    *RATE_KEYS, *(f"{phase}_ceiling_tokens_per_s" for phase in PHASES),
     "memory_read_bytes_per_s", "product_flops_per_s", "disk_read_bytes_per_s",
 )  # fmt: skip
 
@@ -31,17 +35,23 @@ class RunFile:
         self._runs: list[Row] = earlier.get("runs", [])
         self._bed = earlier["testbed"] if self._runs else describe_bed()
 
-    def missing(self, round_index: int, case: Case, specs: Iterable[PeerSpec]) -> list[PeerSpec]:
-        """The peers without a run of this round; one that failed in a cell is not tried again."""
-        mine = [
-            run for run in self._runs if all(run[key] == _value(case, key) for key in CASE_KEYS)
-        ]
-        done = {run["peer"] for run in mine if run["round"] == round_index or run.get("error")}
-        return [spec for spec in specs if spec.name not in done]
+    def failed(self, case: Case, spec: PeerSpec) -> bool:
+        """Whether a peer has failed in a cell; it is not tried again there."""
+        return any(run["peer"] == spec.name and run.get("error") for run in self._of(case))
 
-    def add(self, run: Row) -> None:
-        """Keep a run and write all."""
-        self._runs.append(run)
+    def rounds(self, case: Case, spec: PeerSpec) -> list[float]:
+        """Our decode rate over a peer's in every round so far; 1 where nothing was beside it."""
+        runs = [run for run in self._of(case) if not run.get("error")]
+        mine = [run for run in runs if run["peer"] == spec.name]
+        return ratios(runs, mine, RATE_KEYS[0]) or [1.0] * len(mine)
+
+    def next_round(self, case: Case) -> int:
+        """A number that no run of the cell has yet."""
+        return 1 + max((run["round"] for run in self._of(case)), default=-1)
+
+    def add(self, *runs: Row) -> None:
+        """Keep runs and write all."""
+        self._runs += runs
         if self._path:
             write_whole(self._path, self.result())
 
@@ -50,9 +60,9 @@ class RunFile:
         rows = rows_of(self._runs)
         return {"benchmark": "peers", "testbed": self._bed, "rows": rows, "runs": self._runs}
 
-
-def _value(case: Case, key: str) -> object:
-    return case.model.name if key == "model" else getattr(case, key)
+    def _of(self, case: Case) -> list[Row]:
+        wanted = {key: getattr(case, key) for key in CASE_KEYS} | {"model": case.model.name}
+        return [run for run in self._runs if all(run[key] == wanted[key] for key in CASE_KEYS)]
 
 
 def rows_of(runs: list[Row]) -> list[Row]:
@@ -61,16 +71,28 @@ def rows_of(runs: list[Row]) -> list[Row]:
     for run in runs:
         key = (run["weight_format"], *(run[key] for key in CASE_KEYS))
         cells.setdefault(key, {}).setdefault(run["peer"], []).append(run)
-    rows: list[Row] = []
-    for cell in cells.values():
-        rows += with_ratios([median_row(members) for members in cell.values()])
+    return [row for cell in cells.values() for row in cell_rows(cell)]
+
+
+def cell_rows(cell: dict[str, list[Row]]) -> list[Row]:
+    """The rows of one cell, each with our rate over its own where both have one."""
+    every = [run for members in cell.values() for run in members if not run.get("error")]
+    rows = []
+    for members in cell.values():
+        good = [run for run in members if not run.get("error")]
+        row = median_row(members)
+        for phase, key in zip(PHASES, RATE_KEYS, strict=True):
+            found = ratios(every, good, key)
+            row |= with_interval(f"ours_over_this_{phase}", found) if found else {}
+        rows.append(row)
     return rows
 
 
 def median_row(runs: list[Row]) -> Row:
     """One row of all runs of an engine: medians of the rates, or the error of the last run."""
     good = [run for run in runs if not run.get("error")]
-    last = {key: value for key, value in (good or runs)[-1].items() if key != "round"}
+    left_out = ("round", "beside")
+    last = {key: value for key, value in (good or runs)[-1].items() if key not in left_out}
     if not good:
         return last
     medians = {
@@ -78,33 +100,23 @@ def median_row(runs: list[Row]) -> Row:
         for key in MEDIAN_KEYS
         if good[0].get(key) is not None
     }
-    every = {f"{key}_runs": [run[key] for run in good] for key in (*RATE_KEYS, *FRAC_KEYS)}
-    rounds = [run["round"] for run in good]
-    return {**last, **medians, **every, "rounds": rounds, "failed_runs": len(runs) - len(good)}
+    for key in FRAC_KEYS:
+        medians |= with_interval(key, [run[key] for run in good])
+    every = {f"{key}_runs": [run[key] for run in good] for key in RATE_KEYS}
+    counts = {"rounds": len(good), "failed_runs": len(runs) - len(good)}
+    return {**last, **medians, **every, **counts}
 
 
-def with_ratios(rows: list[Row]) -> list[Row]:
-    """Each row of a cell with our rate over its own, where both have one."""
-    good = [row for row in rows if not row.get("error")]
-    for ours in filter(is_ours, good):
-        for row in good:
-            for phase, key in zip(PHASES, RATE_KEYS, strict=True):
-                row[f"ours_over_this_{phase}"] = round(ratio(ours, row, f"{key}_runs"), 3)
-    return rows
-
-
-def is_ours(row: Row) -> bool:
-    """Whether others are compared with it: not where activations are rounded as well."""
-    return row["peer"].startswith(OURS) and not row["peer"].endswith(ROUNDED)
-
-
-def ratio(ours: Row, other: Row, key: str) -> float:
-    """The median of the quotients of each round: a machine that drifts drifts for both."""
-    mine, others = (dict(zip(row["rounds"], row[key], strict=True)) for row in (ours, other))
-    both = mine.keys() & others.keys()
-    if both:
-        return statistics.median(mine[each] / others[each] for each in both)
-    return statistics.median(mine.values()) / statistics.median(others.values())
+def ratios(runs: list[Row], mine: list[Row], key: str) -> list[float]:
+    """Our figure over that of `mine` in each round that both took in turns."""
+    names = {run["peer"] for run in mine}
+    ours = {
+        run["round"]: run[key]
+        for run in runs
+        if run["peer"].startswith(OURS) and run["peer"] not in names and run.get("beside") in names
+    }
+    both = [run for run in mine if run["round"] in ours and "beside" in run]
+    return quotients([ours[run["round"]] for run in both], [run[key] for run in both])
 
 
 def summary(row: Row) -> str:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.kernel_timing import STREAMED_BYTES, Ceilings, median_s
+from benchmarks.kernel_timing import (
+    Reading,
+    Seconds,
+    Work,
+    median_s,
+    on_each,
+    rounds_s,
+    settled,
+    streamed_copies,
+)
+from benchmarks.round_ratio import quotients, with_interval
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
@@ -20,56 +31,78 @@ N, K = 5632, 2048  # the gate projection of the 1.1 B model
 ROWS = (1, 4, 16, 64, 128, 256, 512)
 FORMATS = ("bf16", "int8:row", "int8:64", "int4:64", "int8:64:a8", "int4:64:a8")
 TORCH_GROUP = 64
-
-
-@dataclass(frozen=True)
-class ProductResult:
-    """The time of x[m, K] @ weight[N, K].T, and how many times faster it is than the others.
-
-    Bytes are those of the weight as it is stored; None where torch has no such product.
-    """
-
-    operation: str
-    format: str
-    m: int
-    time_s: float
-    gbytes_per_s: float
-    read_frac: float
-    gflops_per_s: float
-    over_own_bf16: float
-    over_torch_bf16: float
-    over_torch_int4: float | None
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A product with the weights of one format; `run(x, weight, out)` for each weight in turn."""
+    """A product with the weights of one format; `run(x, weight, out)` for each weight in turn.
 
-    weights: list[Tensor] | list[PackedWeight]
+    `memory` holds all of them, for reading as many bytes of it as a product does.
+    """
+
+    memory: Tensor
+    weights: Sequence[Tensor | PackedWeight]
     weight_bytes: int
     run: Callable[..., object]
 
+    def work(self, m: int) -> Work:
+        """The product with m rows."""
+        x, out = torch.randn(m, K), torch.empty(m, N)
+        return on_each(lambda weight: self.run(x, weight, out), self.weights)
+
     def time_s(self, m: int, budget_s: float) -> float:
         """The median time with m rows."""
-        x, out = torch.randn(m, K), torch.empty(m, N)
-        return median_s([partial(self.run, x, each, out) for each in self.weights], budget_s)
+        return median_s(self.work(m), budget_s)
 
 
-def product_rows(kernels: Kernels, ceilings: Ceilings, budget_s: float) -> Iterator[ProductResult]:
-    """Every format and number of rows, next to the same product by torch."""
+def product_rows(kernels: Kernels, threads: int, budget_s: float) -> Iterator[Row]:
+    """Every format and number of rows beside a read of its weights and the same by torch.
+
+    `budget_s` is for a format with one number of rows.
+    """
     own = {name: own_product(kernels, name) for name in FORMATS}
-    torch_bf16, torch_int4 = _torch_bf16(), _torch_int4()
+    torch_int4 = _torch_int4()
+    others = {"torch bf16": _torch_bf16()} | ({"torch int4": torch_int4} if torch_int4 else {})
+    reads = {name: Reading(each.memory, each.weight_bytes, threads) for name, each in own.items()}
+    elsewhere = reads[FORMATS[-1]]  # not what is read next, which would stay in a cache
     for m in ROWS:
-        times = {name: each.time_s(m, budget_s) for name, each in own.items()}
-        bf16_s = torch_bf16.time_s(m, budget_s)
-        int4_s = torch_int4.time_s(m, budget_s) if torch_int4 else None
-        for name, time_s in times.items():
-            rate = own[name].weight_bytes / time_s
-            yield ProductResult(
-                "linear", name, m, time_s, rate / 1e9, rate / ceilings.read_bytes_per_s,
-                2 * m * N * K / time_s / 1e9, times["bf16"] / time_s, bf16_s / time_s,
-                int4_s / time_s if int4_s else None,
-            )  # fmt: skip
+        works: dict[str, Work] = {"wake": settled(elsewhere.work)}
+        for name, each in own.items():
+            works[f"read {name}"] = reads[name].work
+            works[name] = each.work(m)
+        works["wake torch"] = settled(others["torch bf16"].work(1))
+        works |= {name: each.work(m) for name, each in others.items()}
+        times = rounds_s(works, budget_s * (len(own) + len(others)))
+        for name, each in own.items():
+            yield _row(name, m, each, times, reads[name].rates(times[f"read {name}"]))
+
+
+def _row(name: str, m: int, product: Contender, times: Seconds, read_rates: list[float]) -> Row:
+    """Of x[m, K] @ weight[N, K].T: its median time, and ratios by round with their intervals.
+
+    Bytes are those of the weight as it is stored; a product that torch lacks has no ratio.
+    """
+    time_s = statistics.median(times[name])
+    rates = [product.weight_bytes / each for each in times[name]]
+    ratios = {
+        "over_own_bf16": times["bf16"],
+        "over_torch_bf16": times["torch bf16"],
+        "over_torch_int4": times.get("torch int4"),
+    }
+    row: Row = {
+        "operation": "linear",
+        "format": name,
+        "m": m,
+        "time_s": time_s,
+        "gbytes_per_s": product.weight_bytes / time_s / 1e9,
+        "gflops_per_s": 2 * m * N * K / time_s / 1e9,
+        "rounds": len(rates),
+        **with_interval("read_frac", quotients(rates, read_rates)),
+    }
+    for key, other in ratios.items():
+        row |= with_interval(key, quotients(other, times[name])) if other else {key: None}
+    return row
 
 
 def own_product(kernels: Kernels, name: str) -> Contender:
@@ -77,15 +110,17 @@ def own_product(kernels: Kernels, name: str) -> Contender:
     format, weight = parse_format(name), torch.randn(N, K)
     size_bytes = format.matrix_bytes(N, K)
     if not format.is_packed:
-        return Contender(_copies(weight.bfloat16()), size_bytes, kernels.linear)
+        memory = streamed_copies(weight.bfloat16())
+        return Contender(memory, list(memory), size_bytes, kernels.linear)
     packed = quantize(weight, format, "weight")
-    weights = [PackedWeight(data, format, (N, K)) for data in _copies(packed.data)]
-    return Contender(weights, size_bytes, kernels.linear)
+    memory = streamed_copies(packed.data)
+    weights = [PackedWeight(data, format, (N, K)) for data in memory]
+    return Contender(memory, weights, size_bytes, kernels.linear)
 
 
 def _torch_bf16() -> Contender:
-    weights = _copies(torch.randn(N, K).bfloat16())
-    return Contender(weights, weights[0].nbytes, _torch_linear)
+    memory = streamed_copies(torch.randn(N, K).bfloat16())
+    return Contender(memory, list(memory), memory[0].nbytes, _torch_linear)
 
 
 def _torch_linear(x: Tensor, weight: Tensor, out: Tensor) -> None:
@@ -106,9 +141,5 @@ def _torch_int4() -> Contender | None:
         run(torch.zeros(1, K), packed, torch.empty(1, N))
     except (RuntimeError, NotImplementedError):
         return None
-    return Contender(_copies(packed), packed.nbytes + factors.nbytes, run)
-
-
-def _copies(weight: Tensor) -> list[Tensor]:
-    """As many of them as no cache holds."""
-    return [weight.clone() for _ in range(max(2, STREAMED_BYTES // weight.nbytes))]
+    memory = streamed_copies(packed)
+    return Contender(memory, list(memory), packed.nbytes + factors.nbytes, run)

@@ -35,30 +35,30 @@ class Suite:
 def quick() -> Suite:
     """Ten minutes on two cores: a small model, engines that are installed.
 
-    Rounds are for the engines whose runs take seconds; the others have one cell and one round.
+    Short runs, so that many rounds fit; engines whose runs take long share one cell.
     """
     model = str(CHECKPOINTS / "llama-0.25b")
-    installed = ("--model", model, "--no-install")
-    few = (*installed, "--timeout-s", "60", "--gen-len", "8", "--rounds", "3")
-    once = (*installed, "--timeout-s", "60", "--gen-len", "8", "--rounds", "1")
-    slow = (*installed, "--timeout-s", "30", "--gen-len", "3", "--rounds", "1")
-    quickest, fast = "llama_cpp lm_offload", "llama_cpp transformers lm_offload"
-    others = "openvino ctranslate2 accelerate airllm lm_offload"
+    few = ("--model", model, "--no-install", "--timeout-s", "60", "--gen-len", "5")
+    slow = ("--model", model, "--no-install", "--timeout-s", "30", "--gen-len", "3")
+    pair, others = "llama_cpp lm_offload", "openvino ctranslate2 transformers accelerate airllm"
     parts = (
         Part("fixed-costs", "bench_fixed_costs"),
         Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB")),
-        _peers("peers-0.25b", few, 2.0, limits="288MiB", batches="1 16", engines=fast),
-        _peers("resident-0.25b", few, 0.7, limits="none", batches="16", engines=fast),
-        _peers("batch-0.25b", once, 1.0, "4", limits="288MiB", batches="64", engines=quickest),
-        _peers("long-0.25b", once, 0.5, "256", limits="288MiB", batches="1", engines=quickest),
-        _peers("others-0.25b", slow, 1.5, limits="288MiB", batches="16", engines=others),
+        _peers("peers-0.25b", few, 2.0, "4", limits="288MiB", batches="1 16", engines=pair),
+        _peers("resident-0.25b", few, 0.7, "4", limits="none", batches="16", engines=pair),
+        _peers("batch-0.25b", few, 0.7, "4", limits="288MiB", batches="64", engines=pair),
+        _peers("long-0.25b", few, 0.6, "256", limits="288MiB", batches="1", engines=pair),
         _peers(
-            "quantized-0.25b", once, 0.5, limits="none", batches="16", formats="int8 int4",
-            engines=quickest,
+            "others-0.25b", slow, 1.3, "4", limits="288MiB", batches="16",
+            engines=f"{others} lm_offload",
+        ),
+        _peers(
+            "quantized-0.25b", few, 0.9, "4", limits="none", batches="16", formats="int8 int4",
+            engines=pair,
         ),
         Part("kernels", "bench_kernels", ("--budget", "0.05")),
         Part("quality", "bench_quality", ("--tokens", "1024")),
-        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 0.7),
+        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 0.5),
     )  # fmt: skip
     return Suite("0.25b", parts)
 
@@ -66,25 +66,36 @@ def quick() -> Suite:
 def full() -> Suite:
     """The committed results: hours."""
     model = str(CHECKPOINTS / "llama-1.1b")
-    all_rounds = ("--model", model, "--gen-len", "8", "--rounds", "3", "--timeout-s", "300")
+    of_model = ("--model", model)
+    rounds = (*of_model, "--gen-len", "8", "--rounds", "6", "--timeout-s", "300")
+    prefix = ("--weight-format", "int4", "--prompts", "8", "--prefix-len", "256", "--rounds", "1")
     parts = (
         Part("fixed-costs", "bench_fixed_costs"),
-        Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "1280MiB")),
-        Part("resident-1.1b", "bench_resident", ("--model", model)),
-        Part("streaming-1.1b", "bench_streaming", ("--model", model)),
-        _peers("peers-1.1b", all_rounds, None, "32", limits="1280MiB", batches="1 16 64"),
-        _peers("resident-peers-1.1b", all_rounds, None, "32", limits="none", batches="1 16 64"),
-        _peers("budget-peers-1.1b", all_rounds, None, "32", limits="800MiB 1800MiB", batches="16"),
-        _peers("long-peers-1.1b", all_rounds, None, "256", limits="1280MiB none", batches="1 16"),
+        Part("trace", "bench_trace", (*of_model, "--cpu-memory", "1280MiB")),
+        Part("kernels", "bench_kernels", ("--budget", "2")),
+        Part("attention", "bench_attention", ("--budget", "10")),
+        Part("quality", "bench_quality"),
+        Part("resident-1.1b", "bench_resident", of_model),
+        Part("streaming-1.1b", "bench_streaming", of_model),
+        Part("long-context", "bench_long_context", of_model),
+        Part("speculation-1.1b", "bench_speculation", (*of_model, "--prompts", "loop")),
+        Part("speculation-demo", "bench_speculation", ("--prompts", "code", "--gen-len", "96")),
+        Part("prefix-demo", "bench_prefix"),
+        Part("prefix-1.1b", "bench_prefix", (*of_model, *prefix)),
+        Part("replay", "bench_replay", of_model),
+        Part("retention", "bench_retention", of_model),
+        Part("swapping", "bench_swapping", of_model),
+        Part("threads", "bench_threads", of_model),
+        Part("plan-choice", "bench_plan_choice", of_model, 40.0),
+        Part("prediction", "bench_prediction", of_model, 30.0),
+        _peers("peers-1.1b", rounds, None, "32", limits="1280MiB", batches="1 16 64"),
+        _peers("resident-peers-1.1b", rounds, None, "32", limits="none", batches="1 16 64"),
+        _peers("budget-peers-1.1b", rounds, None, "32", limits="800MiB 1800MiB", batches="16"),
+        _peers("long-peers-1.1b", rounds, None, "256", limits="1280MiB none", batches="1 16"),
         _peers(
-            "quantized-peers-1.1b", all_rounds, None, "32", limits="400MiB none",
+            "quantized-peers-1.1b", rounds, None, "32", limits="400MiB none",
             batches="1 16 64", formats="int8 int4",
         ),
-        Part("kernels", "bench_kernels"),
-        Part("attention", "bench_attention"),
-        Part("quality", "bench_quality"),
-        Part("prediction", "bench_prediction", ("--model", model), 60.0),
-        Part("plan-choice", "bench_plan_choice", ("--model", model), 30.0),
     )  # fmt: skip
     return Suite("1.1b", parts)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Peer, run_peer
 
 RESIDENT_FRAC = 0.5  # of the limit; the rest is for the layer on loan, the cache and activations
 
@@ -20,9 +20,9 @@ def import_libraries() -> str:
     return str(accelerate.__version__)
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Dispatch the model over memory and disk and run the prompts."""
-    from benchmarks.peers.hf_generate import generate_timed
+def load(args: argparse.Namespace) -> Generate:
+    """Dispatch the model over memory and disk."""
+    from benchmarks.peers.hf_generate import generator
     from transformers import AutoModelForCausalLM
 
     placement: dict[str, Any] = {"device_map": {"": "cpu"}}
@@ -33,8 +33,8 @@ def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
             "offload_folder": args.work_dir / "offload",
         }
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto", **placement)
-    return generate_timed(model.eval(), prompts, args.gen_len, args.threads)
+    return generator(model.eval(), args.threads)
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("accelerate", import_libraries, generate)))
+    sys.exit(run_peer(Peer("accelerate", import_libraries, load)))

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Peer, run_peer
 
 
 def import_libraries() -> str:
@@ -18,7 +18,7 @@ def import_libraries() -> str:
     return version("airllm")
 
 
-def load(args: argparse.Namespace) -> Any:
+def split_model(args: argparse.Namespace) -> Any:
     """The model on the CPU; splits the checkpoint into layer files where that is not done yet."""
     from airllm import AutoModel
 
@@ -28,17 +28,17 @@ def load(args: argparse.Namespace) -> Any:
     )
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Load the model and run the prompts."""
-    from benchmarks.peers.hf_generate import generate_timed
+def load(args: argparse.Namespace) -> Generate:
+    """Load the model."""
+    from benchmarks.peers.hf_generate import generator
 
-    return generate_timed(load(args).model.eval(), prompts, args.gen_len, args.threads)
+    return generator(split_model(args).model.eval(), args.threads)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Write the layer files."""
-    load(args)
+    split_model(args)
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("airllm", import_libraries, generate, prepare)))
+    sys.exit(run_peer(Peer("airllm", import_libraries, load, prepare)))

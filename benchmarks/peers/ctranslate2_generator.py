@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Generation, Peer, run_peer
 
 
 def import_libraries() -> str:
@@ -34,26 +34,30 @@ def prepare(args: argparse.Namespace) -> None:
     convert(args.model, model_folder(args), args.weight_format or "float16")
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Load the model and run the prompts; a token's word is its id, see the converter."""
+def load(args: argparse.Namespace) -> Generate:
+    """Load the model."""
     import ctranslate2
 
     compute_type = "int8" if args.weight_format == "int8" else "float32"
     generator = ctranslate2.Generator(
         str(model_folder(args)), "cpu", compute_type=compute_type, intra_threads=args.threads
     )
+    return lambda prompts, gen_len: generate(generator, prompts, gen_len)
+
+
+def generate(generator: Any, prompts: list[list[int]], gen_len: int) -> Generation:
+    """Run the prompts; a token's word is its id, see the converter."""
     first_s: dict[int, float] = {}
 
     def note_time(step: Any) -> bool:
         first_s.setdefault(step.batch_id, time.perf_counter())
         return False  # go on
 
-    generator.generate_batch([["1"]], max_length=1)  # what a first call sets up
     start_s = time.perf_counter()
     results = generator.generate_batch(
         [[str(token_id) for token_id in prompt] for prompt in prompts],
-        min_length=args.gen_len,  # no early stop
-        max_length=args.gen_len,
+        min_length=gen_len,  # no early stop
+        max_length=gen_len,
         include_prompt_in_result=False,
         callback=note_time,
     )
@@ -63,4 +67,4 @@ def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("ctranslate2", import_libraries, generate, prepare)))
+    sys.exit(run_peer(Peer("ctranslate2", import_libraries, load, prepare)))

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import torch
-from benchmarks.peers.protocol import Generation
+from benchmarks.peers.protocol import Generate, Generation
 from transformers import GenerationConfig, StoppingCriteria
 
 
@@ -24,10 +24,15 @@ class TokenClock(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool)
 
 
-def generate_timed(model: Any, prompts: list[list[int]], gen_len: int, threads: int) -> Generation:
-    """Exactly `gen_len` greedy tokens for prompts of one common length, no end-of-text stop."""
+def generator(model: Any, threads: int) -> Generate:
+    """What generates with a model on so many threads of torch."""
     torch.set_num_threads(threads)
     model.generation_config = GenerationConfig(do_sample=False, use_cache=True, pad_token_id=0)
+    return lambda prompts, gen_len: generate_timed(model, prompts, gen_len)
+
+
+def generate_timed(model: Any, prompts: list[list[int]], gen_len: int) -> Generation:
+    """Exactly `gen_len` greedy tokens for prompts of one common length, no end-of-text stop."""
     input_ids = torch.tensor(prompts)
     clock = TokenClock()
     start_s = time.perf_counter()

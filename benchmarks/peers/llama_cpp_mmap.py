@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Generation, Peer, run_peer
 
 MAX_BATCH_TOKENS = 2048  # prompts are fed in groups of whole sequences up to this many tokens
 
@@ -155,18 +155,31 @@ def prefill(
     return first_tokens
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Map the model and run the prompts."""
+def load(args: argparse.Namespace) -> Generate:
+    """Map the model."""
     import llama_cpp
 
     model = open_model(args)
     context = open_context(model, args)
     vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    batch = Batch(group_size(args) * args.prompt_len)
+    batch, group = Batch(group_size(args) * args.prompt_len), group_size(args)
+
+    def run(prompts: list[list[int]], gen_len: int) -> Generation:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        return generate(context, batch, prompts, gen_len, group, vocab)
+
+    return run
+
+
+def generate(
+    context: Any, batch: Batch, prompts: list[list[int]], gen_len: int, group: int, vocab: int
+) -> Generation:
+    """Run prompts of one length in an empty context, `group` at a time."""
+    prompt_len = len(prompts[0])
     start_s = time.perf_counter()
-    steps = [prefill(context, batch, prompts, group_size(args), vocab)]
+    steps = [prefill(context, batch, prompts, group, vocab)]
     first_token_s = time.perf_counter()
-    for position in range(args.prompt_len, args.prompt_len + args.gen_len - 1):
+    for position in range(prompt_len, prompt_len + gen_len - 1):
         batch.clear()
         wanted = [
             batch.add(token_id, position, sequence, logits=True)
@@ -178,4 +191,4 @@ def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("llama.cpp", import_libraries, generate, prepare)))
+    sys.exit(run_peer(Peer("llama.cpp", import_libraries, load, prepare)))

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Generation, Peer, run_peer
 
 if TYPE_CHECKING:
     from lm_offload import LLM
@@ -39,19 +39,22 @@ def prepare(args: argparse.Namespace) -> None:
         open_llm(args).close()
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Load what the plan keeps in memory, then run the prompts."""
+def load(args: argparse.Namespace) -> Generate:
+    """Load what the plan keeps in memory."""
     from lm_offload import SamplingParams, Workload
 
-    workload = Workload((args.prompt_len,) * args.batch, (args.gen_len,) * args.batch)
-    with open_llm(args) as llm:
-        llm.load(workload)
+    llm = open_llm(args)
+    llm.load(Workload((args.prompt_len,) * args.batch, (args.gen_len,) * args.batch))
+
+    def generate(prompts: list[list[int]], gen_len: int) -> Generation:
         start_s = time.perf_counter()
-        outputs = llm.generate(prompts, SamplingParams(max_tokens=args.gen_len, ignore_eos=True))
+        outputs = llm.generate(prompts, SamplingParams(max_tokens=gen_len, ignore_eos=True))
         end_s = time.perf_counter()
-    first_token_s = start_s + max(output.ttft_s for output in outputs)
-    return Generation(start_s, first_token_s, end_s, [o.outputs[0].token_ids for o in outputs])
+        first_token_s = start_s + max(output.ttft_s for output in outputs)
+        return Generation(start_s, first_token_s, end_s, [o.outputs[0].token_ids for o in outputs])
+
+    return generate
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("lm_offload", import_libraries, generate, prepare)))
+    sys.exit(run_peer(Peer("lm_offload", import_libraries, load, prepare)))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Generation, Peer, run_peer
 
 
 def import_libraries() -> str:
@@ -34,20 +34,26 @@ def prepare(args: argparse.Namespace) -> None:
     convert(args.model, model_file(args), args.weight_format)
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Load the model and run the prompts, which have one length."""
-    import numpy as np
+def load(args: argparse.Namespace) -> Generate:
+    """Load the model."""
     import openvino as ov
 
     options = {"INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY"}
     request = ov.Core().compile_model(model_file(args), "CPU", options).create_infer_request()
-    ids = np.array(prompts, dtype=np.int64)
-    next_tokens(request, ids[:1, :1], 0)  # what a first inference sets up
+    return lambda prompts, gen_len: generate(request, prompts, gen_len)
+
+
+def generate(request: Any, prompts: list[list[int]], gen_len: int) -> Generation:
+    """Run prompts of one length."""
+    import numpy as np
+
     request.reset_state()
+    ids = np.array(prompts, dtype=np.int64)
+    prompt_len = ids.shape[1]
     start_s = time.perf_counter()
     steps = [next_tokens(request, ids, 0)]
     first_token_s = time.perf_counter()
-    for position in range(args.prompt_len, args.prompt_len + args.gen_len - 1):
+    for position in range(prompt_len, prompt_len + gen_len - 1):
         steps.append(next_tokens(request, steps[-1], position))
     end_s = time.perf_counter()
     return Generation(start_s, first_token_s, end_s, np.concatenate(steps, axis=1).tolist())
@@ -69,4 +75,4 @@ def next_tokens(request: Any, ids: Any, start: int) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("openvino", import_libraries, generate, prepare)))
+    sys.exit(run_peer(Peer("openvino", import_libraries, load, prepare)))

@@ -1,7 +1,8 @@
 """What every peer's runner has in common: arguments, prompts, memory readings, the result line.
 
 A runner is one module with a `main` that calls `run_peer`; it runs in the peer's own environment,
-so only the standard library is imported here. It prints one JSON object as its last line.
+so only the standard library is imported here. It prints one JSON object when its model is loaded,
+and one more for each number of tokens that it reads from its input.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ class Generation:
     token_ids: list[list[int]]
 
 
+Generate = Callable[[list[list[int]], int], Generation]  # of prompts and tokens to generate
+
+
 @dataclass(frozen=True)
 class Peer:
-    """A runner's three parts; `prepare` converts the checkpoint ahead of the measured run."""
+    """A runner's parts: `load` returns what generates, `prepare` converts the checkpoint before."""
 
     name: str
     import_libraries: Callable[[], str]
-    generate: Callable[[argparse.Namespace, list[list[int]]], Generation]
+    load: Callable[[argparse.Namespace], Generate]
     prepare: Callable[[argparse.Namespace], None] | None = None
 
 
@@ -56,9 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--int8-activations", action="store_true", help="round activations too, which is lossy"
     )
-    stage = parser.add_mutually_exclusive_group()
-    stage.add_argument("--overhead-only", action="store_true", help="stop after the imports")
-    stage.add_argument("--prepare-only", action="store_true", help="convert the weights, no run")
+    parser.add_argument("--prepare-only", action="store_true", help="convert the weights, no run")
     return parser.parse_args(argv)
 
 
@@ -105,31 +107,46 @@ def rates(run: Generation, prompt_len: int) -> dict[str, float]:
 
 
 def run_peer(peer: Peer, argv: Sequence[str] | None = None) -> int:
-    """Do the stage that the arguments ask for; an exception becomes the `error` of the result."""
+    """Prepare, or load and generate as often as asked; an exception becomes its `error`."""
     args = parse_args(argv)
     result: dict[str, Any] = {"peer": peer.name, "error": None}
     try:
         with contextlib.redirect_stdout(sys.stderr):
             result["version"] = peer.import_libraries()
             result["rss_after_import_bytes"] = resident_bytes()
-            if args.prepare_only and peer.prepare:
-                peer.prepare(args)
-            elif not (args.prepare_only or args.overhead_only):
-                result |= _measure(peer, args)
+            if args.prepare_only:
+                if peer.prepare:
+                    peer.prepare(args)
+            else:
+                generate = peer.load(args)
+        _tell(result)
+        if not args.prepare_only:
+            _serve(generate, args, result)
     except Exception as error:  # whatever a peer raises is its result
-        result["error"] = f"{type(error).__name__}: {error}"
-    print(json.dumps(result), flush=True)
-    return 1 if result["error"] else 0
+        _tell({**result, "error": f"{type(error).__name__}: {error}"})
+        return 1
+    return 0
 
 
-def _measure(peer: Peer, args: argparse.Namespace) -> dict[str, Any]:
+def _serve(generate: Generate, args: argparse.Namespace, result: dict[str, Any]) -> None:
     prompts = make_prompts(args.model, args.batch, args.prompt_len, args.seed)
-    run = peer.generate(args, prompts)
-    short = [len(tokens) for tokens in run.token_ids if len(tokens) != args.gen_len]
+    for line in sys.stdin:
+        with contextlib.redirect_stdout(sys.stderr):
+            found = _measure(generate, prompts, int(line))
+        _tell(result | found)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    print(json.dumps(result), flush=True)
+
+
+def _measure(generate: Generate, prompts: list[list[int]], gen_len: int) -> dict[str, Any]:
+    run = generate(prompts, gen_len)
+    short = [len(tokens) for tokens in run.token_ids if len(tokens) != gen_len]
     if short:
-        raise RuntimeError(f"a sequence got {short[0]} tokens instead of {args.gen_len}")
+        raise RuntimeError(f"a sequence got {short[0]} tokens instead of {gen_len}")
     return {
-        **rates(run, args.prompt_len),
+        **rates(run, len(prompts[0])),
         "peak_rss_bytes": peak_resident_bytes(),
         "sample_token_ids": run.token_ids[0][:SAMPLE_TOKENS],
     }

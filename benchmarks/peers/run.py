@@ -17,17 +17,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.cgroup import CgroupUnavailableError, LimitedRun, parse_limit, run_limited
+from benchmarks.cgroup import CgroupUnavailableError, parse_limit
 from benchmarks.peers.case import Case, Row, work_dir
 from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment
 from benchmarks.peers.obstacles import check_conversion, check_disk, check_memory
+from benchmarks.peers.session import Session, SessionError, last_line, result_in
+
+Generate = Callable[[int], Row]  # the row of one run with so many tokens
 
 
 class Driver:
-    """Runs peers on cases; what is the same in all runs of a peer is found out once.
+    """Opens peers on cases; what is the same for all sessions of a peer is found out once.
 
     `install` says whether a missing environment is made or its peer reported as failed.
     """
@@ -37,17 +42,44 @@ class Driver:
         self._install = install
         self._known: dict[tuple[str, Path], Row] = {}
 
-    def measure(self, spec: PeerSpec, case: Case) -> Row:
-        """The row of one run: the case, the runner's figures or its `error`, the memory used."""
-        row: Row = {"peer": spec.name, **asdict(case), "model": case.model.name}
-        row["weight_format"] = spec.weight_format
+    @contextmanager
+    def opened(self, spec: PeerSpec, case: Case) -> Iterator[Generate]:
+        """What generates with a peer's loaded model; SessionError where it cannot be had."""
         try:
             check_memory(case)
             known = self._ready(spec, case)
         except RuntimeError as error:
-            return {**row, "error": without_paths(str(error))}
+            raise SessionError(without_paths(str(error))) from error
         drop_page_cache(case.model, work_dir(spec, case))
-        return row | known | run(spec, case, known["fixed_overhead_bytes"], self._timeout_s)
+        with ExitStack() as stack:
+            limit_kind, session = self._session(spec, case, known, stack)
+            base = {**base_row(spec, case), **known, "limit_kind": limit_kind}
+            yield lambda gen_len: base | figures(session.generate(gen_len))
+
+    def measure(self, spec: PeerSpec, case: Case) -> Row:
+        """The row of one run: the case, the runner's figures or its `error`, the memory used."""
+        try:
+            with self.opened(spec, case) as generate:
+                return generate(case.gen_len)
+        except SessionError as error:
+            return failure(spec, case, error)
+
+    def _session(
+        self, spec: PeerSpec, case: Case, known: Row, stack: ExitStack
+    ) -> tuple[str | None, Session]:
+        """A runner under a limit of the kernel, or else under a budget of its own."""
+        how = command_of(spec, case), environment(case)
+        if case.limit_bytes is None:
+            return None, stack.enter_context(Session(*how, None, self._timeout_s))
+        limit_bytes = case.limit_bytes + known["fixed_overhead_bytes"]
+        try:
+            return "cgroup", stack.enter_context(Session(*how, limit_bytes, self._timeout_s))
+        except CgroupUnavailableError as error:
+            if not spec.has_budget:
+                raise SessionError(
+                    f"{error} This engine has no memory limit of its own."
+                ) from error
+        return "in-process", stack.enter_context(Session(*how, None, self._timeout_s))
 
     def _ready(self, spec: PeerSpec, case: Case) -> Row:
         """Version and fixed overhead of a peer that is installed and has converted the weights."""
@@ -56,31 +88,28 @@ class Driver:
             ensure_environment(spec, install=self._install)
             check_disk(spec, case)
             check_conversion(spec, case)
-            prepared = stage(spec, case, "--prepare-only")
-            overhead_bytes = stage(spec, case, "--overhead-only")["rss_after_import_bytes"]
+            prepared = prepare(spec, case)
             self._known[key] = {
                 "version": prepared["version"],
-                "fixed_overhead_bytes": overhead_bytes,
+                "fixed_overhead_bytes": prepared["rss_after_import_bytes"],
             }
         return self._known[key]
 
 
-def run(spec: PeerSpec, case: Case, overhead_bytes: int, timeout_s: float) -> Row:
-    """The measured run, under a limit of the kernel or else a budget of the peer's own."""
-    if case.limit_bytes is None:
-        return {"limit_kind": None, **run_unlimited(spec, case, timeout_s)}
-    try:
-        limited = run_limited(
-            command_of(spec, case),
-            case.limit_bytes + overhead_bytes,
-            timeout_s=timeout_s,
-            env=environment(case),
-        )
-    except CgroupUnavailableError as error:
-        if not spec.has_budget:
-            return {"error": f"{error} This engine has no memory limit of its own."}
-        return {"limit_kind": "in-process", **run_unlimited(spec, case, timeout_s)}
-    return {"limit_kind": "cgroup", **limited_result(limited)}
+def base_row(spec: PeerSpec, case: Case) -> Row:
+    """What is known of a run beforehand."""
+    named = {"model": case.model.name, "weight_format": spec.weight_format}
+    return {"peer": spec.name, **asdict(case), **named}
+
+
+def failure(spec: PeerSpec, case: Case, error: SessionError) -> Row:
+    """The row of a peer that gave no result."""
+    return {**base_row(spec, case), "error": without_paths(str(error))}
+
+
+def figures(result: Row) -> Row:
+    """The runner's own, without what the row has already."""
+    return {key: value for key, value in result.items() if key not in ("peer", "version")}
 
 
 def command_of(spec: PeerSpec, case: Case, *extra: str) -> list[str]:
@@ -114,65 +143,16 @@ def environment(case: Case) -> dict[str, str]:
     }
 
 
-def stage(spec: PeerSpec, case: Case, flag: str) -> Row:
-    """Run an unmeasured stage of the runner; RuntimeError with its message if it fails."""
+def prepare(spec: PeerSpec, case: Case) -> Row:
+    """Let the runner import its libraries and convert; RuntimeError with its message."""
     done = subprocess.run(
-        command_of(spec, case, flag),
+        command_of(spec, case, "--prepare-only"),
         capture_output=True, text=True, check=False, env=environment(case),
     )  # fmt: skip
-    result = last_json_line(done.stdout)
+    result = result_in(last_line(done.stdout).encode())
     if result is None or result["error"]:
-        message = result["error"] if result else last_line(done.stderr)
-        raise RuntimeError(f"{flag.removeprefix('--')}: {message}")
+        raise RuntimeError(f"prepare: {result['error'] if result else last_line(done.stderr)}")
     return result
-
-
-def run_unlimited(spec: PeerSpec, case: Case, timeout_s: float) -> Row:
-    """The runner's result without a memory limit."""
-    try:
-        done = subprocess.run(
-            command_of(spec, case),
-            capture_output=True, text=True, check=False, env=environment(case), timeout=timeout_s,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"error": f"timeout after {timeout_s:.0f} s"}
-    return result_or_error(done.stdout, done.stderr, f"exit {done.returncode}")
-
-
-def limited_result(run: LimitedRun) -> Row:
-    """The runner's result and what the kernel says about its memory."""
-    timed_out = run.exit_reason == "timeout"
-    reason = f"timeout after {run.wall_s:.0f} s" if timed_out else run.exit_reason
-    return {
-        "cgroup_limit_bytes": run.limit_bytes,
-        "cgroup_peak_bytes": run.peak_bytes,
-        **result_or_error(run.stdout, run.stderr_tail, reason),
-    }
-
-
-def result_or_error(stdout: str, stderr: str, exit_reason: str) -> Row:
-    """The runner's own JSON, without what the row has already; else how it ended."""
-    result = last_json_line(stdout)
-    if result is None:
-        told = f"{exit_reason}: {last_line(stderr)}".removesuffix(": ")
-        return {"error": without_paths(exit_reason if exit_reason == "oom-killed" else told)}
-    result["error"] = result["error"] and without_paths(result["error"])
-    return {key: value for key, value in result.items() if key not in ("peer", "version")}
-
-
-def last_json_line(text: str) -> Row | None:
-    """The object on the last line, or None if the runner did not get so far."""
-    try:
-        result = json.loads(last_line(text))
-    except ValueError:
-        return None
-    return result if isinstance(result, dict) else None
-
-
-def last_line(text: str) -> str:
-    """The last line that is not empty."""
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def without_paths(message: str) -> str:

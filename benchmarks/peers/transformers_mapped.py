@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks.peers.protocol import Generation, Peer, run_peer
+from benchmarks.peers.protocol import Generate, Peer, run_peer
 
 
 def import_libraries() -> str:
@@ -21,14 +21,14 @@ def import_libraries() -> str:
     return transformers.__version__
 
 
-def generate(args: argparse.Namespace, prompts: list[list[int]]) -> Generation:
-    """Load the model and run the prompts."""
-    from benchmarks.peers.hf_generate import generate_timed
+def load(args: argparse.Namespace) -> Generate:
+    """Load the model."""
+    from benchmarks.peers.hf_generate import generator
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype="auto")
-    return generate_timed(model.eval(), prompts, args.gen_len, args.threads)
+    return generator(model.eval(), args.threads)
 
 
 if __name__ == "__main__":
-    sys.exit(run_peer(Peer("transformers", import_libraries, generate)))
+    sys.exit(run_peer(Peer("transformers", import_libraries, load)))

@@ -60,7 +60,12 @@ def is_cell(value: Any) -> bool:
 
 def is_same(rows: list[Row], key: str) -> bool:
     """Whether a column has one value in all rows, and no spread."""
-    return all(row.get(key) == rows[0].get(key) and f"{key}_runs" not in row for row in rows)
+    return all(row.get(key) == rows[0].get(key) and not has_spread(row, key) for row in rows)
+
+
+def has_spread(row: Row, key: str) -> bool:
+    """Whether a value was measured several times."""
+    return f"{key}_runs" in row or f"{key}_interval" in row
 
 
 def heading(key: str) -> str:
@@ -73,8 +78,8 @@ def heading(key: str) -> str:
 
 
 def value_with_spread(row: Row, key: str) -> str:
-    """A value, and the least and the most of its repetitions."""
-    runs = row.get(f"{key}_runs")
+    """A value and its interval, or else the least and the most of its repetitions."""
+    runs = row.get(f"{key}_interval") or row.get(f"{key}_runs")
     if not isinstance(runs, list) or len(runs) < 2:
         return cell(key, row.get(key))
     return f"{cell(key, row.get(key))} ({cell(key, min(runs))} to {cell(key, max(runs))})"

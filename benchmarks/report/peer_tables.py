@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.report.generic_table import value_with_spread
+from benchmarks.report.goal_tables import ratio
 from benchmarks.report.peer_figures import grouped, in_format, memory
 from benchmarks.report.result_files import Row
 
@@ -30,8 +31,8 @@ def cell_table(rows: list[Row]) -> str:
         f"{first['prompt_len']}, {first['gen_len']} tokens, {first['threads']} threads**",
         "",
         f"| batch | engine | decode tok/s |{ceiling} prefill tok/s |{ceiling} "
-        "ours is faster in decode by |",
-        "|---|---|---|---|---|" + "---|---|" * with_ceiling,
+        "ours is faster in decode by | in prefill by |",
+        "|---|---|---|---|---|---|" + "---|---|" * with_ceiling,
     ]
     for row in rows:
         engine = f"{row['peer']} {row.get('version', '')}".strip()
@@ -43,12 +44,14 @@ def cells(row: Row, with_ceiling: bool) -> str:
     """Rates and ratio, or what went wrong."""
     if row.get("error"):
         message = row["error"].splitlines()[0][:80].replace("|", "/")
-        return " | ".join([f"failed: {message}", *[""] * (4 if with_ceiling else 2)])
+        return " | ".join([f"failed: {message}", *[""] * (5 if with_ceiling else 3)])
     ours = row["peer"].startswith("lm_offload")
-    ratio = "" if ours else f"{row.get('ours_over_this_decode', 0):.2f}x"
+    ratios = [
+        "" if ours else ratio(row, f"ours_over_this_{phase}") for phase in ("decode", "prefill")
+    ]
     found = []
     for phase in ("decode", "prefill"):
         found.append(value_with_spread(row, f"{phase}_tokens_per_s"))
         if with_ceiling:
             found.append(f"{row[f'{phase}_ceiling_frac']:.0%}")
-    return " | ".join([*found, ratio])
+    return " | ".join([*found, *ratios])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.report import tables
+from benchmarks.report import goal_tables, tables
 from benchmarks.report.generic_table import rows_table
 from benchmarks.report.peer_tables import peers
 from benchmarks.report.result_files import Results, Row
@@ -13,8 +13,10 @@ SHORT = (
     "peers-1.1b", "streaming-1.1b", "resident-1.1b", "quantized-peers-8b", "quantized-peers-1.1b",
 )  # fmt: skip
 LONG = (
-    *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels", "quality",
-    "prediction", "published",
+    *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels",
+    "attention", "quality", "long-context", "speculation-1.1b", "speculation-demo", "prefix-demo",
+    "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
+    "published",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
 HIDDEN = ("trace", "reconstruction")  # a picture, and a table that is too wide for a page
@@ -27,6 +29,12 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "quality": tables.quality,
     "prediction": tables.prediction,
     "published": tables.published,
+    "attention": goal_tables.attention,
+    "long-context": goal_tables.long_context,
+    "plan-choice": goal_tables.plan_choice,
+    "prefix": goal_tables.prefix,
+    "speculation": goal_tables.speculation,
+    "threads": goal_tables.threads,
 }
 
 

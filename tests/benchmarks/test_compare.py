@@ -57,6 +57,20 @@ def test_a_share_of_the_ceiling_stands_for_its_rate():
     ]
 
 
+def test_the_interval_of_a_ratio_is_its_noise_and_rates_beside_it_do_not_count():
+    def product(share, low, high, rate=10.0):
+        return {"format": "int4:64", "m": 1, "gflops_per_s": rate, "read_frac": share,
+                "read_frac_interval": [low, high]}  # fmt: skip
+
+    base, slow_day = product(0.8, 0.79, 0.81), product(0.8, 0.78, 0.82, rate=4.0)
+    (change,) = compare([base], [slow_day])
+    assert (change.metric, change.ratio) == ("read_frac", 1.0)
+    assert change.noise_frac == pytest.approx(max(0.05, 0.01 / 0.8 + 0.02 / 0.8))
+    found = [("format int4:64, m 1", "read_frac")]
+    assert slower([base], [product(0.7, 0.69, 0.71)]) == found
+    assert slower([base], [product(0.7, 0.6, 0.8)]) == []
+
+
 def test_rows_of_other_settings_are_not_compared():
     assert compare([row(10.0)], [row(1.0, limit_bytes=5)]) == []
 

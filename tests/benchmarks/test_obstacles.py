@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from benchmarks.cgroup import CgroupUnavailableError
@@ -73,14 +75,19 @@ def test_a_peer_that_does_not_install_says_why(tmp_path, monkeypatch, stderr, to
 
 
 def test_without_cgroups_engines_with_a_budget_run_and_say_so(case, monkeypatch):
-    def unavailable(*args, **kwargs):
-        raise CgroupUnavailableError("No memory control group here.")
+    @contextmanager
+    def session(command, environment, limit_bytes, timeout_s):
+        if limit_bytes is not None:
+            raise CgroupUnavailableError("No memory control group here.")
+        yield SimpleNamespace(generate=lambda gen_len: {"error": None, "gen": gen_len})
 
-    monkeypatch.setattr(runs, "run_limited", unavailable)
-    monkeypatch.setattr(runs, "run_unlimited", lambda *args: {"decode_tokens_per_s": 1.0})
-    limited = replace(case, limit_bytes=GIB)
-    assert runs.run(LM_OFFLOAD, limited, 0, 1.0)["limit_kind"] == "in-process"
-    assert "no memory limit of its own" in runs.run(LLAMA_CPP, limited, 0, 1.0)["error"]
+    known = {"version": "1", "fixed_overhead_bytes": 0}
+    monkeypatch.setattr(runs, "Session", session)
+    monkeypatch.setattr(Driver, "_ready", lambda self, spec, case: known)
+    limited, driver = replace(case, limit_bytes=GIB), Driver(1.0)
+    row = driver.measure(LM_OFFLOAD, limited)
+    assert (row["limit_kind"], row["gen"]) == ("in-process", case.gen_len)
+    assert "no memory limit of its own" in driver.measure(LLAMA_CPP, limited)["error"]
 
 
 def test_a_message_names_no_home(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,25 @@ def failure(peer, round_index=0):
     return {**row, "error": "oom-killed"}
 
 
-def test_medians_spread_and_our_ratio():
-    runs = [run("lm_offload", rate, i) for i, rate in enumerate((20.0, 30.0, 25.0))]
-    runs += [run("llama_cpp", rate, i) for i, rate in enumerate((10.0, 12.5, 50.0))]
-    ours, theirs = rows_of(runs)
-    assert ours["decode_tokens_per_s"] == 25.0
-    assert ours["decode_tokens_per_s_runs"] == [20.0, 30.0, 25.0]
+def turn(index, ours, theirs, beside="llama_cpp"):
+    return [
+        run("lm_offload", ours, index, beside=beside),
+        run(beside, theirs, index, beside=beside),
+    ]
+
+
+def test_our_ratio_is_the_median_over_rounds_taken_in_turns():
+    rates = ((20.0, 10.0), (30.0, 12.0), (25.0, 50.0))
+    runs = [each for index, pair in enumerate(rates) for each in turn(index, *pair)]
+    runs += turn(3, 99.0, 11.0, beside="transformers")
+    ours, theirs, _ = rows_of(runs)
+    assert ours["decode_tokens_per_s_runs"] == [20.0, 30.0, 25.0, 99.0]
+    assert theirs["decode_tokens_per_s"] == 12.0
     assert theirs["ours_over_this_decode"] == 2.0
-    assert theirs["decode_ceiling_frac"] == 0.125
+    assert theirs["ours_over_this_decode_interval"] == (0.5, 2.5)
+    assert theirs["decode_ceiling_frac"] == 0.12
+    assert "ours_over_this_decode" not in ours
+    assert "beside" not in ours
 
 
 def test_a_peer_that_fails_is_a_row():
@@ -49,18 +61,24 @@ def test_a_peer_that_fails_is_a_row():
 
 def test_an_interrupted_file_goes_on(tmp_path):
     path = tmp_path / "peers.json"
-    first = RunFile(path, lambda: BED)
-    first.add(run("lm_offload", 20.0))
+    RunFile(path, lambda: BED).add(*turn(0, 20.0, 10.0))
     again = RunFile(path, lambda: pytest.fail("the test bed is in the file"))
-    assert again.missing(0, CASE, [OURS, THEIRS]) == [THEIRS]
-    assert again.missing(1, CASE, [OURS, THEIRS]) == [OURS, THEIRS]
+    assert again.rounds(CASE, THEIRS) == [2.0]
+    assert again.next_round(CASE) == 1
+    assert again.rounds(replace(CASE, batch=1), THEIRS) == []
     assert json.loads(path.read_text())["rows"][0]["decode_tokens_per_s"] == 20.0
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_peer_that_failed_in_a_cell_is_not_tried_again_there():
+def test_an_engine_alone_has_rounds_without_a_ratio():
+    file = RunFile(None, lambda: BED)
+    file.add(run("lm_offload", 20.0))
+    assert file.rounds(CASE, OURS) == [1.0]
+
+
+def test_a_peer_that_failed_in_a_cell_is_known_there():
     file = RunFile(None, lambda: BED)
     file.add(failure("llama_cpp"))
-    assert file.missing(1, CASE, [OURS, THEIRS]) == [OURS]
-    other = Case(CASE.model, batch=1, prompt_len=8, gen_len=6)
-    assert file.missing(1, other, [OURS, THEIRS]) == [OURS, THEIRS]
+    assert file.failed(CASE, THEIRS)
+    assert not file.failed(CASE, OURS)
+    assert not file.failed(replace(CASE, batch=1), THEIRS)

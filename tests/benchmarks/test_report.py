@@ -107,7 +107,7 @@ def test_a_failed_peer_is_shown_with_its_message_in_every_table():
     assert "| 1 | broken | failed: killed / by |" in table
     assert "50%" in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
-    assert widths == {8}
+    assert widths == {9}
     assert "<td>failed: killed / by</td>" in page(made_up())
 
 
@@ -122,6 +122,51 @@ def test_rows_of_any_benchmark_make_a_table():
     assert "| shape batch |" in table
     assert "(2.00 to 4.00)" in table
     assert rows_table("empty", {"rows": []}).startswith("**empty**")
+
+
+def first_cells(name, row):
+    """Headings and the first row of a benchmark's table."""
+    lines = section(name, {"benchmark": name, "testbed": BED, "rows": [row]}).splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    return dict(zip(table[0], table[2], strict=False))
+
+
+def test_the_decisive_figure_and_its_goal_stand_first():
+    counts = {"tokens": 30, "sweeps": 10, "drafted": 24, "accepted": 20}
+    row = {
+        "model": "m", "prompts": "loop", "auto": counts, "budget_bytes": 2**20, "draft_rows": 1,
+        "streamed_bytes": 2**21, "speedup": 2.0, "speedup_interval": [1.9, 2.1],
+        "never_accepted_slowdown": 1.01,
+    }  # fmt: skip
+    found = first_cells("speculation", row)
+    assert next(iter(found.items())) == ("speed-up (goal 1.8x)", "2.00x ± 5%")
+    assert found["tokens a sweep"] == "3.00"
+    assert "with a draft model" not in found
+
+
+def test_the_chosen_setting_of_threads_is_marked():
+    settings = [
+        {"compute": 2, "attention": count, "sampling": 1, "readers": 2, "sweep_s": count / 100}
+        for count in (1, 2, 3, 4, 5, 6)
+    ]
+    names = ("compute", "attention", "sampling", "readers")
+    chosen, default = ({name: settings[i][name] for name in names} for i in (4, 1))
+    row = {
+        "case": "c", "batch": 1, "context": 64, "settings": settings, "chosen": chosen,
+        "default": default, "loss": 5.0, "speedup_over_default": 0.4,
+    }  # fmt: skip
+    table = section("threads", {"benchmark": "threads", "testbed": BED, "rows": [row]})
+    assert "| **chosen**: 5.000x the fastest (goal 1.03x) | 50.00 ms | 2 | 5 |" in table
+    assert "| torch's default: chosen 0.40x as fast | 20.00 ms |" in table
+    assert table.count(" ms |") == 5
+
+
+def test_the_format_of_the_kv_cache_is_shown():
+    row = {
+        "weight_format": "bf16", "kv_format": "int8:row", "bytes_per_weight": 2.0, "mean_kl": 1e-5,
+        "perplexity": 30.0, "perplexity_over_reference": 1.001, "top1_agreement": 0.99,
+    }  # fmt: skip
+    assert first_cells("quality", row)["KV cache"] == "int8:row"
 
 
 @pytest.mark.parametrize(
