@@ -8,7 +8,7 @@ import pytest
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Plan, Retention, Workload
+from lm_offload.plan import Retention, Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.fixed_plan import candidate_of_plan, fixed_plan
 from lm_offload.planner.kv_lending import KVLending
