@@ -13,6 +13,7 @@ from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.hardware.numa import interleaved_nodes, numa_nodes, spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
@@ -91,7 +92,7 @@ def build_machinery(
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
-    tier = MemoryTier("CPU", sum(sizes.values()))
+    tier = MemoryTier("CPU", sum(sizes.values()), interleaved_nodes())
     arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
     cache = open_cache(files, plan, tier, overlap)
     staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
@@ -159,6 +160,7 @@ def on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
     its one pool gets the threads of the kernels.
     """
+    spread_threads(numa_nodes())
     torch.set_num_threads(plan.threads.sampling)
     return kernels.with_threads(plan.threads.compute, plan.threads.attention)
 
