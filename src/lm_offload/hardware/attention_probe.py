@@ -23,7 +23,7 @@ from lm_offload.storage.arena import Arena
 
 KV_HEADS = 4
 DECODE = ("decode", 4, 1)  # sequences, rows of each
-APART = ("apart", *DECODE[1:])
+ORDERED = (("beside", *DECODE[1:]), ("apart", *DECODE[1:]))
 LONG = 512  # context from which on attention is bound by its blocks
 PREFILL_ROWS = 64  # of a chunk at the end of its context
 MOST_LAYERS = 256
@@ -39,7 +39,7 @@ class AttentionRates:
 
 
 class _Key(NamedTuple):
-    kind: str  # "decode", "prefill" or "apart", which is a decode
+    kind: str  # "decode", "prefill"; "beside" or "apart", decodes of which only the ratio counts
     format: str
     shape: HeadShape
     context: int
@@ -62,11 +62,11 @@ def measure_attention(
     amounts: dict[_Key, int] = {}
     pairs = [(format, shape) for format, some in shapes.items() for shape in some]
     for context, (format, shape) in itertools.product(contexts, pairs):
-        for kind, sequences, rows in (DECODE, APART, ("prefill", 1, min(PREFILL_ROWS, context))):
-            if kind == "apart" and (context < LONG or shape != shapes[format][0]):
-                continue
+        in_order = ORDERED if context >= LONG and shape == shapes[format][0] else ()
+        prefill = ("prefill", 1, min(PREFILL_ROWS, context))
+        for kind, sequences, rows in (DECODE, *in_order, prefill):
             key = _Key(kind, format, shape, context)
-            batch = _batch(context, sequences, rows)
+            batch = _batch(context, sequences, rows, kind)
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
                 works[key] = _work(kernels, shape, batch, layers)
@@ -94,26 +94,35 @@ def _curves(rates: dict[_Key, float], kind: str) -> dict[str, Curve]:
 
 
 def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
-    """By format the mean over contexts, at most 1."""
+    """By format the mean over contexts, at most 1: attention is not to gain by it."""
     found: dict[str, list[float]] = {}
     for key, rate in rates.items():
-        beside = rates.get(key._replace(kind="decode"))
+        beside = rates.get(key._replace(kind="beside"))
         if key.kind == "apart" and beside is not None:
             found.setdefault(key.format, []).append(rate / beside)
     return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
 
 
-def _batch(context: int, sequences: int, rows: int) -> MicroBatch:
-    """The last `rows` rows of sequences that are `context` tokens long, blocks in any order."""
+def _tables(sequences: int, blocks: int, kind: str) -> torch.Tensor:
+    """Blocks [sequences, blocks] in any order, in order, or as sequences take them that grow."""
+    if kind == "beside":
+        return torch.arange(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
+    if kind == "apart":
+        grown = torch.arange(sequences * blocks, dtype=torch.int32).view(blocks, sequences)
+        return grown.T.contiguous()
+    return torch.randperm(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
+
+
+def _batch(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
+    """The last `rows` rows of sequences that are `context` tokens long."""
     blocks = -(-context // BLOCK_TOKENS)
-    numbers = torch.randperm(sequences * blocks, dtype=torch.int32)
     return MicroBatch(
         start=0,
         stop=sequences * rows,
         positions=torch.arange(context - rows, context).repeat(sequences),
         query_starts=torch.arange(0, sequences * rows + 1, rows, dtype=torch.int32),
         context_lens=torch.full((sequences,), context, dtype=torch.int32),
-        block_tables=numbers.view(sequences, blocks),
+        block_tables=_tables(sequences, blocks, kind),
         slots=torch.zeros(sequences * rows, dtype=torch.int64),
     )
 
@@ -142,7 +151,7 @@ def attention_work(
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()
     while True:
         rows = (DECODE[1:], (1, min(PREFILL_ROWS, context)))[kind == "prefill"]
-        batch = _batch(context, *rows)
+        batch = _batch(context, *rows, kind)
         layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
             return lambda kernels: _work(kernels, shape, batch, layers)
