@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.kvcache.file_places import FilePlaces
+from lm_offload.kvcache.file_runs import Run, cut_in_file, runs_of
 
 BLOCKS = 4
 NUMBERS = st.integers(0, BLOCKS - 1)
@@ -44,3 +45,14 @@ def test_what_is_kept_is_what_was_there(steps):
             write(number)
         assert {number: file[int(places.of[number])] for number in range(BLOCKS)} == wanted
         assert set(places.of) <= set(range(2 * BLOCKS))
+
+
+def test_runs_are_cut_where_the_file_does_not_go_on():
+    places = np.array([0, 1, 5, 6, 7, 8, 3])
+    found = list(cut_in_file([Run(0, 10, 2), Run(1, 20, 6)], places, border=7))
+    assert found == [Run(0, 10, 2), Run(1, 20, 1), Run(2, 21, 2), Run(4, 23, 2), Run(6, 25, 1)]
+
+
+def test_runs_are_numbers_that_follow_one_another():
+    assert runs_of([3, 4, 9, 8], 2) == [Run(3, 2, 2), Run(9, 4, 1), Run(8, 5, 1)]
+    assert runs_of([], 2) == []

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.file_places import FilePlaces
+from lm_offload.kvcache.file_runs import Run, cut_in_file
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks
@@ -37,32 +37,11 @@ Transfer = Callable[[], int]  # moves bytes and says how many
 WORD = torch.int64  # to copy blocks by: torch takes eight times as long by bytes
 
 
-class Run(NamedTuple):
-    """Blocks whose numbers follow one another, as they do in the staging ring."""
-
-    number: int  # of the first block
-    place: int  # of the first block, from the start of its group
-    blocks: int
-
-
 class Seats(NamedTuple):
     """Partly filled blocks: where each is in its group, and the lane of its sequence."""
 
     places: Tensor  # [n] int64
     lanes: Tensor  # [n] int64
-
-
-def runs_of(numbers: Sequence[int], first_place: int) -> list[Run]:
-    """Block `numbers` in order of position, as few runs as possible."""
-    if not numbers:
-        return []
-    row = np.asarray(numbers)
-    starts = [0, *(np.flatnonzero(np.diff(row) != 1) + 1).tolist()]
-    stops = [*starts[1:], len(row)]
-    return [
-        Run(numbers[start], first_place + start, stop - start)
-        for start, stop in zip(starts, stops, strict=True)
-    ]
 
 
 class SpilledCache:
@@ -139,22 +118,12 @@ class SpilledCache:
         self._file.close()
 
     def _cut(self, runs: Iterable[Run]) -> Iterable[Run]:
-        for number, place, count in self._in_file(runs):
+        if self._has_slots:  # else every block is where its number says
+            runs = cut_in_file(runs, self.places.of, self._num_blocks)
+        for number, place, count in runs:
             for start in range(0, count, self._most_blocks):
                 size = min(self._most_blocks, count - start)
                 yield Run(number + start, place + start, size)
-
-    def _in_file(self, runs: Iterable[Run]) -> Iterable[Run]:
-        """Runs that follow one another in the file, too."""
-        if not self._has_slots:  # every block is where its number says
-            yield from runs
-            return
-        for number, place, count in runs:
-            at = self.places.of[number : number + count]
-            apart = (np.diff(at) != 1) | (at[1:] == self._num_blocks)
-            starts = [0, *(np.flatnonzero(apart) + 1).tolist()]
-            for start, stop in zip(starts, [*starts[1:], count], strict=True):
-                yield Run(number + start, place + start, stop - start)
 
     def _read(self, layer: int, offset: int, run: Run) -> Transfer:
         memory, at = self._ends(layer, offset, run)
