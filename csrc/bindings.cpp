@@ -11,6 +11,7 @@
 #include "packed_inputs.h"
 #include "program.h"
 #include "self_check.h"
+#include "thread_pool.h"
 
 namespace nb = nanobind;
 using namespace lmo;
@@ -173,4 +174,5 @@ NB_MODULE(_native, m) {
     m.def("rejected_operations", rejected_operations);
     m.def("all_operations", all_operations, forever);
     m.def("agrees", agrees);
+    m.def("spread_workers", spread_workers);
 }

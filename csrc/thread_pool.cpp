@@ -1,12 +1,16 @@
 #include "thread_pool.h"
 
 #include <pthread.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "spin.h"
 
@@ -31,11 +35,34 @@ public:
         close();
     }
 
+    void spread(const std::vector<std::vector<int>>& nodes) {
+        std::lock_guard<std::mutex> one_run(run_mutex_);
+        nodes_ = nodes;
+        for (size_t index = 0; index < workers_.size(); ++index) settle(index);
+    }
+
 private:
     void start_workers(int wanted) {
-        for (; workers_ < wanted; ++workers_) {
-            std::thread(&Pool::work, this, workers_).detach();
+        while (static_cast<int>(workers_.size()) < wanted) {
+            std::thread worker(&Pool::work, this, static_cast<int>(workers_.size()));
+            workers_.push_back(worker.native_handle());  // valid for good: workers never end
+            worker.detach();
+            settle(workers_.size() - 1);
         }
+    }
+
+    void settle(size_t index) {
+#ifdef __linux__
+        if (nodes_.empty()) return;
+        cpu_set_t cores;
+        CPU_ZERO(&cores);
+        for (int core : nodes_[(index + 1) % nodes_.size()]) {
+            if (core >= 0 && core < CPU_SETSIZE) CPU_SET(core, &cores);
+        }
+        pthread_setaffinity_np(workers_[index], sizeof(cores), &cores);
+#else
+        (void)index;
+#endif
     }
 
     void take_chunks() {
@@ -108,7 +135,8 @@ private:
     std::mutex run_mutex_;
     std::mutex sleep_mutex_;
     std::condition_variable wake_;
-    int workers_ = 0;
+    std::vector<std::thread::native_handle_type> workers_;
+    std::vector<std::vector<int>> nodes_;  // cores of each; empty: wherever the system puts them
     ChunkBody body_ = nullptr;
     void* context_ = nullptr;
     int64_t chunks_ = 0;
@@ -146,5 +174,7 @@ void run_chunks(int64_t chunks, int threads, ChunkBody body, void* context) {
     }
     for (int64_t i = 0; i < chunks; ++i) body(context, i);
 }
+
+void spread_workers(const std::vector<std::vector<int>>& nodes) { pool().spread(nodes); }
 
 }  // namespace lmo

@@ -137,6 +137,14 @@ IN_MEMORY = KVSpill()
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Streamed units that unused KV memory is predicted to hold, the mean over a run's sweeps."""
+
+    units: float
+    size_bytes: float  # not read in a sweep
+
+
+@dataclass(frozen=True)
 class DevicePlan:
     """The part of a plan that lies on a device, which computes all, or all but attention."""
 
@@ -182,6 +190,7 @@ class Plan:
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
     spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
     spill: KVSpill = IN_MEMORY
+    retention: Retention | None = None  # None: unused KV memory is not lent to weights
     device: DevicePlan | None = None
     draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 

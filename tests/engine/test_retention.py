@@ -15,23 +15,29 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
-from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.kvcache.growing_cache import GrowingCache
 from lm_offload.pipeline.executor import OverlappedExecutor
 from lm_offload.planner.plan_text import PlanChoice, choice_of
-from lm_offload.units import PAGE_BYTES
+from lm_offload.units import PAGE_BYTES, align_up
 from tests.engine.harness import PLENTY, open_llm, prompts_of, smallest_budget, tokens_of
 
 
 def streaming(folder, workload: Workload, **changes: Any) -> PlanChoice:
-    """A plan that reads every layer in every sweep, through a ring of about two units."""
+    """A plan that reads every layer in every sweep, through a ring of about two units.
+
+    It lends unused KV memory if a unit fits there at all.
+    """
     with open_llm(folder, **{name: changes.pop(name, None) for name in ("kv_format",)}) as llm:
         choice = choice_of(llm.plan_for(workload))
         sizes = {layout.name: layout.size_bytes for layout in llm.files.layouts}
+        block_bytes = kv_block_bytes(llm.files.config, llm.files.kv_format)
     streamed = tuple(name for name in choice.resident if name.startswith("layers."))
     resident = tuple(name for name in choice.resident if name not in streamed)
     ring = 2 * max(sizes[name] for name in streamed)
     parts = {"resident": resident, "streamed": streamed, "ring": ring, "draft_rows": 0}
+    cache_bytes = align_up(changes.get("kv_blocks", choice.kv_blocks) * block_bytes)
+    parts["retention"] = max(sizes[name] for name in streamed) <= cache_bytes
     return replace(choice, **{**parts, **changes})
 
 
@@ -87,12 +93,31 @@ def test_units_come_while_the_context_is_short_and_go_as_it_grows(toy, caplog):
         highest = counts.index(max(counts))
         assert counts[highest:] == sorted(counts[highest:], reverse=True)
         Reads(llm).check()
-    changes = [
-        re.findall(r"(\d+) of (\d+) units, after (\d+)", it.message) for it in caplog.records
-    ]
-    counts = [tuple(map(int, found[0])) for found in changes]
+    said = " ".join(record.message for record in caplog.records)
+    changes = re.findall(r"(\d+) of (\d+) units, after (\d+)", said)
+    counts = [tuple(map(int, found)) for found in changes]
     assert all(before[0] == after[2] for before, after in pairwise(counts))
     assert {of for _, of, _ in counts} == {12}
+
+
+def test_the_plan_predicts_what_is_retained(toy):
+    folder, prompts = toy("llama", num_hidden_layers=6), prompts_of(9, 5)
+    plan = streaming(folder, Workload((9, 5), (200, 200)))
+    with open_llm(folder, PLENTY, plan=plan, prefix_sharing=False) as llm:
+        predicted = llm.plan_for(Workload((9, 5), (200, 200))).retention
+        tokens_of(llm, prompts, greedy(200))
+        counts = retained(llm)
+        assert predicted.units == pytest.approx(sum(counts) / len(counts), abs=0.5)
+        mean_bytes = llm.stats.retained_bytes / len(counts)
+        assert predicted.size_bytes == pytest.approx(mean_bytes, rel=0.1)
+
+
+def test_a_plan_may_leave_it_out(toy):
+    folder = toy("llama")
+    plan = streaming(folder, Workload((9,), (200,)))
+    with open_llm(folder, PLENTY, plan=replace(plan, retention=False)) as llm:
+        tokens_of(llm, prompts_of(9), greedy(200))
+        assert llm.stats.retained_bytes == 0
 
 
 def test_units_come_back_as_sequences_end(toy):
@@ -203,6 +228,7 @@ def test_packed_weights_and_drafts(weight_format):
         streamed=streamed,
         ring=2 * max(sizes.values()),
         kv_blocks=100,
+        retention=True,
     )
     with LLM(demo_path(), threads=1, plan=plan, **options) as llm:
         assert tokens_of(llm, prompts, greedy(150)) == wanted
@@ -216,6 +242,8 @@ def test_where_no_unit_finds_room_nothing_is_lent(toy):
     with open_llm(folder, PLENTY, plan=plan) as llm:
         llm.load(workload)
         assert not isinstance(llm._engine.machinery.cache, GrowingCache)
-    with open_llm(folder, PLENTY, plan=replace(plan, kv_blocks=40), overlap=False) as llm:
+    with open_llm(
+        folder, PLENTY, plan=replace(plan, kv_blocks=40, retention=True), overlap=False
+    ) as llm:
         tokens_of(llm, prompts_of(9))
         assert llm.stats.retained_bytes == 0

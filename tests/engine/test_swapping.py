@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from lm_offload import SamplingParams
 from lm_offload.engine import loaded
 from lm_offload.plan import Workload
 from lm_offload.planner import memory
+from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.storage.spill_file import SECTOR_BYTES
 from tests.engine.harness import PLENTY, open_llm, prompts_of
 from tests.engine.test_kv_losses import failing
@@ -30,6 +32,12 @@ from tests.engine.test_preemption import (
 LANES = {"max_sequences": 2, "spare_sequences": 6}
 
 
+def on_disk(plan: PlanChoice, layers: tuple[int, ...], longest: int) -> PlanChoice:
+    """The same with keys and values of these layers on disk."""
+    sizes = {"kv_group_blocks": longest, "kv_ring_blocks": 2 * longest} if layers else {}
+    return replace(plan, kv_on_disk=layers, **sizes)
+
+
 @pytest.fixture(autouse=True)
 def _small_caches_swap_too(monkeypatch) -> None:
     monkeypatch.setattr(memory, "LEAST_SWAP_BLOCKS", 1)
@@ -41,7 +49,7 @@ def swaps(monkeypatch) -> None:
     monkeypatch.setattr(loaded, "swap_choice", lambda request, plan: lambda preemption: True)
 
 
-@settings(max_examples=5)
+@settings(max_examples=8)
 @given(
     model_type=st.sampled_from(["llama", "mistral", "gemma3_text"]),
     kv_format=st.sampled_from([None, "int8", "int4"]),
@@ -52,6 +60,7 @@ def swaps(monkeypatch) -> None:
     sharing=st.booleans(),
     temperature=st.sampled_from([0.0, 1.5]),
     prompt_logprobs=st.sampled_from([None, 2]),
+    layers=st.sampled_from([(), (1,), (0, 2), (0, 1, 2)]),
 )
 def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
     swaps,
@@ -65,6 +74,7 @@ def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
     sharing,
     temperature,
     prompt_logprobs,
+    layers,
 ):
     folder, max_tokens = toy(model_type), 50
     prompts = [[5] * shared + prompt for prompt in prompts_of(*lengths)]
@@ -93,6 +103,7 @@ def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
         kv_format=kv_format,
         **LANES,
     )
+    plan = on_disk(plan, layers, plan.kv_blocks - spare_blocks)
     with open_llm(folder, PLENTY, plan=plan, **options) as llm:
         assert seen(llm.generate(prompts, params)) == wanted
         settle(llm)
@@ -102,6 +113,43 @@ def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
 def settle(llm) -> None:
     while llm._engine.machinery.scheduler._swaps.wait():
         pass
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+@pytest.mark.parametrize("layers", [(1,), (0, 1, 2)])
+def test_what_is_on_disk_stays_there(swaps, toy, layers, sharing):
+    folder, wanted = toy("llama"), wanted_of(toy("llama"), SHORT)
+    plan = tight(folder, PROMPTS, SHORT.max_tokens, 2, **LANES)
+    plan = on_disk(plan, layers, plan.kv_blocks - 2)
+    with open_llm(folder, PLENTY, plan=plan, prefix_sharing=sharing) as llm:
+        for _ in range(2):
+            assert seen(llm.generate(PROMPTS, SHORT)) == wanted
+            assert llm.stats.swapped == llm.stats.preemptions > 0
+            assert llm.stats.redone_tokens <= 15 * llm.stats.preemptions
+            settle(llm)
+            assert all_blocks_are_back(llm)
+
+
+@pytest.mark.parametrize("layers", [(1,), (0, 1, 2)])
+def test_a_disk_without_room_for_slots_costs_only_time(swaps, toy, monkeypatch, caplog, layers):
+    folder, wanted = toy("llama"), wanted_of(toy("llama"), SHORT)
+    plan = tight(folder, PROMPTS, SHORT.max_tokens, 2, **LANES)
+    plan = on_disk(plan, layers, plan.kv_blocks - 2)
+    with open_llm(folder, PLENTY, plan=plan, prefix_sharing=False) as llm:
+        llm.load(Workload(tuple(map(len, PROMPTS)), (SHORT.max_tokens,) * len(PROMPTS)))
+
+        def full(fd: int, at: int, size: int) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        assert seen(llm.generate(PROMPTS, SHORT)) == wanted
+        assert llm.stats.preemptions > 0 == llm.stats.swapped
+        settle(llm)
+        assert all_blocks_are_back(llm)
+        said = [record.message for record in caplog.records if "--spill-dir" in record.message]
+        assert len(said) == 1
+        monkeypatch.undo()
+        assert seen(llm.generate(PROMPTS, SHORT)) == wanted
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

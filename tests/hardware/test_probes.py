@@ -178,6 +178,13 @@ def test_contexts_that_do_not_fit_are_left_out(kernels: Kernels) -> None:
     assert rates.decode_bytes_per_s["bf16/64x1"].sizes == (16,)
 
 
+def test_attention_over_blocks_that_lie_apart(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1), HeadShape(64, 4)], "int4:64": [HeadShape(64, 1)]}
+    rates = measure_attention(kernels, shapes, (16, 512), probe_memory(4 * MIB), 1e-6, 0.5)
+    assert rates.apart_frac.keys() == {"bf16", "int4:64"}
+    assert all(0 < frac <= 1 for frac in rates.apart_frac.values())
+
+
 def test_operations(kernels: Kernels) -> None:
     curves = measure_operations(kernels, (1, 20), 1e-6, 0.05)
     assert set(curves) <= set(OPERATIONS)

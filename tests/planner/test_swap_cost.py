@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.kvcache.swap_choice import Preemption, swap_never
-from lm_offload.plan import Workload
+from lm_offload.plan import IN_MEMORY as IN_MEMORY_SPILL
+from lm_offload.plan import KVSpill, Workload
+from lm_offload.planner.memory import moved_block_bytes
 from lm_offload.planner.search import make_plan
 from lm_offload.planner.swap_cost import SwapCost, swap_choice
 from lm_offload.planner.sweep_shape import Piece, SweepShape
@@ -85,3 +87,19 @@ def test_only_plans_with_spare_sequences_and_room_on_disk_swap():
     assert swap_choice(roomy, plan) is swap_never
     assert swap_choice(request, spare) is swap_never
     assert swap_choice(roomy, spare) is not swap_never
+
+
+def test_layers_on_disk_are_not_moved_but_need_room_there_for_slots():
+    request = make_request(TINY, Workload((20,) * 4, (40,) * 4), GIB)
+    (model,) = request.models
+    plan = make_plan(request)
+    layer_bytes = moved_block_bytes(model, IN_MEMORY_SPILL) // 3
+    spill = KVSpill((0, 2), 16, 32)
+    assert moved_block_bytes(model, spill) == layer_bytes
+    assert moved_block_bytes(model, KVSpill((0, 1, 2), 16, 32)) == 0
+    sizes = {"spare_sequences": 2, "sweep_tokens": plan.sweep_tokens + 2, "spill": spill}
+    spare = replace(plan, **sizes)
+    room_bytes = plan.kv_blocks * 5 * layer_bytes
+    assert swap_choice(replace(request, spill_bytes=room_bytes - 1), spare) is swap_never
+    choice = swap_choice(replace(request, spill_bytes=room_bytes), spare)
+    assert choice.__self__.slot_bytes == layer_bytes

@@ -47,6 +47,7 @@ def examine(path: Path | None) -> list[Finding]:
 def _processor(machine: Machine) -> Iterator[Finding]:
     yield Finding("processor", machine.cpu)
     yield Finding("cores", machine.cores)
+    yield Finding("NUMA nodes", machine.numa_nodes)
     yield Finding("instruction sets", " ".join(machine.isa))
     has_units = any(flag in machine.isa for flag in MATRIX_UNITS)
     cost = "prefill and large batches compute in float32, about 2 to 8 times slower"

@@ -65,6 +65,11 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )
+    if plan.retention is not None:
+        console.print(
+            f"Retention: about {plan.retention.units:.0f} streamed units lie in unused KV memory, "
+            f"{format_bytes(round(plan.retention.size_bytes))} less read in a mean sweep."
+        )
 
 
 def _print_memory(console: Console, tier: str, plan: Plan | DevicePlan) -> None:

@@ -22,13 +22,11 @@ def streamed_bytes(files: ModelFiles, plan: Plan) -> dict[int, int]:
 
 
 def open_cache(files: ModelFiles, plan: Plan, tier: MemoryTier, overlap: bool) -> KVCache:
-    """The KV cache of a plan, one that can lend its memory if a streamed unit finds room there.
+    """The KV cache of a plan, one that can lend its memory where the plan says so.
 
-    Attention over its blocks, which lie apart, is some percent slower, so others are as they were;
-    so is one that sequences are swapped from, since they leave it too little to lend.
+    Attention over its blocks, which lie apart, is some percent slower, so others are as they were.
     """
-    swaps = "KV swap" in dict(plan.memory)
-    if overlap and not plan.spill.layers and not swaps and _lending(files, plan).units:
+    if overlap and plan.retention is not None:
         return GrowingCache(files.config, plan.kv_blocks, files.kv_format, tier)
     return KVCache(files.config, plan.kv_blocks, files.kv_format, tier, plan.spill.layers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.hardware.numa import interleaved_nodes, numa_nodes, spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
@@ -19,8 +21,9 @@ from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.spilled import SpilledCache
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
+from lm_offload.kvcache.spilled_swap import SpilledSwap
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
-from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile
+from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile, SwapStore
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
@@ -60,7 +63,7 @@ class Machinery:
     cache: KVCache
     prefixes: PrefixStore | None = None  # what outlives the process
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
-    swap: SwapFile | None = None  # where preempted sequences may go
+    swap: SwapStore | None = None  # where preempted sequences may go
     retention: Retention | None = None  # of streamed weights in unused KV memory
     device: Device | None = None  # what computes, if not the CPU
 
@@ -89,7 +92,7 @@ def build_machinery(
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
-    tier = MemoryTier("CPU", sum(sizes.values()))
+    tier = MemoryTier("CPU", sum(sizes.values()), interleaved_nodes())
     arenas = {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
     cache = open_cache(files, plan, tier, overlap)
     staged = _staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
@@ -119,10 +122,9 @@ def build_machinery(
     # Blocks of spilled layers come and go by file, which the prefix cache does not know.
     kept = prefix_folder if not plan.spill.layers else None
     prefixes = kept.store(files, kernels, cache) if kept else None
-    swap = None
-    if "KV swap" in arenas:
-        swap = SwapFile(cache, arenas["KV swap"], kv_folder or spill_folder())
-    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays)
+    swap = _swap_store(cache, staged, arenas, kv_folder)
+    drop = staged.cache.places.renew if staged else None
+    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
     retention = retention_over(cache, executor, store, files, plan)
     parts = store, runner, executor, scheduler, cache
     return Machinery(plan, *parts, prefixes, staged, swap, retention)
@@ -132,12 +134,16 @@ def scheduler_of(
     plan: Plan,
     cache: KVCache,
     prefixes: PrefixStore | None = None,
-    swap: SwapFile | None = None,
+    swap: SwapStore | None = None,
     swap_pays: SwapChoice = swap_never,
+    drop: Callable[[list[int]], None] | None = None,
 ) -> Scheduler:
-    """The scheduler of a plan; `prefixes` are looked up in a folder."""
+    """The scheduler of a plan; `prefixes` are looked up in a folder.
+
+    Who wants to know of blocks that are free is the cache, or `drop`.
+    """
     return Scheduler(
-        BlockAllocator(plan.kv_blocks, cache.drop),
+        BlockAllocator(plan.kv_blocks, drop or cache.drop),
         plan.sweep_tokens,
         plan.lanes,
         plan.logit_rows - plan.lanes,
@@ -154,6 +160,7 @@ def on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
     its one pool gets the threads of the kernels.
     """
+    spread_threads(numa_nodes())
     torch.set_num_threads(plan.threads.sampling)
     return kernels.with_threads(plan.threads.compute, plan.threads.attention)
 
@@ -176,6 +183,18 @@ def _staged_cache(
         plan.read_block_bytes,
     )
     return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
+
+
+def _swap_store(
+    cache: KVCache, staged: StagedCache | None, arenas: dict[str, Arena], folder: Path | None
+) -> SwapStore | None:
+    """Where preempted sequences may go; None without memory for a block on its way."""
+    if "KV swap" not in arenas:
+        return None
+    memory = None
+    if cache.block_bytes:
+        memory = SwapFile(cache, arenas["KV swap"], folder or spill_folder())
+    return SpilledSwap(staged.cache, memory) if staged else memory
 
 
 def _workspace(arena: Arena) -> Workspace:

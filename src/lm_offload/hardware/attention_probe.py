@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from lm_offload.storage.arena import Arena
 
 KV_HEADS = 4
 DECODE = ("decode", 4, 1)  # sequences, rows of each
+ORDERED = (("beside", *DECODE[1:]), ("apart", *DECODE[1:]))
+LONG = 512  # context from which on attention is bound by its blocks
 PREFILL_ROWS = 64  # of a chunk at the end of its context
 MOST_LAYERS = 256
 
@@ -32,10 +35,11 @@ class AttentionRates:
 
     decode_bytes_per_s: dict[str, Curve]
     prefill_flops: dict[str, Curve]
+    apart_frac: dict[str, float]  # by format: what is left where the blocks of a layer lie apart
 
 
 class _Key(NamedTuple):
-    kind: str  # "decode" or "prefill"
+    kind: str  # "decode", "prefill"; "beside" or "apart", decodes of which only the ratio counts
     format: str
     shape: HeadShape
     context: int
@@ -58,21 +62,23 @@ def measure_attention(
     amounts: dict[_Key, int] = {}
     pairs = [(format, shape) for format, some in shapes.items() for shape in some]
     for context, (format, shape) in itertools.product(contexts, pairs):
-        for kind, sequences, rows in (DECODE, ("prefill", 1, min(PREFILL_ROWS, context))):
+        in_order = ORDERED if context >= LONG and shape == shapes[format][0] else ()
+        prefill = ("prefill", 1, min(PREFILL_ROWS, context))
+        for kind, sequences, rows in (DECODE, *in_order, prefill):
             key = _Key(kind, format, shape, context)
-            batch = _batch(context, sequences, rows)
+            batch = _batch(context, sequences, rows, kind)
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
                 works[key] = _work(kernels, shape, batch, layers)
                 amounts[key] = _amount(key, batch)
     seconds = typical_s(works, budget_s)
     rates = {key: amounts[key] / work_s(seconds[key], kernel_s) for key in seconds}
-    return AttentionRates(_curves(rates, "decode"), _curves(rates, "prefill"))
+    return AttentionRates(_curves(rates, "decode"), _curves(rates, "prefill"), _apart(rates))
 
 
 def _amount(key: _Key, batch: MicroBatch) -> int:
     """Bytes of keys and values that a decode reads, or FLOPs of the tokens that a prefill sees."""
-    if key.kind == "decode":
+    if key.kind != "prefill":
         tokens = int(batch.context_lens.sum())
         return 2 * tokens * KV_HEADS * head_bytes(parse_format(key.format), key.shape.head_dim)
     visible = int(batch.positions.sum()) + batch.num_tokens
@@ -87,17 +93,36 @@ def _curves(rates: dict[_Key, float], kind: str) -> dict[str, Curve]:
     return {name: Curve(tuple(at), tuple(at.values())) for name, at in points.items()}
 
 
-def _batch(context: int, sequences: int, rows: int) -> MicroBatch:
-    """The last `rows` rows of sequences that are `context` tokens long, blocks in any order."""
+def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
+    """By format the mean over contexts, at most 1: attention is not to gain by it."""
+    found: dict[str, list[float]] = {}
+    for key, rate in rates.items():
+        beside = rates.get(key._replace(kind="beside"))
+        if key.kind == "apart" and beside is not None:
+            found.setdefault(key.format, []).append(rate / beside)
+    return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
+
+
+def _tables(sequences: int, blocks: int, kind: str) -> torch.Tensor:
+    """Blocks [sequences, blocks] in any order, in order, or as sequences take them that grow."""
+    if kind == "beside":
+        return torch.arange(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
+    if kind == "apart":
+        grown = torch.arange(sequences * blocks, dtype=torch.int32).view(blocks, sequences)
+        return grown.T.contiguous()
+    return torch.randperm(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
+
+
+def _batch(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
+    """The last `rows` rows of sequences that are `context` tokens long."""
     blocks = -(-context // BLOCK_TOKENS)
-    numbers = torch.randperm(sequences * blocks, dtype=torch.int32)
     return MicroBatch(
         start=0,
         stop=sequences * rows,
         positions=torch.arange(context - rows, context).repeat(sequences),
         query_starts=torch.arange(0, sequences * rows + 1, rows, dtype=torch.int32),
         context_lens=torch.full((sequences,), context, dtype=torch.int32),
-        block_tables=numbers.view(sequences, blocks),
+        block_tables=_tables(sequences, blocks, kind),
         slots=torch.zeros(sequences * rows, dtype=torch.int64),
     )
 
@@ -106,10 +131,11 @@ def _layers(arena: Arena, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]
     """Keys and values of as many layers as fit; empty where not one does."""
     shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
     layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
-    parts = [
-        arena.view(index * shape.size_bytes, torch.uint8, (shape.size_bytes,))
-        for index in range(2 * layers)
-    ]
+    count, block_bytes = 2 * layers, shape.size_bytes // blocks
+    if key.kind == "apart":
+        parts = arena.view(0, torch.uint8, (blocks, count, block_bytes)).unbind(1)
+    else:
+        parts = arena.view(0, torch.uint8, (count, blocks, block_bytes)).unbind(0)
     keys = (blocks_in(part, shape, "tokens") for part in parts[0::2])
     values = (blocks_in(part, shape, "channels") for part in parts[1::2])
     return list(zip(keys, values, strict=True))
@@ -125,7 +151,7 @@ def attention_work(
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()
     while True:
         rows = (DECODE[1:], (1, min(PREFILL_ROWS, context)))[kind == "prefill"]
-        batch = _batch(context, *rows)
+        batch = _batch(context, *rows, kind)
         layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
             return lambda kernels: _work(kernels, shape, batch, layers)

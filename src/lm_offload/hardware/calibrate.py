@@ -18,6 +18,7 @@ from lm_offload.hardware.effort import Clock, Effort, Report
 from lm_offload.hardware.interference_probe import measure_interference
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import exceeds_cache, probe_memory
+from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.kernels.base import Kernels
@@ -46,6 +47,7 @@ def calibrate(
     that is made there for a moment. Raises ConfigError where none can be made, StorageError
     where reads fail.
     """
+    spread_threads(numa_nodes())
     clock = Clock(effort, report)
     target, arena = (probe_memory(size_bytes) for size_bytes in _split_memory(memory_bytes))
     with (

@@ -34,10 +34,12 @@ class Computing(Protocol):
 def fingerprint_of(kernels: Computing, folder: Path, package_version: str) -> Fingerprint:
     """Names and values for this machine, the disk below `folder`, and what computes."""
     machine = describe_machine()
+    several = machine.numa_nodes > 1  # profiles of one node do not say
     return (
         ("cpu", machine.cpu),
         ("isa", " ".join(machine.isa)),
         ("cores", str(machine.cores)),
+        *([("numa_nodes", str(machine.numa_nodes))] if several else []),
         ("threads", str(kernels.threads)),
         ("memory_gib", str(round(machine.memory_bytes / GIB))),
         ("disk", disk_name(folder)),

@@ -12,6 +12,7 @@ from lm_offload.hardware.limits import (
     available_memory_bytes,
     cgroup_memory_limit_bytes,
 )
+from lm_offload.hardware.numa import numa_nodes
 
 ISA_FLAGS = (
     "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
@@ -26,6 +27,7 @@ class Machine:
     cpu: str
     isa: tuple[str, ...]  # those flags that matter to the kernels
     cores: int  # that this process may use
+    numa_nodes: int  # that these cores are on
     memory_bytes: int
     available_memory_bytes: int
     cgroup_memory_limit_bytes: int | None
@@ -40,6 +42,7 @@ def describe_machine() -> Machine:
         cpu=_field(cpuinfo, ("model name", "Model")) or platform.machine(),
         isa=tuple(flag for flag in ISA_FLAGS if flag in flags),
         cores=allowed_cores(),
+        numa_nodes=max(len(numa_nodes()), 1),
         memory_bytes=int(total_kib) * 1024,
         available_memory_bytes=available_memory_bytes(),
         cgroup_memory_limit_bytes=cgroup_memory_limit_bytes(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from lm_offload.hardware.numa import interleaved_nodes
 from lm_offload.hardware.profile import Curve, thread_counts
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.memory import read_memory
@@ -33,7 +34,7 @@ def probe_memory(limit_bytes: int) -> Arena:
     """Touched memory of at most `limit_bytes` (but at least 1 MiB), beyond the cache if it may."""
     wanted_bytes = min(TIMES_CACHE * last_level_cache_bytes(), MOST_BYTES)
     size_bytes = align_down(max(min(wanted_bytes, limit_bytes), MIB))
-    arena = MemoryTier("probe", size_bytes).allocate("probes", size_bytes)
+    arena = MemoryTier("probe", size_bytes, interleaved_nodes()).allocate("probes", size_bytes)
     arena.view(0, torch.float32, (size_bytes // 4,)).fill_(1.0)
     return arena
 

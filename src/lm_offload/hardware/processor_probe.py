@@ -71,6 +71,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         cached_product_flops=cached,
         decode_attention_bytes_per_s=attention.decode_bytes_per_s,
         prefill_attention_flops=attention.prefill_flops,
+        attention_apart_frac=attention.apart_frac,
         quantize_values_per_s=quantizing[0],
         dequantize_values_per_s=quantizing[1],
         memory_by_threads_bytes_per_s=by_threads,

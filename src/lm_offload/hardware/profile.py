@@ -101,6 +101,9 @@ class Processor:
     # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
     decode_attention_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     prefill_attention_flops: Mapping[str, Curve] = field(default_factory=dict)
+    # By KV format: what is left of decode_attention where the blocks of a layer lie apart; 1 if
+    # it is not known.
+    attention_apart_frac: Mapping[str, float] = field(default_factory=dict)
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads

@@ -3,8 +3,10 @@
 A block of one layer is its keys, then its values, padded to a sector; it looks the same in all
 three places, so a run of blocks is one transfer::
 
-    file   layer 1 | block 0 | block 1 | ...    every block has a place, by its number
+    file   layer 1 | block 0 | block 1 | ...    every block has a place, at first its number
            layer 3 | block 0 | ...
+           layer 1 | block n | ...              as many again, once sequences are swapped
+           layer 3 | block n | ...
     ring   | group of layer 1 | group of layer 1 | ...   what attention reads, for a moment
     tails  layer 1 | lane 0 | lane 1 | ...      the last, partly filled block of each sequence
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.kvcache.file_places import FilePlaces
+from lm_offload.kvcache.file_runs import Run, cut_in_file
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks
@@ -34,32 +37,11 @@ Transfer = Callable[[], int]  # moves bytes and says how many
 WORD = torch.int64  # to copy blocks by: torch takes eight times as long by bytes
 
 
-class Run(NamedTuple):
-    """Blocks that follow one another in the file and in the staging ring."""
-
-    number: int  # of the first block
-    place: int  # of the first block, from the start of its group
-    blocks: int
-
-
 class Seats(NamedTuple):
     """Partly filled blocks: where each is in its group, and the lane of its sequence."""
 
     places: Tensor  # [n] int64
     lanes: Tensor  # [n] int64
-
-
-def runs_of(numbers: Sequence[int], first_place: int) -> list[Run]:
-    """Block `numbers` in order of position, as few runs as possible."""
-    if not numbers:
-        return []
-    row = np.asarray(numbers)
-    starts = [0, *(np.flatnonzero(np.diff(row) != 1) + 1).tolist()]
-    stops = [*starts[1:], len(row)]
-    return [
-        Run(numbers[start], first_place + start, stop - start)
-        for start, stop in zip(starts, stops, strict=True)
-    ]
 
 
 class SpilledCache:
@@ -79,6 +61,8 @@ class SpilledCache:
         self.block_bytes = spilled_block_bytes(config, format)
         self._index = {layer: index for index, layer in enumerate(layers)}
         self._num_blocks = num_blocks
+        self.places = FilePlaces(num_blocks)
+        self._has_slots = False  # whether the file has room for more places than blocks
         self._file = file
         self._most_blocks = max(transfer_bytes // self.block_bytes, 1)  # of one transfer
         ring_bytes = ring_blocks * self.block_bytes
@@ -120,14 +104,22 @@ class SpilledCache:
 
     def restore(self, layer: int, first_block: int, data: memoryview) -> None:
         """Put whole blocks from elsewhere, page-aligned in memory, into the file."""
-        block = self._index[layer] * self._num_blocks + first_block
-        self._file.write_from(data, block * self.block_bytes)
+        self._file.write_from(data, self._offset(layer, first_block))
+
+    def make_room_for_slots(self) -> None:
+        """Let the file hold what slots keep beside all blocks; raises StorageError."""
+        if not self._has_slots:
+            blocks = 2 * len(self._index) * self._num_blocks
+            self._file.grow(blocks * self.block_bytes)
+            self._has_slots = True
 
     def close(self) -> None:
         """Give the file back; no transfer may be in flight."""
         self._file.close()
 
     def _cut(self, runs: Iterable[Run]) -> Iterable[Run]:
+        if self._has_slots:  # else every block is where its number says
+            runs = cut_in_file(runs, self.places.of, self._num_blocks)
         for number, place, count in runs:
             for start in range(0, count, self._most_blocks):
                 size = min(self._most_blocks, count - start)
@@ -159,9 +151,14 @@ class SpilledCache:
     def _ends(self, layer: int, offset: int, run: Run) -> tuple[memoryview, int]:
         """The memory of a run and its place in the file."""
         start = (offset + run.place) * self.block_bytes
-        block = self._index[layer] * self._num_blocks + run.number
         memory = self._memory[start : start + run.blocks * self.block_bytes]
-        return memory, block * self.block_bytes
+        return memory, self._offset(layer, int(self.places.of[run.number]))
+
+    def _offset(self, layer: int, place: int) -> int:
+        """Bytes before a place in the file."""
+        half, rest = divmod(place, self._num_blocks)
+        row = half * len(self._index) + self._index[layer]
+        return (row * self._num_blocks + rest) * self.block_bytes
 
 
 def _kernel_views(ring: Tensor, config: ModelConfig, format: Format) -> tuple[Blocks, Blocks]:

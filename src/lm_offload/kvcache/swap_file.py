@@ -32,6 +32,9 @@ class SwapStore(Protocol):
     def read(self, slot: int, block: int) -> Future[None]:
         """Copy a slot to a block, which nobody uses meanwhile."""
 
+    def close(self) -> None:
+        """Stop after the block in flight."""
+
 
 class _NoSlots:
     """Of an engine that computes everything again."""
@@ -43,6 +46,9 @@ class _NoSlots:
 
     def read(self, slot: int, block: int) -> Future[None]:
         raise ValueError("there is no slot to read from")
+
+    def close(self) -> None:
+        """There is nothing to stop."""
 
 
 NO_SLOTS: SwapStore = _NoSlots()

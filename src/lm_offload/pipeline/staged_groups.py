@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.kvcache.spilled import Run, Seats, runs_of
+from lm_offload.kvcache.file_runs import Run, runs_of
+from lm_offload.kvcache.spilled import Seats
 from lm_offload.pipeline.micro_batches import build_micro_batches
 from lm_offload.pipeline.replay import SteadyTensors, at_rest
 from lm_offload.quant.kv_format import BLOCK_TOKENS

@@ -89,7 +89,7 @@ class BestFirst:
         for bound_s, sizes in sorted(possible, key=lambda entry: steps(entry[0])):
             if bound_s < found.limit_s:
                 for candidate in self.place(group, sizes):
-                    found.add(self.bounds.predictor.estimate_s(candidate), candidate)
+                    found.add(*self.bounds.predictor.estimated(candidate))
 
 
 class _Shortlist:

@@ -5,7 +5,8 @@
     sweep >= max(computes + overhead, bytes that have no room in memory / fastest read)
 
 Where keys and values may lie on disk, a byte there is read once in a sweep only if it is a token's
-by then: `u` of the blocks of the cache are, so at least `u` times the bytes are read.
+by then: `u` of the blocks of the cache are, so at least `u` times the bytes are read. Where none
+does, blocks that are no token's yet may hold weights, which are then not read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from functools import cached_property
 
 from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
 from lm_offload.planner.disturbance import disturbance
-from lm_offload.planner.mean_sweeps import counted_s
+from lm_offload.planner.kv_lending import used_blocks
+from lm_offload.planner.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
@@ -68,8 +70,12 @@ class Bounds:
         def sweep_s(shape: SweepShape) -> float:
             if request.device is not None:
                 return device_sweep_s(self.predictor, model, sizes, shape, surplus)
-            frac = _read_frac(model, sizes, shape) if spilled else 1.0
-            return self._sweep_s(model, sizes, shape, frac * surplus.read_bytes)
+            if spilled:
+                read_bytes = _read_frac(model, sizes, shape) * surplus.read_bytes
+            else:
+                lent_bytes = _free_bytes(model, sizes, shape) / waves_of(request.workload, sizes)
+                read_bytes = max(surplus.read_bytes - lent_bytes, 0.0)
+            return self._sweep_s(model, sizes, shape, read_bytes)
 
         return math.inf if surplus == NO_ROOM else counted_s(request.workload, sizes, sweep_s)
 
@@ -98,3 +104,9 @@ def _read_frac(model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:
         for piece in shape.pieces
     )
     return min(blocks / sizes.kv_blocks, 1.0)
+
+
+def _free_bytes(model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:
+    """Of a KV cache in memory, what a sweep does not use."""
+    free_blocks = sizes.kv_blocks - used_blocks(shape, sizes.kv_blocks)
+    return kv_bytes(model, sizes) * free_blocks / sizes.kv_blocks

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 
 from lm_offload.hardware.profile import Link
-from lm_offload.plan import DevicePlan, Figures, Plan, ThreadPlan
+from lm_offload.plan import DevicePlan, Figures, Plan, Retention, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, residencies
@@ -43,6 +43,7 @@ class Candidate:
     read_concurrency: int
     threads: ThreadPlan
     device: DevicePlacement | None = None
+    lends: bool = False  # unused KV memory to streamed units
 
     @cached_property
     def streamed(self) -> frozenset[int]:
@@ -62,6 +63,15 @@ class Candidate:
             return self.table_resident
         units, kept = self.model.units, self.residency.resident
         return all(index in kept for index, sized in enumerate(units) if sized.unit.kind == "head")
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether a streamed unit fits the KV cache, which lies in memory and is not swapped."""
+        memory = dict(self.other_memory)
+        if self.device or self.sizes.spill.layers or "KV swap" in memory:
+            return False
+        sizes_bytes = [self.model.units[unit].size_bytes for unit in self.streamed]
+        return 0 < max(sizes_bytes, default=0) <= memory["KV cache"]
 
     @property
     def memory(self) -> tuple[tuple[str, int], ...]:
@@ -172,7 +182,9 @@ def read_block_bytes(disk: Link) -> int:
     return align_up(disk.block_bytes or READ_BLOCK_BYTES)
 
 
-def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
+def plan_of(
+    request: Request, candidate: Candidate, predicted: Figures, retention: Retention | None
+) -> Plan:
     """The candidate as a decision, in the words of the engine."""
     names = [unit.unit.name for unit in candidate.model.units]
     streamed, sizes = candidate.streamed, candidate.sizes
@@ -199,5 +211,6 @@ def plan_of(request: Request, candidate: Candidate, predicted: Figures) -> Plan:
         draft_rows=sizes.draft_rows,
         spare_sequences=sizes.spare_sequences,
         spill=sizes.spill,
+        retention=retention,
         device=candidate.device_plan(request.device) if request.device else None,
     )

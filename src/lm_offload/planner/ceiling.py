@@ -2,7 +2,7 @@
 
 Nothing of the engine enters but what its plan leaves on disk and how many rows share a sweep::
 
-    seconds = max((streamed + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
+    seconds = max((streamed - retained + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
 
 Where a device computes, memory and FLOPs are its own, and uploads over its link count too.
 Weights that fit the last-level cache are not read from memory.
@@ -125,7 +125,9 @@ class CeilingModel:
         self, tokens: int, sweeps: int, kv_bytes: int, flops: int, kv_disk_bytes: int = 0
     ) -> PhaseCeiling:
         block_bytes, disk = self.plan.read_block_bytes, self.profile.disk_read
-        weights_s = sweeps * read_s(disk, self.plan.streamed_bytes, block_bytes)
+        retained_bytes = self.plan.retention.size_bytes if self.plan.retention else 0.0
+        read_bytes = self.plan.streamed_bytes - retained_bytes
+        weights_s = sweeps * read_s(disk, round(read_bytes), block_bytes)
         processor, weight_bytes = self._processor, self.model.weight_bytes
         if weight_bytes <= processor.cache_bytes:
             weight_bytes = 0

@@ -16,7 +16,7 @@ from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepGroup
-from lm_offload.planner.thread_rates import with_threads
+from lm_offload.planner.thread_rates import over_blocks_apart, with_threads
 from lm_offload.planner.unit_cost import UnitCosts
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Common:
             self._processors[key] = profile.cpu, with_threads(profile, threads).cpu
         cpu = self._processors[key][1]
         return profile if cpu is profile.cpu else replace(profile, cpu=cpu)
+
+    def over_blocks_apart(self, processor: Processor) -> Processor:
+        """The same with attention over a KV cache whose blocks lie apart."""
+        key = ("apart", id(processor))
+        if key not in self._processors:
+            self._processors[key] = processor, over_blocks_apart(processor)
+        return self._processors[key][1]
 
     def sweeps_of(self, workload: Workload, sizes: Sizes) -> list[SweepGroup]:
         """Up to one more than MOST_GROUPS, which depend on neither formats nor micro-batches."""

@@ -79,7 +79,7 @@ def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate
         for found in place(request, given.model, with_rows(given.sizes, rows), depth):
             deep = found.residency.ring_bytes >= given.residency.ring_bytes
             if deep and found.streamed_bytes <= most_bytes:
-                yield replace(found, threads=given.threads)
+                yield replace(found, threads=given.threads, lends=given.lends and found.can_lend)
 
 
 def with_rows(sizes: Sizes, rows: int) -> Sizes:

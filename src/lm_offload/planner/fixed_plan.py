@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
@@ -34,7 +35,10 @@ def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = Non
     if choice.device is not None:
         candidate = fixed_on_device(request, candidate, choice.device)
     _check_budget(candidate, min(choice.budget, request.budget_bytes))
-    return Predictor(request, common or Common()).timed(candidate).plan
+    _check_retention(candidate, choice)
+    predictor = Predictor(request, common or Common())
+    timed = predictor.timed_best if choice.retention is None else predictor.timed
+    return timed(candidate).plan
 
 
 def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:
@@ -45,7 +49,7 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         if sized.unit.name in choice.resident or sized.size_bytes == 0  # there is nothing to read
     )
     sizes = sizes_of_choice(choice)
-    return Candidate(
+    candidate = Candidate(
         model=model,
         sizes=sizes,
         ring_depth=0,
@@ -56,6 +60,7 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         read_concurrency=choice.read_concurrency,
         threads=threads,
     )
+    return replace(candidate, lends=bool(choice.retention) and candidate.can_lend)
 
 
 def candidate_of_plan(request: Request, plan: Plan) -> Candidate:
@@ -171,6 +176,14 @@ def _check_limits(limits: Iterable[Limit]) -> None:
     for holds, given, allowed in limits:
         if not holds:
             raise ConfigError(f"In the plan {given}, allowed is {allowed}; change it.")
+
+
+def _check_retention(candidate: Candidate, choice: PlanChoice) -> None:
+    if choice.retention and not candidate.can_lend:
+        raise ConfigError(
+            "In the plan retention is true, allowed is false with a device, with kv_on_disk, where "
+            "spare_sequences are swapped and where no streamed unit fits the KV cache; change it."
+        )
 
 
 def _check_workload(workload: Workload, choice: PlanChoice) -> None:

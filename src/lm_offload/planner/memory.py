@@ -79,10 +79,16 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """A block on its way to the disk or back; only with spare sequences room may be wanted."""
-    few = sizes.kv_blocks < LEAST_SWAP_BLOCKS
-    if few or not sizes.spare_sequences or sizes.spill.layers:
+    if sizes.kv_blocks < LEAST_SWAP_BLOCKS or not sizes.spare_sequences:
         return 0
-    return align_up(swap_slot_bytes(kv_block_bytes(model.config, model.kv_format)))
+    return align_up(max(moved_block_bytes(model, sizes.spill), 1))
+
+
+def moved_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
+    """Of a block what lies in memory, as it is swapped."""
+    layers = model.config.num_layers
+    layer_bytes = kv_block_bytes(model.config, model.kv_format) // layers
+    return swap_slot_bytes(layer_bytes * (layers - len(spill.layers)))
 
 
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:

@@ -13,6 +13,7 @@ latency such sizes are therefore simulated, whatever their estimates.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from lm_offload.planner.best_first import BestFirst
 from lm_offload.planner.candidate import Candidate
@@ -30,7 +31,7 @@ def mixed(search: BestFirst, best: Candidate) -> Iterator[Candidate]:
         by_rows = {sizes.sweep_tokens: sizes for sizes in group.options}  # the last is cut least
         for sizes in [*by_rows.values()][:-1]:
             if sizes.max_sequences > 1:
-                placed = search.place(group, sizes)
-                found = min(placed, key=search.bounds.predictor.estimate_s, default=None)
+                placed = map(search.bounds.predictor.estimated, search.place(group, sizes))
+                found = min(placed, key=itemgetter(0), default=None)
                 if found is not None:
-                    yield found
+                    yield found[1]

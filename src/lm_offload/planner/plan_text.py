@@ -62,6 +62,7 @@ class PlanChoice:
     kv_group_blocks: int = 0
     kv_ring_blocks: int = 0
     spare_sequences: int = 0
+    retention: bool | None = None  # None: as predicted to be faster
     device: DeviceChoice | None = None
 
 
@@ -88,6 +89,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         kv_group_blocks=plan.spill.group_blocks,
         kv_ring_blocks=plan.spill.ring_blocks,
         spare_sequences=plan.spare_sequences,
+        retention=plan.retention is not None if plan.streamed else None,
         device=_device_of(plan),
     )
 
@@ -161,9 +163,13 @@ _PARSERS: Parsers = {
     "kv_group_blocks": values.count_or_none,
     "kv_ring_blocks": values.count_or_none,
     "spare_sequences": values.count_or_none,
+    "retention": values.flag,
     "device": _device,
 }
 # Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
 _OPTIONAL = frozenset(
-    {"threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences", "device"}
+    {
+        *("threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"),
+        *("retention", "device"),
+    }
 )

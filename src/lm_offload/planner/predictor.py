@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.plan import Plan, ThreadPlan
+from lm_offload.plan import Plan, Retention, ThreadPlan
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
+from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
-from lm_offload.planner.memory import Sizes
+from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
 from lm_offload.planner.unit_cost import UnitCosts
@@ -42,10 +45,21 @@ class Predictor:
         sizes, workload = candidate.sizes, self.request.workload
         return counted_s(workload, sizes, times.steady_s)
 
+    def estimated(self, candidate: Candidate) -> tuple[float, Candidate]:
+        """The estimate of a candidate that lends unused KV memory if that is faster."""
+        ways = ((self.estimate_s(way), way) for way in _ways_to_lend(candidate))
+        return min(ways, key=lambda way: way[0])
+
+    def timed_best(self, candidate: Candidate) -> Timed:
+        """The plan that lends unused KV memory if that is faster."""
+        return min(map(self.timed, _ways_to_lend(candidate)), key=lambda timed: timed.score_s)
+
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
         run = self.run_time(candidate)
-        plan = plan_of(self.request, candidate, run.figures(candidate.peak_bytes))
+        figures = run.figures(candidate.peak_bytes)
+        retention = self._retention(candidate, [timed.group for timed in run.groups])
+        plan = plan_of(self.request, candidate, figures, retention)
         latency = self.request.workload.objective == "latency"
         return Timed(plan, run.mean_finish_s if latency else run.run_s, candidate)
 
@@ -57,7 +71,7 @@ class Predictor:
             self.request.threads,
             lambda threads: self.timed(replace(found, threads=threads)).score_s,
         )
-        return self.timed(replace(found, threads=threads))
+        return self.timed_best(replace(found, threads=threads))
 
     def run_time(self, candidate: Candidate) -> RunTime:
         """Every sweep of the workload; of a long and varied one, those of its mean waves."""
@@ -81,11 +95,24 @@ class Predictor:
             read_concurrency=candidate.read_concurrency,
             sampling_threads=candidate.threads.sampling,
             spill=candidate.sizes.spill,
+            lending=self._lending(candidate),
         )
         if candidate.device is None:
             return times
         host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
         return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+
+    def _lending(self, candidate: Candidate) -> KVLending | None:
+        if not candidate.lends:
+            return None
+        model, sizes = candidate.model, candidate.sizes
+        streamed = {unit: model.units[unit].size_bytes for unit in sorted(candidate.streamed)}
+        waves = waves_of(self.request.workload, sizes)
+        return KVLending(streamed, kv_bytes(model, sizes), sizes.kv_blocks, waves)
+
+    def _retention(self, candidate: Candidate, groups: Sequence[SweepGroup]) -> Retention | None:
+        lending = self._lending(candidate)
+        return lending.retention(groups) if lending else None
 
     def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
         """What attention costs on the CPU, where that attends beside a device."""
@@ -115,7 +142,11 @@ class Predictor:
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         moves = bool(candidate.streamed or candidate.uploaded)
-        return self._costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
+        costs = self._costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
+        if not candidate.lends:
+            return costs
+        processor = self.common.over_blocks_apart(costs.processor)
+        return self.common.costs(candidate.model, processor, costs.cached)
 
     def _costs_on(
         self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes, moves: bool
@@ -131,3 +162,9 @@ class Predictor:
         if threads not in self._profiles:
             self._profiles[threads] = self.common.on_threads(self.request.profile, threads)
         return self._profiles[threads]
+
+
+def _ways_to_lend(candidate: Candidate) -> list[Candidate]:
+    """Not at all, and where it is possible."""
+    ways = [replace(candidate, lends=False)]
+    return [*ways, replace(candidate, lends=True)] if candidate.can_lend else ways

@@ -68,7 +68,8 @@ def _different_sizes(plan: Plan, best: Plan) -> Iterator[str]:
 def _read_bytes(plan: Plan) -> int:
     """In a sweep: weights, and the KV cache of the phase that reads most of it."""
     kv_bytes = max(step.kv_read_bytes for step in plan.predicted.step_s.values())
-    return plan.streamed_bytes + round(kv_bytes)
+    retained_bytes = plan.retention.size_bytes if plan.retention else 0.0
+    return plan.streamed_bytes + round(kv_bytes - retained_bytes)
 
 
 def _slower_phase(found: Figures, best: Figures) -> str:

@@ -47,15 +47,17 @@ def sweeps_of(workload: Workload, sizes: Sizes) -> Iterator[SweepGroup]:
     """The sweeps of a whole run in order; every sequence must fit the KV cache alone."""
     waiting = deque(_runs(workload))
     running: list[_Run] = []
-    free_blocks = sizes.kv_blocks
+    free_blocks, ended_blocks = sizes.kv_blocks, 0
     while waiting or running:
         while waiting and len(running) < sizes.max_sequences:
             if waiting[0].blocks > free_blocks:
                 break
             free_blocks -= waiting[0].blocks
             running.append(waiting.popleft())
-        yield _sweep(running, sizes, workload.scored_tokens > 0)
-        free_blocks += sum(run.blocks for run in running if run.produced >= run.output)
+        kept_blocks = min(ended_blocks, free_blocks)
+        yield _sweep(running, sizes, workload.scored_tokens > 0, kept_blocks)
+        freed_blocks = sum(run.blocks for run in running if run.produced >= run.output)
+        free_blocks, ended_blocks = free_blocks + freed_blocks, ended_blocks + freed_blocks
         running = [run for run in running if run.produced < run.output]
 
 
@@ -66,13 +68,14 @@ def _runs(workload: Workload) -> Iterator[_Run]:
         yield _Run(prompt, output, blocks_for(own), prompt - computed)
 
 
-def _sweep(running: Sequence[_Run], sizes: Sizes, scored: bool) -> SweepGroup:
+def _sweep(running: Sequence[_Run], sizes: Sizes, scored: bool, kept_blocks: int) -> SweepGroup:
     """One sweep, or as many as repeat, carried out on `running`."""
     chunks = list(_chunks(running, sizes, scored))
     decodes = all(run.uncomputed == 1 and run.produced for run in running)
     repeats = decodes and len(chunks) == len(running)
     count = min(run.output - run.produced for run in running) if repeats else 1
-    shape = SweepShape(_pieces(chunks), sum(chunk.logits for chunk in chunks))
+    logits = sum(chunk.logits for chunk in chunks)
+    shape = SweepShape(_pieces(chunks), logits, kept_blocks)
     prompt_rows = sum(chunk.rows for chunk in chunks if chunk.run.computed < chunk.run.prompt)
     first = sum(chunk.completes and not chunk.run.produced for chunk in chunks)
     for chunk in chunks:

@@ -10,7 +10,7 @@ from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.plan import Plan
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import candidate_of
+from lm_offload.planner.fixed_plan import candidate_of, candidate_of_plan
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
@@ -56,16 +56,18 @@ def with_spare_sequences(request: Request, plan: Plan, common: Common | None = N
 
     They take a row of logits and index tensors each, and no block: whether there is one is seen
     while the run goes. Nothing is streamed for their sake, and the prediction stays that of
-    outputs as long as they may become. Beside a device there are none.
+    outputs as long as they may become. Beside a device there are none. Where blocks are swapped
+    they are not lent to weights any more, which counts neither for nor against it.
     """
     workload = request.workload
     if not workload.may_end_early or workload.objective == "latency" or plan.device:
         return plan
     predictor = Predictor(request, common or Common())
-    limit_s = SLOWER * plan.predicted.run_s
+    given = candidate_of_plan(request, plan)
     for candidate in islice(_candidates(request, plan), MOST_TIMED):
         timed = predictor.timed(candidate)
-        if timed.score_s <= limit_s:
+        alike = given if candidate.lends == given.lends else replace(given, lends=False)
+        if timed.score_s <= SLOWER * predictor.timed(alike).score_s:
             return timed.plan
     return plan
 

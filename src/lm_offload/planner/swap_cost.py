@@ -7,7 +7,8 @@
     exposed     what is left of the seconds of a move when the disk's spare time in one sweep,
                 sweep - its reads, is taken off: all of it where reads bind the sweep
 
-Both are seconds by which the sequences that go on are later.
+Both are seconds by which the sequences that go on are later. Layers whose cache lies on disk anyway
+are not moved.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Link
-from lm_offload.kvcache.cache import kv_block_bytes
+from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.swap_choice import Preemption, SwapChoice, swap_never
-from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import Plan, StepTime
 from lm_offload.planner.fixed_plan import candidate_of_plan
+from lm_offload.planner.memory import moved_block_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 from lm_offload.planner.sweep_shape import Piece, SweepShape
@@ -92,8 +93,9 @@ def swap_choice(request: Request, plan: Plan) -> SwapChoice:
     if not plan.spare_sequences:
         return swap_never
     model = request.model_in(plan.weight_format, plan.kv_format)
-    slot_bytes = swap_slot_bytes(kv_block_bytes(model.config, model.kv_format))
-    if request.spill_bytes < plan.kv_blocks * slot_bytes:
+    slot_bytes = moved_block_bytes(model, plan.spill)
+    spilled_bytes = spilled_block_bytes(model.config, model.kv_format) * len(plan.spill.layers)
+    if request.spill_bytes < plan.kv_blocks * (slot_bytes + 2 * spilled_bytes):
         return swap_never
     times = Predictor(request).times(candidate_of_plan(request, plan))
     return SwapCost(times, slot_bytes, plan.sweep_tokens).pays

@@ -45,8 +45,7 @@ class _Clocks:
 
     def first_compute_s(self, load: SweepLoad) -> float:
         """When the first unit begins: an engine that has nothing to compute fills the ring."""
-        first_read_s = load.read_s[0] if 0 in self._streamed_bytes else 0.0
-        self._cpu_s = first_read_s + sum(load.read_s.values())
+        self._cpu_s = load.read_s.get(0, 0.0) + sum(load.read_s.values())
         return self._cpu_s
 
     def run(self, sweep: int, load: SweepLoad, kv_ring_blocks: int) -> float:
@@ -56,13 +55,13 @@ class _Clocks:
         last = len(load.compute_s) - 1
         for unit, compute_s in enumerate(load.compute_s):
             key = Key(sweep, unit)
-            if unit in self._streamed_bytes:
+            if unit in load.read_s:
                 self._read(key, load.read_s[unit])
             if unit in load.kv:
                 self._attend(key, compute_s, load.kv[unit], staging)
             else:
                 self._cpu_s += compute_s + (load.overhead_s if unit == last else 0.0)
-            if unit in self._streamed_bytes:
+            if unit in load.read_s:
                 self._released_s[key] = self._cpu_s
         return self._cpu_s
 

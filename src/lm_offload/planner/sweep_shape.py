@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,10 +17,15 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepShape:
-    """The rows of one sweep."""
+    """The rows of one sweep.
+
+    `kept_blocks` of the KV cache hold prefixes of sequences that have ended, which changes only
+    what the cache can lend.
+    """
 
     pieces: tuple[Piece, ...]
     logit_rows: int
+    kept_blocks: int = field(default=0, compare=False)
 
     @cached_property
     def rows(self) -> int:
@@ -35,7 +40,7 @@ class SweepShape:
     def later(self, sweeps: int) -> SweepShape:
         """The shape so many sweeps later, every context longer by one token a sweep."""
         pieces = (Piece(count, rows, context + sweeps) for count, rows, context in self.pieces)
-        return SweepShape(tuple(pieces), self.logit_rows)
+        return replace(self, pieces=tuple(pieces))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
+from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.sweep_load import SweepLoad
@@ -45,6 +46,7 @@ class SweepTimes:
     read_concurrency: int
     sampling_threads: int
     spill: KVSpill = IN_MEMORY
+    lending: KVLending | None = None  # of unused KV memory to streamed units
 
     @cached_property
     def streamed_bytes(self) -> dict[int, int]:
@@ -62,7 +64,8 @@ class SweepTimes:
         """What the resources have to do in a sweep, as slow as they make one another."""
         kv = self._spilled.layers(shape) if self.spill.layers else {}
         compute_s = self._compute_s(shape, kv)
-        reads_s = self._undisturbed_reads_s
+        kept = self.lending.kept(shape) if self.lending else frozenset()
+        reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
         compute_s[EMBED] += self._gather_s(shape, found)
@@ -70,7 +73,7 @@ class SweepTimes:
             [seconds * found.slower_cpu for seconds in compute_s],
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
-            sum(self.streamed_bytes.values()),
+            sum(self.streamed_bytes[unit] for unit in reads_s),
             slower_layers(kv, found.slower_disk),
         )
 
@@ -84,19 +87,20 @@ class SweepTimes:
         if self.spill.layers:
             return self._steady_s(self.load(shape))
         costs, most = self.costs, self.micro_batch_tokens
-        cpu_s, disk_s = costs.total_s(shape, most), self._undisturbed_disk_s
+        read_frac = 1.0 - (self.lending.kept_frac(shape) if self.lending else 0.0)
+        cpu_s, disk_s = costs.total_s(shape, most), read_frac * self._undisturbed_disk_s
         found = disturbance(cpu_s, disk_s, self.profile.interference)
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
-            alone_s += gather_s if EMBED in self.streamed else 0.0
+            alone_s = read_frac * (alone_s + (gather_s if EMBED in self.streamed else 0.0))
         beside_s = found.slower_cpu * (cpu_s + gather_s - alone_s) + self._overhead_s(shape)
         return max(found.slower_disk * disk_s, beside_s) + found.slower_cpu * alone_s
 
     def _steady_s(self, load: SweepLoad) -> float:
         alone_s = 0.0
         if not self.reads_ahead:  # the next read waits until the streamed unit was computed
-            alone_s = sum(load.compute_s[unit] for unit in self.streamed)
+            alone_s = sum(load.compute_s[unit] for unit in load.read_s)
         beside_s = load.cpu_s - alone_s + load.overhead_s
         return max(load.disk_s, load.write_s, beside_s) + alone_s
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from lm_offload.hardware.attention_rates import split_key
 from lm_offload.hardware.profile import Curve, HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
@@ -52,6 +53,18 @@ def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfi
             ),
         ),
     )
+
+
+def over_blocks_apart(cpu: Processor) -> Processor:
+    """The rates where the blocks of a layer lie apart; as they are if no loss was measured."""
+    losses = cpu.attention_apart_frac
+    if not losses:
+        return cpu
+    rates = {
+        name: _slowed(curve, losses.get(split_key(name)[0], 1.0))
+        for name, curve in cpu.decode_attention_bytes_per_s.items()
+    }
+    return replace(cpu, decode_attention_bytes_per_s=rates)
 
 
 def speedup(cpu: Processor, work: str, threads: int) -> float:
@@ -101,7 +114,11 @@ def _operations(curves: Curves, share: float) -> dict[str, Curve]:
 
 
 def _scaled(curves: Curves, share: float) -> dict[str, Curve]:
-    return {name: _mapped(curve, lambda _, rate: rate * share) for name, curve in curves.items()}
+    return {name: _slowed(curve, share) for name, curve in curves.items()}
+
+
+def _slowed(curve: Curve, share: float) -> Curve:
+    return _mapped(curve, lambda _, rate: rate * share)
 
 
 def _mapped(curve: Curve, rate_of: Callable[[float, float], float]) -> Curve:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lm_offload.errors import BudgetError
+from lm_offload.storage.interleave import interleave
 from lm_offload.units import PAGE_BYTES, align_up, format_bytes
 
 
@@ -80,15 +82,20 @@ class Arena:
 
 
 class MemoryTier:
-    """A capacity in bytes that the arenas taken from it never exceed."""
+    """A capacity in bytes that the arenas taken from it never exceed.
 
-    def __init__(self, name: str, capacity_bytes: int) -> None:
+    Its pages lie on NUMA `nodes` in turn, if there are any.
+    """
+
+    def __init__(self, name: str, capacity_bytes: int, nodes: Sequence[int] = ()) -> None:
         self.name = name
         self.capacity_bytes = align_up(max(capacity_bytes, 1), PAGE_BYTES)
         self.used_bytes = 0
         self._mapping = mmap.mmap(-1, self.capacity_bytes, flags=mmap.MAP_PRIVATE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             self._mapping.madvise(mmap.MADV_HUGEPAGE)  # fewer page faults and TLB misses
+        if nodes:
+            interleave(self._mapping, nodes)
 
     def allocate(self, purpose: str, size_bytes: int) -> Arena:
         """Memory for `purpose`; raises BudgetError if the tier cannot hold it."""

@@ -60,6 +60,13 @@ class SpillFile:
         self._forget(offset, done_bytes)
         return done_bytes
 
+    def grow(self, size_bytes: int) -> None:
+        """Reserve more; raises StorageError, and is as large as before, where there is no room."""
+        try:
+            self._reserve(size_bytes)
+        except OSError as error:
+            raise self._unusable(error, size_bytes) from error
+
     def close(self) -> None:
         """Give the room on the disk back."""
         os.close(self._fd)
