@@ -10,20 +10,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import cast
 
 from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
+from lm_offload.planner.device_recurrence import device_sweep_seconds
 from lm_offload.planner.host_load import HostLoad, host_load, project_frac
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.task import Task
 
 F32_BYTES = 4
@@ -131,15 +132,12 @@ class DeviceSweepTimes(SweepTimes):
         return self.steady(shape).total_s
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
-        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        """Seconds of sweeps that follow one another, both rings filled before."""
         rings = self.ring_bytes, self.device_ring_bytes
         transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
-        if self.host_costs is None:
-            schedule = DeviceSweepSchedule(transfers)
-            return simulated_seconds(loads, schedule.transfers, schedule.computes)
-        units = attention_units(sized.unit for sized in self.costs.model.units)
-        schedule = DeviceSweepSchedule(transfers, units)
-        return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+        units = (sized.unit for sized in self.costs.model.units)
+        on_host = attention_units(units) if self.host_costs else frozenset[int]()
+        return device_sweep_seconds(cast("Sequence[DeviceSweepLoad]", loads), transfers, on_host)
 
     @cached_property
     def _project_frac(self) -> float:
@@ -178,14 +176,3 @@ def times_on_device(
     return DeviceSweepTimes(
         **host, uploaded=uploaded, device_ring_bytes=device_ring_bytes, host_costs=host_costs
     )
-
-
-def _beside_uploads(schedule: DeviceSweepSchedule) -> Computes:
-    """What comes back does not wait for uploads that were queued before; its bytes are few."""
-
-    def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        for task in schedule.computes(sweep, micro_batches):
-            is_back = task.id.kind == "return_attended"
-            yield replace(task, resource="d2h") if is_back else task
-
-    return computes
