@@ -30,7 +30,7 @@ def mixed(search: BestFirst, best: Candidate) -> Iterator[Candidate]:
         by_rows = {sizes.sweep_tokens: sizes for sizes in group.options}  # the last is cut least
         for sizes in [*by_rows.values()][:-1]:
             if sizes.max_sequences > 1:
-                placed = search.place(group, sizes)
+                placed = search.placed(group, sizes)
                 found = min(placed, key=search.bounds.predictor.estimate_s, default=None)
                 if found is not None:
                     yield found

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
+from lm_offload.planner.spill_sums import SpillSums, spill_sums
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
@@ -80,18 +81,22 @@ class SweepTimes:
         return load.step_time(self._steady_s(load))
 
     def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of the same; of a cache in memory from sums over units, which is faster."""
-        if self.spill.layers:
+        """Seconds of the same, from sums over units where those are enough, which is faster."""
+        if self.spill.layers and not self.reads_ahead:
             return self._steady_s(self.load(shape))
         costs, most = self.costs, self.micro_batch_tokens
-        cpu_s, disk_s = costs.total_s(shape, most), self._undisturbed_disk_s
-        found = disturbance(cpu_s, disk_s, self.profile.interference)
+        kv = SpillSums(costs.total_s(shape, most))
+        if self.spill.layers:
+            kv = spill_sums(costs, self._spilled, shape, most)
+        disk_s = self._undisturbed_disk_s + kv.read_s
+        found = disturbance(kv.compute_s, disk_s, self.profile.interference)
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
             alone_s += gather_s if EMBED in self.streamed else 0.0
-        beside_s = found.slower_cpu * (cpu_s + gather_s - alone_s) + self._overhead_s(shape)
-        return max(found.slower_disk * disk_s, beside_s) + found.slower_cpu * alone_s
+        cpu_s = found.slower_cpu * (kv.compute_s + gather_s - alone_s)
+        beside_s = max(found.slower_disk * disk_s, kv.write_s, cpu_s + self._overhead_s(shape))
+        return beside_s + found.slower_cpu * alone_s
 
     def _steady_s(self, load: SweepLoad) -> float:
         alone_s = 0.0
@@ -115,10 +120,9 @@ class SweepTimes:
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
-        """Each with the hand-off to the readers, which shows where units are small."""
-        link = self.profile.disk_read
+        link, block_bytes = self.profile.disk_read, self.read_block_bytes
         seconds = {
-            size: link.request_s + read_s(link, size, self._block_bytes(size))
+            size: unit_read_s(link, size, block_bytes, self.read_concurrency)
             for size in {*self.streamed_bytes.values()}
         }
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
@@ -133,9 +137,6 @@ class SweepTimes:
             return 0.0
         return self._gather.seconds(shape.rows, found.disk_busy_frac)
 
-    def _block_bytes(self, unit_bytes: int) -> int:
-        return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
-
     @cached_property
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
@@ -143,12 +144,23 @@ class SweepTimes:
     @cached_property
     def _gather(self) -> GatherCost:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
-        queue_bytes = self._block_bytes(largest_bytes) * self.read_concurrency
-        return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
+        queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
+        return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
     def _overhead_s(self, shape: SweepShape) -> float:
         vocab_size = self.costs.model.config.vocab_size
         return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+
+
+def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
+    """The read of one unit, with the hand-off to the readers, which shows where it is small."""
+    own_bytes = block_bytes_of(size_bytes, block_bytes, concurrency)
+    return link.request_s + read_s(link, size_bytes, own_bytes)
+
+
+def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
+    """The blocks in flight at once while units of at most this size are read."""
+    return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
 
 
 def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:
