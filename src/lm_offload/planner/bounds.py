@@ -37,7 +37,7 @@ from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
-_SweepSeconds = Callable[[ModelSizes, Sizes, SweepShape, Moved], float]
+_SweepSeconds = Callable[[ModelSizes, Sizes, SweepShape, Surplus], float]
 
 
 @dataclass(frozen=True)
@@ -77,51 +77,54 @@ class Bounds:
         room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
         with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= request.budget_bytes:
-            return Surplus(NOTHING)
+            return Surplus(NOTHING, 0.0)
         if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
             return NO_ROOM
         surplus_bytes = max(model.units_bytes - room_bytes, 0)
         if spilled:
-            return Surplus(Moved(surplus_bytes))
+            return Surplus(Moved(surplus_bytes), 0.0)
         moved = least_moved(model, surplus_bytes)
-        return NO_ROOM if moved == IMPOSSIBLE else Surplus(moved)
+        if moved == IMPOSSIBLE:
+            return NO_ROOM
+        return Surplus(moved, least_read_s(model, request.profile.disk_read, moved))
 
     def _counted_s(
         self, model: ModelSizes, sizes: Sizes, surplus: Surplus, sweep_s: _SweepSeconds
     ) -> float:
-        request = self.predictor.request
+        workload = self.predictor.request.workload
+        if surplus == NO_ROOM:
+            return math.inf
+        if self.predictor.request.device is None:
+            return counted_s(workload, sizes, lambda it: sweep_s(model, sizes, it, surplus))
+        times = self.predictor.least_device_times(model, sizes)
+        return counted_s(workload, sizes, lambda it: device_sweep_s(times, it, surplus))
 
-        def seconds(shape: SweepShape) -> float:
-            if request.device is not None:
-                return device_sweep_s(self.predictor, model, sizes, shape, surplus)
-            return sweep_s(model, sizes, shape, surplus.read)
-
-        return math.inf if surplus == NO_ROOM else counted_s(request.workload, sizes, seconds)
-
-    def _sweep_s(self, model: ModelSizes, sizes: Sizes, shape: SweepShape, read: Moved) -> float:
+    def _sweep_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+    ) -> float:
         """Where units are streamed, rows of a table of their own come from disk, too."""
-        profile, moves = self.predictor.request.profile, read.size_bytes > 0
+        profile, moves = self.predictor.request.profile, surplus.read_s > 0
         disk, costs = profile.disk_read, self.predictor.least_costs(model, sizes, moves)
         kv = spill_sums(costs, self._spill_costs(model, sizes), shape, sizes.micro_batch_tokens)
-        disk_s, gather_s = least_read_s(model, disk, read) + kv.read_s, 0.0
+        disk_s, gather_s = surplus.read_s + kv.read_s, 0.0
         found = disturbance(kv.compute_s, disk_s, profile.interference)
         if moves and model.table_bytes:
-            gather_s = least_gather_s(model, disk, read, shape.rows, found.disk_busy_frac)
+            busy_frac = found.disk_busy_frac
+            gather_s = least_gather_s(model, disk, surplus.read, shape.rows, busy_frac)
         cpu_s = found.slower_cpu * (kv.compute_s + gather_s)
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 
     def _least_sweep_s(
-        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, read: Moved
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
     ) -> float:
         """The same without rows of the table, of which shorter sweeps may need fewer bytes."""
-        disk_s = least_read_s(model, self.predictor.request.profile.disk_read, read)
-        return self._disturbed_s(model, sizes, shape, disk_s)
+        return self._disturbed_s(model, sizes, shape, surplus.read_s)
 
     def _spilled_sweep_s(
-        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, read: Moved
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
     ) -> float:
-        disk_s = _read_frac(model, sizes, shape) * read.size_bytes / self._fastest_bytes_per_s
-        return self._disturbed_s(model, sizes, shape, disk_s)
+        read_bytes = _read_frac(model, sizes, shape) * surplus.read.size_bytes
+        return self._disturbed_s(model, sizes, shape, read_bytes / self._fastest_bytes_per_s)
 
     def _disturbed_s(
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, disk_s: float

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from lm_offload.planner.device_memory import (
@@ -16,28 +17,28 @@ from lm_offload.planner.device_memory import (
     host_memory_table,
     upload_block_bytes,
 )
+from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.least_moved import (
     IMPOSSIBLE,
-    NOTHING,
     Moved,
     least_moved,
     least_read_s,
     least_upload_s,
 )
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.sweep_shape import SweepShape
 
 
 class Surplus(NamedTuple):
-    """What is read and what is uploaded in each sweep at least."""
+    """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`."""
 
     read: Moved
-    upload: Moved = NOTHING
+    read_s: float
+    upload_s: float = 0.0
 
 
-NO_ROOM = Surplus(IMPOSSIBLE, IMPOSSIBLE)
+NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
 
 
 def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surplus:
@@ -53,18 +54,15 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
         return NO_ROOM
     upload = least_moved(model, model.units_bytes - on_device)
     read = least_moved(model, upload.size_bytes - on_host)
-    return NO_ROOM if IMPOSSIBLE in (upload, read) else Surplus(read, upload)
+    if IMPOSSIBLE in (upload, read):
+        return NO_ROOM
+    read_s = least_read_s(model, request.profile.disk_read, read)
+    return Surplus(read, read_s, least_upload_s(model, link, upload))
 
 
-def device_sweep_s(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
-) -> float:
-    """What a sweep takes at least."""
-    profile = predictor.request.profile
-    assert profile.h2d is not None
-    rows_s = predictor.least_device_times(model, sizes).steady_s(shape)
-    h2d_s = least_upload_s(model, profile.h2d, surplus.upload)
-    return max(rows_s, h2d_s, least_read_s(model, profile.disk_read, surplus.read))
+def device_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:
+    """What a sweep takes at least; `times` are those of one that moves nothing."""
+    return max(times.least_s(shape), surplus.upload_s, surplus.read_s)
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from lm_offload.planner.host_load import HostLoad
 from lm_offload.planner.ring_gates import ring_gates
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import stages_of
@@ -37,10 +38,13 @@ def device_sweep_seconds(
     ends = [clocks.first_compute_s(loads[0])]
     steps: dict[tuple[int, ...], list[_Step]] = {}
     for load in loads:
+        if load.host is None:
+            ends.append(clocks.run(load))
+            continue
         counts = tuple(load.counts)
         if counts not in steps:
             steps[counts] = [*_steps(counts, on_host, transfers)]
-        ends.append(clocks.run(load, steps[counts]))
+        ends.append(clocks.run_beside(load, load.host, steps[counts]))
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
@@ -65,46 +69,18 @@ def _steps(counts: Sequence[int], on_host: frozenset[int], transfers: Transfers)
             yield _Step(unit, projects, returns, arrives, leaves)
 
 
-class _Pieces(NamedTuple):
-    """Seconds of one micro-batch of each unit."""
-
-    project: Sequence[float]  # on the device, before the CPU attends
-    attend: Sequence[float]
-    compute: Sequence[float]  # the rest, or all of a unit that is in one piece
-    down_s: float
-    up_s: float
-
-
-def _pieces(load: DeviceSweepLoad) -> _Pieces:
-    compute, host = [*load.compute_s], load.host
-    if host is None:
-        compute[-1] += load.overhead_s
-        return _Pieces((), (), compute, 0.0, 0.0)
-    attend = [seconds / count for seconds, count in zip(host.attend, host.counts, strict=True)]
-    whole = [seconds / count for seconds, count in zip(compute, host.counts, strict=True)]
-    project = [
-        host.project_frac * seconds if attended else 0.0
-        for seconds, attended in zip(whole, attend, strict=True)
-    ]
-    compute = [seconds - before for seconds, before in zip(whole, project, strict=True)]
-    compute[-1] += load.overhead_s
-    return _Pieces(project, attend, compute, host.down_s, host.up_s)
-
-
 class _Clocks:
     """How far each resource has come."""
 
     def __init__(self, transfers: Transfers, sweeps: int) -> None:
-        read, upload = (
-            [size for _, size in sorted(sizes.items())]
-            for sizes in (transfers.read_bytes, transfers.upload_bytes)
-        )
-        self._read_gates = iter(ring_gates(tuple(read), transfers.ring_bytes, sweeps))
-        self._upload_gates = iter(ring_gates(tuple(upload), transfers.device_ring_bytes, sweeps))
+        self._uploaded = sorted(transfers.upload_bytes)
+        read = tuple(size for _, size in sorted(transfers.read_bytes.items()))
+        upload = tuple(transfers.upload_bytes[unit] for unit in self._uploaded)
+        self._read_gates = iter(ring_gates(read, transfers.ring_bytes, sweeps))
+        self._upload_gates = iter(ring_gates(upload, transfers.device_ring_bytes, sweeps))
         self._left_host_s = [0.0]  # when the n-th unit had left its ring, 0 before the first
         self._left_device_s = [0.0]
         self._disk_s = self._link_s = self._device_s = self._down_s = self._cpu_s = 0.0
-        self._attended_s: deque[float] = deque()
 
     def first_compute_s(self, load: DeviceSweepLoad) -> float:
         """When the first unit begins: an engine that has nothing to compute fills both rings."""
@@ -112,22 +88,42 @@ class _Clocks:
         self._device_s = first_s + load.fill_s
         return self._device_s
 
-    def run(self, load: DeviceSweepLoad, steps: Sequence[_Step]) -> float:
+    def run(self, load: DeviceSweepLoad) -> float:
         """The end of a sweep with the engine's overhead, which its last unit waits for too."""
-        pieces = _pieces(load)
+        compute_s, next_unit = _with_overhead(load.compute_s, load), 0
+        for unit in self._uploaded:
+            here_s = self._device_s + sum(compute_s[next_unit:unit])
+            self._device_s = max(here_s, self._upload(unit, load)) + compute_s[unit]
+            self._left_device_s.append(self._device_s)
+            next_unit = unit + 1
+        self._device_s += sum(compute_s[next_unit:])
+        return self._device_s
+
+    def run_beside(self, load: DeviceSweepLoad, host: HostLoad, steps: Sequence[_Step]) -> float:
+        """The same where the CPU attends to one micro-batch beside another."""
+        attend_s = [
+            seconds / count for seconds, count in zip(host.attend, host.counts, strict=True)
+        ]
+        project_s, compute_s = _pieces(load, host)
+        device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
+        attended_s: deque[float] = deque()
         for unit, projects, returns, arrives, leaves in steps:
             if arrives:
-                self._device_s = max(self._device_s, self._upload(unit, load))
+                device_s = max(device_s, self._upload(unit, load))
             if projects:
-                self._device_s += pieces.project[unit]
-                self._attend(pieces.attend[unit], pieces.down_s)
+                device_s += project_s[unit]
+                down_s = max(down_s, device_s) + host.down_s
+                cpu_s = max(cpu_s, down_s) + attend_s[unit]
+                attended_s.append(cpu_s)
                 continue
-            if returns:
-                self._device_s = max(self._device_s, self._return(pieces.up_s))
-            self._device_s += pieces.compute[unit]
+            if returns:  # on the way down, as in the simulation
+                down_s = max(down_s, attended_s.popleft()) + host.up_s
+                device_s = max(device_s, down_s)
+            device_s += compute_s[unit]
             if leaves:
-                self._left_device_s.append(self._device_s)
-        return self._device_s
+                self._left_device_s.append(device_s)
+        self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
+        return device_s
 
     def _upload(self, unit: int, load: DeviceSweepLoad) -> float:
         """The end of an upload and of the read before it."""
@@ -141,13 +137,17 @@ class _Clocks:
         self._left_host_s.append(self._link_s)
         return self._link_s
 
-    def _attend(self, attend_s: float, down_s: float) -> None:
-        """What was just projected goes to the CPU."""
-        self._down_s = max(self._down_s, self._device_s) + down_s
-        self._cpu_s = max(self._cpu_s, self._down_s) + attend_s
-        self._attended_s.append(self._cpu_s)
 
-    def _return(self, up_s: float) -> float:
-        """What the CPU made comes back, on the way that `_beside_uploads` of the tasks takes."""
-        self._down_s = max(self._down_s, self._attended_s.popleft()) + up_s
-        return self._down_s
+def _pieces(load: DeviceSweepLoad, host: HostLoad) -> tuple[list[float], list[float]]:
+    """Seconds of one micro-batch of each unit: before the CPU attends, and all else."""
+    whole = [seconds / count for seconds, count in zip(load.compute_s, host.counts, strict=True)]
+    project = [
+        host.project_frac * seconds if attended else 0.0
+        for seconds, attended in zip(whole, host.attend, strict=True)
+    ]
+    rest = [seconds - before for seconds, before in zip(whole, project, strict=True)]
+    return project, _with_overhead(rest, load)
+
+
+def _with_overhead(compute_s: Sequence[float], load: DeviceSweepLoad) -> list[float]:
+    return [*compute_s[:-1], compute_s[-1] + load.overhead_s]

@@ -140,8 +140,11 @@ class DeviceSweepTimes(SweepTimes):
         disk_s, h2d_s = self._undisturbed_disk_s, self._undisturbed_link_s
         if not self.reads_ahead:
             disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
-        engine_s = self._overhead_s(shape) + self._download_s(shape)
-        return max(disk_s, h2d_s, self._rows_s(shape) + engine_s)
+        return max(disk_s, h2d_s, self.least_s(shape))
+
+    def least_s(self, shape: SweepShape) -> float:
+        """Seconds of a sweep that waits for no transfer."""
+        return self._rows_s(shape) + self._overhead_s(shape) + self._download_s(shape)
 
     def _rows_s(self, shape: SweepShape) -> float:
         """All units, beside the CPU if that attends."""

@@ -11,26 +11,29 @@ from lm_offload.planner.unit_cost import UnitCosts
 
 
 class SpillSums(NamedTuple):
-    """Seconds of all units, and of the reads and writes of the cache."""
+    """Seconds of all units; seconds of reads and writes of the cache, and bytes read of it."""
 
     compute_s: float
     read_s: float = 0.0
     write_s: float = 0.0
+    read_bytes: float = 0.0
 
 
 def spill_sums(
     costs: UnitCosts, spilled: SpillCosts, shape: SweepShape, micro_batch_tokens: int
 ) -> SpillSums:
     """Attention over a cache on disk uses its weights again for every group."""
-    compute_s, read_s, write_s = costs.total_s(shape, micro_batch_tokens), 0.0, 0.0
+    sums = SpillSums(costs.total_s(shape, micro_batch_tokens))
+    if not spilled.spill.layers:
+        return sums
     for unit, count in _kinds(spilled).items():
         layer = spilled.layer(shape, spilled.windows[unit])
         rows = min(micro_batch_tokens, -(-shape.rows // layer.groups))
         at_once_s = costs.some_s({unit: micro_batch_tokens}, shape)[unit]
-        compute_s += count * (costs.some_s({unit: rows}, shape)[unit] - at_once_s)
-        read_s += count * layer.read_s
-        write_s += count * layer.write_s
-    return SpillSums(compute_s, read_s, write_s)
+        more_s = costs.some_s({unit: rows}, shape)[unit] - at_once_s
+        added = more_s, layer.read_s, layer.write_s, layer.read_bytes
+        sums = SpillSums(*(old + count * new for old, new in zip(sums, added, strict=True)))
+    return sums
 
 
 def _kinds(spilled: SpillCosts) -> Counter[int]:

@@ -22,8 +22,8 @@ from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
-from lm_offload.planner.spill_sums import SpillSums, spill_sums
-from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.spill_sums import spill_sums
+from lm_offload.planner.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
@@ -77,33 +77,36 @@ class SweepTimes:
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
-        load = self.load(shape)
-        return load.step_time(self._steady_s(load))
+        return self._sums(shape).step_time(sum(self.streamed_bytes.values()))
 
     def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of the same, from sums over units where those are enough, which is faster."""
+        """Seconds of the same."""
+        return self._sums(shape).total_s
+
+    def _sums(self, shape: SweepShape) -> SweepSums:
+        """From sums over units where those are enough, which is faster."""
         if self.spill.layers and not self.reads_ahead:
-            return self._steady_s(self.load(shape))
+            return self._sums_of(self.load(shape))
         costs, most = self.costs, self.micro_batch_tokens
-        kv = SpillSums(costs.total_s(shape, most))
-        if self.spill.layers:
-            kv = spill_sums(costs, self._spilled, shape, most)
+        kv = spill_sums(costs, self._spilled, shape, most)
         disk_s = self._undisturbed_disk_s + kv.read_s
         found = disturbance(kv.compute_s, disk_s, self.profile.interference)
+        disk_s *= found.slower_disk
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
             alone_s += gather_s if EMBED in self.streamed else 0.0
-        cpu_s = found.slower_cpu * (kv.compute_s + gather_s - alone_s)
-        beside_s = max(found.slower_disk * disk_s, kv.write_s, cpu_s + self._overhead_s(shape))
-        return beside_s + found.slower_cpu * alone_s
+        cpu_s, alone_s = found.slower_cpu * (kv.compute_s + gather_s), found.slower_cpu * alone_s
+        engine_s = self._overhead_s(shape)
+        total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
+        return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
-    def _steady_s(self, load: SweepLoad) -> float:
-        alone_s = 0.0
-        if not self.reads_ahead:  # the next read waits until the streamed unit was computed
-            alone_s = sum(load.compute_s[unit] for unit in self.streamed)
+    def _sums_of(self, load: SweepLoad) -> SweepSums:
+        """Where the next read waits until the streamed unit was computed."""
+        alone_s = sum(load.compute_s[unit] for unit in self.streamed)
         beside_s = load.cpu_s - alone_s + load.overhead_s
-        return max(load.disk_s, load.write_s, beside_s) + alone_s
+        total_s = max(load.disk_s, load.write_s, beside_s) + alone_s
+        return SweepSums(total_s, load.cpu_s, load.overhead_s, load.disk_s, load.kv_read_bytes)
 
     def _compute_s(self, shape: SweepShape, kv: Mapping[int, LayerReads]) -> list[float]:
         """Attention over a cache on disk uses its weights again for every group."""
