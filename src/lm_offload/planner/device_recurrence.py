@@ -108,17 +108,18 @@ class _Clocks:
         device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
         attended_s: deque[float] = deque()
         for unit, projects, returns, arrives, leaves in steps:
-            if arrives:
-                device_s = max(device_s, self._upload(unit, load))
+            if arrives and (ready_s := self._upload(unit, load)) > device_s:
+                device_s = ready_s
             if projects:
                 device_s += project_s[unit]
-                down_s = max(down_s, device_s) + host.down_s
-                cpu_s = max(cpu_s, down_s) + attend_s[unit]
+                down_s = (device_s if device_s > down_s else down_s) + host.down_s
+                cpu_s = (down_s if down_s > cpu_s else cpu_s) + attend_s[unit]
                 attended_s.append(cpu_s)
                 continue
             if returns:  # on the way down, as in the simulation
-                down_s = max(down_s, attended_s.popleft()) + host.up_s
-                device_s = max(device_s, down_s)
+                ready_s = attended_s.popleft()
+                down_s = (ready_s if ready_s > down_s else down_s) + host.up_s
+                device_s = down_s if down_s > device_s else device_s
             device_s += compute_s[unit]
             if leaves:
                 self._left_device_s.append(device_s)

@@ -46,7 +46,7 @@ def programs_of(job: Job, policies: Sequence[Policy], free: Collection[str] = WH
     gib = np.array([(1 - RESERVE) * sizes[tier] / GIB for tier in TIERS])
     return Programs(
         table[:, 0],
-        table[:, 1:],
+        np.ascontiguousarray(table[:, 1:]),  # every bound reads all of them
         len(RESOURCES),
         np.tile(gib, len(PHASES)),
         tuple(range(len(TIERS))) * len(PHASES),
