@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -11,9 +12,11 @@ from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.best_first import TIE
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.common import Common
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.search import candidates, fastest_plans
+from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import PLAIN, PLAIN_CPU, disturbed, with_cpu
 from tests.planner.requests import TINY, make_request
@@ -102,6 +105,32 @@ def test_no_estimate_is_below_the_bound_of_its_sizes(request_):
     predictor = Predictor(request_)
     bounds = Bounds(predictor)
     for found in candidates(request_):
+        estimate_s = 1.0001 * predictor.estimate_s(found)
         sizes = replace(found.sizes, spill=IN_MEMORY)
-        bound_s = bounds.sizes_s(found.model, sizes, spilled=found.sizes.spill != IN_MEMORY)
-        assert bound_s <= 1.0001 * predictor.estimate_s(found)
+        assert bounds.sizes_s(found.model, sizes, found.sizes.spill != IN_MEMORY) <= estimate_s
+        assert bounds.sizes_s(found.model, found.sizes, spilled=False) <= estimate_s
+
+
+@pytest.mark.parametrize("request_", [*REQUESTS, MIXED, MIXED_BESIDE])
+def test_no_estimate_is_below_the_bound_of_its_group(request_):
+    common = Common()
+    fastest_plans(request_, common)
+    search = common.searched[0].search
+    for group in search.groups:
+        bound_s = search.bounds.group_s(*group)
+        for found in itertools.chain.from_iterable(
+            search.placed(group, it) for it in group.options
+        ):
+            assert bound_s <= 1.0001 * search.bounds.predictor.estimate_s(found)
+
+
+@pytest.mark.parametrize("request_", [*REQUESTS[:6], *BESIDE])
+def test_estimates_are_the_sums_of_what_is_simulated(request_):
+    predictor = Predictor(request_)
+    for found in itertools.islice(candidates(request_), 0, None, 7):
+        times, count = predictor.times(found), found.sizes.max_sequences
+        for shape in (SweepShape((Piece(count, 1, 90),), count), SweepShape((Piece(1, 9, 40),), 1)):
+            load, step = times.load(shape), times.steady(shape)
+            assert times.steady_s(shape) == pytest.approx(step.total_s)
+            expected = load.step_time(step.total_s)
+            assert astuple(step) == pytest.approx(astuple(expected), abs=1e-12)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -53,11 +53,16 @@ _Bounded = list[tuple[float, Group]]
 
 @dataclass(frozen=True)
 class BestFirst:
-    """Searches the groups of a request; `place` gives every candidate with these sizes."""
+    """Searches the groups of a request.
+
+    `expand` names the layers on disk of an option in every way that is worth a try, `place` gives
+    every candidate with these sizes.
+    """
 
     bounds: Bounds
     groups: Sequence[Group]
-    place: Callable[[Group, Sizes], Iterable[Candidate]]
+    expand: Callable[[Group, Sizes], Iterable[Sizes]]
+    place: Callable[[ModelSizes, Sizes], Iterable[Candidate]]
 
     def best(self) -> list[Candidate]:
         """The candidates that may win, the best estimate first."""
@@ -67,6 +72,11 @@ class BestFirst:
         """About the best candidate of a model, if it has one."""
         bounded = [(bound_s, group) for bound_s, group in self._bounded if group.model is model]
         return self._best(bounded, _Shortlist(1, ABOUT))
+
+    def placed(self, group: Group, sizes: Sizes) -> Iterator[Candidate]:
+        """An option of a group in every way that fits."""
+        for option in self.expand(group, sizes):
+            yield from self.place(group.model, option)
 
     def _best(self, bounded: _Bounded, found: _Shortlist) -> list[Candidate]:
         for bound_s, group in bounded:
@@ -88,8 +98,17 @@ class BestFirst:
         possible = [(bound_s, sizes) for bound_s, sizes in bounded if bound_s < found.limit_s]
         for bound_s, sizes in sorted(possible, key=lambda entry: steps(entry[0])):
             if bound_s < found.limit_s:
-                for candidate in self.place(group, sizes):
-                    found.add(*self.bounds.predictor.estimated(candidate))
+                self._try(group, sizes, found)
+
+    def _try(self, group: Group, sizes: Sizes, found: _Shortlist) -> None:
+        """Layers on disk that are named have a closer bound."""
+        for option in self.expand(group, sizes):
+            if group.spilled:
+                bound_s = self.bounds.sizes_s(group.model, option, spilled=False)
+                if bound_s >= found.limit_s:
+                    continue
+            for candidate in self.place(group.model, option):
+                found.add(*self.bounds.predictor.estimated(candidate))
 
 
 class _Shortlist:

@@ -3,6 +3,7 @@
 ::
 
     sweep >= max(computes + overhead, bytes that have no room in memory / fastest read)
+    bytes that have no room  >=  weights + everything else - budget + the ring of what is streamed
 
 Where keys and values may lie on disk, a byte there is read once in a sweep only if it is a token's
 by then: `u` of the blocks of the cache are, so at least `u` times the bytes are read. Where none
@@ -12,20 +13,33 @@ does, blocks that are no token's yet may hold weights, which are then not read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lm_offload.planner.candidate import read_block_bytes
 from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.kv_lending import used_blocks
+from lm_offload.planner.kv_reads import SpillCosts
+from lm_offload.planner.least_moved import (
+    IMPOSSIBLE,
+    NOTHING,
+    Moved,
+    least_gather_s,
+    least_moved,
+    least_read_s,
+)
 from lm_offload.planner.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.spill_sums import spill_sums
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
+
+_SweepSeconds = Callable[[ModelSizes, Sizes, SweepShape, Surplus], float]
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,13 @@ class Bounds:
     predictor: Predictor
 
     def sizes_s(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> float:
-        """On every placement of these sizes; infinite where there is none."""
-        return self._counted_s(model, sizes, self._surplus(model, sizes, spilled), spilled)
+        """On every placement of these sizes; infinite where there is none.
+
+        `spilled`: with any layers of the cache on disk, which `sizes` do not name yet.
+        """
+        surplus = self._surplus(model, sizes, spilled)
+        sweep_s = self._spilled_sweep_s if spilled else self._sweep_s
+        return self._counted_s(model, sizes, surplus, sweep_s)
 
     def group_s(self, model: ModelSizes, options: Sequence[Sizes], spilled: bool) -> float:
         """On every placement of options that differ in rows alone, those with fewer rows first.
@@ -44,13 +63,14 @@ class Bounds:
         Memory as of the fewest rows, computes as of the longest sweeps.
         """
         surplus = self._surplus(model, options[0], spilled)
+        sweep_s = self._spilled_sweep_s if spilled else self._least_sweep_s
         last = options[-1]
         longest = (
             sizes
             for sizes in options
             if (sizes.sweep_tokens, sizes.scored_rows) == (last.sweep_tokens, last.scored_rows)
         )
-        return min(self._counted_s(model, sizes, surplus, spilled) for sizes in longest)
+        return min(self._counted_s(model, sizes, surplus, sweep_s) for sizes in longest)
 
     def _surplus(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> Surplus:
         request, other_bytes = self.predictor.request, self.predictor.common.other_bytes
@@ -59,37 +79,83 @@ class Bounds:
         room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
         with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= request.budget_bytes:
-            return Surplus(0.0)
+            return Surplus(NOTHING, 0.0)
         if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
             return NO_ROOM
-        return Surplus(max(model.units_bytes - room_bytes, 0))
+        surplus_bytes = max(model.units_bytes - room_bytes, 0)
+        if spilled:
+            return Surplus(Moved(surplus_bytes), 0.0)
+        moved = least_moved(model, surplus_bytes)
+        if moved == IMPOSSIBLE:
+            return NO_ROOM
+        return Surplus(moved, least_read_s(model, request.profile.disk_read, moved))
 
-    def _counted_s(self, model: ModelSizes, sizes: Sizes, surplus: Surplus, spilled: bool) -> float:
-        request = self.predictor.request
-
-        def sweep_s(shape: SweepShape) -> float:
-            if request.device is not None:
-                return device_sweep_s(self.predictor, model, sizes, shape, surplus)
-            if spilled:
-                read_bytes = _read_frac(model, sizes, shape) * surplus.read_bytes
-            else:
-                lent_bytes = _free_bytes(model, sizes, shape) / waves_of(request.workload, sizes)
-                read_bytes = max(surplus.read_bytes - lent_bytes, 0.0)
-            return self._sweep_s(model, sizes, shape, read_bytes)
-
-        return math.inf if surplus == NO_ROOM else counted_s(request.workload, sizes, sweep_s)
+    def _counted_s(
+        self, model: ModelSizes, sizes: Sizes, surplus: Surplus, sweep_s: _SweepSeconds
+    ) -> float:
+        workload = self.predictor.request.workload
+        if surplus == NO_ROOM:
+            return math.inf
+        if self.predictor.request.device is None:
+            return counted_s(workload, sizes, lambda it: sweep_s(model, sizes, it, surplus))
+        times = self.predictor.least_device_times(model, sizes)
+        return counted_s(workload, sizes, lambda it: device_sweep_s(times, it, surplus))
 
     def _sweep_s(
-        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, read_bytes: float
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
     ) -> float:
+        """Where units are streamed, rows of a table of their own come from disk, too."""
+        profile, moves = self.predictor.request.profile, surplus.read_s > 0
+        disk, costs = profile.disk_read, self.predictor.least_costs(model, sizes, moves)
+        kv = spill_sums(costs, self._spill_costs(model, sizes), shape, sizes.micro_batch_tokens)
+        disk_s = self._read_s(model, sizes, shape, surplus) + kv.read_s
+        gather_s = 0.0
+        found = disturbance(kv.compute_s, disk_s, profile.interference)
+        if moves and model.table_bytes:
+            busy_frac = found.disk_busy_frac
+            gather_s = least_gather_s(model, disk, surplus.read, shape.rows, busy_frac)
+        cpu_s = found.slower_cpu * (kv.compute_s + gather_s)
+        return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
+
+    def _least_sweep_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+    ) -> float:
+        """The same without rows of the table, of which shorter sweeps may need fewer bytes."""
+        read_s = self._read_s(model, sizes, shape, surplus)
+        return self._disturbed_s(model, sizes, shape, read_s)
+
+    def _read_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+    ) -> float:
+        """What is streamed takes at least, where unused KV memory is lent to it."""
+        if sizes.spill.layers or not surplus.read.size_bytes:
+            return surplus.read_s
+        waves = waves_of(self.predictor.request.workload, sizes)
+        lent_bytes = _free_bytes(model, sizes, shape) / waves
+        return surplus.read_s * max(1.0 - lent_bytes / surplus.read.size_bytes, 0.0)
+
+    def _spilled_sweep_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+    ) -> float:
+        read_bytes = _read_frac(model, sizes, shape) * surplus.read.size_bytes
+        return self._disturbed_s(model, sizes, shape, read_bytes / self._fastest_bytes_per_s)
+
+    def _disturbed_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, disk_s: float
+    ) -> float:
+        cpu_s = self.predictor.least_costs(model, sizes).total_s(shape, sizes.micro_batch_tokens)
+        found = disturbance(cpu_s, disk_s, self.predictor.request.profile.interference)
+        beside_s = found.slower_cpu * cpu_s + self._overhead_s(model, shape)
+        return max(beside_s, found.slower_disk * disk_s)
+
+    def _spill_costs(self, model: ModelSizes, sizes: Sizes) -> SpillCosts:
         profile = self.predictor.request.profile
-        costs = self.predictor.least_costs(model, sizes)
-        cpu_s = costs.total_s(shape, sizes.micro_batch_tokens)
-        disk_s = read_bytes / self._fastest_bytes_per_s
-        found = disturbance(cpu_s, disk_s, profile.interference)
-        threads = self.predictor.request.default_threads
-        engine_s = overhead_s(profile.cpu, model.config.vocab_size, shape, threads.sampling)
-        return max(found.slower_cpu * cpu_s + engine_s, found.slower_disk * disk_s)
+        return SpillCosts(model, profile, sizes.spill, read_block_bytes(profile.disk_read))
+
+    def _overhead_s(self, model: ModelSizes, shape: SweepShape) -> float:
+        request = self.predictor.request
+        threads, vocab_size = request.default_threads, model.config.vocab_size
+        return overhead_s(request.profile.cpu, vocab_size, shape, threads.sampling)
 
     @cached_property
     def _fastest_bytes_per_s(self) -> float:

@@ -4,7 +4,7 @@
 
     sweep >= max(units on the device and, where it attends, the CPU + overhead + download,
                  bytes without room on the device / fastest upload,
-                 bytes without room on either / fastest read)
+                 bytes without room on either / fastest read)      with the rings' bytes
 """
 
 from __future__ import annotations
@@ -17,24 +17,32 @@ from lm_offload.planner.device_memory import (
     host_memory_table,
     upload_block_bytes,
 )
+from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.least_moved import (
+    IMPOSSIBLE,
+    Moved,
+    least_moved,
+    least_read_s,
+    least_upload_s,
+)
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.sweep_shape import SweepShape
 
 
 class Surplus(NamedTuple):
-    """Bytes of weights for which there is no room; infinite where there is none for a ring."""
+    """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`."""
 
-    read_bytes: float
-    upload_bytes: float = 0.0
+    read: Moved
+    read_s: float
+    upload_s: float = 0.0
 
 
-NO_ROOM = Surplus(math.inf, math.inf)
+NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
 
 
 def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surplus:
-    """What is read and what is uploaded in each sweep at least."""
+    """What has no room on the device, and of that what has none on the host."""
     device, link = request.device, request.profile.h2d
     assert device is not None
     assert link is not None
@@ -44,19 +52,17 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
     on_host = _left_bytes(request.budget_bytes, host_table)
     if min(on_device, on_host) <= 0:
         return NO_ROOM
-    upload_bytes = max(model.units_bytes - on_device, 0)
-    return Surplus(max(upload_bytes - on_host, 0), upload_bytes)
+    upload = least_moved(model, model.units_bytes - on_device)
+    read = least_moved(model, upload.size_bytes - on_host)
+    if IMPOSSIBLE in (upload, read):
+        return NO_ROOM
+    read_s = least_read_s(model, request.profile.disk_read, read)
+    return Surplus(read, read_s, least_upload_s(model, link, upload))
 
 
-def device_sweep_s(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
-) -> float:
-    """What a sweep takes at least."""
-    profile = predictor.request.profile
-    assert profile.h2d is not None
-    rows_s = predictor.least_device_times(model, sizes).steady(shape).total_s
-    h2d_s = surplus.upload_bytes / max(profile.h2d.bytes_per_s.rates)
-    return max(rows_s, h2d_s, surplus.read_bytes / max(profile.disk_read.bytes_per_s.rates))
+def device_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:
+    """What a sweep takes at least; `times` are those of one that moves nothing."""
+    return max(times.least_s(shape), surplus.upload_s, surplus.read_s)
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

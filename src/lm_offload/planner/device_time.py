@@ -10,20 +10,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import cast
 
 from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import StepTime
-from lm_offload.planner.host_load import HostLoad, host_load, project_frac
+from lm_offload.planner.device_recurrence import device_sweep_seconds
+from lm_offload.planner.host_load import HostLoad, host_load, host_steady_s, project_frac
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 
 F32_BYTES = 4
@@ -109,12 +111,17 @@ class DeviceSweepTimes(SweepTimes):
         """What each unit takes of the device, and what the CPU does beside it."""
         if self.host_costs is None:
             return self.costs.unit_s(shape, self.micro_batch_tokens), None
+        most, frac = self.micro_batch_tokens, self._project_frac
+        host = host_load(self.host_costs, shape, most, *self._links, frac)
+        return self.costs.without_attention_s(shape, host.most_rows), host
+
+    @property
+    def _links(self) -> tuple[Link, Link]:
+        """Down and up."""
         down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
         assert down is not None
         assert up is not None
-        most, frac = self.micro_batch_tokens, self._project_frac
-        host = host_load(self.host_costs, shape, most, down, up, frac)
-        return self.costs.without_attention_s(shape, host.most_rows), host
+        return down, up
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
@@ -127,19 +134,36 @@ class DeviceSweepTimes(SweepTimes):
         return load.step_time(max(disk_s, h2d_s, load.rows_s + load.overhead_s))
 
     def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of the same."""
-        return self.steady(shape).total_s
+        """Seconds of the same, from sums over units where those are enough, which is faster."""
+        if not self.uploads_ahead:
+            return self.steady(shape).total_s
+        disk_s, h2d_s = self._undisturbed_disk_s, self._undisturbed_link_s
+        if not self.reads_ahead:
+            disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
+        return max(disk_s, h2d_s, self.least_s(shape))
+
+    def least_s(self, shape: SweepShape) -> float:
+        """Seconds of a sweep that waits for no transfer."""
+        return self._rows_s(shape) + self._overhead_s(shape) + self._download_s(shape)
+
+    def _rows_s(self, shape: SweepShape) -> float:
+        """All units, beside the CPU if that attends."""
+        gather_s = 0.0
+        if not self.rows_in_memory:
+            gather_s = self._gather.seconds(shape.rows, float(bool(self.streamed)))
+        if self.host_costs is None:
+            return self.costs.total_s(shape, self.micro_batch_tokens) + gather_s
+        most = most_rows(shape.rows, self.micro_batch_tokens)
+        device_s = self.costs.total_without_attention_s(shape, most) + gather_s
+        return host_steady_s(self.host_costs, shape, most, *self._links, device_s)
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
-        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        """Seconds of sweeps that follow one another, both rings filled before."""
         rings = self.ring_bytes, self.device_ring_bytes
         transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
-        if self.host_costs is None:
-            schedule = DeviceSweepSchedule(transfers)
-            return simulated_seconds(loads, schedule.transfers, schedule.computes)
-        units = attention_units(sized.unit for sized in self.costs.model.units)
-        schedule = DeviceSweepSchedule(transfers, units)
-        return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+        units = (sized.unit for sized in self.costs.model.units)
+        on_host = attention_units(units) if self.host_costs else frozenset[int]()
+        return device_sweep_seconds(cast("Sequence[DeviceSweepLoad]", loads), transfers, on_host)
 
     @cached_property
     def _project_frac(self) -> float:
@@ -157,14 +181,18 @@ class DeviceSweepTimes(SweepTimes):
 
     @cached_property
     def _uploads_s(self) -> dict[int, float]:
-        link = self.profile.h2d
-        assert link is not None
-        return {unit: link.transfer_s(size) for unit, size in self.uploaded_bytes.items()}
+        _, link = self._links
+        seconds = {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
+        return {unit: seconds[size] for unit, size in self.uploaded_bytes.items()}
+
+    @cached_property
+    def _undisturbed_link_s(self) -> float:
+        return sum(self._uploads_s.values())
 
     def _download_s(self, shape: SweepShape) -> float:
-        link: Link | None = self.profile.d2h or self.profile.h2d
-        assert link is not None
-        return link.transfer_s(shape.logit_rows * self.costs.model.config.vocab_size * F32_BYTES)
+        return self._links[0].transfer_s(
+            shape.logit_rows * self.costs.model.config.vocab_size * F32_BYTES
+        )
 
 
 def times_on_device(
@@ -178,14 +206,3 @@ def times_on_device(
     return DeviceSweepTimes(
         **host, uploaded=uploaded, device_ring_bytes=device_ring_bytes, host_costs=host_costs
     )
-
-
-def _beside_uploads(schedule: DeviceSweepSchedule) -> Computes:
-    """What comes back does not wait for uploads that were queued before; its bytes are few."""
-
-    def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        for task in schedule.computes(sweep, micro_batches):
-            is_back = task.id.kind == "return_attended"
-            yield replace(task, resource="d2h") if is_back else task
-
-    return computes

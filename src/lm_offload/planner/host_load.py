@@ -40,8 +40,8 @@ class HostLoad:
     def steady_s(self, device_s: float) -> float:
         """All units, if neither ring holds anything up."""
         units = sum(seconds > 0 for seconds in self.attend)
-        alone_s = (device_s + self.attend_s) / max(self.counts)
-        return max(device_s, self.attend_s, alone_s + units * (self.down_s + self.up_s))
+        link_s = units * (self.down_s + self.up_s)
+        return beside_s(device_s, self.attend_s, max(self.counts), link_s)
 
     def task_s(self, task: Task, device_s: float) -> float:
         """Seconds of a task of a unit that takes `device_s` on the device."""
@@ -67,18 +67,42 @@ def host_load(
 ) -> HostLoad:
     """The CPU's part of a sweep; `costs` are the CPU's."""
     most = most_rows(shape.rows, micro_batch_tokens)
-    tasks = min(-(-shape.rows // most), MOST_COUNTED)
-    config, units = costs.model.config, [sized.unit for sized in costs.model.units]
-    rows = -(-shape.rows // tasks)
-    sent = config.query_size + 2 * config.kv_size
+    tasks, units = _tasks(shape, most), [sized.unit for sized in costs.model.units]
+    down_s, up_s = _link_s(costs.model, -(-shape.rows // tasks), down, up)
     return HostLoad(
         most_rows=most,
         counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
         attend=costs.attention_s(shape, most),
         project_frac=project_frac,
-        down_s=down.transfer_s(rows * sent * F32_BYTES),
-        up_s=up.transfer_s(rows * config.query_size * F32_BYTES),
+        down_s=down_s,
+        up_s=up_s,
     )
+
+
+def host_steady_s(
+    costs: UnitCosts, shape: SweepShape, most: int, down: Link, up: Link, device_s: float
+) -> float:
+    """`HostLoad.steady_s` of `most` rows in a micro-batch, from sums over units."""
+    tasks, units = _tasks(shape, most), costs.model.config.num_layers
+    link_s = units * sum(_link_s(costs.model, -(-shape.rows // tasks), down, up))
+    return beside_s(device_s, costs.total_attention_s(shape, most), tasks, link_s)
+
+
+def beside_s(device_s: float, attend_s: float, tasks: int, link_s: float) -> float:
+    """The longer of device and CPU, or what of both no micro-batch can hide."""
+    return max(device_s, attend_s, (device_s + attend_s) / tasks + link_s)
+
+
+def _tasks(shape: SweepShape, most: int) -> int:
+    return min(-(-shape.rows // most), MOST_COUNTED)
+
+
+def _link_s(model: ModelSizes, rows: int, down: Link, up: Link) -> tuple[float, float]:
+    """Of one task of one unit: queries, keys and values down, what was attended up."""
+    config = model.config
+    sent = config.query_size + 2 * config.kv_size
+    down_s = down.transfer_s(rows * sent * F32_BYTES)
+    return down_s, up.transfer_s(rows * config.query_size * F32_BYTES)
 
 
 def project_frac(model: ModelSizes) -> float:

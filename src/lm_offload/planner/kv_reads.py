@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
@@ -70,18 +71,22 @@ class SpillCosts:
 
     def layers(self, shape: SweepShape) -> dict[int, LayerReads]:
         """By unit, in order."""
-        config, wanted = self.model.config, set(self.spill.layers)
-        by_window = {
-            window: self._layer(shape, window)
-            for window in {config.layers[layer].window for layer in wanted}
-        }
+        windows = self.windows
+        by_window = {window: self.layer(shape, window) for window in {*windows.values()}}
+        return {unit: by_window[window] for unit, window in windows.items()}
+
+    @cached_property
+    def windows(self) -> Mapping[int, int | None]:
+        """Of these layers, by unit, in order."""
+        layers, wanted = self.model.config.layers, set(self.spill.layers)
         return {
-            number: by_window[config.layers[sized.unit.index].window]
+            number: layers[sized.unit.index].window
             for number, sized in enumerate(self.model.units)
             if sized.unit.kind == "attention" and sized.unit.index in wanted
         }
 
-    def _layer(self, shape: SweepShape, window: int | None) -> LayerReads:
+    def layer(self, shape: SweepShape, window: int | None) -> LayerReads:
+        """Any of those with this window."""
         block_bytes = spilled_block_bytes(self.model.config, self.model.kv_format)
         groups = sum(self._groups(piece) for piece in shape.pieces)
         staged = read_bytes = seconds = written = 0.0

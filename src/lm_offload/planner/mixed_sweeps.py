@@ -31,7 +31,7 @@ def mixed(search: BestFirst, best: Candidate) -> Iterator[Candidate]:
         by_rows = {sizes.sweep_tokens: sizes for sizes in group.options}  # the last is cut least
         for sizes in [*by_rows.values()][:-1]:
             if sizes.max_sequences > 1:
-                placed = map(search.bounds.predictor.estimated, search.place(group, sizes))
+                placed = map(search.bounds.predictor.estimated, search.placed(group, sizes))
                 found = min(placed, key=itemgetter(0), default=None)
                 if found is not None:
                     yield found[1]

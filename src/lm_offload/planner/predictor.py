@@ -120,9 +120,9 @@ class Predictor:
             return None
         return self.common.costs(model, self._profile_of(threads).cpu, cached=False)
 
-    def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
-        """The costs of units if nothing were streamed or uploaded."""
-        return self._costs_on(self.request.default_threads, model, sizes, moves=False)
+    def least_costs(self, model: ModelSizes, sizes: Sizes, moves: bool = False) -> UnitCosts:
+        """The costs of units if nothing were streamed or uploaded; `moves`: something is."""
+        return self._costs_on(self.request.default_threads, model, sizes, moves)
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
@@ -50,6 +51,12 @@ class ModelSizes:
     def units_bytes(self) -> int:
         """Memory of all units, as they are laid out."""
         return sum(unit.size_bytes for unit in self.units)
+
+    @cached_property
+    def bytes_up_to(self) -> Mapping[int, int]:
+        """Memory of all units of a size or a smaller one, by size, the smallest first."""
+        sizes = sorted(unit.size_bytes for unit in self.units if unit.size_bytes)
+        return dict(zip(sizes, accumulate(sizes), strict=True))  # of equal ones the last counts
 
     @cached_property
     def most_columns(self) -> int:

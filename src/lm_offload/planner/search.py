@@ -99,7 +99,8 @@ def _searched(request: Request, common: Common) -> Searched:
         if known.request == request:
             return known
     bounds = Bounds(Predictor(request, common))
-    search = BestFirst(bounds, [*_groups(request)], partial(_place_group, request))
+    ways = partial(_expanded, request), partial(_placed, request)
+    search = BestFirst(bounds, [*_groups(request)], *ways)
     best = search.best()
     if not best:
         raise BudgetError(need_text(request))
@@ -126,7 +127,8 @@ def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     for group in _groups(request):
         for sizes in group.options:
-            yield from _place_group(request, group, sizes)
+            for option in _expanded(request, group, sizes):
+                yield from _placed(request, group.model, option)
 
 
 def _groups(request: Request) -> Iterator[Group]:
@@ -150,13 +152,13 @@ def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
         yield group._replace(options=options)
 
 
-def _place_group(request: Request, group: Group, sizes: Sizes) -> Iterator[Candidate]:
-    """An option of a group in every way that fits."""
+def _expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:
+    """An option of a group with the layers named that are on disk."""
     if not group.spilled:
-        yield from _placed(request, group.model, sizes)
+        yield sizes
         return
     for spill in spills(request, group.model, sizes):
-        yield from _placed(request, group.model, replace(sizes, spill=spill))
+        yield replace(sizes, spill=spill)
 
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:

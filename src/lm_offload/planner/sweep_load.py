@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lm_offload.plan import StepTime
 from lm_offload.planner.kv_reads import LayerReads
@@ -56,9 +57,28 @@ class SweepLoad:
         """Seconds of a compute task."""
         return self.compute_s[task.id.unit]
 
+    @property
+    def kv_read_bytes(self) -> float:
+        """Of the cache, where it lies on disk."""
+        return sum(layer.read_bytes for layer in self.kv.values())
+
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
-        wait_s = max(total_s - self.cpu_s - self.overhead_s, 0.0)
-        kv_bytes = sum(layer.read_bytes for layer in self.kv.values())
-        read_bytes = self.read_bytes + kv_bytes
-        return StepTime(total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)
+        sums = SweepSums(total_s, self.cpu_s, self.overhead_s, self.disk_s, self.kv_read_bytes)
+        return sums.step_time(self.read_bytes)
+
+
+class SweepSums(NamedTuple):
+    """Seconds of a sweep and of what is done in it, bytes of the cache that it reads."""
+
+    total_s: float
+    cpu_s: float
+    overhead_s: float
+    disk_s: float
+    kv_read_bytes: float = 0.0
+
+    def step_time(self, weight_bytes: float) -> StepTime:
+        """The record of the sweep, which reads so many bytes of weights."""
+        wait_s = max(self.total_s - self.cpu_s - self.overhead_s, 0.0)
+        read_bytes, kv_bytes = weight_bytes + self.kv_read_bytes, self.kv_read_bytes
+        return StepTime(self.total_s, self.cpu_s, wait_s, self.disk_s, read_bytes, kv_bytes)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import Disturbance, disturbance
@@ -23,7 +23,8 @@ from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
-from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.spill_sums import spill_sums
+from lm_offload.planner.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
@@ -79,30 +80,42 @@ class SweepTimes:
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
-        load = self.load(shape)
-        return load.step_time(self._steady_s(load))
+        read_bytes = self._read_frac(shape) * sum(self.streamed_bytes.values())
+        return self._sums(shape).step_time(read_bytes)
 
     def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of the same; of a cache in memory from sums over units, which is faster."""
-        if self.spill.layers:
-            return self._steady_s(self.load(shape))
+        """Seconds of the same."""
+        return self._sums(shape).total_s
+
+    def _sums(self, shape: SweepShape) -> SweepSums:
+        """From sums over units where those are enough, which is faster."""
+        if self.spill.layers and not self.reads_ahead:
+            return self._sums_of(self.load(shape))
         costs, most = self.costs, self.micro_batch_tokens
-        read_frac = 1.0 - (self.lending.kept_frac(shape) if self.lending else 0.0)
-        cpu_s, disk_s = costs.total_s(shape, most), read_frac * self._undisturbed_disk_s
-        found = disturbance(cpu_s, disk_s, self.profile.interference)
+        kv = spill_sums(costs, self._spilled, shape, most)
+        read_frac = self._read_frac(shape)
+        disk_s = read_frac * self._undisturbed_disk_s + kv.read_s
+        found = disturbance(kv.compute_s, disk_s, self.profile.interference)
+        disk_s *= found.slower_disk
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
             alone_s = read_frac * (alone_s + (gather_s if EMBED in self.streamed else 0.0))
-        beside_s = found.slower_cpu * (cpu_s + gather_s - alone_s) + self._overhead_s(shape)
-        return max(found.slower_disk * disk_s, beside_s) + found.slower_cpu * alone_s
+        cpu_s, alone_s = found.slower_cpu * (kv.compute_s + gather_s), found.slower_cpu * alone_s
+        engine_s = self._overhead_s(shape)
+        total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
+        return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
-    def _steady_s(self, load: SweepLoad) -> float:
-        alone_s = 0.0
-        if not self.reads_ahead:  # the next read waits until the streamed unit was computed
-            alone_s = sum(load.compute_s[unit] for unit in load.read_s)
+    def _read_frac(self, shape: SweepShape) -> float:
+        """The share of streamed bytes that no unused KV memory holds."""
+        return 1.0 - (self.lending.kept_frac(shape) if self.lending else 0.0)
+
+    def _sums_of(self, load: SweepLoad) -> SweepSums:
+        """Where the next read waits until the streamed unit was computed."""
+        alone_s = sum(load.compute_s[unit] for unit in load.read_s)
         beside_s = load.cpu_s - alone_s + load.overhead_s
-        return max(load.disk_s, load.write_s, beside_s) + alone_s
+        total_s = max(load.disk_s, load.write_s, beside_s) + alone_s
+        return SweepSums(total_s, load.cpu_s, load.overhead_s, load.disk_s, load.kv_read_bytes)
 
     def _compute_s(self, shape: SweepShape, kv: Mapping[int, LayerReads]) -> list[float]:
         """Attention over a cache on disk uses its weights again for every group."""
@@ -119,16 +132,17 @@ class SweepTimes:
 
     @cached_property
     def _undisturbed_reads_s(self) -> dict[int, float]:
-        """Each with the hand-off to the readers, which shows where units are small."""
+        """Of each unit."""
         seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _unit_read_s(self, size_bytes: int) -> float:
-        """Behind other reads, or where the ring holds one unit, alone."""
+        """Behind other reads or, where the ring holds one unit, alone, which takes longer."""
         link = self.profile.disk_read
-        if link.burst_bytes_per_s and not self.reads_ahead:
-            return size_bytes / link.burst_bytes_per_s.at(size_bytes)
-        return link.request_s + read_s(link, size_bytes, self._block_bytes(size_bytes))
+        queued_s = unit_read_s(link, size_bytes, self.read_block_bytes, self.read_concurrency)
+        if link.burst_bytes_per_s is None or self.reads_ahead:
+            return queued_s
+        return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
     @cached_property
     def _undisturbed_disk_s(self) -> float:
@@ -140,9 +154,6 @@ class SweepTimes:
             return 0.0
         return self._gather.seconds(shape.rows, found.disk_busy_frac)
 
-    def _block_bytes(self, unit_bytes: int) -> int:
-        return block_bytes_of(unit_bytes, self.read_block_bytes, self.read_concurrency)
-
     @cached_property
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
@@ -150,12 +161,23 @@ class SweepTimes:
     @cached_property
     def _gather(self) -> GatherCost:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
-        queue_bytes = self._block_bytes(largest_bytes) * self.read_concurrency
-        return GatherCost(self.costs.model.config, self.profile.disk_read, queue_bytes)
+        queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
+        return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
     def _overhead_s(self, shape: SweepShape) -> float:
         vocab_size = self.costs.model.config.vocab_size
         return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+
+
+def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
+    """The read of one unit, with the hand-off to the readers, which shows where it is small."""
+    own_bytes = block_bytes_of(size_bytes, block_bytes, concurrency)
+    return link.request_s + read_s(link, size_bytes, own_bytes)
+
+
+def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
+    """The blocks in flight at once while units of at most this size are read."""
+    return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
 
 
 def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:

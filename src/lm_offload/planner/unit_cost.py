@@ -57,10 +57,15 @@ class UnitCosts:
 
     def total_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of all units together."""
-        key = ("total", shape, micro_batch_tokens)
-        if key not in self._known:
-            self._known[key] = sum(self.unit_s(shape, micro_batch_tokens))
-        return self._known[key]
+        return self._sum(self._unit_s, shape, micro_batch_tokens)
+
+    def total_without_attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """The same without scores and weighted sums."""
+        return self._sum(self._rows_s, shape, micro_batch_tokens)
+
+    def total_attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Scores and weighted sums of all units alone."""
+        return self._sum(self._attend_s, shape, micro_batch_tokens)
 
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
@@ -81,6 +86,12 @@ class UnitCosts:
             }
             self._sweeps[key] = [seconds[alike] for alike in self._alike]
         return [*self._sweeps[key]]
+
+    def _sum(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> float:
+        key = "total", seconds_of.__name__, shape, most
+        if key not in self._known:
+            self._known[key] = sum(self._each(seconds_of, shape, most))
+        return self._known[key]
 
     @cached_property
     def _alike(self) -> list[object]:

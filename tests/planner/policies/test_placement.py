@@ -77,10 +77,13 @@ def test_multipliers_bound_every_program(seed, gpu, cpu):
     programs = random_programs(seed, 4, (gpu, cpu, 100.0))
     placements = [solve(programs, index) for index in range(programs.count)]
     for placement in placements:
-        bounds = lower_bounds(programs, placement.multipliers)
+        bounds = lower_bounds(programs, [placement.multipliers])
         assert bounds[placement.index] == pytest.approx(placement.cost_s, rel=1e-5)
         for other in placements:
             assert bounds[other.index] <= other.cost_s * (1 + 1e-6)
+    found = [placement.multipliers for placement in placements]
+    highest = np.max([lower_bounds(programs, [one]) for one in found], axis=0)
+    assert lower_bounds(programs, found) == pytest.approx(highest)
 
 
 @settings(deadline=None, max_examples=25)

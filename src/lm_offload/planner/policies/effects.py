@@ -11,7 +11,7 @@ micro-batches, once for each format, and everything else is a sum::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -23,6 +23,7 @@ from lm_offload.planner.policies.placement import Array, Programs
 from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.planner.policies.scene import Phase
 from lm_offload.planner.policies.shares import COORDINATES, WHATS, with_shares
+from lm_offload.planner.policies.task_bytes import Key
 from lm_offload.planner.policies.task_costs import resource_seconds, task_seconds
 from lm_offload.schedule.task import Resource
 from lm_offload.units import GIB
@@ -45,7 +46,7 @@ def programs_of(job: Job, policies: Sequence[Policy], free: Collection[str] = WH
     gib = np.array([(1 - RESERVE) * sizes[tier] / GIB for tier in TIERS])
     return Programs(
         table[:, 0],
-        table[:, 1:],
+        np.ascontiguousarray(table[:, 1:]),  # every bound reads all of them
         len(RESOURCES),
         np.tile(gib, len(PHASES)),
         tuple(range(len(TIERS))) * len(PHASES),
@@ -92,16 +93,23 @@ class _Effects:
         return np.stack(table, axis=1)
 
     def _ask(self, phase: Phase, policy: Policy) -> Array:
-        """[2, rows]: with one and with two micro-batches."""
-        counts = (replace(policy, num_micro_batches=count) for count in (1, 2))
-        return np.stack([self._scene_rows(phase, policy) for policy in counts])
+        """[2, rows]: with one and with two micro-batches.
 
-    def _scene_rows(self, phase: Phase, policy: Policy) -> Array:
-        scene = self._job.scene(policy, phase)
-        busy_s = resource_seconds(scene, task_seconds(scene))
+        Tasks take as long in both, but for a share of what is dequantized once for all.
+        """
+        one, two = (replace(policy, num_micro_batches=count) for count in (1, 2))
+        seconds = again = task_seconds(self._job.scene(one, phase))
+        if policy.dequantize == "unit":
+            again = task_seconds(self._job.scene(two, phase))
+        return np.stack(
+            [self._scene_rows(phase, one, seconds), self._scene_rows(phase, two, again)]
+        )
+
+    def _scene_rows(self, phase: Phase, policy: Policy, seconds: Mapping[Key, float]) -> Array:
+        busy_s = resource_seconds(self._job.scene(policy, phase), seconds)
         held = phase_bytes(self._job.longest_scene(policy, phase))
-        seconds = [self._job.sweeps(phase) * busy_s.get(name, 0.0) for name in RESOURCES]
-        return np.array([*seconds, *(held[tier] / GIB for tier in TIERS)])
+        sweeps_s = [self._job.sweeps(phase) * busy_s.get(name, 0.0) for name in RESOURCES]
+        return np.array([*sweeps_s, *(held[tier] / GIB for tier in TIERS)])
 
 
 def _barred(rows: Array) -> Array:

@@ -18,6 +18,7 @@ which it need not solve.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -111,13 +112,20 @@ def solve(programs: Programs, index: int) -> Placement:
     )
 
 
-def lower_bounds(programs: Programs, multipliers: Multipliers) -> Array:
-    """Costs that each program cannot beat, by weak duality; high where nothing fits."""
-    weights = np.concatenate([multipliers.seconds, multipliers.gib])
-    slopes = (programs.slopes @ weights).reshape(programs.count, -1, 2)
-    cheapest = np.minimum(slopes.min(axis=2), 0.0).sum(axis=1)
-    bounds: Array = programs.constants @ weights - programs.capacities @ multipliers.gib + cheapest
-    return bounds
+def lower_bounds(programs: Programs, found: Sequence[Multipliers]) -> Array:
+    """Costs that each program cannot beat, by weak duality; high where nothing fits.
+
+    The highest of those that each of one or more solutions gives.
+    """
+    gib = np.stack([multipliers.gib for multipliers in found], axis=1)
+    seconds = np.stack([multipliers.seconds for multipliers in found], axis=1)
+    weights = np.concatenate([seconds, gib])
+    slopes = programs.slopes.reshape(-1, len(weights)) @ weights
+    slopes = slopes.reshape(programs.count, -1, 2, len(found))
+    cheapest = np.minimum(np.minimum(slopes[:, :, 0], slopes[:, :, 1]), 0.0).sum(axis=1)
+    bounds = programs.constants @ weights - programs.capacities @ gib + cheapest
+    highest: Array = bounds.max(axis=1)
+    return highest
 
 
 def _inequalities(programs: Programs, index: int) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from lm_offload.schedule.cgopipe import UNITS_AHEAD as CGOPIPE_UNITS_AHEAD
 from lm_offload.schedule.cgopipe import cgopipe
 from lm_offload.schedule.flexgen import flexgen
 from lm_offload.schedule.pipo import pipo, pipo_memory
-from lm_offload.schedule.task import Task
+from lm_offload.schedule.task import Task, TaskId
 from lm_offload.schedule.zigzag import micro_batches_ahead as zigzag_ahead
 from lm_offload.schedule.zigzag import zigzag
 
@@ -61,8 +61,13 @@ def pages(policy: Policy) -> int:
     return policy.num_micro_batches if policy.schedule == "cgopipe" else 1
 
 
-def timeline(scene: Scene, seconds: Mapping[Key, float], block: Block) -> Timeline:
-    """When each task of a block starts and ends; `seconds` by kind of task and unit."""
+def timeline(
+    scene: Scene, seconds: Mapping[Key, float], block: Block, last: TaskId | None = None
+) -> Timeline:
+    """When each task of a block starts and ends; `seconds` by kind of task and unit.
+
+    Up to the task `last`, if one is named: in program order nothing before it needs what follows.
+    """
     parts, units = pages(scene.policy), block.units
     durations = {
         key: task_s / parts if key[0] in LOAD_WEIGHTS else task_s for key, task_s in seconds.items()
@@ -71,4 +76,12 @@ def timeline(scene: Scene, seconds: Mapping[Key, float], block: Block) -> Timeli
     def duration_s(task: Task) -> float:
         return durations.get((task.id.kind, units[task.id.unit]), 0.0)
 
-    return simulate(policy_tasks(scene.policy, block), duration_s)
+    tasks = policy_tasks(scene.policy, block)
+    return simulate(tasks if last is None else _through(tasks, last), duration_s)
+
+
+def _through(tasks: Iterator[Task], last: TaskId) -> Iterator[Task]:
+    for task in tasks:
+        yield task
+        if task.id == last:
+            return

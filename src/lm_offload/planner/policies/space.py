@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from lm_offload.planner.policies.placement import (
 
 Indices: TypeAlias = NDArray[np.int64]
 
+TOGETHER = 16  # solutions whose bounds are computed at once, so that they stay in the cache
 SAME = 1e-3  # relative difference of seconds below which no better one is looked for
 
 
@@ -58,8 +60,9 @@ class PlacementSpace:
     def alike(self, programs: Programs) -> PlacementSpace:
         """A search over programs that differ little; what was learnt here bounds them too."""
         space = PlacementSpace(programs, self._sequences)
-        for placement in self._solved.values():
-            space._learn(placement.multipliers)
+        known = [placement.multipliers for placement in self._solved.values()]
+        for first in range(0, len(known), TOGETHER):
+            space._learn(known[first : first + TOGETHER])
         return space
 
     @property
@@ -99,10 +102,10 @@ class PlacementSpace:
         self._solved[index] = placement
         seconds = placement.cost_s / self._sequences[index]
         self._values[index] = seconds if placement.fits else math.inf
-        self._learn(placement.multipliers)
+        self._learn([placement.multipliers])
 
-    def _learn(self, multipliers: Multipliers) -> None:
-        bounds = lower_bounds(self._programs, multipliers) / self._sequences
+    def _learn(self, found: Sequence[Multipliers]) -> None:
+        bounds = lower_bounds(self._programs, found) / self._sequences
         np.maximum(self._bounds, bounds, out=self._bounds)
 
     @property

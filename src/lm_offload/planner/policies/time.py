@@ -120,9 +120,10 @@ def _sweep_s(scene: Scene, seconds: Mapping[Key, float], num_layers: int) -> flo
     if scene.step.phase == "prefill":
         return timeline(scene, seconds, policy_block(scene, num_layers, 1)).makespan_s
     block = policy_block(scene, num_layers, 3)
-    ends_s = timeline(scene, seconds, block).ends_s
-    last = (len(block.units) - 1, block.num_micro_batches - 1)
-    return ends_s[TaskId(1, "compute", *last)] - ends_s[TaskId(0, "compute", *last)]
+    place = len(block.units) - 1, block.num_micro_batches - 1
+    first, second = (TaskId(sweep, "compute", *place) for sweep in (0, 1))
+    ends_s = timeline(scene, seconds, block, last=second).ends_s
+    return ends_s[second] - ends_s[first]
 
 
 def _policy_time(

@@ -1,0 +1,154 @@
+"""When each sweep of a run on three tiers ends, without a task for every transfer and compute.
+
+The tasks of `DeviceSweepSchedule` in the order in which the device computes: whatever one waits for
+comes before it::
+
+    read ends      max(the read before, uploads of what lay in its place)              + its seconds
+    upload ends    max(the upload before, its read, releases of what lay in its place) + its seconds
+    compute ends   max(the compute before, its upload, what the CPU made for it)       + its seconds
+
+A search times many runs of hundreds of units, for which tasks on a timeline take too long. Both
+give the same seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lm_offload.planner.host_load import HostLoad
+from lm_offload.planner.ring_gates import ring_gates
+from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.host_attention import stages_of
+
+if TYPE_CHECKING:
+    from lm_offload.planner.device_time import DeviceSweepLoad
+
+
+def device_sweep_seconds(
+    loads: Sequence[DeviceSweepLoad], transfers: Transfers, on_host: frozenset[int] = frozenset()
+) -> list[float]:
+    """Seconds of sweeps that follow one another, as the simulation of their tasks gives them.
+
+    The CPU attends to the units `on_host`; both rings are full when the first sweep begins.
+    """
+    clocks = _Clocks(transfers, len(loads))
+    ends = [clocks.first_compute_s(loads[0])]
+    steps: dict[tuple[int, ...], list[_Step]] = {}
+    for load in loads:
+        if load.host is None:
+            ends.append(clocks.run(load))
+            continue
+        counts = tuple(load.counts)
+        if counts not in steps:
+            steps[counts] = [*_steps(counts, on_host, transfers)]
+        ends.append(clocks.run_beside(load, load.host, steps[counts]))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+class _Step(NamedTuple):
+    """What the device computes of a unit at one time."""
+
+    unit: int
+    projects: bool  # the part before the CPU attends
+    returns: bool  # the part after that
+    arrives: bool  # the first of an uploaded unit
+    leaves: bool  # and the last
+
+
+def _steps(counts: Sequence[int], on_host: frozenset[int], transfers: Transfers) -> Iterator[_Step]:
+    uploaded = transfers.upload_bytes
+    for stage in stages_of(counts, on_host, uploaded, transfers.device_ring_bytes):
+        last = counts[stage[0].unit] - 1
+        for micro_batch, (unit, kind) in itertools.product(range(last + 1), stage):
+            projects, returns = kind == "project", kind == "compute" and unit in on_host
+            arrives = unit in uploaded and micro_batch == 0 and not returns
+            leaves = unit in uploaded and micro_batch == last and not projects
+            yield _Step(unit, projects, returns, arrives, leaves)
+
+
+class _Clocks:
+    """How far each resource has come."""
+
+    def __init__(self, transfers: Transfers, sweeps: int) -> None:
+        self._uploaded = sorted(transfers.upload_bytes)
+        read = tuple(size for _, size in sorted(transfers.read_bytes.items()))
+        upload = tuple(transfers.upload_bytes[unit] for unit in self._uploaded)
+        self._read_gates = iter(ring_gates(read, transfers.ring_bytes, sweeps))
+        self._upload_gates = iter(ring_gates(upload, transfers.device_ring_bytes, sweeps))
+        self._left_host_s = [0.0]  # when the n-th unit had left its ring, 0 before the first
+        self._left_device_s = [0.0]
+        self._disk_s = self._link_s = self._device_s = self._down_s = self._cpu_s = 0.0
+
+    def first_compute_s(self, load: DeviceSweepLoad) -> float:
+        """When the first unit begins: an engine that has nothing to compute fills both rings."""
+        first_s = load.read_s.get(0, 0.0) + load.upload_s.get(0, 0.0)
+        self._device_s = first_s + load.fill_s
+        return self._device_s
+
+    def run(self, load: DeviceSweepLoad) -> float:
+        """The end of a sweep with the engine's overhead, which its last unit waits for too."""
+        compute_s, next_unit = _with_overhead(load.compute_s, load), 0
+        for unit in self._uploaded:
+            here_s = self._device_s + sum(compute_s[next_unit:unit])
+            self._device_s = max(here_s, self._upload(unit, load)) + compute_s[unit]
+            self._left_device_s.append(self._device_s)
+            next_unit = unit + 1
+        self._device_s += sum(compute_s[next_unit:])
+        return self._device_s
+
+    def run_beside(self, load: DeviceSweepLoad, host: HostLoad, steps: Sequence[_Step]) -> float:
+        """The same where the CPU attends to one micro-batch beside another."""
+        attend_s = [
+            seconds / count for seconds, count in zip(host.attend, host.counts, strict=True)
+        ]
+        project_s, compute_s = _pieces(load, host)
+        device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
+        attended_s: deque[float] = deque()
+        for unit, projects, returns, arrives, leaves in steps:
+            if arrives and (ready_s := self._upload(unit, load)) > device_s:
+                device_s = ready_s
+            if projects:
+                device_s += project_s[unit]
+                down_s = (device_s if device_s > down_s else down_s) + host.down_s
+                cpu_s = (down_s if down_s > cpu_s else cpu_s) + attend_s[unit]
+                attended_s.append(cpu_s)
+                continue
+            if returns:  # on the way down, as in the simulation
+                ready_s = attended_s.popleft()
+                down_s = (ready_s if ready_s > down_s else down_s) + host.up_s
+                device_s = down_s if down_s > device_s else device_s
+            device_s += compute_s[unit]
+            if leaves:
+                self._left_device_s.append(device_s)
+        self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
+        return device_s
+
+    def _upload(self, unit: int, load: DeviceSweepLoad) -> float:
+        """The end of an upload and of the read before it."""
+        start_s = max(self._link_s, self._left_device_s[next(self._upload_gates)])
+        if unit not in load.read_s:
+            self._link_s = start_s + load.upload_s[unit]
+            return self._link_s
+        free_s = self._left_host_s[next(self._read_gates)]
+        self._disk_s = max(self._disk_s, free_s) + load.read_s[unit]
+        self._link_s = max(start_s, self._disk_s) + load.upload_s[unit]
+        self._left_host_s.append(self._link_s)
+        return self._link_s
+
+
+def _pieces(load: DeviceSweepLoad, host: HostLoad) -> tuple[list[float], list[float]]:
+    """Seconds of one micro-batch of each unit: before the CPU attends, and all else."""
+    whole = [seconds / count for seconds, count in zip(load.compute_s, host.counts, strict=True)]
+    project = [
+        host.project_frac * seconds if attended else 0.0
+        for seconds, attended in zip(whole, host.attend, strict=True)
+    ]
+    rest = [seconds - before for seconds, before in zip(whole, project, strict=True)]
+    return project, _with_overhead(rest, load)
+
+
+def _with_overhead(compute_s: Sequence[float], load: DeviceSweepLoad) -> list[float]:
+    return [*compute_s[:-1], compute_s[-1] + load.overhead_s]

@@ -1,0 +1,32 @@
+"""Times the tasks of `DeviceSweepSchedule` with predicted durations, one by one.
+
+What `device_recurrence.py` is checked against; searches use that, which is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lm_offload.planner.sweep_simulation import Computes, Load, simulated_seconds
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.task import Task
+
+
+def device_sweep_seconds(
+    loads: Sequence[Load], transfers: Transfers, on_host: frozenset[int] = frozenset()
+) -> list[float]:
+    """Seconds of sweeps that follow one another, both rings filled before."""
+    schedule = DeviceSweepSchedule(transfers, on_host)
+    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+
+
+def _beside_uploads(schedule: DeviceSweepSchedule) -> Computes:
+    """What comes back does not wait for uploads that were queued before; its bytes are few."""
+
+    def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
+        for task in schedule.computes(sweep, micro_batches):
+            is_back = task.id.kind == "return_attended"
+            yield replace(task, resource="d2h") if is_back else task
+
+    return computes

@@ -1,0 +1,85 @@
+"""The recurrence over three tiers gives the seconds of the executor's tasks on a timeline."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_offload.planner import device_recurrence, device_simulation
+from lm_offload.planner.device_time import DeviceSweepLoad
+from lm_offload.planner.host_load import HostLoad
+from lm_offload.planner.ring_gates import ring_gates
+from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.ring import Key, Ring
+
+SECONDS = st.floats(1e-4, 1e-2)
+SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=7)
+Run = tuple[list[DeviceSweepLoad], Transfers, frozenset[int]]
+
+
+@st.composite
+def homes(draw: st.DrawFn, units: int) -> Transfers:
+    """Units of any size on the device, in host memory or on disk, and rings that take them."""
+    numbers = st.sets(st.integers(0, units - 1))
+    upload = {unit: draw(st.integers(1, 9)) for unit in sorted(draw(numbers))}
+    read = {unit: size for unit, size in upload.items() if draw(st.booleans())}
+    rings = [max(sizes.values(), default=0) + draw(st.integers(0, 30)) for sizes in (read, upload)]
+    return Transfers(read, upload, *rings)
+
+
+@st.composite
+def runs(draw: st.DrawFn, attends: bool) -> Run:
+    """Sweeps of one model; where the CPU attends, in other micro-batches from sweep to sweep."""
+    units, sweeps = draw(st.integers(3, 9)), draw(st.integers(1, 4))
+    transfers = draw(homes(units))
+    inner = st.sets(st.integers(1, units - 2), min_size=1)
+    on_host = frozenset(draw(inner)) if attends else frozenset[int]()
+    loads = [draw(sweep_loads(units, transfers, on_host)) for _ in range(sweeps)]
+    return loads, transfers, on_host
+
+
+@st.composite
+def sweep_loads(
+    draw: st.DrawFn, units: int, transfers: Transfers, on_host: frozenset[int]
+) -> DeviceSweepLoad:
+    return DeviceSweepLoad(
+        compute_s=[draw(SECONDS) for _ in range(units)],
+        read_s={unit: draw(SECONDS) for unit in transfers.read_bytes},
+        overhead_s=draw(SECONDS),
+        read_bytes=0,
+        upload_s={unit: draw(SECONDS) for unit in transfers.upload_bytes},
+        host=draw(host_loads(units, on_host)) if on_host else None,
+    )
+
+
+@st.composite
+def host_loads(draw: st.DrawFn, units: int, on_host: frozenset[int]) -> HostLoad:
+    tasks = draw(st.integers(1, 3))
+    return HostLoad(
+        most_rows=1,
+        counts=[tasks] * (units - 1) + [1],
+        attend=[draw(SECONDS) if unit in on_host else 0.0 for unit in range(units)],
+        project_frac=draw(st.floats(0.1, 0.9)),
+        down_s=draw(SECONDS),
+        up_s=draw(SECONDS),
+    )
+
+
+@given(runs(attends=False) | runs(attends=True))
+def test_the_recurrence_gives_the_seconds_of_the_tasks(run: Run) -> None:
+    assert device_recurrence.device_sweep_seconds(*run) == pytest.approx(
+        device_simulation.device_sweep_seconds(*run), rel=1e-9
+    )
+
+
+@given(SIZES, st.integers(0, 30), st.integers(1, 4))
+def test_gates_count_the_units_whose_place_is_taken(sizes: list[int], more: int, sweeps: int):
+    ring_bytes = max(sizes) + more
+    ring, entered, left = Ring(ring_bytes), list[Key](), list[Key]()
+    gates = ring_gates(tuple(sizes), ring_bytes, sweeps)
+    for number, gate in enumerate(gates):
+        sweep, unit = divmod(number, len(sizes))
+        entered.append(Key(sweep, unit))
+        left += ring.place(entered[-1], sizes[unit])[1]
+        assert entered[:gate] == left
