@@ -63,7 +63,7 @@ class StepTime:
     gpu_s: float = 0.0  # the device computing, by its events; cpu_s is then what launching took
     h2d_s: float = 0.0  # the link to the device busy
     h2d_bytes: float = 0.0
-    attend_s: float = 0.0  # the CPU attending beside the device
+    attend_s: float = 0.0  # the CPU attending, or computing units, beside the device
 
     @property
     def gpu_busy_frac(self) -> float:
@@ -138,15 +138,17 @@ IN_MEMORY = KVSpill()
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The part of a plan that lies on a device, which computes all, or all but attention."""
+    """The part of a plan that lies on a device, which computes all but what is said here."""
 
     name: str
     budget_bytes: int
     resident: tuple[str, ...]  # names of units, in execution order; all others are uploaded
     ring_bytes: int  # for units that are uploaded in each sweep
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
-    uploaded_bytes: int  # in each sweep
+    uploaded_bytes: int  # in each sweep, or in each large one where there are small ones
     attention: AttentionOn = "device"
+    in_place: tuple[str, ...] = ()  # units that the CPU computes in small sweeps, not uploaded then
+    in_place_rows: int = 0  # most rows of such a sweep
 
     @property
     def used_bytes(self) -> int:

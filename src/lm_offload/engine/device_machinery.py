@@ -28,7 +28,8 @@ from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.host_attention import HostAttention
-from lm_offload.pipeline.host_processor import HostProcessor
+from lm_offload.pipeline.host_processor import Copy, HostProcessor
+from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
 from lm_offload.pipeline.trace import Trace
@@ -36,6 +37,7 @@ from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import DevicePlan, Plan
 from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.in_place import InPlace
 from lm_offload.schedule.task import Resource, Task
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
 from lm_offload.storage.unit_views import UnitViews
@@ -43,7 +45,10 @@ from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 log = logging.getLogger(__name__)
 
-HOST_ARENAS = ("resident weights", "staging ring", "logits", "attention exchange")  # on the link
+HOST_ARENAS = (  # on the link, but for the workspace
+    *("resident weights", "staging ring", "logits", "attention exchange"),
+    *("hidden states", "workspace"),
+)
 DEVICE_ARENAS = (
     *("resident weights", "upload ring", "KV cache"),
     *("hidden states", "workspace", "logits", "attention exchange"),
@@ -85,8 +90,9 @@ def build_device_machinery(
         _load_device(parts)
         context = _context(parts)
         host = _host_attention(parts, context) if plan.device.attention == "cpu" else None
-        runner = _runner(parts, context, host)
-        executor = _executor(parts, trace, host)
+        units = _host_units(parts) if plan.device.in_place else None
+        runner = _runner(parts, context, host, units)
+        executor = _executor(parts, trace, host, units)
         undo.pop_all()
     scheduler = scheduler_of(plan, parts.cache)
     return Machinery(plan, parts.store, runner, executor, scheduler, parts.cache, device=device)
@@ -181,11 +187,34 @@ def _host_attention(parts: _Parts, context: Context) -> HostAttention:
     return HostAttention(model, context, parts.kernels, parts.cache, exchange)
 
 
+def _host_units(parts: _Parts) -> HostUnits:
+    """The units that the CPU computes, with its own workspace and a copy of the hidden states."""
+    config, rows = parts.files.config, parts.on_device.in_place_rows
+    memory, shape = parts.host["hidden states"], (rows, config.hidden_size)
+    workspace = Workspace(_floats(parts.host["workspace"]))
+    return HostUnits(
+        load_model(config.model_type),
+        Context(config, parts.kernels, workspace),
+        parts.store,
+        InPlace(frozenset(_indices(parts.files, parts.on_device.in_place)), rows),
+        on_device=_hidden(parts),
+        on_host=memory.view(0, torch.float32, shape),
+    )
+
+
+def _hidden(parts: _Parts) -> Tensor:
+    """Of all rows of a sweep, on the device."""
+    shape = parts.plan.sweep_tokens, parts.files.config.hidden_size
+    return parts.memory["hidden states"].view(0, torch.float32, shape)
+
+
 def _floats(memory: Memory) -> Tensor:
     return memory.view(0, torch.float32, (memory.size_bytes // F32_BYTES,))
 
 
-def _runner(parts: _Parts, context: Context, host: HostAttention | None) -> ModelRunner:
+def _runner(
+    parts: _Parts, context: Context, host: HostAttention | None, units: HostUnits | None
+) -> ModelRunner:
     files, plan = parts.files, parts.plan
     return ModelRunner(
         files.units,
@@ -198,6 +227,7 @@ def _runner(parts: _Parts, context: Context, host: HostAttention | None) -> Mode
         _buffers(parts),
         plan.micro_batch_tokens,
         host,
+        units,
     )
 
 
@@ -206,14 +236,16 @@ def _buffers(parts: _Parts) -> Buffers:
     rows, f32 = plan.logit_rows, torch.float32
     logits = memory["logits"].view(0, f32, (rows, config.vocab_size))
     return Buffers(
-        hidden=memory["hidden states"].view(0, f32, (plan.sweep_tokens, config.hidden_size)),
+        hidden=_hidden(parts),
         normed=memory["logits"].view(logits.nbytes, f32, (rows, config.embed_size)),
         logits=logits,
         result=parts.host["logits"].view(0, f32, (rows, config.vocab_size)),
     )
 
 
-def _executor(parts: _Parts, trace: Trace, host: HostAttention | None) -> DeviceExecutor:
+def _executor(
+    parts: _Parts, trace: Trace, host: HostAttention | None, units: HostUnits | None
+) -> DeviceExecutor:
     progress, plan, store = Progress(), parts.plan, parts.store
     transfers = _transfers(parts)
     disk = DiskQueue(
@@ -231,13 +263,27 @@ def _executor(parts: _Parts, trace: Trace, host: HostAttention | None) -> Device
     )
     processor = DeviceQueue(parts.device.compute, progress, trace)
     links: dict[Resource, DiskQueue] = {"disk_read": disk, "h2d": h2d}
-    if host is None:
+    if host is None and units is None:
         resources = DeviceResources(links, processor, parts.device.d2h)
         return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
-    cpu = HostProcessor(parts.device, processor, host.copy_of, progress, trace)
+    cpu = HostProcessor(parts.device, processor, _copy_of(host, units), progress, trace)
     resources = DeviceResources(links, processor, parts.device.d2h, cpu)
-    schedule = DeviceSweepSchedule(transfers, attention_units(parts.files.units))
-    return DeviceExecutor(schedule, resources, progress, trace)
+    on_host = attention_units(parts.files.units) if host else frozenset()
+    schedule = DeviceSweepSchedule(transfers, on_host)
+    more = (units.units,) if units else ()
+    return DeviceExecutor(schedule, resources, progress, trace, *more)
+
+
+def _copy_of(host: HostAttention | None, units: HostUnits | None) -> Copy:
+    """Source and target of a copy between device and CPU."""
+
+    def copy_of(task: Task) -> tuple[Tensor, Tensor]:
+        hidden = task.id.kind in ("download_hidden", "upload_hidden")
+        side = units if hidden else host
+        assert side is not None
+        return side.copy_of(task)
+
+    return copy_of
 
 
 def _transfers(parts: _Parts) -> Transfers:
