@@ -10,7 +10,8 @@ from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-AttentionOn = Literal["device", "cpu"]  # with the KV cache there, where a device computes
+ComputedOn = Literal["device", "cpu"]  # where a device computes
+AttentionOn = ComputedOn  # with the KV cache there
 OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
 Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]

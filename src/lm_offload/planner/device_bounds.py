@@ -17,6 +17,7 @@ from lm_offload.planner.device_memory import (
     host_memory_table,
     upload_block_bytes,
 )
+from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes, Request
@@ -54,9 +55,13 @@ def device_sweep_s(
     """What a sweep takes at least."""
     profile = predictor.request.profile
     assert profile.h2d is not None
+    disk_s = surplus.read_bytes / max(profile.disk_read.bytes_per_s.rates)
+    if shape.rows <= sizes.in_place_rows:
+        moved = shape, surplus.upload_bytes
+        return max(in_place_sweep_s(predictor, model, sizes, *moved), disk_s)
     rows_s = predictor.least_device_times(model, sizes).steady(shape).total_s
     h2d_s = surplus.upload_bytes / max(profile.h2d.bytes_per_s.rates)
-    return max(rows_s, h2d_s, surplus.read_bytes / max(profile.disk_read.bytes_per_s.rates))
+    return max(rows_s, h2d_s, disk_s)
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

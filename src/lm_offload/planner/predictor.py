@@ -10,6 +10,7 @@ from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
+from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.request import ModelSizes, Request
@@ -85,13 +86,23 @@ class Predictor:
         if candidate.device is None:
             return times
         host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
-        return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+        found = times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+        if not candidate.device.in_place:
+            return found
+        on_cpu = self.cpu_costs(candidate.model, candidate.threads)
+        in_place = candidate.device.in_place, candidate.sizes.in_place_rows
+        return times_in_place(found, *in_place, on_cpu)
+
+    def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
+        """What units cost on the CPU, beside a device that computes others."""
+        profile = self._profile_of(threads or self.request.default_threads)
+        return self.common.costs(model, profile.cpu, cached=False)
 
     def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
         """What attention costs on the CPU, where that attends beside a device."""
         if sizes.attention == "device":
             return None
-        return self.common.costs(model, self._profile_of(threads).cpu, cached=False)
+        return self.cpu_costs(model, threads)
 
     def least_costs(self, model: ModelSizes, sizes: Sizes) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded."""

@@ -80,10 +80,11 @@ class DeviceSweepSchedule:
             count = micro_batches[stage[0].unit]
             alike = micro_batches[unit_before] == count
             for micro_batch, piece in itertools.product(range(count), stage):
-                task_id = TaskId(sweep, piece.kind, piece.unit, micro_batch)
-                if piece.resource == "cpu":
-                    yield from handovers.to_host(task_id, before)
+                if piece.kind == "in place":
+                    on_cpu = TaskId(sweep, "compute", piece.unit, micro_batch)
+                    yield from handovers.to_host(on_cpu, before)
                     continue
+                task_id = TaskId(sweep, piece.kind, piece.unit, micro_batch)
                 wanted = [micro_batch] if alike else range(micro_batches[unit_before])
                 back = handovers.to_device(wanted)
                 yield from back
@@ -96,11 +97,9 @@ class DeviceSweepSchedule:
             unit_before = stage[-1].unit
         yield Task(TaskId(sweep, "download", len(micro_batches) - 1), "d2h", before)
 
-    def _stages(
-        self, micro_batches: Sequence[int], in_place: frozenset[int]
-    ) -> list[list[Piece]]:
+    def _stages(self, micro_batches: Sequence[int], in_place: frozenset[int]) -> list[list[Piece]]:
         sizes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
-        return stages_of(micro_batches, self._on_host, in_place, sizes, ring_bytes)
+        return stages_of(micro_batches, self._on_host, sizes, ring_bytes, in_place)
 
     def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...]) -> Iterator[Task]:
         """One task of the device, with those that surround it where the CPU attends."""

@@ -27,13 +27,12 @@ class Piece(NamedTuple):
     """What is computed of a unit at one time, and where."""
 
     unit: int
-    kind: Literal["project", "compute"]
-    resource: Literal["gpu", "cpu"] = "gpu"
+    kind: Literal["project", "compute", "in place"]  # the last by the CPU, the others by a device
 
     @property
     def hands_over(self) -> bool:
-        """Whether the CPU computes after it, or instead."""
-        return self.kind == "project" or self.resource == "cpu"
+        """Whether the CPU has its turn after it, or with it."""
+        return self.kind != "compute"
 
 
 def most_rows(rows: int, micro_batch_tokens: int) -> int:
@@ -44,9 +43,9 @@ def most_rows(rows: int, micro_batch_tokens: int) -> int:
 def stages_of(
     micro_batches: Sequence[int],
     on_host: frozenset[int],
-    in_place: frozenset[int],
     upload_bytes: Mapping[int, int],
     ring_bytes: int,
+    in_place: frozenset[int] = frozenset(),
 ) -> list[list[Piece]]:
     """All pieces of a sweep in stages, whose units have equally many micro-batches.
 
@@ -80,7 +79,7 @@ def _pieces(units: int, on_host: frozenset[int], in_place: frozenset[int]) -> li
     for unit in range(units):
         if unit in on_host - in_place:
             pieces.append(Piece(unit, "project"))
-        pieces.append(Piece(unit, "compute", "cpu" if unit in in_place else "gpu"))
+        pieces.append(Piece(unit, "in place" if unit in in_place else "compute"))
     return pieces
 
 
@@ -90,7 +89,7 @@ def _cut(pieces: Sequence[Piece], micro_batches: Sequence[int]) -> list[list[Pie
     before: Piece | None = None
     for piece in pieces:
         counts = micro_batches[before.unit if before else piece.unit], micro_batches[piece.unit]
-        returns = before is not None and before.hands_over and piece.resource == "gpu"
+        returns = before is not None and before.hands_over and piece.kind != "in place"
         if before is None or returns or counts[0] != counts[1]:
             stages.append([])
         stages[-1].append(piece)
@@ -100,5 +99,5 @@ def _cut(pieces: Sequence[Piece], micro_batches: Sequence[int]) -> list[list[Pie
 
 def _fits(stage: Sequence[Piece], upload_bytes: Mapping[int, int], ring_bytes: int) -> bool:
     """Whether all its weights are in the ring at once, wherever it is cut at its end."""
-    sizes = [upload_bytes.get(piece.unit, 0) for piece in stage if piece.resource == "gpu"]
+    sizes = [upload_bytes.get(piece.unit, 0) for piece in stage if piece.kind != "in place"]
     return sum(sizes) + max(upload_bytes.values(), default=0) <= ring_bytes
