@@ -24,11 +24,17 @@ def check_device(request: Request, choice: PlanChoice) -> None:
             "The plan and the options differ in whether a GPU computes; give GPU memory with a "
             "plan that has a device, and only then."
         )
-    wanted = request.device.attention if request.device else None
+    device = request.device
+    wanted = device.attention if device else None
     if choice.device is not None and wanted not in (None, choice.device.attention):
         raise ConfigError(
             f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
             "leave one of them out."
+        )
+    if device and device.mlp == "device" and choice.device and choice.device.in_place:
+        raise ConfigError(
+            "mlp=device was given, the plan computes MLPs in place on the CPU; leave one of them "
+            "out."
         )
     if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
         raise ConfigError(
