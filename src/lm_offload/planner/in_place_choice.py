@@ -12,6 +12,7 @@ which rows it pays, the switch point, comes from the same predicted sweeps.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -73,10 +74,11 @@ def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int]
     per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
     spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
     balanced = int(max(spare_s, 0.0) / per_unit_s) if per_unit_s > 0 else most
-    counts = {0, most, min(balanced, most), min(balanced + 1, most)}
-    return min(
-        sorted(counts), key=lambda count: _steady_s(predictor, candidate, homes, count, shape)
-    )
+
+    def sweep_s(count: int) -> float:
+        return predictor.times(_placed(candidate, _spread(homes, count))).steady_s(shape)
+
+    return min(sorted({0, min(balanced, most), min(balanced + 1, most), most}), key=sweep_s)
 
 
 def _load(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
@@ -85,23 +87,18 @@ def _load(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> Devi
     return load
 
 
-def _steady_s(
-    predictor: Predictor, candidate: Candidate, homes: Sequence[int], count: int, shape: SweepShape
-) -> float:
-    return predictor.times(_placed(candidate, _spread(homes, count))).steady_s(shape)
-
-
 def _switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
     """The most rows, from `least` on, of which a sweep is faster with units in place."""
     in_place, moved = predictor.times(chosen), predictor.times(_placed(chosen, NOTHING))
     most = chosen.sizes.in_place_rows
-    grid = {min(1 << power, most) for power in range(most.bit_length() + 1)}
-    for rows in sorted(rows for rows in grid if rows > least):
+    grid = sorted({least, *(1 << power for power in range(most.bit_length())), most})
+    grid = grid[grid.index(least) :]
+
+    def loses(rows: int) -> bool:
         shape = _shape(predictor, rows)
-        if in_place.steady_s(shape) >= moved.steady_s(shape):
-            break
-        least = rows
-    return least
+        return in_place.steady_s(shape) >= moved.steady_s(shape)
+
+    return grid[bisect_left(grid, True, lo=1, key=loses) - 1]
 
 
 def _shape(predictor: Predictor, rows: int) -> SweepShape:
