@@ -102,8 +102,9 @@ def test_refused_pinning_changes_nothing(toy, monkeypatch):
 
 def test_the_link_can_be_measured_before_and_after_a_run(toy):
     folder = toy("llama")
-    gpu_bytes, cpu_bytes = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, cpu_bytes + 2 * ROOM, mlp="cpu") as llm:
+    options = {"attention": "device", "mlp": "cpu"}
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, **options)
+    with open_on_device(folder, gpu_bytes, cpu_bytes + 2 * ROOM, **options) as llm:
         llm.load(WORKLOAD)
         assert llm.plan.device.in_place
         for _ in range(2):

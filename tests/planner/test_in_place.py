@@ -8,8 +8,10 @@ import pytest
 
 from lm_offload.hardware.profile import Curve, Link
 from lm_offload.plan import Workload
-from lm_offload.planner.explain import explain
+from lm_offload.planner.common import Common
+from lm_offload.planner.explain import bottleneck
 from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.in_place_reason import in_place_reason
 from lm_offload.planner.ordered_residency import choose_in_order
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.request import DeviceBudget
@@ -59,9 +61,10 @@ def test_it_is_faster_than_either_alone():
 
 
 def test_prompts_are_computed_on_the_device_above_the_switch_point():
-    plan = make_plan(request_of(2e9, mlp="cpu"))
+    prompts = Workload((200,) * 8, (40,) * 8)
+    plan = make_plan(request_of(2e9, prompts, gpu_mib=24, mlp="cpu", attention="device"))
     prefill, decode = plan.predicted.step_s["prefill"], plan.predicted.step_s["decode"]
-    assert 4 <= plan.device.in_place_rows < 400
+    assert 8 <= plan.device.in_place_rows < 1600
     assert prefill.attend_s == 0
     assert prefill.h2d_bytes == plan.device.uploaded_bytes > decode.h2d_bytes
 
@@ -84,13 +87,15 @@ def test_link_and_cpu_share_the_work_where_neither_is_much_faster():
     assert step.attend_s > 0
 
 
-@pytest.mark.parametrize("cpu_mib", [64, 16])
-@pytest.mark.parametrize("attention", ["device", "cpu"])
-def test_a_decided_plan_is_predicted_alike_and_holds_its_budgets(attention, cpu_mib):
+@pytest.mark.parametrize(
+    ("attention", "cpu_mib", "streams"),
+    [("device", 64, False), ("cpu", 64, False), ("device", 16, True), ("cpu", 22, True)],
+)
+def test_a_decided_plan_is_predicted_alike_and_holds_its_budgets(attention, cpu_mib, streams):
     request = request_of(2e9, attention=attention, mlp="cpu", cpu_mib=cpu_mib)
     plan = make_plan(request)
     assert plan.device.in_place
-    assert bool(plan.streamed) == (cpu_mib == 16)
+    assert bool(plan.streamed) == streams
     again = fixed_plan(request, choice_of(plan))
     assert again.predicted == plan.predicted
     assert again.memory == plan.memory
@@ -110,18 +115,22 @@ def test_memory_for_its_rows_is_counted():
 def test_the_reason_says_what_an_mlp_takes_either_way(link):
     request = request_of(link)
     plan = make_plan(request)
-    found = explain(request, plan).in_place
+    found = in_place_reason(request, plan, Common())
     assert (found.in_place > 0) == (found.upload_s > found.on_cpu_s)
     mlps = sum(name.endswith(".mlp") for name in plan.resident)
     assert found.in_place + found.uploaded == mlps
-    bound = explain(request, plan).bottleneck["decode"]
-    assert link > 2e9 or bound == "CPU memory"
+
+
+def test_where_the_cpu_computes_its_memory_is_what_counts():
+    request = request_of(2e9, mlp="cpu", gpu_mib=16)
+    assert bottleneck(request, make_plan(request), "decode") == "CPU memory"
 
 
 def test_nothing_is_in_place_where_all_is_on_the_device():
-    plan = make_plan(request_of(2e9, gpu_mib=1024))
+    request = request_of(2e9, gpu_mib=1024)
+    plan = make_plan(request)
     assert not plan.device.in_place
-    assert explain(request_of(2e9, gpu_mib=1024), plan).in_place is None
+    assert in_place_reason(request, plan, Common()) is None
     forced = make_plan(request_of(2e9, gpu_mib=1024, mlp="cpu"))
     assert (forced.device.in_place, forced.device.in_place_rows) == ((), 0)
 
