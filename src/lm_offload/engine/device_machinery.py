@@ -14,6 +14,7 @@ from torch import Tensor
 from lm_offload.arch.weights import attention_units
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
+from lm_offload.engine.host_units import copies_of, host_units
 from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -28,7 +29,7 @@ from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.host_attention import HostAttention
-from lm_offload.pipeline.host_processor import Copy, HostProcessor
+from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
@@ -37,7 +38,6 @@ from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import DevicePlan, Plan
 from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
-from lm_offload.schedule.in_place import InPlace
 from lm_offload.schedule.task import Resource, Task
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
 from lm_offload.storage.unit_views import UnitViews
@@ -90,7 +90,10 @@ def build_device_machinery(
         _load_device(parts)
         context = _context(parts)
         host = _host_attention(parts, context) if plan.device.attention == "cpu" else None
-        units = _host_units(parts) if plan.device.in_place else None
+        units = None
+        if plan.device.in_place:
+            memory = parts.host, _hidden(parts)
+            units = host_units(files, plan.device, parts.kernels, parts.store, *memory)
         runner = _runner(parts, context, host, units)
         executor = _executor(parts, trace, host, units)
         undo.pop_all()
@@ -187,21 +190,6 @@ def _host_attention(parts: _Parts, context: Context) -> HostAttention:
     return HostAttention(model, context, parts.kernels, parts.cache, exchange)
 
 
-def _host_units(parts: _Parts) -> HostUnits:
-    """The units that the CPU computes, with its own workspace and a copy of the hidden states."""
-    config, rows = parts.files.config, parts.on_device.in_place_rows
-    memory, shape = parts.host["hidden states"], (rows, config.hidden_size)
-    workspace = Workspace(_floats(parts.host["workspace"]))
-    return HostUnits(
-        load_model(config.model_type),
-        Context(config, parts.kernels, workspace),
-        parts.store,
-        InPlace(frozenset(_indices(parts.files, parts.on_device.in_place)), rows),
-        on_device=_hidden(parts),
-        on_host=memory.view(0, torch.float32, shape),
-    )
-
-
 def _hidden(parts: _Parts) -> Tensor:
     """Of all rows of a sweep, on the device."""
     shape = parts.plan.sweep_tokens, parts.files.config.hidden_size
@@ -266,24 +254,12 @@ def _executor(
     if host is None and units is None:
         resources = DeviceResources(links, processor, parts.device.d2h)
         return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
-    cpu = HostProcessor(parts.device, processor, _copy_of(host, units), progress, trace)
+    cpu = HostProcessor(parts.device, processor, copies_of(host, units), progress, trace)
     resources = DeviceResources(links, processor, parts.device.d2h, cpu)
     on_host = attention_units(parts.files.units) if host else frozenset()
     schedule = DeviceSweepSchedule(transfers, on_host)
     more = (units.units,) if units else ()
     return DeviceExecutor(schedule, resources, progress, trace, *more)
-
-
-def _copy_of(host: HostAttention | None, units: HostUnits | None) -> Copy:
-    """Source and target of a copy between device and CPU."""
-
-    def copy_of(task: Task) -> tuple[Tensor, Tensor]:
-        hidden = task.id.kind in ("download_hidden", "upload_hidden")
-        side = units if hidden else host
-        assert side is not None
-        return side.copy_of(task)
-
-    return copy_of
 
 
 def _transfers(parts: _Parts) -> Transfers:
