@@ -10,7 +10,8 @@ from operator import attrgetter
 from typing import Literal
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-AttentionOn = Literal["device", "cpu"]  # with the KV cache there, where a device computes
+ComputedOn = Literal["device", "cpu"]  # where a device computes
+AttentionOn = ComputedOn  # with the KV cache there
 OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
 Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
@@ -63,7 +64,7 @@ class StepTime:
     gpu_s: float = 0.0  # the device computing, by its events; cpu_s is then what launching took
     h2d_s: float = 0.0  # the link to the device busy
     h2d_bytes: float = 0.0
-    attend_s: float = 0.0  # the CPU attending beside the device
+    attend_s: float = 0.0  # the CPU attending, or computing units, beside the device
 
     @property
     def gpu_busy_frac(self) -> float:
@@ -146,15 +147,17 @@ class Retention:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The part of a plan that lies on a device, which computes all, or all but attention."""
+    """The part of a plan that lies on a device, which computes all but what is said here."""
 
     name: str
     budget_bytes: int
     resident: tuple[str, ...]  # names of units, in execution order; all others are uploaded
     ring_bytes: int  # for units that are uploaded in each sweep
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
-    uploaded_bytes: int  # in each sweep
+    uploaded_bytes: int  # in each sweep, or in each large one where there are small ones
     attention: AttentionOn = "device"
+    in_place: tuple[str, ...] = ()  # units that the CPU computes in small sweeps, not uploaded then
+    in_place_rows: int = 0  # most rows of such a sweep
 
     @property
     def used_bytes(self) -> int:

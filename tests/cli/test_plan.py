@@ -153,8 +153,8 @@ def test_the_bytes_of_a_draft_model_are_told(run: Run, demo: Path) -> None:
 
 def test_a_plan_for_the_gpu_of_a_described_machine(run: Run, tmp_path: Path) -> None:
     sizes = ["--machine", "t4-208gb", "--gpu-memory", "8GiB", "--gen-len", "8"]
-    saved = tmp_path / "plan.yaml"
-    found = planned(run, "llama-3.1-8b", *sizes, "--save", str(saved))
+    saved, wanted = tmp_path / "plan.yaml", ["--mlp", "device"]
+    found = planned(run, "llama-3.1-8b", *sizes, *wanted, "--save", str(saved))
     assert found["device"]["uploaded_bytes"] > 0
     assert sum(size for _, size in found["device"]["memory"]) <= 8 << 30
     why = found["explanation"]
@@ -170,6 +170,16 @@ def test_a_plan_for_the_gpu_of_a_described_machine(run: Run, tmp_path: Path) -> 
                     "--plan", str(saved))  # fmt: skip
     assert again["device"] == found["device"]
     assert again["predicted"] == found["predicted"]
+
+
+def test_mlps_stay_in_memory_that_is_faster_than_the_link(run: Run) -> None:
+    sizes = ["--machine", "t4-208gb", "--gpu-memory", "8GiB", "--gen-len", "8"]
+    found = planned(run, "llama-3.1-8b", *sizes)
+    device, why = found["device"], found["explanation"]
+    assert device["in_place"]
+    assert why["bottleneck"]["decode"] == "CPU memory"
+    assert why["ceiling"]["decode"]["link_s"] < why["ceiling"]["decode"]["memory_s"]
+    assert why["in_place"]["on_cpu_s"] < why["in_place"]["upload_s"]
 
 
 def test_a_machine_without_a_gpu_has_no_gpu_memory(run: Run, demo: Path) -> None:

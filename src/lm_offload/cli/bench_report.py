@@ -19,7 +19,7 @@ RESOURCES = {
     "disk_read_s": "the disk",
     "h2d_s": "the link",
     "gpu_s": "the device",
-    "attend_s": "attention on the CPU",
+    "attend_s": "the CPU beside it",
     "cpu_s": "computing",
     "wait_s": "waiting for weights",
     "overhead_s": "the engine itself",

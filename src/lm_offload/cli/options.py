@@ -69,6 +69,13 @@ Attention = Annotated[
         "memory), or auto, by predicted time."
     ),
 ]
+Mlp = Annotated[
+    str,
+    typer.Option(
+        help="Where MLPs that lie in CPU memory are computed beside a GPU in sweeps of few rows: "
+        "device (uploaded each time), cpu (in place), or auto, by predicted time."
+    ),
+]
 OnOom = Annotated[
     plan.OnOom,
     _option(

@@ -14,6 +14,7 @@ from lm_offload.quant.quality import FormatQuality
 
 if TYPE_CHECKING:
     from lm_offload.planner.explain import Explanation, RunnerUp
+    from lm_offload.planner.in_place_reason import InPlaceReason
     from lm_offload.planner.spare_sequences import Spare
 
 NO_CHANGE = 1.005  # a run that is shorter by less is as long
@@ -44,6 +45,8 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
         rows.append(("time per output token", f"{predicted.tpot_s * 1e3:.1f} ms"))
     rows.append(("time to first token", f"{predicted.ttft_s:.3f} s"))
     rows.append(("all prompts", f"{predicted.run_s:.2f} s"))
+    if found.in_place:
+        rows.append(("an MLP in CPU memory", _in_place(found.in_place)))
     if found.quality:
         rows.append(("quality of its formats", _quality(found.quality)))
     print_rows(console, "Predicted", rows)
@@ -52,6 +55,18 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
 def _quality(quality: FormatQuality) -> str:
     change = f"perplexity {quality.perplexity_ratio - 1:+.1%}"
     return f"{change}, KL divergence {quality.mean_kl:.1g} nats, measured on the demo model"
+
+
+def _in_place(found: InPlaceReason) -> str:
+    rows = f"{found.rows} row" + "s" * (found.rows > 1)
+    times = (
+        f"{found.on_cpu_s * 1e3:.2f} ms on the CPU and {found.upload_s * 1e3:.2f} ms over the link"
+        f" for {rows}"
+    )
+    if not found.in_place:
+        return f"{times}; all are uploaded"
+    others = f", {found.uploaded} are uploaded" if found.uploaded else ""
+    return f"{times}; {found.in_place} stay, for up to {found.most_rows} rows{others}"
 
 
 def _print_threads(console: Console, plan: Plan, found: Explanation) -> None:

@@ -55,7 +55,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
             f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
-            f"attention on the {plan.device.attention}."
+            f"attention on the {plan.device.attention}{_in_place(plan.device)}."
         )
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
@@ -70,6 +70,13 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"Retention: about {plan.retention.units:.0f} streamed units lie in unused KV memory, "
             f"{format_bytes(round(plan.retention.size_bytes))} less read in a mean sweep."
         )
+
+
+def _in_place(device: DevicePlan) -> str:
+    if not device.in_place:
+        return ""
+    rows = f"in sweeps of up to {device.in_place_rows} rows"
+    return f"; {rows} {len(device.in_place)} MLPs are computed on the CPU instead of uploaded"
 
 
 def _print_memory(console: Console, tier: str, plan: Plan | DevicePlan) -> None:
@@ -130,5 +137,5 @@ def print_stats(console: Console, stats: RunStats) -> None:
     if gpu_s := sum(time.gpu_s for time in times):
         line += f", device computing {gpu_s / total_s:.0%}"
     if attend_s := sum(time.attend_s for time in times):
-        line += f", CPU attending {attend_s / total_s:.0%}"
+        line += f", CPU computing {attend_s / total_s:.0%}"
     console.print(line)

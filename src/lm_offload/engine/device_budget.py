@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from lm_offload.device.base import CONTEXT_BYTES
 from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_device
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn
+from lm_offload.plan import ComputedOn
 from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import PlanChoice
 from lm_offload.planner.request import DeviceBudget
@@ -38,6 +38,7 @@ def memory_budgets(
     device: str | None,
     saved: PlanChoice | None,
     attention: str = AUTO,
+    mlp: str = AUTO,
 ) -> Budgets:
     """Budgets in either spelling; without a word of a device, that of a saved plan.
 
@@ -48,23 +49,27 @@ def memory_budgets(
         cpu_memory, device, gpu_memory = split_max_memory(max_memory)
     if device is None and gpu_memory is None and saved is not None and saved.device is not None:
         device, gpu_memory = saved.device.name, saved.device.budget
-    found = attending(device_budget(device, gpu_memory), attention)
+    found = computing(device_budget(device, gpu_memory), attention, mlp)
     return Budgets(resolve_budget(cpu_memory), found)
 
 
-def attending(budget: DeviceBudget | None, attention: str) -> DeviceBudget | None:
-    """The same, with attention where a user wants it; raises ConfigError for what cannot be."""
-    if attention == AUTO:
-        return budget
-    for allowed in get_args(AttentionOn):
-        if attention == allowed and budget is not None:
-            return replace(budget, attention=allowed)
-    if budget is None:
-        raise ConfigError(
-            f"attention={attention} was given without GPU memory; it says where attention is "
-            "computed beside a GPU, give both or leave it out."
-        )
-    raise ConfigError(f"attention is {attention!r}, allowed are auto, device and cpu; choose one.")
+def computing(budget: DeviceBudget | None, attention: str, mlp: str) -> DeviceBudget | None:
+    """The same, with attention and MLPs where a user wants them; raises ConfigError for what
+    cannot be.
+    """
+    wanted: dict[str, Any] = {"attention": attention, "mlp": mlp}
+    for name, place in wanted.items():
+        if place == AUTO:
+            continue
+        if place not in get_args(ComputedOn):
+            raise ConfigError(f"{name} is {place!r}, allowed are auto, device and cpu; choose one.")
+        if budget is None:
+            raise ConfigError(
+                f"{name}={place} was given without GPU memory; it says where that is computed "
+                "beside a GPU, give both or leave it out."
+            )
+        budget = replace(budget, **{name: place})
+    return budget
 
 
 def check_options(

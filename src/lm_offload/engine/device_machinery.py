@@ -14,6 +14,7 @@ from torch import Tensor
 from lm_offload.arch.weights import attention_units
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
+from lm_offload.engine.host_units import copies_of, host_units
 from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -29,6 +30,7 @@ from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_processor import HostProcessor
+from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import Buffers, ModelRunner
 from lm_offload.pipeline.trace import Trace
@@ -43,7 +45,10 @@ from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 log = logging.getLogger(__name__)
 
-HOST_ARENAS = ("resident weights", "staging ring", "logits", "attention exchange")  # on the link
+HOST_ARENAS = (  # on the link, but for the workspace
+    *("resident weights", "staging ring", "logits", "attention exchange"),
+    *("hidden states", "workspace"),
+)
 DEVICE_ARENAS = (
     *("resident weights", "upload ring", "KV cache"),
     *("hidden states", "workspace", "logits", "attention exchange"),
@@ -85,8 +90,12 @@ def build_device_machinery(
         _load_device(parts)
         context = _context(parts)
         host = _host_attention(parts, context) if plan.device.attention == "cpu" else None
-        runner = _runner(parts, context, host)
-        executor = _executor(parts, trace, host)
+        units = None
+        if plan.device.in_place:
+            memory = parts.host, _hidden(parts)
+            units = host_units(files, plan.device, parts.kernels, parts.store, *memory)
+        runner = _runner(parts, context, host, units)
+        executor = _executor(parts, trace, host, units)
         undo.pop_all()
     scheduler = scheduler_of(plan, parts.cache)
     return Machinery(plan, parts.store, runner, executor, scheduler, parts.cache, device=device)
@@ -181,11 +190,19 @@ def _host_attention(parts: _Parts, context: Context) -> HostAttention:
     return HostAttention(model, context, parts.kernels, parts.cache, exchange)
 
 
+def _hidden(parts: _Parts) -> Tensor:
+    """Of all rows of a sweep, on the device."""
+    shape = parts.plan.sweep_tokens, parts.files.config.hidden_size
+    return parts.memory["hidden states"].view(0, torch.float32, shape)
+
+
 def _floats(memory: Memory) -> Tensor:
     return memory.view(0, torch.float32, (memory.size_bytes // F32_BYTES,))
 
 
-def _runner(parts: _Parts, context: Context, host: HostAttention | None) -> ModelRunner:
+def _runner(
+    parts: _Parts, context: Context, host: HostAttention | None, units: HostUnits | None
+) -> ModelRunner:
     files, plan = parts.files, parts.plan
     return ModelRunner(
         files.units,
@@ -198,6 +215,7 @@ def _runner(parts: _Parts, context: Context, host: HostAttention | None) -> Mode
         _buffers(parts),
         plan.micro_batch_tokens,
         host,
+        units,
     )
 
 
@@ -206,14 +224,16 @@ def _buffers(parts: _Parts) -> Buffers:
     rows, f32 = plan.logit_rows, torch.float32
     logits = memory["logits"].view(0, f32, (rows, config.vocab_size))
     return Buffers(
-        hidden=memory["hidden states"].view(0, f32, (plan.sweep_tokens, config.hidden_size)),
+        hidden=_hidden(parts),
         normed=memory["logits"].view(logits.nbytes, f32, (rows, config.embed_size)),
         logits=logits,
         result=parts.host["logits"].view(0, f32, (rows, config.vocab_size)),
     )
 
 
-def _executor(parts: _Parts, trace: Trace, host: HostAttention | None) -> DeviceExecutor:
+def _executor(
+    parts: _Parts, trace: Trace, host: HostAttention | None, units: HostUnits | None
+) -> DeviceExecutor:
     progress, plan, store = Progress(), parts.plan, parts.store
     transfers = _transfers(parts)
     disk = DiskQueue(
@@ -231,13 +251,15 @@ def _executor(parts: _Parts, trace: Trace, host: HostAttention | None) -> Device
     )
     processor = DeviceQueue(parts.device.compute, progress, trace)
     links: dict[Resource, DiskQueue] = {"disk_read": disk, "h2d": h2d}
-    if host is None:
+    if host is None and units is None:
         resources = DeviceResources(links, processor, parts.device.d2h)
         return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
-    cpu = HostProcessor(parts.device, processor, host.copy_of, progress, trace)
+    cpu = HostProcessor(parts.device, processor, copies_of(host, units), progress, trace)
     resources = DeviceResources(links, processor, parts.device.d2h, cpu)
-    schedule = DeviceSweepSchedule(transfers, attention_units(parts.files.units))
-    return DeviceExecutor(schedule, resources, progress, trace)
+    on_host = attention_units(parts.files.units) if host else frozenset()
+    schedule = DeviceSweepSchedule(transfers, on_host)
+    more = (units.units,) if units else ()
+    return DeviceExecutor(schedule, resources, progress, trace, *more)
 
 
 def _transfers(parts: _Parts) -> Transfers:

@@ -30,7 +30,8 @@ class LLM(TextModel):
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
     `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
     within a budget of its own; `device` names another one; `attention` is computed there
-    ("device"), on the CPU with the KV cache in its memory ("cpu"), or where it is faster ("auto").
+    ("device"), on the CPU with the KV cache in its memory ("cpu"), or where it is faster ("auto");
+    `mlp` says the same of MLPs in CPU memory, in sweeps of few rows.
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
@@ -55,6 +56,7 @@ class LLM(TextModel):
         gpu_memory: str | int | None = None,
         device: str | None = None,
         attention: str = "auto",
+        mlp: str = "auto",
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
@@ -75,7 +77,7 @@ class LLM(TextModel):
     ) -> None:
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
         choices = open_choices(model, weight_format, exact, saved, kv_format)
-        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention)
+        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention, mlp)
         if budgets.device is not None:
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
             check_on_device(choices[0].stored_format)

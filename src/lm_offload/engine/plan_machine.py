@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lm_offload.engine.device_budget import attending, described_budget, device_budget
+from lm_offload.engine.device_budget import computing, described_budget, device_budget
 from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget
@@ -60,7 +60,7 @@ def device_of(options: PlanOptions, profile: HardwareProfile) -> DeviceBudget | 
         found = described_budget(name, memory, profile)
     else:
         found = device_budget(name, memory)
-    return attending(found, options.attention)
+    return computing(found, options.attention, options.mlp)
 
 
 def budget_bytes_of(options: PlanOptions, profile: HardwareProfile) -> int:

@@ -6,7 +6,7 @@ The caller launches; it waits for uploads, and at the end of a sweep for the log
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lm_offload.device.base import Stream
@@ -18,6 +18,7 @@ from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import StepTime
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule
+from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.kv_staging import Groups
 from lm_offload.schedule.task import Resource, Task
 
@@ -32,12 +33,17 @@ class DeviceResources:
     links: Mapping[Resource, DiskQueue]
     processor: DeviceQueue
     d2h: Stream
-    host: HostProcessor | None = None  # where the CPU attends
+    host: HostProcessor | None = None  # where the CPU attends or computes units
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Queue transfers, each at its link."""
         for resource, link in self.links.items():
             link.submit(task for task in tasks if task.resource == resource)
+
+    def withdraw(self) -> None:
+        """Drop the transfers that have not been started and wait for those that have."""
+        for link in self.links.values():
+            link.withdraw()
 
     def close(self) -> None:
         """Stop the threads of all of them."""
@@ -48,8 +54,16 @@ class DeviceResources:
             self.host.close()
 
 
+def _nothing() -> frozenset[int]:
+    return NOTHING
+
+
 class DeviceExecutor:
-    """See `Executor`: transfers run ahead as far as both rings allow, across sweeps."""
+    """See `Executor`: transfers run ahead as far as both rings allow, across sweeps.
+
+    `in_place` says which units the CPU computes in the sweep that is about to begin. What runs
+    ahead is that of another sweep alike; where that was wrong it is dropped.
+    """
 
     def __init__(
         self,
@@ -57,11 +71,14 @@ class DeviceExecutor:
         resources: DeviceResources,
         progress: Progress,
         trace: Trace,
+        in_place: Callable[[], frozenset[int]] = _nothing,
     ) -> None:
         self._schedule = schedule
         self._resources = resources
         self._progress = progress
         self._trace = trace
+        self._in_place = in_place
+        self._expected = NOTHING  # to be computed in place, by the transfers that are queued
         self._sweep = 0
         resources.submit(schedule.transfers(0))
 
@@ -72,9 +89,11 @@ class DeviceExecutor:
 
         There are no `groups`: no KV cache lies on disk.
         """
-        clock = _Clock(self._resources)
-        self._resources.submit(self._schedule.transfers(self._sweep + 1))
-        for task in self._schedule.computes(self._sweep, micro_batches):
+        clock, in_place = _Clock(self._resources), self._in_place()
+        if in_place != self._expected:
+            self._transfer_again(in_place)
+        self._resources.submit(self._schedule.transfers(self._sweep + 1, in_place))
+        for task in self._schedule.computes(self._sweep, micro_batches, in_place):
             clock.wait_s += self._wait(task)
             clock.wait_s += self._start(task, compute)
         self._sweep += 1
@@ -84,6 +103,14 @@ class DeviceExecutor:
     def close(self) -> None:
         """Stop the threads of the resources."""
         self._resources.close()
+
+    def _transfer_again(self, in_place: frozenset[int]) -> None:
+        """Let go of all that was moved for this sweep, and move what it needs."""
+        self._resources.withdraw()
+        self._progress.forget_from(self._sweep)
+        self._schedule.restart(self._sweep)
+        self._resources.submit(self._schedule.transfers(self._sweep, in_place))
+        self._expected = in_place
 
     def _wait(self, task: Task) -> float:
         wait_s = self._progress.wait(task.needs)

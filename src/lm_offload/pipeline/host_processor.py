@@ -1,4 +1,4 @@
-"""The `cpu` resource beside a device: a thread that attends to what the device sends.
+"""The `cpu` resource beside a device: a thread that attends to, or computes, what the device sends.
 
 ::
 
@@ -30,7 +30,7 @@ Copy = Callable[[Task], tuple["Tensor", "Tensor"]]  # source and target
 
 
 class HostProcessor:
-    """Carries out `send_qkv`, `attend` and `return_attended`."""
+    """Carries out what the CPU computes, and the copies that bring it there and back."""
 
     def __init__(
         self,
@@ -44,21 +44,21 @@ class HostProcessor:
         self._processor = processor
         self._copy_of = copy_of
         self._progress = progress
-        self._cpu = WorkerStream("attend", lambda source, target: float("inf"))
+        self._cpu = WorkerStream("cpu", lambda source, target: float("inf"))
         self._queue = DeviceQueue(self._cpu, progress, trace)
 
     @property
     def busy_s(self) -> float:
-        """Seconds of attention so far."""
+        """Seconds of the CPU so far."""
         return self._queue.busy_s
 
-    def submit(self, task: Task, attend: Work) -> None:
+    def submit(self, task: Task, work: Work) -> None:
         """Start `task` when what was submitted before lets it; its needs are submitted."""
-        if task.id.kind == "attend":
-            self._queue.launch(task, attend)
+        if task.resource == "cpu":
+            self._queue.launch(task, work)
             self._queue.release(task)
             return
-        if task.id.kind == "send_qkv":
+        if task.resource == "d2h":
             self._device.d2h.wait(self._processor.reached())
             self._device.d2h.copy_async(*self._copy_of(task))
             self._cpu.wait(self._device.d2h.record())

@@ -16,6 +16,7 @@ from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
+from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.staged_cache import StagedCache
@@ -60,6 +61,7 @@ class ModelRunner:
         buffers: Buffers,
         micro_batch_tokens: int,
         host: HostAttention | None = None,
+        host_units: HostUnits | None = None,
     ) -> None:
         self._units = units
         self._model = model
@@ -71,6 +73,7 @@ class ModelRunner:
         self._buffers = buffers
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
+        self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._replays = Replays(context.kernels)
         self._steady = SteadyTensors(self._replays.forget)
         self._input: SweepInput
@@ -87,6 +90,8 @@ class ModelRunner:
             self._input = self._at_rest(self._input)
         if self._host is not None:
             self._host.begin(self._input.micro_batches)
+        if self._host_units is not None:
+            self._host_units.begin(self._input.micro_batches)
         steady = self._steady if self._repeats else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -116,6 +121,9 @@ class ModelRunner:
         unit = self._units[task.id.unit]
         if self._host is not None and task.id.kind == "attend":
             self._host.attend(task, unit.index)
+            return
+        if self._host_units is not None and task.resource == "cpu":
+            self._host_units.compute(task, unit)
             return
         weights = self._store.acquire(task.id.unit, task.ring_offset)
         self._context.workspace.reset()

@@ -20,6 +20,7 @@ from functools import cached_property
 from lm_offload.planner.candidate import read_block_bytes
 from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
 from lm_offload.planner.disturbance import disturbance
+from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.kv_lending import used_blocks
 from lm_offload.planner.kv_reads import SpillCosts
 from lm_offload.planner.least_moved import (
@@ -98,8 +99,20 @@ class Bounds:
             return math.inf
         if self.predictor.request.device is None:
             return counted_s(workload, sizes, lambda it: sweep_s(model, sizes, it, surplus))
+        return counted_s(workload, sizes, self._device_sweep_s(model, sizes, surplus))
+
+    def _device_sweep_s(
+        self, model: ModelSizes, sizes: Sizes, surplus: Surplus
+    ) -> Callable[[SweepShape], float]:
         times = self.predictor.least_device_times(model, sizes)
-        return counted_s(workload, sizes, lambda it: device_sweep_s(times, it, surplus))
+
+        def sweep_s(shape: SweepShape) -> float:
+            if shape.rows > sizes.in_place_rows:
+                return device_sweep_s(times, shape, surplus)
+            args = self.predictor, model, sizes, shape, surplus.homeless_bytes
+            return max(in_place_sweep_s(*args), surplus.read_s)
+
+        return sweep_s
 
     def _sweep_s(
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus

@@ -27,6 +27,7 @@ class DevicePlacement:
     resident: frozenset[int]
     ring_bytes: int
     other_memory: Sequence[tuple[str, int]]
+    in_place: frozenset[int] = frozenset()  # units in host memory that the CPU computes there
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,20 @@ class Candidate:
     def device_plan(self, budget: DeviceBudget) -> DevicePlan:
         """The device's part as a decision; of a candidate that has one."""
         assert self.device is not None
-        units = enumerate(self.model.units)
         return DevicePlan(
             name=budget.name,
             budget_bytes=budget.budget_bytes,
-            resident=tuple(s.unit.name for unit, s in units if unit in self.device.resident),
+            resident=self._names(self.device.resident),
             ring_bytes=self.device.ring_bytes,
             memory=self.device_memory,
             uploaded_bytes=self._bytes_of(self.uploaded),
             attention=self.sizes.attention,
+            in_place=self._names(self.device.in_place),
+            in_place_rows=self.sizes.in_place_rows,
         )
+
+    def _names(self, units: frozenset[int]) -> tuple[str, ...]:
+        return tuple(self.model.units[unit].unit.name for unit in sorted(units))
 
     def _bytes_of(self, units: frozenset[int]) -> int:
         return sum(self.model.units[unit].size_bytes for unit in units)

@@ -131,12 +131,15 @@ class CeilingModel:
         processor, weight_bytes = self._processor, self.model.weight_bytes
         if weight_bytes <= processor.cache_bytes:
             weight_bytes = 0
+        in_place_bytes = self._in_place_bytes(tokens / max(sweeps, 1))
+        on_cpu_s = sweeps * in_place_bytes / self.profile.cpu.memory_bytes_per_s
+        memory_s = self._memory_s(sweeps * max(weight_bytes - in_place_bytes, 0), kv_bytes)
         return PhaseCeiling(
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
-            memory_s=self._memory_s(sweeps * weight_bytes, kv_bytes),
+            memory_s=max(memory_s, on_cpu_s),
             compute_s=flops / processor.peak_flops,
-            link_s=sweeps * self._upload_s,
+            link_s=sweeps * self._upload_s(in_place_bytes),
         )
 
     def _memory_s(self, weight_bytes: int, kv_bytes: int) -> float:
@@ -152,8 +155,16 @@ class CeilingModel:
         gpu = self.profile.gpu if self.plan.device else None
         return gpu or self.profile.cpu
 
-    @property
-    def _upload_s(self) -> float:
+    def _in_place_bytes(self, rows: float) -> int:
+        """What the CPU computes beside a device in a sweep of so many rows."""
+        device, sizes = self.plan.device, self.model.bytes_by_name
+        if device is None or rows > device.in_place_rows:
+            return 0
+        return sum(map(sizes.__getitem__, device.in_place))
+
+    def _upload_s(self, in_place_bytes: int) -> float:
         """Of one sweep, at the best rate of the link."""
         device, link = self.plan.device, self.profile.h2d
-        return device.uploaded_bytes / max(link.bytes_per_s.rates) if device and link else 0.0
+        if device is None or link is None:
+            return 0.0
+        return (device.uploaded_bytes - in_place_bytes) / max(link.bytes_per_s.rates)

@@ -31,11 +31,15 @@ from lm_offload.planner.sweep_shape import SweepShape
 
 
 class Surplus(NamedTuple):
-    """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`."""
+    """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`.
+
+    `homeless_bytes` are those without a home on the device, uploaded or computed in place.
+    """
 
     read: Moved
     read_s: float
     upload_s: float = 0.0
+    homeless_bytes: float = 0.0
 
 
 NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
@@ -52,12 +56,13 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
     on_host = _left_bytes(request.budget_bytes, host_table)
     if min(on_device, on_host) <= 0:
         return NO_ROOM
-    upload = least_moved(model, model.units_bytes - on_device)
+    homeless_bytes = max(model.units_bytes - on_device, 0)
+    upload = least_moved(model, homeless_bytes)
     read = least_moved(model, upload.size_bytes - on_host)
     if IMPOSSIBLE in (upload, read):
         return NO_ROOM
     read_s = least_read_s(model, request.profile.disk_read, read)
-    return Surplus(read, read_s, least_upload_s(model, link, upload))
+    return Surplus(read, read_s, least_upload_s(model, link, upload), homeless_bytes)
 
 
 def device_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import PIECE_ELEMENTS
@@ -14,6 +15,7 @@ from lm_offload.planner.memory import (
     index_bytes,
     kv_bytes,
     logits_bytes,
+    product_bytes,
     workspace_bytes,
 )
 from lm_offload.planner.request import DeviceBudget, ModelSizes
@@ -55,6 +57,7 @@ def host_memory_table(
         *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "cpu" else []),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
         *_exchanged(sizes, 2 * (config.query_size + config.kv_size)),
+        *_in_place(model, sizes),
         ("upload staging", UPLOADS_IN_FLIGHT * upload_block_bytes),
         *host_rows(config, sizes, table_resident),
     )
@@ -82,6 +85,18 @@ def _exchanged(sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
     """Queries, keys, values and results of a sweep on their way to and from the CPU."""
     if sizes.attention == "cpu":
         yield "attention exchange", align_up(sizes.sweep_tokens * width * F32_BYTES)
+
+
+def _in_place(model: ModelSizes, sizes: Sizes) -> Iterator[tuple[str, int]]:
+    """What the CPU needs for units that it computes."""
+    if not sizes.in_place_rows:
+        return
+    most = min(sizes.micro_batch_tokens, sizes.in_place_rows)
+    small = replace(sizes, sweep_tokens=sizes.in_place_rows, micro_batch_tokens=most)
+    yield "hidden states", hidden_bytes(model.config, small)
+    yield "workspace", workspace_bytes(model.config, small)
+    if model.weight_format.is_packed:
+        yield "product scratch", product_bytes(model)
 
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:

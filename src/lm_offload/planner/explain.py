@@ -10,6 +10,7 @@ from lm_offload.plan import Figures, Plan, ThreadPlan
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
@@ -37,6 +38,7 @@ HELPERS: dict[str, Helper] = {
 DEVICE_HELPERS: dict[str, Helper] = {
     "disk": faster_disk,
     "link": faster_link,
+    "CPU memory": faster_memory,
     "GPU memory": on_gpu(faster_memory),
     "GPU": on_gpu(faster_compute),
 }
@@ -72,6 +74,7 @@ class Explanation:
     what_ifs: tuple[WhatIf, ...]
     runners_up: tuple[RunnerUp, ...]
     quality: FormatQuality | None  # of the plan's formats, where they round and were measured
+    in_place: InPlaceReason | None = None  # where a device computes and MLPs lie in host memory
 
 
 def explain(
@@ -100,6 +103,7 @@ def explain(
             *_forbidden(request, plan, forbidden, common),
         ),
         quality=quality_of(plan.weight_format, plan.kv_format),
+        in_place=in_place_reason(request, plan, common),
     )
 
 
@@ -159,8 +163,9 @@ def _kind(plan: Plan) -> tuple[object, ...]:
     spilled = len(plan.spill.layers)
     device = plan.device
     uploaded = (device.uploaded_bytes, device.ring_bytes, device.attention) if device else ()
+    in_place = len(device.in_place) if device else 0
     streamed = len(plan.streamed), plan.ring_bytes
-    return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded)
+    return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded, in_place)
 
 
 def _formats(plan: Plan) -> tuple[str, str]:

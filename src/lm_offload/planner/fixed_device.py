@@ -24,11 +24,17 @@ def check_device(request: Request, choice: PlanChoice) -> None:
             "The plan and the options differ in whether a GPU computes; give GPU memory with a "
             "plan that has a device, and only then."
         )
-    wanted = request.device.attention if request.device else None
+    device = request.device
+    wanted = device.attention if device else None
     if choice.device is not None and wanted not in (None, choice.device.attention):
         raise ConfigError(
             f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
             "leave one of them out."
+        )
+    if device and device.mlp == "device" and choice.device and choice.device.in_place:
+        raise ConfigError(
+            "mlp=device was given, the plan computes MLPs in place on the CPU; leave one of them "
+            "out."
         )
     if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
         raise ConfigError(
@@ -56,11 +62,33 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
             candidate.residency.resident - resident, candidate.residency.ring_bytes
         ),
         other_memory=host_memory_table(model, sizes, candidate.table_resident, block_bytes),
-        device=DevicePlacement(resident, choice.ring, memory),
+        device=DevicePlacement(resident, choice.ring, memory, _in_place(candidate, choice)),
     )
     _check_rings(placed, choice)
     _check_budget(placed, min(choice.budget, request.device.budget_bytes))
     return placed
+
+
+def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:
+    """What the CPU computes of a choice; raises ConfigError for what it cannot."""
+    allowed = {
+        sized.unit.name: index
+        for index, sized in enumerate(candidate.model.units)
+        if index in candidate.residency.resident and sized.unit.kind == "mlp"
+    }
+    found = frozenset(allowed[name] for name in choice.in_place if name in allowed)
+    most = candidate.sizes.sweep_tokens
+    if len(found) < len(choice.in_place):
+        raise ConfigError(
+            f"In the plan in_place is {list(choice.in_place)}, allowed are MLPs that are resident "
+            "in CPU memory; change it."
+        )
+    if choice.in_place_rows > most or bool(found) != bool(choice.in_place_rows):
+        raise ConfigError(
+            f"In the plan in_place_rows is {choice.in_place_rows}, allowed are 1 to {most} rows "
+            "where units are computed in place, and 0 elsewhere; change it."
+        )
+    return found
 
 
 def _check_rings(candidate: Candidate, choice: DeviceChoice) -> None:

@@ -34,6 +34,7 @@ class Sizes:
     spare_sequences: int = 0
     spill: KVSpill = IN_MEMORY
     attention: AttentionOn = "device"  # if there is one
+    in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
 
     @property
     def lanes(self) -> int:
@@ -122,7 +123,7 @@ def host_rows(
     )
 
 
-def _scratch_bytes(model: ModelSizes) -> int:
+def product_bytes(model: ModelSizes) -> int:
     """What products with packed weights keep for themselves."""
     packed = model.weight_format.is_packed
     return align_up(product_scratch_bytes(model.most_columns)) if packed else 0
@@ -133,7 +134,7 @@ def memory_table(
 ) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
-    scratch_bytes, staging_bytes = _scratch_bytes(model), kv_staging_bytes(model, sizes)
+    scratch_bytes, staging_bytes = product_bytes(model), kv_staging_bytes(model, sizes)
     moved_bytes = swap_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),

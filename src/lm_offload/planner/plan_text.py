@@ -36,6 +36,8 @@ class DeviceChoice:
     resident: tuple[str, ...]
     ring: int  # bytes
     attention: AttentionOn = "device"
+    in_place: tuple[str, ...] = ()
+    in_place_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def _device_of(plan: Plan) -> DeviceChoice | None:
     if found is None:
         return None
     sizes = found.budget_bytes, found.resident, found.ring_bytes
-    return DeviceChoice(found.name, *sizes, found.attention)
+    on_cpu = found.attention, found.in_place, found.in_place_rows
+    return DeviceChoice(found.name, *sizes, *on_cpu)
 
 
 def plan_text(plan: Plan, model: str) -> str:
@@ -130,7 +133,8 @@ def read_plan(file: Path) -> PlanChoice:
 
 
 def _device(value: object, place: Place) -> DeviceChoice:
-    optional = frozenset({"attention"})  # plans of earlier versions do not say
+    # Plans of earlier versions do not say.
+    optional = frozenset({"attention", "in_place", "in_place_rows"})
     return DeviceChoice(**parsed_record(value, place, _DEVICE_PARSERS, optional))
 
 
@@ -141,6 +145,8 @@ _DEVICE_PARSERS: Parsers = {
     "resident": values.units,
     "ring": values.size_or_none,
     "attention": values.attention,
+    "in_place": values.units,
+    "in_place_rows": values.count_or_none,
 }
 _PARSERS: Parsers = {
     "weight_format": values.format_name,

@@ -11,6 +11,7 @@ from lm_offload.plan import Plan, Retention, ThreadPlan
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
+from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
@@ -100,7 +101,17 @@ class Predictor:
         if candidate.device is None:
             return times
         host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
-        return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+        found = times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+        if not candidate.device.in_place:
+            return found
+        on_cpu = self.cpu_costs(candidate.model, candidate.threads)
+        in_place = candidate.device.in_place, candidate.sizes.in_place_rows
+        return times_in_place(found, *in_place, on_cpu)
+
+    def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
+        """What units cost on the CPU, beside a device that computes others."""
+        profile = self._profile_of(threads or self.request.default_threads)
+        return self.common.costs(model, profile.cpu, cached=False)
 
     def _lending(self, candidate: Candidate) -> KVLending | None:
         if not candidate.lends:
@@ -118,7 +129,7 @@ class Predictor:
         """What attention costs on the CPU, where that attends beside a device."""
         if sizes.attention == "device":
             return None
-        return self.common.costs(model, self._profile_of(threads).cpu, cached=False)
+        return self.cpu_costs(model, threads)
 
     def least_costs(self, model: ModelSizes, sizes: Sizes, moves: bool = False) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded; `moves`: something is."""

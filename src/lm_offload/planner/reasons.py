@@ -19,6 +19,8 @@ def plan_name(plan: Plan, best: Plan) -> str:
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
     if plan.device and best.device and plan.device.attention != best.device.attention:
         sequences += f" with attention on the {plan.device.attention}"
+    if plan.device and best.device and bool(plan.device.in_place) != bool(best.device.in_place):
+        sequences += f" with {len(plan.device.in_place) or 'no'} MLPs computed on the CPU"
     if plan.spill.layers:
         sequences += f" with KV of {len(plan.spill.layers)} layers on disk"
     return (
@@ -82,7 +84,7 @@ def _slower_phase(found: Figures, best: Figures) -> str:
     seconds = {
         "the disk": step.disk_read_s,
         "the link": step.h2d_s,
-        "attention on the CPU": step.attend_s,
+        "the CPU": step.attend_s,
         "computing": max(step.cpu_s, step.gpu_s),
     }
     bound = max(reversed(seconds), key=seconds.__getitem__)

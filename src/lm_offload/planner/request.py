@@ -10,7 +10,7 @@ from itertools import accumulate
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn, Speculation, ThreadPlan, Workload
+from lm_offload.plan import AttentionOn, ComputedOn, Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -90,6 +90,7 @@ class DeviceBudget:
     budget_bytes: int
     fixed_bytes: int = 0  # of these, what context and libraries take
     attention: AttentionOn | None = None  # where it must be computed; None: where it is faster
+    mlp: ComputedOn | None = None  # the same of MLPs in host memory, in sweeps of few rows
 
 
 @dataclass(frozen=True)

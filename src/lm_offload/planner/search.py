@@ -18,7 +18,7 @@ from lm_offload.planner.best_first import BestFirst, Group, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.common import Common
-from lm_offload.planner.device_placement import attention_choices, place_on_device
+from lm_offload.planner.device_placement import attention_choices, mlp_choices, place_on_device
 from lm_offload.planner.draft_rows import (
     FORCED,
     forced_rows,
@@ -26,6 +26,7 @@ from lm_offload.planner.draft_rows import (
     with_draft_rows,
     with_rows,
 )
+from lm_offload.planner.in_place_choice import reserved_rows, with_units_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.mixed_sweeps import mixed
@@ -99,7 +100,7 @@ def _searched(request: Request, common: Common) -> Searched:
         if known.request == request:
             return known
     bounds = Bounds(Predictor(request, common))
-    ways = partial(_expanded, request), partial(_placed, request)
+    ways = partial(_expanded, request), partial(_ways, bounds.predictor)
     search = BestFirst(bounds, [*_groups(request)], *ways)
     best = search.best()
     if not best:
@@ -113,22 +114,24 @@ def _searched(request: Request, common: Common) -> Searched:
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:
-    """By time; among equals exact formats, then a cache in memory, then more rows at once, which
-    start together, then reads that run further ahead.
+    """By time; among equals exact formats, then a cache in memory and one processor, then more rows
+    at once, which start together, then reads that run further ahead.
     """
     plan = timed.plan
     lossy = [parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format)]
     rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
     rest = (-plan.ring_bytes, plan.used_bytes)
-    return (steps(timed.score_s), lossy, bool(plan.spill.layers), *rows, *rest)
+    simple = bool(plan.spill.layers), bool(plan.device and plan.device.in_place)
+    return (steps(timed.score_s), lossy, *simple, *rows, *rest)
 
 
 def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
+    predictor = Predictor(request)
     for group in _groups(request):
         for sizes in group.options:
             for option in _expanded(request, group, sizes):
-                yield from _placed(request, group.model, option)
+                yield from _ways(predictor, group.model, option)
 
 
 def _groups(request: Request) -> Iterator[Group]:
@@ -146,9 +149,11 @@ def _groups(request: Request) -> Iterator[Group]:
 
 
 def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
-    """With keys and values on the device, and in host memory."""
-    for attention in attention_choices(device):
+    """With keys and values on the device, and in host memory; with MLPs in place, and without."""
+    for attention, mlp in itertools.product(attention_choices(device), mlp_choices(device)):
         options = [replace(sizes, attention=attention) for sizes in group.options]
+        if mlp == "cpu":
+            options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
         yield group._replace(options=options)
 
 
@@ -159,6 +164,16 @@ def _expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:
         return
     for spill in spills(request, group.model, sizes):
         yield replace(sizes, spill=spill)
+
+
+def _ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
+    """Everything that sizes can be placed as."""
+    placed = _placed(predictor.request, model, sizes)
+    if not sizes.in_place_rows:
+        yield from placed
+        return
+    for candidate in placed:
+        yield from with_units_in_place(predictor, candidate)
 
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.device_need import device_need
-from lm_offload.planner.device_placement import attention_choices
+from lm_offload.planner.device_placement import attention_choices, mlp_choices
 from lm_offload.planner.draft_rows import with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
@@ -36,8 +36,11 @@ def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
 
 def smallest_sizes(request: Request) -> Sizes:
     """One sequence, row by row."""
-    attention = attention_choices(request.device)[0] if request.device else "device"
-    return Sizes(blocks_needed(request.workload, 1), 1, 1, 1, attention=attention)
+    blocks = blocks_needed(request.workload, 1)
+    if request.device is None:
+        return Sizes(blocks, 1, 1, 1)
+    attention, mlp = attention_choices(request.device)[0], mlp_choices(request.device)[0]
+    return Sizes(blocks, 1, 1, 1, attention=attention, in_place_rows=int(mlp == "cpu"))
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

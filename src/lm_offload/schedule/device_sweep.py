@@ -10,7 +10,8 @@ when it has been uploaded, that on the device when it has been computed::
     d2h                                 | d |    logits
 
 Both rings run ahead across units and sweeps. Where all is on the device nothing is transferred but
-the logits.
+the logits. Units may be computed by the CPU where they lie (see `in_place`); a sweep in which it
+computes others than in the one before begins with empty rings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lm_offload.schedule.host_attention import after_projection, before_rest, stages_of
+from lm_offload.schedule.host_attention import Piece, after_projection, before_rest, stages_of
+from lm_offload.schedule.in_place import NOTHING, Handovers
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
 
@@ -45,10 +47,13 @@ class DeviceSweepSchedule:
         self._device_ring = Ring(transfers.device_ring_bytes)
         self._offsets: dict[Key, int] = {}
 
-    def transfers(self, sweep: int) -> list[Task]:
-        """Reads and uploads of one sweep in order of use; call once for each sweep, in order."""
+    def transfers(self, sweep: int, in_place: frozenset[int] = NOTHING) -> list[Task]:
+        """Reads and uploads of one sweep in order of use; call once for each sweep, in order.
+
+        Nothing of units `in_place` moves.
+        """
         tasks = []
-        for unit in sorted(self._transfers.upload_bytes):
+        for unit in sorted(self._transfers.upload_bytes.keys() - in_place):
             if unit in self._transfers.read_bytes:
                 tasks.append(self._read(Key(sweep, unit)))
                 tasks.append(self._upload(Key(sweep, unit), tasks[-1]))
@@ -56,29 +61,50 @@ class DeviceSweepSchedule:
                 tasks.append(self._upload(Key(sweep, unit), None))
         return tasks
 
-    def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
+    def restart(self, sweep: int) -> None:
+        """Nothing lies in the rings; the next `transfers` are those of `sweep`."""
+        self._ring = Ring(self._transfers.ring_bytes)
+        self._device_ring = Ring(self._transfers.device_ring_bytes)
+        self._offsets = {key: at for key, at in self._offsets.items() if key.sweep != sweep}
+
+    def computes(
+        self, sweep: int, micro_batches: Sequence[int], in_place: frozenset[int] = NOTHING
+    ) -> Iterator[Task]:
         """The compute and release tasks of one sweep and the download of its logits.
 
         `micro_batches[unit]` is the number of compute tasks of each unit. After its `transfers`.
         """
         before: tuple[TaskId, ...] = ()
-        upload_bytes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
-        for stage in stages_of(micro_batches, self._on_host, upload_bytes, ring_bytes):
+        handovers, unit_before = Handovers(), 0
+        for stage in self._stages(micro_batches, in_place):
             count = micro_batches[stage[0].unit]
+            alike = micro_batches[unit_before] == count
             for micro_batch, piece in itertools.product(range(count), stage):
+                if piece.kind == "in place":
+                    on_cpu = TaskId(sweep, "compute", piece.unit, micro_batch)
+                    yield from handovers.to_host(on_cpu, before)
+                    continue
                 task_id = TaskId(sweep, piece.kind, piece.unit, micro_batch)
-                yield from self._tasks(task_id, before)
+                wanted = [micro_batch] if alike else range(micro_batches[unit_before])
+                back = handovers.to_device(wanted)
+                yield from back
+                yield from self._tasks(task_id, (*before, *(task.id for task in back)))
                 before = (task_id,)
                 is_last = piece.kind == "compute" and micro_batch == count - 1
-                if is_last and piece.unit in upload_bytes:
+                if is_last and Key(sweep, piece.unit) in self._offsets:
                     yield Task(TaskId(sweep, "release", piece.unit), "gpu", before)
                     del self._offsets[Key(sweep, piece.unit)]
+            unit_before = stage[-1].unit
         yield Task(TaskId(sweep, "download", len(micro_batches) - 1), "d2h", before)
+
+    def _stages(self, micro_batches: Sequence[int], in_place: frozenset[int]) -> list[list[Piece]]:
+        sizes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
+        return stages_of(micro_batches, self._on_host, sizes, ring_bytes, in_place)
 
     def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...]) -> Iterator[Task]:
         """One task of the device, with those that surround it where the CPU attends."""
         sweep, unit = task_id.sweep, task_id.unit
-        uploaded = unit in self._transfers.upload_bytes
+        uploaded = Key(sweep, unit) in self._offsets
         needs = (*before, TaskId(sweep, "upload", unit)) if uploaded else before
         if unit in self._on_host and task_id.kind == "compute":
             back = before_rest(task_id)

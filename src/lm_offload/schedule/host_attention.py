@@ -24,10 +24,15 @@ LEAST_MICRO_BATCHES = 2  # of a sweep of several rows: one is attended to while 
 
 
 class Piece(NamedTuple):
-    """What a device computes of a unit at one time."""
+    """What is computed of a unit at one time, and where."""
 
     unit: int
-    kind: Literal["project", "compute"]
+    kind: Literal["project", "compute", "in place"]  # the last by the CPU, the others by a device
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the CPU has its turn after it, or with it."""
+        return self.kind != "compute"
 
 
 def most_rows(rows: int, micro_batch_tokens: int) -> int:
@@ -40,10 +45,14 @@ def stages_of(
     on_host: frozenset[int],
     upload_bytes: Mapping[int, int],
     ring_bytes: int,
+    in_place: frozenset[int] = frozenset(),
 ) -> list[list[Piece]]:
-    """All pieces of a sweep in stages, whose units have equally many micro-batches."""
-    pieces = _pieces(len(micro_batches), on_host)
-    if on_host and max(micro_batches) > 1:
+    """All pieces of a sweep in stages, whose units have equally many micro-batches.
+
+    Of units `on_host` the CPU computes attention, of those `in_place` all.
+    """
+    pieces = _pieces(len(micro_batches), on_host, in_place)
+    if any(piece.hands_over for piece in pieces) and max(micro_batches) > 1:
         wide = _cut(pieces, micro_batches)
         if all(_fits(stage, upload_bytes, ring_bytes) for stage in wide):
             return wide
@@ -65,22 +74,23 @@ def before_rest(compute: TaskId) -> Task:
     return Task(TaskId(sweep, "return_attended", unit, micro_batch), "h2d", (attend,))
 
 
-def _pieces(units: int, on_host: frozenset[int]) -> list[Piece]:
+def _pieces(units: int, on_host: frozenset[int], in_place: frozenset[int]) -> list[Piece]:
     pieces = []
     for unit in range(units):
-        if unit in on_host:
+        if unit in on_host - in_place:
             pieces.append(Piece(unit, "project"))
-        pieces.append(Piece(unit, "compute"))
+        pieces.append(Piece(unit, "in place" if unit in in_place else "compute"))
     return pieces
 
 
 def _cut(pieces: Sequence[Piece], micro_batches: Sequence[int]) -> list[list[Piece]]:
-    """A stage ends with a projection, or where the number of micro-batches changes."""
+    """A stage ends where the CPU has its turn, or the number of micro-batches changes."""
     stages: list[list[Piece]] = []
     before: Piece | None = None
     for piece in pieces:
         counts = micro_batches[before.unit if before else piece.unit], micro_batches[piece.unit]
-        if before is None or before.kind == "project" or counts[0] != counts[1]:
+        returns = before is not None and before.hands_over and piece.kind != "in place"
+        if before is None or returns or counts[0] != counts[1]:
             stages.append([])
         stages[-1].append(piece)
         before = piece
@@ -89,5 +99,5 @@ def _cut(pieces: Sequence[Piece], micro_batches: Sequence[int]) -> list[list[Pie
 
 def _fits(stage: Sequence[Piece], upload_bytes: Mapping[int, int], ring_bytes: int) -> bool:
     """Whether all its weights are in the ring at once, wherever it is cut at its end."""
-    sizes = [upload_bytes.get(piece.unit, 0) for piece in stage]
+    sizes = [upload_bytes.get(piece.unit, 0) for piece in stage if piece.kind != "in place"]
     return sum(sizes) + max(upload_bytes.values(), default=0) <= ring_bytes

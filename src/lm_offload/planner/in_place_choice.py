@@ -1,0 +1,127 @@
+"""How many units the CPU computes where they lie, and up to how many rows that pays.
+
+A unit in place takes its upload from the link and its products from the device to the CPU. The link
+works on the others meanwhile, so that the best number makes both end at once::
+
+    sweep(n) = max(uploads - n u,  device + n d)       u: of one unit, d: what it costs in place
+
+Prefill and decode differ (FlexInfer, MLSys'25): of few rows a unit takes the CPU one pass over its
+weights, so `d < u` where memory is faster than the link; of many rows it takes arithmetic. Up to
+which rows it pays, the switch point, comes from the same predicted sweeps.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.device_memory import host_memory_table, upload_block_bytes
+from lm_offload.planner.device_time import DeviceSweepLoad
+from lm_offload.planner.mean_sweeps import mean_decode
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.schedule.in_place import NOTHING
+
+MOST_ROWS = 256  # of a sweep in place: memory is set aside for as many
+
+
+def reserved_rows(sizes: Sizes) -> int:
+    """Rows that memory is set aside for while the switch point is not known."""
+    return min(sizes.sweep_tokens, max(MOST_ROWS, sizes.lanes))
+
+
+def with_units_in_place(predictor: Predictor, candidate: Candidate) -> Iterator[Candidate]:
+    """The same with as many MLPs in place as is fastest, if any; those that a user wants to be."""
+    device = predictor.request.device
+    assert device is not None
+    homes = mlps_in_memory(candidate)
+    rows, count = candidate.sizes.lanes, len(homes)
+    if device.mlp is None:
+        rows, count = _few_rows(predictor, candidate, homes)
+    if count:
+        chosen = _placed(candidate, _spread(homes, count))
+        most = _switch_rows(predictor, chosen, rows if device.mlp is None else 0)
+        yield _with_rows(predictor, chosen, most if device.mlp is None else max(most, rows))
+    elif device.mlp is not None:  # there is nothing to compute in place
+        yield _with_rows(predictor, candidate, 0)
+
+
+def mlps_in_memory(candidate: Candidate) -> Sequence[int]:
+    """The units that may be computed in place."""
+    units = candidate.model.units
+    return [it for it in sorted(candidate.residency.resident) if units[it].unit.kind == "mlp"]
+
+
+def _few_rows(predictor: Predictor, candidate: Candidate, homes: Sequence[int]) -> tuple[int, int]:
+    """Rows of a sweep with as many sequences as gain by units in place, and how many units."""
+    rows = candidate.sizes.lanes if homes else 0
+    while rows:
+        if count := _best_count(predictor, candidate, homes, rows):
+            return rows, count
+        rows //= 2
+    return 0, 0
+
+
+def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int], rows: int) -> int:
+    """Of units, for sweeps of so many rows; 0 where moving all is as fast."""
+    shape = _shape(predictor, rows)
+    moved = _load(predictor, _placed(candidate, NOTHING), shape)
+    every = _load(predictor, _placed(candidate, frozenset(homes)), shape)
+    most = len(homes)
+    per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
+    spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
+    balanced = int(max(spare_s, 0.0) / per_unit_s) if per_unit_s > 0 else most
+
+    def sweep_s(count: int) -> float:
+        return predictor.times(_placed(candidate, _spread(homes, count))).steady_s(shape)
+
+    return min(sorted({0, min(balanced, most), min(balanced + 1, most), most}), key=sweep_s)
+
+
+def _load(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
+    load = predictor.times(candidate).load(shape)
+    assert isinstance(load, DeviceSweepLoad)
+    return load
+
+
+def _switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
+    """The most rows, from `least` on, of which a sweep is faster with units in place."""
+    in_place, moved = predictor.times(chosen), predictor.times(_placed(chosen, NOTHING))
+    most = chosen.sizes.in_place_rows
+    grid = sorted({least, *(1 << power for power in range(most.bit_length())), most})
+    grid = grid[grid.index(least) :]
+
+    def loses(rows: int) -> bool:
+        shape = _shape(predictor, rows)
+        return in_place.steady_s(shape) >= moved.steady_s(shape)
+
+    return grid[bisect_left(grid, True, lo=1, key=loses) - 1]
+
+
+def _shape(predictor: Predictor, rows: int) -> SweepShape:
+    """So many rows of as many sequences, at the middle of their growth."""
+    context = mean_decode(predictor.request.workload, 1).shape.pieces[0].context
+    return SweepShape((Piece(rows, 1, context),), rows)
+
+
+def _spread(homes: Sequence[int], count: int) -> frozenset[int]:
+    """As far apart as can be."""
+    return frozenset(homes[(2 * place + 1) * len(homes) // (2 * count)] for place in range(count))
+
+
+def _placed(candidate: Candidate, units: frozenset[int]) -> Candidate:
+    assert candidate.device is not None
+    return replace(candidate, device=replace(candidate.device, in_place=units))
+
+
+def _with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
+    """With memory for no more rows than that."""
+    request, model = predictor.request, candidate.model
+    assert request.profile.h2d is not None
+    sizes = replace(candidate.sizes, in_place_rows=rows)
+    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
+    memory = host_memory_table(model, sizes, candidate.table_resident, block_bytes)
+    return replace(candidate, sizes=sizes, other_memory=memory)
