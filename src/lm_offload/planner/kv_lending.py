@@ -19,6 +19,8 @@ from lm_offload.plan import Retention
 from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.schedule.retention import Lending, lend
 
+MOST_SPANS = 8  # of a group of sweeps whose contexts grow
+
 
 @dataclass(frozen=True)
 class KVLending:
@@ -44,18 +46,21 @@ class KVLending:
         return min(self.lent_bytes(shape) / self._total_bytes, 1.0)
 
     def lent_bytes(self, shape: SweepShape) -> float:
-        """About the bytes of whole units that a mean sweep need not read."""
+        """About the bytes that a mean sweep need not read: half a unit less than are free."""
         free_frac = 1.0 - used_blocks(shape, self.num_blocks) / self.num_blocks
         unit_bytes = self._total_bytes / len(self.streamed_bytes)
-        return free_frac * self.cache_bytes // unit_bytes * unit_bytes / self.waves
+        return max(free_frac * self.cache_bytes - unit_bytes / 2, 0.0) / self.waves
 
     def retention(self, groups: Iterable[SweepGroup]) -> Retention:
-        """The mean over the sweeps of a run, each group at its middle."""
+        """The mean over the sweeps of a run, each group at the middles of a few spans."""
         units = size_bytes = sweeps = 0.0
         for group in groups:
-            kept = self.kept(group.shape.later(group.count // 2))
-            units += group.count * len(kept)
-            size_bytes += group.count * sum(self.streamed_bytes[unit] for unit in kept)
+            spans = min(group.count, MOST_SPANS)
+            for index in range(spans):
+                kept = self.kept(group.shape.later(int((index + 0.5) * group.count / spans)))
+                units += group.count / spans * len(kept)
+                kept_bytes = sum(self.streamed_bytes[unit] for unit in kept)
+                size_bytes += group.count / spans * kept_bytes
             sweeps += group.count
         return Retention(units / sweeps, size_bytes / sweeps)
 

@@ -22,6 +22,8 @@ from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
 from lm_offload.planner.unit_cost import UnitCosts
 
+LENDING_GAIN = 1.003  # less is no reason to let blocks lie apart
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -49,11 +51,12 @@ class Predictor:
     def estimated(self, candidate: Candidate) -> tuple[float, Candidate]:
         """The estimate of a candidate that lends unused KV memory if that is faster."""
         ways = ((self.estimate_s(way), way) for way in _ways_to_lend(candidate))
-        return min(ways, key=lambda way: way[0])
+        return min(ways, key=lambda way: way[0] * _margin(way[1]))
 
     def timed_best(self, candidate: Candidate) -> Timed:
         """The plan that lends unused KV memory if that is faster."""
-        return min(map(self.timed, _ways_to_lend(candidate)), key=lambda timed: timed.score_s)
+        ways = map(self.timed, _ways_to_lend(candidate))
+        return min(ways, key=lambda timed: timed.score_s * _margin(timed.candidate))
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
@@ -173,6 +176,11 @@ class Predictor:
         if threads not in self._profiles:
             self._profiles[threads] = self.common.on_threads(self.request.profile, threads)
         return self._profiles[threads]
+
+
+def _margin(candidate: Candidate) -> float:
+    """What lending must gain at least."""
+    return LENDING_GAIN if candidate.lends else 1.0
 
 
 def _ways_to_lend(candidate: Candidate) -> list[Candidate]:
