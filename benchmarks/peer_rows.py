@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.part_file import write_whole
 from benchmarks.peers.case import Case, Row
-from benchmarks.peers.environments import PeerSpec
+from benchmarks.peers.environments import ROUNDED, PeerSpec
 from benchmarks.round_ratio import quotients, with_interval
 
 OURS = "lm_offload"
@@ -107,13 +107,18 @@ def median_row(runs: list[Row]) -> Row:
     return {**last, **medians, **every, **counts}
 
 
+def is_ours(row: Row) -> bool:
+    """Whether others are compared with it: not where activations are rounded as well."""
+    return row["peer"].startswith(OURS) and not row["peer"].endswith(ROUNDED)
+
+
 def ratios(runs: list[Row], mine: list[Row], key: str) -> list[float]:
     """Our figure over that of `mine` in each round that both took in turns."""
     names = {run["peer"] for run in mine}
     ours = {
         run["round"]: run[key]
         for run in runs
-        if run["peer"].startswith(OURS) and run["peer"] not in names and run.get("beside") in names
+        if is_ours(run) and run["peer"] not in names and run.get("beside") in names
     }
     both = [run for run in mine if run["round"] in ours and "beside" in run]
     return quotients([ours[run["round"]] for run in both], [run[key] for run in both])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.peer_rows import is_ours
 from benchmarks.report.generic_table import value_with_spread
 from benchmarks.report.goal_tables import ratio
 from benchmarks.report.peer_figures import grouped, in_format, memory
@@ -45,9 +46,9 @@ def cells(row: Row, with_ceiling: bool) -> str:
     if row.get("error"):
         message = row["error"].splitlines()[0][:80].replace("|", "/")
         return " | ".join([f"failed: {message}", *[""] * (5 if with_ceiling else 3)])
-    ours = row["peer"].startswith("lm_offload")
     ratios = [
-        "" if ours else ratio(row, f"ours_over_this_{phase}") for phase in ("decode", "prefill")
+        "" if is_ours(row) else ratio(row, f"ours_over_this_{phase}")
+        for phase in ("decode", "prefill")
     ]
     found = []
     for phase in ("decode", "prefill"):
