@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from lm_offload import SamplingParams
-from lm_offload.engine import planned
+from lm_offload.engine import draft_plan, planned
 from lm_offload.engine.model_drafts import ModelDrafts
 from lm_offload.errors import BudgetError, CheckpointError, ConfigError
 from lm_offload.planner.plan_text import choice_of
@@ -201,6 +201,7 @@ def test_auto_takes_a_good_draft_model_and_soon_leaves_a_bad_one(toy, tmp_path, 
 
 def test_a_bad_draft_model_leaves_its_memory_in_a_long_run(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(planned, "spill_room_bytes", lambda folder: 0)  # fewer plans to look at
+    monkeypatch.setattr(draft_plan, "CAUTION", 0.1)  # as in a run ten times as long
     monkeypatch.setattr(ModelDrafts, "_measure", lambda self: setattr(self, "_pace", PACE))
     folder, good = deep_and_shallow(toy, tmp_path)
     prompts, params = PROMPTS[:1], SamplingParams(max_tokens=160, ignore_eos=True)
