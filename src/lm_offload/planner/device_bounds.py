@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from lm_offload.planner.device_memory import (
-    device_memory_table,
-    host_memory_table,
-    upload_block_bytes,
-)
+from lm_offload.planner.candidate import DevicePlacement, Memory
+from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.stages import even_cut, joined_placement, stage_memory_table
 from lm_offload.planner.sweep_shape import SweepShape
 
 
@@ -35,13 +33,10 @@ NO_ROOM = Surplus(math.inf, math.inf)
 
 def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surplus:
     """What is read and what is uploaded in each sweep at least."""
-    device, link = request.device, request.profile.h2d
+    device = request.device
     assert device is not None
-    assert link is not None
-    block_bytes = upload_block_bytes(model, link.block_bytes)
-    on_device = _left_bytes(device.budget_bytes, device_memory_table(model, sizes, device))
-    host_table = host_memory_table(model, sizes, False, block_bytes)
-    on_host = _left_bytes(request.budget_bytes, host_table)
+    on_device = _left_bytes(device.budget_bytes, _device_table(model, sizes, device))
+    on_host = _left_bytes(request.budget_bytes, host_rows_beside(request, model, sizes))
     if min(on_device, on_host) <= 0:
         return NO_ROOM
     upload_bytes = max(model.units_bytes - on_device, 0)
@@ -51,12 +46,23 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
 def device_sweep_s(
     predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
 ) -> float:
-    """What a sweep takes at least."""
-    profile = predictor.request.profile
+    """What a sweep takes at least; several devices share it evenly at best."""
+    profile, device = predictor.request.profile, predictor.request.device
     assert profile.h2d is not None
-    rows_s = predictor.least_device_times(model, sizes).steady(shape).total_s
-    h2d_s = surplus.upload_bytes / max(profile.h2d.bytes_per_s.rates)
+    assert device is not None
+    rows_s = predictor.least_device_times(model, sizes).steady(shape).total_s / len(device.each)
+    h2d_s = surplus.upload_bytes / max(profile.h2d.bytes_per_s.rates) / len(device.each)
     return max(rows_s, h2d_s, surplus.read_bytes / max(profile.disk_read.bytes_per_s.rates))
+
+
+def _device_table(model: ModelSizes, sizes: Sizes, device: DeviceBudget) -> Memory:
+    """Of several devices what all of them need at least, the cut being open."""
+    if not device.stages:
+        return device_memory_table(model, sizes, device)
+    cuts = zip(device.stages, even_cut(model, len(device.stages)), strict=True)
+    tables = (stage_memory_table(model, sizes, *cut) for cut in cuts)
+    stages = [DevicePlacement(frozenset(), 0, table) for table in tables]
+    return tuple(joined_placement(stages).other_memory)
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

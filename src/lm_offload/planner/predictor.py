@@ -14,6 +14,7 @@ from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.stage_time import times_on_stages
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
 from lm_offload.planner.unit_cost import UnitCosts
@@ -85,7 +86,9 @@ class Predictor:
         if candidate.device is None:
             return times
         host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
-        return times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
+        device = candidate.device
+        on_device = times_on_device(times, candidate.uploaded, device.ring_bytes, host)
+        return times_on_stages(on_device, device.stages) if device.stages else on_device
 
     def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
         """What attention costs on the CPU, where that attends beside a device."""
