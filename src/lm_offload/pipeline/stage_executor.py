@@ -172,7 +172,7 @@ class _Launcher:
             if need in self._sent:
                 self._stage.processor.wait(self._sent.pop(need))
         self._stage.processor.launch(task, lambda: compute(task))
-        self._progress.announce(task.id)
+        self._progress.finish(task.id)
 
     def _release(self, task: Task, compute: Compute) -> None:
         self._stage.processor.release(task)

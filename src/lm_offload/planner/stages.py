@@ -124,6 +124,8 @@ def balanced(seconds: CostOf, layers: int, stages: int) -> tuple[int, ...] | Non
 
     Every stage has a layer at least. O(stages layers^2).
     """
+    if stages > layers:
+        return None
     best: Mapping[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for stage in range(stages):
         left = stages - 1 - stage  # stages behind it
@@ -136,7 +138,7 @@ def balanced(seconds: CostOf, layers: int, stages: int) -> tuple[int, ...] | Non
             )
             for end in ends
         }
-    slowest_s, cuts = best.get(layers, (math.inf, ()))
+    slowest_s, cuts = best[layers]
     return cuts if slowest_s < math.inf else None
 
 
