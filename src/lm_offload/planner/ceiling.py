@@ -4,7 +4,8 @@ Nothing of the engine enters but what its plan leaves on disk and how many rows 
 
     seconds = max((streamed + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
 
-Where a device computes, memory and FLOPs are its own, and uploads over its link count too.
+Where a device computes, memory and FLOPs are its own, and uploads over its link count too. Several
+devices have as much more of all three.
 Weights that fit the last-level cache are not read from memory.
 """
 
@@ -133,7 +134,7 @@ class CeilingModel:
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
             memory_s=self._memory_s(sweeps * weight_bytes, kv_bytes),
-            compute_s=flops / processor.peak_flops,
+            compute_s=flops / (processor.peak_flops * self._devices),
             link_s=sweeps * self._upload_s,
         )
 
@@ -141,7 +142,7 @@ class CeilingModel:
         """Side by side where the CPU reads the KV cache beside a device."""
         processor, device = self._processor, self.plan.device
         if device is None or device.attention == "device":
-            return (weight_bytes + kv_bytes) / processor.memory_bytes_per_s
+            return (weight_bytes + kv_bytes) / (processor.memory_bytes_per_s * self._devices)
         kv_s = kv_bytes / self.profile.cpu.memory_bytes_per_s
         return max(weight_bytes / processor.memory_bytes_per_s, kv_s)
 
@@ -151,7 +152,15 @@ class CeilingModel:
         return gpu or self.profile.cpu
 
     @property
+    def _devices(self) -> int:
+        """That compute at the same time, each at most its share."""
+        return max(len(self.plan.device.stages), 1) if self.plan.device else 1
+
+    @property
     def _upload_s(self) -> float:
-        """Of one sweep, at the best rate of the link."""
+        """Of one sweep, at the best rate of the link; each of several devices has its own."""
         device, link = self.plan.device, self.profile.h2d
-        return device.uploaded_bytes / max(link.bytes_per_s.rates) if device and link else 0.0
+        if device is None or link is None:
+            return 0.0
+        parts = device.stages or (device,)
+        return max(part.uploaded_bytes for part in parts) / max(link.bytes_per_s.rates)

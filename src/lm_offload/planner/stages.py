@@ -11,15 +11,17 @@ cuts the one is taken whose slowest stage takes least (a linear partition).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lm_offload.errors import ConfigError
 from lm_offload.planner.candidate import DevicePlacement
 from lm_offload.planner.device_memory import device_memory_table
-from lm_offload.planner.mean_sweeps import MeanSweeps, mean_decode, mean_prefill
+from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.plan_text import DeviceChoice
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
@@ -28,7 +30,7 @@ from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.units import align_up
 
 Rows = tuple[tuple[str, int], ...]  # purpose, bytes
-CostOf = Callable[[int, int, int], float]  # of a stage with the layers from, up to but without
+Seconds = NDArray[np.float64]
 
 
 def place_on_stages(
@@ -37,12 +39,13 @@ def place_on_stages(
     """The best cut with rings of `depth` units; None if it does not fit the budgets."""
     assert request.device is not None
     budgets = request.device.stages
-    costs = _Costs(request, model, sizes, depth, budgets)
-    ends = balanced(costs.seconds, len(costs.starts), len(budgets))
+    ends = balanced(_seconds(request, model, sizes, depth))
     if ends is None:
         return None
+    firsts = [0, *(layer_starts(model)[end] for end in ends[:-1]), len(model.units)]
     stages = []
-    for budget, units in zip(budgets, costs.units_of(ends), strict=True):
+    for budget, pair in zip(budgets, pairwise(firsts), strict=True):
+        units = range(*pair)
         rows = stage_memory_table(model, sizes, budget, units)
         found = _resident(model, units, budget.budget_bytes - _sum(rows), depth)
         if found is None:
@@ -119,105 +122,77 @@ def layer_starts(model: ModelSizes) -> list[int]:
     return [index for index, sized in units if sized.unit.kind == "attention"]
 
 
-def balanced(seconds: CostOf, layers: int, stages: int) -> tuple[int, ...] | None:
-    """Where each stage ends so that the slowest is as fast as can be; None if no cut fits.
+def balanced(seconds: Seconds) -> tuple[int, ...] | None:
+    """The layers with which stages end so that the slowest is as fast as can be.
 
-    Every stage has a layer at least. O(stages layers^2).
+    seconds[stages, layers + 1, layers + 1] of each stage from one layer up to another; infinite
+    where it does not fit. None where no cut fits.
     """
-    if stages > layers:
+    best_s = np.full(seconds.shape[1], np.inf)  # of all layers before each, on the devices so far
+    best_s[0] = 0.0
+    starts = []
+    for stage_s in seconds:
+        slowest_s = np.maximum(best_s[:, None], stage_s)
+        starts.append(slowest_s.argmin(axis=0))
+        best_s = slowest_s.min(axis=0)
+    if best_s[-1] == np.inf:
         return None
-    best: Mapping[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
-    for stage in range(stages):
-        left = stages - 1 - stage  # stages behind it
-        ends = range(stage + 1, layers - left + 1) if left else [layers]
-        best = {
-            end: min(
-                (max(slowest_s, seconds(stage, start, end)), (*cuts, end))
-                for start, (slowest_s, cuts) in best.items()
-                if start < end
-            )
-            for end in ends
-        }
-    slowest_s, cuts = best[layers]
-    return cuts if slowest_s < math.inf else None
+    ends = [len(best_s) - 1]
+    for start in reversed(starts[1:]):
+        ends.append(int(start[ends[-1]]))
+    return tuple(reversed(ends))
 
 
-@dataclass(frozen=True)
-class _Phase:
-    """Sweeps that are alike, and the seconds of all units before each one in such a sweep."""
-
-    sweeps: float
-    before_s: Sequence[float]
-
-
-class _Costs:
-    """Seconds of possible stages, from sums over the units before each layer."""
-
-    def __init__(
-        self,
-        request: Request,
-        model: ModelSizes,
-        sizes: Sizes,
-        depth: int,
-        budgets: Sequence[DeviceBudget],
-    ) -> None:
-        self.starts = layer_starts(model)
-        self._units = len(model.units)
-        self._ring_bytes = sum(sorted(unit.size_bytes for unit in model.units)[-depth:])
-        self._before_bytes = _before(unit.size_bytes for unit in model.units)
-        self._layer_bytes = kv_bytes(model, sizes) // model.config.num_layers
-        self._left_bytes = [
-            [b.budget_bytes - _sum(stage_memory_table(model, sizes, b, r)) for r in self._nothing()]
-            for b in budgets
-        ]
-        assert request.profile.h2d is not None
-        self._bytes_per_s = max(request.profile.h2d.bytes_per_s.rates)
-        self._phases = [*_phases(request, model, sizes)]
-
-    def units_of(self, ends: Sequence[int]) -> list[range]:
-        """The units of stages that end with these layers; the first has the embedding, too."""
-        firsts = [0, *(self._first(end) for end in ends)]
-        return [range(*pair) for pair in pairwise(firsts)]
-
-    def seconds(self, stage: int, start: int, end: int) -> float:
-        """Of all sweeps of a wave; infinite where not even a ring fits."""
-        first, stop = self._first(start) if start else 0, self._first(end)
-        size_bytes = self._before_bytes[stop] - self._before_bytes[first]
-        room_bytes = (
-            self._left_bytes[stage][stop == self._units] - (end - start) * self._layer_bytes
-        )
-        upload_s = 0.0
-        if size_bytes > room_bytes:
-            room_bytes -= self._ring_bytes
-            if room_bytes < 0:
-                return math.inf
-            upload_s = (size_bytes - room_bytes) / self._bytes_per_s
-        return sum(
-            phase.sweeps * max(phase.before_s[stop] - phase.before_s[first], upload_s)
-            for phase in self._phases
-        )
-
-    def _first(self, layer: int) -> int:
-        return self.starts[layer] if layer < len(self.starts) else self._units
-
-    def _nothing(self) -> tuple[range, range]:
-        """No layers, without and with the end of the model."""
-        return range(0), range(self._units, self._units)
+def _seconds(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> Seconds:
+    """Of every possible stage in all sweeps of a wave: its computes, or its uploads if longer."""
+    assert request.device is not None
+    assert request.profile.h2d is not None
+    bytes_per_s = max(request.profile.h2d.bytes_per_s.rates)
+    room = _room_bytes(request.device, model, sizes)
+    size_bytes = _between(model, [unit.size_bytes for unit in model.units])
+    ring_bytes = sum(sorted(unit.size_bytes for unit in model.units)[-depth:])
+    over_bytes = size_bytes - (room - ring_bytes)
+    upload_s = np.where(size_bytes <= room, 0.0, over_bytes / bytes_per_s)
+    fits = (size_bytes <= room) | (room >= ring_bytes)
+    seconds = sum(
+        sweeps * np.maximum(_between(model, unit_s), upload_s)
+        for sweeps, unit_s in _phases(request, model, sizes)
+    )
+    layers = np.arange(size_bytes.shape[0])
+    return np.where(fits & (layers[:, None] < layers), seconds, np.inf)
 
 
-def _phases(request: Request, model: ModelSizes, sizes: Sizes) -> list[_Phase]:
+def _room_bytes(device: DeviceBudget, model: ModelSizes, sizes: Sizes) -> NDArray[Any]:
+    """What every possible stage leaves to weights on each device, [stages, from, to]."""
+    count, units = model.config.num_layers, len(model.units)
+    layers = np.arange(count + 1)
+    cache_bytes = kv_bytes(model, sizes) // count * (layers - layers[:, None])
+    nothing = range(0), range(units, units)  # no layers, without and with the end of the model
+    left_bytes = [
+        [part.budget_bytes - _sum(stage_memory_table(model, sizes, part, it)) for it in nothing]
+        for part in device.stages
+    ]
+    is_last = np.where(layers == count, 1, 0)
+    return np.array(left_bytes)[:, None, is_last] - cache_bytes
+
+
+def _between(model: ModelSizes, values: Sequence[float]) -> NDArray[Any]:
+    """Sums over the units from one layer up to another, with what lies before all and behind."""
+    before = np.array([0, *accumulate(values)])
+    starts = layer_starts(model)
+    return before[[*starts, len(values)]] - before[[0, *starts[1:], len(values)]][:, None]
+
+
+def _phases(
+    request: Request, model: ModelSizes, sizes: Sizes
+) -> Iterator[tuple[float, Sequence[float]]]:
+    """How many sweeps, and the seconds of units in each."""
     assert request.profile.gpu is not None
     costs, workload = UnitCosts(model, request.profile.gpu, cached=False), request.workload
     count = min(sizes.max_sequences, len(workload.prompt_lens))
-    means: list[MeanSweeps] = [
-        mean_prefill(workload, sizes, count),
-        mean_decode(workload, count),
-    ]
-    return [
-        _Phase(mean.sweeps, _before(costs.unit_s(mean.shape, sizes.micro_batch_tokens)))
-        for mean in means
-        if mean.sweeps
-    ]
+    for mean in (mean_prefill(workload, sizes, count), mean_decode(workload, count)):
+        if mean.sweeps:
+            yield mean.sweeps, costs.unit_s(mean.shape, sizes.micro_batch_tokens)
 
 
 def _resident(model: ModelSizes, units: range, left_bytes: int, depth: int) -> Residency | None:
@@ -227,11 +202,6 @@ def _resident(model: ModelSizes, units: range, left_bytes: int, depth: int) -> R
     if found is None:
         return None
     return Residency(frozenset(units[index] for index in found.resident), found.ring_bytes)
-
-
-def _before(values: Iterable[float]) -> list[float]:
-    """Sums of all values before each, and of all."""
-    return [*accumulate(values, initial=0)]
 
 
 def _sum(rows: Rows) -> int:
