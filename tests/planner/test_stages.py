@@ -21,7 +21,7 @@ from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, Request, joined
 from lm_offload.planner.search import candidates, fastest_plans, make_plan
-from lm_offload.planner.stages import balanced
+from lm_offload.planner.stage_cut import balanced
 from lm_offload.units import GIB, MIB
 from tests.planner.requests import TINY, make_request
 

@@ -17,7 +17,8 @@ from lm_offload.planner.device_memory import device_memory_table, host_rows_besi
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
-from lm_offload.planner.stages import even_cut, joined_placement, stage_memory_table
+from lm_offload.planner.stage_memory import even_cut, stage_memory_table
+from lm_offload.planner.stages import joined_placement
 from lm_offload.planner.sweep_shape import SweepShape
 
 
