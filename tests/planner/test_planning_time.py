@@ -1,4 +1,4 @@
-"""The search itself: two seconds of the CPU for 80 layers on three tiers, whatever may be chosen."""
+"""The search itself: two seconds of the CPU for 80 layers on three tiers, whatever is open."""
 
 from __future__ import annotations
 
