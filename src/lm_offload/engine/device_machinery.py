@@ -35,7 +35,8 @@ from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
-from lm_offload.pipeline.runner import Buffers, ModelRunner
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers

@@ -21,7 +21,7 @@ from lm_offload.models.base import Context
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
-from lm_offload.pipeline.runner import Buffers
+from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import DevicePlan, Plan

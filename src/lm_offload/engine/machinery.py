@@ -31,7 +31,8 @@ from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.retention import Retention
-from lm_offload.pipeline.runner import Buffers, ModelRunner, Runner
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan

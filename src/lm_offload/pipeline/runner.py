@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
+from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks, address_of
@@ -30,38 +30,8 @@ from lm_offload.storage.unit_views import Views
 from lm_offload.storage.weight_store import Rows
 
 
-class Weights(Protocol):
-    """Where the weights of a unit are found."""
-
-    def acquire(self, unit: int, ring_offset: int) -> Views:
-        """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
-
-
-class Runner(Protocol):
-    """Runs sweeps of one model."""
-
-    def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
-        """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-
-    def forget(self) -> None:
-        """Repeat nothing of what was computed so far: kernels are no longer the same."""
-
-    def task_counts(self, micro_batches: int) -> list[int]:
-        """Compute tasks of each unit in a sweep of so many micro-batches."""
-
-
-@dataclass(frozen=True)
-class Buffers:
-    """Activations that outlive a unit, f32, in the memory of the processor that computes."""
-
-    hidden: Tensor  # [sweep_tokens, H]
-    normed: Tensor  # [logit_rows, embed_size]
-    logits: Tensor  # [logit_rows, V]
-    result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
-
-
 class ModelRunner:
-    """See `Runner`; holds no weights, only where to get them."""
+    """See `runner_parts.Runner`; holds no weights, only where to get them."""
 
     def __init__(
         self,

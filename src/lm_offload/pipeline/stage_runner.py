@@ -17,7 +17,7 @@ from lm_offload.sequence import Batch, MicroBatch
 
 
 class StageRunner:
-    """See `Runner`. `stage_of[unit]` is the stage that computes it."""
+    """See `runner_parts.Runner`. `stage_of[unit]` is the stage that computes it."""
 
     def __init__(
         self,
