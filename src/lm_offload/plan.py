@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
 ComputedOn = Literal["device", "cpu"]  # where a device computes
@@ -51,6 +51,14 @@ class Workload:
         return tuple(prompt + output for prompt, output in pairs)
 
 
+class DeviceTime(NamedTuple):
+    """Seconds of one device in a sweep, and what its link brought."""
+
+    gpu_s: float
+    h2d_s: float
+    h2d_bytes: float
+
+
 @dataclass(frozen=True)
 class StepTime:
     """Seconds of one sweep by resource; the same record whether predicted or measured."""
@@ -65,6 +73,7 @@ class StepTime:
     h2d_s: float = 0.0  # the link to the device busy
     h2d_bytes: float = 0.0
     attend_s: float = 0.0  # the CPU attending, or computing units, beside the device
+    devices: tuple[DeviceTime, ...] = ()  # of several; seconds above are then their means
 
     @property
     def gpu_busy_frac(self) -> float:
@@ -79,16 +88,38 @@ class StepTime:
 
 def mean_step(steps: Iterable[tuple[StepTime, float]]) -> StepTime:
     """The mean of times with weights; all zero if there are none."""
-    names = [field.name for field in dataclasses.fields(StepTime)]
+    names = [field.name for field in dataclasses.fields(StepTime) if field.name != "devices"]
     values_of = attrgetter(*names)
-    weighted = [(values_of(step), weight) for step, weight in steps]
+    taken = [(step, weight) for step, weight in steps]
+    weighted = [(values_of(step), weight) for step, weight in taken]
     total_weight = sum(weight for _, weight in weighted) or 1.0
-    return StepTime(
-        **{
-            name: sum(values[index] * weight for values, weight in weighted) / total_weight
-            for index, name in enumerate(names)
-        }
-    )
+    means = {
+        name: sum(values[index] * weight for values, weight in weighted) / total_weight
+        for index, name in enumerate(names)
+    }
+    of_devices = zip(*(step.devices for step, _ in taken), strict=True)
+    weights = [weight / total_weight for _, weight in taken]
+    return StepTime(**means, devices=tuple(_mean_device(times, weights) for times in of_devices))
+
+
+def _mean_device(times: Iterable[DeviceTime], weights: Iterable[float]) -> DeviceTime:
+    """Of one device in several sweeps; the weights sum to one."""
+    weighted = [
+        [value * weight for value in time] for time, weight in zip(times, weights, strict=True)
+    ]
+    return DeviceTime(*map(sum, zip(*weighted, strict=True)))
+
+
+def of_devices(times: Sequence[DeviceTime]) -> dict[str, Any]:
+    """The fields of a `StepTime` that several devices share."""
+    gpu_s, h2d_s, h2d_bytes = map(sum, zip(*times, strict=True))
+    count = len(times)
+    return {
+        "gpu_s": gpu_s / count,
+        "h2d_s": h2d_s / count,
+        "h2d_bytes": h2d_bytes,
+        "devices": tuple(times),
+    }
 
 
 @dataclass(frozen=True)
@@ -147,7 +178,10 @@ class Retention:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The part of a plan that lies on a device, which computes all but what is said here."""
+    """The part of a plan that lies on a device, which computes all but what is said here.
+
+    Of several devices it is the sum, and each of the `stages` is the part of one.
+    """
 
     name: str
     budget_bytes: int
@@ -158,6 +192,8 @@ class DevicePlan:
     attention: AttentionOn = "device"
     in_place: tuple[str, ...] = ()  # units that the CPU computes in small sweeps, not uploaded then
     in_place_rows: int = 0  # most rows of such a sweep
+    units: tuple[str, ...] = ()  # of a stage, what it computes
+    stages: tuple[DevicePlan, ...] = ()
 
     @property
     def used_bytes(self) -> int:

@@ -37,10 +37,10 @@ def test_registered_memory_is_copied_both_ways(device):
     assert torch.equal(host, back)
 
 
-def test_pinning_twice_is_refused_and_nothing_fails_after_it(device):
+def test_memory_that_is_pinned_may_be_pinned_again_and_nothing_fails_after_it(device):
     host = torch.zeros(MIB, dtype=torch.uint8)
     assert device.pin(host)
-    assert not device.pin(host)
+    assert device.pin(host)
     assert torch.ones(3, device=device.torch_device).sum().item() == 3
 
 
@@ -48,6 +48,15 @@ def test_pinning_twice_is_refused_and_nothing_fails_after_it(device):
 def test_float32_tokens_are_those_of_the_cpu(toy, gpu_memory):
     folder = toy("llama", dtype=torch.float32)
     with LLM(folder, cpu_memory=PLENTY, gpu_memory=gpu_memory, threads=1) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU only")
+@pytest.mark.parametrize("gpu_memory", ["700MiB", "2GiB"])
+def test_tokens_of_two_gpus_are_those_of_the_cpu(toy, gpu_memory):
+    folder = toy("llama", dtype=torch.float32)
+    options = {"cpu_memory": PLENTY, "gpu_memory": gpu_memory, "threads": 1}
+    with LLM(folder, device="cuda:0,cuda:1", **options) as llm:
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
 
 

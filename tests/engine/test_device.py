@@ -151,7 +151,7 @@ def test_budgets_in_the_spelling_of_accelerate(toy):
     folder = toy("llama")
     with LLM(folder, max_memory={STAND_IN: "8MiB", "cpu": PLENTY}, threads=1) as llm:
         assert (llm.device.name, llm.device.budget_bytes) == (STAND_IN, 8 << 20)
-    with pytest.raises(ConfigError, match="one device"):
+    with pytest.raises(ConfigError, match="different kinds"):
         LLM(folder, max_memory={STAND_IN: "8MiB", "cuda:0": "8MiB"})
     with pytest.raises(ConfigError, match="either max_memory"):
         LLM(folder, max_memory={"cpu": "8MiB"}, gpu_memory="1MiB")

@@ -98,14 +98,14 @@ def test_an_error_of_the_disk_while_loading(toy, monkeypatch):
 
 
 def interrupt_compute_at(monkeypatch, number: int) -> None:
-    real_compute, calls = ModelRunner._compute, iter(range(number))
+    real_compute, calls = ModelRunner.compute, iter(range(number))
 
     def compute(self, task):
         if next(calls, None) is None:
             raise KeyboardInterrupt
         real_compute(self, task)
 
-    monkeypatch.setattr(ModelRunner, "_compute", compute)
+    monkeypatch.setattr(ModelRunner, "compute", compute)
 
 
 @pytest.mark.parametrize("number", [0, 5, 33])

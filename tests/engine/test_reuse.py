@@ -87,13 +87,13 @@ def test_only_what_is_not_resident_is_read(toy):
 
 
 def test_a_trace_shows_reads_beside_computation(toy, tmp_path, monkeypatch):
-    real_compute = ModelRunner._compute
+    real_compute = ModelRunner.compute
 
     def compute(self, task):
         time.sleep(0.003)
         real_compute(self, task)
 
-    monkeypatch.setattr(ModelRunner, "_compute", compute)
+    monkeypatch.setattr(ModelRunner, "compute", compute)
     folder, path = toy("llama"), tmp_path / "trace.json"
     budget = int(1.5 * smallest_budget(folder, PROMPTS, 3))
     with open_llm(folder, budget, trace=path) as llm:

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from lm_offload.planner import device_recurrence, device_simulation
 from lm_offload.planner.device_time import DeviceSweepLoad
 from lm_offload.planner.host_load import HostLoad
+from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
+from lm_offload.planner.in_place_simulation import in_place_seconds
+from lm_offload.planner.in_place_time import InPlaceSweepLoad
 from lm_offload.planner.ring_gates import ring_gates
-from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.ring import Key, Ring
 
 SECONDS = st.floats(1e-4, 1e-2)
@@ -71,6 +74,41 @@ def test_the_recurrence_gives_the_seconds_of_the_tasks(run: Run) -> None:
     assert device_recurrence.device_sweep_seconds(*run) == pytest.approx(
         device_simulation.device_sweep_seconds(*run), rel=1e-9
     )
+
+
+@st.composite
+def small_loads(draw: st.DrawFn, large: DeviceSweepLoad, units: frozenset[int]) -> InPlaceSweepLoad:
+    """The same sweep with `units` in place."""
+    count = len(large.compute_s)
+    tasks = max(large.host.counts) if large.host else draw(st.integers(1, 3))
+    values = {
+        **vars(large),
+        "compute_s": [0.0 if it in units else s for it, s in enumerate(large.compute_s)],
+        "upload_s": {it: s for it, s in large.upload_s.items() if it not in units},
+    }
+    return InPlaceSweepLoad(
+        **values,
+        micro_batches=[tasks] * (count - 1) + [1],
+        in_place_s={it: draw(SECONDS) for it in sorted(units)},
+        down_s=draw(SECONDS),
+        up_s=draw(SECONDS),
+    )
+
+
+@given(runs(attends=False) | runs(attends=True), st.data())
+def test_so_does_that_of_sweeps_with_units_in_place(run: Run, data: st.DataObject) -> None:
+    larges, transfers, on_host = run
+    inner = set(range(1, len(larges[0].compute_s) - 1)) - on_host
+    allowed = sorted(inner & transfers.upload_bytes.keys() - transfers.read_bytes.keys())
+    units = frozenset(it for it in allowed if data.draw(st.booleans()))
+    in_place = [units if data.draw(st.booleans()) else frozenset[int]() for _ in larges]
+    loads = [
+        data.draw(small_loads(load, moved)) if moved else load
+        for load, moved in zip(larges, in_place, strict=True)
+    ]
+    simulated = in_place_seconds(loads, in_place, DeviceSweepSchedule(transfers, on_host))
+    found = in_place_sweep_seconds(loads, in_place, transfers, on_host)
+    assert found == pytest.approx(simulated, rel=1e-9)
 
 
 @given(SIZES, st.integers(0, 30), st.integers(1, 4))

@@ -8,13 +8,13 @@ from dataclasses import astuple, replace
 import pytest
 
 from lm_offload.hardware.profile import Curve, HardwareProfile, Link
-from lm_offload.plan import IN_MEMORY, Workload
+from lm_offload.plan import IN_MEMORY, StepTime, Workload
 from lm_offload.planner.best_first import TIE
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import DeviceBudget, Request
+from lm_offload.planner.request import DeviceBudget, Request, joined
 from lm_offload.planner.search import candidates, fastest_plans
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.units import GIB, MIB
@@ -63,6 +63,12 @@ def on_device(request: Request, budget_mib: int = 24, link_bytes_per_s: float = 
     return replace(request, profile=profile, device=DeviceBudget("gpu", budget_mib * MIB))
 
 
+def on_devices(request: Request, *budgets_mib: int) -> Request:
+    """Several of these devices."""
+    stages = [DeviceBudget(f"gpu{i}", size * MIB) for i, size in enumerate(budgets_mib)]
+    return replace(on_device(request), device=joined(stages))
+
+
 def nearest(predictor: Predictor) -> list[Candidate]:
     """All candidates but those that are estimated to be far from the best."""
     estimated = [(predictor.estimate_s(found), found) for found in candidates(predictor.request)]
@@ -75,6 +81,8 @@ BESIDE = [
     on_device(request_of(FEW, 20, PLAIN, 0)),
     on_device(request_of(replace(LONG, prompt_lens=(100,) * 8), 30, PLAIN, 0), 6, 1e9),
     on_device(request_of(VARIED, 20, SLOW_CPU, 0), 14),
+    on_devices(request_of(MANY, 20, PLAIN, 0), 5, 4, 6),
+    on_devices(request_of(FEW, 8, PLAIN, GIB), 8, 8),  # on three tiers
 ]
 REQUESTS = [*(request_of(*case) for case in CASES), *BESIDE]
 
@@ -124,6 +132,11 @@ def test_no_estimate_is_below_the_bound_of_its_group(request_):
             assert bound_s <= 1.0001 * search.bounds.predictor.estimate_s(found)
 
 
+def numbers_of(step: StepTime) -> list[float]:
+    *values, devices = astuple(step)
+    return [*values, *itertools.chain.from_iterable(devices)]
+
+
 @pytest.mark.parametrize("request_", [*REQUESTS[:6], *BESIDE])
 def test_estimates_are_the_sums_of_what_is_simulated(request_):
     predictor = Predictor(request_)
@@ -133,4 +146,4 @@ def test_estimates_are_the_sums_of_what_is_simulated(request_):
             load, step = times.load(shape), times.steady(shape)
             assert times.steady_s(shape) == pytest.approx(step.total_s)
             expected = load.step_time(step.total_s)
-            assert astuple(step) == pytest.approx(astuple(expected), abs=1e-12)
+            assert numbers_of(step) == pytest.approx(numbers_of(expected), abs=1e-12)

@@ -51,15 +51,16 @@ CpuMemory = Annotated[
 GpuMemory = Annotated[
     str | None,
     _unset(
-        "Budget on a GPU, which then computes: 6GiB, 80%, or auto for what is free less a margin. "
-        "Default: the CPU computes."
+        "Budget on a GPU, which then computes: 6GiB, 80%, or auto for what is free less a margin; "
+        "6GiB,8GiB for two of them. Default: the CPU computes."
     ),
 ]
 Device = Annotated[
     str | None,
     _unset(
-        "The GPU: cuda:0 (default where GPU memory is given), cuda:1, or standin:2GB/s, host "
-        "memory that plays one behind a link of that speed, for tests."
+        "The GPU: cuda:0 (default where GPU memory is given), cuda:1, cuda:0,cuda:1 for a part of "
+        "the layers on each, or standin:2GB/s, host memory that plays one behind a link of that "
+        "speed, for tests."
     ),
 ]
 Attention = Annotated[

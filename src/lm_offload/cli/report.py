@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.plan import DevicePlan, Plan
+from lm_offload.plan import DevicePlan, Plan, StepTime
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
@@ -50,13 +50,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     _print_memory(console, "CPU", plan)
     units = len(plan.resident) + len(plan.streamed)
     if plan.device is not None:
-        _print_memory(console, plan.device.name, plan.device)
+        for part in plan.device.stages or (plan.device,):
+            _print_memory(console, part.name, part)
         units += len(plan.device.resident)
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
             f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
             f"attention on the {plan.device.attention}{_in_place(plan.device)}."
         )
+        _print_stages(console, plan.device)
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
     console.print(
@@ -77,6 +79,15 @@ def _in_place(device: DevicePlan) -> str:
         return ""
     rows = f"in sweeps of up to {device.in_place_rows} rows"
     return f"; {rows} {len(device.in_place)} MLPs are computed on the CPU instead of uploaded"
+
+
+def _print_stages(console: Console, device: DevicePlan) -> None:
+    for number, stage in enumerate(device.stages):
+        console.print(
+            f"Stage {number}, {stage.units[0]} to {stage.units[-1]} on {stage.name}: "
+            f"{len(stage.resident)} of {len(stage.units)} units stay, "
+            f"{format_bytes(stage.uploaded_bytes)} uploaded in each sweep."
+        )
 
 
 def _print_memory(console: Console, tier: str, plan: Plan | DevicePlan) -> None:
@@ -139,3 +150,15 @@ def print_stats(console: Console, stats: RunStats) -> None:
     if attend_s := sum(time.attend_s for time in times):
         line += f", CPU computing {attend_s / total_s:.0%}"
     console.print(line)
+    _print_devices(console, times)
+
+
+def _print_devices(console: Console, times: Sequence[StepTime]) -> None:
+    """Each of several devices in the sweeps given."""
+    total_s = sum(time.total_s for time in times)
+    for number, of_one in enumerate(zip(*(time.devices for time in times), strict=True)):
+        gpu_s, h2d_s, h2d_bytes = (sum(values) for values in zip(*of_one, strict=True))
+        line = f"stage {number}: computing {gpu_s / total_s:.0%}"
+        if h2d_bytes:
+            line += f", link busy {h2d_s / total_s:.0%} at {format_rate(h2d_bytes / h2d_s)}"
+        console.print(line)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from lm_offload.kernels.base import Kernels
 
+PINNED_BEFORE = 712  # cudaErrorHostMemoryAlreadyRegistered: by another device, but for all of them
+
 
 class CudaEvent:
     """See `Event`."""
@@ -105,12 +107,13 @@ class CudaDevice:
     def pin(self, memory: Tensor) -> bool:
         """See `Device.pin`."""
         runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        if int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)) == 0:
+        error = int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
+        if error == 0:
             self._pinned.append(memory)
             return True
         with contextlib.suppress(RuntimeError):  # the error would be raised by the next kernel
             torch.zeros(1, device=self.torch_device)
-        return False
+        return error == PINNED_BEFORE
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """See `Device.kernels`."""

@@ -2,8 +2,8 @@
 
 It runs the whole three-tier pipeline where there is no GPU, with the host's own kernels, so that
 tokens are those of the CPU to the bit. Copies are as slow as the link that is asked for, half as
-fast from and to memory that is not pinned; what is launched really runs beside the caller, so a
-dependency that is missing shows.
+fast from and to memory that is not pinned, as between two stand-ins, which is by way of the host.
+What is launched really runs beside the caller, so a dependency that is missing shows.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -14,8 +14,8 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ComputedOn
 from lm_offload.planner.draft_rows import FORCED
-from lm_offload.planner.plan_text import PlanChoice
-from lm_offload.planner.request import DeviceBudget
+from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
+from lm_offload.planner.request import DeviceBudget, joined
 from lm_offload.units import format_bytes, parse_size
 
 Size = str | int | None
@@ -48,9 +48,14 @@ def memory_budgets(
         _check_one_spelling(cpu_memory, gpu_memory, device)
         cpu_memory, device, gpu_memory = split_max_memory(max_memory)
     if device is None and gpu_memory is None and saved is not None and saved.device is not None:
-        device, gpu_memory = saved.device.name, saved.device.budget
+        device, gpu_memory = saved_device(saved.device)
     found = computing(device_budget(device, gpu_memory), attention, mlp)
     return Budgets(resolve_budget(cpu_memory), found)
+
+
+def saved_device(saved: DeviceChoice) -> tuple[str, str]:
+    """The devices of a plan and their budgets, as users write them."""
+    return saved.name, ",".join(str(part.budget) for part in saved.each)
 
 
 def computing(budget: DeviceBudget | None, attention: str, mlp: str) -> DeviceBudget | None:
@@ -67,6 +72,11 @@ def computing(budget: DeviceBudget | None, attention: str, mlp: str) -> DeviceBu
             raise ConfigError(
                 f"{name}={place} was given without GPU memory; it says where that is computed "
                 "beside a GPU, give both or leave it out."
+            )
+        if place == "cpu" and budget.stages:
+            raise ConfigError(
+                f"{name}=cpu was given with {len(budget.stages)} devices, which compute all of "
+                "their own layers; leave it out or give one device."
             )
         budget = replace(budget, **{name: place})
     return budget
@@ -95,30 +105,85 @@ def check_options(
 
 
 def split_max_memory(max_memory: Mapping[str | int, str | int]) -> tuple[Size, str | None, Size]:
-    """CPU budget, device and its budget in accelerate's spelling, where 0 is the first GPU.
+    """CPU budget, devices and their budgets in accelerate's spelling, where 0 is the first GPU.
 
-    Raises ConfigError for keys that are no tier, or more than one device.
+    Raises ConfigError for keys that are no tier.
     """
     named = {f"cuda:{key}" if isinstance(key, int) else key: max_memory[key] for key in max_memory}
     cpu = named.pop("cpu", None)
-    if len(named) > 1 or not all(map(is_device_name, named)) or not max_memory:
+    if not all(map(is_device_name, named)) or not max_memory:
         raise ConfigError(
-            f'max_memory is {dict(max_memory)!r}; allowed are the key "cpu" and one device, as in '
+            f'max_memory is {dict(max_memory)!r}; allowed are the key "cpu" and devices, as in '
             '{"cuda:0": "6GiB", "cpu": "8GiB"}.'
         )
-    device, memory = next(iter(named.items()), (None, None))
-    return cpu, device, memory
+    if not named:
+        return cpu, None, None
+    return cpu, ",".join(named), ",".join(map(str, named.values()))
 
 
 def device_budget(device: str | None, memory: Size) -> DeviceBudget | None:
     """The budget of `device` (the first GPU, where only memory is given); None is the CPU alone.
 
-    `memory` is bytes, a size, a share of what is free, or "auto" for that less a margin. Raises
-    ConfigError for what the device does not have.
+    Several devices and budgets are separated by commas; one budget is that of each. `memory` is
+    bytes, a size, a share of what is free, or "auto" for that less a margin. Raises ConfigError for
+    what a device does not have.
     """
+    return _budget(device, memory, _opened_budget)
+
+
+def described_budget(
+    device: str | None, memory: Size, profile: HardwareProfile
+) -> DeviceBudget | None:
+    """The same on the GPU of a described machine, of which all memory is free."""
+
+    def described(name: str, memory: Size) -> DeviceBudget:
+        if profile.gpu is None or profile.h2d is None:
+            raise ConfigError(
+                f"GPU memory was given, {profile.name} has no GPU; leave it out or name a machine "
+                "that has one."
+            )
+        budget_bytes = _budget_bytes(name, memory, profile.gpu.memory_bytes)
+        return DeviceBudget(name, budget_bytes, CONTEXT_BYTES)
+
+    return _budget(device, memory, described)
+
+
+def _budget(
+    device: str | None, memory: Size, budget_of: Callable[[str, Size], DeviceBudget]
+) -> DeviceBudget | None:
     if device is None and memory is None:
         return None
-    name = device or DEFAULT_DEVICE
+    names = device_names(device or DEFAULT_DEVICE)
+    pairs = zip(names, _budget_for_each(names, memory), strict=True)
+    budgets = [budget_of(name, own) for name, own in pairs]
+    return joined(budgets) if len(budgets) > 1 else budgets[0]
+
+
+def device_names(text: str) -> list[str]:
+    """Devices separated by commas; raises ConfigError for those that cannot work together."""
+    names = [name.strip() for name in text.split(",")]
+    gpus = ["cuda:0" if name == "cuda" else name for name in names if name.startswith("cuda")]
+    if len({*gpus}) < len(gpus):
+        raise ConfigError(f"{text} names a GPU more than once; name each once.")
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise ConfigError(
+            f"{text} are devices of different kinds; name several GPUs, or several stand-ins."
+        )
+    return names
+
+
+def _budget_for_each(names: Sequence[str], memory: Size) -> Sequence[Size]:
+    given = memory.split(",") if isinstance(memory, str) else [memory]
+    if len(given) not in (1, len(names)):
+        raise ConfigError(
+            f"{len(given)} GPU memory budgets were given for {len(names)} device(s); give one for "
+            "all of them, or as many as there are devices."
+        )
+    return [*given] * (len(names) // len(given))
+
+
+def _opened_budget(name: str, memory: Size) -> DeviceBudget:
+    """From what is free."""
     opened = open_device(name)
     try:
         free_bytes, fixed_bytes = opened.memory().free_bytes, opened.fixed_bytes
@@ -129,25 +194,10 @@ def device_budget(device: str | None, memory: Size) -> DeviceBudget | None:
     return DeviceBudget(name, budget_bytes, fixed_bytes)
 
 
-def described_budget(
-    device: str | None, memory: Size, profile: HardwareProfile
-) -> DeviceBudget | None:
-    """The same on the GPU of a described machine, of which all memory is free."""
-    if device is None and memory is None:
-        return None
-    if profile.gpu is None or profile.h2d is None:
-        raise ConfigError(
-            f"GPU memory was given, {profile.name} has no GPU; leave it out or name a machine that "
-            "has one."
-        )
-    name = device or DEFAULT_DEVICE
-    return DeviceBudget(name, _budget_bytes(name, memory, profile.gpu.memory_bytes), CONTEXT_BYTES)
-
-
 def _budget_bytes(name: str, memory: Size, free_bytes: int) -> int:
     if memory is None or memory == AUTO:
         return int(free_bytes * (1 - MARGIN_FRAC))
-    budget_bytes = memory if isinstance(memory, int) else parse_size(memory, free_bytes)
+    budget_bytes = memory if isinstance(memory, int) else parse_size(memory.strip(), free_bytes)
     if not 0 < budget_bytes <= free_bytes:
         raise ConfigError(
             f"A GPU memory budget of {memory} was given, {name} has {format_bytes(free_bytes)} "

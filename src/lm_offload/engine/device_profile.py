@@ -26,10 +26,12 @@ def with_device(
     """The profile for plans with that device, in a quarter of both budgets, but 2 MiB at least.
 
     What is measured in as much memory as it takes is stored beside the profile of the machine, for
-    each device. Raises ConfigError for a device that can be described only and is not.
+    each device; several devices are taken to be like the first. Raises ConfigError for a device
+    that can be described only and is not.
     """
     if budget is None or (profile.gpu is not None and profile.h2d is not None):
         return profile
+    budget = budget.each[0]
     device = open_device(budget.name, budget.budget_bytes)
     try:
         return _stored(profile, device) or _measured(profile, device, budget, kernels, host_bytes)

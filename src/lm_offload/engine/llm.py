@@ -29,9 +29,10 @@ class LLM(TextModel):
     `cpu_memory` is bytes or text such as "8GiB" or "80%" (of what is free); None takes what
     is free less a margin; `max_memory={"cpu": "8GiB"}`, as accelerate spells it, says the same.
     `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
-    within a budget of its own; `device` names another one; `attention` is computed there
-    ("device"), on the CPU with the KV cache in its memory ("cpu"), or where it is faster ("auto");
-    `mlp` says the same of MLPs in CPU memory, in sweeps of few rows.
+    within a budget of its own; `device` names another one, or several ("cuda:0,cuda:1") with a part
+    of the layers each; `attention` is computed there ("device"), on the CPU with the KV cache in
+    its memory ("cpu"), or where it is faster ("auto"); `mlp` says the same of MLPs in CPU memory,
+    in sweeps of few rows.
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,

@@ -24,6 +24,7 @@ from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import Drafts
+from lm_offload.engine.stage_machinery import build_stage_machinery
 from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
@@ -190,7 +191,8 @@ class LoadedModel(PlannedModel):
         trace: Trace = self._trace if options.trace_path else NullTrace()
         parts = self.files, plan, self.kernels, trace
         if plan.device is not None:
-            return build_device_machinery(*parts, options.on_load)
+            build = build_stage_machinery if plan.device.stages else build_device_machinery
+            return build(*parts, options.on_load)
         kept = options.prefix_folder
         return build_machinery(
             *parts,

@@ -31,7 +31,8 @@ from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.retention import Retention
-from lm_offload.pipeline.runner import Buffers, ModelRunner
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
@@ -57,7 +58,7 @@ class Machinery:
 
     plan: Plan
     store: WeightStore
-    runner: ModelRunner
+    runner: Runner
     executor: Executor
     scheduler: Scheduler
     cache: KVCache
@@ -65,7 +66,7 @@ class Machinery:
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
     swap: SwapStore | None = None  # where preempted sequences may go
     retention: Retention | None = None  # of streamed weights in unused KV memory
-    device: Device | None = None  # what computes, if not the CPU
+    devices: tuple[Device, ...] = ()  # what computes, if not the CPU
 
     def close(self) -> None:
         """Stop the threads and close the files and the device."""
@@ -75,8 +76,8 @@ class Machinery:
             self.swap.close()
         if self.staged is not None:
             self.staged.close()
-        if self.device is not None:
-            self.device.close()
+        for device in self.devices:
+            device.close()
 
 
 def build_machinery(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 
 from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError
 from lm_offload.plan import OnOom
@@ -35,20 +34,28 @@ def check_on_oom(on_oom: OnOom, device: DeviceBudget | None) -> OnOom:
 
 
 def smaller(budget: DeviceBudget, error: DeviceMemoryError) -> DeviceBudget:
-    """The budget that leaves out what was lacking; it is never negative."""
-    left_bytes = int(budget.budget_bytes * (1 - MARGIN_FRAC)) - error.lacking_bytes
-    return replace(budget, budget_bytes=max(align_down(left_bytes, KIB), 0))
+    """The budget that leaves out what was lacking, on each device; it is never negative."""
+
+    def left(part: DeviceBudget) -> int:
+        left_bytes = int(part.budget_bytes * (1 - MARGIN_FRAC)) - error.lacking_bytes
+        return max(align_down(left_bytes, KIB), 0)
+
+    return budget.changed(left)
 
 
 def stopped(error: DeviceMemoryError, left: DeviceBudget) -> DeviceMemoryError:
     """The error of a run that ends, with the budget that would have been the next."""
     return DeviceMemoryError(
         f"{error.what}; outputs that were returned are good, for the others start again with "
-        f"--gpu-memory {left.budget_bytes >> 10}KiB, or with --on-oom replan, which does so by "
+        f"--gpu-memory {_as_given(left)}, or with --on-oom replan, which does so by "
         "itself.",
         error.what,
         error.lacking_bytes,
     )
+
+
+def _as_given(budget: DeviceBudget) -> str:
+    return ",".join(f"{part.budget_bytes >> 10}KiB" for part in budget.each)
 
 
 def hopeless(error: DeviceMemoryError, none: BudgetError) -> DeviceMemoryError:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lm_offload.engine.device_budget import computing, described_budget, device_budget
+from lm_offload.engine.device_budget import (
+    computing,
+    described_budget,
+    device_budget,
+    saved_device,
+)
 from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget
@@ -55,7 +60,7 @@ def device_of(options: PlanOptions, profile: HardwareProfile) -> DeviceBudget | 
     memory: str | int | None = options.gpu_memory
     saved = options.plan.device if options.plan else None
     if saved is not None and name is None and memory is None:
-        name, memory = saved.name, saved.budget
+        name, memory = saved_device(saved)
     if options.machine is not None:
         found = described_budget(name, memory, profile)
     else:

@@ -12,12 +12,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lm_offload.device.base import Event, Stream, Work
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.schedule.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class _Launched(NamedTuple):
@@ -43,6 +46,14 @@ class DeviceQueue:
         start = self._stream.record()
         self._stream.launch(work)
         self._launched.put(_Launched(task, start, self._stream.record()))
+
+    def copy(self, task: Task, source: Tensor, target: Tensor) -> Event:
+        """Copy after everything launched before; returns the event of its end."""
+        start = self._stream.record()
+        self._stream.copy_async(source, target)
+        end = self._stream.record()
+        self._launched.put(_Launched(task, start, end))
+        return end
 
     def release(self, task: Task) -> None:
         """Announce `task` when everything launched before it has ended."""

@@ -52,12 +52,19 @@ def build_sweep_input(
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
     micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_of)
-    if device != CPU:
-        places = device, cache_device or device
-        micro_batches = tuple(_on_device(micro_batch, *places) for micro_batch in micro_batches)
-    rows_wanted = torch.tensor(logit_rows).to(device)
     is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
-    return SweepInput(micro_batches, torch.tensor(token_ids), rows_wanted, is_decode)
+    tensors = torch.tensor(token_ids), torch.tensor(logit_rows)
+    sweep = SweepInput(micro_batches, *tensors, is_decode)
+    return on_device(sweep, device, cache_device or device)
+
+
+def on_device(sweep: SweepInput, device: torch.device, cache_device: torch.device) -> SweepInput:
+    """The same for kernels on `device` and a cache on `cache_device`."""
+    if device == CPU:
+        return sweep
+    places = device, cache_device
+    micro_batches = tuple(_on_device(micro_batch, *places) for micro_batch in sweep.micro_batches)
+    return replace(sweep, micro_batches=micro_batches, logit_rows=sweep.logit_rows.to(device))
 
 
 def _on_device(

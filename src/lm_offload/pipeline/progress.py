@@ -51,7 +51,7 @@ class Progress:
         return time.perf_counter() - start_s
 
     def finish(self, task: TaskId) -> None:
-        """Record a task that no other resource waits for; of the thread that runs sweeps."""
+        """Record a task that no other resource waits for; while a sweep runs."""
         self._done.add(task)
 
     def announce(self, task: TaskId) -> None:

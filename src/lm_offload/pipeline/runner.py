@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
@@ -19,6 +19,7 @@ from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
+from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks, address_of
@@ -29,25 +30,8 @@ from lm_offload.storage.unit_views import Views
 from lm_offload.storage.weight_store import Rows
 
 
-class Weights(Protocol):
-    """Where the weights of a unit are found."""
-
-    def acquire(self, unit: int, ring_offset: int) -> Views:
-        """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
-
-
-@dataclass(frozen=True)
-class Buffers:
-    """Activations that outlive a unit, f32, in the memory of the processor that computes."""
-
-    hidden: Tensor  # [sweep_tokens, H]
-    normed: Tensor  # [logit_rows, embed_size]
-    logits: Tensor  # [logit_rows, V]
-    result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
-
-
 class ModelRunner:
-    """Runs sweeps of one model; holds no weights, only where to get them."""
+    """See `runner_parts.Runner`; holds no weights, only where to get them."""
 
     def __init__(
         self,
@@ -80,14 +64,12 @@ class ModelRunner:
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        config, device = self._context.config, self._buffers.hidden.device
-        most, places = self._micro_batch_tokens, (device, device)
+        config = self._context.config
+        most, places = self._micro_batch_tokens, (self.device, self.device)
         if self._host is not None:
-            most, places = most_rows(batch.num_tokens, most), (device, CPU)
+            most, places = most_rows(batch.num_tokens, most), (self.device, CPU)
         blocks_of = self._cache.blocks_of
-        self._input = build_sweep_input(config, batch, most, *places, blocks_of)
-        if self._repeats:
-            self._input = self._at_rest(self._input)
+        self.begin(build_sweep_input(config, batch, most, *places, blocks_of))
         if self._host is not None:
             self._host.begin(self._input.micro_batches)
         if self._host_units is not None:
@@ -97,8 +79,29 @@ class ModelRunner:
         counts = self.task_counts(len(self._input.micro_batches))
         for unit, staged in groups.items():
             counts[unit] = sum(group.computes for group in staged)
-        time = executor.run_sweep(counts, self._compute, groups)
-        return self._buffers.result[: len(self._input.logit_rows)], time
+        time = executor.run_sweep(counts, self.compute, groups)
+        return self.logits, time
+
+    @property
+    def hidden(self) -> Tensor:
+        """Of all rows of a sweep, [T, H] f32."""
+        return self._buffers.hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where hidden states lie."""
+        return self._buffers.hidden.device
+
+    @property
+    def logits(self) -> Tensor:
+        """Of the sweep that was run, [R, V] f32."""
+        return self._buffers.result[: len(self._input.logit_rows)]
+
+    def begin(self, sweep: SweepInput) -> None:
+        """The tasks that follow are those of this sweep."""
+        self._input = sweep
+        if self._repeats:
+            self._input = self._at_rest(sweep)
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
@@ -106,14 +109,15 @@ class ModelRunner:
 
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
-        return [micro_batches if _by_micro_batch(unit) else 1 for unit in self._units]
+        return task_counts(self._units, micro_batches)
 
     def _at_rest(self, sweep: SweepInput) -> SweepInput:
         """The same, at the addresses of the last sweep, so that it may repeat what that did."""
         micro_batches = (at_rest(rows, "", self._steady) for rows in sweep.micro_batches)
         return replace(sweep, micro_batches=tuple(micro_batches))
 
-    def _compute(self, task: Task) -> None:
+    def compute(self, task: Task) -> None:
+        """What a task of the sweep says."""
         if task.id.kind == "download":
             count = len(self._input.logit_rows)
             self._buffers.result[:count].copy_(self._buffers.logits[:count], non_blocking=True)
@@ -207,6 +211,11 @@ class ModelRunner:
             first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
             logits = self._buffers.logits[:count, first:last]
             self._model.head(self._context, weights, normed, logits)
+
+
+def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
+    """Compute tasks of each unit in a sweep of so many micro-batches."""
+    return [micro_batches if _by_micro_batch(unit) else 1 for unit in units]
 
 
 def _by_micro_batch(unit: Unit) -> bool:

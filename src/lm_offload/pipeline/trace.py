@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from lm_offload.schedule.task import Task
+from lm_offload.schedule.task import Resource, Task
 
 
 class Trace(Protocol):
@@ -34,7 +34,7 @@ class NullTrace:
 class ChromeTrace:
     """Keeps every task and writes them in the format that Perfetto opens."""
 
-    _TRACKS: ClassVar = {
+    _TRACKS: ClassVar[dict[Resource, int]] = {
         "cpu": 1,
         "disk_read": 2,
         "disk_write": 3,
@@ -46,6 +46,7 @@ class ChromeTrace:
     def __init__(self, unit_names: Sequence[str]) -> None:
         self._unit_names = unit_names
         self._events: list[dict[str, object]] = []
+        self._names: dict[int, Resource] = {}  # of the tracks in use
 
     def record(self, task: Task, start_s: float, end_s: float) -> None:
         """Add one event named after what ran."""
@@ -61,7 +62,7 @@ class ChromeTrace:
             "cat": kind,
             "ph": "X",
             "pid": 1,
-            "tid": self._TRACKS[task.resource],
+            "tid": self._track(task.resource),
             "ts": start_s * 1e6,
             "dur": (end_s - start_s) * 1e6,
             "args": {
@@ -72,13 +73,19 @@ class ChromeTrace:
         }
         self._events.append(event)  # list.append is atomic
 
+    def _track(self, resource: Resource) -> int:
+        """Of one device among several, behind those of all others."""
+        kind = resource.rstrip("0123456789")
+        number = resource.removeprefix(kind)
+        track = self._TRACKS[kind] + (len(self._TRACKS) * (int(number) + 1) if number else 0)
+        self._names[track] = resource
+        return track
+
     def write(self, path: Path) -> None:
         """Write the file beside its place and rename it."""
-        used = {event["tid"] for event in self._events}
         names: list[dict[str, object]] = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}}
-            for name, tid in self._TRACKS.items()
-            if tid in used
+            for tid, name in sorted(self._names.items())
         ]
         beside = path.with_name(path.name + ".tmp")
         beside.write_text(json.dumps({"traceEvents": names + self._events}))

@@ -104,11 +104,16 @@ class Bounds:
     def _device_sweep_s(
         self, model: ModelSizes, sizes: Sizes, surplus: Surplus
     ) -> Callable[[SweepShape], float]:
-        times = self.predictor.least_device_times(model, sizes)
+        times, device = (
+            self.predictor.least_device_times(model, sizes),
+            self.predictor.request.device,
+        )
+        assert device is not None
+        devices = len(device.each)
 
         def sweep_s(shape: SweepShape) -> float:
             if shape.rows > sizes.in_place_rows:
-                return device_sweep_s(times, shape, surplus)
+                return device_sweep_s(times, shape, surplus, devices)
             args = self.predictor, model, sizes, shape, surplus.homeless_bytes
             return max(in_place_sweep_s(*args), surplus.read_s)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -22,12 +22,17 @@ Memory = tuple[tuple[str, int], ...]  # purpose, bytes
 
 @dataclass(frozen=True)
 class DevicePlacement:
-    """What would be on the device, with all other memory of it by purpose."""
+    """What would be on the device, with all other memory of it by purpose.
+
+    Of several devices it is the sum, and each of the `stages` is on one of them.
+    """
 
     resident: frozenset[int]
     ring_bytes: int
     other_memory: Sequence[tuple[str, int]]
     in_place: frozenset[int] = frozenset()  # units in host memory that the CPU computes there
+    units: range = range(0)  # of a stage, what it computes
+    stages: tuple[DevicePlacement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Candidate:
     def uploaded(self) -> frozenset[int]:
         """Indices of the units that are copied to the device in each sweep."""
         return self.residency.resident | self.streamed if self.device else frozenset()
+
+    def uploaded_to(self, placed: DevicePlacement) -> frozenset[int]:
+        """Of these, those that a device computes."""
+        return self.uploaded & {*placed.units} if placed.units else self.uploaded
 
     @property
     def rows_in_memory(self) -> bool:
@@ -88,12 +97,14 @@ class Candidate:
     @property
     def device_memory(self) -> tuple[tuple[str, int], ...]:
         """Every byte of the device's budget by purpose; empty without a device."""
-        if self.device is None:
-            return ()
+        return self.memory_on(self.device) if self.device else ()
+
+    def memory_on(self, placed: DevicePlacement) -> Memory:
+        """Every byte of a device, or of several, by purpose."""
         return (
-            ("resident weights", self._bytes_of(self.device.resident)),
-            ("upload ring", self.device.ring_bytes),
-            *self.device.other_memory,
+            ("resident weights", self._bytes_of(placed.resident)),
+            ("upload ring", placed.ring_bytes),
+            *placed.other_memory,
         )
 
     @property
@@ -113,20 +124,26 @@ class Candidate:
     def device_plan(self, budget: DeviceBudget) -> DevicePlan:
         """The device's part as a decision; of a candidate that has one."""
         assert self.device is not None
+        plan = self._part_plan(budget, self.device)
+        parts = zip(budget.stages, self.device.stages, strict=True)
+        return replace(plan, stages=tuple(self._part_plan(*part) for part in parts))
+
+    def _part_plan(self, budget: DeviceBudget, placed: DevicePlacement) -> DevicePlan:
         return DevicePlan(
             name=budget.name,
             budget_bytes=budget.budget_bytes,
-            resident=self._names(self.device.resident),
-            ring_bytes=self.device.ring_bytes,
-            memory=self.device_memory,
-            uploaded_bytes=self._bytes_of(self.uploaded),
+            resident=self._names(sorted(placed.resident)),
+            ring_bytes=placed.ring_bytes,
+            memory=self.memory_on(placed),
+            uploaded_bytes=self._bytes_of(self.uploaded_to(placed)),
             attention=self.sizes.attention,
-            in_place=self._names(self.device.in_place),
+            in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
+            units=self._names(placed.units),
         )
 
-    def _names(self, units: frozenset[int]) -> tuple[str, ...]:
-        return tuple(self.model.units[unit].unit.name for unit in sorted(units))
+    def _names(self, units: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.model.units[unit].unit.name for unit in units)
 
     def _bytes_of(self, units: frozenset[int]) -> int:
         return sum(self.model.units[unit].size_bytes for unit in units)

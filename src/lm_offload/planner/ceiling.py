@@ -4,7 +4,8 @@ Nothing of the engine enters but what its plan leaves on disk and how many rows 
 
     seconds = max((streamed - retained + KV on disk) / B_disk, (weights + KV) / B_memory, FLOPs / F)
 
-Where a device computes, memory and FLOPs are its own, and uploads over its link count too.
+Where a device computes, memory and FLOPs are its own, and uploads over its link count too. Several
+devices have as much more of all three.
 Weights that fit the last-level cache are not read from memory.
 """
 
@@ -138,7 +139,7 @@ class CeilingModel:
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
             memory_s=max(memory_s, on_cpu_s),
-            compute_s=flops / processor.peak_flops,
+            compute_s=flops / (processor.peak_flops * self._devices),
             link_s=sweeps * self._upload_s(in_place_bytes),
         )
 
@@ -146,7 +147,7 @@ class CeilingModel:
         """Side by side where the CPU reads the KV cache beside a device."""
         processor, device = self._processor, self.plan.device
         if device is None or device.attention == "device":
-            return (weight_bytes + kv_bytes) / processor.memory_bytes_per_s
+            return (weight_bytes + kv_bytes) / (processor.memory_bytes_per_s * self._devices)
         kv_s = kv_bytes / self.profile.cpu.memory_bytes_per_s
         return max(weight_bytes / processor.memory_bytes_per_s, kv_s)
 
@@ -154,6 +155,11 @@ class CeilingModel:
     def _processor(self) -> Processor:
         gpu = self.profile.gpu if self.plan.device else None
         return gpu or self.profile.cpu
+
+    @property
+    def _devices(self) -> int:
+        """That compute at the same time, each at most its share."""
+        return max(len(self.plan.device.stages), 1) if self.plan.device else 1
 
     def _in_place_bytes(self, rows: float) -> int:
         """What the CPU computes beside a device in a sweep of so many rows."""
@@ -163,8 +169,9 @@ class CeilingModel:
         return sum(map(sizes.__getitem__, device.in_place))
 
     def _upload_s(self, in_place_bytes: int) -> float:
-        """Of one sweep, at the best rate of the link."""
+        """Of one sweep, at the best rate of the link; each of several devices has its own."""
         device, link = self.plan.device, self.profile.h2d
         if device is None or link is None:
             return 0.0
-        return (device.uploaded_bytes - in_place_bytes) / max(link.bytes_per_s.rates)
+        most_bytes = max(part.uploaded_bytes for part in device.stages or (device,))
+        return (most_bytes - in_place_bytes) / max(link.bytes_per_s.rates)

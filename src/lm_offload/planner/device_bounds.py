@@ -5,6 +5,8 @@
     sweep >= max(units on the device and, where it attends, the CPU + overhead + download,
                  bytes without room on the device / fastest upload,
                  bytes without room on either / fastest read)      with the rings' bytes
+
+Several devices share the first two evenly at best.
 """
 
 from __future__ import annotations
@@ -12,11 +14,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from lm_offload.planner.device_memory import (
-    device_memory_table,
-    host_memory_table,
-    upload_block_bytes,
-)
+from lm_offload.planner.candidate import DevicePlacement, Memory
+from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.least_moved import (
     IMPOSSIBLE,
@@ -26,7 +25,9 @@ from lm_offload.planner.least_moved import (
     least_upload_s,
 )
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.stage_memory import even_cut, stage_memory_table
+from lm_offload.planner.stages import joined_placement
 from lm_offload.planner.sweep_shape import SweepShape
 
 
@@ -50,10 +51,8 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
     device, link = request.device, request.profile.h2d
     assert device is not None
     assert link is not None
-    block_bytes = upload_block_bytes(model, link.block_bytes)
-    on_device = _left_bytes(device.budget_bytes, device_memory_table(model, sizes, device))
-    host_table = host_memory_table(model, sizes, False, block_bytes)
-    on_host = _left_bytes(request.budget_bytes, host_table)
+    on_device = _left_bytes(device.budget_bytes, _device_table(model, sizes, device))
+    on_host = _left_bytes(request.budget_bytes, host_rows_beside(request, model, sizes))
     if min(on_device, on_host) <= 0:
         return NO_ROOM
     homeless_bytes = max(model.units_bytes - on_device, 0)
@@ -65,9 +64,21 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
     return Surplus(read, read_s, least_upload_s(model, link, upload), homeless_bytes)
 
 
-def device_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:
-    """What a sweep takes at least; `times` are those of one that moves nothing."""
-    return max(times.least_s(shape), surplus.upload_s, surplus.read_s)
+def device_sweep_s(
+    times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus, devices: int
+) -> float:
+    """What a sweep takes at least; `times` are those of one device that moves nothing."""
+    return max(max(times.least_s(shape), surplus.upload_s) / devices, surplus.read_s)
+
+
+def _device_table(model: ModelSizes, sizes: Sizes, device: DeviceBudget) -> Memory:
+    """Of several devices what all of them need at least, the cut being open."""
+    if not device.stages:
+        return device_memory_table(model, sizes, device)
+    cuts = zip(device.stages, even_cut(model, len(device.stages)), strict=True)
+    tables = (stage_memory_table(model, sizes, *cut) for cut in cuts)
+    stages = [DevicePlacement(frozenset(), 0, table) for table in tables]
+    return tuple(joined_placement(stages).other_memory)
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

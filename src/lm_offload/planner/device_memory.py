@@ -18,7 +18,7 @@ from lm_offload.planner.memory import (
     product_bytes,
     workspace_bytes,
 )
-from lm_offload.planner.request import DeviceBudget, ModelSizes
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import MIB, align_up
 
@@ -45,10 +45,24 @@ def device_memory_table(
     )
 
 
-def host_memory_table(
-    model: ModelSizes, sizes: Sizes, table_resident: bool, upload_block_bytes: int
+def host_rows_beside(
+    request: Request, model: ModelSizes, sizes: Sizes, table_resident: bool = False
 ) -> tuple[tuple[str, int], ...]:
-    """Purpose and bytes of everything on the host but weights and their ring.
+    """Purpose and bytes of everything on the host but weights and their ring."""
+    device, link = request.device, request.profile.h2d
+    assert device is not None
+    block_bytes = upload_block_bytes(model, link.block_bytes if link else 0)
+    return host_memory_table(model, sizes, table_resident, block_bytes, len(device.each))
+
+
+def host_memory_table(
+    model: ModelSizes,
+    sizes: Sizes,
+    table_resident: bool,
+    upload_block_bytes: int,
+    devices: int = 1,
+) -> tuple[tuple[str, int], ...]:
+    """The same beside so many devices.
 
     The staging of uploads is used only where memory cannot be pinned.
     """
@@ -58,7 +72,7 @@ def host_memory_table(
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
         *_exchanged(sizes, 2 * (config.query_size + config.kv_size)),
         *_in_place(model, sizes),
-        ("upload staging", UPLOADS_IN_FLIGHT * upload_block_bytes),
+        ("upload staging", devices * UPLOADS_IN_FLIGHT * upload_block_bytes),
         *host_rows(config, sizes, table_resident),
     )
 

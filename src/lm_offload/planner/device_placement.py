@@ -12,15 +12,12 @@ from dataclasses import replace
 
 from lm_offload.plan import AttentionOn, ComputedOn
 from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
-from lm_offload.planner.device_memory import (
-    device_memory_table,
-    host_memory_table,
-    upload_block_bytes,
-)
+from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.ordered_residency import choose_in_order
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, choose_residency
+from lm_offload.planner.stages import place_on_stages
 
 
 def attention_choices(device: DeviceBudget) -> tuple[AttentionOn, ...]:
@@ -39,11 +36,13 @@ def place_on_device(
     """These sizes with rings of `depth` units; empty if that does not fit both budgets."""
     assert request.device is not None
     assert request.profile.h2d is not None
-    on_device = _on_device(model, sizes, depth, request.device)
+    if request.device.stages:
+        on_device = place_on_stages(request, model, sizes, depth)
+    else:
+        on_device = _on_device(model, sizes, depth, request.device)
     if on_device is None:
         return []
-    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
-    rows = host_memory_table(model, sizes, False, block_bytes)
+    rows = host_rows_beside(request, model, sizes)
     left_bytes = request.budget_bytes - sum(size_bytes for _, size_bytes in rows)
     first = _mlps(model) if sizes.in_place_rows else None
     on_host = _on_host(model, on_device.resident, first, depth, left_bytes)

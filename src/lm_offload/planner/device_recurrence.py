@@ -34,7 +34,7 @@ def device_sweep_seconds(
 
     The CPU attends to the units `on_host`; both rings are full when the first sweep begins.
     """
-    clocks = _Clocks(transfers, len(loads))
+    clocks = Clocks(transfers, len(loads))
     ends = [clocks.first_compute_s(loads[0])]
     steps: dict[tuple[int, ...], list[_Step]] = {}
     for load in loads:
@@ -69,10 +69,10 @@ def _steps(counts: Sequence[int], on_host: frozenset[int], transfers: Transfers)
             yield _Step(unit, projects, returns, arrives, leaves)
 
 
-class _Clocks:
-    """How far each resource has come."""
+class Clocks:
+    """How far each resource has come; the rings are empty when they start."""
 
-    def __init__(self, transfers: Transfers, sweeps: int) -> None:
+    def __init__(self, transfers: Transfers, sweeps: int, start_s: float = 0.0) -> None:
         self._uploaded = sorted(transfers.upload_bytes)
         read = tuple(size for _, size in sorted(transfers.read_bytes.items()))
         upload = tuple(transfers.upload_bytes[unit] for unit in self._uploaded)
@@ -80,7 +80,7 @@ class _Clocks:
         self._upload_gates = iter(ring_gates(upload, transfers.device_ring_bytes, sweeps))
         self._left_host_s = [0.0]  # when the n-th unit had left its ring, 0 before the first
         self._left_device_s = [0.0]
-        self._disk_s = self._link_s = self._device_s = self._down_s = self._cpu_s = 0.0
+        self._disk_s = self._link_s = self._device_s = self._down_s = self._cpu_s = start_s
 
     def first_compute_s(self, load: DeviceSweepLoad) -> float:
         """When the first unit begins: an engine that has nothing to compute fills both rings."""

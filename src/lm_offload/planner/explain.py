@@ -134,7 +134,7 @@ def _what_ifs(request: Request, plan: Plan, common: Common) -> Iterator[WhatIf]:
     """Planned anew, for what is better may ask for another plan."""
     changes = {"1 GiB more memory": replace(request, budget_bytes=request.budget_bytes + GIB)}
     if device := request.device:
-        more = replace(device, budget_bytes=device.budget_bytes + GIB)
+        more = device.changed(lambda part: part.budget_bytes + GIB)
         changes["1 GiB more GPU memory"] = replace(request, device=more)
     for name, helper in _helpers(request).items():
         better = replace(request, profile=helper(request.profile, FACTOR))

@@ -6,14 +6,11 @@ from dataclasses import replace
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.planner.candidate import Candidate, DevicePlacement
-from lm_offload.planner.device_memory import (
-    device_memory_table,
-    host_memory_table,
-    upload_block_bytes,
-)
+from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
 from lm_offload.planner.request import Request
 from lm_offload.planner.residency import Residency
+from lm_offload.planner.stages import fixed_stages
 from lm_offload.units import format_bytes
 
 
@@ -26,6 +23,8 @@ def check_device(request: Request, choice: PlanChoice) -> None:
         )
     device = request.device
     wanted = device.attention if device else None
+    if choice.device is not None and device is not None:
+        _check_count(len(choice.device.each), len(device.each))
     if choice.device is not None and wanted not in (None, choice.device.attention):
         raise ConfigError(
             f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
@@ -46,7 +45,6 @@ def check_device(request: Request, choice: PlanChoice) -> None:
 def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice) -> Candidate:
     """`candidate` with its device; raises ConfigError or BudgetError for one that cannot hold."""
     assert request.device is not None
-    assert request.profile.h2d is not None
     model, sizes = candidate.model, candidate.sizes
     units = enumerate(model.units)
     resident = frozenset(
@@ -54,19 +52,32 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
         for index, sized in units
         if sized.unit.name in choice.resident or sized.size_bytes == 0
     )
-    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
-    memory = device_memory_table(model, sizes, request.device)
+    if choice.stages:
+        device = fixed_stages(request.device, model, sizes, choice.stages, resident)
+    else:
+        memory = device_memory_table(model, sizes, request.device)
+        device = DevicePlacement(resident, choice.ring, memory, _in_place(candidate, choice))
     placed = replace(
         candidate,
         residency=Residency(
             candidate.residency.resident - resident, candidate.residency.ring_bytes
         ),
-        other_memory=host_memory_table(model, sizes, candidate.table_resident, block_bytes),
-        device=DevicePlacement(resident, choice.ring, memory, _in_place(candidate, choice)),
+        other_memory=host_rows_beside(request, model, sizes, candidate.table_resident),
+        device=device,
     )
-    _check_rings(placed, choice)
-    _check_budget(placed, min(choice.budget, request.device.budget_bytes))
+    _check_rings(placed)
+    parts = zip(device.stages or (device,), choice.each, request.device.each, strict=True)
+    for part, chosen, budget in parts:
+        _check_budget(placed, part, min(chosen.budget, budget.budget_bytes))
     return placed
+
+
+def _check_count(planned: int, given: int) -> None:
+    if planned != given:
+        raise ConfigError(
+            f"The plan is for {planned} device(s) and {given} were given; give as many, or leave "
+            "the plan or the devices out."
+        )
 
 
 def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:
@@ -91,12 +102,17 @@ def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:
     return found
 
 
-def _check_rings(candidate: Candidate, choice: DeviceChoice) -> None:
+def _check_rings(candidate: Candidate) -> None:
     """Each ring takes the largest unit that passes through it; the host's, those at the start."""
-    through = (
-        ("ring", candidate.residency.ring_bytes, candidate.streamed | _device_units(candidate)),
-        ("device ring", choice.ring, candidate.uploaded),
-    )
+    device = candidate.device
+    assert device is not None
+    through = [
+        ("ring", candidate.residency.ring_bytes, candidate.streamed | device.resident),
+        *(
+            ("device ring", part.ring_bytes, candidate.uploaded_to(part))
+            for part in device.stages or (device,)
+        ),
+    ]
     for name, ring_bytes, units in through:
         largest_bytes = max((candidate.model.units[unit].size_bytes for unit in units), default=0)
         if ring_bytes < largest_bytes:
@@ -107,14 +123,11 @@ def _check_rings(candidate: Candidate, choice: DeviceChoice) -> None:
             )
 
 
-def _device_units(candidate: Candidate) -> frozenset[int]:
-    return candidate.device.resident if candidate.device else frozenset()
-
-
-def _check_budget(candidate: Candidate, budget_bytes: int) -> None:
-    used_bytes = candidate.peak_bytes["gpu"]
+def _check_budget(candidate: Candidate, part: DevicePlacement, budget_bytes: int) -> None:
+    memory = candidate.memory_on(part)
+    used_bytes = sum(size_bytes for _, size_bytes in memory)
     if used_bytes > budget_bytes:
-        rows = "".join(f"\n  {name:<22}{format_bytes(n)}" for name, n in candidate.device_memory)
+        rows = "".join(f"\n  {name:<22}{format_bytes(n)}" for name, n in memory)
         raise BudgetError(
             f"The plan takes {format_bytes(used_bytes)} of the device, the budget is "
             f"{format_bytes(budget_bytes)}; upload more units or raise the budget:{rows}"

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.device_memory import host_memory_table, upload_block_bytes
+from lm_offload.planner.device_memory import host_rows_beside
 from lm_offload.planner.device_time import DeviceSweepLoad
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
@@ -120,8 +120,6 @@ def _placed(candidate: Candidate, units: frozenset[int]) -> Candidate:
 def _with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
     """With memory for no more rows than that."""
     request, model = predictor.request, candidate.model
-    assert request.profile.h2d is not None
     sizes = replace(candidate.sizes, in_place_rows=rows)
-    block_bytes = upload_block_bytes(model, request.profile.h2d.block_bytes)
-    memory = host_memory_table(model, sizes, candidate.table_resident, block_bytes)
+    memory = host_rows_beside(request, model, sizes, candidate.table_resident)
     return replace(candidate, sizes=sizes, other_memory=memory)

@@ -1,5 +1,6 @@
 """Times the executor's own tasks where the CPU computes units in some sweeps and not in others.
 
+What `in_place_recurrence.py` is checked against; searches use that, which is faster.
 What runs ahead is dropped where a sweep is of the other kind than the one before::
 
     h2d   | u1 | u2 | u3 | u4 |      | u1' | u3' | ...      a large sweep, then small ones

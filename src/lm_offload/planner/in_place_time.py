@@ -15,19 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from lm_offload.arch.weights import attention_units
 from lm_offload.plan import StepTime
 from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.device_time import DeviceSweepLoad, DeviceSweepTimes
 from lm_offload.planner.host_load import MOST_COUNTED
-from lm_offload.planner.in_place_simulation import in_place_seconds
+from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import F32_BYTES
-from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.in_place import NOTHING, InPlace
 from lm_offload.schedule.task import Task
 
@@ -139,13 +139,14 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         return {unit: slower * seconds[unit] for unit in sorted(units)}
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
-        """Seconds of sweeps that follow one another, by the executor's own tasks."""
+        """Seconds of sweeps that follow one another, both rings filled before."""
         rings = self.ring_bytes, self.device_ring_bytes
         transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
         units = (sized.unit for sized in self.costs.model.units)
         on_host = attention_units(units) if self.host_costs else NOTHING
-        schedule = DeviceSweepSchedule(transfers, on_host)
-        return in_place_seconds(loads, [*map(_units_of, loads)], schedule)
+        in_place = [*map(_units_of, loads)]
+        known = cast("Sequence[DeviceSweepLoad]", loads)
+        return in_place_sweep_seconds(known, in_place, transfers, on_host)
 
     @cached_property
     def _link_bytes_per_s(self) -> float:

@@ -15,12 +15,12 @@ Only decisions are written; what follows from them, memory and predictions, is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lm_offload.hardware.profile_fields import Place
-from lm_offload.plan import AttentionOn, Plan, ThreadPlan
+from lm_offload.plan import AttentionOn, DevicePlan, Plan, ThreadPlan
 from lm_offload.planner import plan_values as values
 from lm_offload.planner.plan_values import Parsers, parsed_record, plain_record
 from lm_offload.units import format_bytes
@@ -29,7 +29,7 @@ from lm_offload.yaml_file import read_yaml
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """The decisions of a plan on a device."""
+    """The decisions of a plan on a device; of several devices, joined, with one in each stage."""
 
     name: str
     budget: int  # bytes
@@ -38,6 +38,13 @@ class DeviceChoice:
     attention: AttentionOn = "device"
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0
+    begins: str = ""  # the first unit of a stage
+    stages: tuple[DeviceChoice, ...] = ()
+
+    @property
+    def each(self) -> tuple[DeviceChoice, ...]:
+        """Of every device."""
+        return self.stages or (self,)
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,29 @@ def choice_of(plan: Plan) -> PlanChoice:
 
 
 def _device_of(plan: Plan) -> DeviceChoice | None:
-    found = plan.device
-    if found is None:
+    if plan.device is None:
         return None
+    return _joined(list(map(_choice_on, plan.device.stages or (plan.device,))))
+
+
+def _choice_on(found: DevicePlan) -> DeviceChoice:
     sizes = found.budget_bytes, found.resident, found.ring_bytes
     on_cpu = found.attention, found.in_place, found.in_place_rows
-    return DeviceChoice(found.name, *sizes, *on_cpu)
+    begins = found.units[0] if found.units else ""
+    return DeviceChoice(found.name, *sizes, *on_cpu, begins)
+
+
+def _joined(stages: Sequence[DeviceChoice]) -> DeviceChoice:
+    """Of one device, or the sum of several."""
+    if len(stages) == 1:
+        return stages[0]
+    return DeviceChoice(
+        name=",".join(stage.name for stage in stages),
+        budget=sum(stage.budget for stage in stages),
+        resident=tuple(name for stage in stages for name in stage.resident),
+        ring=sum(stage.ring for stage in stages),
+        stages=tuple(stages),
+    )
 
 
 def plan_text(plan: Plan, model: str) -> str:
@@ -112,8 +136,12 @@ def plan_text(plan: Plan, model: str) -> str:
     choice = dict(vars(choice_of(plan)))
     device = choice.pop("device")
     record = plain_record(choice, _PARSERS)
-    if device is not None:
-        record["device"] = plain_record(vars(device), _DEVICE_PARSERS)
+    if device is not None and device.stages:
+        record["stages"] = [
+            plain_record(_values(it, _STAGE_PARSERS), _STAGE_PARSERS) for it in device.stages
+        ]
+    elif device is not None:
+        record["device"] = plain_record(_values(device, _DEVICE_PARSERS), _DEVICE_PARSERS)
     body: str = yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=96)
     found = plan.predicted
     return (
@@ -129,7 +157,24 @@ def read_plan(file: Path) -> PlanChoice:
     """The plan in a YAML file; raises ConfigError for keys and values that cannot be."""
     place, found = Place(file.name), read_yaml(file)
     known = {**_DEFAULTS, **found} if isinstance(found, Mapping) else found
-    return PlanChoice(**parsed_record(known, place, _PARSERS, _OPTIONAL))
+    record = parsed_record(known, place, _PARSERS, _OPTIONAL)
+    if (stages := record.pop("stages", None)) is not None:
+        if "device" in record:
+            place.at("stages").refuse("given with device", "one of them")
+        record["device"] = _joined(stages)
+    return PlanChoice(**record)
+
+
+def _values(choice: DeviceChoice, parsers: Parsers) -> Mapping[str, object]:
+    return {name: getattr(choice, name) for name in parsers}
+
+
+def _stages(value: object, place: Place) -> list[DeviceChoice]:
+    """Of two devices at least."""
+    if not isinstance(value, list) or len(value) < 2:
+        place.refuse(repr(value), "a list of two stages or more")
+    records = (parsed_record(stage, place, _STAGE_PARSERS) for stage in value)
+    return [DeviceChoice(**record) for record in records]
 
 
 def _device(value: object, place: Place) -> DeviceChoice:
@@ -147,6 +192,13 @@ _DEVICE_PARSERS: Parsers = {
     "attention": values.attention,
     "in_place": values.units,
     "in_place_rows": values.count_or_none,
+}
+_STAGE_PARSERS: Parsers = {
+    "name": values.text,
+    "budget": values.size,
+    "begins": values.text,
+    "resident": values.units,
+    "ring": values.size_or_none,
 }
 _PARSERS: Parsers = {
     "weight_format": values.format_name,
@@ -171,11 +223,12 @@ _PARSERS: Parsers = {
     "spare_sequences": values.count_or_none,
     "retention": values.flag,
     "device": _device,
+    "stages": _stages,
 }
 # Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
 _OPTIONAL = frozenset(
     {
         *("threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"),
-        *("retention", "device"),
+        *("retention", "device", "stages"),
     }
 )

@@ -17,6 +17,7 @@ from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.stage_time import times_on_stages
 from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
@@ -104,12 +105,14 @@ class Predictor:
         if candidate.device is None:
             return times
         host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
-        found = times_on_device(times, candidate.uploaded, candidate.device.ring_bytes, host)
-        if not candidate.device.in_place:
+        device = candidate.device
+        found = times_on_device(times, candidate.uploaded, device.ring_bytes, host)
+        if device.stages:
+            return times_on_stages(found, device.stages)
+        if not device.in_place:
             return found
         on_cpu = self.cpu_costs(candidate.model, candidate.threads)
-        in_place = candidate.device.in_place, candidate.sizes.in_place_rows
-        return times_in_place(found, *in_place, on_cpu)
+        return times_in_place(found, device.in_place, candidate.sizes.in_place_rows, on_cpu)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -84,13 +84,40 @@ class ModelSizes:
 
 @dataclass(frozen=True)
 class DeviceBudget:
-    """A device that is to compute, and how much of its memory may be used."""
+    """A device that is to compute, and how much of its memory may be used.
+
+    Of several devices it is their sum, and each of the `stages` is one of them.
+    """
 
     name: str
     budget_bytes: int
     fixed_bytes: int = 0  # of these, what context and libraries take
     attention: AttentionOn | None = None  # where it must be computed; None: where it is faster
     mlp: ComputedOn | None = None  # the same of MLPs in host memory, in sweeps of few rows
+    stages: tuple[DeviceBudget, ...] = ()
+
+    @property
+    def each(self) -> tuple[DeviceBudget, ...]:
+        """Of every device."""
+        return self.stages or (self,)
+
+    def changed(self, budget_of: Callable[[DeviceBudget], int]) -> DeviceBudget:
+        """The same devices, each with as many bytes as `budget_of` says."""
+        if not self.stages:
+            return replace(self, budget_bytes=budget_of(self))
+        return joined([stage.changed(budget_of) for stage in self.stages])
+
+
+def joined(stages: Sequence[DeviceBudget]) -> DeviceBudget:
+    """Several devices that compute all units, one after the other."""
+    return DeviceBudget(
+        name=",".join(stage.name for stage in stages),
+        budget_bytes=sum(stage.budget_bytes for stage in stages),
+        fixed_bytes=sum(stage.fixed_bytes for stage in stages),
+        attention="device",
+        mlp="device",
+        stages=tuple(stages),
+    )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Resource = Literal["disk_read", "disk_write", "h2d", "d2h", "gpu", "cpu"]
+# disk_read, disk_write, h2d, d2h, gpu or cpu; of one device among several gpu0, h2d1 and so on
+Resource = str
 Kind = Literal[
     "read",  # weights: from disk, by host copy into pinned memory, to the device
     "stage",
@@ -19,6 +20,7 @@ Kind = Literal[
     "upload_hidden",
     "download_hidden",
     "write_hidden",
+    "send_hidden",  # from one device to the next
     "download",  # logits to where tokens are sampled
     "project",  # attention on the CPU beside a GPU, before the unit's compute task
     "send_qkv",

@@ -1,0 +1,149 @@
+"""Puts the rooms together for a plan with several devices: a stage of the units on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from lm_offload.device.base import Device
+from lm_offload.engine.device_side import (
+    DeviceSide,
+    buffers_of,
+    context_of,
+    device_side,
+    disk_of,
+    host_memory,
+    indices_of,
+    link_of,
+    load_device,
+    open_planned,
+    store_of,
+)
+from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.kernels.base import Kernels
+from lm_offload.models.registry import load_model
+from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.stage_executor import StageExecutor, StageResources
+from lm_offload.pipeline.stage_runner import StageRunner
+from lm_offload.pipeline.trace import Trace
+from lm_offload.pipeline.upload import Uploader
+from lm_offload.plan import Plan
+from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
+from lm_offload.storage.arena import Arena
+from lm_offload.storage.weight_store import WeightStore
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is built first and used by everything else."""
+
+    plan: Plan
+    files: ModelFiles
+    sides: Sequence[DeviceSide]
+    store: WeightStore
+    host: dict[str, Arena]
+    kernels: Kernels  # of the CPU
+
+
+def build_stage_machinery(
+    files: ModelFiles, plan: Plan, kernels: Kernels, trace: Trace, on_load: LoadProgress
+) -> Machinery:
+    """Take the memory of all tiers, load what stays, start the threads of the resources."""
+    assert plan.device is not None
+    with ExitStack() as undo:
+        devices = []
+        for stage in plan.device.stages:
+            devices.append(open_planned(stage))
+            undo.callback(devices[-1].close)
+        host, uploaders = host_memory(plan, devices)
+        sides = _sides(files, plan, devices, uploaders)
+        store = store_of(files, plan, host["staging ring"])
+        undo.callback(store.close)
+        load_resident(store, plan, files, host["resident weights"], on_load)
+        for side in sides:
+            load_device(files, plan, store, side)
+        parts = _Parts(plan, files, sides, store, host, on_threads(kernels, plan))
+        runner = _runner(parts)
+        executor = _executor(parts, runner, trace)
+        undo.pop_all()
+    cache = sides[0].cache  # blocks have the same numbers on every device
+    scheduler = scheduler_of(plan, cache)
+    return Machinery(plan, store, runner, executor, scheduler, cache, devices=tuple(devices))
+
+
+def _sides(
+    files: ModelFiles, plan: Plan, devices: Sequence[Device], uploaders: Sequence[Uploader]
+) -> list[DeviceSide]:
+    """Each device with the keys and values of the layers that it computes."""
+    assert plan.device is not None
+    sides = []
+    for stage, device, uploader in zip(plan.device.stages, devices, uploaders, strict=True):
+        units = (files.units[index] for index in indices_of(files, stage.units))
+        own = {unit.index for unit in units if unit.kind == "attention"}
+        others = set(range(files.config.num_layers)) - own
+        sides.append(device_side(files, plan, stage, device, uploader, others=others))
+    return sides
+
+
+def _runner(parts: _Parts) -> StageRunner:
+    files, plan = parts.files, parts.plan
+    tables, model = row_tables(parts.store, plan, files), load_model(files.config.model_type)
+    runners = [
+        ModelRunner(
+            files.units,
+            model,
+            context_of(files, side, parts.kernels),
+            side.weights,
+            tables,
+            side.cache,
+            None,
+            buffers_of(files, plan, side, parts.host["logits"]),
+            plan.micro_batch_tokens,
+        )
+        for side in parts.sides
+    ]
+    stage_of = [
+        number
+        for number, side in enumerate(parts.sides)
+        for _ in indices_of(files, side.on_device.units)
+    ]
+    return StageRunner(files.config, files.units, runners, stage_of, plan.micro_batch_tokens)
+
+
+def _executor(parts: _Parts, runner: StageRunner, trace: Trace) -> StageExecutor:
+    progress, store, schedule = Progress(), parts.store, _schedule(parts)
+    stages = []
+    for side in parts.sides:
+        device, uploaded = side.device, set(side.on_device.units) - set(side.on_device.resident)
+        stages.append(
+            StageResources(
+                link_of(store, side, bool(uploaded), progress, trace),
+                DeviceQueue(device.compute, progress, trace),
+                device.d2h,
+                DeviceQueue(device.d2h, progress, trace),
+            )
+        )
+    disk = disk_of(store, parts.plan, bool(parts.plan.streamed), progress, trace)
+    return StageExecutor(schedule, disk, stages, runner.rows_of, progress, trace)
+
+
+def _schedule(parts: _Parts) -> StagedSchedule:
+    files, plan = parts.files, parts.plan
+    stages = []
+    for side in parts.sides:
+        first, *_ = units = indices_of(files, side.on_device.units)
+        stages.append(Stage(range(first, first + len(units)), side.on_device.ring_bytes))
+    read = indices_of(files, plan.streamed)
+    sizes = [layout.size_bytes for layout in files.layouts]
+    uploaded = [*read, *indices_of(files, plan.resident)]
+    transfers = StagedTransfers(
+        {index: sizes[index] for index in read},
+        {index: sizes[index] for index in uploaded},
+        plan.ring_bytes,
+    )
+    return StagedSchedule(stages, transfers)

@@ -1,0 +1,43 @@
+"""What a runner is to the engine, and what one works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from lm_offload.pipeline.executor import Executor
+from lm_offload.plan import StepTime
+from lm_offload.sequence import Batch
+from lm_offload.storage.unit_views import Views
+
+
+class Weights(Protocol):
+    """Where the weights of a unit are found."""
+
+    def acquire(self, unit: int, ring_offset: int) -> Views:
+        """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
+
+
+class Runner(Protocol):
+    """Runs sweeps of one model."""
+
+    def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
+        """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
+
+    def forget(self) -> None:
+        """Repeat nothing of what was computed so far: kernels are no longer the same."""
+
+    def task_counts(self, micro_batches: int) -> list[int]:
+        """Compute tasks of each unit in a sweep of so many micro-batches."""
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Activations that outlive a unit, f32, in the memory of the processor that computes."""
+
+    hidden: Tensor  # [sweep_tokens, H]
+    normed: Tensor  # [logit_rows, embed_size]
+    logits: Tensor  # [logit_rows, V]
+    result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host

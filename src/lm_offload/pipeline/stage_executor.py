@@ -1,0 +1,217 @@
+"""Carries out sweeps over several devices, each in its own program order beside the others.
+
+Each device has a thread that launches its tasks, so one that waits for weights holds up nobody
+else. Rows go from device to device by events: only the launching threads wait on the host::
+
+    launcher 0   | a0 | s0 | a1 | s1 |                 s: the copy is queued behind a
+    launcher 1        .    | b0 |    | b1 | h | d |    b0 is launched behind the end of s0
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from lm_offload.device.base import Event, Stream
+from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.executor import NOTHING_STAGED, Compute
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.trace import Trace
+from lm_offload.plan import DeviceTime, StepTime, of_devices
+from lm_offload.schedule.kv_staging import Groups
+from lm_offload.schedule.stages import StagedSchedule
+from lm_offload.schedule.task import Task, TaskId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Rows = Callable[[Task], tuple["Tensor", "Tensor"]]  # of a send: where they are, where they go
+
+
+@dataclass(frozen=True)
+class StageResources:
+    """What works for one device beside the others."""
+
+    link: DiskQueue  # which brings its weights
+    processor: DeviceQueue
+    d2h: Stream
+    sender: DeviceQueue  # over the same stream
+
+    def time(self) -> DeviceTime:
+        """Seconds and bytes so far."""
+        moved_bytes = self.link.moved_bytes.total()
+        return DeviceTime(self.processor.busy_s, self.link.busy_s, moved_bytes)
+
+    def close(self) -> None:
+        """Stop the threads of all of them."""
+        self.link.close()
+        self.processor.close()
+        self.sender.close()
+
+
+class StageExecutor:
+    """See `Executor`: transfers run ahead as far as the rings allow, across sweeps."""
+
+    def __init__(
+        self,
+        schedule: StagedSchedule,
+        disk: DiskQueue,
+        stages: Sequence[StageResources],
+        rows_of: Rows,
+        progress: Progress,
+        trace: Trace,
+    ) -> None:
+        self._schedule = schedule
+        self._disk = disk
+        self._stages = stages
+        self._progress = progress
+        sent: dict[TaskId, Event] = {}
+        self._launchers = {
+            f"{kind}{number}": launcher
+            for number, stage in enumerate(stages)
+            for launcher in [_Launcher(stage, rows_of, sent, progress, trace)]
+            for kind in ("gpu", "d2h")
+        }
+        self._sweep = 0
+        self._submit(schedule.transfers(0))
+
+    def run_sweep(
+        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
+    ) -> StepTime:
+        """Queue the transfers of the sweep after this one, then launch this one.
+
+        There are no `groups`: no KV cache lies on disk.
+        """
+        start_s, before = time.perf_counter(), self._totals()
+        self._submit(self._schedule.transfers(self._sweep + 1))
+        for task in self._schedule.computes(self._sweep, micro_batches):
+            self._launchers[task.resource].submit(task, compute)
+        wait_s = self._progress.wait((task.id,))
+        self._sweep += 1
+        self._progress.forget_before(self._sweep)
+        return _step_time(time.perf_counter() - start_s, wait_s, before, self._totals())
+
+    def close(self) -> None:
+        """Stop the threads of the resources."""
+        for launcher in set(self._launchers.values()):
+            launcher.close()
+        for stage in self._stages:
+            stage.close()
+        self._disk.close()
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        """Queue transfers, each at its link."""
+        self._disk.submit(task for task in tasks if task.resource == "disk_read")
+        for number, stage in enumerate(self._stages):
+            stage.link.submit(task for task in tasks if task.resource == f"h2d{number}")
+
+    def _totals(self) -> _Totals:
+        stages = tuple(stage.time() for stage in self._stages)
+        return _Totals(self._disk.busy_s, self._disk.moved_bytes.total(), stages)
+
+
+class _Launcher:
+    """Launches the tasks of one device in order, each when what it needs is there or queued."""
+
+    def __init__(
+        self,
+        stage: StageResources,
+        rows_of: Rows,
+        sent: dict[TaskId, Event],
+        progress: Progress,
+        trace: Trace,
+    ) -> None:
+        self._stage = stage
+        self._rows_of = rows_of
+        self._sent = sent  # rows that have been queued for another device
+        self._progress = progress
+        self._trace = trace
+        self._tasks: queue.SimpleQueue[tuple[Task, Compute] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="launch", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: Task, compute: Compute) -> None:
+        """Append a task; returns at once."""
+        self._tasks.put((task, compute))
+
+    def close(self) -> None:
+        """End the thread; a task that waits for what never comes has failed before."""
+        self._tasks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (submitted := self._tasks.get()) is not None:
+            try:
+                self._start(*submitted)
+            except BaseException as error:
+                self._progress.fail(error)
+                return
+
+    def _start(self, task: Task, compute: Compute) -> None:
+        self._wait(task)
+        starts: Mapping[str, Callable[[Task, Compute], None]] = {
+            "compute": self._compute,
+            "release": self._release,
+            "send_hidden": self._send,
+            "download": self._download,
+        }
+        starts[task.id.kind](task, compute)
+
+    def _wait(self, task: Task) -> None:
+        if wait_s := self._progress.wait(task.needs):
+            now_s = time.perf_counter()
+            self._trace.record_wait(task, now_s - wait_s, now_s)
+
+    def _compute(self, task: Task, compute: Compute) -> None:
+        for need in task.needs:
+            if need in self._sent:
+                self._stage.processor.wait(self._sent.pop(need))
+        self._stage.processor.launch(task, lambda: compute(task))
+        self._progress.finish(task.id)
+
+    def _release(self, task: Task, compute: Compute) -> None:
+        self._stage.processor.release(task)
+
+    def _send(self, task: Task, compute: Compute) -> None:
+        """Announced when it is queued: the other device waits for its event."""
+        self._stage.d2h.wait(self._stage.processor.reached())
+        self._sent[task.id] = self._stage.sender.copy(task, *self._rows_of(task))
+        self._progress.announce(task.id)
+
+    def _download(self, task: Task, compute: Compute) -> None:
+        """The end of a sweep: what the devices computed is on the host, and all are idle."""
+        start_s = time.perf_counter()
+        self._stage.d2h.wait(self._stage.processor.reached())
+        self._stage.d2h.launch(lambda: compute(task))
+        self._stage.d2h.record().synchronize()
+        self._trace.record(task, start_s, time.perf_counter())
+        self._stage.processor.release(task)  # announced when all that was launched is counted
+
+
+class _Totals(NamedTuple):
+    """What the disk and each device have done so far."""
+
+    disk_s: float
+    read_bytes: int
+    stages: tuple[DeviceTime, ...]
+
+
+def _step_time(total_s: float, wait_s: float, before: _Totals, after: _Totals) -> StepTime:
+    """The record of a sweep from what had been done before and has been done now."""
+    pairs = (
+        zip(end, start, strict=True) for end, start in zip(after.stages, before.stages, strict=True)
+    )
+    stages = [DeviceTime(*(end - start for end, start in pair)) for pair in pairs]
+    return StepTime(
+        total_s=total_s,
+        cpu_s=total_s - wait_s,
+        wait_s=wait_s,
+        disk_read_s=after.disk_s - before.disk_s,
+        read_bytes=after.read_bytes - before.read_bytes,
+        **of_devices(stages),
+    )

@@ -1,0 +1,141 @@
+"""When sweeps end of which some have units in place, without a timeline of all their tasks.
+
+The tasks of one sweep stand for those of all that are alike; they are replayed on clocks, in the
+order in which `DeviceSweepSchedule` yields them::
+
+    gpu    ends   max(the gpu, its upload, what came back) + its seconds
+    down   ends   max(the way down, the gpu)               + its seconds     hidden states, or
+    cpu    ends   max(the cpu, what came down)             + its seconds     queries, keys, values
+    up     ends   max(the way down, the cpu)               + its seconds     beside uploads
+
+Where the next sweep is of the other kind the rings are empty and fill anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from lm_offload.planner.device_recurrence import Clocks
+from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.task import Kind, Task
+
+if TYPE_CHECKING:
+    from lm_offload.planner.device_time import DeviceSweepLoad
+
+_GPU, _DOWN, _CPU, _UP, _LEAVES = range(5)
+_LINK: Mapping[Kind, int] = {
+    "send_qkv": _DOWN,
+    "download_hidden": _DOWN,
+    "return_attended": _UP,
+    "upload_hidden": _UP,
+    "release": _LEAVES,
+}
+
+
+def in_place_sweep_seconds(
+    loads: Sequence[DeviceSweepLoad],
+    in_place: Sequence[frozenset[int]],
+    transfers: Transfers,
+    on_host: frozenset[int],
+) -> list[float]:
+    """Seconds of sweeps that follow one another, as the simulation of their tasks gives them.
+
+    `in_place` are the units of each of them that the CPU computes.
+    """
+    programs: dict[tuple[object, ...], _Program] = {}
+    ends: list[float] = []
+    pairs = zip(in_place, loads, strict=True)
+    for units, of_a_kind in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        alike = [load for _, load in of_a_kind]
+        clocks = _InPlaceClocks(_without(transfers, units), len(alike), ends[-1] if ends else 0.0)
+        if not ends:
+            ends.append(clocks.first_compute_s(alike[0]))
+        for load in alike:
+            key = units, *load.counts
+            if key not in programs:
+                programs[key] = _program(transfers, on_host, load.counts, units)
+            ends.append(clocks.replay(load, programs[key]))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def _without(transfers: Transfers, in_place: frozenset[int]) -> Transfers:
+    moved = {it: size for it, size in transfers.upload_bytes.items() if it not in in_place}
+    return replace(transfers, upload_bytes=moved)
+
+
+class _Step(NamedTuple):
+    """A task where it is computed or copied."""
+
+    place: int
+    unit: int
+    micro_batch: int
+    kind: int  # which of the kinds of the program
+    arrives: bool  # the first of an uploaded unit
+
+
+@dataclass(frozen=True)
+class _Program:
+    """The tasks of a sweep, and one of each kind and unit: those of all micro-batches are alike."""
+
+    steps: Sequence[_Step]
+    kinds: Sequence[Task]
+
+    def seconds(self, load: DeviceSweepLoad) -> list[float]:
+        """Of each kind, the engine's overhead with the last unit."""
+        last = len(load.compute_s) - 1
+        return [
+            load.task_s(task) + (load.overhead_s if task.id.unit == last else 0.0)
+            for task in self.kinds
+        ]
+
+
+def _program(
+    transfers: Transfers, on_host: frozenset[int], counts: Sequence[int], units: frozenset[int]
+) -> _Program:
+    schedule = DeviceSweepSchedule(transfers, on_host)
+    uploads = {task.id.unit for task in schedule.transfers(0, units)}
+    tasks = [it for it in schedule.computes(0, counts, units) if it.id.kind != "download"]
+    kinds = {(it.id.kind, it.id.unit): it for it in tasks if it.id.kind != "release"}
+    return _Program([*_steps(tasks, list(kinds), uploads)], [*kinds.values()])
+
+
+def _steps(
+    tasks: Sequence[Task], kinds: Sequence[tuple[Kind, int]], uploads: set[int]
+) -> Iterator[_Step]:
+    numbers, awaited = {key: number for number, key in enumerate(kinds)}, set(uploads)
+    for task in tasks:
+        _, kind, unit, micro_batch = task.id
+        place = _LINK.get(kind, _CPU if task.resource == "cpu" else _GPU)
+        arrives = place == _GPU and unit in awaited
+        if arrives:
+            awaited.remove(unit)
+        yield _Step(place, unit, micro_batch, numbers.get((kind, unit), -1), arrives)
+
+
+class _InPlaceClocks(Clocks):
+    """The same clocks, for any tasks of a sweep."""
+
+    def replay(self, load: DeviceSweepLoad, program: _Program) -> float:
+        """The end of a sweep with the engine's overhead."""
+        seconds = program.seconds(load)
+        device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
+        rows_s: dict[int, float] = {}  # by micro-batch, when link or CPU had done with it
+        for place, unit, micro_batch, kind, arrives in program.steps:
+            if place == _GPU:
+                if arrives:
+                    device_s = max(device_s, self._upload(unit, load))
+                device_s += seconds[kind]
+            elif place == _DOWN:
+                rows_s[micro_batch] = down_s = max(down_s, device_s) + seconds[kind]
+            elif place == _CPU:
+                rows_s[micro_batch] = cpu_s = max(cpu_s, rows_s[micro_batch]) + seconds[kind]
+            elif place == _UP:
+                down_s = max(down_s, rows_s[micro_batch]) + seconds[kind]
+                device_s = max(device_s, down_s)
+            else:
+                self._left_device_s.append(device_s)
+        self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
+        return device_s

@@ -1,0 +1,188 @@
+"""Several devices, each with a stage of the model: the tokens of the CPU, however it is cut."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.device.no_memory import no_memory
+from lm_offload.device.stand_in import StandIn
+from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.planner.plan_text import choice_of, plan_text
+from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
+from tests.engine.test_device import PROFILE, PROMPTS, STAND_IN, WORKLOAD, open_on_device
+from tests.toy import MODEL_TYPES
+
+TWO, THREE = ",".join([STAND_IN] * 2), ",".join([STAND_IN] * 3)
+
+
+def smallest_budgets(folder, devices, prompts=PROMPTS) -> list[int]:
+    """Bytes of each device and of the host that the error for hopeless budgets names."""
+    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
+    opened = open_on_device(folder, 1, 1, device=devices)
+    with opened as llm, pytest.raises(BudgetError) as caught:
+        llm.plan_for(workload)
+    return [int(kib) << 10 for kib in re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])]
+
+
+def text_of(budgets) -> str:
+    return ",".join(map(str, budgets))
+
+
+CASES = [*((name, TWO) for name in MODEL_TYPES), ("llama", THREE), ("gemma3_text", THREE)]
+
+
+@pytest.mark.parametrize(("model_type", "devices"), CASES)
+def test_tokens_are_those_of_the_cpu(toy, model_type, devices):
+    folder = toy(model_type)
+    *gpus, cpu_bytes = smallest_budgets(folder, devices)
+    budgets = text_of(size + (160 << 10) for size in gpus)
+    with open_on_device(folder, budgets, cpu_bytes + (100 << 10), device=devices) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert len(llm.plan.device.stages) == len(gpus)
+
+
+def test_all_three_tiers_hold_units(toy):
+    folder = toy("llama", num_hidden_layers=6)
+    *gpus, cpu_bytes = smallest_budgets(folder, TWO)
+    first_bytes, last_bytes = gpus[0] + (350 << 10), gpus[1] + (280 << 10)
+    budgets = text_of([first_bytes, last_bytes])
+    with open_on_device(folder, budgets, cpu_bytes + (140 << 10), device=TWO) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+        plan, decode = llm.plan, llm.stats.decode[-1].time
+    assert plan.streamed
+    assert plan.resident
+    for stage, device in zip(plan.device.stages, decode.devices, strict=True):
+        assert any(".mlp" in name or ".attention" in name for name in stage.resident)
+        assert device.h2d_bytes == pytest.approx(stage.uploaded_bytes, rel=0.5)
+        assert 0 < device.gpu_s <= decode.total_s
+    assert decode.h2d_bytes == pytest.approx(plan.device.uploaded_bytes, rel=0.5)
+    assert decode.read_bytes == pytest.approx(plan.streamed_bytes, rel=0.5)
+    assert tokens == generate(folder, PLENTY, PROMPTS)
+
+
+@settings(max_examples=4)
+@given(
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    model_type=st.sampled_from(["llama", "gemma3_text", "opt"]),
+    more_gpu=st.tuples(st.integers(1 << 17, 1 << 19), st.integers(1 << 17, 1 << 19)),
+    more_cpu=st.integers(1 << 17, 1 << 19),
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+)
+def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
+    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
+    *gpus, cpu_bytes = smallest_budgets(folder, TWO, prompts)
+    budgets = [least + more for least, more in zip(gpus, more_gpu, strict=True)]
+    with open_on_device(folder, text_of(budgets), cpu_bytes + more_cpu, device=TWO) as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        plan = llm.plan
+    assert plan.used_bytes <= cpu_bytes + more_cpu
+    for stage, budget_bytes in zip(plan.device.stages, budgets, strict=True):
+        assert stage.used_bytes <= stage.budget_bytes == budget_bytes
+
+
+@pytest.mark.parametrize("rows", [1, 2, 16])
+def test_micro_batches_of_any_size(toy, rows):
+    folder = toy("llama")
+    with open_on_device(folder, PLENTY, device=THREE) as llm:
+        choice = replace(choice_of(llm.plan_for(WORKLOAD)), micro_batch_tokens=rows)
+    with open_on_device(folder, PLENTY, device=THREE, plan=choice) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS[:1]) == generate(folder, PLENTY, PROMPTS[:1])
+        assert llm.read_sweep().total_s > 0
+
+
+@pytest.mark.parametrize("option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}])
+def test_formats(toy, option):
+    folder = toy("llama", intermediate_size=96)
+    with open_on_device(folder, PLENTY, device=TWO, **option) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+
+
+def test_prefixes_are_shared_and_sequences_preempted(toy):
+    folder, begin = toy("llama"), list(range(3, 40))
+    prompts = [[*begin, 7], [*begin, 9]]
+    with open_on_device(folder, PLENTY, device=TWO) as llm:
+        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        made = llm.plan_for(WORKLOAD)
+    sizes = {"sweep_tokens": 64, "micro_batch_tokens": 16, "max_sequences": 2, "kv_blocks": 8}
+    plan, more = replace(choice_of(made), spare_sequences=5, **sizes), prompts_of(*[20, 31, 7] * 4)
+    params = SamplingParams(max_tokens=60, temperature=1.0, stop_token_ids=(3, 4, 5))
+    with open_on_device(folder, PLENTY, device=TWO, plan=plan) as llm:
+        found = tokens_of(llm, more, params)
+        assert llm.stats.preemptions > 0
+    with open_on_device(folder, PLENTY) as llm:
+        assert found == tokens_of(llm, more, params)
+
+
+def test_a_saved_plan_runs_again(toy, tmp_path):
+    folder, file = toy("llama"), tmp_path / "plan.yaml"
+    budgets = text_of(size + (150 << 10) for size in smallest_budgets(folder, TWO)[:-1])
+    with open_on_device(folder, budgets, device=TWO) as llm:
+        wanted, made = tokens_of(llm, PROMPTS), llm.plan
+    text = plan_text(made, "toy")
+    file.write_text(text)
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        assert tokens_of(llm, PROMPTS) == wanted
+        assert llm.plan.device == made.device
+    begins = re.search(r"begins: (layers\S+attention)", text)[1]
+    file.write_text(text.replace(f"begins: {begins}", "begins: layers.0.mlp"))
+    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
+        llm.profile = PROFILE
+        with pytest.raises(ConfigError, match=r"stages begin at embed, layers.0.mlp, allowed are"):
+            llm.plan_for(WORKLOAD)
+    with pytest.raises(ConfigError, match="for 2 device"):
+        open_on_device(folder, PLENTY, plan=choice_of(made)).plan_for(WORKLOAD)
+
+
+@pytest.mark.parametrize(
+    ("devices", "memory", "wanted"),
+    [
+        ("cuda:0,cuda:0", "1GiB", "more than once"),
+        ("cuda,cuda:0", "1GiB", "more than once"),
+        (f"cuda:0,{STAND_IN}", "1GiB", "different kinds"),
+        (TWO, "1MiB,1MiB,1MiB", r"3 GPU memory budgets were given for 2 device"),
+        (STAND_IN, "1MiB,1MiB", r"2 GPU memory budgets were given for 1 device"),
+        (TWO, "1MiB,9GiB", "9GiB"),
+    ],
+)
+def test_devices_that_cannot_work_together(toy, devices, memory, wanted):
+    with pytest.raises(ConfigError, match=wanted):
+        open_on_device(toy("llama"), memory, device=devices)
+
+
+@pytest.mark.parametrize("name", ["attention", "mlp"])
+def test_what_several_devices_do_not_do_is_refused(toy, name):
+    with pytest.raises(ConfigError, match=f"{name}=cpu was given with 2 devices"):
+        open_on_device(toy("llama"), PLENTY, device=TWO, **{name: "cpu"})
+
+
+def test_budgets_in_the_spelling_of_accelerate(toy):
+    budgets = {STAND_IN: "8MiB", "standin:1GB/s": 9 << 20, "cpu": PLENTY}
+    with LLM(toy("llama"), max_memory=budgets, threads=1) as llm:
+        found = [(part.name, part.budget_bytes) for part in llm.device.stages]
+    assert found == [(STAND_IN, 8 << 20), ("standin:1GB/s", 9 << 20)]
+
+
+def test_a_device_without_memory_is_planned_for_again(toy, monkeypatch):
+    folder, tier, refused = toy("llama"), StandIn.tier, [True]
+
+    def refusing(device, capacity_bytes):
+        if refused and device.name.startswith("standin:1GB"):
+            refused.pop()
+            raise no_memory("weights and cache", 300 << 10)
+        return tier(device, capacity_bytes)
+
+    monkeypatch.setattr(StandIn, "tier", refusing)
+    options = {"device": f"{STAND_IN},standin:1GB/s", "on_oom": "replan"}
+    with open_on_device(folder, "8MiB", **options) as llm:
+        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert all(it.budget_bytes <= (8 << 20) - (300 << 10) for it in llm.plan.device.stages)

@@ -1,0 +1,136 @@
+"""Several devices side by side: every unit computes on its own bytes, rows arrive in time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload.device.stand_in import StandIn
+from lm_offload.errors import StorageError
+from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.stage_executor import StageExecutor, StageResources
+from lm_offload.pipeline.trace import ChromeTrace
+from lm_offload.pipeline.upload import Uploader
+from lm_offload.units import MIB
+from tests.pipeline.harness import FakeBlock, mark
+from tests.schedule.test_stages import schedule_of
+
+UNITS = st.lists(
+    st.tuples(st.sampled_from(["device", "host", "disk"]), st.integers(1, 30)),
+    min_size=3,
+    max_size=6,
+)
+ROWS = 8  # that a device has a place for
+
+
+class Rig:
+    """An executor over bytes. A row is a list of the units that have computed it, in f32."""
+
+    def __init__(self, units, cuts, more=(0,) * 4, errors=None, compute_s=0.0):
+        self.units, self._errors, self._compute_s = units, errors or {}, compute_s
+        self.schedule = schedule_of(units, cuts, more)
+        stages, transfers = self.schedule.stages, self.schedule._transfers
+        self.stage_of = [n for n, stage in enumerate(stages) for _ in stage.units]
+        self.ring = torch.zeros(transfers.ring_bytes, dtype=torch.uint8)
+        self.rings = [torch.zeros(stage.ring_bytes, dtype=torch.uint8) for stage in stages]
+        self.rows = [torch.zeros(ROWS, len(units)) for _ in stages]
+        self.devices = [StandIn(f"standin {n}", MIB, 1e9) for n in range(len(stages))]
+        self.results: list[list[list[float]]] = []
+        self.trace = ChromeTrace([str(unit) for unit in range(len(units))])
+        progress = Progress()
+        resources = [
+            StageResources(
+                DiskQueue(progress, self._uploads, 2, self.trace, "upload"),
+                DeviceQueue(device.compute, progress, self.trace),
+                device.d2h,
+                DeviceQueue(device.d2h, progress, self.trace),
+            )
+            for device in self.devices
+        ]
+        disk = DiskQueue(progress, self._reads, 2, self.trace)
+        parts = self.schedule, disk, resources, self._rows_of
+        self.executor = StageExecutor(*parts, progress, self.trace)
+
+    def sweep(self, counts):
+        return self.executor.run_sweep(counts, self._compute)
+
+    def close(self):
+        self.executor.close()
+        for device in self.devices:
+            device.close()
+
+    def _rows_of(self, task):
+        stage, row = self.stage_of[task.id.unit], task.id.micro_batch
+        return self.rows[stage][row], self.rows[stage + 1][row]
+
+    def _reads(self, task):
+        place = self.ring[task.ring_offset : task.ring_offset + task.size_bytes]
+        error = self._errors.get("disk")
+        return [FakeBlock(memoryview(place.numpy()), mark(task), 0.0, error).read]
+
+    def _uploads(self, task):
+        start, stage = task.source_offset, self.stage_of[task.id.unit]
+        source = self.ring[start : start + task.size_bytes]
+        if start < 0:
+            source = torch.full((task.size_bytes,), 255 - task.id.unit, dtype=torch.uint8)
+        place = self.rings[stage][task.ring_offset : task.ring_offset + task.size_bytes]
+        return Uploader(self.devices[stage].h2d, 8).copies(source, place)
+
+    def _compute(self, task):
+        sweep, kind, unit, row = task.id
+        stage = self.stage_of[unit]
+        if stage and "device" in self._errors:
+            raise self._errors["device"]
+        if kind == "download":
+            self.results.append(self.rows[-1].tolist())
+            return
+        home, size = self.units[unit]
+        wanted = mark(task) if home == "disk" else 255 - unit
+        for _ in range(2):  # at the beginning and at the end of the computation
+            if home != "device":
+                place = self.rings[stage][task.ring_offset : task.ring_offset + size]
+                assert place.tolist() == [wanted] * size, f"{task} reads other weights"
+            time.sleep(self._compute_s / 2)
+        self.rows[stage][row, unit] = self.rows[stage][row, unit - 1] + 1 if unit else sweep
+
+
+@settings(max_examples=25)
+@given(UNITS, st.sets(st.integers(1, 2), min_size=1), st.integers(1, ROWS),
+       st.lists(st.integers(0, 50), min_size=4, max_size=4))  # fmt: skip
+def test_rows_pass_all_units_on_their_own_bytes(units, cuts, rows, more):
+    rig = Rig(units, sorted(cuts), more)
+    times = [rig.sweep([rows] * len(units)) for _ in range(3)]
+    rig.close()
+    for sweep, found in enumerate(rig.results):
+        assert found[:rows] == [[float(sweep + unit) for unit in range(len(units))]] * rows
+    assert len(rig.results) == 3
+    for step in times:
+        assert len(step.devices) == len(cuts) + 1
+        assert step.gpu_s == pytest.approx(sum(it.gpu_s for it in step.devices) / (len(cuts) + 1))
+
+
+def test_devices_work_at_the_same_time_and_say_how_long():
+    rig = Rig([("device", 1)] * 4, [2], compute_s=0.004)
+    times = [rig.sweep([ROWS] * 4) for _ in range(3)]
+    rig.close()
+    serial_s = 4 * ROWS * 0.004
+    assert min(step.total_s for step in times) < 0.8 * serial_s
+    for device in times[-1].devices:
+        assert device.gpu_s == pytest.approx(2 * ROWS * 0.004, rel=0.5)
+    assert {event["cat"] for event in rig.trace._events} >= {"compute", "send_hidden"}
+    assert {*rig.trace._names.values()} >= {"gpu0", "gpu1", "d2h0", "d2h1"}
+
+
+@pytest.mark.parametrize("where", ["disk", "device"])
+def test_an_error_ends_the_sweep_and_close_still_works(where):
+    units = [("device", 1), ("disk", 9), ("host", 9), ("disk", 9)]
+    rig = Rig(units, [2], errors={where: StorageError("gone")})
+    with pytest.raises(StorageError, match="gone"):
+        rig.sweep([2] * 4)
+    rig.close()

@@ -1,0 +1,154 @@
+"""Properties of the sweep over several devices, simulated with random durations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_offload.planner.timeline import Timeline, simulate
+from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
+from lm_offload.schedule.task import Task, TaskId
+
+SWEEPS = 3
+HOMES = st.sampled_from(["device", "host", "disk"])
+UNITS = st.lists(st.tuples(HOMES, st.integers(1, 30)), min_size=2, max_size=8)
+MORE = st.lists(st.integers(0, 60), min_size=4, max_size=4)
+
+
+def schedule_of(units, cuts, more=(0,) * 5) -> StagedSchedule:
+    """Stages that end at `cuts`, with rings of their largest unit and as much more."""
+    read = {index: size for index, (home, size) in enumerate(units) if home == "disk"}
+    upload = {index: size for index, (home, size) in enumerate(units) if home != "device"}
+    stages = []
+    for (first, stop), extra in zip(pairwise([0, *cuts, len(units)]), more[1:], strict=False):
+        largest = max((upload.get(unit, 0) for unit in range(first, stop)), default=0)
+        stages.append(Stage(range(first, stop), largest + extra))
+    ring_bytes = max(read.values(), default=0) + more[0]
+    return StagedSchedule(stages, StagedTransfers(read, upload, ring_bytes))
+
+
+def tasks_of(schedule: StagedSchedule, counts, sweeps=SWEEPS) -> list[Task]:
+    """As the executor queues them."""
+    tasks = schedule.transfers(0)
+    for sweep in range(sweeps):
+        tasks += schedule.transfers(sweep + 1) if sweep + 1 < sweeps else []
+        tasks += schedule.computes(sweep, counts)
+    return tasks
+
+
+@st.composite
+def scenes(draw):
+    """A schedule with the homes and stages of its units, and counts of compute tasks."""
+    units = draw(UNITS)
+    cuts = draw(st.sets(st.integers(1, len(units) - 1), min_size=1, max_size=2))
+    schedule = schedule_of(units, sorted(cuts), draw(MORE))
+    last = len(units) - 1
+    micro_batches = draw(st.integers(1, 4))
+    single = last if draw(st.booleans()) and last not in cuts else len(units)
+    return units, schedule, [micro_batches if unit < single else 1 for unit in range(len(units))]
+
+
+def spans(tasks, timeline: Timeline, kind: str):
+    """Each place of a ring with the time from its filling to its release."""
+    until = "upload" if kind == "read" else "release"
+    for task in tasks:
+        if task.id.kind == kind:
+            freed = timeline.ends_s[TaskId(task.id.sweep, until, task.id.unit)]
+            place = range(task.ring_offset, task.ring_offset + task.size_bytes)
+            yield task.resource, place, timeline.starts_s[task.id], freed
+
+
+@settings(max_examples=60)
+@given(scenes(), st.randoms(use_true_random=False))
+def test_no_place_is_overwritten_and_nothing_waits_for_ever(scene, random):
+    _, schedule, counts = scene
+    tasks = tasks_of(schedule, counts)
+    seconds = {task.id: random.random() for task in tasks}
+    timeline = simulate(tasks, lambda task: seconds[task.id])  # raises where tasks are stuck
+    assert len(timeline.ends_s) == len(tasks)
+    used = [*spans(tasks, timeline, "read"), *spans(tasks, timeline, "upload")]
+    for index, (ring, place, begin_s, end_s) in enumerate(used):
+        for other_ring, other, begin_other, end_other in used[:index]:
+            overlap = max(place.start, other.start) < min(place.stop, other.stop)
+            if ring == other_ring and overlap:
+                assert begin_s >= end_other or begin_other >= end_s
+
+
+@given(scenes())
+def test_each_micro_batch_passes_each_unit_once_and_in_order(scene):
+    units, schedule, counts = scene
+    tasks = tasks_of(schedule, counts)
+    timeline = simulate(tasks, lambda task: 1.0)
+    computes = Counter(task.id for task in tasks if task.id.kind == "compute")
+    assert computes == Counter(
+        TaskId(sweep, "compute", unit, micro_batch)
+        for sweep in range(SWEEPS)
+        for unit, count in enumerate(counts)
+        for micro_batch in range(count)
+    )
+    for sweep, unit in ((sweep, unit) for sweep in range(SWEEPS) for unit in range(1, len(units))):
+        for micro_batch in range(counts[unit]):
+            after = timeline.starts_s[TaskId(sweep, "compute", unit, micro_batch)]
+            before = TaskId(sweep, "compute", unit - 1, micro_batch)
+            assert after >= timeline.ends_s[before]
+        if sweep:
+            first = TaskId(sweep, "compute", 0)
+            download = TaskId(sweep - 1, "download", len(units) - 1)
+            assert timeline.starts_s[first] >= timeline.ends_s[download]
+
+
+@given(scenes())
+def test_weights_are_there_and_rows_come_from_the_device_before(scene):
+    units, schedule, counts = scene
+    tasks = tasks_of(schedule, counts)
+    by_id = {task.id: task for task in tasks}
+    stage_of = {unit: n for n, stage in enumerate(schedule.stages) for unit in stage.units}
+    for task in tasks:
+        sweep, kind, unit, micro_batch = task.id
+        home, number = units[unit][0], stage_of[unit]
+        upload, read = TaskId(sweep, "upload", unit), TaskId(sweep, "read", unit)
+        if kind == "compute":
+            assert task.resource == f"gpu{number}"
+            assert (upload in task.needs) == (home != "device")
+            assert task.ring_offset == (by_id[upload].ring_offset if home != "device" else -1)
+            begins = unit in {stage.units[0] for stage in schedule.stages[1:]}
+            assert (TaskId(sweep, "send_hidden", unit - 1, micro_batch) in task.needs) == begins
+        if kind == "upload":
+            assert task.resource == f"h2d{number}"
+            assert (read in task.needs) == (home == "disk")
+            assert task.source_offset == (by_id[read].ring_offset if home == "disk" else -1)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_stages_with_many_micro_batches_work_at_the_same_time(stages):
+    units, count = [("device", 1)] * 12, 32
+    cuts = [12 * stage // stages for stage in range(1, stages)]
+
+    def sweep_s(schedule: StagedSchedule) -> float:
+        tasks = tasks_of(schedule, [count] * 12, sweeps=1)
+        return simulate(tasks, lambda task: float(task.id.kind == "compute")).makespan_s
+
+    together_s, alone_s = sweep_s(schedule_of(units, cuts)), sweep_s(schedule_of(units, []))
+    assert alone_s == 12 * count
+    assert alone_s / together_s == pytest.approx(stages * count / (count + stages - 1))
+
+
+def test_weights_that_fit_the_ring_together_do_not_hold_up_the_next_stage():
+    units = [("host", 10)] * 8
+
+    def sweep_s(ring_more: int) -> float:
+        schedule = schedule_of(units, [4], (0, ring_more, ring_more))
+        tasks = tasks_of(schedule, [8] * 8, sweeps=1)
+        return simulate(tasks, lambda task: float(task.id.kind == "compute")).makespan_s
+
+    assert sweep_s(40) == 4 * (8 + 1)  # all four units of a stage: it hands on after each row
+    assert sweep_s(0) > 1.5 * sweep_s(40)  # one after the other: after the last unit
+
+
+def test_nothing_is_transferred_where_all_is_on_the_devices():
+    tasks = tasks_of(schedule_of([("device", 5)] * 4, [2]), [1] * 4)
+    assert {task.id.kind for task in tasks} == {"compute", "send_hidden", "download"}
