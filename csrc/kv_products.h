@@ -20,18 +20,19 @@ struct Lanes {
     int64_t stride;  // bytes from a tile to its neighbour; 0 where one tile is all there is
     const uint8_t* ahead;
 
-    Ints load(int t) const {
+    LMO_INLINE Ints load(int t) const {
         return in_register(load_tiles(codes + t * kTilesPerVector * stride, stride));
     }
 
+    // Always inlined: gcc takes a function that only asks for one without effect and drops its call.
     template <int T>
-    void ask() const {
+    LMO_INLINE void ask() const {
         constexpr int64_t bytes = T * static_cast<int64_t>(sizeof(Ints));
         for (int64_t i = 0; i < bytes; i += kLineBytes) prefetch(ahead + i);
     }
 
     template <int T>
-    void next() {
+    LMO_INLINE void next() {
         codes += kUnitBytes;
         ahead += T * static_cast<int64_t>(sizeof(Ints));
     }

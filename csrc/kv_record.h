@@ -40,7 +40,8 @@ struct Record {
         return scales(record) + groups() * kBlockTokens;
     }
     F16* minimums(uint8_t* record) const { return scales(record) + groups() * kBlockTokens; }
-    void ask_factors(const uint8_t* record) const {
+    // Always inlined, as gcc drops calls of what only asks.
+    LMO_INLINE void ask_factors(const uint8_t* record) const {
         const int64_t kinds = Bits == 8 ? 1 : 2;
         for (int64_t i = 0; i < kinds * groups() * kBlockTokens; i += 32) prefetch(scales(record) + i);
     }
