@@ -20,7 +20,7 @@ from setuptools.modified import newer_group
 BASE_FLAGS = ["-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
 RELEASE = ["-O3", "-g0", "-DNDEBUG"]
-MOST_COMPILERS = 4  # at once: each takes up to 1 GB
+MOST_COMPILERS = 2  # at once: each takes up to 2 GB
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 
 
