@@ -58,7 +58,7 @@ def test_tasks_of_forgotten_sweeps_count_as_done():
 
 def test_no_record_is_lost_that_is_made_while_others_are_forgotten():
     progress = Progress()
-    tasks = [TaskId(1, "read", unit) for unit in range(4_000)]
+    tasks = [TaskId(1, "read", unit) for unit in range(20_000)]
     thread = threading.Thread(target=lambda: [progress.announce(task) for task in tasks])
     thread.start()
     while thread.is_alive():
