@@ -35,7 +35,7 @@ def all_blocks_are_back(llm: LLM) -> bool:
     assert llm._engine is not None
     scheduler = llm._engine.machinery.scheduler
     blocks = scheduler.blocks
-    free = blocks._allocator.num_free + blocks.num_cached
+    free = blocks._blocks.available_beside(())
     return blocks.num_used == 0 and free == llm._engine.machinery.plan.kv_blocks
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_offload.engine.model_files import open_model, prepared
+from lm_offload.engine.opening import open_model, prepared
 from lm_offload.engine.quantized_cache import list_entries, remove_entry, verify_entry
 from lm_offload.errors import CheckpointChangedError, StorageError
 from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE

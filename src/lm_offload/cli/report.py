@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.plan import DevicePlan, Plan, StepTime
+from lm_offload.plan import DevicePlan, Plan
+from lm_offload.step_time import StepTime
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
