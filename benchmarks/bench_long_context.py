@@ -10,12 +10,12 @@ reading the disk's part with nothing computed, nor than the same sweep resident:
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.part_file import give
 from benchmarks.synthetic_cache import fill
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
@@ -89,9 +89,7 @@ def main() -> None:
     print(format_row(row))
     bed = collect(largest_weight_file(case.model), args.threads)
     result = {"benchmark": "long-context", "testbed": bed, "rows": [row]}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def _arguments() -> argparse.Namespace:
