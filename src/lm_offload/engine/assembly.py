@@ -16,7 +16,7 @@ from lm_offload.engine.prefix_folder import PrefixFolder, worth_reading
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.stage_machinery import build_stage_machinery
 from lm_offload.kernels.base import Kernels
-from lm_offload.pipeline.trace import NullTrace, Trace
+from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import OnOom, Plan
 from lm_offload.planner.request import Request
 from lm_offload.planner.swap_cost import swap_choice
@@ -35,51 +35,44 @@ class RunOptions:
     on_oom: OnOom = "stop"
 
 
-def build_engine(
-    files: ModelFiles,
-    plan: Plan,
-    request: Request,
-    kernels: Kernels,
-    wishes: Wishes,
-    options: RunOptions,
-    trace: Trace,
-    stops: StopCheck,
-) -> Engine:
-    """Load what the plan keeps in memory and start its threads; `request` is what it was made for.
+@dataclass(frozen=True)
+class Assembly:
+    """What an engine is built from, whatever its plan says."""
 
-    Nothing is traced without a path in `options`.
-    """
-    kept = trace if options.trace_path else NullTrace()
-    machinery = _machinery(files, plan, request, kernels, wishes, options, kept)
-    callbacks = options.on_load, options.on_quantize
-    draft = DraftLoading(wishes.draft, kernels, *callbacks) if wishes.draft else None
-    try:
-        drafts = drafts_for(request, plan, draft)
-    except BaseException:
-        machinery.close()
-        raise
-    return Engine(machinery, files.config.eos_token_ids, stops, drafts)
+    files: ModelFiles
+    kernels: Kernels
+    wishes: Wishes
+    options: RunOptions
+    trace: Trace
 
+    def engine(self, plan: Plan, request: Request, stops: StopCheck) -> Engine:
+        """Load what the plan keeps in memory and start its threads.
 
-def _machinery(
-    files: ModelFiles,
-    plan: Plan,
-    request: Request,
-    kernels: Kernels,
-    wishes: Wishes,
-    options: RunOptions,
-    trace: Trace,
-) -> Machinery:
-    parts = files, plan, kernels, trace
-    if plan.device is not None:
-        build = build_stage_machinery if plan.device.stages else build_device_machinery
-        return build(*parts, options.on_load)
-    kept = options.prefix_folder
-    return build_cpu_machinery(
-        *parts,
-        options.overlap,
-        options.on_load,
-        kept if kept and worth_reading(files, plan, request.profile) else None,
-        wishes.spill_folder,
-        swap_choice(request, plan),
-    )
+        The plan was made for `request`; nothing is left open if this raises.
+        """
+        machinery = self._machinery(plan, request)
+        callbacks = self.options.on_load, self.options.on_quantize
+        files = self.wishes.draft
+        draft = DraftLoading(files, self.kernels, *callbacks) if files else None
+        try:
+            drafts = drafts_for(request, plan, draft)
+        except BaseException:
+            machinery.close()
+            raise
+        return Engine(machinery, self.files.config.eos_token_ids, stops, drafts)
+
+    def _machinery(self, plan: Plan, request: Request) -> Machinery:
+        options = self.options
+        parts = self.files, plan, self.kernels, self.trace
+        if plan.device is not None:
+            build = build_stage_machinery if plan.device.stages else build_device_machinery
+            return build(*parts, options.on_load)
+        kept = options.prefix_folder
+        return build_cpu_machinery(
+            *parts,
+            options.overlap,
+            options.on_load,
+            kept if kept and worth_reading(self.files, plan, request.profile) else None,
+            self.wishes.spill_folder,
+            swap_choice(request, plan),
+        )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from typing import Self
 
-from lm_offload.engine.assembly import RunOptions, build_engine
+from lm_offload.engine.assembly import Assembly, RunOptions
 from lm_offload.engine.disk_pace import warn_of_pace
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.model_files import ModelFiles
@@ -19,7 +19,7 @@ from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
 from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
-from lm_offload.pipeline.trace import ChromeTrace
+from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
 from lm_offload.plan import Plan, Workload
 from lm_offload.sequence import Sequence
 from lm_offload.step_time import StepTime
@@ -160,16 +160,9 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self.close()
         self.prepare(plan)
-        self._engine = build_engine(
-            self.files,
-            plan,
-            self._request(workload),
-            self.kernels,
-            self._wishes,
-            self._options,
-            self._trace,
-            self._is_stopped,
-        )
+        trace: Trace = self._trace if self._options.trace_path else NullTrace()
+        parts = Assembly(self.files, self.kernels, self._wishes, self._options, trace)
+        self._engine = parts.engine(plan, self._request(workload), self._is_stopped)
         return self._engine
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
