@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from lm_offload.cli import options
+from lm_offload.cli.declare import check_writable
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, read_prompts, write_output
 from lm_offload.cli.report import people_console, print_plan, print_stats
@@ -36,7 +37,7 @@ def generate(
             "--output",
             "-o",
             help="Append finished prompts as JSON lines.",
-            callback=options.check_writable,
+            callback=check_writable,
         ),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
