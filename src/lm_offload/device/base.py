@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lm_offload.storage.arena import Tier
 
 Work = Callable[[], None]
-CONTEXT_BYTES = 640 * MIB  # CUDA's context, modules and workspaces; an assumption, not measured
+CONTEXT_BYTES = 768 * MIB  # CUDA's context, modules and workspaces; an assumption, not measured
+# Of these: cuBLAS's workspaces (32 MiB twice on capability 9), and what torch's allocator loses in
+# segments of 2 and 20 MiB that it fills in part.
+ALLOCATOR_BYTES = 160 * MIB
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def build_sweep_input(
 ) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
 
-    What kernels index with goes to `device`, but what indexes the KV cache to `cache_device`, if
-    that is another; token ids and lengths stay, the host reads them.
+    What kernels read goes to `device`, but what attention reads to `cache_device`, if that is
+    another; token ids and positions stay, the host looks rows of tables up by them.
     """
     token_ids: list[int] = []
     logit_rows: list[int] = []
@@ -72,6 +72,8 @@ def _on_device(
 ) -> MicroBatch:
     return replace(
         micro_batch,
+        query_starts=micro_batch.query_starts.to(cache_device),
+        context_lens=micro_batch.context_lens.to(cache_device),
         block_tables=micro_batch.block_tables.to(cache_device),
         slots=micro_batch.slots.to(cache_device),
         rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in micro_batch.rotary),
