@@ -86,3 +86,33 @@ def test_attention_on_the_cpu_leaves_float32_tokens_as_they_are(toy):
     options = {"cpu_memory": PLENTY, "gpu_memory": "2GiB", "threads": 1}
     with LLM(folder, attention="cpu", **options) as llm:
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+
+
+def test_a_graph_does_what_was_taken_down_on_what_now_lies_there(device):
+    device.kernels(None)
+    x, out, found = torch.ones(4, device="cuda:0"), torch.zeros(4, device="cuda:0"), []
+
+    def work():
+        out.copy_(x * 2 + 1)
+
+    def capture():
+        work()
+        found.append(device.capture(work))
+
+    torch.cuda.synchronize()
+    device.compute.launch(capture)
+    if found[0] is None:
+        pytest.skip("Triton does not work here, and torch's own operations are not taken down")
+    device.compute.launch(lambda: x.fill_(5.0))
+    device.compute.launch(found[0].replay)
+    device.compute.record().synchronize()
+    assert out.tolist() == [11.0] * 4
+
+
+def test_decode_that_is_replayed_gives_the_same_tokens(toy, caplog):
+    folder = toy("llama", dtype=torch.float32)
+    with LLM(folder, cpu_memory=PLENTY, gpu_memory="3GiB", threads=1) as llm:
+        tokens = tokens_of(llm, PROMPTS)
+        assert llm.plan.device.replays
+        assert not caplog.records
+    assert tokens == generate(folder, PLENTY, PROMPTS)

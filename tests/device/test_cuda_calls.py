@@ -7,6 +7,7 @@ import torch
 
 from lm_offload.device.base import ALLOCATOR_BYTES, CONTEXT_BYTES
 from lm_offload.device.cuda import PINNED_BEFORE, CudaDevice
+from lm_offload.errors import DeviceError
 from lm_offload.units import GIB, MIB
 from tests.device.played_cuda import TOTAL_BYTES, PlayedCuda
 
@@ -77,3 +78,53 @@ def test_a_gpu_that_is_lost_can_be_closed(cuda, monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lost)
     device.close()
     assert cuda.calls == ["register 4096", "unregister"]
+
+
+@pytest.fixture
+def graphs(cuda, monkeypatch):
+    """Graphs that note when they begin and end; torch's are not in every build."""
+
+    class Graph:
+        def capture_begin(self, pool, capture_error_mode):
+            cuda.calls.append(f"begin in {pool}, {capture_error_mode}")
+
+        def capture_end(self):
+            cuda.calls.append("end")
+
+        def reset(self):
+            cuda.calls.append("reset")
+
+    pools = iter("abc")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr("lm_offload.device.cuda.gpu_kernels", lambda device, torch_ones: "triton")
+    device = CudaDevice("cuda:1")
+    device.kernels(None)
+    return device
+
+
+def test_graphs_share_a_pool_until_all_are_gone(cuda, graphs):
+    kept = [graphs.capture(lambda: cuda.calls.append("work")) for _ in range(2)]
+    assert cuda.calls == ["begin in a, thread_local", "work", "end"] * 2
+    kept.clear()
+    cuda.calls.clear()
+    kept.append(graphs.capture(lambda: None))
+    assert cuda.calls == ["begin in b, thread_local", "end"]
+    graphs.close()
+    assert "reset" in cuda.calls
+
+
+def test_a_capture_that_fails_is_ended(cuda, graphs):
+    def work():
+        raise torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing")
+
+    with pytest.raises(DeviceError, match="not permitted"):
+        graphs.capture(work)
+    assert cuda.calls == ["begin in a, thread_local", "end"]
+
+
+def test_operations_of_torch_alone_are_not_taken_down(cuda, monkeypatch):
+    monkeypatch.setattr("lm_offload.device.cuda.gpu_kernels", lambda device, of_torch: of_torch)
+    device = CudaDevice("cuda:1")
+    device.kernels(None)
+    assert device.capture(lambda: None) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_offload.arch.config import load_config
 from lm_offload.kvcache.cache import BLOCK_TOKENS, blocks_for
-from lm_offload.pipeline.micro_batches import build_sweep_input
+from lm_offload.pipeline.micro_batches import build_sweep_input, on_device
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Batch, Chunk, Sequence
 from tests.toy import VOCAB_SIZE
@@ -102,7 +102,7 @@ def test_all_that_kernels_read_goes_to_the_device(config):
     sequence = Sequence(0, [1, 2, 3], SamplingParams(), [])
     sequence.blocks = [0]
     batch, meta = Batch((Chunk(sequence, 0, 3),)), torch.device("meta")
-    sweep = build_sweep_input(config, batch, 8, meta)
+    sweep = on_device(build_sweep_input(config, batch, 8), meta, meta)
     (rows,) = sweep.micro_batches
     read = rows.query_starts, rows.context_lens, rows.block_tables, rows.slots, *rows.rotary[0]
     assert all(tensor.is_meta for tensor in (*read, sweep.logit_rows))

@@ -63,6 +63,13 @@ class Stream(Protocol):
         """Later work of this stream starts when `event` is reached."""
 
 
+class Graph(Protocol):
+    """Launches that were taken down; what they read and write stays where it is."""
+
+    def replay(self) -> None:
+        """Launch all of them at once; called by what a stream launches."""
+
+
 class Device(Protocol):
     """One device; open from its construction until `close`."""
 
@@ -97,6 +104,13 @@ class Device(Protocol):
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """The operations that run here; `cpu` are those of the host."""
+
+    def capture(self, work: Work) -> Graph | None:
+        """What `work` launches, taken down without being done; called within `compute.launch`.
+
+        `work` was done before, does not wait for the device, and changes nothing on the host. None
+        where a device takes nothing down; raises DeviceError where it fails to.
+        """
 
     def close(self) -> None:
         """Stop the streams, unpin and give the memory back."""

@@ -9,12 +9,20 @@ make a context on the first GPU for a thread that has chosen none.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.device.base import ALLOCATOR_BYTES, CONTEXT_BYTES, DeviceMemory, Event, Work
+from lm_offload.device.base import (
+    ALLOCATOR_BYTES,
+    CONTEXT_BYTES,
+    DeviceMemory,
+    Event,
+    Graph,
+    Work,
+)
 from lm_offload.device.cuda_errors import errors_named
 from lm_offload.device.no_memory import no_memory
 from lm_offload.device.tier import DeviceTier
@@ -96,6 +104,8 @@ class CudaDevice:
         self._pinned: list[Tensor] = []
         self._arenas: list[Tensor] = []
         self._undo = contextlib.ExitStack()
+        self._captures = False  # whether kernels can be taken down
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
         self.compute, self.h2d, self.d2h = (CudaStream(self.torch_device) for _ in range(3))
         if limit_bytes is not None:
             self._limit(limit_bytes)
@@ -130,7 +140,29 @@ class CudaDevice:
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """See `Device.kernels`."""
-        return gpu_kernels(self.torch_device, DeviceKernels())
+        found = gpu_kernels(self.torch_device, DeviceKernels())
+        self._captures = not isinstance(found, DeviceKernels)  # those of torch ask the device
+        return found
+
+    def capture(self, work: Work) -> Graph | None:
+        """See `Device.capture`.
+
+        Copies go on beside it in threads of their own, so only this thread is watched. Graphs share
+        the memory of their temporaries: they run one after the other, and leave nothing there.
+        """
+        if not self._captures:
+            return None
+        if not self._graphs:  # a pool that all have left is gone
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with errors_named("recording what it computes"):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        self._graphs.add(graph)
+        return graph
 
     def close(self) -> None:
         """See `Device.close`; of a GPU that is lost as much as can be given back."""
@@ -146,6 +178,8 @@ class CudaDevice:
 
     def _give_back(self) -> None:
         """Device memory, whoever still holds a view of it: the next budget counts on it."""
+        for graph in [*self._graphs]:
+            graph.reset()
         for memory in self._arenas:
             memory.untyped_storage().resize_(0)
         self._arenas.clear()
