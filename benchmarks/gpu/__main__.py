@@ -7,8 +7,8 @@
     python -m benchmarks.gpu --preset tiny --device standin:2GB/s --gpu-memory 2MiB 8MiB
 
 Ends within `--seconds` (500), the checkpoint included: every measurement is a process of its own
-with a limit, and the file is written anew after each. Without a GPU only the stand-in runs, whose
-figures show that the command works and nothing about a GPU.
+with a limit, the only one that opens the GPU, and the file is written anew after each. Without a
+GPU only the stand-in runs, whose figures show that the command works and nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import run_case
@@ -49,7 +47,7 @@ def main() -> None:
     made_s = time.perf_counter() + args.seconds - END_S - deadline_s
     result: Row = {
         "benchmark": "gpu",
-        "testbed": {**describe(), "device": device_name(args.device)},
+        "testbed": describe(),
         "checkpoint_s": made_s,
         "rows": [],
     }
@@ -128,11 +126,6 @@ def _memory(row: Row) -> str:
         return ""
     budget_bytes = row["device_budget_bytes"]
     return f", {peak_bytes / 1e9:.2f} of {budget_bytes / 1e9:.2f} GB by the driver"
-
-
-def device_name(device: str) -> str:
-    """The model of a GPU; a stand-in is what it is called."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def _write(file: Path | None, result: Row) -> None:

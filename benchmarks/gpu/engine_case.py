@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from benchmarks.gpu.case import Case, answer
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.outputs import SweepRecord
@@ -24,6 +26,7 @@ def measure(case: Case) -> dict[str, Any]:
         llm.generate(case.prompts, _tokens(case.gen_len))
         stats = llm.stats
         return {
+            "device_model": model_of(case.device),
             "units_on_device": len(plan.device.resident),
             "units_on_host": len(plan.resident),
             "units_on_disk": len(plan.streamed),
@@ -40,6 +43,11 @@ def measure(case: Case) -> dict[str, Any]:
             "replay_s": gpu.replay_s,
             **_shares(stats.decode, max(link.bytes_per_s.rates)),
         }
+
+
+def model_of(device: str) -> str:
+    """The model of a GPU; a stand-in is what it is called."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def _tokens(count: int) -> SamplingParams:

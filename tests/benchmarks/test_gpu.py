@@ -11,7 +11,7 @@ import pytest
 from benchmarks.gpu import child, driver_memory
 from benchmarks.gpu.__main__ import format_row
 from benchmarks.gpu.case import Case
-from benchmarks.gpu.child import run_case
+from benchmarks.gpu.child import Done, run_case
 from benchmarks.gpu.driver_memory import PeakMemory
 from benchmarks.gpu.engine_case import measure
 
@@ -61,10 +61,7 @@ def test_a_process_that_takes_too_long_is_a_row(toy):
 
 
 def test_a_process_that_dies_is_a_row_with_its_last_words(toy, monkeypatch):
-    def dies(command, **options):
-        return subprocess.CompletedProcess(command, -11, stdout="", stderr="Segmentation fault")
-
-    monkeypatch.setattr(child.subprocess, "run", dies)
+    monkeypatch.setattr(child, "_run", lambda *asked: Done(-11, "", "Segmentation fault"))
     error = run_case("benchmarks.gpu.engine_case", case(toy), 5.0)["error"]
     assert error == "ended with status -11: Segmentation fault"
     assert error in format_row(
