@@ -16,7 +16,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -51,6 +51,7 @@ PRESETS = {
     "tiny": Shape(256, 4, 688, 8, 2, 1024, 1e4, 2 * 10**6),
     "0.25b": Shape(1024, 16, 2816, 16, 4, 32000, 1e4, 10**9),
     "1.1b": Shape(2048, 22, 5632, 32, 4, 32000, 1e4, 10**9),
+    "7b": Shape(4096, 32, 11008, 32, 32, 32000, 1e4, 5 * 10**9),
     "8b": Shape(4096, 32, 14336, 32, 8, 128256, 5e5, 5 * 10**9),
 }
 
@@ -67,6 +68,9 @@ class Tensor:
     def elements(self) -> int:
         """The number of values."""
         return math.prod(self.shape)
+
+
+Blocks = Callable[[Tensor, torch.dtype, torch.Generator], Iterator[torch.Tensor]]
 
 
 def tensors_of(shape: Shape) -> Iterator[Tensor]:
@@ -142,7 +146,9 @@ def header_of(tensors: list[Tensor], dtype: str, seed: int) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def write_shard(path: Path, header: bytes, tensors: list[Tensor], dtype: str, seed: int) -> None:
+def write_shard(
+    path: Path, header: bytes, tensors: list[Tensor], dtype: str, seed: int, blocks: Blocks
+) -> None:
     """Write one file beside its final name and rename it; its pages leave the page cache."""
     partial = path.with_suffix(".partial")
     generator = torch.Generator().manual_seed(seed)
@@ -150,7 +156,7 @@ def write_shard(path: Path, header: bytes, tensors: list[Tensor], dtype: str, se
         file.write(header)
         unflushed_bytes = 0
         for tensor in tensors:
-            for block in _blocks(tensor, DTYPES[dtype][1], generator):
+            for block in blocks(tensor, DTYPES[dtype][1], generator):
                 unflushed_bytes += file.write(block.view(torch.uint8).numpy().data)
                 if unflushed_bytes >= FLUSH_BYTES:
                     _flush_and_drop(file)
@@ -159,9 +165,10 @@ def write_shard(path: Path, header: bytes, tensors: list[Tensor], dtype: str, se
     partial.replace(path)
 
 
-def _blocks(
+def drawn_blocks(
     tensor: Tensor, dtype: torch.dtype, generator: torch.Generator
 ) -> Iterator[torch.Tensor]:
+    """The values of a weight, a block at a time, each of them drawn."""
     for start in range(0, tensor.elements, BLOCK_ELEMENTS):
         block = torch.ones(min(BLOCK_ELEMENTS, tensor.elements - start))
         if tensor.std:
@@ -283,7 +290,14 @@ def is_complete_shard(path: Path, header: bytes, data_bytes: int) -> bool:
         return file.read(len(header)) == header
 
 
-def make_checkpoint(shape: Shape, dtype: str, shard_bytes: int, seed: int, out: Path) -> int:
+def make_checkpoint(
+    shape: Shape,
+    dtype: str,
+    shard_bytes: int,
+    seed: int,
+    out: Path,
+    blocks: Blocks = drawn_blocks,
+) -> int:
     """Write what is missing of the checkpoint under `out`; returns the bytes of weights written."""
     element_bytes = DTYPES[dtype][1].itemsize
     shards = split_into_shards(tensors_of(shape), element_bytes, shard_bytes)
@@ -296,7 +310,7 @@ def make_checkpoint(shape: Shape, dtype: str, shard_bytes: int, seed: int, out: 
         data_bytes = sum(tensor.elements for tensor in tensors) * element_bytes
         path = out / _shard_name(i, len(shards))
         if not is_complete_shard(path, header, data_bytes):
-            write_shard(path, header, tensors, dtype, seed * 1000 + i)
+            write_shard(path, header, tensors, dtype, seed * 1000 + i, blocks)
             written_bytes += data_bytes
     for name, text in small_files(shape, dtype, shards).items():
         (out / name).write_text(text, encoding="utf-8")

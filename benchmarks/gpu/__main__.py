@@ -1,13 +1,14 @@
-"""One model under several GPU budgets: rates, busy device, link used, predicted against measured.
+"""One model under several GPU budgets, beside other engines: rates, busy device, link, memory.
 
 ::
 
-    python -m benchmarks.gpu --preset 8b --json out.json          # writes 16 GB of random weights
+    python -m benchmarks.gpu --json out.json                      # writes 13 GB of random weights
     python -m benchmarks.gpu --model .checkpoints/llama-1.1b --gpu-memory 1.5GiB 3GiB
     python -m benchmarks.gpu --preset tiny --device standin:2GB/s --gpu-memory 2MiB 8MiB
 
-No case is begun after `--seconds` (480); without a GPU only the stand-in runs, whose figures show
-that the command works and nothing about a GPU.
+Ends within `--seconds` (500), the checkpoint included: every measurement is a process of its own
+with a limit, the only one that opens the GPU, and the file is written anew after each. Without a
+GPU only the stand-in runs, whose figures show that the command works and nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -15,142 +16,121 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.make_checkpoint import PRESETS, make_checkpoint
-from benchmarks.peers.protocol import make_prompts
+from benchmarks.gpu.case import Case
+from benchmarks.gpu.child import run_case
+from benchmarks.gpu.fast_checkpoint import made
+from benchmarks.make_checkpoint import PRESETS
 from benchmarks.testbed import describe
-from lm_offload import LLM, LMOffloadError, SamplingParams, Workload
-from lm_offload.engine.outputs import SweepRecord
 
-SEED = 0
+ENGINE = "benchmarks.gpu.engine_case"
+PEERS = {
+    "accelerate": "benchmarks.gpu.accelerate_case",
+    "zero-inference": "benchmarks.gpu.zero_case",
+    "flexllmgen": "benchmarks.gpu.flexllmgen_case",
+}
+PEER_FRAC = 0.4  # of the time that is left when the engine begins, kept for the others
+LEAST_S = 20.0  # of a measurement that is worth its start
+END_S = 5.0  # kept to write the result
 
-
-@dataclass(frozen=True)
-class Case:
-    """One budget and batch."""
-
-    gpu_memory: str
-    batch: int
-    prompt_len: int
-    gen_len: int
+Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run the cases that the time allows; a row for each, then one JSON line."""
+    """Engine first, then the others on the first budget; a row each, then one JSON line."""
     args = _arguments()
-    deadline_s = time.perf_counter() + args.seconds
-    model = args.model or _made(args.preset)
-    cases = [
-        Case(memory, batch, args.prompt_len, args.gen_len)
-        for memory in args.gpu_memory
-        for batch in args.batches
-    ]
-    rows: list[dict[str, Any]] = []
-    for case in cases:
-        if time.perf_counter() < deadline_s:
-            rows.append(measure(model, case, args.device, args.cpu_memory))
-            print(format_row(rows[-1]), flush=True)
-    skipped = len(cases) - len(rows)
-    bed = {**describe(), "device": _device_name(args.device)}
-    result = {"benchmark": "gpu", "testbed": bed, "rows": rows, "skipped_for_time": skipped}
+    deadline_s = time.perf_counter() + args.seconds - END_S
+    model = args.model or made(args.preset, args.folder)
+    made_s = time.perf_counter() + args.seconds - END_S - deadline_s
+    result: Row = {
+        "benchmark": "gpu",
+        "testbed": describe(),
+        "checkpoint_s": made_s,
+        "rows": [],
+    }
+    left_s = deadline_s - time.perf_counter()
+    for engine, module, case, until_s in _measurements(args, model, deadline_s, left_s):
+        limit_s = min(until_s - time.perf_counter(), args.case_seconds)
+        found = run_case(module, case, limit_s if limit_s >= min(LEAST_S, args.seconds) else 0.0)
+        result["rows"].append({"engine": engine, **asdict(case), "model": model.name, **found})
+        print(format_row(result["rows"][-1]), flush=True)
+        _write(args.json, result)
     print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _measurements(
+    args: argparse.Namespace, model: Path, deadline_s: float, left_s: float
+) -> list[tuple[str, str, Case, float]]:
+    """Name, module, case, and the moment until which it may run."""
+
+    def case(memory: str, batch: int) -> Case:
+        sizes = args.prompt_len, args.gen_len
+        return Case(str(model), args.device, memory, args.cpu_memory, batch, *sizes)
+
+    peers = [name for name in PEERS if name in args.peers]
+    engine_until_s = deadline_s - (PEER_FRAC * left_s if peers else 0.0)
+    return [
+        *(
+            ("lm-offload", ENGINE, case(memory, batch), engine_until_s)
+            for memory in args.gpu_memory
+            for batch in args.batches
+        ),
+        *(
+            (name, PEERS[name], case(args.gpu_memory[0], batch), deadline_s)
+            for name in peers
+            for batch in args.batches
+        ),
+    ]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", type=Path)
-    which.add_argument("--preset", choices=PRESETS, help="random weights, in .checkpoints")
+    which.add_argument("--preset", choices=PRESETS, default="7b", help="random weights")
+    parser.add_argument("--folder", type=Path, default=Path(".checkpoints"), help="for them")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--gpu-memory", nargs="+", default=["4GiB", "8GiB", "16GiB"])
-    parser.add_argument("--cpu-memory")
+    parser.add_argument("--cpu-memory", default="", help="of the engine; default: what there is")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--prompt-len", type=int, default=128)
     parser.add_argument("--gen-len", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=480.0)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
+    parser.add_argument("--seconds", type=float, default=500.0, help="of everything")
+    parser.add_argument("--case-seconds", type=float, default=100.0, help="of one measurement")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
-def measure(model: Path, case: Case, device: str, cpu_memory: str | None) -> dict[str, Any]:
-    """The case's figures, or the error that it ended with."""
-    try:
-        return {**asdict(case), **_measured(model, case, device, cpu_memory)}
-    except LMOffloadError as error:
-        return {**asdict(case), "error": str(error).splitlines()[0]}
-
-
-def _measured(model: Path, case: Case, device: str, cpu_memory: str | None) -> dict[str, Any]:
-    workload = Workload((case.prompt_len,) * case.batch, (case.gen_len,) * case.batch)
-    free_bytes = _free_bytes(device)
-    with LLM(model, cpu_memory=cpu_memory, gpu_memory=case.gpu_memory, device=device) as llm:
-        plan, link = llm.plan_for(workload), llm.profile.h2d
-        assert plan.device is not None
-        assert link is not None
-        prompts = make_prompts(model, case.batch, case.prompt_len, SEED)
-        llm.load(workload)
-        llm.generate(prompts, SamplingParams(max_tokens=2, ignore_eos=True))  # touches everything
-        llm.generate(prompts, SamplingParams(max_tokens=case.gen_len, ignore_eos=True))
-        stats = llm.stats
-        return {
-            "units_on_device": len(plan.device.resident),
-            "units_on_host": len(plan.resident),
-            "units_on_disk": len(plan.streamed),
-            "prefill_tokens_per_s": stats.prefill_tokens_per_s,
-            "decode_tokens_per_s": stats.decode_tokens_per_s,
-            "predicted_prefill_tokens_per_s": plan.predicted.prefill_tokens_per_s,
-            "predicted_decode_tokens_per_s": plan.predicted.decode_tokens_per_s,
-            "device_planned_bytes": plan.device.used_bytes,
-            "device_taken_bytes": free_bytes - _free_bytes(device) if free_bytes else None,
-            **_shares(stats.decode, max(link.bytes_per_s.rates)),
-        }
-
-
-def _shares(sweeps: list[SweepRecord], peak_bytes_per_s: float) -> dict[str, float]:
-    """Of decode sweeps: the device computing, and the link's rate over its measured peak."""
-    times = [sweep.time for sweep in sweeps]
-    total_s = sum(time.total_s for time in times)
-    h2d_bytes_per_s = sum(time.h2d_bytes for time in times) / total_s
-    return {
-        "gpu_busy_frac": sum(time.gpu_s for time in times) / total_s,
-        "h2d_bytes_per_s": h2d_bytes_per_s,
-        "h2d_peak_bytes_per_s": peak_bytes_per_s,
-        "h2d_of_peak_frac": h2d_bytes_per_s / peak_bytes_per_s,
-        "disk_bytes_per_s": sum(time.read_bytes for time in times) / total_s,
-    }
-
-
-def format_row(row: dict[str, Any]) -> str:
+def format_row(row: Row) -> str:
     """One line for people."""
-    head = f"{row['gpu_memory']:>8} batch {row['batch']:>3}"
+    head = f"{row['engine']:<15}{row['gpu_memory']:>8} batch {row['batch']:>3}"
     if "error" in row:
         return f"{head}  {row['error']}"
+    rates = f"{head}  decode {row['decode_tokens_per_s']:8.2f} tok/s"
+    if "gpu_busy_frac" not in row:
+        return rates
     return (
-        f"{head}  decode {row['decode_tokens_per_s']:8.2f} tok/s (predicted "
-        f"{row['predicted_decode_tokens_per_s']:8.2f}), device busy {row['gpu_busy_frac']:4.0%}, "
-        f"link {row['h2d_bytes_per_s'] / 1e9:5.2f} GB/s, {row['h2d_of_peak_frac']:4.0%} of its peak"
+        f"{rates} (predicted {row['predicted_decode_tokens_per_s']:8.2f}), device busy "
+        f"{row['gpu_busy_frac']:4.0%}, link {row['h2d_bytes_per_s'] / 1e9:5.2f} GB/s, "
+        f"{row['h2d_of_peak_frac']:4.0%} of its peak{_memory(row)}"
     )
 
 
-def _made(preset: str) -> Path:
-    out, shape = Path(".checkpoints") / f"llama-{preset}", PRESETS[preset]
-    make_checkpoint(shape, "bf16", shape.shard_bytes, SEED, out)
-    return out
+def _memory(row: Row) -> str:
+    peak_bytes = row.get("driver_peak_bytes")
+    if peak_bytes is None:
+        return ""
+    budget_bytes = row["device_budget_bytes"]
+    return f", {peak_bytes / 1e9:.2f} of {budget_bytes / 1e9:.2f} GB by the driver"
 
 
-def _free_bytes(device: str) -> int:
-    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+def _write(file: Path | None, result: Row) -> None:
+    if file:
+        file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ class DevicePlan:
     in_place_rows: int = 0  # most rows of such a sweep
     units: tuple[str, ...] = ()  # of a stage, what it computes
     stages: tuple[DevicePlan, ...] = ()
+    replays: bool = False  # what decode launches, recorded as graphs: it follows from the rest
 
     @property
     def used_bytes(self) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_offload.arch.config import load_config
 from lm_offload.kvcache.cache import BLOCK_TOKENS, blocks_for
-from lm_offload.pipeline.micro_batches import build_sweep_input
+from lm_offload.pipeline.micro_batches import build_sweep_input, on_device
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Batch, Chunk, Sequence
 from tests.toy import VOCAB_SIZE
@@ -95,3 +95,15 @@ def test_index_tensors_have_the_types_that_kernels_read(config, batch):
         assert {tensor.dtype for tensor in narrow} == {torch.int32}
         assert {rows.positions.dtype, rows.slots.dtype} == {torch.int64}
         assert all(tensor.is_contiguous() for tensor in (*narrow, rows.slots))
+
+
+def test_all_that_kernels_read_goes_to_the_device(config):
+    """A pointer to host memory would fail in the first kernel of a GPU."""
+    sequence = Sequence(0, [1, 2, 3], SamplingParams(), [])
+    sequence.blocks = [0]
+    batch, meta = Batch((Chunk(sequence, 0, 3),)), torch.device("meta")
+    sweep = on_device(build_sweep_input(config, batch, 8), meta, meta)
+    (rows,) = sweep.micro_batches
+    read = rows.query_starts, rows.context_lens, rows.block_tables, rows.slots, *rows.rotary[0]
+    assert all(tensor.is_meta for tensor in (*read, sweep.logit_rows))
+    assert not any(tensor.is_meta for tensor in (rows.positions, sweep.token_ids))

@@ -101,7 +101,7 @@ def test_products_of_onednn_are_never_replayed(dtype: torch.dtype, rows: int) ->
 
 def test_tensors_keep_their_place_until_they_outgrow_it() -> None:
     moves: list[None] = []
-    steady = SteadyTensors(lambda: moves.append(None))
+    steady = SteadyTensors(lambda: moves.append(None), torch.device("cpu"))
     first = steady.place("slots", torch.arange(4))
     assert len(moves) == 1
     second = steady.place("slots", torch.arange(4, 8))

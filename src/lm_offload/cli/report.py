@@ -57,7 +57,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
             f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
-            f"attention on the {plan.device.attention}{_in_place(plan.device)}."
+            f"attention on the {plan.device.attention}"
+            f"{_in_place(plan.device)}{_replays(plan.device)}."
         )
         _print_stages(console, plan.device)
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
@@ -80,6 +81,10 @@ def _in_place(device: DevicePlan) -> str:
         return ""
     rows = f"in sweeps of up to {device.in_place_rows} rows"
     return f"; {rows} {len(device.in_place)} MLPs are computed on the CPU instead of uploaded"
+
+
+def _replays(device: DevicePlan) -> str:
+    return "; decode replays its launches as graphs" if device.replays else ""
 
 
 def _print_stages(console: Console, device: DevicePlan) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lm_offload.storage.arena import Tier
 
 Work = Callable[[], None]
-CONTEXT_BYTES = 640 * MIB  # CUDA's context, modules and workspaces; an assumption, not measured
+CONTEXT_BYTES = 768 * MIB  # CUDA's context, modules and workspaces; an assumption, not measured
+# Of these: cuBLAS's workspaces (32 MiB twice on capability 9), and what torch's allocator loses in
+# segments of 2 and 20 MiB that it fills in part.
+ALLOCATOR_BYTES = 160 * MIB
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Stream(Protocol):
         """Later work of this stream starts when `event` is reached."""
 
 
+class Graph(Protocol):
+    """Launches that were taken down; what they read and write stays where it is."""
+
+    def replay(self) -> None:
+        """Launch all of them at once; called by what a stream launches."""
+
+
 class Device(Protocol):
     """One device; open from its construction until `close`."""
 
@@ -94,6 +104,13 @@ class Device(Protocol):
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """The operations that run here; `cpu` are those of the host."""
+
+    def capture(self, work: Work) -> Graph | None:
+        """What `work` launches, taken down without being done; called within `compute.launch`.
+
+        `work` was done before, does not wait for the device, and changes nothing on the host. None
+        where a device takes nothing down; raises DeviceError where it fails to.
+        """
 
     def close(self) -> None:
         """Stop the streams, unpin and give the memory back."""

@@ -1,25 +1,33 @@
 """A CUDA device through torch: its streams and events, one tensor of memory, registered host pages.
 
-Nothing here waits for the whole device. Host arenas are registered as they are, page-aligned and
-of exact size; torch's own allocator of pinned memory would round them up to powers of two.
+Nothing here waits for the whole device before it is closed. Host arenas are registered as they are,
+page-aligned and of exact size; torch's own allocator of pinned memory would round them up to powers
+of two. Every call makes the device the current one of its thread and gives that back: CUDA would
+make a context on the first GPU for a thread that has chosen none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.device.base import CONTEXT_BYTES, DeviceMemory, Event, Work
+from lm_offload.device.base import (
+    ALLOCATOR_BYTES,
+    CONTEXT_BYTES,
+    DeviceMemory,
+    Event,
+    Graph,
+    Work,
+)
+from lm_offload.device.cuda_errors import errors_named
 from lm_offload.device.no_memory import no_memory
 from lm_offload.device.tier import DeviceTier
-from lm_offload.errors import DeviceError
 from lm_offload.kernels.device_kernels import DeviceKernels
 from lm_offload.kernels.triton_resolve import gpu_kernels
-from lm_offload.units import parse_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,12 +40,13 @@ PINNED_BEFORE = 712  # cudaErrorHostMemoryAlreadyRegistered: by another device, 
 class CudaEvent:
     """See `Event`."""
 
-    def __init__(self, event: torch.cuda.Event) -> None:
+    def __init__(self, event: torch.cuda.Event, device: torch.device) -> None:
         self.event = event
+        self._device = device
 
     def synchronize(self) -> None:
         """See `Event.synchronize`."""
-        with _errors_named("waiting for the GPU"):
+        with errors_named("waiting for the GPU"), torch.cuda.device(self._device):
             self.event.synchronize()
 
     def elapsed_s(self, since: Event) -> float:
@@ -49,29 +58,38 @@ class CudaEvent:
 class CudaStream:
     """See `Stream`; kernels are launched by the caller and run beside it."""
 
-    def __init__(self, stream: torch.cuda.Stream) -> None:
-        self._stream = stream
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def launch(self, work: Work) -> None:
         """See `Stream.launch`."""
-        with _errors_named("computing on the GPU"), torch.cuda.stream(self._stream):
+        with errors_named("computing on the GPU"), self._current():
             work()
 
     def copy_async(self, source: Tensor, target: Tensor) -> None:
         """See `Stream.copy_async`."""
-        with _errors_named("copying to or from the GPU"), torch.cuda.stream(self._stream):
+        with errors_named("copying to or from the GPU"), self._current():
             target.copy_(source, non_blocking=True)
 
     def record(self) -> CudaEvent:
-        """See `Stream.record`."""
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record(self._stream)
-        return CudaEvent(event)
+        """See `Stream.record`; who waits sleeps, for the CPU may compute beside."""
+        event = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+        with errors_named("computing on the GPU"), torch.cuda.device(self._device):
+            event.record(self._stream)
+        return CudaEvent(event, self._device)
 
     def wait(self, event: Event) -> None:
         """See `Stream.wait`."""
         assert isinstance(event, CudaEvent)
-        self._stream.wait_event(event.event)
+        with torch.cuda.device(self._device):
+            self._stream.wait_event(event.event)
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """The device first: a stream alone would choose the device before as it ends."""
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            yield
 
 
 class CudaDevice:
@@ -84,16 +102,19 @@ class CudaDevice:
         self.model = torch.cuda.get_device_name(name)
         self.torch_device = torch.device(name)
         self._pinned: list[Tensor] = []
-        self.compute, self.h2d, self.d2h = (
-            CudaStream(torch.cuda.Stream(self.torch_device))  # type: ignore[no-untyped-call]
-            for _ in range(3)
-        )
+        self._arenas: list[Tensor] = []
+        self._undo = contextlib.ExitStack()
+        self._captures = False  # whether kernels can be taken down
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self.compute, self.h2d, self.d2h = (CudaStream(self.torch_device) for _ in range(3))
         if limit_bytes is not None:
             self._limit(limit_bytes)
 
     def memory(self) -> DeviceMemory:
-        """See `Device.memory`."""
-        return DeviceMemory(*torch.cuda.mem_get_info(self.torch_device))
+        """See `Device.memory`; what torch keeps of tensors that are gone is given back first."""
+        with errors_named("asked for its memory"), torch.cuda.device(self.torch_device):
+            torch.cuda.empty_cache()
+            return DeviceMemory(*torch.cuda.mem_get_info(self.torch_device))
 
     def tier(self, capacity_bytes: int) -> DeviceTier:
         """See `Device.tier`."""
@@ -102,55 +123,73 @@ class CudaDevice:
             memory = torch.empty(capacity_bytes, dtype=torch.uint8, device=self.torch_device)
         except torch.OutOfMemoryError as error:
             raise no_memory("weights and cache", max(capacity_bytes - free_bytes, 0)) from error
+        self._arenas.append(memory)
         return DeviceTier(self.name, memory)
 
     def pin(self, memory: Tensor) -> bool:
         """See `Device.pin`."""
-        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        error = int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
-        if error == 0:
-            self._pinned.append(memory)
-            return True
-        with contextlib.suppress(RuntimeError):  # the error would be raised by the next kernel
-            torch.zeros(1, device=self.torch_device)
+        with torch.cuda.device(self.torch_device):
+            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            error = int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes, 0))
+            if error == 0:
+                self._pinned.append(memory)
+                return True
+            with contextlib.suppress(RuntimeError):  # or the next kernel would raise the error
+                torch.zeros(1, device=self.torch_device)
         return error == PINNED_BEFORE
 
     def kernels(self, cpu: Kernels) -> Kernels:
         """See `Device.kernels`."""
-        return gpu_kernels(self.torch_device, DeviceKernels())
+        found = gpu_kernels(self.torch_device, DeviceKernels())
+        self._captures = not isinstance(found, DeviceKernels)  # those of torch ask the device
+        return found
+
+    def capture(self, work: Work) -> Graph | None:
+        """See `Device.capture`.
+
+        Copies go on beside it in threads of their own, so only this thread is watched. Graphs share
+        the memory of their temporaries: they run one after the other, and leave nothing there.
+        """
+        if not self._captures:
+            return None
+        if not self._graphs:  # a pool that all have left is gone
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with errors_named("recording what it computes"):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        self._graphs.add(graph)
+        return graph
 
     def close(self) -> None:
-        """See `Device.close`."""
-        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        for memory in self._pinned:
-            runtime.cudaHostUnregister(memory.data_ptr())
-        self._pinned.clear()
-        torch.cuda.empty_cache()  # once, at the end: what no tensor holds goes back
+        """See `Device.close`; of a GPU that is lost as much as can be given back."""
+        with torch.cuda.device(self.torch_device):
+            with contextlib.suppress(RuntimeError):
+                torch.cuda.synchronize()  # copies may be under way from what is unpinned
+            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            for memory in self._pinned:
+                runtime.cudaHostUnregister(memory.data_ptr())
+            self._pinned.clear()
+            with contextlib.suppress(RuntimeError):
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """Device memory, whoever still holds a view of it: the next budget counts on it."""
+        for graph in [*self._graphs]:
+            graph.reset()
+        for memory in self._arenas:
+            memory.untyped_storage().resize_(0)
+        self._arenas.clear()
+        torch.cuda.empty_cache()
+        self._undo.close()
 
     def _limit(self, limit_bytes: int) -> None:
-        """Torch's allocator refuses more, rather than exceed the budget."""
-        left_bytes = max(limit_bytes - self.fixed_bytes, 0)
+        """Torch's allocator refuses more, rather than exceed the budget, until this is closed."""
+        left_bytes = max(limit_bytes - self.fixed_bytes + ALLOCATOR_BYTES, 0)
         fraction = min(left_bytes / self.memory().total_bytes, 1.0)
+        before = torch.cuda.get_per_process_memory_fraction(self.torch_device)
+        self._undo.callback(torch.cuda.set_per_process_memory_fraction, before, self.torch_device)
         torch.cuda.set_per_process_memory_fraction(fraction, self.torch_device)
-
-
-@contextlib.contextmanager
-def _errors_named(doing: str) -> Iterator[None]:
-    """Errors of CUDA as one sentence; all others pass."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise no_memory(doing, _asked_bytes(str(error))) from error
-    except torch.AcceleratorError as error:
-        if "out of memory" in str(error):
-            raise no_memory(doing, 0) from error
-        raise DeviceError(
-            f"The GPU failed while {doing} ({str(error).splitlines()[0]}); outputs that were "
-            "returned are good, start again for the others."
-        ) from error
-
-
-def _asked_bytes(message: str) -> int:
-    """What torch's allocator tried to get, by its own words."""
-    found = re.search(r"Tried to allocate ([\d.]+ \w+)", message)
-    return parse_size(found[1]) if found else 0

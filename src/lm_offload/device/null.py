@@ -71,5 +71,8 @@ class NullDevice:
         """See `Device.kernels`."""
         return cpu
 
+    def capture(self, work: Work) -> None:
+        """See `Device.capture`."""
+
     def close(self) -> None:
         """See `Device.close`."""

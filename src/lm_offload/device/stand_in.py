@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.device.base import DeviceMemory
+from lm_offload.device.base import DeviceMemory, Work
 from lm_offload.device.tier import DeviceTier
 from lm_offload.device.worker_stream import WorkerStream
 from lm_offload.storage.arena import MemoryTier
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from lm_offload.kernels.base import Kernels
 
 PAGEABLE_FRAC = 0.5  # of the link's rate, where host memory is not pinned
+
+
+class StandInGraph:
+    """See `Graph`."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def replay(self) -> None:
+        """See `Graph.replay`."""
+        self._work()
 
 
 class StandIn:
@@ -62,6 +73,10 @@ class StandIn:
     def kernels(self, cpu: Kernels) -> Kernels:
         """See `Device.kernels`."""
         return cpu
+
+    def capture(self, work: Work) -> StandInGraph:
+        """See `Device.capture`; only a replay of the same call, on the tensors that it holds."""
+        return StandInGraph(work)
 
     def close(self) -> None:
         """See `Device.close`."""

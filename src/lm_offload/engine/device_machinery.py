@@ -27,6 +27,7 @@ from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
 from lm_offload.kernels.base import Kernels
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
+from lm_offload.pipeline.captures import CAPTURED, Captures
 from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
@@ -39,6 +40,7 @@ from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
+from lm_offload.planner.recordings import SHAPES
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Resource
 from lm_offload.storage.arena import Arena, MemoryTier
@@ -122,7 +124,13 @@ def _runner(
         plan.micro_batch_tokens,
         host,
         units,
+        _captures(parts) if plan.device and plan.device.replays else None,
     )
+
+
+def _captures(parts: _Parts) -> Captures:
+    units = sum(unit.kind in CAPTURED for unit in parts.files.units)
+    return Captures(parts.side.device.capture, SHAPES * units)
 
 
 def _buffers(parts: _Parts) -> Buffers:

@@ -2,18 +2,21 @@
 
 Copies are timed two in flight, as uploads are, from host memory that is pinned and, for what is
 staged, that is not. Kernels are timed several at once: a launch does not wait for the one before.
+All have run before, for a first call compiles, loads modules and opens libraries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lm_offload.device.base import Device, Stream
+from lm_offload.device.base import Device, Graph, Stream
+from lm_offload.errors import DeviceError
 from lm_offload.hardware.product_probe import matrices, work_s
 from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
 from lm_offload.hardware.timing import typical_s
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
 COPY_BYTES = (256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB)
 COPIES = 2  # in flight
-LAUNCHES = 8  # of kernels that are timed together
+LAUNCHES = 8  # of kernels that are timed together ...
+TINY_LAUNCHES = 64  # ... and of tiny ones, beside which the wait for the last is nothing
 ROWS = (1, 8, 64, 512)
 MATRIX_SIZE = 3072
 TINY = 8
 FORMATS = (Format("bf16"), Format("int4", 64, symmetric=False), Format("int8", 64))
-PARTS = 4 + 2 + len(FORMATS)  # of the time: links, fixed cost and memory, products
+PARTS = 4 + 3 + len(FORMATS)  # of the time: links, fixed costs and memory, products
+UNIT_KERNELS = 8  # about as many as a layer's attention or MLP asks for
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class DeviceProbe:
     def _processor(self, tier: Tier, cpu: Processor, part_s: float) -> Processor:
         """Fixed costs of a task and of a sweep are those of the host, which launches them."""
         kernels, here = self.device.kernels(self.cpu_kernels), self.device.torch_device
-        kernel_s = self._call_s(_tiny_product(kernels, here), part_s)
+        kernel_s = self._call_s(_tiny_product(kernels, here), part_s, TINY_LAUNCHES)
+        replay_s = self._replay_s(_tiny_product(kernels, here), part_s)
         space = tier.allocate("kernels", tier.capacity_bytes - tier.used_bytes)
         half = space.size_bytes // 2 // PAGE_BYTES * PAGE_BYTES
         low, high = (space.view(start, torch.uint8, (half,)) for start in (0, half))
@@ -82,6 +88,7 @@ class DeviceProbe:
             peak_flops=max(rate for curve in products.values() for rate in curve.rates),
             kernel_s=kernel_s,
             task_s=cpu.task_s,
+            replay_s=replay_s,
             product_flops=products,
         )
 
@@ -90,27 +97,48 @@ class DeviceProbe:
     ) -> Curve:
         """FLOP/s by rows, `kernel_s` taken off."""
         count, width = weights[0].shape
-        works = {
-            rows: self._timed(_product(kernels, weights[-1], rows, self.device.torch_device))
-            for rows in ROWS
-        }
-        seconds = typical_s(works, part_s)
-        call_s = {rows: work_s(seconds[rows] / LAUNCHES, kernel_s) for rows in seconds}
+        here = self.device.torch_device
+        works = {rows: _product(kernels, weights[-1], rows, here) for rows in ROWS}
+        seconds = self._typical_s(works, part_s, LAUNCHES)
+        call_s = {rows: work_s(seconds[rows], kernel_s) for rows in seconds}
         flops = (2.0 * rows * count * width / call_s[rows] for rows in call_s)
         return Curve(tuple(map(float, call_s)), tuple(flops))
 
-    def _call_s(self, work: Callable[[], object], part_s: float) -> float:
-        return typical_s({"call": self._timed(work)}, part_s)["call"] / LAUNCHES
+    def _replay_s(self, work: Callable[[], None], part_s: float) -> float:
+        """Seconds of a unit of tiny kernels that was recorded; 0 where nothing can be."""
+        found: list[Graph | None] = []
 
-    def _timed(self, work: Callable[[], object]) -> Callable[[], None]:
+        def unit() -> None:
+            for _ in range(UNIT_KERNELS):
+                work()
+
+        with contextlib.suppress(DeviceError):  # said when it is wanted for a plan
+            self.device.compute.launch(lambda: found.append(self.device.capture(unit)))
+        self.device.compute.record().synchronize()
+        graph = found[0] if found else None
+        return self._call_s(graph.replay, part_s, TINY_LAUNCHES) if graph else 0.0
+
+    def _call_s(self, work: Callable[[], object], part_s: float, launches: int = LAUNCHES) -> float:
+        return self._typical_s({0: work}, part_s, launches)[0]
+
+    def _typical_s(
+        self, works: Mapping[int, Callable[[], object]], part_s: float, launches: int
+    ) -> dict[int, float]:
+        """Seconds of one call of each work."""
+        for work in works.values():
+            self._timed(work, 1)()
+        seconds = typical_s({key: self._timed(works[key], launches) for key in works}, part_s)
+        return {key: seconds[key] / launches for key in seconds}
+
+    def _timed(self, work: Callable[[], object], launches: int) -> Callable[[], None]:
         """Several launches of `work` and the wait for the last."""
 
-        def launches() -> None:
-            for _ in range(LAUNCHES):
+        def launch() -> None:
+            for _ in range(launches):
                 self.device.compute.launch(lambda: _ignore(work()))
             self.device.compute.record().synchronize()
 
-        return launches
+        return launch
 
 
 def _host_memory(size_bytes: int) -> Tensor:

@@ -88,6 +88,7 @@ class Processor:
     memory_start_s: float = 0.0  # of a product with weights from memory, until they stream
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
     call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
+    replay_s: float = 0.0  # of a unit whose launches a device has recorded; 0: it records none
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free

@@ -78,10 +78,14 @@ class Replays:
 
 
 class SteadyTensors:
-    """Copies of tensors that lie in the same place sweep after sweep, by name."""
+    """Copies of tensors that lie in the same place sweep after sweep, by name.
 
-    def __init__(self, on_move: Callable[[], None]) -> None:
+    They are refilled when what reads them is idle: a copy from the host to a device is waited for.
+    """
+
+    def __init__(self, on_move: Callable[[], None], device: torch.device) -> None:
         self._on_move = on_move
+        self._device = device
         self._memory: dict[str, Tensor] = {}
         self._views: dict[tuple[str, torch.Size], Tensor] = {}
 
@@ -94,10 +98,13 @@ class SteadyTensors:
 
     def _room(self, name: str, x: Tensor) -> Tensor:
         if name not in self._memory or self._memory[name].numel() < x.numel():
-            self._memory[name] = torch.empty(SPARE * x.numel(), dtype=x.dtype)
+            self._memory[name] = self._new(x)
             self._views.clear()
             self._on_move()
         return self._memory[name][: x.numel()].view(x.shape)
+
+    def _new(self, x: Tensor) -> Tensor:
+        return torch.empty(SPARE * x.numel(), dtype=x.dtype, device=self._device)
 
 
 def at_rest(rows: MicroBatch, kind: Hashable, steady: SteadyTensors) -> MicroBatch:

@@ -13,10 +13,11 @@ from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
+from lm_offload.pipeline.captures import CAPTURED, Captures
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
+from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
@@ -46,6 +47,7 @@ class ModelRunner:
         micro_batch_tokens: int,
         host: HostAttention | None = None,
         host_units: HostUnits | None = None,
+        captures: Captures | None = None,
     ) -> None:
         self._units = units
         self._model = model
@@ -59,17 +61,17 @@ class ModelRunner:
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._replays = Replays(context.kernels)
-        self._steady = SteadyTensors(self._replays.forget)
+        self._captures = captures  # of a device that replays what stays there
+        self._steady = SteadyTensors(self.forget, self.device)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         config = self._context.config
-        most, places = self._micro_batch_tokens, (self.device, self.device)
+        most = self._micro_batch_tokens
         if self._host is not None:
-            most, places = most_rows(batch.num_tokens, most), (self.device, CPU)
-        blocks_of = self._cache.blocks_of
-        self.begin(build_sweep_input(config, batch, most, *places, blocks_of))
+            most = most_rows(batch.num_tokens, most)
+        self.begin(build_sweep_input(config, batch, most, self._cache.blocks_of))
         if self._host is not None:
             self._host.begin(self._input.micro_batches)
         if self._host_units is not None:
@@ -98,14 +100,21 @@ class ModelRunner:
         return self._buffers.result[: len(self._input.logit_rows)]
 
     def begin(self, sweep: SweepInput) -> None:
-        """The tasks that follow are those of this sweep."""
+        """The tasks that follow are those of this sweep, whose tensors lie on the host."""
         self._input = sweep
+        if self._captures is not None:
+            self._captures.begin()
         if self._repeats:
             self._input = self._at_rest(sweep)
+        else:
+            attends_on = self.device if self._host is None else CPU
+            self._input = on_device(sweep, self.device, attends_on)
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
         self._replays.forget()
+        if self._captures is not None:
+            self._captures.forget()
 
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
@@ -114,7 +123,8 @@ class ModelRunner:
     def _at_rest(self, sweep: SweepInput) -> SweepInput:
         """The same, at the addresses of the last sweep, so that it may repeat what that did."""
         micro_batches = (at_rest(rows, "", self._steady) for rows in sweep.micro_batches)
-        return replace(sweep, micro_batches=tuple(micro_batches))
+        logit_rows = sweep.logit_rows.to(self.device)
+        return replace(sweep, micro_batches=tuple(micro_batches), logit_rows=logit_rows)
 
     def compute(self, task: Task) -> None:
         """What a task of the sweep says."""
@@ -142,21 +152,31 @@ class ModelRunner:
     @property
     def _repeats(self) -> bool:
         """Whether tasks of this sweep may be the same as in others."""
-        return self._replays.possible and self._input.is_decode
+        possible = self._replays.possible or self._captures is not None
+        return possible and self._input.is_decode
 
     def _run(
         self, task: Task, rows: MicroBatch, cache_at: int, compute: Callable[[Kernels], None]
     ) -> None:
         """Compute, or replay what was the same in other sweeps but for the place in a ring."""
-        unit = self._units[task.id.unit]
+        unit, staged = self._units[task.id.unit], task.ring_offset >= 0
+        key = task.id.unit, staged, rows.start, rows.stop, rows.block_tables.shape
+        if self._captures is not None and self._repeats and unit.kind in CAPTURED and not staged:
+            again = partial(self._compute_again, compute)
+            self._captures.run(key, again, self._buffers.hidden[rows.start : rows.stop])
+            return
         whole = self._host is None or unit.kind != "attention"
-        if not (self._repeats and whole and unit.kind in self._model.KERNELS_ONLY):
+        recorded = self._replays.possible and unit.kind in self._model.KERNELS_ONLY
+        if self._captures is not None or not (self._repeats and whole and recorded):
             compute(self._context.kernels)
             return
-        staged = task.ring_offset >= 0
-        key = task.id.unit, staged, rows.start, rows.stop, rows.block_tables.shape
         place = Place(task.ring_offset if staged else 0, cache_at)
         self._replays.run(key, compute, place)
+
+    def _compute_again(self, compute: Callable[[Kernels], None]) -> None:
+        """As often as it is wanted, in the same scratch memory."""
+        self._context.workspace.reset()
+        compute(self._context.kernels)
 
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels

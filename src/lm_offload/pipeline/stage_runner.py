@@ -9,7 +9,7 @@ from torch import Tensor
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
 from lm_offload.pipeline.executor import Executor
-from lm_offload.pipeline.micro_batches import build_sweep_input, on_device
+from lm_offload.pipeline.micro_batches import build_sweep_input
 from lm_offload.pipeline.runner import ModelRunner, task_counts
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
@@ -39,7 +39,7 @@ class StageRunner:
         sweep = build_sweep_input(self._config, batch, self._micro_batch_tokens)
         self._micro_batches = sweep.micro_batches
         for runner in self._runners:
-            runner.begin(on_device(sweep, runner.device, runner.device))
+            runner.begin(sweep)
         counts = self.task_counts(len(sweep.micro_batches))
         time = executor.run_sweep(counts, self._compute)
         return self._runners[-1].logits, time

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -20,31 +21,32 @@ class Uploader:
     stream: Stream
     block_bytes: int
     staging: queue.SimpleQueue[Tensor] | None = None  # that are free, each as large as a block
+    _order: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def copies(self, source: Tensor, target: Tensor) -> list[Transfer]:
         """What fills `target` with `source`, both uint8 of one size."""
         pairs = zip(
             *(torch.split(memory, self.block_bytes) for memory in (source, target)), strict=True
         )
-        if self.staging is None:
-            return [partial(_copy, self.stream, part, place) for part, place in pairs]
-        return [partial(_staged, self.stream, self.staging, *pair) for pair in pairs]
+        move = self._copy if self.staging is None else self._staged
+        return [partial(move, part, place) for part, place in pairs]
 
+    def _copy(self, source: Tensor, target: Tensor) -> int:
+        """Copy a block and wait for its own end; returns its bytes."""
+        with self._order:  # another thread's block between them would be waited for, too
+            self.stream.copy_async(source, target)
+            end = self.stream.record()
+        end.synchronize()
+        return source.nbytes
 
-def _copy(stream: Stream, source: Tensor, target: Tensor) -> int:
-    """Copy a block and wait for its own end; returns its bytes."""
-    stream.copy_async(source, target)
-    stream.record().synchronize()
-    return source.nbytes
-
-
-def _staged(stream: Stream, free: queue.SimpleQueue[Tensor], source: Tensor, target: Tensor) -> int:
-    """The same by way of a pinned buffer: one is filled while another is under way."""
-    buffer = free.get()
-    try:
-        return _copy(stream, buffer[: source.nbytes].copy_(source), target)
-    finally:
-        free.put(buffer)
+    def _staged(self, source: Tensor, target: Tensor) -> int:
+        """The same by way of a pinned buffer: one is filled while another is under way."""
+        assert self.staging is not None
+        buffer = self.staging.get()
+        try:
+            return self._copy(buffer[: source.nbytes].copy_(source), target)
+        finally:
+            self.staging.put(buffer)
 
 
 def staging_buffers(memory: Tensor, count: int) -> queue.SimpleQueue[Tensor]:

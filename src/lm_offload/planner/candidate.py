@@ -33,6 +33,7 @@ class DevicePlacement:
     in_place: frozenset[int] = frozenset()  # units in host memory that the CPU computes there
     units: range = range(0)  # of a stage, what it computes
     stages: tuple[DevicePlacement, ...] = ()
+    replays: bool = False  # what decode launches, for which there is memory
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Candidate:
             in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),
+            replays=placed.replays,
         )
 
     def _names(self, units: Iterable[int]) -> tuple[str, ...]:

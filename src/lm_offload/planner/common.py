@@ -17,7 +17,7 @@ from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.thread_rates import over_blocks_apart, with_threads
-from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.planner.unit_cost import UnitCosts, replaying
 
 if TYPE_CHECKING:
     from lm_offload.planner.search import Searched
@@ -57,6 +57,13 @@ class Common:
         key = ("apart", id(processor))
         if key not in self._processors:
             self._processors[key] = processor, over_blocks_apart(processor)
+        return self._processors[key][1]
+
+    def replaying(self, processor: Processor) -> Processor:
+        """The same where a device replays what it launched before."""
+        key = ("replaying", id(processor))
+        if key not in self._processors:
+            self._processors[key] = processor, replaying(processor)
         return self._processors[key][1]
 
     def sweeps_of(self, workload: Workload, sizes: Sizes) -> list[SweepGroup]:

@@ -40,7 +40,7 @@ def device_memory_table(
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),
         ("indices", align_up(index_bytes(config, sizes))),
-        ("kernel scratch", align_up(_scratch_bytes(model, sizes))),
+        ("kernel scratch", align_up(scratch_bytes(model, sizes))),
         ("context and libraries", budget.fixed_bytes),
     )
 
@@ -83,7 +83,7 @@ def upload_block_bytes(model: ModelSizes, wanted_bytes: int) -> int:
     return align_up(min(wanted_bytes or UPLOAD_BLOCK_BYTES, largest_bytes))
 
 
-def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
+def scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """What operations in torch allocate: the product being added, and K and V gathered in f32."""
     config = model.config
     rows = max(sizes.micro_batch_tokens, sizes.logit_rows)

@@ -15,6 +15,7 @@ from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.recordings import with_recordings
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
 from lm_offload.planner.stage_time import times_on_stages
@@ -45,7 +46,7 @@ class Predictor:
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
-        times = self.times(candidate)
+        times = self.times(self._with_recordings(candidate))
         sizes, workload = candidate.sizes, self.request.workload
         return counted_s(workload, sizes, times.steady_s)
 
@@ -61,6 +62,7 @@ class Predictor:
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
+        candidate = self._with_recordings(candidate)
         run = self.run_time(candidate)
         figures = run.figures(candidate.peak_bytes)
         retention = self._retention(candidate, [timed.group for timed in run.groups])
@@ -139,7 +141,8 @@ class Predictor:
 
     def least_costs(self, model: ModelSizes, sizes: Sizes, moves: bool = False) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded; `moves`: something is."""
-        return self._costs_on(self.request.default_threads, model, sizes, moves)
+        costs = self._costs_on(self.request.default_threads, model, sizes, moves)
+        return self._replayed(costs) if costs.processor.replay_s else costs
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
@@ -157,9 +160,22 @@ class Predictor:
             host_costs=self._host_costs(threads, model, sizes),
         )
 
+    def _with_recordings(self, candidate: Candidate) -> Candidate:
+        """With what decode launches recorded on the device, where that is faster."""
+        costs = self._costs_of(candidate)
+        if candidate.device is None or not costs.processor.replay_s:
+            return candidate
+        return with_recordings(self.request, candidate, costs, self._replayed(costs))
+
+    def _replayed(self, costs: UnitCosts) -> UnitCosts:
+        processor = self.common.replaying(costs.processor)
+        return self.common.costs(costs.model, processor, costs.cached)
+
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         moves = bool(candidate.streamed or candidate.uploaded)
         costs = self._costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
+        if candidate.device is not None and candidate.device.replays:
+            return self._replayed(costs)
         if not candidate.lends:
             return costs
         processor = self.common.over_blocks_apart(costs.processor)

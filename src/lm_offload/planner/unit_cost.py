@@ -13,7 +13,7 @@ All rates come from the profile; docs/performance_model.md says where each term 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lm_offload.arch.weights import Unit
@@ -26,6 +26,12 @@ from lm_offload.quant.kv_format import head_bytes
 
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
+
+
+def replaying(processor: Processor) -> Processor:
+    """A device where decode asks for no kernel, and each task for one replay."""
+    task_s = processor.task_s + processor.replay_s
+    return replace(processor, call_s=processor.kernel_s, task_s=task_s)
 
 
 @dataclass(frozen=True)

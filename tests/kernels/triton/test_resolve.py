@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import sys
 
@@ -32,8 +33,12 @@ def test_without_triton_there_is_one_warning(monkeypatch, caplog):
 @pytest.fixture
 def played_gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Tensors that are made on it are in host memory, where the interpreter runs kernels."""
-    zeros = torch.zeros
-    monkeypatch.setattr(torch, "ones", lambda *shape, device: zeros(*shape) + 1)
+    to = torch.Tensor.to
+
+    def stay(tensor, target):
+        return tensor if isinstance(target, torch.device) else to(tensor, target)
+
+    monkeypatch.setattr(torch.Tensor, "to", stay)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     return torch.device("cuda:0")
 
@@ -50,10 +55,16 @@ def test_a_kernel_that_fails_is_one_warning(kernels, played_gpu, monkeypatch, ca
 
 
 def test_a_wrong_result_is_noticed(kernels, played_gpu, monkeypatch, caplog):
-    monkeypatch.setattr("lm_offload.kernels.triton_rows.rms_norm", lambda *given: given[-1].zero_())
+    def doubled(x, weight, out, bias, add):
+        right(x, weight, out, bias, add)
+        out *= 2
+
+    module = "lm_offload.kernels.triton_kernels"
+    right = importlib.import_module(module).packed_product
+    monkeypatch.setattr(f"{module}.packed_product", doubled)
     fallback = TorchKernels(1)
     assert gpu_kernels(played_gpu, fallback) is fallback
-    assert "did not compute" in caplog.text
+    assert "linear did not compute what torch does" in caplog.text
 
 
 def test_triton_is_taken_where_it_works(kernels, played_gpu, caplog):
