@@ -2,12 +2,14 @@
 
 ::
 
-    sweep = sweep_s + sequences * sequence_s + tasks * task_s + kernels * call_s
+    sweep = sweep_s + sequences * sequence_s + (micro-batches - 1) * micro_batch_s
+          + tasks * task_s + kernels * call_s
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
-replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts and two batches
-give the four unknowns. Between two tasks memory is read, as it is for weights in a real sweep: what
-Python needs has left the caches when it is needed again.
+replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
+and prompts in micro-batches give the five unknowns. Memory is read before each sweep and between
+tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
+left them more with large units, and less where a whole model stays in the last-level cache.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from __future__ import annotations
 import tempfile
 import time
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -32,8 +34,8 @@ from lm_offload.engine.model_files import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import VOCAB_SIZE, write_tiny_model
 from lm_offload.hardware.memory_probe import probe_memory
-from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.hardware.timing import typical_s
+from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile
+from lm_offload.hardware.timing import capped_mean, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.memory import read_memory
 from lm_offload.pipeline.executor import NOTHING_STAGED, Compute, Executor
@@ -48,13 +50,15 @@ from lm_offload.units import MIB
 
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
-SWEEPS, FIRST_SWEEPS = 48, 4  # of each model; the first ones write down what is replayed
-CHUNK_TOKENS = 2  # of a prompt in a sweep: more than one row is no decode
+SWEEPS, FIRST_SWEEPS = 44, 4  # turns; in the first ones is written down what is replayed
+LARGE_EVERY = 3  # turns, since it reads much
+CHUNK_TOKENS = 4  # of a prompt in a sweep: more than one row is no decode
 BUDGET_BYTES = 8 * MIB
-STREAM_BYTES = MIB  # that are read after each task
-STREAMED_BYTES = 64 * MIB  # at most, one part after the other
+ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
+EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
+F32_BYTES = torch.float32.itemsize
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
 
@@ -66,11 +70,28 @@ class Case:
     layers: int
     sequences: int = FEW
     rows: int = 1  # of each sequence
+    micro_batches: int = 1
 
 
 DECODE, DEEP_DECODE, MANY_DECODE = Case(SHALLOW), Case(DEEP), Case(SHALLOW, MANY)
 PROMPT, DEEP_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS), Case(DEEP, rows=CHUNK_TOKENS)
-CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT)
+CUT_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS, micro_batches=CHUNK_TOKENS)
+CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Memory that is read after each task and before each sweep, out of so many bytes."""
+
+    task_bytes: int
+    sweep_bytes: int
+    within_bytes: int
+
+
+SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
+LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
+IN_CACHE = Traffic(SMALL_TASK_BYTES, 0, 4 * MIB)
+Measured = dict[tuple[Case, Traffic], float]  # seconds of a sweep
 
 
 def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
@@ -78,44 +99,72 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
 
     `memory_bytes` bound what is read between tasks.
     """
-    seconds = _sweeps_s(profile, kernels, min(STREAMED_BYTES, memory_bytes))
-    layer_s = (seconds[DEEP_DECODE] - seconds[DECODE]) / (DEEP - SHALLOW)
-    called_layer_s = (seconds[DEEP_PROMPT] - seconds[PROMPT]) / (DEEP - SHALLOW)
-    replays = kernels.record() is not None
-    call_s = max(called_layer_s - layer_s, 0.0) / LAYER_KERNELS if replays else 0.0
+    sweeps = _sweeps_s(profile, kernels, min(ARENA_BYTES, memory_bytes))
+    seconds = {case: sweeps[case, SMALL_UNITS] for case in CASES}
+    call_s = 0.0
+    if kernels.record() is not None:
+        called_s = _layer_s(sweeps, PROMPT, DEEP_PROMPT) - _layer_s(sweeps, DECODE, DEEP_DECODE)
+        call_s = max(called_s, 0.0) / LAYER_KERNELS
     kernel_s = call_s or profile.cpu.kernel_s
-    if not call_s:  # nothing can be replayed, and every kernel is counted with `kernel_s`
-        layer_s -= LAYER_KERNELS * kernel_s
-    task_s = max(layer_s, 0.0) / LAYER_TASKS
+    # Where nothing can be replayed, every kernel is counted with `kernel_s`.
+    kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
+    task_s, large_task_s = (
+        max(_layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s, 0.0) / LAYER_TASKS
+        for traffic in (SMALL_UNITS, LARGE_UNITS)
+    )
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
     others_s = (SHALLOW * LAYER_TASKS + OTHER_TASKS) * task_s + OTHER_KERNELS * kernel_s
+    cut_s = (seconds[CUT_PROMPT] - seconds[PROMPT]) / (CUT_PROMPT.micro_batches - 1)
+    cut_s -= (SHALLOW * LAYER_TASKS + EMBED_TASKS) * task_s
+    cut_s -= (SHALLOW * LAYER_KERNELS + EMBED_KERNELS) * kernel_s
     cpu = replace(
         profile.cpu,
         task_s=task_s,
+        large_task_s=max(large_task_s, task_s),
         call_s=call_s,
         sweep_s=max(seconds[DECODE] - others_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
+        micro_batch_s=max(cut_s, 0.0),
+        cached_overhead_frac=min(sweeps[DEEP_DECODE, IN_CACHE] / seconds[DEEP_DECODE], 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
 
 
-def _sweeps_s(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> dict[Case, float]:
-    """The median sweep of each case without its kernels' reads; sweeps are taken in turns."""
+def _layer_s(sweeps: Measured, shallow: Case, deep: Case, traffic: Traffic = SMALL_UNITS) -> float:
+    """What a layer more adds to a sweep."""
+    return (sweeps[deep, traffic] - sweeps[shallow, traffic]) / (deep.layers - shallow.layers)
+
+
+def _sweeps_s(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> Measured:
+    """The mean sweep of each case and traffic without the reads; sweeps are taken in turns."""
     stream = _Stream(kernels.threads, memory_bytes)
+    seconds: dict[tuple[Case, Traffic], list[float]] = defaultdict(list)
     with ExitStack() as stack:
         steps = {
             case: stack.enter_context(_engine_step(case, profile, kernels, stream))
             for case in CASES
         }
-        seconds = [{case: step() for case, step in steps.items()} for _ in range(SWEEPS)]
-    return {case: median(turn[case] for turn in seconds[FIRST_SWEEPS:]) for case in CASES}
+        for turn in range(-FIRST_SWEEPS, SWEEPS):
+            for case, traffic in _turn(turn):
+                step_s = steps[case](traffic)
+                if turn >= 0:
+                    seconds[case, traffic].append(step_s)
+    return {key: capped_mean(values) for key, values in seconds.items()}
+
+
+def _turn(turn: int) -> Iterator[tuple[Case, Traffic]]:
+    """What is measured in a turn."""
+    yield from ((case, SMALL_UNITS) for case in CASES)
+    yield DEEP_DECODE, IN_CACHE
+    if turn % LARGE_EVERY == 0:
+        yield from ((case, LARGE_UNITS) for case in (DECODE, DEEP_DECODE))
 
 
 @contextmanager
 def _engine_step(
     case: Case, profile: HardwareProfile, kernels: Kernels, stream: _Stream
-) -> Iterator[Callable[[], float]]:
+) -> Iterator[Callable[[Traffic], float]]:
     """A function that runs one sweep of a case, everything resident, and says its seconds."""
     workload, prompt = _workload(case)
     with tempfile.TemporaryDirectory() as folder:
@@ -123,20 +172,20 @@ def _engine_step(
         files = open_model(folder)
         plan = plan_for([files], workload, profile, BUDGET_BYTES, kernels.threads)
         rows = case.sequences * case.rows
-        plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows)
+        plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
         machinery = build_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
         executor = _StreamingExecutor(machinery.executor, stream)
         engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         engine.add(_sequences(prompt, workload))
         try:
-            yield lambda: _step_s(engine, stream)
+            yield lambda traffic: _step_s(engine, stream, traffic)
         finally:
             machinery.close()
 
 
 def _workload(case: Case) -> tuple[Workload, list[int]]:
     """Decode, or prompts, for all sweeps; with one of the prompts."""
-    sweeps = SWEEPS + 2
+    sweeps = sum(case == one for turn in range(-FIRST_SWEEPS, SWEEPS) for one, _ in _turn(turn)) + 2
     prompt, output = (1, sweeps) if case.rows == 1 else (case.rows * sweeps, 1)
     return Workload((prompt,) * case.sequences, (output,) * case.sequences), [1] * prompt
 
@@ -148,7 +197,8 @@ def _sequences(prompt: list[int], workload: Workload) -> list[Sequence]:
     ]
 
 
-def _step_s(engine: Engine, stream: _Stream) -> float:
+def _step_s(engine: Engine, stream: _Stream, traffic: Traffic) -> float:
+    stream.begin(traffic)
     start_s, streamed_s = time.perf_counter(), stream.seconds
     engine.step()
     return time.perf_counter() - start_s - (stream.seconds - streamed_s)
@@ -159,18 +209,32 @@ class _Stream:
 
     def __init__(self, threads: int, memory_bytes: int) -> None:
         arena = probe_memory(memory_bytes)
-        memory = arena.view(0, torch.float32, (arena.size_bytes // 4,))
         self.seconds = 0.0
         self._threads = threads
-        self._parts = torch.split(memory, STREAM_BYTES // 4)
-        self._next = 0
+        self._memory = arena.view(0, torch.float32, (arena.size_bytes // F32_BYTES,))
+        self._traffic = SMALL_UNITS
+        self._at = 0
 
-    def read(self) -> None:
-        """One part after the other."""
+    def begin(self, traffic: Traffic) -> None:
+        """A sweep with this traffic begins."""
+        self._traffic = traffic
+        self._read(traffic.sweep_bytes)
+
+    def read_task(self) -> None:
+        """What a task reads."""
+        self._read(self._traffic.task_bytes)
+
+    def _read(self, size_bytes: int) -> None:
+        """One part of the memory after the other."""
+        within = min(self._traffic.within_bytes // F32_BYTES, len(self._memory))
+        count = min(size_bytes // F32_BYTES, within)
+        if self._at + count > within:
+            self._at = 0
         start_s = time.perf_counter()
-        read_memory(self._parts[self._next % len(self._parts)], self._threads)
+        if count:
+            read_memory(self._memory[self._at : self._at + count], self._threads)
         self.seconds += time.perf_counter() - start_s
-        self._next += 1
+        self._at += count
 
 
 class _StreamingExecutor:
@@ -187,7 +251,7 @@ class _StreamingExecutor:
 
         def compute_and_read(task: Task) -> None:
             compute(task)
-            self._stream.read()
+            self._stream.read_task()
 
         return self._inner.run_sweep(micro_batches, compute_and_read, groups)
 

@@ -152,7 +152,7 @@ class SweepTimes:
         """What embedding rows that are read from disk add to the first unit."""
         if self.rows_in_memory:
             return 0.0
-        return self._gather.seconds(shape.rows, found.disk_busy_frac)
+        return self._gather.seconds(shape.rows, self.micro_batch_tokens, found.disk_busy_frac)
 
     @cached_property
     def _spilled(self) -> SpillCosts:
@@ -165,8 +165,10 @@ class SweepTimes:
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
     def _overhead_s(self, shape: SweepShape) -> float:
-        vocab_size = self.costs.model.config.vocab_size
-        return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+        cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
+        more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
+        return more_s + engine_s
 
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
@@ -180,7 +182,13 @@ def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
     return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
 
 
-def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:
-    """What the engine itself takes in a sweep beside its tasks, sampling included."""
+def overhead_s(
+    cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int, cached: bool
+) -> float:
+    """What the engine itself takes in a sweep of one micro-batch beside its tasks, with sampling.
+
+    `cached`: all weights stay in the last-level cache, and so does what the engine needs.
+    """
     sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
-    return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
+    frac = cpu.cached_overhead_frac if cached else 1.0
+    return frac * (cpu.sweep_s + shape.sequences * cpu.sequence_s) + sampled_s
