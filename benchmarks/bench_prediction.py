@@ -42,8 +42,8 @@ from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Figures, Plan, StepTime, mean_step
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.fixed_plan import candidate_of_plan
+from lm_offload.planner.predictor import Predictor
 from lm_offload.quant.format import Format, parse_format
 
 SEED = 0
@@ -153,8 +153,8 @@ def run_row(
 
 def predict(llm: LLM, plan: Plan, workload: Workload, base: HardwareProfile, pace: Pace) -> Figures:
     """What a plan that was made at one pace should show at another."""
-    parts = llm.choices, workload, at_pace(base, pace), llm.budget_bytes
-    return fixed_plan(planning_request(*parts), choice_of(plan)).predicted
+    request = planning_request(llm.choices, workload, at_pace(base, pace), llm.budget_bytes)
+    return Predictor(request).timed(candidate_of_plan(request, plan)).plan.predicted
 
 
 def stored_as(weight_format: str) -> Format:

@@ -2,9 +2,10 @@
 
 A virtual machine shares memory, clock and disk with neighbours that no process list shows: its pace
 moves by tens of per cent within a second. A product of one row tells the memory's pace, one of many
-rows the cores', both in the format of the weights; a product of next to nothing tells that of
-calls and hand-offs, reads of a file the disk's. Slices of a tenth of a second are taken between and
-within what is measured; the pace of a phase is that of the mean seconds of its slices.
+rows the cores', both in the format of the weights; reads of a file tell the disk's. Slices of a
+tenth of a second are taken between and within what is measured; the pace of a phase is that of the
+mean seconds of its slices. Fixed costs are taken to follow the cores: empty calls, timed by
+themselves, differ by three times from slice to slice.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.product_probe import (
     MEMORY_SIZE,
     matrices,
-    measure_kernel_s,
     product_work,
 )
 from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
@@ -31,7 +31,6 @@ from lm_offload.units import GIB, MIB
 
 FEW_ROWS, MANY_ROWS = 1, 64
 PRODUCTS_S = 0.1  # of a slice
-CALLS_S = 0.01
 DISK_S = 0.1
 READ_MEMORY_BYTES = 32 * MIB
 
@@ -42,20 +41,18 @@ class Pace:
 
     memory: float
     cores: float
-    calls: float
     disk: float
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Seconds of one product of few rows, of one of many rows, of an empty one, of a byte read.
+    """Seconds of one product of few rows, of one of many rows and of a byte from the disk.
 
     `disk_byte_s` is None where the disk was not asked, as it was at work for a sweep.
     """
 
     few_rows_s: float
     many_rows_s: float
-    call_s: float
     disk_byte_s: float | None
 
 
@@ -81,10 +78,7 @@ class PaceMeter:
     def slice(self, format: Format, with_disk: bool = True) -> Slice:
         """This moment's."""
         seconds = typical_s(self._works[format], PRODUCTS_S)
-        call_s, byte_s = measure_kernel_s(self._kernels, CALLS_S), None
-        if with_disk:
-            byte_s = self._byte_s()
-        return Slice(seconds[FEW_ROWS], seconds[MANY_ROWS], call_s, byte_s)
+        return Slice(seconds[FEW_ROWS], seconds[MANY_ROWS], self._byte_s() if with_disk else None)
 
     def pace(self, format: Format, slices: Iterable[Slice]) -> Pace:
         """Of the mean seconds of some slices in a format, at least one of them with the disk."""
@@ -98,8 +92,7 @@ class PaceMeter:
             )
         )
         byte_s = mean(one.disk_byte_s for one in taken if one.disk_byte_s is not None)
-        calls = cpu.kernel_s / mean(one.call_s for one in taken)
-        return Pace(memory, cores, calls, 1 / (byte_s * link.bytes_per_s.at(link.block_bytes)))
+        return Pace(memory, cores, 1 / (byte_s * link.bytes_per_s.at(link.block_bytes)))
 
 
 def at_pace(profile: HardwareProfile, pace: Pace) -> HardwareProfile:
@@ -127,7 +120,7 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
     scaled = {
         **{name: _curves(getattr(cpu, name), pace.cores) for name in curves},
         **{name: getattr(cpu, name) * pace.cores for name in rates},
-        **{name: getattr(cpu, name) / pace.calls for name in fixed},
+        **{name: getattr(cpu, name) / pace.cores for name in fixed},
     }
     decode = _curves(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cores) ** 0.5)
     return replace(

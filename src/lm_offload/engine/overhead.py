@@ -50,7 +50,7 @@ from lm_offload.units import MIB
 
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
-SWEEPS, FIRST_SWEEPS = 44, 4  # turns; in the first ones is written down what is replayed
+SWEEPS, FIRST_SWEEPS = 30, 4  # turns; in the first ones is written down what is replayed
 LARGE_EVERY = 3  # turns, since it reads much
 CHUNK_TOKENS = 4  # of a prompt in a sweep: more than one row is no decode
 BUDGET_BYTES = 8 * MIB

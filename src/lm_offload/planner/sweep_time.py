@@ -29,8 +29,10 @@ from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.storage.blocks import block_bytes_of
+from lm_offload.units import MIB
 
 EMBED = 0  # the first unit
+QUEUED_BLOCK_BYTES = MIB  # of units whose reads follow one another without a pause
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,14 @@ class SweepTimes:
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _unit_read_s(self, size_bytes: int) -> float:
-        """Behind other reads or, where the ring holds one unit, alone, which takes longer."""
-        link = self.profile.disk_read
-        queued_s = unit_read_s(link, size_bytes, self.read_block_bytes, self.read_concurrency)
-        if link.burst_bytes_per_s is None or self.reads_ahead:
+        """Behind other reads or, where the ring or the readers do not hold more, alone.
+
+        Readers with a small block each have done it before the next unit is handed to them.
+        """
+        link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
+        queued_s = unit_read_s(link, size_bytes, *way)
+        queues = self.reads_ahead and block_bytes_of(size_bytes, *way) >= QUEUED_BLOCK_BYTES
+        if link.burst_bytes_per_s is None or queues:
             return queued_s
         return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
