@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.bench_plan_choice import DUELS, losses
-from benchmarks.bench_prediction import load_rows, save, summary
+from benchmarks.bench_prediction import load_rows, save
 from benchmarks.machine_pace import Pace, Slice, at_pace
 from benchmarks.paced_runs import SlicingExecutor
+from benchmarks.prediction_summary import summary
 
 from lm_offload.hardware.profile import Curve
 from tests.planner.machines import with_cpu

@@ -18,8 +18,7 @@ import tempfile
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Items
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,21 +29,17 @@ from torch import Tensor
 
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import build_machinery
+from lm_offload.engine.memory_traffic import Stream, StreamingExecutor, Traffic
 from lm_offload.engine.model_files import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import VOCAB_SIZE, write_tiny_model
-from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import capped_mean, typical_s
 from lm_offload.kernels.base import Kernels
-from lm_offload.kernels.memory import read_memory
-from lm_offload.pipeline.executor import NOTHING_STAGED, Compute, Executor
 from lm_offload.pipeline.trace import NullTrace
-from lm_offload.plan import StepTime, Workload
+from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
 from lm_offload.sampling.draw import Row, sample
-from lm_offload.schedule.kv_staging import Groups
-from lm_offload.schedule.task import Task
 from lm_offload.sequence import Sequence
 from lm_offload.units import MIB
 
@@ -58,7 +53,6 @@ ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
 EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
-F32_BYTES = torch.float32.itemsize
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
 
@@ -79,15 +73,6 @@ CUT_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS, micro_batches=CHUNK_TOKENS)
 CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """Memory that is read after each task and before each sweep, out of so many bytes."""
-
-    task_bytes: int
-    sweep_bytes: int
-    within_bytes: int
-
-
 SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
 IN_CACHE = Traffic(SMALL_TASK_BYTES, 0, 4 * MIB)
@@ -101,10 +86,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
     """
     sweeps = _sweeps_s(profile, kernels, min(ARENA_BYTES, memory_bytes))
     seconds = {case: sweeps[case, SMALL_UNITS] for case in CASES}
-    call_s = 0.0
-    if kernels.record() is not None:
-        called_s = _layer_s(sweeps, PROMPT, DEEP_PROMPT) - _layer_s(sweeps, DECODE, DEEP_DECODE)
-        call_s = max(called_s, 0.0) / LAYER_KERNELS
+    call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
     kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
@@ -114,9 +96,6 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
     )
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
     others_s = (SHALLOW * LAYER_TASKS + OTHER_TASKS) * task_s + OTHER_KERNELS * kernel_s
-    cut_s = (seconds[CUT_PROMPT] - seconds[PROMPT]) / (CUT_PROMPT.micro_batches - 1)
-    cut_s -= (SHALLOW * LAYER_TASKS + EMBED_TASKS) * task_s
-    cut_s -= (SHALLOW * LAYER_KERNELS + EMBED_KERNELS) * kernel_s
     cpu = replace(
         profile.cpu,
         task_s=task_s,
@@ -124,11 +103,24 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
         call_s=call_s,
         sweep_s=max(seconds[DECODE] - others_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
-        micro_batch_s=max(cut_s, 0.0),
+        micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
         cached_overhead_frac=min(sweeps[DEEP_DECODE, IN_CACHE] / seconds[DEEP_DECODE], 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
+
+
+def _call_s(sweeps: Measured) -> float:
+    """Of each kernel that is asked for and not replayed."""
+    called_s = _layer_s(sweeps, PROMPT, DEEP_PROMPT) - _layer_s(sweeps, DECODE, DEEP_DECODE)
+    return max(called_s, 0.0) / LAYER_KERNELS
+
+
+def _micro_batch_s(seconds: Mapping[Case, float], task_s: float, kernel_s: float) -> float:
+    """What a micro-batch adds to a sweep beside its tasks and their kernels."""
+    more_s = (seconds[CUT_PROMPT] - seconds[PROMPT]) / (CUT_PROMPT.micro_batches - 1)
+    more_s -= (SHALLOW * LAYER_TASKS + EMBED_TASKS) * task_s
+    return max(more_s - (SHALLOW * LAYER_KERNELS + EMBED_KERNELS) * kernel_s, 0.0)
 
 
 def _layer_s(sweeps: Measured, shallow: Case, deep: Case, traffic: Traffic = SMALL_UNITS) -> float:
@@ -138,7 +130,7 @@ def _layer_s(sweeps: Measured, shallow: Case, deep: Case, traffic: Traffic = SMA
 
 def _sweeps_s(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> Measured:
     """The mean sweep of each case and traffic without the reads; sweeps are taken in turns."""
-    stream = _Stream(kernels.threads, memory_bytes)
+    stream = Stream(kernels.threads, memory_bytes)
     seconds: dict[tuple[Case, Traffic], list[float]] = defaultdict(list)
     with ExitStack() as stack:
         steps = {
@@ -163,7 +155,7 @@ def _turn(turn: int) -> Iterator[tuple[Case, Traffic]]:
 
 @contextmanager
 def _engine_step(
-    case: Case, profile: HardwareProfile, kernels: Kernels, stream: _Stream
+    case: Case, profile: HardwareProfile, kernels: Kernels, stream: Stream
 ) -> Iterator[Callable[[Traffic], float]]:
     """A function that runs one sweep of a case, everything resident, and says its seconds."""
     workload, prompt = _workload(case)
@@ -174,7 +166,7 @@ def _engine_step(
         rows = case.sequences * case.rows
         plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
         machinery = build_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
-        executor = _StreamingExecutor(machinery.executor, stream)
+        executor = StreamingExecutor(machinery.executor, stream)
         engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         engine.add(_sequences(prompt, workload))
         try:
@@ -197,67 +189,11 @@ def _sequences(prompt: list[int], workload: Workload) -> list[Sequence]:
     ]
 
 
-def _step_s(engine: Engine, stream: _Stream, traffic: Traffic) -> float:
+def _step_s(engine: Engine, stream: Stream, traffic: Traffic) -> float:
     stream.begin(traffic)
     start_s, streamed_s = time.perf_counter(), stream.seconds
     engine.step()
     return time.perf_counter() - start_s - (stream.seconds - streamed_s)
-
-
-class _Stream:
-    """Reads of memory as weights cause them; `seconds` is what they took."""
-
-    def __init__(self, threads: int, memory_bytes: int) -> None:
-        arena = probe_memory(memory_bytes)
-        self.seconds = 0.0
-        self._threads = threads
-        self._memory = arena.view(0, torch.float32, (arena.size_bytes // F32_BYTES,))
-        self._traffic = SMALL_UNITS
-        self._at = 0
-
-    def begin(self, traffic: Traffic) -> None:
-        """A sweep with this traffic begins."""
-        self._traffic = traffic
-        self._read(traffic.sweep_bytes)
-
-    def read_task(self) -> None:
-        """What a task reads."""
-        self._read(self._traffic.task_bytes)
-
-    def _read(self, size_bytes: int) -> None:
-        """One part of the memory after the other."""
-        within = min(self._traffic.within_bytes // F32_BYTES, len(self._memory))
-        count = min(size_bytes // F32_BYTES, within)
-        if self._at + count > within:
-            self._at = 0
-        start_s = time.perf_counter()
-        if count:
-            read_memory(self._memory[self._at : self._at + count], self._threads)
-        self.seconds += time.perf_counter() - start_s
-        self._at += count
-
-
-class _StreamingExecutor:
-    """An executor with a read of memory after each compute task."""
-
-    def __init__(self, inner: Executor, stream: _Stream) -> None:
-        self._inner = inner
-        self._stream = stream
-
-    def run_sweep(
-        self, micro_batches: Items[int], compute: Compute, groups: Groups = NOTHING_STAGED
-    ) -> StepTime:
-        """See `Executor.run_sweep`."""
-
-        def compute_and_read(task: Task) -> None:
-            compute(task)
-            self._stream.read_task()
-
-        return self._inner.run_sweep(micro_batches, compute_and_read, groups)
-
-    def close(self) -> None:
-        """See `Executor.close`."""
-        self._inner.close()
 
 
 def _sampled_values_per_s() -> float:
