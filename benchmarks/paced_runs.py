@@ -98,6 +98,7 @@ def _run(
         llm, len(workload.prompt_lens), workload.prompt_lens[0], workload.output_lens[0]
     )
     engine.add(sequences)
+    slicing.begin()
     sweeps = []
     while engine.has_work:
         in_prompts = any(not sequence.output for sequence in sequences)
@@ -105,7 +106,9 @@ def _run(
         engine.step()
         slices, sliced_s = slicing.take()
         record = engine.records[-1]
-        step = replace(record.time, total_s=record.time.total_s - sliced_s)
+        times = record.time.total_s, record.time.cpu_s
+        total_s, cpu_s = (seconds - sliced_s for seconds in times)
+        step = replace(record.time, total_s=total_s, cpu_s=cpu_s)
         sweeps.append(_Sweep(replace(record, time=step), slices))
     return sweeps
 
@@ -142,6 +145,10 @@ class SlicingExecutor:
                 self._slice()
 
         return self._inner.run_sweep(micro_batches, compute_and_slice, groups)
+
+    def begin(self) -> None:
+        """A run begins, right after a slice: short ones are not interrupted."""
+        self._last_s = time.perf_counter()
 
     def take(self) -> tuple[list[Slice], float]:
         """The slices since the last call, and their seconds."""
