@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import time
 
-from lm_offload.hardware.timing import Deadline, trimmed_mean, typical, typical_s
+from lm_offload.hardware.timing import Deadline, capped_mean, typical, typical_s
 
 
-def test_the_trimmed_mean_leaves_out_the_slowest_tenth() -> None:
-    assert trimmed_mean([3.0]) == 3.0
-    assert trimmed_mean([2.0, 9.0, 4.0]) == 3.0
-    assert trimmed_mean([*[1.0] * 9, *[2.0] * 9, 50.0, 60.0]) == 1.5
+def test_the_capped_mean_counts_slow_samples_but_none_as_more_than_three_medians() -> None:
+    assert capped_mean([3.0]) == 3.0
+    assert capped_mean([2.0, 9.0, 4.0]) == 5.0
+    assert capped_mean([*[1.0] * 9, 100.0]) == 1.2
 
 
-def test_a_disturbed_sample_does_not_count() -> None:
+def test_a_disturbed_sample_counts_as_little_more_than_others() -> None:
     values = iter([1.0, 100.0, 1.0, 1.0, 100.0, *[1.0] * 100])
-    assert typical({"work": lambda: next(values)}, Deadline(0.01)) == {"work": 1.0}
+    found = typical({"work": lambda: next(values)}, Deadline(0.01))
+    assert 1.0 < found["work"] <= (3 + 2 * 3) / 5
 
 
 def test_samplers_run_in_turns_and_each_at_least_once() -> None:

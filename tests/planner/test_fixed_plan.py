@@ -62,6 +62,13 @@ def test_a_plan_that_is_written_is_read_again(tmp_path, kib):
     assert again.predicted.run_s == pytest.approx(found.predicted.run_s)
 
 
+def test_rows_of_a_resident_tied_table_need_no_buffers_in_a_plan_that_is_read_again() -> None:
+    request = make_request({**TINY, "tie_word_embeddings": True}, WORKLOAD, 1 << 30, PLAIN)
+    found = make_plan(request)
+    assert not found.streamed
+    assert fixed_plan(request, choice_of(found)).memory == found.memory
+
+
 def test_it_says_what_it_is(plan: Plan) -> None:
     text = plan_text(plan, "tiny")
     assert text.startswith("# A plan of lm-offload for tiny")

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.hardware.profile import Curve, HardwareProfile, Interference
+from lm_offload.planner import sweep_time
 from lm_offload.planner.disturbance import Disturbance, disturbance
+from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.sweep_time import SweepTimes
@@ -45,6 +47,20 @@ def times_of(profile: HardwareProfile, streamed: frozenset[int], ring_bytes: int
         read_concurrency=2,
         sampling_threads=1,
     )
+
+
+def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather() -> None:
+    profile = replace(PLAIN, cpu=replace(PLAIN.cpu, sweep_s=1.0, micro_batch_s=0.1))
+    times = times_of(profile, frozenset(), 0)
+    four, one = (replace(times, micro_batch_tokens=rows) for rows in (1, 4))
+    assert one.load(ROWS).overhead_s == pytest.approx(1.0)
+    assert four.load(ROWS).overhead_s == pytest.approx(1.3)
+    link = replace(PLAIN.disk_read, request_s=1e-3)
+    gather = GatherCost(sizes().config, link, queue_bytes=0)
+    assert gather.seconds(5, 2, 0.0) == pytest.approx(
+        2 * gather.seconds(2, 2, 0.0) + gather.seconds(1, 1, 0.0)
+    )
+    assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
 
 
 @given(TIMES, st.floats(0, 1e-2))
@@ -91,13 +107,17 @@ def test_a_steady_sweep_is_bound_by_the_slower_resource():
     assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
 
 
-def test_a_ring_of_one_reads_each_unit_alone():
+def test_a_ring_of_one_reads_each_unit_alone_and_so_do_readers_of_small_blocks(monkeypatch):
     burst = Curve((1.0,), (0.5e9,))  # half as fast as a queue that never runs dry
     profile = replace(PLAIN, disk_read=replace(PLAIN.disk_read, burst_bytes_per_s=burst))
     unit_bytes = sizes().units[2].size_bytes
     two, one = (times_of(profile, frozenset({2, 4}), count * unit_bytes) for count in (2, 1))
-    assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 1e9)
     assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
+    assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
+    monkeypatch.setattr(sweep_time, "QUEUED_BLOCK_BYTES", 1)
+    two, one = (replace(times) for times in (two, one))  # forget what they know
+    assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
+    assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 1e9)
 
 
 def test_resources_slow_one_another_for_the_time_that_both_work():

@@ -81,6 +81,23 @@ def test_decode_replays_its_layers_and_calls_the_kernels_of_all_else() -> None:
     assert decode["head.0"] == prompt["head.0"] == pytest.approx(101.0)
 
 
+def test_a_task_takes_longer_after_a_unit_that_leaves_less_of_the_cache() -> None:
+    small, large = 1 << 20, 1 << 25
+    cpu = replace(PLAIN_CPU, task_s=1.0, large_task_s=3.0, cache_bytes=large)
+    assert [cpu.task_fixed_s(size) for size in (0, small, 1 << 40)] == [1.0, 1.0, 3.0]
+    assert 1.0 < cpu.task_fixed_s(4 << 20) < cpu.task_fixed_s(8 << 20) < 3.0
+    assert replace(cpu, large_task_s=0.0).task_fixed_s(large) == 1.0
+
+
+def test_overhead_is_less_where_all_weights_stay_in_the_cache() -> None:
+    """An MLP of prompts calls five kernels."""
+    cpu = replace(PLAIN_CPU, task_s=1e6, call_s=1e6, cached_overhead_frac=0.5)
+    cold, warm = (UnitCosts(sizes(), cpu, cached=cached) for cached in (False, True))
+    prompt = SweepShape((Piece(2, 2, 32),), 4)
+    assert by_name(cold, prompt)["layers.0.mlp"] == pytest.approx(6e6)
+    assert by_name(warm, prompt)["layers.0.mlp"] == pytest.approx(3e6)
+
+
 def test_no_logits_no_head() -> None:
     cpu = replace(PLAIN_CPU, task_s=1.0)
     found = by_name(UnitCosts(sizes(), cpu, cached=False), SweepShape((Piece(1, 8, 8),), 0))

@@ -49,6 +49,9 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
         "of a task, a kernel asked for, a sweep, a sequence",
         ", ".join(map(_microseconds, (cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s))),
     )
+    more_s = cpu.large_task_s or cpu.task_s, cpu.micro_batch_s
+    yield "of a task after a large unit, a micro-batch", ", ".join(map(_microseconds, more_s))
+    yield "left of these where weights stay cached", f"{cpu.cached_overhead_frac:.0%}"
     blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
     yield "disk reads by block", ", ".join(blocks)
     yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"

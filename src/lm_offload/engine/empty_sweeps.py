@@ -1,46 +1,34 @@
-"""Sweeps of an engine whose kernels have nothing to do, timed.
-
-Between two tasks memory is read, as it is for weights in a real sweep: what Python needs has left
-the caches when it is needed again.
-"""
+"""Sweeps of an engine whose kernels have nothing to do, timed."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-
-import torch
 
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
+from lm_offload.engine.memory_traffic import Stream, StreamingExecutor, Traffic
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import write_tiny_model
-from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.timing import capped_mean
 from lm_offload.kernels.base import Kernels
-from lm_offload.kernels.memory import read_memory
-from lm_offload.pipeline.executor import NOTHING_STAGED, Compute, Executor
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
-from lm_offload.schedule.kv_staging import Groups
-from lm_offload.schedule.task import Task
 from lm_offload.sequence import Sequence
-from lm_offload.step_time import StepTime
 from lm_offload.units import MIB
 
-SWEEPS, FIRST_SWEEPS = 48, 4  # of each model; the first ones write down what is replayed
+SWEEPS, FIRST_SWEEPS = 30, 4  # turns; in the first ones is written down what is replayed
 BUDGET_BYTES = 8 * MIB
-STREAM_BYTES = MIB  # that are read after each task
-STREAMED_BYTES = 64 * MIB  # at most, one part after the other
 
 
 @dataclass(frozen=True)
@@ -50,50 +38,61 @@ class Case:
     layers: int
     sequences: int = 1
     rows: int = 1  # of each sequence
+    micro_batches: int = 1
 
 
-def typical_sweeps_s(
-    cases: Items[Case], profile: HardwareProfile, kernels: Kernels, memory_bytes: int
-) -> dict[Case, float]:
-    """The median sweep of each case, without the reads of memory between its tasks.
+Turn = tuple[tuple[Case, Traffic], ...]
+Measured = dict[tuple[Case, Traffic], float]  # seconds of a sweep
 
-    Sweeps of the cases are taken in turns; `memory_bytes` bound what is read.
+
+def mean_sweeps_s(
+    turns: Items[Turn], profile: HardwareProfile, kernels: Kernels, memory_bytes: int
+) -> Measured:
+    """The mean sweep of each case and traffic without the reads, `turns` taken in a circle.
+
+    `memory_bytes` bound what is read.
     """
-    stream = _Stream(kernels.threads, min(STREAMED_BYTES, memory_bytes))
+    stream = Stream(kernels.threads, memory_bytes)
+    order = [turns[index % len(turns)] for index in range(-FIRST_SWEEPS, SWEEPS)]
+    counts = Counter(case for turn in order for case, _ in turn)
+    seconds: dict[tuple[Case, Traffic], list[float]] = defaultdict(list)
     with ExitStack() as stack:
         steps = {
-            case: stack.enter_context(_engine_step(case, profile, kernels, stream))
-            for case in cases
+            case: stack.enter_context(_engine_step(case, count, profile, kernels, stream))
+            for case, count in counts.items()
         }
-        seconds = [{case: step() for case, step in steps.items()} for _ in range(SWEEPS)]
-    return {case: median(turn[case] for turn in seconds[FIRST_SWEEPS:]) for case in cases}
+        for index, turn in enumerate(order):
+            for case, traffic in turn:
+                step_s = steps[case](traffic)
+                if index >= FIRST_SWEEPS:
+                    seconds[case, traffic].append(step_s)
+    return {key: capped_mean(values) for key, values in seconds.items()}
 
 
 @contextmanager
 def _engine_step(
-    case: Case, profile: HardwareProfile, kernels: Kernels, stream: _Stream
-) -> Iterator[Callable[[], float]]:
-    """A function that runs one sweep of a case, everything resident, and says its seconds."""
-    workload, prompt = _workload(case)
+    case: Case, sweeps: int, profile: HardwareProfile, kernels: Kernels, stream: Stream
+) -> Iterator[Callable[[Traffic], float]]:
+    """A function that runs one of the sweeps of a case, all resident, and says its seconds."""
+    workload, prompt = _workload(case, sweeps + 2)
     with tempfile.TemporaryDirectory() as folder:
         write_tiny_model(Path(folder), case.layers)
         files = open_model(folder)
         plan = plan_for([files], workload, profile, BUDGET_BYTES, kernels.threads)
         rows = case.sequences * case.rows
-        plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows)
+        plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
         machinery = build_cpu_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
-        executor = _StreamingExecutor(machinery.executor, stream)
+        executor = StreamingExecutor(machinery.executor, stream)
         engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         engine.add(_sequences(prompt, workload))
         try:
-            yield lambda: _step_s(engine, stream)
+            yield lambda traffic: _step_s(engine, stream, traffic)
         finally:
             machinery.close()
 
 
-def _workload(case: Case) -> tuple[Workload, list[int]]:
-    """Decode, or prompts, for all sweeps; with one of the prompts."""
-    sweeps = SWEEPS + 2
+def _workload(case: Case, sweeps: int) -> tuple[Workload, list[int]]:
+    """Decode, or prompts, for so many sweeps; with one of the prompts."""
     prompt, output = (1, sweeps) if case.rows == 1 else (case.rows * sweeps, 1)
     return Workload((prompt,) * case.sequences, (output,) * case.sequences), [1] * prompt
 
@@ -105,49 +104,8 @@ def _sequences(prompt: list[int], workload: Workload) -> list[Sequence]:
     ]
 
 
-def _step_s(engine: Engine, stream: _Stream) -> float:
+def _step_s(engine: Engine, stream: Stream, traffic: Traffic) -> float:
+    stream.begin(traffic)
     start_s, streamed_s = time.perf_counter(), stream.seconds
     engine.step()
     return time.perf_counter() - start_s - (stream.seconds - streamed_s)
-
-
-class _Stream:
-    """Reads of memory as weights cause them; `seconds` is what they took."""
-
-    def __init__(self, threads: int, memory_bytes: int) -> None:
-        arena = probe_memory(memory_bytes)
-        memory = arena.view(0, torch.float32, (arena.size_bytes // 4,))
-        self.seconds = 0.0
-        self._threads = threads
-        self._parts = torch.split(memory, STREAM_BYTES // 4)
-        self._next = 0
-
-    def read(self) -> None:
-        """One part after the other."""
-        start_s = time.perf_counter()
-        read_memory(self._parts[self._next % len(self._parts)], self._threads)
-        self.seconds += time.perf_counter() - start_s
-        self._next += 1
-
-
-class _StreamingExecutor:
-    """An executor with a read of memory after each compute task."""
-
-    def __init__(self, inner: Executor, stream: _Stream) -> None:
-        self._inner = inner
-        self._stream = stream
-
-    def run_sweep(
-        self, micro_batches: Items[int], compute: Compute, groups: Groups = NOTHING_STAGED
-    ) -> StepTime:
-        """See `Executor.run_sweep`."""
-
-        def compute_and_read(task: Task) -> None:
-            compute(task)
-            self._stream.read()
-
-        return self._inner.run_sweep(micro_batches, compute_and_read, groups)
-
-    def close(self) -> None:
-        """See `Executor.close`."""
-        self._inner.close()

@@ -2,40 +2,56 @@
 
 ::
 
-    sweep = sweep_s + sequences * sequence_s + tasks * task_s + kernels * call_s
+    sweep = sweep_s + sequences * sequence_s + (micro-batches - 1) * micro_batch_s
+          + tasks * task_s + kernels * call_s
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
-replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts and two batches
-give the four unknowns.
+replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
+and prompts in micro-batches give the five unknowns. Memory is read before each sweep and between
+tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
+left them more with large units, and less where a whole model stays in the last-level cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from lm_offload.engine.empty_sweeps import Case, typical_sweeps_s
+from lm_offload.engine.empty_sweeps import Case, Measured, Turn, mean_sweeps_s
+from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.tiny_model import VOCAB_SIZE
-from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
 from lm_offload.sampling.draw import Row, sample
+from lm_offload.units import MIB
 
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
-CHUNK_TOKENS = 2  # of a prompt in a sweep: more than one row is no decode
+CHUNK_TOKENS = 4  # of a prompt in a sweep: more than one row is no decode
+ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
+EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
 
 DECODE, DEEP_DECODE, MANY_DECODE = Case(SHALLOW), Case(DEEP), Case(SHALLOW, MANY)
 PROMPT, DEEP_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS), Case(DEEP, rows=CHUNK_TOKENS)
-CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT)
+CUT_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS, micro_batches=CHUNK_TOKENS)
+CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
+
+SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
+LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
+IN_CACHE = Traffic(SMALL_TASK_BYTES, 0, 4 * MIB)
+TURN: Turn = (*((case, SMALL_UNITS) for case in CASES), (DEEP_DECODE, IN_CACHE))
+LARGE_TURN: Turn = (*TURN, (DECODE, LARGE_UNITS), (DEEP_DECODE, LARGE_UNITS))
+TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units read much
 
 
 def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
@@ -43,26 +59,48 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
 
     `memory_bytes` bound what is read between tasks.
     """
-    seconds = typical_sweeps_s(CASES, profile, kernels, memory_bytes)
-    layer_s = (seconds[DEEP_DECODE] - seconds[DECODE]) / (DEEP - SHALLOW)
-    called_layer_s = (seconds[DEEP_PROMPT] - seconds[PROMPT]) / (DEEP - SHALLOW)
-    replays = kernels.record() is not None
-    call_s = max(called_layer_s - layer_s, 0.0) / LAYER_KERNELS if replays else 0.0
+    sweeps = mean_sweeps_s(TURNS, profile, kernels, min(ARENA_BYTES, memory_bytes))
+    seconds = {case: sweeps[case, SMALL_UNITS] for case in CASES}
+    call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s
-    if not call_s:  # nothing can be replayed, and every kernel is counted with `kernel_s`
-        layer_s -= LAYER_KERNELS * kernel_s
-    task_s = max(layer_s, 0.0) / LAYER_TASKS
+    # Where nothing can be replayed, every kernel is counted with `kernel_s`.
+    kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
+    task_s, large_task_s = (
+        max(_layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s, 0.0) / LAYER_TASKS
+        for traffic in (SMALL_UNITS, LARGE_UNITS)
+    )
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
     others_s = (SHALLOW * LAYER_TASKS + OTHER_TASKS) * task_s + OTHER_KERNELS * kernel_s
     cpu = replace(
         profile.cpu,
         task_s=task_s,
+        large_task_s=max(large_task_s, task_s),
         call_s=call_s,
         sweep_s=max(seconds[DECODE] - others_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
+        micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
+        cached_overhead_frac=min(sweeps[DEEP_DECODE, IN_CACHE] / seconds[DEEP_DECODE], 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
+
+
+def _call_s(sweeps: Measured) -> float:
+    """Of each kernel that is asked for and not replayed."""
+    called_s = _layer_s(sweeps, PROMPT, DEEP_PROMPT) - _layer_s(sweeps, DECODE, DEEP_DECODE)
+    return max(called_s, 0.0) / LAYER_KERNELS
+
+
+def _micro_batch_s(seconds: Mapping[Case, float], task_s: float, kernel_s: float) -> float:
+    """What a micro-batch adds to a sweep beside its tasks and their kernels."""
+    more_s = (seconds[CUT_PROMPT] - seconds[PROMPT]) / (CUT_PROMPT.micro_batches - 1)
+    more_s -= (SHALLOW * LAYER_TASKS + EMBED_TASKS) * task_s
+    return max(more_s - (SHALLOW * LAYER_KERNELS + EMBED_KERNELS) * kernel_s, 0.0)
+
+
+def _layer_s(sweeps: Measured, shallow: Case, deep: Case, traffic: Traffic = SMALL_UNITS) -> float:
+    """What a layer more adds to a sweep."""
+    return (sweeps[deep, traffic] - sweeps[shallow, traffic]) / (deep.layers - shallow.layers)
 
 
 def _sampled_values_per_s() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.profile import Curve, Link
 from lm_offload.hardware.timing import Deadline, typical
+from lm_offload.storage.blocks import LEAST_BLOCK_BYTES
 from lm_offload.units import KIB, MIB, PAGE_BYTES
 
 FIRST_READ_FRAC = 0.25  # of the time
@@ -30,11 +31,9 @@ def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) ->
     deadline = Deadline(budget_s * (1 - BURST_FRAC))
     first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
     costs = typical({way: reader.sampler(way) for way in ways}, deadline)  # seconds per byte
-    best: dict[int, float] = {}
-    for way, cost in costs.items():
-        best[way.block_bytes] = min(best.get(way.block_bytes, cost), cost)
-    sizes = sorted(best)
     chosen = _way_to_stream(costs)
+    best = _costs_by_size(costs, chosen)
+    sizes = sorted(best)
     bursts = {size: reader.burst_sampler(size, chosen) for size in BURSTS}
     burst_costs = typical(bursts, Deadline(budget_s * BURST_FRAC))
     return Link(
@@ -47,6 +46,17 @@ def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) ->
         ),
         first_bytes_per_s=first_bytes_per_s,
     )
+
+
+def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
+    """Blocks of units are as many in flight as was chosen, smaller requests as many as is best."""
+    best: dict[int, float] = {}
+    for way, cost in costs.items():
+        best[way.block_bytes] = min(best.get(way.block_bytes, cost), cost)
+    for way, cost in costs.items():
+        if way.block_bytes >= LEAST_BLOCK_BYTES and way.depth == chosen.depth:
+            best[way.block_bytes] = cost
+    return best
 
 
 def _way_to_stream(costs: dict[Way, float]) -> Way:

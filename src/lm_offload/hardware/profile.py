@@ -20,6 +20,9 @@ THREADED_WORK = (  # whose speed by threads is measured
 )
 
 
+SMALL_TASK_BYTES = 1 << 20  # of weights, up to which a task takes `task_s`
+
+
 def thread_counts(most: int) -> list[int]:
     """The numbers of threads that are measured and chosen from: powers of two, and `most`."""
     return sorted({*(1 << power for power in range(most.bit_length())), most})
@@ -87,10 +90,13 @@ class Processor:
     kernel_s: float = 0.0  # fixed cost of one kernel: launch, or hand-off to the threads
     memory_start_s: float = 0.0  # of a product with weights from memory, until they stream
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
+    large_task_s: float = 0.0  # the same after weights that fill the last-level cache; 0: task_s
     call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
     replay_s: float = 0.0  # of a unit whose launches a device has recorded; 0: it records none
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
+    micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
+    cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
@@ -110,6 +116,17 @@ class Processor:
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
     # By name in THREADED_WORK, by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
+
+    def task_fixed_s(self, weight_bytes: float) -> float:
+        """`task_s` of a task that reads so many bytes of weights from memory.
+
+        They push out of the caches what the engine itself needs: grows with their logarithm.
+        """
+        if not self.large_task_s or self.cache_bytes <= SMALL_TASK_BYTES:
+            return self.task_s
+        share = math.log(max(weight_bytes, SMALL_TASK_BYTES) / SMALL_TASK_BYTES)
+        share /= math.log(self.cache_bytes / SMALL_TASK_BYTES)
+        return self.task_s + min(share, 1.0) * (self.large_task_s - self.task_s)
 
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""

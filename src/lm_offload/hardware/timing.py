@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
 SAMPLE_S = 2e-3  # calls shorter than this are timed several at once
 MOST_CALLS = 256
 MOST_ROUNDS = 100
+FAR_OFF = 3.0  # times the median: a disturbance that no run is to be predicted with
 
 Key = TypeVar("Key")
 
@@ -52,10 +54,10 @@ def typical(
     deadline: Deadline,
     known: Mapping[Key, float] = MappingProxyType({}),
 ) -> dict[Key, float]:
-    """The mean of the samples of each without the slowest, as many as there is time for.
+    """The mean of the samples of each, as many as there is time for.
 
     Samplers run in turns, so that a disturbance falls on all of them. A run is a sum of calls and
-    takes their mean, not their median; the slowest tenth is left to others on the machine.
+    takes their mean, slow ones included; only a sample that is far off counts as less than it is.
     Without a known value a sampler runs once at least.
     """
     samples: dict[Key, list[float]] = {key: [] for key in samplers}
@@ -63,13 +65,13 @@ def typical(
         for key, sampler in samplers.items():
             if not deadline.passed or (turn == 0 and key not in known):
                 samples[key].append(sampler())
-    return {key: trimmed_mean(values) if values else known[key] for key, values in samples.items()}
+    return {key: capped_mean(values) if values else known[key] for key, values in samples.items()}
 
 
-def trimmed_mean(values: list[float]) -> float:
-    """The mean without the slowest tenth, rounded up; of a single value, that value."""
-    kept = sorted(values)[: max(9 * len(values) // 10, 1)]
-    return sum(kept) / len(kept)
+def capped_mean(values: Sequence[float]) -> float:
+    """The mean, of which no value counts as more than `FAR_OFF` times the median."""
+    most = FAR_OFF * statistics.median(values)
+    return statistics.fmean(min(value, most) for value in values)
 
 
 def _sampler(work: Callable[[], object], call_s: float) -> Callable[[], float]:

@@ -130,8 +130,8 @@ class Bounds:
         gather_s = 0.0
         found = disturbance(kv.compute_s, disk_s, profile.interference)
         if moves and model.table_bytes:
-            busy_frac = found.disk_busy_frac
-            gather_s = least_gather_s(model, disk, surplus.read, shape.rows, busy_frac)
+            rows = shape.rows, sizes.micro_batch_tokens
+            gather_s = least_gather_s(model, disk, surplus.read, *rows, found.disk_busy_frac)
         cpu_s = found.slower_cpu * (kv.compute_s + gather_s)
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 
@@ -171,9 +171,11 @@ class Bounds:
         return SpillCosts(model, profile, sizes.spill, read_block_bytes(profile.disk_read))
 
     def _overhead_s(self, model: ModelSizes, shape: SweepShape) -> float:
+        """At least, of one micro-batch."""
         request = self.predictor.request
-        threads, vocab_size = request.default_threads, model.config.vocab_size
-        return overhead_s(request.profile.cpu, vocab_size, shape, threads.sampling)
+        cpu, vocab_size = request.profile.cpu, model.config.vocab_size
+        may_stay = model.units_bytes <= cpu.cache_bytes
+        return overhead_s(cpu, vocab_size, shape, request.default_threads.sampling, may_stay)
 
     @cached_property
     def _fastest_bytes_per_s(self) -> float:

@@ -96,7 +96,7 @@ class DeviceSweepTimes(SweepTimes):
         """What the resources have to do in a sweep; they are taken not to disturb one another."""
         compute_s, host = self._split(shape)
         if not self.rows_in_memory:
-            compute_s[0] += self._gather.seconds(shape.rows, float(bool(self.streamed)))
+            compute_s[0] += self._rows_of_table_s(shape)
         return DeviceSweepLoad(
             compute_s=compute_s,
             read_s=self._undisturbed_reads_s,
@@ -146,11 +146,16 @@ class DeviceSweepTimes(SweepTimes):
         """Seconds of a sweep that waits for no transfer."""
         return self._rows_s(shape) + self._overhead_s(shape) + self._download_s(shape)
 
+    def _rows_of_table_s(self, shape: SweepShape) -> float:
+        """Embedding rows from disk, where units may keep it busy all the time."""
+        busy_frac = float(bool(self.streamed))
+        return self._gather.seconds(shape.rows, self.micro_batch_tokens, busy_frac)
+
     def _rows_s(self, shape: SweepShape) -> float:
         """All units, beside the CPU if that attends."""
         gather_s = 0.0
         if not self.rows_in_memory:
-            gather_s = self._gather.seconds(shape.rows, float(bool(self.streamed)))
+            gather_s = self._rows_of_table_s(shape)
         if self.host_costs is None:
             return self.costs.total_s(shape, self.micro_batch_tokens) + gather_s
         most = most_rows(shape.rows, self.micro_batch_tokens)

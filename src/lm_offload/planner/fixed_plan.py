@@ -49,13 +49,14 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         if sized.unit.name in choice.resident or sized.size_bytes == 0  # there is nothing to read
     )
     sizes = sizes_of_choice(choice)
+    tied = not model.table_bytes and len(resident) == len(model.units)  # to a head in memory
     candidate = Candidate(
         model=model,
         sizes=sizes,
         ring_depth=0,
         residency=Residency(resident, choice.ring),
         table_resident=choice.table_resident,
-        other_memory=memory_table(model, sizes, choice.table_resident),
+        other_memory=memory_table(model, sizes, choice.table_resident or tied),
         read_block_bytes=choice.read_block,
         read_concurrency=choice.read_concurrency,
         threads=threads,

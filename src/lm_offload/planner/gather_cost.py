@@ -20,11 +20,18 @@ class GatherCost:
     link: Link
     queue_bytes: int  # of the blocks of units that are in flight at once
 
-    def seconds(self, rows: int, busy_frac: float) -> float:
+    def seconds(self, rows: int, most: int, busy_frac: float) -> float:
         """Seconds for `rows` rows while units keep the disk busy for a share of the time.
 
-        A request waits behind the blocks in flight.
+        Each micro-batch of at most `most` rows fetches its own.
         """
+        full, rest = divmod(rows, most)
+        return full * self._seconds(most, busy_frac) + self._seconds(rest, busy_frac)
+
+    def _seconds(self, rows: int, busy_frac: float) -> float:
+        """Of rows that are asked for at once; a request waits behind the blocks in flight."""
+        if rows == 0:
+            return 0.0
         requests, request_bytes = self._requests(rows)
         behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
         own_s = read_s(self.link, requests * request_bytes, request_bytes)

@@ -53,13 +53,14 @@ def least_upload_s(model: ModelSizes, link: Link, moved: Moved) -> float:
 
 
 def least_gather_s(
-    model: ModelSizes, disk: Link, moved: Moved, rows: int, busy_frac: float
+    model: ModelSizes, disk: Link, moved: Moved, rows: int, most: int, busy_frac: float
 ) -> float:
-    """To fetch embedding rows beside these reads."""
+    """To fetch embedding rows beside these reads, at most `most` of them at once."""
     block_bytes, readers = read_block_bytes(disk), disk.concurrency
     largest = (size for size in model.bytes_up_to if size >= moved.largest_bytes)
     queues = {queue_bytes(size, block_bytes, readers) for size in largest}
-    return min(GatherCost(model.config, disk, queue).seconds(rows, busy_frac) for queue in queues)
+    costs = (GatherCost(model.config, disk, queue) for queue in queues)
+    return min(cost.seconds(rows, most, busy_frac) for cost in costs)
 
 
 def _least_s_per_byte(model: ModelSizes, seconds_of: Callable[[int], float]) -> float:

@@ -30,8 +30,10 @@ from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.step_time import StepTime
 from lm_offload.storage.blocks import block_bytes_of
+from lm_offload.units import MIB
 
 EMBED = 0  # the first unit
+QUEUED_BLOCK_BYTES = MIB  # of units whose reads follow one another without a pause
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,14 @@ class SweepTimes:
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _unit_read_s(self, size_bytes: int) -> float:
-        """Behind other reads or, where the ring holds one unit, alone, which takes longer."""
-        link = self.profile.disk_read
-        queued_s = unit_read_s(link, size_bytes, self.read_block_bytes, self.read_concurrency)
-        if link.burst_bytes_per_s is None or self.reads_ahead:
+        """Behind other reads or, where the ring or the readers do not hold more, alone.
+
+        Readers with a small block each have done it before the next unit is handed to them.
+        """
+        link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
+        queued_s = unit_read_s(link, size_bytes, *way)
+        queues = self.reads_ahead and block_bytes_of(size_bytes, *way) >= QUEUED_BLOCK_BYTES
+        if link.burst_bytes_per_s is None or queues:
             return queued_s
         return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
@@ -153,7 +159,7 @@ class SweepTimes:
         """What embedding rows that are read from disk add to the first unit."""
         if self.rows_in_memory:
             return 0.0
-        return self._gather.seconds(shape.rows, found.disk_busy_frac)
+        return self._gather.seconds(shape.rows, self.micro_batch_tokens, found.disk_busy_frac)
 
     @cached_property
     def _spilled(self) -> SpillCosts:
@@ -166,8 +172,10 @@ class SweepTimes:
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
     def _overhead_s(self, shape: SweepShape) -> float:
-        vocab_size = self.costs.model.config.vocab_size
-        return overhead_s(self.profile.cpu, vocab_size, shape, self.sampling_threads)
+        cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
+        more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
+        return more_s + engine_s
 
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
@@ -181,7 +189,13 @@ def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
     return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
 
 
-def overhead_s(cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int) -> float:
-    """What the engine itself takes in a sweep beside its tasks, sampling included."""
+def overhead_s(
+    cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int, cached: bool
+) -> float:
+    """What the engine itself takes in a sweep of one micro-batch beside its tasks, with sampling.
+
+    `cached`: all weights stay in the last-level cache, and so does what the engine needs.
+    """
     sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
-    return cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
+    frac = cpu.cached_overhead_frac if cached else 1.0
+    return frac * (cpu.sweep_s + shape.sequences * cpu.sequence_s) + sampled_s

@@ -122,20 +122,25 @@ class UnitCosts:
         return seconds + self._attend_s(sized, shape, micro_batch_tokens)
 
     def _rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
-        fixed_s = self._fixed_s(sized.unit, shape)
+        fixed_s = self._fixed_s(sized, shape)
         if sized.unit.kind in ("final_norm", "head"):
             return fixed_s + self._kernels_s(sized, shape.logit_rows, self.cached)
         rows, most = shape.rows, micro_batch_tokens
         return -(-rows // most) * fixed_s + self._micro_batches_s(sized, rows, most)
 
-    def _fixed_s(self, unit: Unit, shape: SweepShape) -> float:
+    def _fixed_s(self, sized: UnitSize, shape: SweepShape) -> float:
         """What a task takes whatever its size; decode replays layers without a call of a kernel."""
         processor = self.processor
         if not processor.call_s:
-            return processor.task_s + self._kernels_of(unit) * processor.kernel_s
-        replayed = unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces)
-        calls = 0 if replayed else self._kernels_of(unit)
-        return processor.task_s + calls * processor.call_s
+            return self._task_s(sized) + self._kernels_of(sized.unit) * processor.kernel_s
+        replayed = sized.unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces)
+        call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
+        return self._task_s(sized) + (0 if replayed else self._kernels_of(sized.unit)) * call_s
+
+    def _task_s(self, sized: UnitSize) -> float:
+        if self.cached:
+            return self.processor.task_s * self.processor.cached_overhead_frac
+        return self.processor.task_fixed_s(sized.size_bytes)
 
     def _kernels_of(self, unit: Unit) -> int:
         matrices, steps = matrix_elements(unit), operations(self.model.config, unit)

@@ -1,0 +1,99 @@
+"""How predictions are held against runs: paces, slices, and which plan is the best."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from benchmarks.bench_plan_choice import DUELS, losses
+from benchmarks.bench_prediction import load_rows, save
+from benchmarks.machine_pace import Pace, Slice, at_pace
+from benchmarks.paced_runs import SlicingExecutor
+from benchmarks.prediction_summary import summary
+
+from lm_offload.hardware.profile import Curve
+from tests.planner.machines import with_cpu
+
+
+def row(key: str, error: float, others_frac: float = 0.0) -> dict:
+    return {
+        "key": key, "model": "m", "weight_format": "own", "others_frac": others_frac,
+        "measured": {}, "errors": {"prefill": error, "decode": -error}, "runs": [],
+    }  # fmt: skip
+
+
+def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
+    curve = Curve((1, 2, 64, 128), (10.0, 55.0, 100.0, 90.0))
+    profile = with_cpu(product_flops={"bf16": curve}, task_s=1.0, sampled_values_per_s=1.0)
+    found = at_pace(profile, Pace(memory=0.25, cores=4.0, disk=0.5))
+    rates = found.cpu.product_flops["bf16"].rates
+    assert rates == pytest.approx((2.5, 55.0, 400.0, 90.0 * 4.0 ** (7 / 9)))
+    assert found.cpu.task_s == 0.25
+    assert found.disk_read.bytes_per_s.at(1) == 0.5 * profile.disk_read.bytes_per_s.at(1)
+
+
+def test_slices_are_taken_within_sweeps_where_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[bool] = []
+
+    def take_slice(with_disk: bool) -> Slice:
+        taken.append(with_disk)
+        return Slice(1.0, 1.0, None)
+
+    def run_sweep(micro_batches, compute, groups):
+        for task in range(3):
+            compute(task)
+
+    monkeypatch.setattr("benchmarks.paced_runs.INTERVAL_S", -1.0)
+    executor = SlicingExecutor(SimpleNamespace(run_sweep=run_sweep), take_slice)
+    computed: list[int] = []
+    executor.run_sweep([1], computed.append)
+    assert executor.take() == ([], 0.0)
+    executor.enabled = True
+    executor.run_sweep([1], computed.append)
+    slices, seconds = executor.take()
+    assert len(slices) == 3
+    assert seconds > 0
+    assert taken == [False] * 3
+    assert computed == [0, 1, 2] * 2
+    assert executor.take() == ([], 0.0)
+
+
+def test_errors_are_summed_up_and_points_of_another_protocol_are_measured_anew(tmp_path) -> None:
+    rows = [row("a", 0.1), row("b", -0.3, others_frac=0.5), {"key": "c", "skipped": "no plan"}]
+    found = summary(rows)
+    expected = {"points": 2, "median": 0.2, "p90": 0.3, "bias": -0.1}
+    assert found["all, prefill"] == pytest.approx(expected)
+    assert found["quiet, decode"]["bias"] == -0.1
+    file = tmp_path / "results.json"
+    assert load_rows(file) == {}
+    save(file, rows)
+    assert load_rows(file).keys() == {"a", "b", "c"}
+    text = json.loads(file.read_text())
+    del text["rows"][0]["runs"]
+    file.write_text(json.dumps(text))
+    assert load_rows(file).keys() == {"b", "c"}
+
+
+def runs_of(seconds: dict[str, float]):
+    asked: list[str] = []
+
+    def run(plan: str) -> tuple[float, float]:
+        asked.append(plan)
+        return 0.0, seconds[plan]
+
+    return run, asked
+
+
+def test_a_chosen_plan_that_is_the_best_loses_nothing() -> None:
+    run, asked = runs_of({"chosen": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
+    assert losses(run, ["chosen", "b", "c", "d"], [1.0, 2.0, 3.0, 4.0]) == [1.0]
+    assert asked == ["chosen", "b", "c"]
+
+
+def test_the_best_other_plan_takes_turns_with_the_chosen_one() -> None:
+    run, asked = runs_of({"chosen": 1.2, "b": 2.0, "c": 1.0})
+    assert losses(run, ["chosen", "b", "c"], [1.2, 2.0, 1.0]) == pytest.approx([1.2] * DUELS)
+    assert asked[3:] == ["c", "chosen", "chosen", "c", "c", "chosen"]
