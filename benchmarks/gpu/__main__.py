@@ -21,11 +21,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.entry import run
 from benchmarks.make_checkpoint import PRESETS, make_checkpoint
 from benchmarks.peers.protocol import make_prompts
 from benchmarks.testbed import describe
 from lm_offload import LLM, LMOffloadError, SamplingParams, Workload
+from lm_offload.device.registry import missing_gpu
 from lm_offload.engine.outputs import SweepRecord
+from lm_offload.errors import ConfigError
 
 SEED = 0
 
@@ -43,6 +46,8 @@ class Case:
 def main() -> None:
     """Run the cases that the time allows; a row for each, then one JSON line."""
     args = _arguments()
+    if args.device.startswith("cuda") and (reason := missing_gpu()):
+        raise ConfigError(f"There is no GPU to measure: {reason}")
     deadline_s = time.perf_counter() + args.seconds
     model = args.model or _made(args.preset)
     cases = [
@@ -154,4 +159,4 @@ def _device_name(device: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -152,4 +152,3 @@ def _encoded(llm: LLM, prompt: str, chat: bool) -> list[int]:
     if not chat:
         return llm.tokenizer.encode(prompt)
     return llm.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])
-
