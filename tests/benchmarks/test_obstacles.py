@@ -67,6 +67,7 @@ def test_a_peer_that_is_not_installed_is_said(case, tmp_path, monkeypatch):
     ("stderr", "told"),
     [
         ("Temporary failure in name resolution\nERROR: No matching", "no network"),
+        ("after connection broken by 'NameResolutionError(\nERROR: No matching", "no network"),
         ("one\nERROR: cmake failed\n", "ERROR: cmake failed"),
         ("", "no output"),
     ],
