@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks.report import goal_tables, tables
 from benchmarks.report.generic_table import rows_table
 from benchmarks.report.peer_tables import peers
+from benchmarks.report.reconstruction_table import reconstruction
 from benchmarks.report.result_files import Results, Row
 
 SHORT = (
@@ -29,7 +30,7 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "quality": tables.quality,
     "prediction": tables.prediction,
     "published": tables.published,
-    "reconstruction": tables.reconstruction,
+    "reconstruction": reconstruction,
     "attention": goal_tables.attention,
     "long-context": goal_tables.long_context,
     "plan-choice": goal_tables.plan_choice,
