@@ -9,30 +9,25 @@ huge pages as in the engine, blocks in random order::
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.kernel_report import report_rows
 from benchmarks.kernel_timing import (
     STREAMED_BYTES,
     Reading,
     Seconds,
     Work,
-    measure_ceilings,
     rounds_s,
 )
 from benchmarks.round_ratio import quotients, with_bounds, with_interval
-from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
-from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS, KV_FORMATS
 from lm_offload.sequence import MicroBatch
@@ -162,26 +157,7 @@ def format_row(row: Row) -> str:
 
 def main() -> None:
     """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=2.0, help="seconds per case")
-    parser.add_argument("--json", type=Path, help="also write the JSON to this file")
-    options = parser.parse_args()
-    kernels = resolve_kernels(options.threads)
-    ceilings = measure_ceilings(options.threads, min(options.budget, 2.0))
-    print(f"{kernels.name}, {options.threads} threads")
-    print(f"memory read {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
-    rows = []
-    for row in attention_rows(kernels, options.threads, options.budget):
-        print(format_row(row), flush=True)
-        rows.append(row)
-    report = {
-        "benchmark": "attention", "testbed": describe(), "kernels": kernels.name,
-        "threads": options.threads, "ceilings": asdict(ceilings), "rows": rows,
-    }  # fmt: skip
-    print(json.dumps(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    report_rows("attention", __doc__, 2.0, attention_rows, format_row)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.make_checkpoint import PRESETS, make_checkpoint
+from benchmarks.part_file import give
 from benchmarks.testbed import describe
 from lm_offload import LLM, SamplingParams
 
@@ -40,9 +40,7 @@ def main() -> None:
     for name, value in row.items():
         print(f"{name:<28}{value:.6f}")
     result = {"benchmark": "fixed_costs", "testbed": describe(), "rows": [row]}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def median_of(measure: Callable[[], float]) -> float:

@@ -10,21 +10,16 @@ all turns, in brackets the interval that holds it nine times in ten; then one JS
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from benchmarks.kernel_timing import measure_ceilings, median_s
+from benchmarks.kernel_report import report_rows
+from benchmarks.kernel_timing import median_s
 from benchmarks.product_rows import Row, product_rows
 from benchmarks.round_ratio import with_bounds
-from benchmarks.testbed import describe
 from lm_offload.kernels.base import Kernels
-from lm_offload.kernels.resolve import resolve_kernels
 
 
 def norms_and_gates(kernels: Kernels, budget_s: float) -> Iterator[Row]:
@@ -73,27 +68,7 @@ def format_row(row: Row) -> str:
 
 def main() -> None:
     """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=0.5, help="seconds for each product")
-    parser.add_argument("--json", type=Path, help="also write the JSON to this file")
-    options = parser.parse_args()
-    kernels = resolve_kernels(options.threads)
-    ceilings = measure_ceilings(options.threads, options.budget)
-    print(f"{kernels.name}, {options.threads} threads")
-    print(f"memory read {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")
-    print(f"float32 product {ceilings.sgemm_flops_per_s / 1e9:.1f} GFLOP/s (torch)")
-    results = []
-    for row in measure(kernels, options.threads, options.budget):
-        print(format_row(row), flush=True)
-        results.append(row)
-    report = {
-        "benchmark": "kernels", "testbed": describe(), "kernels": kernels.name,
-        "threads": options.threads, "ceilings": asdict(ceilings), "rows": results,
-    }  # fmt: skip
-    print(json.dumps(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    report_rows("kernels", __doc__, 0.5, measure, format_row)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,28 @@ reading the disk's part with nothing computed, nor than the same sweep resident:
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.part_file import give
 from benchmarks.synthetic_cache import fill
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
-from lm_offload.engine.machinery import Machinery, build_machinery
+from lm_offload.engine.machinery import Machinery
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
-from lm_offload.plan import KVSpill, Plan, StepTime
+from lm_offload.plan import KVSpill, Plan
 from lm_offload.planner.fixed_plan import fixed_plan, sizes_of_choice
 from lm_offload.planner.kv_spill import spread_layers
 from lm_offload.planner.memory import kv_bytes, kv_staging_bytes
 from lm_offload.planner.plan_text import PlanChoice, choice_of
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
+from lm_offload.step_time import StepTime
 
 READ_SWEEPS = 3
 ENOUGH = "95%"  # a budget in which everything is resident; only what is planned is taken
@@ -87,9 +89,7 @@ def main() -> None:
     print(format_row(row))
     bed = collect(largest_weight_file(case.model), args.threads)
     result = {"benchmark": "long-context", "testbed": bed, "rows": [row]}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -148,7 +148,7 @@ def measure(llm: LLM, case: Case, choice: PlanChoice, trace_file: Path | None) -
     """Build an engine for the plan, fill its cache, decode."""
     plan = fixed_plan(llm._request(case.workload), choice)
     trace = ChromeTrace([unit.name for unit in llm.files.units]) if trace_file else NullTrace()
-    parts = build_machinery(llm.files, plan, llm.kernels, trace, True, lambda *_: None)
+    parts = build_cpu_machinery(llm.files, plan, llm.kernels, trace, True, lambda *_: None)
     try:
         fill(parts, llm.files.config, llm.files.kv_format, llm.kernels)
         sequences = _sequences(case, llm.files.config.vocab_size)

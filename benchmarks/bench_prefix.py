@@ -11,13 +11,13 @@ of it, since computing every prompt takes minutes there::
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.part_file import give
 from benchmarks.peers.protocol import FIRST_PLAIN_TOKEN_ID
 from benchmarks.testbed import describe
 from lm_offload import LLM, SamplingParams, Workload
@@ -71,9 +71,7 @@ def main() -> None:
     row = row_of(Case(args.model, args.weight_format, *sizes))
     print(row)
     result = {"benchmark": "prefix", "testbed": describe(), "rows": [row]}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def row_of(case: Case) -> dict[str, object]:

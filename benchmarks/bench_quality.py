@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import lm_offload.quant.quality
+from benchmarks.part_file import give
 from benchmarks.testbed import describe
 from lm_offload import LLM
 from lm_offload.demo import demo_path
@@ -61,9 +62,7 @@ def main() -> None:
             print(row)
             rows.append(row)
     result = {"benchmark": "quality", "testbed": describe(), "context": CONTEXT, "rows": rows}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
     if args.ship:
         SHIPPED.write_text(json.dumps(shipped(rows), indent=1) + "\n")
 

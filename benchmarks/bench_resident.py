@@ -9,12 +9,12 @@ measurements::
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
 from benchmarks.bench_streaming import Case, decode_sweeps, sweep_s
 from benchmarks.ceilings import RateMeter, Rates, weights_of
+from benchmarks.part_file import give
 from benchmarks.peers.protocol import make_prompts
 from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
@@ -41,9 +41,7 @@ def main() -> None:
     for row in rows:
         print(row)
     result = {"benchmark": "resident", "testbed": bed, "rows": rows}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def decode_row(case: Case) -> dict[str, object]:

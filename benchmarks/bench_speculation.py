@@ -31,6 +31,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.part_file import give
 from benchmarks.round_ratio import quotients, with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
@@ -114,9 +115,7 @@ def main() -> None:
         case = Case(**args)
         bed = collect(largest_weight_file(case.model), case.threads)
         result = {"benchmark": "speculation", "testbed": bed, "rows": [measure(case)]}
-    print(json.dumps(result))
-    if file:
-        file.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, file)
 
 
 def measure(case: Case) -> dict[str, object]:

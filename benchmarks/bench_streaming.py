@@ -11,12 +11,12 @@ interleaved with the streamed sweeps, because a shared disk changes by the minut
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.ceilings import RateMeter
+from benchmarks.part_file import give
 from benchmarks.peers.protocol import make_prompts
 from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
@@ -54,9 +54,7 @@ def main() -> None:
         rows.append(measure(Case(args.model, batch, args.gen_len, args.threads)))
         print(format_row(rows[-1]), flush=True)
     result = {"benchmark": "streaming", "testbed": bed, "rows": rows}
-    print(json.dumps(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    give(result, args.json)
 
 
 def measure(case: Case) -> dict[str, object]:

@@ -210,7 +210,7 @@ class SwitchedKernels:
         self._all = self._now = kernels
 
     def use(self, threads: ThreadPlan) -> None:
-        """What `build_machinery` does with a plan's threads."""
+        """What `build_cpu_machinery` does with a plan's threads."""
         torch.set_num_threads(threads.sampling)
         self._now = self._all.with_threads(threads.compute, threads.attention)
 

@@ -143,15 +143,3 @@ def shares(row: Row) -> Row:
         )
         for phase in ("decode", "prefill")
     }
-
-
-def ceilings_text(found: Row) -> str:
-    """The ceilings on one line, for reading before the runs."""
-    disk = found["disk_read_bytes_per_s"]
-    return (
-        f"ceilings: memory {found['memory_read_bytes_per_s'] / 1e9:.1f} GB/s, product "
-        f"{found['product_flops_per_s'] / 1e9:.0f} GFLOP/s"
-        + (f", disk {disk / 1e9:.2f} GB/s" if disk else "")
-        + f": decode {found['decode_ceiling_tokens_per_s']:.2f} tok/s, prefill "
-        f"{found['prefill_ceiling_tokens_per_s']:.1f} tok/s"
-    )

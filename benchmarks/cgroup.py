@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 # The shell moves itself into the group before it becomes the command.
@@ -141,12 +140,7 @@ class MemoryCgroup:
                 (self._path / file).write_text(value)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._kill_members()
         with suppress(OSError):
             (self._path / "memory.force_empty").write_text("0")  # page cache goes, version 1 only

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from benchmarks.peers.protocol import FIRST_PLAIN_TOKEN_ID
 from benchmarks.round_ratio import quotients, with_interval
 from lm_offload import LLM, SamplingParams
+from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
-from lm_offload.engine.machinery import build_machinery
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Plan
@@ -35,7 +35,7 @@ def engine_of(
 ) -> Iterator[Engine]:
     """An engine that runs a plan, with kernels or a choice of the benchmark's own."""
     llm.prepare(plan)
-    machinery = build_machinery(
+    machinery = build_cpu_machinery(
         llm.files,
         plan,
         cast("Kernels", kernels or llm.kernels),

@@ -1,4 +1,4 @@
-"""Result files that are written part by part: whole at every moment, whatever interrupts."""
+"""Results as a JSON line and as files, which are whole at every moment, whatever interrupts."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def write_whole(path: Path, result: dict[str, Any]) -> None:
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(json.dumps(result, indent=1) + "\n")
     os.replace(beside, path)
+
+
+def give(result: dict[str, Any], path: Path | None) -> None:
+    """Print a result as one line, and write it to a file where one is named."""
+    print(json.dumps(result))
+    if path:
+        write_whole(path, result)

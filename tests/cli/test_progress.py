@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lm_offload.cli.progress import Meter, RunProgress
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.plan import StepTime
+from lm_offload.step_time import StepTime
 
 
 class Clock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,38 +13,25 @@ from hypothesis import strategies as st
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine import device_profile
 from lm_offload.engine.device_profile import with_device
-from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.errors import ConfigError
 from lm_offload.hardware import device_probe
-from lm_offload.hardware.machine_file import load_machine
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.planner.plan_text import choice_of, plan_text
 from lm_offload.planner.request import DeviceBudget
-from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
+from tests.engine.device_harness import (
+    PROFILE,
+    PROMPTS,
+    STAND_IN,
+    WORKLOAD,
+    open_on_device,
+    plan_within,
+    saved_plan_runs_again,
+    smallest_budgets,
+)
+from tests.engine.harness import PLENTY, generate, open_llm, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
-PROFILE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
-PROMPTS = prompts_of(5, 1, 34, 17)
-WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
-STAND_IN, SLOW = "standin:2GB/s", "standin:200MB/s"
-
-
-def open_on_device(folder, gpu_memory, cpu_memory=PLENTY, device=STAND_IN, **options) -> LLM:
-    """An engine whose device is the stand-in; it takes the machine as given."""
-    llm = LLM(
-        folder, cpu_memory=cpu_memory, gpu_memory=gpu_memory, device=device, threads=1, **options
-    )
-    llm.profile = PROFILE
-    return llm
-
-
-def smallest_budgets(folder, prompts=PROMPTS, attention="device", **options) -> tuple[int, int]:
-    """Bytes of the device and of the host that the error for hopeless budgets names."""
-    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
-    opened = open_on_device(folder, 1, 1, attention=attention, **options)
-    with opened as llm, pytest.raises(BudgetError) as caught:
-        llm.plan_for(workload)
-    device, host = re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])
-    return int(device) << 10, int(host) << 10
+SLOW = "standin:200MB/s"
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -85,11 +71,7 @@ def test_all_three_tiers_hold_units(toy):
 def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
     gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts)
-    with open_on_device(folder, gpu_bytes + more_gpu, cpu_bytes + more_cpu) as llm:
-        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
-        plan = llm.plan
-    assert plan.used_bytes <= cpu_bytes + more_cpu
-    assert plan.device.used_bytes <= gpu_bytes + more_gpu
+    plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu)
 
 
 @pytest.mark.parametrize(
@@ -176,15 +158,9 @@ def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    with open_on_device(folder, gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)) as llm:
-        wanted, made = tokens_of(llm, PROMPTS), llm.plan
-        assert llm.predicted(WORKLOAD) == made.predicted
-    file.write_text(plan_text(made, "toy"))
-    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
-        llm.profile = PROFILE
-        assert tokens_of(llm, PROMPTS) == wanted
-        assert llm.plan.device == made.device
-        assert (llm.plan.resident, llm.plan.streamed) == (made.resident, made.streamed)
+    budgets = gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)
+    made, again = saved_plan_runs_again(folder, file, *budgets)
+    assert (again.resident, again.streamed) == (made.resident, made.streamed)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from lm_offload.demo import demo_path
 from lm_offload.engine import disk_pace
 from lm_offload.engine.disk_pace import LEAST_READ_S, warn_of_pace
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.plan import StepTime
+from lm_offload.step_time import StepTime
 
 
 @pytest.fixture(scope="module")

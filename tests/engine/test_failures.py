@@ -24,6 +24,7 @@ from tests.engine.harness import (
     smallest_budget,
     tokens_of,
 )
+from tests.faults import refuse_direct
 
 PROMPTS = prompts_of(5, 20)
 
@@ -218,14 +219,7 @@ def test_an_unknown_model_type_and_a_missing_folder(copy, tmp_path):
 def test_file_systems_without_direct_reads_give_the_same_tokens(toy, budget, monkeypatch, caplog):
     folder = toy("llama", max_shard_bytes=120_000)
     wanted = generate(folder, PLENTY, PROMPTS)
-    real_open = os.open
-
-    def refuse(path, flags, *args, **kwargs):
-        if flags & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "Invalid argument")
-        return real_open(path, flags, *args, **kwargs)
-
-    monkeypatch.setattr(os, "open", refuse)
+    refuse_direct(monkeypatch)
     assert generate(folder, budget, PROMPTS) == wanted
     warnings = [record for record in caplog.records if "No direct reads" in record.message]
     assert len(warnings) == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lm_offload.engine.model_files import open_model
+from lm_offload.engine.opening import open_model
 from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import ConfigError
 from lm_offload.quant.format import parse_format

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM
 from lm_offload.errors import BudgetError, ConfigError
-from lm_offload.planner.plan_text import plan_text
+from tests.engine.device_harness import (
+    PROMPTS,
+    WORKLOAD,
+    open_on_device,
+    plan_within,
+    saved_plan_runs_again,
+    smallest_budgets,
+)
 from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
-from tests.engine.test_device import PROFILE, PROMPTS, WORKLOAD, open_on_device, smallest_budgets
 from tests.toy import MODEL_TYPES
 
 
@@ -39,11 +45,7 @@ def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, l
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
     gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, attention="cpu")
     budgets = gpu_bytes + more_gpu, cpu_bytes + more_cpu
-    with open_on_device(folder, *budgets, attention="cpu") as llm:
-        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
-        plan = llm.plan
-    assert plan.used_bytes <= cpu_bytes + more_cpu
-    assert plan.device.used_bytes <= gpu_bytes + more_gpu
+    plan_within(folder, prompts, *budgets, attention="cpu")
 
 
 @pytest.mark.parametrize(
@@ -97,14 +99,7 @@ def test_attention_is_where_it_is_predicted_to_be_faster(toy):
 
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
-    with open_on_device(folder, PLENTY, attention="cpu") as llm:
-        wanted, made = tokens_of(llm, PROMPTS), llm.plan
-        assert llm.predicted(WORKLOAD) == made.predicted
-    file.write_text(plan_text(made, "toy"))
-    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
-        llm.profile = PROFILE
-        assert tokens_of(llm, PROMPTS) == wanted
-        assert llm.plan.device == made.device
+    saved_plan_runs_again(folder, file, PLENTY, attention="cpu")
     refused = pytest.raises(ConfigError, match="attention=device was given, the plan computes it")
     with open_on_device(folder, PLENTY, attention="device", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_text import choice_of, plan_text
+from lm_offload.planner.plan_text import choice_of
+from tests.engine.device_harness import (
+    PROFILE,
+    PROMPTS,
+    WORKLOAD,
+    open_on_device,
+    plan_within,
+    saved_plan_runs_again,
+    smallest_budgets,
+)
 from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
-from tests.engine.test_device import PROFILE, PROMPTS, WORKLOAD, open_on_device, smallest_budgets
 from tests.toy import MODEL_TYPES
 
 ROOM = 128 << 10  # of the device, for more rows than a sweep of the smallest plan has
@@ -54,11 +62,7 @@ def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, 
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
     options = {"attention": attention, "mlp": "cpu"}
     gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
-    with open_on_device(folder, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options) as llm:
-        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
-        plan = llm.plan
-    assert plan.used_bytes <= cpu_bytes + more_cpu
-    assert plan.device.used_bytes <= gpu_bytes + more_gpu
+    plan = plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options)
     in_memory = {name for name in plan.resident if name.endswith(".mlp")}
     assert set(plan.device.in_place) == in_memory
 
@@ -130,14 +134,7 @@ def _flat(bytes_per_s):
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
-        wanted, made = tokens_of(llm, PROMPTS), llm.plan
-        assert llm.predicted(WORKLOAD) == made.predicted
-    file.write_text(plan_text(made, "toy"))
-    with LLM(folder, cpu_memory=PLENTY, threads=1, plan=file) as llm:
-        llm.profile = PROFILE
-        assert tokens_of(llm, PROMPTS) == wanted
-        assert llm.plan.device == made.device
+    saved_plan_runs_again(folder, file, gpu_bytes, mlp="cpu")
     refused = pytest.raises(ConfigError, match="mlp=device was given, the plan computes MLPs")
     with open_on_device(folder, gpu_bytes, mlp="device", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)

@@ -15,8 +15,8 @@ from lm_offload.errors import ConfigError, DeviceError, DeviceMemoryError
 from lm_offload.plan import Workload
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.units import KIB, MIB
+from tests.engine.device_harness import PROMPTS, open_on_device, smallest_budgets
 from tests.engine.harness import PLENTY, generate, open_llm, tokens_of
-from tests.engine.test_device import PROMPTS, open_on_device, smallest_budgets
 
 BUDGET, LACKING = 8 * MIB, 300 * KIB
 NO_MEMORY = no_memory("computing on the GPU", LACKING)

@@ -26,6 +26,20 @@ def tight(folder, prompts, max_tokens: int, spare_blocks: int, **changes: Any) -
     return replace(choice, kv_blocks=longest + spare_blocks, **changes)
 
 
+def params_of(
+    prompts, max_tokens: int, temperature: float, prompt_logprobs: int | None
+) -> list[SamplingParams]:
+    """For each prompt with a seed of its own; ends come at very different places."""
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        stop_token_ids=STOPS,
+        logprobs=2,
+        prompt_logprobs=prompt_logprobs,
+    )
+    return [replace(params, seed=index) for index in range(len(prompts))]
+
+
 def seen(outputs: list[RequestOutput]) -> list[Any]:
     """All that a caller gets but times and what it cost."""
     return [(output.prompt_logprobs, output.outputs) for output in outputs]
@@ -35,7 +49,7 @@ def all_blocks_are_back(llm: LLM) -> bool:
     assert llm._engine is not None
     scheduler = llm._engine.machinery.scheduler
     blocks = scheduler.blocks
-    free = blocks._allocator.num_free + blocks.num_cached
+    free = blocks._blocks.available_beside(())
     return blocks.num_used == 0 and free == llm._engine.machinery.plan.kv_blocks
 
 
@@ -57,17 +71,8 @@ def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
     folder, max_tokens = toy(model_type), 50
     prompts = [[5] * shared + prompt for prompt in prompts_of(*lengths)]
     params = [
-        SamplingParams(
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=index,
-            n=n,
-            presence_penalty=0.5 * (index % 2),
-            stop_token_ids=STOPS,
-            logprobs=2,
-            prompt_logprobs=prompt_logprobs,
-        )
-        for index in range(len(prompts))
+        replace(one, n=n, presence_penalty=0.5 * (index % 2))
+        for index, one in enumerate(params_of(prompts, max_tokens, temperature, prompt_logprobs))
     ]
     with open_llm(folder, PLENTY, prefix_sharing=sharing) as llm:
         wanted = seen(llm.generate(prompts, params))

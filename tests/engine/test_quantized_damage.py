@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from lm_offload.engine.model_files import open_model, prepared
+from lm_offload.engine.opening import open_model, prepared
 from lm_offload.engine.quantized_cache import list_entries, remove_entry, verify_entry
 from lm_offload.errors import CheckpointChangedError, StorageError
 from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE
 from lm_offload.storage.packed_journal import JOURNAL_FILE
 from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of
+from tests.faults import refuse_direct
 from tests.quantized import damage, toy_shapes
 
 PROMPTS = prompts_of(5, 20)
@@ -251,14 +252,7 @@ def test_a_second_process_waits_for_the_first(folder, cache, caplog):
 def test_without_direct_transfers_the_bytes_are_the_same(folder, cache, monkeypatch):
     whole = (quantize(folder) / DATA_FILE).read_bytes()
     remove_entry(list_entries()[0])
-    real_open = os.open
-
-    def refuse(path, flags, *args, **kwargs):
-        if flags & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "Invalid argument")
-        return real_open(path, flags, *args, **kwargs)
-
-    monkeypatch.setattr(os, "open", refuse)
+    refuse_direct(monkeypatch)
     assert (quantize(folder) / DATA_FILE).read_bytes() == whole
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lm_offload.engine.model_files import open_model
+from lm_offload.engine.opening import open_model
 from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import CheckpointError, ConfigError, StorageError
 from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE

@@ -15,8 +15,8 @@ from lm_offload.device.no_memory import no_memory
 from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.planner.plan_text import choice_of, plan_text
+from tests.engine.device_harness import PROFILE, PROMPTS, STAND_IN, WORKLOAD, open_on_device
 from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
-from tests.engine.test_device import PROFILE, PROMPTS, STAND_IN, WORKLOAD, open_on_device
 from tests.toy import MODEL_TYPES
 
 TWO, THREE = ",".join([STAND_IN] * 2), ",".join([STAND_IN] * 3)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload import SamplingParams
-from lm_offload.engine import loaded
+from lm_offload import RunStats
+from lm_offload.engine import assembly
 from lm_offload.plan import Workload
 from lm_offload.planner import memory
 from lm_offload.planner.plan_text import PlanChoice
@@ -21,8 +21,8 @@ from tests.engine.test_kv_losses import failing
 from tests.engine.test_preemption import (
     PROMPTS,
     SHORT,
-    STOPS,
     all_blocks_are_back,
+    params_of,
     run_tight,
     seen,
     tight,
@@ -46,7 +46,7 @@ def _small_caches_swap_too(monkeypatch) -> None:
 @pytest.fixture
 def swaps(monkeypatch) -> None:
     """The disk is always chosen."""
-    monkeypatch.setattr(loaded, "swap_choice", lambda request, plan: lambda preemption: True)
+    monkeypatch.setattr(assembly, "swap_choice", lambda request, plan: lambda preemption: True)
 
 
 @settings(max_examples=8)
@@ -78,17 +78,7 @@ def test_tokens_and_log_probabilities_are_those_of_a_roomy_cache(
 ):
     folder, max_tokens = toy(model_type), 50
     prompts = [[5] * shared + prompt for prompt in prompts_of(*lengths)]
-    params = [
-        SamplingParams(
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=index,
-            stop_token_ids=STOPS,
-            logprobs=2,
-            prompt_logprobs=prompt_logprobs,
-        )
-        for index in range(len(prompts))
-    ]
+    params = params_of(prompts, max_tokens, temperature, prompt_logprobs)
     options = {"kv_format": kv_format, "prefix_sharing": sharing}
     with open_llm(folder, PLENTY, **options) as llm:
         wanted = seen(llm.generate(prompts, params))
@@ -199,7 +189,7 @@ def test_an_unfinished_run_leaves_no_block_behind(swaps, toy):
         outputs = llm.generate_each(PROMPTS, SHORT)
         while not llm.stats.swapped:
             next(outputs)
-            llm.stats = loaded.RunStats(tuple(llm._engine.records))
+            llm.stats = RunStats(tuple(llm._engine.records))
         outputs.close()
         assert all_blocks_are_back(llm)
         assert seen(llm.generate(PROMPTS, SHORT)) == wanted_of(toy("llama"), SHORT)

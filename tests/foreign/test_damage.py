@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from lm_offload.engine.model_files import open_model, prepared
+from lm_offload.engine.opening import open_model, prepared
 from lm_offload.errors import CheckpointError, LMOffloadError, UnsupportedModelError
 from tests.foreign.cases import CASES
 from tests.foreign.folders import compressed_section, write_folder

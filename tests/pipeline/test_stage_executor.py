@@ -14,7 +14,8 @@ from lm_offload.errors import StorageError
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
-from lm_offload.pipeline.stage_executor import StageExecutor, StageResources
+from lm_offload.pipeline.stage_executor import StageExecutor
+from lm_offload.pipeline.stage_launcher import StageResources
 from lm_offload.pipeline.trace import ChromeTrace
 from lm_offload.pipeline.upload import Uploader
 from lm_offload.units import MIB

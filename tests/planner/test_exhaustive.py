@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 import pytest
 
 from lm_offload.hardware.profile import Curve, HardwareProfile, Link
-from lm_offload.plan import IN_MEMORY, StepTime, Workload
+from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.best_first import TIE
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
@@ -17,6 +17,7 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, Request, joined
 from lm_offload.planner.search import candidates, fastest_plans
 from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.step_time import StepTime
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import PLAIN, PLAIN_CPU, disturbed, with_cpu
 from tests.planner.requests import TINY, make_request

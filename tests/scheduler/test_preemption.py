@@ -123,13 +123,13 @@ def test_who_finds_too_few_blocks_after_a_loss_is_given_up():
     lost = {sequences[0].blocks[0]: StorageError("The disk failed.")}
     assert scheduler.holders(lost) == sequences[:1]
     scheduler.lose(sequences[:1], lost)
-    assert scheduler.take_failed() == []
+    assert scheduler.losses.take_failed() == []
     while sequences[0].finish_reason is None:  # 4 blocks are left, it would need 5
         seen = sweep(scheduler, model)
     assert seen == [1]
     assert sequences[0].error == "The disk failed."
     assert sequences[0].num_tokens == 65
-    assert scheduler.take_failed() == sequences[:1]
+    assert scheduler.losses.take_failed() == sequences[:1]
 
 
 def test_a_new_run_learns_anew():

@@ -9,6 +9,7 @@ import pytest
 from lm_offload.errors import StorageError
 from lm_offload.storage.direct_file import DirectFile, open_files
 from lm_offload.units import PAGE_BYTES
+from tests.faults import refuse_direct
 
 SIZE_BYTES = 5 * PAGE_BYTES + 123
 
@@ -34,15 +35,7 @@ def wait_until_dropped(descriptor: int, path) -> None:
 
 @pytest.fixture
 def no_direct(monkeypatch):
-    """A file system that refuses O_DIRECT."""
-    real_open = os.open
-
-    def refuse(path, flags, *args, **kwargs):
-        if flags & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "Invalid argument")
-        return real_open(path, flags, *args, **kwargs)
-
-    monkeypatch.setattr(os, "open", refuse)
+    refuse_direct(monkeypatch)
 
 
 def read(path, offset: int, size: int) -> tuple[int, bytes]:

@@ -29,11 +29,6 @@ def model_parameters(units: Iterable[Unit]) -> int:
     return sum(spec.elements for spec in specs if spec.is_row_table or spec.name not in tables)
 
 
-def model_bytes(units: Iterable[Unit], itemsize: int) -> int:
-    """Bytes of all weights; a head that is tied to the embedding counts once."""
-    return itemsize * model_parameters(units)
-
-
 def unit_flops(unit: Unit) -> int:
     """FLOPs of a unit's matrix products for one token (attention over the context excluded)."""
     return sum(2 * spec.elements for spec in unit.loaded if _is_matrix(spec))
@@ -65,11 +60,6 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, hidden, queries, kv, kv, queries, *added)
     return max(attention, _floats(tokens, hidden, inner, inner))
-
-
-def rotary_bytes(config: ModelConfig, tokens: int) -> int:
-    """Bytes of the cosines and sines (float32) of `tokens` rows, all ropes."""
-    return 4 * tokens * sum(rope.rotary_dim for rope in config.ropes)
 
 
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

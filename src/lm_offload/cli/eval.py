@@ -60,7 +60,7 @@ def evaluate(
 ) -> None:
     """Report the perplexity of a text, for a lossy format beside that of the own precision."""
     from lm_offload.engine.llm import LLM
-    from lm_offload.engine.model_files import open_model
+    from lm_offload.engine.opening import open_model
 
     files = open_model(model)
     text = text or demo_path() / "heldout.txt"

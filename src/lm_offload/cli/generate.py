@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from lm_offload.cli import options
+from lm_offload.cli.declare import check_writable
 from lm_offload.cli.output_file import appended
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, read_prompts, write_output
@@ -34,7 +35,7 @@ def generate(
             "--output",
             "-o",
             help="Append finished prompts as JSON lines.",
-            callback=options.check_writable,
+            callback=check_writable,
         ),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,

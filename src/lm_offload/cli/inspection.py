@@ -73,7 +73,7 @@ def inspect_model(
     exact: bool = False,
 ) -> Inspection:
     """Read headers, plan for the budget; raises CheckpointError or ConfigError."""
-    from lm_offload.engine.model_files import open_model
+    from lm_offload.engine.opening import open_model
     from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
 
     files, budget_bytes = open_model(model, weight_format, exact), resolve_budget(cpu_memory)

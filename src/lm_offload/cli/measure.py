@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from lm_offload.arch.config import ModelConfig
 from lm_offload.cli.memory_mark import MemoryMark
 from lm_offload.errors import RequestError
-from lm_offload.plan import Figures, StepTime, Workload, mean_step
+from lm_offload.plan import Figures, Workload
 from lm_offload.sampling import SamplingParams
+from lm_offload.step_time import StepTime, mean_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

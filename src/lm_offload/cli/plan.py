@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lm_offload.cli import options
+from lm_offload.cli.declare import check_writable
 from lm_offload.cli.measure import Shape, check_shape
 from lm_offload.cli.plan_report import print_explanation, print_spare
 from lm_offload.cli.progress import RunProgress
@@ -64,7 +65,7 @@ def plan(
         typer.Option(
             help="Write the plan to this YAML file, for --plan.",
             show_default=False,
-            callback=options.check_writable,
+            callback=check_writable,
         ),
     ] = None,
     verify: Annotated[

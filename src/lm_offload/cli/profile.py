@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lm_offload.cli import options
+from lm_offload.cli.declare import check_writable
 from lm_offload.cli.display import make_display
 from lm_offload.cli.profile_report import print_profile
 from lm_offload.cli.report import people_console, print_json, report_console
@@ -32,7 +33,7 @@ def profile(
             "-o",
             help="Write the profile to this JSON file too.",
             show_default=False,
-            callback=options.check_writable,
+            callback=check_writable,
         ),
     ] = None,
     threads: options.Threads = None,

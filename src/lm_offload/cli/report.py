@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.plan import DevicePlan, Plan, StepTime
+from lm_offload.plan import DevicePlan, Plan
+from lm_offload.step_time import StepTime
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
@@ -132,9 +133,14 @@ def print_stats(console: Console, stats: RunStats) -> None:
             f"{format_bytes(stats.retained_bytes)} of weights were not read, since up to "
             f"{stats.retained_units} streamed units lay in KV memory that was not in use"
         )
-    if not stats.decode:
-        return
-    times = [sweep.time for sweep in stats.decode]
+    if stats.decode:
+        times = [sweep.time for sweep in stats.decode]
+        console.print(_decode_line(times))
+        _print_devices(console, times)
+
+
+def _decode_line(times: Sequence[StepTime]) -> str:
+    """What each resource did of the mean sweep."""
     total_s, busy_s = sum(time.total_s for time in times), sum(time.disk_read_s for time in times)
     read_bytes = sum(time.read_bytes for time in times)
     line = f"decode sweep {total_s / len(times) * 1e3:.1f} ms: CPU busy "
@@ -149,8 +155,7 @@ def print_stats(console: Console, stats: RunStats) -> None:
         line += f", device computing {gpu_s / total_s:.0%}"
     if attend_s := sum(time.attend_s for time in times):
         line += f", CPU computing {attend_s / total_s:.0%}"
-    console.print(line)
-    _print_devices(console, times)
+    return line
 
 
 def _print_devices(console: Console, times: Sequence[StepTime]) -> None:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.plan import Plan, StepTime
+from lm_offload.plan import Plan
+from lm_offload.step_time import StepTime
 from lm_offload.units import format_bytes
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lm_offload.engine.model_files import ModelFiles, open_model
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import open_model
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.plan import Speculation
 

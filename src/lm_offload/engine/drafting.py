@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.draft_model import DraftModel
 from lm_offload.engine.draft_plan import draft_request, gives_way
-from lm_offload.engine.machinery import build_machinery
 from lm_offload.engine.model_drafts import ModelDrafts
-from lm_offload.engine.model_files import ModelFiles, prepared
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import prepared
 from lm_offload.engine.proposers import Lookups, Proposer
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts, Speculator
@@ -33,7 +34,7 @@ class DraftLoading:
     def load(self, plan: Plan, vocab_size: int) -> DraftModel:
         """Convert what has to be, and load all of it; `vocab_size` is the big model's."""
         files = prepared(self.files, self.kernels.threads, self.on_quantize)
-        machinery = build_machinery(files, plan, self.kernels, NullTrace(), True, self.on_load)
+        machinery = build_cpu_machinery(files, plan, self.kernels, NullTrace(), True, self.on_load)
         return DraftModel(machinery, files.config, vocab_size)
 
 

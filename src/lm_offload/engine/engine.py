@@ -17,9 +17,9 @@ from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.engine.sweep_record import record_of
 from lm_offload.pipeline.retention import NOTHING_RETAINED
 from lm_offload.pipeline.staged_cache import StagedCache
-from lm_offload.plan import StepTime
 from lm_offload.sampling.draw import sample_drafted
 from lm_offload.sequence import Batch, FinishReason, Sequence
+from lm_offload.step_time import StepTime
 
 StopCheck = Callable[[Sequence, int], bool]  # a sequence and its new token: is the text complete?
 
@@ -90,7 +90,7 @@ class Engine:
         return left
 
     def _take_failed(self) -> list[Sequence]:
-        failed, now_s = self.machinery.scheduler.take_failed(), time.perf_counter()
+        failed, now_s = self.machinery.scheduler.losses.take_failed(), time.perf_counter()
         for sequence in failed:
             sequence.first_token_s = sequence.first_token_s or now_s
         return failed

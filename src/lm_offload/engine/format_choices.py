@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lm_offload.engine.formats import AUTO, kv_choices
-from lm_offload.engine.model_files import ModelFiles, open_model
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import open_model
 from lm_offload.errors import ConfigError
 from lm_offload.planner.plan_text import PlanChoice
 

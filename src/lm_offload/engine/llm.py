@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.device_budget import check_options, memory_budgets
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.formats import check_on_device
-from lm_offload.engine.loaded import RunOptions
 from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder

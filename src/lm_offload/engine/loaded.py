@@ -5,49 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
-from lm_offload.engine.device_machinery import build_device_machinery
+from lm_offload.engine.assembly import Assembly, RunOptions
 from lm_offload.engine.disk_pace import warn_of_pace
-from lm_offload.engine.drafting import DraftLoading, drafts_for
 from lm_offload.engine.engine import Engine
-from lm_offload.engine.machinery import Machinery, build_machinery
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.out_of_memory import hopeless, smaller, stopped, unfinished, warn_of
 from lm_offload.engine.outputs import RunStats, SweepRecord
 from lm_offload.engine.planned import PlannedModel, Wishes
 from lm_offload.engine.planning import covers, serves, stages
-from lm_offload.engine.prefix_folder import PrefixFolder, worth_reading
 from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
-from lm_offload.engine.residents import LoadProgress
-from lm_offload.engine.speculator import Drafts
-from lm_offload.engine.stage_machinery import build_stage_machinery
 from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
-from lm_offload.plan import OnOom, Plan, StepTime, Workload
-from lm_offload.planner.swap_cost import swap_choice
+from lm_offload.plan import Plan, Workload
 from lm_offload.sequence import Sequence
+from lm_offload.step_time import StepTime
 
 log = logging.getLogger(__name__)
 
 SweepCallback = Callable[[SweepRecord], None]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How plans are carried out, whatever they say."""
-
-    overlap: bool
-    trace_path: Path | None
-    prefix_sharing: bool
-    prefix_folder: PrefixFolder | None
-    on_load: LoadProgress
-    on_quantize: LoadProgress
-    on_oom: OnOom = "stop"
 
 
 class LoadedModel(PlannedModel):
@@ -137,11 +116,7 @@ class LoadedModel(PlannedModel):
                 if self._wishes.saved_plan is None and engine.drafts_give_way(sequences):
                     self._give_up_draft(engine)
                     return
-            save_prefixes(sequences, engine.machinery)
-            if not self._warned_of_pace:
-                self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
-            if engine.machinery.scheduler.has_losses:
-                self.close()  # the next run begins with a file of its own
+            self._end(engine, sequences)
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise
@@ -155,6 +130,14 @@ class LoadedModel(PlannedModel):
         finally:
             self.stats = RunStats((*self.stats.sweeps, *engine.records))
             self._write_trace()
+
+    def _end(self, engine: Engine, sequences: list[Sequence]) -> None:
+        """All sequences are finished: keep of them what later runs can use."""
+        save_prefixes(sequences, engine.machinery)
+        if not self._warned_of_pace:
+            self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
+        if engine.machinery.scheduler.losses.has_any:
+            self.close()  # the next run begins with a file of its own
 
     def _give_up_draft(self, engine: Engine) -> None:
         """The rest of the run, and later ones, go on without the draft model, in its memory."""
@@ -177,37 +160,10 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self.close()
         self.prepare(plan)
-        machinery = self._machinery(workload, plan)
-        try:
-            drafts = self._drafts(workload, plan)
-        except BaseException:
-            machinery.close()
-            raise
-        self._engine = Engine(machinery, self.files.config.eos_token_ids, self._is_stopped, drafts)
+        trace: Trace = self._trace if self._options.trace_path else NullTrace()
+        parts = Assembly(self.files, self.kernels, self._wishes, self._options, trace)
+        self._engine = parts.engine(plan, self._request(workload), self._is_stopped)
         return self._engine
-
-    def _machinery(self, workload: Workload, plan: Plan) -> Machinery:
-        options = self._options
-        trace: Trace = self._trace if options.trace_path else NullTrace()
-        parts = self.files, plan, self.kernels, trace
-        if plan.device is not None:
-            build = build_stage_machinery if plan.device.stages else build_device_machinery
-            return build(*parts, options.on_load)
-        kept = options.prefix_folder
-        return build_machinery(
-            *parts,
-            options.overlap,
-            options.on_load,
-            kept if kept and worth_reading(self.files, plan, self.profile) else None,
-            self._wishes.spill_folder,
-            swap_choice(self._request(workload), plan),
-        )
-
-    def _drafts(self, workload: Workload, plan: Plan) -> Drafts:
-        files, options = self._wishes.draft, self._options
-        callbacks = options.on_load, options.on_quantize
-        draft = DraftLoading(files, self.kernels, *callbacks) if files else None
-        return drafts_for(self._request(workload), plan, draft)
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         """Whether the text of a sequence is complete with its new token."""

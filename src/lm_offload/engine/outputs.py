@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lm_offload.errors import StorageError
-from lm_offload.plan import StepTime
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
+from lm_offload.step_time import StepTime
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from lm_offload.arch.weights import build_units
 from lm_offload.demo import demo_path
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
-from lm_offload.engine.model_files import ModelFiles, max_head_bytes
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import ConfigError, UnsupportedModelError

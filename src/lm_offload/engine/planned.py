@@ -11,7 +11,8 @@ from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.draft_plan import plan_beside
 from lm_offload.engine.format_choices import in_formats
 from lm_offload.engine.kernel_choice import KernelChoice
-from lm_offload.engine.model_files import ModelFiles, prepared
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import prepared
 from lm_offload.engine.planning import planning_request
 from lm_offload.engine.profile_choice import profile_for
 from lm_offload.engine.residents import LoadProgress

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lm_offload.engine.foreign import Conversion
-from lm_offload.engine.model_files import ModelFiles, open_model
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.opening import open_model
 from lm_offload.engine.tokenizer import save_gguf_tokenizer
 from lm_offload.errors import CheckpointError, ConfigError, StorageError
 from lm_offload.storage.durable import write_whole

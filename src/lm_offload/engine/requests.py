@@ -34,33 +34,41 @@ def make_sequences(
     tokenizer: Callable[[], Tokenizer],
 ) -> list[Sequence]:
     """`n` sequences per prompt; raises RequestError for what cannot be served."""
-    if isinstance(params, SamplingParams):
-        params = [params] * len(prompts)
-    if len(params) != len(prompts):
-        raise RequestError(
-            f"{len(params)} sampling parameters were given for {len(prompts)} prompts; give one "
-            "for all or one for each."
-        )
     now_s = time.perf_counter()
     sequences: list[Sequence] = []
-    for request, (prompt, one) in enumerate(zip(prompts, params, strict=True)):
+    each = zip(prompts, _params_of_each(params, len(prompts)), strict=True)
+    for request, (prompt, one) in enumerate(each):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
         _check(request, ids, config, config.max_positions - 1)  # room for a token
         room = config.max_positions - len(ids)
         one = replace(one, max_tokens=min(one.max_tokens, room))
-        for sample in range(one.n):
-            sequences.append(
-                Sequence(
-                    len(sequences),
-                    array("i", ids),
-                    one,
-                    request=request,
-                    seed=one.seed + sample,
-                    prompt_logprobs=[None],
-                    arrival_s=now_s,
-                )
+        sequences += [
+            Sequence(
+                len(sequences) + sample,
+                array("i", ids),
+                one,
+                request=request,
+                seed=one.seed + sample,
+                prompt_logprobs=[None],
+                arrival_s=now_s,
             )
+            for sample in range(one.n)
+        ]
     return sequences
+
+
+def _params_of_each(
+    params: SamplingParams | Items[SamplingParams], count: int
+) -> Items[SamplingParams]:
+    """Those of each of `count` prompts; raises RequestError where their number is another."""
+    if isinstance(params, SamplingParams):
+        return [params] * count
+    if len(params) != count:
+        raise RequestError(
+            f"{len(params)} sampling parameters were given for {count} prompts; give one "
+            "for all or one for each."
+        )
+    return params
 
 
 def make_scored(

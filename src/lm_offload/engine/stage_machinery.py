@@ -28,7 +28,8 @@ from lm_offload.models.registry import load_model
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
-from lm_offload.pipeline.stage_executor import StageExecutor, StageResources
+from lm_offload.pipeline.stage_executor import StageExecutor
+from lm_offload.pipeline.stage_launcher import StageResources
 from lm_offload.pipeline.stage_runner import StageRunner
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader

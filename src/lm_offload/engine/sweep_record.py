@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.pipeline.retention import Retained
-from lm_offload.plan import StepTime
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Batch
+from lm_offload.step_time import StepTime
 
 
 def record_of(

@@ -7,8 +7,9 @@ from collections.abc import Sequence as Items
 from contextlib import closing
 from functools import cached_property
 
+from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
-from lm_offload.engine.loaded import LoadedModel, RunOptions, SweepCallback
+from lm_offload.engine.loaded import LoadedModel, SweepCallback
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes

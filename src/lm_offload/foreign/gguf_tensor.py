@@ -33,27 +33,33 @@ def gguf_tensor(
     wrong shape, UnsupportedModelError for a format that cannot be read.
     """
     _check(entry, spec)
-    found = partial(
-        ConvertedTensor,
+    format, loss, decode = _decoding(entry, spec, wanted)
+    return ConvertedTensor(
         spec.name,
         spec.role,
         spec.view_shape,
+        format,
         origin=entry.dtype,
         entries=[entry],
         rows_frac=spec.view_shape[0] / spec.shape[0],
+        loss=loss,
+        decode=partial(_pieces, entry, spec, head_dim, decode),
     )
-    pieces = partial(_pieces, entry, spec, head_dim)
+
+
+def _decoding(
+    entry: TensorEntry, spec: WeightSpec, wanted: Format | None
+) -> tuple[Format, Loss, Callable[[Tensor], Piece]]:
+    """The format that a tensor is stored in, what it loses, and how rows of it are decoded."""
     if entry.dtype in FLOAT_FORMATS:
         is_matrix = len(spec.shape) == 2 and not spec.is_row_table
         format = wanted if wanted and is_matrix else FLOAT_FORMATS[entry.dtype]
-        loss = Loss.CHOSEN if format.is_packed else Loss.NOTHING
-        return found(format=format, loss=loss, decode=partial(pieces, _as_they_are))
+        return format, Loss.CHOSEN if format.is_packed else Loss.NOTHING, _as_they_are
+    decode = partial(dequantize_rows, dtype=entry.dtype)
     if spec.is_row_table:
-        decode = partial(pieces, lambda rows: dequantize_rows(rows, entry.dtype).to(TABLE_DTYPE))
-        return found(format=TABLE_FORMAT, loss=Loss.ROWS, decode=decode)
+        return TABLE_FORMAT, Loss.ROWS, lambda rows: decode(rows).to(TABLE_DTYPE)
     block = BLOCK_FORMATS[entry.dtype]
-    decoder = block.keep or partial(dequantize_rows, dtype=entry.dtype)
-    return found(format=block.format, loss=block.loss, decode=partial(pieces, decoder))
+    return block.format, block.loss, block.keep or decode
 
 
 def _check(entry: TensorEntry, spec: WeightSpec) -> None:

@@ -34,6 +34,15 @@ def rows(x: Tensor) -> tuple[int, int, int, int]:
     return x.data_ptr(), stride, count, width
 
 
+def rows_to_rows(x: Tensor, out: Tensor) -> tuple[int, int, int, int, int, int]:
+    """Addresses and row strides of an input and an output [rows, width], then rows and width."""
+    at, stride, count, width = rows(x)
+    out_at, out_stride, out_count, out_width = rows(out)
+    if count != out_count or width != out_width:
+        refuse("an output of the input's shape", x, out)
+    return at, stride, out_at, out_stride, count, width
+
+
 def heads(x: Tensor) -> tuple[int, int, int, int, int, int]:
     """Address, row and head stride, rows, heads and head size of activations [rows, heads, dim]."""
     count, head_count, width = x.shape
@@ -104,6 +113,15 @@ def indices(x: Tensor, dtype: torch.dtype, count: int) -> int:
     if x.dtype is not dtype or x.shape != (count,) or not x.is_contiguous() or not x.is_cpu:
         refuse(f"{count} contiguous integers of type {dtype}", x)
     return x.data_ptr()
+
+
+def tables(x: Tensor) -> tuple[int, int, int]:
+    """Address, row stride and sequences of block tables [sequences, blocks]."""
+    sequences, blocks = x.shape
+    stride, step = x.stride()
+    if x.dtype is not torch.int32 or (step != 1 and blocks > 1):
+        refuse("block tables of contiguous int32 rows", x)
+    return x.data_ptr(), stride, sequences
 
 
 def cache(keys: Blocks, values: Blocks) -> _native.Cache:

@@ -16,6 +16,8 @@ from lm_offload.kernels.native_arguments import (
     product,
     refuse,
     rows,
+    rows_to_rows,
+    tables,
     vector,
 )
 from lm_offload.quant.packed import PackedWeight
@@ -89,12 +91,8 @@ class NativeKernels:
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
         """See `Kernels.layer_norm`."""
-        at, stride, count, width = rows(x)
-        out_at, out_stride, *shape = rows(out)
-        if shape != [count, width]:
-            refuse("an output of the input's shape", x, out)
-        scale = vector(weight, width)
-        shift = vector(bias, width)
+        at, stride, out_at, out_stride, count, width = rows_to_rows(x, out)
+        scale, shift = vector(weight, width), vector(bias, width)
         self._ops.layer_norm(
             at, stride, *scale, *shift, eps, out_at, out_stride, count, width, self.threads
         )
@@ -139,15 +137,12 @@ class NativeKernels:
         out_at, out_stride, out_head_stride, *out_shape = heads(out)
         if shape != out_shape or shape[1] % keys.shape[1] or shape[2] != keys.shape[3]:
             refuse("queries and an output that share the cache's heads", q, out)
-        tables = batch.block_tables
-        sequences = tables.shape[0]
-        if tables.dtype is not torch.int32 or (tables.stride(1) != 1 and tables.shape[1] > 1):
-            refuse("block tables of contiguous int32 rows", tables)
+        tables_at, tables_stride, sequences = tables(batch.block_tables)
         self._ops.attention(
             at, stride, head_stride, cache(keys, values),
             indices(batch.query_starts, torch.int32, sequences + 1),
             indices(batch.context_lens, torch.int32, sequences),
-            tables.data_ptr(), tables.stride(0), sequences, shape[1],
+            tables_at, tables_stride, sequences, shape[1],
             scale, window or _WHOLE_CONTEXT, softcap or 0.0,
             out_at, out_stride, out_head_stride, self._attention_threads,
         )  # fmt: skip
@@ -177,10 +172,7 @@ class NativeKernels:
             self._ops.linear(at, stride, m, k, checked, accumulate, self.threads)
 
     def _rms_norm(self, x: Tensor, weight: Tensor, offset: float, eps: float, out: Tensor) -> None:
-        at, stride, count, width = rows(x)
-        out_at, out_stride, out_count, out_width = rows(out)
-        if count != out_count or width != out_width:
-            refuse("an output of the input's shape", x, out)
+        at, stride, out_at, out_stride, count, width = rows_to_rows(x, out)
         w_at, code = vector(weight, width)
         self._ops.rms_norm(
             at, stride, w_at, code, offset, eps, out_at, out_stride, count, width, self.threads

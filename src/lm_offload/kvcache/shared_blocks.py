@@ -1,14 +1,12 @@
 """The KV blocks of sequences; full blocks of equal prefixes are held, and computed, once.
 
-A block is free, used by one or more sequences, or cached: used by none, but kept while nobody
-needs the room, since it holds a prefix that may come again. Only full blocks are shared, and a
-full block is never written again, so there is nothing to copy: the tokens behind the last full
-block that a prompt shares, 16 at most, are computed into a block of its own.
+Only full blocks are shared, and a full block is never written again, so there is nothing to copy:
+the tokens behind the last full block that a prompt shares, 16 at most, are computed into a block of
+its own.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as Items
 from itertools import takewhile
@@ -16,6 +14,7 @@ from itertools import takewhile
 from lm_offload.kvcache.block_keys import next_key, prompt_keys, reusable_blocks, text_keys
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.counted_blocks import CountedBlocks
 from lm_offload.kvcache.prefix_index import PrefixIndex
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
@@ -29,40 +28,34 @@ def restore_none(keys: Items[bytes], blocks: Items[int]) -> int:
 
 
 class SharedBlocks:
-    """Counts the users of each block; a sequence without `prefix_root` shares nothing."""
+    """Gives blocks to sequences; one without `prefix_root` shares nothing."""
 
     def __init__(self, allocator: BlockAllocator, restore: Restore = restore_none) -> None:
-        self._allocator = allocator
         self._restore = restore
         self._index = PrefixIndex()
-        self._users: Counter[int] = Counter()
-        self._cached: dict[int, None] = {}  # least recently used first
+        self._blocks = CountedBlocks(allocator, self._index)
         self._writers: dict[int, Sequence] = {}  # of announced blocks that are not filled
-        self._withdrawn: set[int] = set()  # never used again
 
     @property
     def num_cached(self) -> int:
         """Blocks that no sequence uses and that still hold a prefix."""
-        return len(self._cached)
+        return self._blocks.num_cached
 
     @property
     def num_used(self) -> int:
         """Blocks that sequences use, shared ones counted once."""
-        return len(self._users)
+        return self._blocks.num_used
 
     def admit(self, sequence: Sequence, num_tokens: int) -> bool:
         """Give `sequence` the blocks of its first `num_tokens`, if that many can be had."""
         sequence.block_keys = sequence.block_keys or list(text_keys(sequence))
         shared = self._index.leading(sequence.block_keys[: reusable_blocks(sequence)])
         needed = blocks_for(num_tokens) - len(shared)
-        evictable = len(self._cached) - sum(block in self._cached for block in shared)
-        if needed > self._allocator.num_free + evictable:
+        if needed > self._blocks.available_beside(shared):
             return False
-        for block in shared:
-            self._cached.pop(block, None)
+        self._blocks.share(shared)
         sequence.num_shared_blocks = len(shared)
-        sequence.blocks = shared + self._take(needed)
-        self._users.update(sequence.blocks)
+        sequence.blocks = shared + self._blocks.take(needed)
         self._restore_own(sequence)
         self._announce(sequence)
         return True
@@ -74,37 +67,23 @@ class SharedBlocks:
         """
         held = len(sequence.blocks)
         lacking = blocks_for(sequence.num_tokens) - held
-        if lacking > self._allocator.num_free + len(self._cached):
+        if lacking > self._blocks.available_beside(()):
             return False
-        hoped = min(blocks_for(num_tokens) - held, self._allocator.num_free)
-        taken = self._take(max(lacking, hoped))
-        sequence.blocks += taken
-        self._users.update(taken)
+        hoped = min(blocks_for(num_tokens) - held, self._blocks.num_free)
+        sequence.blocks += self._blocks.take(max(lacking, hoped))
         return True
 
     def trim(self, sequence: Sequence) -> bool:
         """Free the blocks that it has for tokens to come; whether there were any."""
         spare = sequence.blocks[blocks_for(sequence.num_tokens) :]
         del sequence.blocks[len(sequence.blocks) - len(spare) :]
-        for block in spare:
-            del self._users[block]
         if spare:
-            self._allocator.free(spare)
+            self._blocks.give_back(spare)
         return bool(spare)
 
     def withdraw(self, blocks: Iterable[int]) -> None:
         """Use these blocks no more once those who have them are released."""
-        self._withdrawn.update(blocks)
-
-    def _take(self, count: int) -> list[int]:
-        """Free blocks, after as many cached ones as it takes were given up."""
-        lacking = max(count - self._allocator.num_free, 0)
-        evicted = [block for block, _ in zip(self._cached, range(lacking), strict=False)]
-        for block in evicted:
-            del self._cached[block]
-            self._index.forget(block)
-        self._allocator.free(evicted)
-        return self._allocator.allocate(count)
+        self._blocks.withdraw(blocks)
 
     def _restore_own(self, sequence: Sequence) -> None:
         """Fill what follows the shared blocks from where it was kept."""
@@ -190,26 +169,12 @@ class SharedBlocks:
 
     def release_blocks(self, blocks: Items[int]) -> None:
         """One user less of each of these blocks."""
-        for block in blocks:
-            self._users[block] -= 1
-        self._retire([block for block in blocks if not self._users[block]])
+        self._blocks.release(blocks)
 
     def first_own(self, sequence: Sequence) -> int:
         """How many leading blocks others use, too: who shares one shares all before it."""
-        shared = takewhile(lambda block: self._users[block] > 1, sequence.blocks)
-        return sum(1 for _ in shared)
+        return sum(1 for _ in takewhile(self._blocks.is_shared, sequence.blocks))
 
     def has_shared(self, sequence: Sequence) -> bool:
         """Whether all blocks that others were to fill for it are filled."""
         return all(map(self._index.is_filled, sequence.blocks[: sequence.num_shared_blocks]))
-
-    def _retire(self, blocks: list[int]) -> None:
-        """Keep or free the blocks of one sequence that nobody uses any more."""
-        for block in reversed(blocks):
-            del self._users[block]
-            if self._index.is_filled(block) and block not in self._withdrawn:
-                self._cached[block] = None
-            else:
-                self._index.forget(block)
-        kept = self._cached.keys() | self._withdrawn
-        self._allocator.free([block for block in blocks if block not in kept])

@@ -16,11 +16,11 @@ from lm_offload.pipeline.executor import NOTHING_STAGED, Compute
 from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
-from lm_offload.plan import StepTime
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.kv_staging import Groups
 from lm_offload.schedule.task import Resource, Task
+from lm_offload.step_time import StepTime
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from typing import Protocol
 
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.sweep_clock import SweepClock
 from lm_offload.pipeline.trace import Trace
-from lm_offload.plan import StepTime
 from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import StepTime
 
 Compute = Callable[[Task], None]
 NOTHING_STAGED: Groups = MappingProxyType({})
@@ -75,7 +76,7 @@ class OverlappedExecutor:
         self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
     ) -> StepTime:
         """Queue KV reads and the reads of the sweep after this one, then compute this one."""
-        clock = _SweepClock(self._disk.reads)
+        clock = SweepClock(self._disk.reads)
         staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
         self._disk.reads.submit([*staged.reads, *self._schedule.reads(self._sweep + 1)])
         tasks = staged.weave(self._schedule.computes(self._sweep, micro_batches))
@@ -125,7 +126,7 @@ class SerialExecutor:
         self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
     ) -> StepTime:
         """Run reads, computes and writes strictly one after the other."""
-        clock = _SweepClock(self._disk.reads)
+        clock = SweepClock(self._disk.reads)
         staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
         reads = {task.id: task for task in (*self._schedule.reads(self._sweep), *staged.reads)}
         for task in staged.weave(self._schedule.computes(self._sweep, micro_batches)):
@@ -150,7 +151,7 @@ class _Cpu:
         self._progress = progress
         self._trace = trace
 
-    def run(self, tasks: Iterable[Task], compute: Compute, clock: _SweepClock) -> None:
+    def run(self, tasks: Iterable[Task], compute: Compute, clock: SweepClock) -> None:
         """Tasks in order, each when its needs are done."""
         for task in tasks:
             if task.resource == "disk_write":
@@ -162,7 +163,7 @@ class _Cpu:
             else:  # its place may be overwritten
                 self._progress.announce(task.id)
 
-    def _compute(self, task: Task, compute: Compute, clock: _SweepClock, wait_s: float) -> None:
+    def _compute(self, task: Task, compute: Compute, clock: SweepClock, wait_s: float) -> None:
         start_s = time.perf_counter()
         compute(task)
         end_s = time.perf_counter()
@@ -171,32 +172,3 @@ class _Cpu:
             self._trace.record_wait(task, start_s - wait_s, start_s)
         self._trace.record(task, start_s, end_s)
         clock.add(end_s - start_s, wait_s)
-
-
-class _SweepClock:
-    """Sums the seconds of one sweep by resource."""
-
-    def __init__(self, disk: DiskQueue) -> None:
-        self._disk = disk
-        self._disk_busy_s = disk.busy_s
-        self._moved_bytes = disk.moved_bytes.copy()
-        self._cpu_s = 0.0
-        self._wait_s = 0.0
-        self._start_s = time.perf_counter()
-
-    def add(self, cpu_s: float, wait_s: float) -> None:
-        """Count one compute task."""
-        self._cpu_s += cpu_s
-        self._wait_s += wait_s
-
-    def stop(self) -> StepTime:
-        """The record of the sweep, which ends now."""
-        moved_bytes = self._disk.moved_bytes - self._moved_bytes
-        return StepTime(
-            total_s=time.perf_counter() - self._start_s,
-            cpu_s=self._cpu_s,
-            wait_s=self._wait_s,
-            disk_read_s=self._disk.busy_s - self._disk_busy_s,
-            read_bytes=moved_bytes.total(),
-            kv_read_bytes=moved_bytes["read_kv"],
-        )

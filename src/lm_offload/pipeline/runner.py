@@ -13,7 +13,6 @@ from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
-from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
@@ -21,11 +20,12 @@ from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
-from lm_offload.plan import StepTime
+from lm_offload.pipeline.unit_functions import UnitFunctions
 from lm_offload.quant.kv_blocks import Blocks, address_of
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
+from lm_offload.step_time import StepTime
 from lm_offload.storage.unit_views import Views
 from lm_offload.storage.weight_store import Rows
 
@@ -51,10 +51,10 @@ class ModelRunner:
         self._model = model
         self._context = context
         self._store = store
-        self._tables = tables
         self._cache = cache
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
+        self._functions = UnitFunctions(model, context, tables, buffers)
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
@@ -137,7 +137,7 @@ class ModelRunner:
             rows = self._input.micro_batches[task.id.micro_batch]
             self._run(task, rows, 0, partial(self._compute_rows, task, unit, weights, rows))
         elif len(self._input.logit_rows):
-            self._compute_logits(unit, weights)
+            self._functions.head(unit, weights, self._input.logit_rows)
 
     @property
     def _repeats(self) -> bool:
@@ -161,20 +161,17 @@ class ModelRunner:
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
     ) -> None:
-        hidden = self._buffers.hidden[rows.start : rows.stop]
-        context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
-            self._model.mlp(context, unit.index, weights, hidden)
+            self._functions.mlp(unit, weights, rows, kernels)
         elif unit.kind == "attention" and self._host is not None:
+            hidden = self._buffers.hidden[rows.start : rows.stop]
             self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._attend(unit, weights, rows, keys, values, kernels)
+            self._functions.attend(unit, weights, rows, keys, values, kernels)
         else:
             token_ids = self._input.token_ids[rows.start : rows.stop]
-            wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
-            found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
-            self._model.embed(context, found, hidden, weights)
+            self._functions.embed(weights, rows, token_ids, kernels)
 
     def _attend_staged(
         self,
@@ -185,32 +182,8 @@ class ModelRunner:
         keys: Blocks,
         values: Blocks,
     ) -> None:
-        compute = partial(self._attend, unit, weights, rows, keys, values)
+        compute = partial(self._functions.attend, unit, weights, rows, keys, values)
         self._run(task, rows, address_of(keys), compute)
-
-    def _attend(
-        self,
-        unit: Unit,
-        weights: Views,
-        rows: MicroBatch,
-        keys: Blocks,
-        values: Blocks,
-        kernels: Kernels,
-    ) -> None:
-        hidden = self._buffers.hidden[rows.start : rows.stop]
-        context = replace(self._context, kernels=kernels)
-        attention(self._model, context, unit.index, weights, hidden, rows, keys, values)
-
-    def _compute_logits(self, unit: Unit, weights: Views) -> None:
-        count = len(self._input.logit_rows)
-        normed = self._buffers.normed[:count]
-        if unit.kind == "final_norm":
-            hidden = self._buffers.hidden[self._input.logit_rows]
-            self._model.final_norm(self._context, weights, hidden, normed)
-        else:
-            first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
-            logits = self._buffers.logits[:count, first:last]
-            self._model.head(self._context, weights, normed, logits)
 
 
 def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:

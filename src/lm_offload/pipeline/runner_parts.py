@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import Tensor
 
 from lm_offload.pipeline.executor import Executor
-from lm_offload.plan import StepTime
 from lm_offload.sequence import Batch
+from lm_offload.step_time import StepTime
 from lm_offload.storage.unit_views import Views
 
 

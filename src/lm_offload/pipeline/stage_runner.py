@@ -11,9 +11,9 @@ from lm_offload.arch.weights import Unit
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.micro_batches import build_sweep_input, on_device
 from lm_offload.pipeline.runner import ModelRunner, task_counts
-from lm_offload.plan import StepTime
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
+from lm_offload.step_time import StepTime
 
 
 class StageRunner:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lm_offload.plan import Figures, StepTime
+from lm_offload.plan import Figures
+from lm_offload.step_time import StepTime
 
 TOLERANCE = 0.15  # of the predicted seconds of a sweep; more is told
 RESOURCES = ("disk_read_s", "h2d_s", "gpu_s", "attend_s", "cpu_s", "overhead_s")

@@ -17,7 +17,6 @@ from typing import cast
 
 from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
-from lm_offload.plan import StepTime
 from lm_offload.planner.device_recurrence import device_sweep_seconds
 from lm_offload.planner.host_load import HostLoad, host_load, host_steady_s, project_frac
 from lm_offload.planner.sweep_load import SweepLoad
@@ -27,6 +26,7 @@ from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import StepTime
 
 F32_BYTES = 4
 

@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import Any, cast
 
 from lm_offload.arch.weights import attention_units
-from lm_offload.plan import StepTime
 from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.device_time import DeviceSweepLoad, DeviceSweepTimes
 from lm_offload.planner.host_load import MOST_COUNTED
@@ -30,6 +29,7 @@ from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.in_place import NOTHING, InPlace
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import StepTime
 
 BLOCKS_AHEAD = 1.5  # of two on the link, that a copy finds before it in the mean
 NOWHERE = InPlace()

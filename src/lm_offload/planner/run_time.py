@@ -9,9 +9,10 @@ from functools import cached_property
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-from lm_offload.plan import Figures, StepTime, mean_step
+from lm_offload.plan import Figures
 from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.step_time import StepTime, mean_step
 
 LEADING = 2  # sweeps of a long group that are timed alone: they use up what was read ahead
 SPANS = 3  # of the others, each timed at its middle

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from lm_offload.plan import DeviceTime, StepTime, of_devices
 from lm_offload.planner.candidate import DevicePlacement
 from lm_offload.planner.device_time import F32_BYTES, DeviceSweepLoad, DeviceSweepTimes
 from lm_offload.planner.sweep_load import SweepLoad
@@ -25,6 +24,7 @@ from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import simulated_seconds
 from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import DeviceTime, StepTime, of_devices
 
 MOST_SIMULATED = 16  # micro-batches of a sweep; of more each stands for several
 BY_MICRO_BATCH = ("embed", "attention", "mlp")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from lm_offload.hardware.profile import Link
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.swap_choice import Preemption, SwapChoice, swap_never
-from lm_offload.plan import Plan, StepTime
+from lm_offload.plan import Plan
 from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.memory import moved_block_bytes
 from lm_offload.planner.predictor import Predictor
@@ -28,6 +28,7 @@ from lm_offload.planner.request import Request
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
+from lm_offload.step_time import StepTime
 
 log = logging.getLogger(__name__)
 

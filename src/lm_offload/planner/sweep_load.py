@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lm_offload.plan import StepTime
 from lm_offload.planner.kv_reads import LayerReads
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import StepTime
 
 
 @dataclass(frozen=True)

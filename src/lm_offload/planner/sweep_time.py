@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
-from lm_offload.plan import IN_MEMORY, KVSpill, StepTime
+from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
@@ -28,6 +28,7 @@ from lm_offload.planner.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.step_time import StepTime
 from lm_offload.storage.blocks import block_bytes_of
 
 EMBED = 0  # the first unit

@@ -1,1 +1,1 @@
-"""Formats of weights and their reference implementation in plain torch."""
+"""Formats of weights, keys and values, and their reference implementation in plain torch."""

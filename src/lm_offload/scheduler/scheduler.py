@@ -29,11 +29,10 @@ from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.scheduler.chunks import next_batch
+from lm_offload.scheduler.losses import Losses
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.scheduler.swapping import Swapping
 from lm_offload.sequence import Batch, Sequence
-
-MOST_LOSSES = 1  # of a sequence, to a disk that fails
 
 
 class Scheduler:
@@ -62,8 +61,7 @@ class Scheduler:
         self._lengths = OutputLengths()
         self._may_grow = False  # whether a running sequence may need more blocks than it has
         self.preemptions = 0  # of the run
-        self._failed: list[Sequence] = []
-        self._loss = ""  # why blocks were lost
+        self.losses = Losses()
 
     def add(self, sequences: Iterable[Sequence]) -> None:
         """Queue sequences; each must fit into an empty KV cache. A run begins if none is left."""
@@ -103,7 +101,7 @@ class Scheduler:
             sequence = self._waiting[0]
             length = self._lengths.expected_tokens(sequence)
             if not self.blocks.admit(sequence, length):
-                if self._running or self._swaps.is_leaving or not self.has_losses:
+                if self._running or self._swaps.is_leaving or not self.losses.has_any:
                     return
                 self._give_up(self._waiting.popleft())  # too few blocks are left
                 continue
@@ -140,11 +138,6 @@ class Scheduler:
         insort(self._waiting, sequence, key=_arrival)
         self.preemptions += 1
 
-    @property
-    def has_losses(self) -> bool:
-        """Whether blocks were lost, so that there are fewer now."""
-        return bool(self._loss)
-
     def holders(self, blocks: Collection[int]) -> list[Sequence]:
         """The sequences that have one of these blocks."""
         wanted = set(blocks)
@@ -156,25 +149,18 @@ class Scheduler:
         Who loses something too often is given up, as is one for which too few blocks are left.
         """
         self.blocks.withdraw(lost)
-        self._loss = str(next(iter(lost.values())))
+        self.losses.note(lost)
         for sequence in sequences:
-            sequence.losses += 1
             self._running.remove(sequence)
             self._release(sequence)
-            if sequence.losses <= MOST_LOSSES:
+            if self.losses.may_try_again(sequence):
                 self._requeue(sequence)
             else:
                 self._give_up(sequence)
 
-    def take_failed(self) -> list[Sequence]:
-        """The sequences that were given up since the last call."""
-        failed, self._failed = self._failed, []
-        return failed
-
     def _give_up(self, sequence: Sequence) -> None:
         self._swaps.forget(sequence)
-        sequence.finish_reason, sequence.error = "error", self._loss
-        self._failed.append(sequence)
+        self.losses.give_up(sequence)
 
     def advance(self, batch: Batch) -> None:
         """Record that the K and V of the known tokens of `batch` are in the cache."""

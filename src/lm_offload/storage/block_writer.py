@@ -7,7 +7,6 @@ import mmap
 import os
 import zlib
 from pathlib import Path
-from types import TracebackType
 
 from lm_offload.storage.direct_file import open_direct
 from lm_offload.units import MIB, PAGE_BYTES
@@ -77,10 +76,5 @@ class BlockWriter:
     def __enter__(self) -> BlockWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._fd)

@@ -1,0 +1,43 @@
+"""How options of the commands are declared, and what of them is checked before a command runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lm_offload.cli.settings import apply_settings
+from lm_offload.errors import ConfigError
+
+
+def option(help: str, *names: str, **more: Any) -> Any:
+    """An option with this help, its names and what else `typer.Option` takes."""
+    return typer.Option(*names, help=help, **more)
+
+
+def unset(help: str, *names: str, **more: Any) -> Any:
+    """An option whose default is said in its help."""
+    return option(help, *names, show_default=False, **more)
+
+
+def check_writable(file: Path | None) -> Path | None:
+    """Callback of output files: raises ConfigError now instead of after a long run."""
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        raise ConfigError(f"{file} cannot be written; name a file in a folder that is writable.")
+    return file
+
+
+def settings_file(name: str) -> Any:
+    """The option of the file that sets all others."""
+    return typer.Option(
+        name,
+        help="YAML file whose keys are the long names of these options; options and "
+        "LM_OFFLOAD_<OPTION> variables win over it.",
+        show_default=False,
+        is_eager=True,
+        callback=apply_settings,
+        envvar="LM_OFFLOAD_CONFIG",
+        show_envvar=False,
+    )

@@ -1,0 +1,155 @@
+"""Puts the rooms together for a plan whose units the CPU computes, on memory and disk."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
+from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, scheduler_of
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.prefix_folder import PrefixFolder
+from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.engine.spilling import staged_cache, swap_store
+from lm_offload.hardware.numa import interleaved_nodes
+from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
+from lm_offload.models.base import Context
+from lm_offload.models.registry import load_model
+from lm_offload.models.workspace import Workspace
+from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
+from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers
+from lm_offload.pipeline.staged_cache import StagedCache
+from lm_offload.pipeline.trace import Trace
+from lm_offload.plan import Plan
+from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.schedule.task import Task
+from lm_offload.storage.arena import Arena, MemoryTier
+from lm_offload.storage.weight_store import ReadSettings, WeightStore
+
+ARENAS = (
+    *("resident weights", "staging ring", "KV cache"),
+    *("KV staging", "KV swap", "hidden states", "workspace", "logits"),
+)
+WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
+
+
+def build_cpu_machinery(
+    files: ModelFiles,
+    plan: Plan,
+    kernels: Kernels,
+    trace: Trace,
+    overlap: bool,
+    on_load: LoadProgress,
+    prefix_folder: PrefixFolder | None = None,
+    kv_folder: Path | None = None,
+    swap_pays: SwapChoice = swap_never,
+) -> Machinery:
+    """Allocate everything the plan says, load what is resident, start the reader threads."""
+    tier, arenas = _memory(plan)
+    cache = open_cache(files, plan, tier, overlap)
+    with ExitStack() as undo:
+        staged = staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
+        if staged is not None:
+            undo.callback(staged.close)
+        store = _store(files, plan, arenas["staging ring"])
+        undo.callback(store.close)
+        load_resident(store, plan, files, arenas["resident weights"], on_load)
+        undo.pop_all()
+    runner = _runner(files, plan, kernels, store, cache, staged, arenas)
+    executor = _executor(store, staged, plan, files, trace, overlap)
+    # Blocks of spilled layers come and go by file, which the prefix cache does not know.
+    kept = prefix_folder if staged is None else None
+    prefixes = kept.store(files, kernels, cache) if kept else None
+    swap = swap_store(cache, staged, arenas, kv_folder)
+    drop = staged.cache.places.renew if staged else None
+    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
+    retention = retention_over(cache, executor, store, files, plan)
+    parts = store, runner, executor, scheduler, cache
+    return Machinery(plan, *parts, prefixes, staged, swap, retention)
+
+
+def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
+    """One mapping with an arena for each purpose; the rest of it is for the KV cache."""
+    sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
+    tier = MemoryTier("CPU", sum(sizes.values()), interleaved_nodes())
+    return tier, {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
+
+
+def _store(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:
+    settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
+    layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
+    return WeightStore(files.checkpoint, layouts, settings, ring)
+
+
+def _runner(
+    files: ModelFiles,
+    plan: Plan,
+    kernels: Kernels,
+    store: WeightStore,
+    cache: KVCache,
+    staged: StagedCache | None,
+    arenas: dict[str, Arena],
+) -> ModelRunner:
+    context = Context(files.config, on_threads(kernels, plan), _workspace(arenas["workspace"]))
+    return ModelRunner(
+        files.units,
+        load_model(files.config.model_type),
+        context,
+        store,
+        row_tables(store, plan, files),
+        cache,
+        staged,
+        _buffers(files, plan, arenas),
+        plan.micro_batch_tokens,
+    )
+
+
+def _workspace(arena: Arena) -> Workspace:
+    return Workspace(arena.view(0, torch.float32, (arena.size_bytes // F32_BYTES,)))
+
+
+def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers:
+    config, rows = files.config, plan.logit_rows
+    hidden = arenas["hidden states"].view(0, torch.float32, (plan.sweep_tokens, config.hidden_size))
+    logits = arenas["logits"].view(0, torch.float32, (rows, config.vocab_size))
+    normed = arenas["logits"].view(logits.nbytes, torch.float32, (rows, config.embed_size))
+    return Buffers(hidden, normed, logits, result=logits)
+
+
+def _executor(
+    store: WeightStore,
+    staged: StagedCache | None,
+    plan: Plan,
+    files: ModelFiles,
+    trace: Trace,
+    overlap: bool,
+) -> Executor:
+    streamed = streamed_bytes(files, plan)
+    progress = Progress()
+
+    def reads_of(task: Task) -> list[Transfer]:
+        if staged is not None and task.id.kind == "read_kv":
+            return staged.reads(task)
+        return [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)]
+
+    readers = plan.read_concurrency if streamed or staged else 0
+    reads = DiskQueue(progress, reads_of, readers, trace)
+    writers = WRITE_THREADS if staged else 0
+    writes_of = staged.writes if staged else _writes_nothing
+    writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
+    disk = Disk(reads, writes, plan.spill.ring_blocks)
+    schedule = SweepSchedule(streamed, plan.ring_bytes)
+    make = OverlappedExecutor if overlap else SerialExecutor
+    return make(schedule, disk, progress, trace)
+
+
+def _writes_nothing(task: Task) -> list[Transfer]:
+    """Of an engine whose KV cache lies in memory."""
+    return []
