@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -12,6 +9,7 @@ import typer
 
 from lm_offload.cli import options
 from lm_offload.cli.declare import check_writable
+from lm_offload.cli.output_file import appended
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, read_prompts, write_output
 from lm_offload.cli.report import people_console, print_plan, print_stats
@@ -129,7 +127,7 @@ def generate(
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
         )
-        with llm, _sink(output) as sink:
+        with llm, appended(output) as sink:
             encoded = PromptSet(prompts, [_encoded(llm, text, chat) for text in prompts])
             encoded.announce(progress, params, llm.files.config.max_positions)
             if one_by_one:
@@ -155,12 +153,3 @@ def _encoded(llm: LLM, prompt: str, chat: bool) -> list[int]:
     if not chat:
         return llm.tokenizer.encode(prompt)
     return llm.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])
-
-
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    with output.open("a", encoding="utf-8") as file:
-        yield file

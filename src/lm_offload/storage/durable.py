@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lm_offload.errors import StorageError
+
 log = logging.getLogger(__name__)
 
 
@@ -24,6 +26,22 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_result(path: Path, text: str) -> None:
+    """Write a file that was asked for, whole or not at all; StorageError where the disk is full."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> StorageError:
+    """What to raise where writing `path` failed."""
+    return StorageError(
+        f"{path} could not be written ({error.strerror or error}); make room, or name a file on "
+        "another disk."
+    )
 
 
 def remove_whole(path: Path) -> None:
