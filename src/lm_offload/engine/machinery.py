@@ -16,7 +16,7 @@ from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
 from lm_offload.hardware.numa import interleaved_nodes, numa_nodes, spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
-from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.cache import KVCache, kv_block_bytes
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.spilled import SpilledCache
@@ -24,6 +24,7 @@ from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.spilled_swap import SpilledSwap
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapFile, SwapStore
+from lm_offload.kvcache.whole_blocks import BlockBytes, WholeBlocks
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
@@ -120,9 +121,9 @@ def build_machinery(
         plan.micro_batch_tokens,
     )
     executor = _executor(store, staged, plan, files, trace, overlap)
-    # Blocks of spilled layers come and go by file, which the prefix cache does not know.
-    kept = prefix_folder if not plan.spill.layers else None
-    prefixes = kept.store(files, kernels, cache) if kept else None
+    prefixes = None
+    if prefix_folder is not None:
+        prefixes = prefix_folder.store(files, kernels, _whole_blocks(files, cache, staged))
     swap = _swap_store(cache, staged, arenas, kv_folder)
     drop = staged.cache.places.renew if staged else None
     scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
@@ -184,6 +185,13 @@ def _staged_cache(
         plan.read_block_bytes,
     )
     return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
+
+
+def _whole_blocks(files: ModelFiles, cache: KVCache, staged: StagedCache | None) -> BlockBytes:
+    if staged is None:
+        return cache
+    layer_bytes = kv_block_bytes(files.config, files.kv_format) // files.config.num_layers
+    return WholeBlocks(cache, staged.cache, layer_bytes)
 
 
 def _swap_store(
