@@ -103,8 +103,9 @@ def test_prefixes_in_common_are_read_from_disk(toy, model_type):
     assert outputs[1][0].num_cached_tokens == 64
 
 
-@pytest.mark.parametrize("kv_format", [None, "int8", "int4", "bf16"])
-@pytest.mark.parametrize("model_type", ["llama", "gemma3_text"])
+@pytest.mark.parametrize(
+    ("model_type", "kv_format"), [("llama", None), ("llama", "int4"), ("gemma3_text", "bf16")]
+)
 def test_prefixes_of_other_processes_wherever_their_layers_lay(
     toy, tmp_path, model_type, kv_format
 ):
