@@ -134,6 +134,6 @@ def _verified(request: Request, model: str, shape: Shape, console: Console) -> V
 
 def _save(file: Path, chosen: Plan, model: str) -> None:
     from lm_offload.planner.plan_text import plan_text
-    from lm_offload.storage.durable import write_result
+    from lm_offload.storage.durable import write_named
 
-    write_result(file, plan_text(chosen, model))
+    write_named(file, plan_text(chosen, model).encode())

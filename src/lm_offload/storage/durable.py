@@ -28,20 +28,14 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_result(path: Path, text: str) -> None:
-    """Write a file that was asked for, whole or not at all; StorageError where the disk is full."""
+def write_named(path: Path, data: bytes) -> None:
+    """The same for a file that a user named; raises StorageError."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, data)
     except OSError as error:
-        raise unwritten(path, error) from error
-
-
-def unwritten(path: Path, error: OSError) -> StorageError:
-    """What to raise where writing `path` failed."""
-    return StorageError(
-        f"{path} could not be written ({error.strerror or error}); make room, or name a file on "
-        "another disk."
-    )
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}); free some room or name another file."
+        ) from error
 
 
 def remove_whole(path: Path) -> None:
