@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Plan, Workload
@@ -65,15 +66,44 @@ def make_plan(request: Request, common: Common | None = None) -> Plan:
     table of bytes if none fits.
     """
     common = common or Common()
-    if request.device is not None:
-        return fastest_plans(request, common)[0].plan
-    if wants_drafts(request) and request.speculation in FORCED:
+    if request.device is None and wants_drafts(request) and request.speculation in FORCED:
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
         return fastest_plans(next(fits, least), common)[0].plan
     searched = _searched(request, common)
-    plan = searched.predictor.with_best_threads(searched.fastest[0]).plan
-    return with_draft_rows(request, plan, common) if wants_drafts(request) else plan
+    best = _on_its_threads(searched.predictor, searched.fastest[0])
+    return _with_drafts(searched.predictor, best.plan)
+
+
+def better_plan(
+    request: Request, common: Common, known: Timed | None = None, floors_s: Sequence[float] = ()
+) -> Plan:
+    """A plan to compare with, found in less time: the best, or `known` if that is as good.
+
+    Of the candidates only those are simulated whose estimates are below what was simulated
+    before. `floors_s` are bounds of the groups of the search. Raises BudgetError as `make_plan`.
+    """
+    search = _search(request, common)
+    predictor, best = search.bounds.predictor, known
+    for estimate_s, candidate in search.better_than(known.score_s if known else inf, floors_s):
+        if best is None or estimate_s < best.score_s:
+            timed = predictor.timed(candidate)
+            best = timed if best is None else min(best, timed, key=_rank)
+    if best is None:
+        raise BudgetError(need_text(request))
+    if best is known:
+        return known.plan
+    return _with_drafts(predictor, _on_its_threads(predictor, best).plan)
+
+
+def _on_its_threads(predictor: Predictor, best: Timed) -> Timed:
+    return best if predictor.request.device else predictor.with_best_threads(best)
+
+
+def _with_drafts(predictor: Predictor, plan: Plan) -> Plan:
+    request = predictor.request
+    drafts = request.device is None and wants_drafts(request)
+    return with_draft_rows(request, plan, predictor.common) if drafts else plan
 
 
 def fastest_plans(request: Request, common: Common | None = None) -> Sequence[Timed]:
@@ -99,9 +129,7 @@ def _searched(request: Request, common: Common) -> Searched:
     for known in common.searched:
         if known.request == request:
             return known
-    bounds = Bounds(Predictor(request, common))
-    ways = partial(_expanded, request), partial(_ways, bounds.predictor)
-    search = BestFirst(bounds, [*_groups(request)], *ways)
+    search = _search(request, common)
     best = search.best()
     if not best:
         raise BudgetError(need_text(request))
@@ -111,6 +139,12 @@ def _searched(request: Request, common: Common) -> Searched:
     found = replace(found, fastest=found.timed(best))
     common.searched.append(found)
     return found
+
+
+def _search(request: Request, common: Common) -> BestFirst:
+    bounds = Bounds(Predictor(request, common))
+    ways = partial(_expanded, request), partial(_ways, bounds.predictor)
+    return BestFirst(bounds, [*_groups(request)], *ways)
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:
