@@ -108,13 +108,17 @@ class PlacementSpace:
     def _open(self, members: Indices, best_s: float) -> Indices:
         """Those that are not solved and may be better."""
         limits = np.minimum(self._worst[members], best_s * (1 - SAME))
-        return members[np.isnan(self._values[members]) & (self._bounds[members] < limits)]
+        opened: Indices = members[
+            np.isnan(self._values[members]) & (self._bounds[members] < limits)
+        ]
+        return opened
 
     def _behind(self, members: Indices) -> Indices:
         """Those that know least of what bounds them; none if all know everything."""
         learnt = self._learnt[members]
         least = int(learnt.min(initial=len(self._known)))
-        return members[(learnt == least) & (least < len(self._known))]
+        behind: Indices = members[(learnt == least) & (least < len(self._known))]
+        return behind
 
     def _solve(self, index: int) -> None:
         placement = solve(self._programs, index)
