@@ -175,8 +175,10 @@ def times_in_place(
     programs: Programs,
 ) -> InPlaceSweepTimes:
     """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
-    own = {"in_place": InPlace(units, most_rows), "cpu_costs": cpu_costs, "programs": programs}
-    return InPlaceSweepTimes(**_values(times), **own)
+    where = InPlace(units, most_rows)
+    return InPlaceSweepTimes(
+        **_values(times), in_place=where, cpu_costs=cpu_costs, programs=programs
+    )
 
 
 def _units_of(load: SweepLoad) -> frozenset[int]:
