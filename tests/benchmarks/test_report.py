@@ -197,3 +197,11 @@ def test_no_picture_is_left_that_nothing_draws():
     drawn = {path.name for path, _ in generated(load(COMMITTED)) if path.parent == PICTURES_DIR}
     kept = {path.name for path in PICTURES_DIR.glob("*.svg")}
     assert kept - drawn <= {"trace.svg"}  # drawn before its result file was kept
+
+
+def test_planning_shows_whole_commands_first():
+    row = {"command": "plan", "model": "m", "machine": "t4", "batch": 16, "gpu_memory": "14GiB"}
+    row |= {"cpu_memory": "all", "formats": "own"}
+    row |= {"search_s": 0.4, "command_s": 1.7, "start_s": 0.5}
+    text = section("planning", {"benchmark": "planning", "testbed": BED, "rows": [row]})
+    assert "| 1.70 s | 0.40 s | 0.50 s | plan | m |" in text

@@ -9,8 +9,8 @@ import pytest
 from lm_offload.hardware.profile import Curve, Link
 from lm_offload.plan import Workload
 from lm_offload.planner.common import Common
-from lm_offload.planner.explain import bottleneck
 from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.improvements import Improvements
 from lm_offload.planner.in_place_reason import in_place_reason
 from lm_offload.planner.ordered_residency import choose_in_order
 from lm_offload.planner.plan_text import choice_of
@@ -123,7 +123,8 @@ def test_the_reason_says_what_an_mlp_takes_either_way(link):
 
 def test_where_the_cpu_computes_its_memory_is_what_counts():
     request = request_of(2e9, mlp="cpu", gpu_mib=16)
-    assert bottleneck(request, make_plan(request), "decode") == "CPU memory"
+    better = Improvements(request, make_plan(request), Common())
+    assert better.bottleneck("decode") == "CPU memory"
 
 
 def test_nothing_is_in_place_where_all_is_on_the_device():

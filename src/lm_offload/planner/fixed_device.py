@@ -46,11 +46,11 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
     """`candidate` with its device; raises ConfigError or BudgetError for one that cannot hold."""
     assert request.device is not None
     model, sizes = candidate.model, candidate.sizes
-    units = enumerate(model.units)
+    named = frozenset(choice.resident)
     resident = frozenset(
         index
-        for index, sized in units
-        if sized.unit.name in choice.resident or sized.size_bytes == 0
+        for index, sized in enumerate(model.units)
+        if sized.unit.name in named or sized.size_bytes == 0
     )
     if choice.stages:
         device = fixed_stages(request.device, model, sizes, choice.stages, resident)

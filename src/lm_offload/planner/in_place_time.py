@@ -21,7 +21,7 @@ from lm_offload.arch.weights import attention_units
 from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.device_time import DeviceSweepLoad, DeviceSweepTimes
 from lm_offload.planner.host_load import MOST_COUNTED
-from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
+from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
@@ -83,6 +83,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
 
     in_place: InPlace = NOWHERE
     cpu_costs: UnitCosts | None = None
+    programs: Programs = field(default_factory=dict, compare=False, repr=False)
 
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep, small or large."""
@@ -146,7 +147,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         on_host = attention_units(units) if self.host_costs else NOTHING
         in_place = [*map(_units_of, loads)]
         known = cast("Sequence[DeviceSweepLoad]", loads)
-        return in_place_sweep_seconds(known, in_place, transfers, on_host)
+        return in_place_sweep_seconds(known, in_place, transfers, on_host, self.programs)
 
     @cached_property
     def _link_bytes_per_s(self) -> float:
@@ -167,11 +168,17 @@ class InPlaceSweepTimes(DeviceSweepTimes):
 
 
 def times_in_place(
-    times: DeviceSweepTimes, units: frozenset[int], most_rows: int, cpu_costs: UnitCosts
+    times: DeviceSweepTimes,
+    units: frozenset[int],
+    most_rows: int,
+    cpu_costs: UnitCosts,
+    programs: Programs,
 ) -> InPlaceSweepTimes:
     """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
     where = InPlace(units, most_rows)
-    return InPlaceSweepTimes(**_values(times), in_place=where, cpu_costs=cpu_costs)
+    return InPlaceSweepTimes(
+        **_values(times), in_place=where, cpu_costs=cpu_costs, programs=programs
+    )
 
 
 def _units_of(load: SweepLoad) -> frozenset[int]:

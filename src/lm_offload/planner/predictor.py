@@ -114,7 +114,8 @@ class Predictor:
         if not device.in_place:
             return found
         on_cpu = self.cpu_costs(candidate.model, candidate.threads)
-        return times_in_place(found, device.in_place, candidate.sizes.in_place_rows, on_cpu)
+        rows = candidate.sizes.in_place_rows
+        return times_in_place(found, device.in_place, rows, on_cpu, self.common.programs)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -51,6 +52,17 @@ class ModelSizes:
     def units_bytes(self) -> int:
         """Memory of all units, as they are laid out."""
         return sum(unit.size_bytes for unit in self.units)
+
+    def bytes_of_kind(self, kind: str) -> int:
+        """Memory of all units of one kind."""
+        return self._bytes_by_kind.get(kind, 0)
+
+    @cached_property
+    def _bytes_by_kind(self) -> Mapping[str, int]:
+        found = Counter[str]()
+        for sized in self.units:
+            found[sized.unit.kind] += sized.size_bytes
+        return found
 
     @cached_property
     def bytes_up_to(self) -> Mapping[int, int]:
