@@ -37,15 +37,9 @@ def build_sweep_input(
     config: ModelConfig,
     batch: Batch,
     max_rows: int,
-    device: torch.device = CPU,
-    cache_device: torch.device | None = None,
     blocks_of: BlocksOf = numbered_blocks,
 ) -> SweepInput:
-    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
-
-    What kernels index with goes to `device`, but what indexes the KV cache to `cache_device`, if
-    that is another; token ids and lengths stay, the host reads them.
-    """
+    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
@@ -54,12 +48,14 @@ def build_sweep_input(
     micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_of)
     is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
     tensors = torch.tensor(token_ids), torch.tensor(logit_rows)
-    sweep = SweepInput(micro_batches, *tensors, is_decode)
-    return on_device(sweep, device, cache_device or device)
+    return SweepInput(micro_batches, *tensors, is_decode)
 
 
 def on_device(sweep: SweepInput, device: torch.device, cache_device: torch.device) -> SweepInput:
-    """The same for kernels on `device` and a cache on `cache_device`."""
+    """The same for kernels on `device` and a cache on `cache_device`.
+
+    Token ids and lengths stay, the host reads them.
+    """
     if device == CPU:
         return sweep
     places = device, cache_device

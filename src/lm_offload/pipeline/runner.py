@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.arch.weights import Unit
+from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
@@ -17,13 +17,14 @@ from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
+from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks, address_of
 from lm_offload.schedule.host_attention import most_rows
+from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 from lm_offload.storage.unit_views import Views
@@ -58,22 +59,20 @@ class ModelRunner:
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
+        all_split = host is not None and host.units == attention_units(units)
+        self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._replays = Replays(context.kernels)
         self._steady = SteadyTensors(self._replays.forget)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        config = self._context.config
-        most, places = self._micro_batch_tokens, (self.device, self.device)
-        if self._host is not None:
-            most, places = most_rows(batch.num_tokens, most), (self.device, CPU)
-        blocks_of = self._cache.blocks_of
-        self.begin(build_sweep_input(config, batch, most, *places, blocks_of))
-        if self._host is not None:
-            self._host.begin(self._input.micro_batches)
-        if self._host_units is not None:
-            self._host_units.begin(self._input.micro_batches)
+        config, most = self._context.config, self._most_rows(batch.num_tokens)
+        found = build_sweep_input(config, batch, most, self._cache.blocks_of)
+        for host in (self._host, self._host_units):
+            if host is not None:
+                host.begin(found.micro_batches)
+        self.begin(on_device(found, self.device, self._cache_device))
         steady = self._steady if self._repeats else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -81,6 +80,12 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
+
+    def _most_rows(self, rows: int) -> int:
+        """Of a micro-batch; where the device waits for the CPU's attention there are several."""
+        most, split = self._micro_batch_tokens, self._host.units if self._host else NOTHING
+        in_place = self._host_units.units_of(rows) if self._host_units else NOTHING
+        return most_rows(rows, most) if split - in_place else most
 
     @property
     def hidden(self) -> Tensor:
@@ -149,7 +154,7 @@ class ModelRunner:
     ) -> None:
         """Compute, or replay what was the same in other sweeps but for the place in a ring."""
         unit = self._units[task.id.unit]
-        whole = self._host is None or unit.kind != "attention"
+        whole = self._host is None or task.id.unit not in self._host.units
         if not (self._repeats and whole and unit.kind in self._model.KERNELS_ONLY):
             compute(self._context.kernels)
             return
@@ -165,7 +170,7 @@ class ModelRunner:
         context = replace(self._context, kernels=kernels)
         if unit.kind == "mlp":
             self._model.mlp(context, unit.index, weights, hidden)
-        elif unit.kind == "attention" and self._host is not None:
+        elif self._host is not None and task.id.unit in self._host.units:
             self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]

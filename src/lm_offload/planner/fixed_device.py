@@ -85,14 +85,14 @@ def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:
     allowed = {
         sized.unit.name: index
         for index, sized in enumerate(candidate.model.units)
-        if index in candidate.residency.resident and sized.unit.kind == "mlp"
+        if index in candidate.residency.resident and sized.unit.kind in ("attention", "mlp")
     }
     found = frozenset(allowed[name] for name in choice.in_place if name in allowed)
     most = candidate.sizes.sweep_tokens
     if len(found) < len(choice.in_place):
         raise ConfigError(
-            f"In the plan in_place is {list(choice.in_place)}, allowed are MLPs that are resident "
-            "in CPU memory; change it."
+            f"In the plan in_place is {list(choice.in_place)}, allowed are attention and MLPs that "
+            "are resident in CPU memory; change it."
         )
     if choice.in_place_rows > most or bool(found) != bool(choice.in_place_rows):
         raise ConfigError(

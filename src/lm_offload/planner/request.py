@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.arch.weights import Unit, WeightSpec
+from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import AttentionOn, ComputedOn, Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
@@ -46,6 +46,11 @@ class ModelSizes:
             for sized in self.units
             for spec in sized.unit.loaded
         )
+
+    @cached_property
+    def attention_units(self) -> frozenset[int]:
+        """Indices of the units with attention."""
+        return attention_units(sized.unit for sized in self.units)
 
     @cached_property
     def units_bytes(self) -> int:
