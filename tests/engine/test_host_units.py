@@ -52,7 +52,7 @@ def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
 )
 def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, more_cpu, lengths):
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    options = {"attention": attention, "mlp": "cpu"}
+    options = {"attention": attention, "in_place": "mlp"}
     gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
     with open_on_device(folder, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options) as llm:
         assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
@@ -83,8 +83,8 @@ def test_prompts_in_pieces_and_decode_take_turns(toy, rows, micro_batch_tokens):
 @pytest.mark.parametrize("option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}])
 def test_formats(toy, option):
     folder = toy("llama", intermediate_size=96)
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu", **option)
-    with open_on_device(folder, gpu_bytes, mlp="cpu", **option) as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp", **option)
+    with open_on_device(folder, gpu_bytes, in_place="mlp", **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
         assert llm.plan.device.in_place
     assert tokens == generate(folder, PLENTY, PROMPTS, **option)
@@ -95,14 +95,14 @@ def test_refused_pinning_changes_nothing(toy, monkeypatch):
 
     monkeypatch.setattr(StandIn, "pin", lambda self, memory: False)
     folder = toy("llama")
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
 
 
 def test_the_link_can_be_measured_before_and_after_a_run(toy):
     folder = toy("llama")
-    options = {"attention": "device", "mlp": "cpu"}
+    options = {"attention": "device", "in_place": "mlp"}
     gpu_bytes, cpu_bytes = smallest_budgets(folder, **options)
     with open_on_device(folder, gpu_bytes, cpu_bytes + 2 * ROOM, **options) as llm:
         llm.load(WORKLOAD)
@@ -129,8 +129,8 @@ def _flat(bytes_per_s):
 
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
         wanted, made = tokens_of(llm, PROMPTS), llm.plan
         assert llm.predicted(WORKLOAD) == made.predicted
     file.write_text(plan_text(made, "toy"))
@@ -138,20 +138,20 @@ def test_a_saved_plan_runs_again(toy, tmp_path):
         llm.profile = PROFILE
         assert tokens_of(llm, PROMPTS) == wanted
         assert llm.plan.device == made.device
-    refused = pytest.raises(ConfigError, match="mlp=device was given, the plan computes MLPs")
-    with open_on_device(folder, gpu_bytes, mlp="device", plan=file) as llm, refused:
+    refused = pytest.raises(ConfigError, match="in_place=none was given, the plan computes")
+    with open_on_device(folder, gpu_bytes, in_place="none", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)
 
 
 @pytest.mark.parametrize(
     ("units", "rows", "wanted"),
-    [(("layers.0.attention",), 1, "allowed are MLPs"), (("layers.0.mlp",), 0, "1 to"),
+    [(("embed",), 1, "allowed are attention and MLPs"), (("layers.0.mlp",), 0, "1 to"),
      ((), 1, "1 to"), (("layers.0.mlp",), 1 << 20, "1 to")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(toy, units, rows, wanted):
     folder = toy("llama")
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
         choice = choice_of(llm.plan_for(WORKLOAD))
     changed = replace(choice.device, in_place=units, in_place_rows=rows)
     opened = open_on_device(folder, gpu_bytes, plan=replace(choice, device=changed))
@@ -160,7 +160,7 @@ def test_a_plan_that_cannot_be_is_refused(toy, units, rows, wanted):
 
 
 def test_places_that_do_not_exist_are_refused(toy):
-    with pytest.raises(ConfigError, match="mlp=cpu was given without GPU memory"):
-        LLM(toy("llama"), cpu_memory=PLENTY, mlp="cpu")
-    with pytest.raises(ConfigError, match="mlp is 'disk', allowed are auto, device and cpu"):
-        open_on_device(toy("llama"), PLENTY, mlp="disk")
+    with pytest.raises(ConfigError, match="in_place=mlp was given without GPU memory"):
+        LLM(toy("llama"), cpu_memory=PLENTY, in_place="mlp")
+    with pytest.raises(ConfigError, match="in_place is 'disk', allowed are auto, none, mlp and l"):
+        open_on_device(toy("llama"), PLENTY, in_place="disk")

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lm_offload import SamplingParams, Workload
 from lm_offload.planner.plan_text import choice_of
-from tests.engine.harness import PLENTY, generate, open_llm, prompts_of, tokens_of
+from tests.engine.harness import PLENTY, generate, tokens_of
 from tests.engine.test_device import PROMPTS, WORKLOAD, open_on_device
 from tests.toy import MODEL_TYPES
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lm_offload.plan import DevicePlan, Plan, StepTime
+from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _in_place(device: DevicePlan) -> str:
     if not device.in_place:
         return ""
     rows = f"in sweeps of up to {device.in_place_rows} rows"
-    return f"; {rows} {len(device.in_place)} MLPs are computed on the CPU instead of uploaded"
+    return f"; {rows} {in_place_text(device.in_place)} computed on the CPU instead of uploaded"
 
 
 def _print_stages(console: Console, device: DevicePlan) -> None:

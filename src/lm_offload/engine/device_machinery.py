@@ -85,9 +85,7 @@ def build_device_machinery(
     return Machinery(plan, store, runner, executor, scheduler, side.cache, devices=(device,))
 
 
-def _host_attention(
-    parts: _Parts, context: Context, units: frozenset[int]
-) -> HostAttention:
+def _host_attention(parts: _Parts, context: Context, units: frozenset[int]) -> HostAttention:
     """The exchange on the host is what is sent, and behind it what comes back."""
     config, rows = parts.files.config, parts.plan.sweep_tokens
     host = floats(parts.host["attention exchange"])

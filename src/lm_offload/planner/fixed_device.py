@@ -30,10 +30,10 @@ def check_device(request: Request, choice: PlanChoice) -> None:
             f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
             "leave one of them out."
         )
-    if device and device.mlp == "device" and choice.device and choice.device.in_place:
+    if device and device.in_place == "none" and choice.device and choice.device.in_place:
         raise ConfigError(
-            "mlp=device was given, the plan computes MLPs in place on the CPU; leave one of them "
-            "out."
+            "in_place=none was given, the plan computes units in place on the CPU; leave one of "
+            "them out."
         )
     if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
         raise ConfigError(

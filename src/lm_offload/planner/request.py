@@ -10,7 +10,7 @@ from itertools import accumulate
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn, ComputedOn, Speculation, ThreadPlan, Workload
+from lm_offload.plan import AttentionOn, InPlaceKind, Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -98,7 +98,7 @@ class DeviceBudget:
     budget_bytes: int
     fixed_bytes: int = 0  # of these, what context and libraries take
     attention: AttentionOn | None = None  # where it must be computed; None: where it is faster
-    mlp: ComputedOn | None = None  # the same of MLPs in host memory, in sweeps of few rows
+    in_place: InPlaceKind | None = None  # what the CPU must compute in sweeps of few rows
     stages: tuple[DeviceBudget, ...] = ()
 
     @property
@@ -120,7 +120,7 @@ def joined(stages: Sequence[DeviceBudget]) -> DeviceBudget:
         budget_bytes=sum(stage.budget_bytes for stage in stages),
         fixed_bytes=sum(stage.fixed_bytes for stage in stages),
         attention="device",
-        mlp="device",
+        in_place="none",
         stages=tuple(stages),
     )
 
