@@ -31,7 +31,7 @@ def in_place(plan, rows: int, every: int = 1, **sizes):
 def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
     folder = toy(model_type)
     gpu_bytes = smallest_budgets(folder, attention=attention)[0] + ROOM
-    with open_on_device(folder, gpu_bytes, attention=attention) as llm:
+    with open_on_device(folder, gpu_bytes, attention=attention, in_place="mlp") as llm:
         choice = in_place(llm.plan_for(WORKLOAD), rows=4)
     assert choice.device.in_place
     with open_on_device(folder, gpu_bytes, plan=choice) as llm:
@@ -68,7 +68,7 @@ def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, 
 def test_prompts_in_pieces_and_decode_take_turns(toy, rows, micro_batch_tokens):
     folder, sizes = toy("llama"), {"sweep_tokens": 8, "max_sequences": 3}
     gpu_bytes = smallest_budgets(folder)[0] + ROOM
-    with open_on_device(folder, gpu_bytes, attention="device") as llm:
+    with open_on_device(folder, gpu_bytes, attention="device", in_place="mlp") as llm:
         made = llm.plan_for(WORKLOAD)
     micro = {"micro_batch_tokens": micro_batch_tokens}
     choice = in_place(made, rows, every=2, **sizes, **micro)

@@ -57,6 +57,8 @@ class _LayerChoice:
     def most(self) -> int:
         """As many as leave room on the device for all others, and have room in host memory."""
         layers = self.model.config.num_layers
+        if self._upload_nothing(0):
+            return 0
         return min(_least(self._upload_nothing, layers), _least(self._fill_host, layers))
 
     def placed(self, count: int) -> Candidate | None:

@@ -23,7 +23,7 @@ def plan_name(plan: Plan, best: Plan) -> str:
     if plan.device and best.device:
         in_place = in_place_text(plan.device.in_place)
         if in_place != in_place_text(best.device.in_place):
-            sequences += f" with {in_place or 'nothing'} computed on the CPU"
+            sequences += f" with {in_place or 'nothing'} in place"
     if plan.spill.layers:
         sequences += f" with KV of {len(plan.spill.layers)} layers on disk"
     return (
