@@ -165,5 +165,7 @@ def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
     model, sizes = found.model, found.sizes
     formats = model.weight_format, model.kv_format
-    cache = sizes.spill.group_blocks, sizes.attention, bool(sizes.in_place_rows)
-    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, *cache)
+    cache = sizes.spill.group_blocks, sizes.attention
+    in_place = bool(sizes.in_place_rows), bool(sizes.in_place_layers)
+    order = found.ring_depth, found.residency.order
+    return (*formats, sizes.max_sequences, *order, *cache, *in_place)

@@ -10,7 +10,7 @@ from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.improvements import Improvements, WhatIf
-from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason
+from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason, in_place_text
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
@@ -100,7 +100,7 @@ def _kind(plan: Plan) -> tuple[object, ...]:
     spilled = len(plan.spill.layers)
     device = plan.device
     uploaded = (device.uploaded_bytes, device.ring_bytes, device.attention) if device else ()
-    in_place = len(device.in_place) if device else 0
+    in_place = in_place_text(device.in_place) if device else ""
     streamed = len(plan.streamed), plan.ring_bytes
     return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded, in_place)
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
-from lm_offload.planner.device_placement import attention_choices, mlp_choices, place_on_device
+from lm_offload.planner.device_placement import (
+    attention_choices,
+    in_place_choices,
+    mlps,
+    place_on_device,
+)
 from lm_offload.planner.draft_rows import with_rows
-from lm_offload.planner.in_place_choice import reserved_rows, with_units_in_place
+from lm_offload.planner.in_place_choice import reserved_rows, with_mlps_in_place
+from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed
+from lm_offload.schedule.in_place import NOTHING
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
@@ -38,11 +46,17 @@ def groups_of(request: Request) -> Iterator[Group]:
 
 
 def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
-    """With keys and values on the device, and in host memory; with MLPs in place, and without."""
-    for attention, mlp in itertools.product(attention_choices(device), mlp_choices(device)):
+    """With keys and values on the device, and in host memory; with and without units in place.
+
+    As many layers as there are stand for those that are to be chosen.
+    """
+    for attention, kind in itertools.product(attention_choices(device), in_place_choices(device)):
         options = [replace(sizes, attention=attention) for sizes in group.options]
-        if mlp == "cpu":
+        if kind != "none":
             options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
+        if kind == "layers":
+            layers = group.model.config.num_layers
+            options = [replace(sizes, in_place_layers=layers) for sizes in options]
         yield group._replace(options=options)
 
 
@@ -57,17 +71,23 @@ def expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:
 
 def ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """Everything that sizes can be placed as."""
-    placed = _placed(predictor.request, model, sizes)
-    if not sizes.in_place_rows:
-        yield from placed
+    if sizes.in_place_layers:
+        for depth in RING_DEPTHS:
+            yield from with_layers_in_place(predictor, model, sizes, depth)
         return
-    for candidate in placed:
-        yield from with_units_in_place(predictor, candidate)
+    for candidate in _placed(predictor.request, model, sizes):
+        if sizes.in_place_rows:
+            yield from with_mlps_in_place(predictor, candidate)
+        else:
+            yield candidate
 
 
 def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """With rings of several depths."""
-    placed = place if request.device is None else place_on_device
+    placed: Callable[..., list[Candidate]] = place
+    if request.device is not None:
+        last = mlps(model) if sizes.in_place_rows else NOTHING
+        placed = partial(place_on_device, host_first=last)
     for depth in RING_DEPTHS:
         found = placed(request, model, sizes, depth)
         yield from found
