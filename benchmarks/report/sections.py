@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks.report import goal_tables, tables
 from benchmarks.report.generic_table import rows_table
 from benchmarks.report.peer_tables import peers
+from benchmarks.report.planning_table import planning
 from benchmarks.report.reconstruction_table import reconstruction
 from benchmarks.report.result_files import Results, Row
 
@@ -17,7 +18,7 @@ LONG = (
     *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels",
     "attention", "quality", "long-context", "speculation-1.1b", "speculation-demo", "prefix-demo",
     "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
-    "published", "reconstruction",
+    "planning", "published", "reconstruction",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
 HIDDEN = ("trace",)  # a picture
@@ -34,6 +35,7 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "attention": goal_tables.attention,
     "long-context": goal_tables.long_context,
     "plan-choice": goal_tables.plan_choice,
+    "planning": planning,
     "prefix": goal_tables.prefix,
     "speculation": goal_tables.speculation,
     "threads": goal_tables.threads,

@@ -10,8 +10,8 @@ from typing import Literal
 from lm_offload.step_time import StepTime
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-ComputedOn = Literal["device", "cpu"]  # where a device computes
-AttentionOn = ComputedOn  # with the KV cache there
+AttentionOn = Literal["device", "cpu"]  # where a device computes, with the KV cache there
+InPlaceKind = Literal["none", "mlp", "layers"]  # what of host memory the CPU computes beside it
 OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
 Speculation = Literal["auto", "off", "prompt-lookup", "draft-model"]
@@ -119,7 +119,8 @@ class DevicePlan:
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     uploaded_bytes: int  # in each sweep, or in each large one where there are small ones
     attention: AttentionOn = "device"
-    in_place: tuple[str, ...] = ()  # units that the CPU computes in small sweeps, not uploaded then
+    # Units that the CPU computes in small sweeps, not uploaded then; of attention with KV there.
+    in_place: tuple[str, ...] = ()
     in_place_rows: int = 0  # most rows of such a sweep
     units: tuple[str, ...] = ()  # of a stage, what it computes
     stages: tuple[DevicePlan, ...] = ()

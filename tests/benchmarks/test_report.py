@@ -275,3 +275,11 @@ def test_the_page_names_its_test_beds_and_links_to_its_sections():
     for picture in PICTURES:
         assert f'href="#{picture.name}"' in text
         assert f'id="{picture.name}"' in text
+
+
+def test_planning_shows_whole_commands_first():
+    row = {"command": "plan", "model": "m", "machine": "t4", "batch": 16, "gpu_memory": "14GiB"}
+    row |= {"cpu_memory": "all", "formats": "own"}
+    row |= {"search_s": 0.4, "command_s": 1.7, "start_s": 0.5}
+    text = section("planning", {"benchmark": "planning", "testbed": BED, "rows": [row]})
+    assert "| 1.70 s | 0.40 s | 0.50 s | plan | m |" in text

@@ -43,7 +43,7 @@ def test_json_is_the_only_thing_on_standard_output(run: Run, demo: Path) -> None
 
 
 def test_a_device_is_measured_beside_its_ceiling(run: Run, demo: Path) -> None:
-    gpu = ["--gpu-memory", "12MiB", "--device", "standin:1GB/s", "--mlp", "device"]
+    gpu = ["--gpu-memory", "12MiB", "--device", "standin:1GB/s", "--in-place", "none"]
     done = run("bench", str(demo), *SIZES, *gpu, "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)

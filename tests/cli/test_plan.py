@@ -153,7 +153,7 @@ def test_the_bytes_of_a_draft_model_are_told(run: Run, demo: Path) -> None:
 
 def test_a_plan_for_the_gpu_of_a_described_machine(run: Run, tmp_path: Path) -> None:
     sizes = ["--machine", "t4-208gb", "--gpu-memory", "8GiB", "--gen-len", "8"]
-    saved, wanted = tmp_path / "plan.yaml", ["--mlp", "device"]
+    saved, wanted = tmp_path / "plan.yaml", ["--in-place", "none"]
     found = planned(run, "llama-3.1-8b", *sizes, *wanted, "--save", str(saved))
     assert found["device"]["uploaded_bytes"] > 0
     assert sum(size for _, size in found["device"]["memory"]) <= 8 << 30

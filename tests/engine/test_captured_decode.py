@@ -8,8 +8,8 @@ import pytest
 
 from lm_offload import SamplingParams
 from lm_offload.device.stand_in import StandIn, StandInGraph
+from tests.engine.device_harness import PROFILE, PROMPTS, WORKLOAD, open_on_device
 from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
-from tests.engine.test_device import PROFILE, PROMPTS, WORKLOAD, open_on_device
 
 LAUNCHED = replace(PROFILE.gpu, kernel_s=1e-3)  # launches show ...
 REPLAYED = replace(LAUNCHED, replay_s=1e-5)  # ... and can be replayed

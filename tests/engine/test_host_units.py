@@ -39,7 +39,7 @@ def in_place(plan, rows: int, every: int = 1, **sizes):
 def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
     folder = toy(model_type)
     gpu_bytes = smallest_budgets(folder, attention=attention)[0] + ROOM
-    with open_on_device(folder, gpu_bytes, attention=attention) as llm:
+    with open_on_device(folder, gpu_bytes, attention=attention, in_place="mlp") as llm:
         choice = in_place(llm.plan_for(WORKLOAD), rows=4)
     assert choice.device.in_place
     with open_on_device(folder, gpu_bytes, plan=choice) as llm:
@@ -60,7 +60,7 @@ def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
 )
 def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, more_cpu, lengths):
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    options = {"attention": attention, "mlp": "cpu"}
+    options = {"attention": attention, "in_place": "mlp"}
     gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
     plan = plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options)
     in_memory = {name for name in plan.resident if name.endswith(".mlp")}
@@ -72,7 +72,7 @@ def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, 
 def test_prompts_in_pieces_and_decode_take_turns(toy, rows, micro_batch_tokens):
     folder, sizes = toy("llama"), {"sweep_tokens": 8, "max_sequences": 3}
     gpu_bytes = smallest_budgets(folder)[0] + ROOM
-    with open_on_device(folder, gpu_bytes, attention="device") as llm:
+    with open_on_device(folder, gpu_bytes, attention="device", in_place="mlp") as llm:
         made = llm.plan_for(WORKLOAD)
     micro = {"micro_batch_tokens": micro_batch_tokens}
     choice = in_place(made, rows, every=2, **sizes, **micro)
@@ -87,8 +87,8 @@ def test_prompts_in_pieces_and_decode_take_turns(toy, rows, micro_batch_tokens):
 @pytest.mark.parametrize("option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}])
 def test_formats(toy, option):
     folder = toy("llama", intermediate_size=96)
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu", **option)
-    with open_on_device(folder, gpu_bytes, mlp="cpu", **option) as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp", **option)
+    with open_on_device(folder, gpu_bytes, in_place="mlp", **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
         assert llm.plan.device.in_place
     assert tokens == generate(folder, PLENTY, PROMPTS, **option)
@@ -99,14 +99,14 @@ def test_refused_pinning_changes_nothing(toy, monkeypatch):
 
     monkeypatch.setattr(StandIn, "pin", lambda self, memory: False)
     folder = toy("llama")
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
         assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
 
 
 def test_the_link_can_be_measured_before_and_after_a_run(toy):
     folder = toy("llama")
-    options = {"attention": "device", "mlp": "cpu"}
+    options = {"attention": "device", "in_place": "mlp"}
     gpu_bytes, cpu_bytes = smallest_budgets(folder, **options)
     with open_on_device(folder, gpu_bytes, cpu_bytes + 2 * ROOM, **options) as llm:
         llm.load(WORKLOAD)
@@ -133,22 +133,22 @@ def _flat(bytes_per_s):
 
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    saved_plan_runs_again(folder, file, gpu_bytes, mlp="cpu")
-    refused = pytest.raises(ConfigError, match="mlp=device was given, the plan computes MLPs")
-    with open_on_device(folder, gpu_bytes, mlp="device", plan=file) as llm, refused:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    saved_plan_runs_again(folder, file, gpu_bytes, in_place="mlp")
+    refused = pytest.raises(ConfigError, match="in_place=none was given, the plan computes")
+    with open_on_device(folder, gpu_bytes, in_place="none", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)
 
 
 @pytest.mark.parametrize(
     ("units", "rows", "wanted"),
-    [(("layers.0.attention",), 1, "allowed are MLPs"), (("layers.0.mlp",), 0, "1 to"),
+    [(("embed",), 1, "allowed are attention and MLPs"), (("layers.0.mlp",), 0, "1 to"),
      ((), 1, "1 to"), (("layers.0.mlp",), 1 << 20, "1 to")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(toy, units, rows, wanted):
     folder = toy("llama")
-    gpu_bytes, _ = smallest_budgets(folder, mlp="cpu")
-    with open_on_device(folder, gpu_bytes, mlp="cpu") as llm:
+    gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
+    with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
         choice = choice_of(llm.plan_for(WORKLOAD))
     changed = replace(choice.device, in_place=units, in_place_rows=rows)
     opened = open_on_device(folder, gpu_bytes, plan=replace(choice, device=changed))
@@ -157,7 +157,7 @@ def test_a_plan_that_cannot_be_is_refused(toy, units, rows, wanted):
 
 
 def test_places_that_do_not_exist_are_refused(toy):
-    with pytest.raises(ConfigError, match="mlp=cpu was given without GPU memory"):
-        LLM(toy("llama"), cpu_memory=PLENTY, mlp="cpu")
-    with pytest.raises(ConfigError, match="mlp is 'disk', allowed are auto, device and cpu"):
-        open_on_device(toy("llama"), PLENTY, mlp="disk")
+    with pytest.raises(ConfigError, match="in_place=mlp was given without GPU memory"):
+        LLM(toy("llama"), cpu_memory=PLENTY, in_place="mlp")
+    with pytest.raises(ConfigError, match="in_place is 'disk', allowed are auto, none, mlp and l"):
+        open_on_device(toy("llama"), PLENTY, in_place="disk")

@@ -159,10 +159,12 @@ def test_devices_that_cannot_work_together(toy, devices, memory, wanted):
         open_on_device(toy("llama"), memory, device=devices)
 
 
-@pytest.mark.parametrize("name", ["attention", "mlp"])
-def test_what_several_devices_do_not_do_is_refused(toy, name):
-    with pytest.raises(ConfigError, match=f"{name}=cpu was given with 2 devices"):
-        open_on_device(toy("llama"), PLENTY, device=TWO, **{name: "cpu"})
+@pytest.mark.parametrize(
+    ("name", "value"), [("attention", "cpu"), ("in_place", "mlp"), ("in_place", "layers")]
+)
+def test_what_several_devices_do_not_do_is_refused(toy, name, value):
+    with pytest.raises(ConfigError, match=f"{name}={value} was given with 2 devices"):
+        open_on_device(toy("llama"), PLENTY, device=TWO, **{name: value})
 
 
 def test_budgets_in_the_spelling_of_accelerate(toy):

@@ -8,7 +8,9 @@ import pytest
 
 from lm_offload.hardware.profile import Curve, HardwareProfile
 from lm_offload.plan import Workload
-from lm_offload.planner.explain import Explanation, bottleneck, explain
+from lm_offload.planner.common import Common
+from lm_offload.planner.explain import Explanation, explain
+from lm_offload.planner.improvements import Improvements
 from lm_offload.planner.search import make_plan
 from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
 from lm_offload.units import GIB
@@ -27,7 +29,8 @@ def explained(budget_bytes: int, **options: object) -> Explanation:
 def bound_by(profile: HardwareProfile, budget_bytes: int) -> dict[str, str]:
     request = make_request(LLAMA_3_1_8B, WORKLOAD, budget_bytes, profile)
     plan = make_plan(request)
-    return {phase: bottleneck(request, plan, phase) for phase in ("prefill", "decode")}
+    better = Improvements(request, plan, Common())
+    return {phase: better.bottleneck(phase) for phase in ("prefill", "decode")}
 
 
 def test_the_bottleneck_of_each_phase():

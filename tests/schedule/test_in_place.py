@@ -50,7 +50,7 @@ def test_no_place_is_overwritten_and_nothing_waits_for_ever(
 ):
     last = len(units) - 1
     on_cpu = frozenset(it for it in chosen if it < last and units[it][0] == "host")
-    on_host = frozenset(unit for unit in split if unit < last) - on_cpu
+    on_host = frozenset(unit for unit in split if unit < last)
     schedule = DeviceSweepSchedule(transfers_of(units, more, more), on_host)
     counts = [count] * last + [1]
     in_place = [on_cpu if it else NOTHING for it in small]
@@ -78,6 +78,17 @@ def kinds_of(in_place, count=1):
     schedule = DeviceSweepSchedule(Transfers({}, {1: 2, 2: 2}, 0, 4))
     schedule.transfers(0, in_place)
     return [task.id[1:] for task in schedule.computes(0, [count] * 4 + [1], in_place)]
+
+
+def test_attention_in_place_is_split_in_large_sweeps_alone():
+    schedule = DeviceSweepSchedule(Transfers({}, {1: 2, 2: 2}, 0, 4), on_host=frozenset({1}))
+    small, large = ([*schedule.computes(0, [1] * 4, it)] for it in (frozenset({1}), NOTHING))
+    assert [task.id.kind for task in small if task.id.unit == 1] == [
+        *("download_hidden", "compute", "upload_hidden"),
+    ]
+    assert [task.id.kind for task in large if task.id.unit == 1] == [
+        *("project", "send_qkv", "attend", "return_attended", "compute"),
+    ]
 
 
 def test_units_that_follow_one_another_on_the_cpu_hand_nothing_over():

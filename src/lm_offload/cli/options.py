@@ -51,11 +51,12 @@ Attention = Annotated[
         "memory), or auto, by predicted time."
     ),
 ]
-Mlp = Annotated[
+InPlace = Annotated[
     str,
     typer.Option(
-        help="Where MLPs that lie in CPU memory are computed beside a GPU in sweeps of few rows: "
-        "device (uploaded each time), cpu (in place), or auto, by predicted time."
+        help="What of the weights in CPU memory is computed there, beside a GPU, in sweeps of few "
+        "rows: none (all is uploaded each time), mlp (all MLPs), layers (whole layers, with their "
+        "keys and values, until all else is on the GPU), or auto, by predicted time."
     ),
 ]
 OnOom = Annotated[

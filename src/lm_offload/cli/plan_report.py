@@ -46,7 +46,8 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
     rows.append(("time to first token", f"{predicted.ttft_s:.3f} s"))
     rows.append(("all prompts", f"{predicted.run_s:.2f} s"))
     if found.in_place:
-        rows.append(("an MLP in CPU memory", _in_place(found.in_place)))
+        article = "an" if found.in_place.what == "MLP" else "a"
+        rows.append((f"{article} {found.in_place.what} in CPU memory", _in_place(found.in_place)))
     if found.quality:
         rows.append(("quality of its formats", _quality(found.quality)))
     print_rows(console, "Predicted", rows)

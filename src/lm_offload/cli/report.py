@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lm_offload.plan import DevicePlan, Plan
+from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.step_time import StepTime
 from lm_offload.units import format_bytes, format_rate
 
@@ -81,7 +82,7 @@ def _in_place(device: DevicePlan) -> str:
     if not device.in_place:
         return ""
     rows = f"in sweeps of up to {device.in_place_rows} rows"
-    return f"; {rows} {len(device.in_place)} MLPs are computed on the CPU instead of uploaded"
+    return f"; {rows} {in_place_text(device.in_place)} computed on the CPU instead of uploaded"
 
 
 def _replays(device: DevicePlan) -> str:

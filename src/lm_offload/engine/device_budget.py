@@ -12,7 +12,7 @@ from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_devi
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import ComputedOn
+from lm_offload.plan import AttentionOn, InPlaceKind
 from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
 from lm_offload.planner.request import DeviceBudget, joined
@@ -38,7 +38,7 @@ def memory_budgets(
     device: str | None,
     saved: PlanChoice | None,
     attention: str = AUTO,
-    mlp: str = AUTO,
+    in_place: str = AUTO,
 ) -> Budgets:
     """Budgets in either spelling; without a word of a device, that of a saved plan.
 
@@ -49,7 +49,7 @@ def memory_budgets(
         cpu_memory, device, gpu_memory = split_max_memory(max_memory)
     if device is None and gpu_memory is None and saved is not None and saved.device is not None:
         device, gpu_memory = saved_device(saved.device)
-    found = computing(device_budget(device, gpu_memory), attention, mlp)
+    found = computing(device_budget(device, gpu_memory), attention, in_place)
     return Budgets(resolve_budget(cpu_memory), found)
 
 
@@ -58,24 +58,32 @@ def saved_device(saved: DeviceChoice) -> tuple[str, str]:
     return saved.name, ",".join(str(part.budget) for part in saved.each)
 
 
-def computing(budget: DeviceBudget | None, attention: str, mlp: str) -> DeviceBudget | None:
-    """The same, with attention and MLPs where a user wants them; raises ConfigError for what
-    cannot be.
+def computing(budget: DeviceBudget | None, attention: str, in_place: str) -> DeviceBudget | None:
+    """The same, with attention and units of host memory computed where a user wants them.
+
+    Raises ConfigError for what cannot be.
     """
-    wanted: dict[str, Any] = {"attention": attention, "mlp": mlp}
-    for name, place in wanted.items():
+    wanted: tuple[tuple[str, Any, Any], ...] = (
+        ("attention", attention, AttentionOn),
+        ("in_place", in_place, InPlaceKind),
+    )
+    for name, place, kind in wanted:
+        allowed = get_args(kind)
         if place == AUTO:
             continue
-        if place not in get_args(ComputedOn):
-            raise ConfigError(f"{name} is {place!r}, allowed are auto, device and cpu; choose one.")
+        if place not in allowed:
+            raise ConfigError(
+                f"{name} is {place!r}, allowed are auto, {', '.join(allowed[:-1])} and "
+                f"{allowed[-1]}; choose one."
+            )
         if budget is None:
             raise ConfigError(
                 f"{name}={place} was given without GPU memory; it says where that is computed "
                 "beside a GPU, give both or leave it out."
             )
-        if place == "cpu" and budget.stages:
+        if place != allowed[0] and budget.stages:
             raise ConfigError(
-                f"{name}=cpu was given with {len(budget.stages)} devices, which compute all of "
+                f"{name}={place} was given with {len(budget.stages)} devices, which compute all of "
                 "their own layers; leave it out or give one device."
             )
         budget = replace(budget, **{name: place})

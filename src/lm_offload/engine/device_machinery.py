@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from lm_offload.arch.weights import attention_units
 from lm_offload.engine.device_side import (
     DeviceSide,
     buffers_of,
@@ -20,7 +19,7 @@ from lm_offload.engine.device_side import (
     open_planned,
     store_of,
 )
-from lm_offload.engine.host_units import copies_of, host_units
+from lm_offload.engine.host_units import attended_on_host, copies_of, host_units
 from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -42,6 +41,7 @@ from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.planner.recordings import SHAPES
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Resource
 from lm_offload.storage.arena import Arena, MemoryTier
 from lm_offload.storage.weight_store import WeightStore
@@ -68,16 +68,17 @@ def build_device_machinery(
         device = open_planned(plan.device)
         undo.callback(device.close)
         host, [uploader] = host_memory(plan, [device])
-        attends = plan.device.attention == "cpu"
-        kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if attends else None
-        side = device_side(files, plan, plan.device, device, uploader, kv_tier)
+        on_host = attended_on_host(files, plan.device)
+        kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if on_host else None
+        layers = [files.units[unit].index for unit in on_host]
+        side = device_side(files, plan, plan.device, device, uploader, kv_tier, layers)
         store = store_of(files, plan, host["staging ring"])
         undo.callback(store.close)
         load_resident(store, plan, files, host["resident weights"], on_load)
         load_device(files, plan, store, side)
         parts = _Parts(plan, files, side, store, host, on_threads(kernels, plan))
         context = context_of(files, side, parts.kernels)
-        attention = _host_attention(parts, context) if attends else None
+        attention = _host_attention(parts, context, on_host) if on_host else None
         units = _host_units(parts) if plan.device.in_place else None
         runner = _runner(parts, context, attention, units)
         executor = _executor(parts, trace, attention, units)
@@ -86,7 +87,7 @@ def build_device_machinery(
     return Machinery(plan, store, runner, executor, scheduler, side.cache, devices=(device,))
 
 
-def _host_attention(parts: _Parts, context: Context) -> HostAttention:
+def _host_attention(parts: _Parts, context: Context, units: frozenset[int]) -> HostAttention:
     """The exchange on the host is what is sent, and behind it what comes back."""
     config, rows = parts.files.config, parts.plan.sweep_tokens
     host = floats(parts.host["attention exchange"])
@@ -98,14 +99,13 @@ def _host_attention(parts: _Parts, context: Context) -> HostAttention:
         attended=host[sent : sent + queries],
     )
     model = load_model(config.model_type)
-    return HostAttention(model, context, parts.kernels, parts.side.cache, exchange)
+    return HostAttention(model, context, parts.kernels, parts.side.cache, exchange, units)
 
 
 def _host_units(parts: _Parts) -> HostUnits:
-    hidden = _buffers(parts).hidden
-    return host_units(
-        parts.files, parts.side.on_device, parts.kernels, parts.store, parts.host, hidden
-    )
+    side, hidden = parts.side, _buffers(parts).hidden
+    homes = parts.store, side.cache, parts.host
+    return host_units(parts.files, side.on_device, parts.kernels, *homes, hidden)
 
 
 def _runner(
@@ -152,8 +152,7 @@ def _executor(
         return DeviceExecutor(DeviceSweepSchedule(transfers), resources, progress, trace)
     cpu = HostProcessor(side.device, processor, copies_of(host, units), progress, trace)
     resources = DeviceResources(links, processor, side.device.d2h, cpu)
-    on_host = attention_units(parts.files.units) if host else frozenset()
-    schedule = DeviceSweepSchedule(transfers, on_host)
+    schedule = DeviceSweepSchedule(transfers, host.units if host else NOTHING)
     more = (units.units,) if units else ()
     return DeviceExecutor(schedule, resources, progress, trace, *more)
 

@@ -100,19 +100,27 @@ def device_side(
     device: Device,
     uploader: Uploader,
     host: Tier | None = None,
+    on_host: Collection[int] = (),
     others: Collection[int] = (),
 ) -> DeviceSide:
-    """Take the memory of a device; the KV cache lies in the `host` tier, if that is given.
+    """Take the memory of a device; keys and values of the layers `on_host` lie in that tier.
 
     `others` are layers that another device computes.
     """
     sizes = {name: size for name, size in on_device.memory if name in DEVICE_ARENAS}
     tier = device.tier(sum(sizes.values()))
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, host or tier, others)
+    cache = _cache(files, plan, tier, {*on_host, *others})
+    if host is not None:
+        elsewhere = _cache(files, plan, host, {*range(files.config.num_layers)} - {*on_host})
+        cache.join(elsewhere)
     names = (name for name in sizes if name != "KV cache")
     memory: dict[str, Memory] = {name: tier.allocate(name, sizes[name]) for name in names}
     weights = UnitViews(files.layouts, memory["upload ring"])
     return DeviceSide(on_device, device, memory, cache, weights, uploader)
+
+
+def _cache(files: ModelFiles, plan: Plan, tier: Tier, without: Collection[int]) -> KVCache:
+    return KVCache(files.config, plan.kv_blocks, files.kv_format, tier, without)
 
 
 def store_of(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:

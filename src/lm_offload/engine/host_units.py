@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_offload.arch.weights import attention_units
+from lm_offload.engine.device_side import indices_of
 from lm_offload.engine.machinery import F32_BYTES
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
@@ -32,6 +35,7 @@ def host_units(
     plan: DevicePlan,
     kernels: Kernels,
     store: WeightStore,
+    cache: KVCache,
     arenas: Mapping[str, Arena],
     hidden: Tensor,
 ) -> HostUnits:
@@ -39,18 +43,25 @@ def host_units(
 
     `kernels` are the CPU's, hidden [sweep_tokens, H] f32 lies on the device.
     """
-    config, wanted, workspace = files.config, set(plan.in_place), arenas["workspace"]
-    units = frozenset(index for index, unit in enumerate(files.units) if unit.name in wanted)
+    config, workspace = files.config, arenas["workspace"]
+    units = frozenset(indices_of(files, plan.in_place))
     floats = workspace.view(0, torch.float32, (workspace.size_bytes // F32_BYTES,))
     rows = plan.in_place_rows
     return HostUnits(
         load_model(config.model_type),
         Context(config, kernels, Workspace(floats)),
         store,
+        cache,
         InPlace(units, rows),
         on_device=hidden,
         on_host=arenas["hidden states"].view(0, torch.float32, (rows, config.hidden_size)),
     )
+
+
+def attended_on_host(files: ModelFiles, plan: DevicePlan) -> frozenset[int]:
+    """Attention units whose keys and values lie in host memory, where the CPU attends."""
+    every = attention_units(files.units)
+    return every if plan.attention == "cpu" else every & {*indices_of(files, plan.in_place)}
 
 
 def copies_of(attention: HostAttention | None, units: HostUnits | None) -> Copy:

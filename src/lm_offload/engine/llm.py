@@ -31,8 +31,9 @@ class LLM(TextModel):
     `gpu_memory="6GiB"`, or `max_memory={"cuda:0": "6GiB", "cpu": "8GiB"}`, lets that GPU compute
     within a budget of its own; `device` names another one, or several ("cuda:0,cuda:1") with a part
     of the layers each; `attention` is computed there ("device"), on the CPU with the KV cache in
-    its memory ("cpu"), or where it is faster ("auto"); `mlp` says the same of MLPs in CPU memory,
-    in sweeps of few rows.
+    its memory ("cpu"), or where it is faster ("auto"); `in_place` says what of the weights in CPU
+    memory the CPU computes there in sweeps of few rows: nothing ("none"), MLPs ("mlp"), layers
+    with their keys and values ("layers"), or what is fastest ("auto").
     `weight_format` such as "int4:64" quantizes the matrices, once, into a cache folder; "auto"
     lets the planner choose; `kv_format` "int8" or "int4" rounds keys and values; `exact` forbids
     all of these. `speculation` drafts tokens from the text itself and verifies several in a sweep,
@@ -57,7 +58,7 @@ class LLM(TextModel):
         gpu_memory: str | int | None = None,
         device: str | None = None,
         attention: str = "auto",
-        mlp: str = "auto",
+        in_place: str = "auto",
         threads: int | None = None,
         overlap: bool = True,
         trace: str | Path | None = None,
@@ -78,7 +79,8 @@ class LLM(TextModel):
     ) -> None:
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
         choices = open_choices(model, weight_format, exact, saved, kv_format)
-        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, attention, mlp)
+        on_cpu = attention, in_place
+        budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, *on_cpu)
         if budgets.device is not None:
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
             check_on_device(choices[0].stored_format)

@@ -65,7 +65,7 @@ def device_of(options: PlanOptions, profile: HardwareProfile) -> DeviceBudget | 
         found = described_budget(name, memory, profile)
     else:
         found = device_budget(name, memory)
-    return computing(found, options.attention, options.mlp)
+    return computing(found, options.attention, options.in_place)
 
 
 def budget_bytes_of(options: PlanOptions, profile: HardwareProfile) -> int:

@@ -20,7 +20,7 @@ class PlanOptions:
     gpu_memory: str | None = None
     device: str | None = None
     attention: str = AUTO
-    mlp: str = AUTO
+    in_place: str = AUTO
     threads: int | None = None
     machine: str | None = None  # a file, or the name of one that ships
     plan: PlanChoice | None = None

@@ -67,6 +67,11 @@ class KVCache:
         }
         self._parts = parts
 
+    def join(self, other: KVCache) -> None:
+        """Take in the layers of a cache in another tier, whose blocks have the same numbers."""
+        self.keys |= other.keys
+        self.values |= other.values
+
     def blocks_of(self, piece: Chunk) -> Sequence[int] | NDArray[np.int64]:
         """Where the blocks of the positions up to the end of a piece lie."""
         return numbered_blocks(piece)

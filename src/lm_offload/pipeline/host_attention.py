@@ -16,7 +16,10 @@ from lm_offload.sequence import MicroBatch
 
 
 class HostAttention:
-    """What the tasks of a split unit do; `context` is the device's, `kernels` are the CPU's."""
+    """What the tasks of a split unit do; `context` is the device's, `kernels` are the CPU's.
+
+    `units` are those that are split, where the CPU does not compute all of them.
+    """
 
     def __init__(
         self,
@@ -25,7 +28,9 @@ class HostAttention:
         kernels: Kernels,
         cache: KVCache,
         exchange: Exchange,
+        units: frozenset[int],
     ) -> None:
+        self.units = units
         self._model = model
         self._context = context
         self._kernels = kernels
@@ -34,7 +39,7 @@ class HostAttention:
         self._micro_batches: Sequence[MicroBatch] = ()
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
-        """These are the rows of the next sweep."""
+        """These are the rows of the next sweep, for kernels of the CPU."""
         self._micro_batches = micro_batches
 
     def copy_of(self, task: Task) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,9 @@ from typing import Protocol
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
+from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
+from lm_offload.models.blocks import attention
 from lm_offload.schedule.in_place import NOTHING, InPlace
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import MicroBatch
@@ -36,27 +38,36 @@ class HostUnits:
         model: ModelFunctions,
         context: Context,
         homes: Homes,
+        cache: KVCache,
         in_place: InPlace,
         on_device: Tensor,
         on_host: Tensor,
     ) -> None:
-        """Hidden states f32: on_device[sweep_tokens, H], on_host[most rows in place, H]."""
+        """Hidden states f32: on_device[sweep_tokens, H], on_host[most rows in place, H].
+
+        Of `cache` the layers whose attention is among the units lie in host memory.
+        """
         self._model = model
         self._context = context
         self._homes = homes
+        self._cache = cache
         self._in_place = in_place
         self._on_device = on_device
         self._on_host = on_host
         self._micro_batches: Sequence[MicroBatch] = ()
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
-        """These are the rows of the next sweep."""
+        """These are the rows of the next sweep, for kernels of the CPU."""
         self._micro_batches = micro_batches
 
     def units(self) -> frozenset[int]:
         """Those that the CPU computes in the next sweep; none in one that only reads."""
         rows = self._micro_batches[-1].stop if self._micro_batches else 0
-        return self._in_place.of(rows) if rows else NOTHING
+        return self.units_of(rows) if rows else NOTHING
+
+    def units_of(self, rows: int) -> frozenset[int]:
+        """Those that the CPU computes in a sweep of so many rows."""
+        return self._in_place.of(rows)
 
     def copy_of(self, task: Task) -> tuple[Tensor, Tensor]:
         """Source and target of a `download_hidden` or an `upload_hidden`."""
@@ -65,9 +76,13 @@ class HostUnits:
         return sides if task.id.kind == "download_hidden" else sides[::-1]
 
     def compute(self, task: Task, unit: Unit) -> None:
-        """The unit that `task` names, an MLP."""
+        """The unit that `task` names: an MLP, or attention over keys and values here."""
         rows = self._micro_batches[task.id.micro_batch]
         weights = self._homes.acquire(task.id.unit, -1)
         self._context.workspace.reset()
         hidden = self._on_host[rows.start : rows.stop]
-        self._model.mlp(self._context, unit.index, weights, hidden)
+        if unit.kind == "mlp":
+            self._model.mlp(self._context, unit.index, weights, hidden)
+            return
+        kv = self._cache.keys[unit.index], self._cache.values[unit.index]
+        attention(self._model, self._context, unit.index, weights, hidden, rows, *kv)

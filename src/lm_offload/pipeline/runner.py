@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.arch.weights import Unit
+from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
@@ -24,6 +24,7 @@ from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.unit_functions import UnitFunctions
 from lm_offload.quant.kv_blocks import Blocks, address_of
 from lm_offload.schedule.host_attention import most_rows
+from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 from lm_offload.step_time import StepTime
@@ -60,6 +61,8 @@ class ModelRunner:
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
+        all_split = host is not None and host.units == attention_units(units)
+        self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._replays = Replays(context.kernels)
         self._captures = captures  # of a device that replays what stays there
         self._steady = SteadyTensors(self.forget, self.device)
@@ -67,15 +70,12 @@ class ModelRunner:
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        config = self._context.config
-        most = self._micro_batch_tokens
-        if self._host is not None:
-            most = most_rows(batch.num_tokens, most)
-        self.begin(build_sweep_input(config, batch, most, self._cache.blocks_of))
-        if self._host is not None:
-            self._host.begin(self._input.micro_batches)
-        if self._host_units is not None:
-            self._host_units.begin(self._input.micro_batches)
+        config, most = self._context.config, self._most_rows(batch.num_tokens)
+        found = build_sweep_input(config, batch, most, self._cache.blocks_of)
+        for host in (self._host, self._host_units):
+            if host is not None:
+                host.begin(found.micro_batches)
+        self.begin(found)
         steady = self._steady if self._repeats else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -83,6 +83,12 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
+
+    def _most_rows(self, rows: int) -> int:
+        """Of a micro-batch; where the device waits for the CPU's attention there are several."""
+        most, split = self._micro_batch_tokens, self._host.units if self._host else NOTHING
+        in_place = self._host_units.units_of(rows) if self._host_units else NOTHING
+        return most_rows(rows, most) if split - in_place else most
 
     @property
     def hidden(self) -> Tensor:
@@ -107,8 +113,7 @@ class ModelRunner:
         if self._repeats:
             self._input = self._at_rest(sweep)
         else:
-            attends_on = self.device if self._host is None else CPU
-            self._input = on_device(sweep, self.device, attends_on)
+            self._input = on_device(sweep, self.device, self._cache_device)
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
@@ -165,7 +170,7 @@ class ModelRunner:
             again = partial(self._compute_again, compute)
             self._captures.run(key, again, self._buffers.hidden[rows.start : rows.stop])
             return
-        whole = self._host is None or unit.kind != "attention"
+        whole = self._host is None or task.id.unit not in self._host.units
         recorded = self._replays.possible and unit.kind in self._model.KERNELS_ONLY
         if self._captures is not None or not (self._repeats and whole and recorded):
             compute(self._context.kernels)
@@ -183,7 +188,7 @@ class ModelRunner:
     ) -> None:
         if unit.kind == "mlp":
             self._functions.mlp(unit, weights, rows, kernels)
-        elif unit.kind == "attention" and self._host is not None:
+        elif self._host is not None and task.id.unit in self._host.units:
             hidden = self._buffers.hidden[rows.start : rows.stop]
             self._host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":

@@ -48,6 +48,7 @@ class Group(NamedTuple):
     spilled: bool
 
 
+Estimated = tuple[float, Candidate]
 _Bounded = list[tuple[float, Group]]
 
 
@@ -66,30 +67,44 @@ class BestFirst:
 
     def best(self) -> list[Candidate]:
         """The candidates that may win, the best estimate first."""
-        return self._best(self._bounded, _Shortlist(FINALISTS, MISSED))
+        return [found for _, found in self.better_than(math.inf)]
+
+    def better_than(self, known_s: float, floors_s: Sequence[float] = ()) -> list[Estimated]:
+        """Those with estimates below `known_s`.
+
+        `floors_s` are bounds of the groups that are known already, if lower than they could be.
+        """
+        found = _Shortlist(FINALISTS, MISSED, known_s)
+        if not floors_s:
+            return self._best(self._bounded, found)
+        floors = zip(floors_s, self.groups, strict=True)
+        hopeful = [group for floor_s, group in floors if floor_s < found.limit_s]
+        return self._best(_in_order((self.bounds.group_s(*it), it) for it in hopeful), found)
 
     def best_of(self, model: ModelSizes) -> list[Candidate]:
         """About the best candidate of a model, if it has one."""
         bounded = [(bound_s, group) for bound_s, group in self._bounded if group.model is model]
-        return self._best(bounded, _Shortlist(1, ABOUT))
+        return [found for _, found in self._best(bounded, _Shortlist(1, ABOUT))]
 
     def placed(self, group: Group, sizes: Sizes) -> Iterator[Candidate]:
         """An option of a group in every way that fits."""
         for option in self.expand(group, sizes):
             yield from self.place(group.model, option)
 
-    def _best(self, bounded: _Bounded, found: _Shortlist) -> list[Candidate]:
+    def _best(self, bounded: _Bounded, found: _Shortlist) -> list[Estimated]:
         for bound_s, group in bounded:
             if bound_s < found.limit_s:
                 self._search(group, found)
-        return [candidate for _, _, candidate in found.kept]
+        return [(estimate_s, candidate) for estimate_s, _, candidate in found.kept]
+
+    @cached_property
+    def group_bounds_s(self) -> Sequence[float]:
+        """A bound for each group; infinite where nothing fits."""
+        return [self.bounds.group_s(*group) for group in self.groups]
 
     @cached_property
     def _bounded(self) -> _Bounded:
-        """Where bounds are alike, those with the whole cache in memory come first."""
-        bounded = [(self.bounds.group_s(*group), group) for group in self.groups]
-        possible = [(bound_s, group) for bound_s, group in bounded if bound_s < math.inf]
-        return sorted(possible, key=lambda entry: (steps(entry[0]), entry[1].spilled))
+        return _in_order(zip(self.group_bounds_s, self.groups, strict=True))
 
     def _search(self, group: Group, found: _Shortlist) -> None:
         """Where bounds are alike, those with more rows at once come first."""
@@ -111,20 +126,26 @@ class BestFirst:
                 found.add(*self.bounds.predictor.estimated(candidate))
 
 
+def _in_order(bounded: Iterable[tuple[float, Group]]) -> _Bounded:
+    """Where bounds are alike, those with the whole cache in memory come first."""
+    possible = [(bound_s, group) for bound_s, group in bounded if bound_s < math.inf]
+    return sorted(possible, key=lambda entry: (steps(entry[0]), entry[1].spilled))
+
+
 class _Shortlist:
     """The best estimates so far, of which at most OF_A_KIND are of one kind."""
 
-    def __init__(self, most: int, missed: float) -> None:
+    def __init__(self, most: int, missed: float, known_s: float = math.inf) -> None:
         self.kept: list[tuple[float, int, Candidate]] = []  # a number tells equals apart
-        self._most, self._missed = most, missed
+        self._most, self._missed, self._known_s = most, missed, known_s / missed
         self._numbers = count()
 
     @property
     def limit_s(self) -> float:
         """What is not below this is of no interest."""
         if not self.kept:
-            return math.inf
-        hopeless_s = HOPELESS * self.kept[0][0]
+            return self._known_s
+        hopeless_s = min(HOPELESS * self.kept[0][0], self._known_s)
         full = len(self.kept) == self._most
         return min(hopeless_s, self.kept[-1][0] / self._missed) if full else hopeless_s
 
@@ -144,5 +165,7 @@ def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
     model, sizes = found.model, found.sizes
     formats = model.weight_format, model.kv_format
-    cache = sizes.spill.group_blocks, sizes.attention, bool(sizes.in_place_rows)
-    return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, *cache)
+    cache = sizes.spill.group_blocks, sizes.attention
+    in_place = bool(sizes.in_place_rows), bool(sizes.in_place_layers)
+    order = found.ring_depth, found.residency.order
+    return (*formats, sizes.max_sequences, *order, *cache, *in_place)

@@ -23,6 +23,7 @@ from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.kv_lending import used_blocks
 from lm_offload.planner.kv_reads import SpillCosts
+from lm_offload.planner.layer_bounds import large_sweep_s, small_sweep_s
 from lm_offload.planner.least_moved import (
     IMPOSSIBLE,
     NOTHING,
@@ -112,10 +113,13 @@ class Bounds:
         devices = len(device.each)
 
         def sweep_s(shape: SweepShape) -> float:
+            if shape.rows > sizes.in_place_rows and sizes.in_place_layers:
+                return large_sweep_s(times, shape, surplus)
             if shape.rows > sizes.in_place_rows:
                 return device_sweep_s(times, shape, surplus, devices)
+            small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
             args = self.predictor, model, sizes, shape, surplus.homeless_bytes
-            return max(in_place_sweep_s(*args), surplus.read_s)
+            return max(small_s(*args), surplus.read_s)
 
         return sweep_s
 

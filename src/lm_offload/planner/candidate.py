@@ -68,6 +68,14 @@ class Candidate:
         return self.uploaded & {*placed.units} if placed.units else self.uploaded
 
     @property
+    def on_host(self) -> frozenset[int]:
+        """Units with attention over keys and values in host memory, beside a device."""
+        every = self.model.attention_units
+        if self.device is None or self.sizes.attention == "cpu":
+            return every
+        return every & self.device.in_place
+
+    @property
     def rows_in_memory(self) -> bool:
         """Whether embedding rows are copied from memory: from the table, or a head tied to it."""
         if self.table_resident or self.model.table_bytes:

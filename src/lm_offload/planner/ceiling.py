@@ -133,23 +133,30 @@ class CeilingModel:
         if weight_bytes <= processor.cache_bytes:
             weight_bytes = 0
         in_place_bytes = self._in_place_bytes(tokens / max(sweeps, 1))
-        on_cpu_s = sweeps * in_place_bytes / self.profile.cpu.memory_bytes_per_s
-        memory_s = self._memory_s(sweeps * max(weight_bytes - in_place_bytes, 0), kv_bytes)
+        on_device_bytes = max(weight_bytes - in_place_bytes, 0)
+        memory_s = self._memory_s(sweeps * on_device_bytes, sweeps * in_place_bytes, kv_bytes)
         return PhaseCeiling(
             tokens=tokens,
             disk_s=weights_s + read_s(disk, kv_disk_bytes, block_bytes),
-            memory_s=max(memory_s, on_cpu_s),
+            memory_s=memory_s,
             compute_s=flops / (processor.peak_flops * self._devices),
             link_s=sweeps * self._upload_s(in_place_bytes),
         )
 
-    def _memory_s(self, weight_bytes: int, kv_bytes: int) -> float:
-        """Side by side where the CPU reads the KV cache beside a device."""
-        processor, device = self._processor, self.plan.device
-        if device is None or device.attention == "device":
-            return (weight_bytes + kv_bytes) / (processor.memory_bytes_per_s * self._devices)
-        kv_s = kv_bytes / self.profile.cpu.memory_bytes_per_s
-        return max(weight_bytes / processor.memory_bytes_per_s, kv_s)
+    def _memory_s(self, weight_bytes: float, in_place_bytes: float, kv_bytes: float) -> float:
+        """Side by side where the CPU reads weights or the KV cache beside a device."""
+        processor, on_host_bytes = self._processor, kv_bytes * self._kv_on_host_frac
+        device_bytes = weight_bytes + kv_bytes - on_host_bytes
+        device_s = device_bytes / (processor.memory_bytes_per_s * self._devices)
+        return max(device_s, (in_place_bytes + on_host_bytes) / self.profile.cpu.memory_bytes_per_s)
+
+    @property
+    def _kv_on_host_frac(self) -> float:
+        """Of the KV cache, beside a device."""
+        device, layers = self.plan.device, self.model.config.num_layers
+        if device is None or device.attention == "cpu":
+            return float(device is not None)
+        return sum(name.endswith(".attention") for name in device.in_place) / layers
 
     @property
     def _processor(self) -> Processor:

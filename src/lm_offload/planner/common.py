@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan, Workload
+from lm_offload.planner.in_place_recurrence import Programs
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import ModelSizes
@@ -32,6 +33,7 @@ class Common:
     """Remembers what it was asked for; models and processors are told apart by identity."""
 
     searched: list[Searched] = field(default_factory=list)
+    programs: Programs = field(default_factory=dict)  # of sweeps with units in place
     _costs: dict[Key, UnitCosts] = field(default_factory=dict)
     _replays: dict[Key, list[SweepGroup]] = field(default_factory=dict)
     _processors: dict[Key, tuple[Processor, Processor]] = field(default_factory=dict)

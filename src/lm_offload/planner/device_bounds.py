@@ -12,6 +12,7 @@ Several devices share the first two evenly at best.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from lm_offload.planner.candidate import DevicePlacement, Memory
@@ -51,8 +52,15 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
     device, link = request.device, request.profile.h2d
     assert device is not None
     assert link is not None
-    on_device = _left_bytes(device.budget_bytes, _device_table(model, sizes, device))
-    on_host = _left_bytes(request.budget_bytes, host_rows_beside(request, model, sizes))
+    layers = model.config.num_layers
+    on_device = max(
+        _left_bytes(device.budget_bytes, _device_table(model, option, device))
+        for option in _with_layers(sizes, layers)
+    )
+    on_host = max(
+        _left_bytes(request.budget_bytes, host_rows_beside(request, model, option))
+        for option in _with_layers(sizes, 1)
+    )
     if min(on_device, on_host) <= 0:
         return NO_ROOM
     homeless_bytes = max(model.units_bytes - on_device, 0)
@@ -79,6 +87,14 @@ def _device_table(model: ModelSizes, sizes: Sizes, device: DeviceBudget) -> Memo
     tables = (stage_memory_table(model, sizes, *cut) for cut in cuts)
     stages = [DevicePlacement(frozenset(), 0, table) for table in tables]
     return tuple(joined_placement(stages).other_memory)
+
+
+def _with_layers(sizes: Sizes, count: int) -> list[Sizes]:
+    """So many layers in place where their number is open, and none."""
+    if not sizes.in_place_layers:
+        return [sizes]
+    none = replace(sizes, in_place_rows=0, in_place_layers=0)
+    return [none, replace(sizes, in_place_layers=count)]
 
 
 def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:

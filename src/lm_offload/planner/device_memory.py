@@ -13,7 +13,7 @@ from lm_offload.planner.memory import (
     hidden_bytes,
     host_rows,
     index_bytes,
-    kv_bytes,
+    kv_bytes_of,
     logits_bytes,
     product_bytes,
     workspace_bytes,
@@ -34,9 +34,9 @@ def device_memory_table(
     """Purpose and bytes of everything on the device but weights and their ring."""
     config = model.config
     return (
-        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "device" else []),
+        *_kv_cache(model, sizes, config.num_layers - layers_on_host(model, sizes)),
         ("hidden states", hidden_bytes(config, sizes)),
-        *_exchanged(sizes, config.query_size + 2 * config.kv_size),
+        *_exchanged(model, sizes, config.query_size + 2 * config.kv_size),
         ("workspace", workspace_bytes(config, sizes)),
         ("logits", logits_bytes(config, sizes)),
         ("indices", align_up(index_bytes(config, sizes))),
@@ -68,13 +68,18 @@ def host_memory_table(
     """
     config = model.config
     return (
-        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "cpu" else []),
+        *_kv_cache(model, sizes, layers_on_host(model, sizes)),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
-        *_exchanged(sizes, 2 * (config.query_size + config.kv_size)),
+        *_exchanged(model, sizes, 2 * (config.query_size + config.kv_size)),
         *_in_place(model, sizes),
         ("upload staging", devices * UPLOADS_IN_FLIGHT * upload_block_bytes),
         *host_rows(config, sizes, table_resident),
     )
+
+
+def layers_on_host(model: ModelSizes, sizes: Sizes) -> int:
+    """Layers whose keys and values lie in host memory, where the CPU attends."""
+    return model.config.num_layers if sizes.attention == "cpu" else sizes.in_place_layers
 
 
 def upload_block_bytes(model: ModelSizes, wanted_bytes: int) -> int:
@@ -90,14 +95,19 @@ def scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     product = rows * 4 * max(model.most_rows, model.most_columns)
     piece = min(PIECE_ELEMENTS, model.most_elements)
     packed = PACKED_BYTES * piece * model.weight_format.is_packed
-    if sizes.attention == "cpu":
+    if layers_on_host(model, sizes) == config.num_layers:
         return product + packed
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
 
 
-def _exchanged(sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
+def _kv_cache(model: ModelSizes, sizes: Sizes, layers: int) -> Iterator[tuple[str, int]]:
+    if layers:
+        yield "KV cache", kv_bytes_of(model, sizes, layers)
+
+
+def _exchanged(model: ModelSizes, sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
     """Queries, keys, values and results of a sweep on their way to and from the CPU."""
-    if sizes.attention == "cpu":
+    if layers_on_host(model, sizes):
         yield "attention exchange", align_up(sizes.sweep_tokens * width * F32_BYTES)
 
 

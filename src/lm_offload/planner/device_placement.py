@@ -1,16 +1,17 @@
 """Places one choice of sizes on three tiers: what fits on the device, then what fits on the host.
 
 A byte on the device saves its upload and its read, a byte on the host its read; units are alike
-within a tier, so each level is filled as full as it gets and spread evenly over the sweep. Where
-the CPU may compute MLPs, these come last on the device and first on the host.
+within a tier, so each level is filled as full as it gets and spread evenly over the sweep. What
+the CPU may compute in place comes last on the device and first on the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
-from lm_offload.plan import AttentionOn, ComputedOn
+from lm_offload.plan import AttentionOn, InPlaceKind
 from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes
@@ -25,27 +26,33 @@ def attention_choices(device: DeviceBudget) -> tuple[AttentionOn, ...]:
     return (device.attention,) if device.attention else ("device", "cpu")
 
 
-def mlp_choices(device: DeviceBudget) -> tuple[ComputedOn, ...]:
-    """Where MLPs in host memory may be computed in sweeps of few rows."""
-    return (device.mlp,) if device.mlp else ("device", "cpu")
+def in_place_choices(device: DeviceBudget) -> tuple[InPlaceKind, ...]:
+    """What of host memory the CPU may compute in sweeps of few rows."""
+    return (device.in_place,) if device.in_place else get_args(InPlaceKind)
 
 
 def place_on_device(
-    request: Request, model: ModelSizes, sizes: Sizes, depth: int
+    request: Request,
+    model: ModelSizes,
+    sizes: Sizes,
+    depth: int,
+    host_first: frozenset[int] = frozenset(),
 ) -> list[Candidate]:
-    """These sizes with rings of `depth` units; empty if that does not fit both budgets."""
+    """These sizes with rings of `depth` units; empty if that does not fit both budgets.
+
+    Units `host_first` come first in host memory and last on the device.
+    """
     assert request.device is not None
     assert request.profile.h2d is not None
     if request.device.stages:
         on_device = place_on_stages(request, model, sizes, depth)
     else:
-        on_device = _on_device(model, sizes, depth, request.device)
+        on_device = _on_device(model, sizes, depth, request.device, host_first)
     if on_device is None:
         return []
     rows = host_rows_beside(request, model, sizes)
     left_bytes = request.budget_bytes - sum(size_bytes for _, size_bytes in rows)
-    first = _mlps(model) if sizes.in_place_rows else None
-    on_host = _on_host(model, on_device.resident, first, depth, left_bytes)
+    on_host = _on_host(model, on_device.resident, host_first, depth, left_bytes)
     if on_host is None:
         return []
     disk = request.profile.disk_read
@@ -65,49 +72,63 @@ def place_on_device(
 
 
 def _on_device(
-    model: ModelSizes, sizes: Sizes, depth: int, budget: DeviceBudget
+    model: ModelSizes, sizes: Sizes, depth: int, budget: DeviceBudget, last: frozenset[int]
 ) -> DevicePlacement | None:
+    """Attention of the units that come `last` is uploaded: its keys and values are not here."""
     rows = device_memory_table(model, sizes, budget)
     left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
-    unit_bytes = [unit.size_bytes for unit in model.units]
-    rest = frozenset(range(len(unit_bytes))) - _mlps(model)
-    found = _chosen(unit_bytes, rest if sizes.in_place_rows else None, left_bytes, depth)
+    every, away = frozenset(range(len(model.units))), last & model.attention_units
+    ring_bytes = sum(sorted(model.units[unit].size_bytes for unit in away)[-depth:])
+    first = every - last if last else last
+    found = _some_of(model, sorted(every - away), first, depth, left_bytes, ring_bytes)
     return DevicePlacement(found.resident, found.ring_bytes, rows) if found else None
 
 
 def _on_host(
     model: ModelSizes,
     on_device: frozenset[int],
-    first: frozenset[int] | None,
+    first: frozenset[int],
     depth: int,
     left_bytes: int,
 ) -> Residency | None:
     """Of the units not on the device; those that are pass through the ring at the start."""
     others = [unit for unit in range(len(model.units)) if unit not in on_device]
-    unit_bytes = [model.units[unit].size_bytes for unit in others]
     load_bytes = max((model.units[unit].size_bytes for unit in on_device), default=0)
-    if first is not None:
-        first = frozenset(index for index, unit in enumerate(others) if unit in first)
+    return _some_of(model, others, first, depth, left_bytes, load_bytes)
+
+
+def _some_of(
+    model: ModelSizes,
+    units: Sequence[int],
+    first: frozenset[int],
+    depth: int,
+    left_bytes: int,
+    least_ring_bytes: int,
+) -> Residency | None:
+    """Which of some units stay, with a ring for others, too."""
+    unit_bytes = [model.units[unit].size_bytes for unit in units]
+    first = frozenset(index for index, unit in enumerate(units) if unit in first)
     found = _chosen(unit_bytes, first, left_bytes, depth)
-    if found is not None and found.ring_bytes < load_bytes:
-        found = _chosen(unit_bytes, first, left_bytes - load_bytes, depth)
-        found = found and replace(found, ring_bytes=max(found.ring_bytes, load_bytes))
+    if found is not None and found.ring_bytes < least_ring_bytes:
+        found = _chosen(unit_bytes, first, left_bytes - least_ring_bytes, depth)
+        found = found and replace(found, ring_bytes=max(found.ring_bytes, least_ring_bytes))
     if found is None:
         return None
-    return replace(found, resident=frozenset(others[index] for index in found.resident))
+    return replace(found, resident=frozenset(units[index] for index in found.resident))
 
 
 def _chosen(
-    unit_bytes: Sequence[int], first: frozenset[int] | None, left_bytes: int, depth: int
+    unit_bytes: Sequence[int], first: frozenset[int], left_bytes: int, depth: int
 ) -> Residency | None:
     """Spread evenly, or some before all others."""
     if left_bytes <= 0:
         return None
-    if first is None:
+    if not first:
         return choose_residency(unit_bytes, left_bytes, depth)
     return choose_in_order(unit_bytes, first, left_bytes, depth)
 
 
-def _mlps(model: ModelSizes) -> frozenset[int]:
+def mlps(model: ModelSizes) -> frozenset[int]:
+    """Indices of the units with an MLP."""
     units = enumerate(model.units)
     return frozenset(index for index, sized in units if sized.unit.kind == "mlp")

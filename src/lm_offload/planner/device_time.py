@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import cast
 
-from lm_offload.arch.weights import attention_units
 from lm_offload.hardware.profile import Link
 from lm_offload.planner.device_recurrence import device_sweep_seconds
 from lm_offload.planner.host_load import HostLoad, host_load, host_steady_s, project_frac
@@ -91,10 +90,15 @@ class DeviceSweepTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
     host_costs: UnitCosts | None = None  # of the CPU, where that attends
+    on_host: frozenset[int] = frozenset()  # units in which it does
 
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep; they are taken not to disturb one another."""
-        compute_s, host = self._split(shape)
+        return self._load(shape, self.on_host)
+
+    def _load(self, shape: SweepShape, on_host: frozenset[int]) -> DeviceSweepLoad:
+        """The same where the CPU attends in the units `on_host`."""
+        compute_s, host = self._split(shape, on_host)
         if not self.rows_in_memory:
             compute_s[0] += self._rows_of_table_s(shape)
         return DeviceSweepLoad(
@@ -107,13 +111,20 @@ class DeviceSweepTimes(SweepTimes):
             host=host,
         )
 
-    def _split(self, shape: SweepShape) -> tuple[list[float], HostLoad | None]:
+    def _split(
+        self, shape: SweepShape, on_host: frozenset[int]
+    ) -> tuple[list[float], HostLoad | None]:
         """What each unit takes of the device, and what the CPU does beside it."""
-        if self.host_costs is None:
-            return self.costs.unit_s(shape, self.micro_batch_tokens), None
         most, frac = self.micro_batch_tokens, self._project_frac
-        host = host_load(self.host_costs, shape, most, *self._links, frac)
-        return self.costs.without_attention_s(shape, host.most_rows), host
+        if not on_host:
+            return self.costs.unit_s(shape, most), None
+        assert self.host_costs is not None
+        host = host_load(self.host_costs, shape, most, *self._links, frac, on_host)
+        compute_s = self.costs.unit_s(shape, host.most_rows)
+        alone_s = self.costs.without_attention_s(shape, host.most_rows)
+        for unit in on_host:
+            compute_s[unit] = alone_s[unit]
+        return compute_s, host
 
     @property
     def _links(self) -> tuple[Link, Link]:
@@ -156,8 +167,13 @@ class DeviceSweepTimes(SweepTimes):
         gather_s = 0.0
         if not self.rows_in_memory:
             gather_s = self._rows_of_table_s(shape)
-        if self.host_costs is None:
+        if not self.on_host:
             return self.costs.total_s(shape, self.micro_batch_tokens) + gather_s
+        if len(self.on_host) < self.costs.model.config.num_layers:
+            compute_s, host = self._split(shape, self.on_host)
+            assert host is not None
+            return host.steady_s(sum(compute_s) + gather_s)
+        assert self.host_costs is not None
         most = most_rows(shape.rows, self.micro_batch_tokens)
         device_s = self.costs.total_without_attention_s(shape, most) + gather_s
         return host_steady_s(self.host_costs, shape, most, *self._links, device_s)
@@ -166,9 +182,8 @@ class DeviceSweepTimes(SweepTimes):
         """Seconds of sweeps that follow one another, both rings filled before."""
         rings = self.ring_bytes, self.device_ring_bytes
         transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
-        units = (sized.unit for sized in self.costs.model.units)
-        on_host = attention_units(units) if self.host_costs else frozenset[int]()
-        return device_sweep_seconds(cast("Sequence[DeviceSweepLoad]", loads), transfers, on_host)
+        known = cast("Sequence[DeviceSweepLoad]", loads)
+        return device_sweep_seconds(known, transfers, self.on_host)
 
     @cached_property
     def _project_frac(self) -> float:
@@ -205,9 +220,17 @@ def times_on_device(
     uploaded: frozenset[int],
     device_ring_bytes: int,
     host_costs: UnitCosts | None = None,
+    on_host: frozenset[int] = frozenset(),
 ) -> DeviceSweepTimes:
-    """The same sweeps where a device computes and `uploaded` units are copied to it."""
+    """The same sweeps where a device computes and `uploaded` units are copied to it.
+
+    `host_costs` are the CPU's, which attends in the units `on_host`.
+    """
     host = {item.name: getattr(times, item.name) for item in fields(SweepTimes)}
     return DeviceSweepTimes(
-        **host, uploaded=uploaded, device_ring_bytes=device_ring_bytes, host_costs=host_costs
+        **host,
+        uploaded=uploaded,
+        device_ring_bytes=device_ring_bytes,
+        host_costs=host_costs,
+        on_host=on_host,
     )

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Figures, Plan, ThreadPlan
+from lm_offload.plan import Plan, ThreadPlan
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason
+from lm_offload.planner.improvements import Improvements, WhatIf
+from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason, in_place_text
 from lm_offload.planner.plan_text import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
-from lm_offload.planner.search import make_plan, ranked_plans
+from lm_offload.planner.search import better_plan, ranked_plans
 from lm_offload.planner.side_by_side import SideBySide, side_by_side
 from lm_offload.planner.thread_rates import with_threads
-from lm_offload.planner.what_if import (
-    faster_compute,
-    faster_disk,
-    faster_link,
-    faster_memory,
-    on_gpu,
-)
 from lm_offload.quant.quality import FormatQuality, quality_of
-from lm_offload.units import GIB
 
-FACTOR = 2.0
 RUNNERS_UP = 3  # shown beside the best of each other format
-Helper = Callable[[HardwareProfile, float], HardwareProfile]
-HELPERS: dict[str, Helper] = {
-    "disk": faster_disk,
-    "memory": faster_memory,
-    "compute": faster_compute,
-}
-DEVICE_HELPERS: dict[str, Helper] = {
-    "disk": faster_disk,
-    "link": faster_link,
-    "CPU memory": faster_memory,
-    "GPU memory": on_gpu(faster_memory),
-    "GPU": on_gpu(faster_compute),
-}
-
-
-@dataclass(frozen=True)
-class WhatIf:
-    """The best plan with something better, and by how much faster the workload runs."""
-
-    change: str
-    figures: Figures
-    speedup: float  # of the whole run
 
 
 @dataclass(frozen=True)
@@ -89,15 +58,14 @@ def explain(
     `common` what was found while the plan was made.
     """
     common = common or Common()
+    better = Improvements(request, plan, common)
     model = request.model_in(plan.weight_format, plan.kv_format)
     return Explanation(
-        bottleneck={
-            phase: bottleneck(request, plan, phase, common) for phase in plan.predicted.step_s
-        },
+        bottleneck={phase: better.bottleneck(phase) for phase in plan.predicted.step_s},
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
         threads_speedup=_threads_speedup(request, plan, common),
         side_by_side=side_by_side(model, with_threads(request.profile, plan.threads).cpu, plan),
-        what_ifs=tuple(_what_ifs(request, plan, common)),
+        what_ifs=tuple(better.what_ifs()),
         runners_up=(
             *_runners_up(request, plan, common),
             *_forbidden(request, plan, forbidden, common),
@@ -107,41 +75,10 @@ def explain(
     )
 
 
-def bottleneck(request: Request, plan: Plan, phase: str, common: Common | None = None) -> str:
-    """The resource which, twice as fast, would shorten a sweep of this plan most."""
-    step = plan.predicted.step_s[phase]
-    total_s, own_s = step.total_s, step.cpu_s if plan.device else step.overhead_s
-    gains = {}
-    for name, helper in _helpers(request).items():
-        better = replace(request, profile=helper(request.profile, FACTOR))
-        again = fixed_plan(better, choice_of(plan), common).predicted
-        gains[name] = total_s - again.step_s[phase].total_s
-    best = max(gains, key=gains.__getitem__)
-    return best if gains[best] > own_s / FACTOR else "engine"
-
-
-def _helpers(request: Request) -> dict[str, Helper]:
-    return HELPERS if request.device is None else DEVICE_HELPERS
-
-
 def _threads_speedup(request: Request, plan: Plan, common: Common) -> float:
     everywhere = replace(choice_of(plan), threads=ThreadPlan.on(request.profile.cpu.threads))
     open_request = replace(request, threads=None)
     return fixed_plan(open_request, everywhere, common).predicted.run_s / plan.predicted.run_s
-
-
-def _what_ifs(request: Request, plan: Plan, common: Common) -> Iterator[WhatIf]:
-    """Planned anew, for what is better may ask for another plan."""
-    changes = {"1 GiB more memory": replace(request, budget_bytes=request.budget_bytes + GIB)}
-    if device := request.device:
-        more = device.changed(lambda part: part.budget_bytes + GIB)
-        changes["1 GiB more GPU memory"] = replace(request, device=more)
-    for name, helper in _helpers(request).items():
-        better = replace(request, profile=helper(request.profile, FACTOR))
-        changes[f"{FACTOR:.0f}x faster {name}"] = better
-    for change, better in changes.items():
-        found = make_plan(better, common).predicted
-        yield WhatIf(change, found, plan.predicted.run_s / found.run_s)
 
 
 def _runners_up(request: Request, plan: Plan, common: Common) -> Iterator[RunnerUp]:
@@ -163,7 +100,7 @@ def _kind(plan: Plan) -> tuple[object, ...]:
     spilled = len(plan.spill.layers)
     device = plan.device
     uploaded = (device.uploaded_bytes, device.ring_bytes, device.attention) if device else ()
-    in_place = len(device.in_place) if device else 0
+    in_place = in_place_text(device.in_place) if device else ""
     streamed = len(plan.streamed), plan.ring_bytes
     return (*_formats(plan), plan.max_sequences, *streamed, spilled, *uploaded, in_place)
 
@@ -177,7 +114,7 @@ def _forbidden(
 ) -> Iterator[RunnerUp]:
     """What formats would bring that the user did not allow."""
     for model in forbidden:
-        other = make_plan(replace(request, models=[model]), common)
+        other = better_plan(replace(request, models=[model]), common)
         speedup = plan.predicted.run_s / other.predicted.run_s
         reason = "lossy; allowed by --weight-format auto"
         if not is_lossy(other) or speedup < 1:

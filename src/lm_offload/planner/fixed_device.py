@@ -30,10 +30,10 @@ def check_device(request: Request, choice: PlanChoice) -> None:
             f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
             "leave one of them out."
         )
-    if device and device.mlp == "device" and choice.device and choice.device.in_place:
+    if device and device.in_place == "none" and choice.device and choice.device.in_place:
         raise ConfigError(
-            "mlp=device was given, the plan computes MLPs in place on the CPU; leave one of them "
-            "out."
+            "in_place=none was given, the plan computes units in place on the CPU; leave one of "
+            "them out."
         )
     if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
         raise ConfigError(
@@ -46,11 +46,11 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
     """`candidate` with its device; raises ConfigError or BudgetError for one that cannot hold."""
     assert request.device is not None
     model, sizes = candidate.model, candidate.sizes
-    units = enumerate(model.units)
+    named = frozenset(choice.resident)
     resident = frozenset(
         index
-        for index, sized in units
-        if sized.unit.name in choice.resident or sized.size_bytes == 0
+        for index, sized in enumerate(model.units)
+        if sized.unit.name in named or sized.size_bytes == 0
     )
     if choice.stages:
         device = fixed_stages(request.device, model, sizes, choice.stages, resident)
@@ -85,14 +85,14 @@ def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:
     allowed = {
         sized.unit.name: index
         for index, sized in enumerate(candidate.model.units)
-        if index in candidate.residency.resident and sized.unit.kind == "mlp"
+        if index in candidate.residency.resident and sized.unit.kind in ("attention", "mlp")
     }
     found = frozenset(allowed[name] for name in choice.in_place if name in allowed)
     most = candidate.sizes.sweep_tokens
     if len(found) < len(choice.in_place):
         raise ConfigError(
-            f"In the plan in_place is {list(choice.in_place)}, allowed are MLPs that are resident "
-            "in CPU memory; change it."
+            f"In the plan in_place is {list(choice.in_place)}, allowed are attention and MLPs that "
+            "are resident in CPU memory; change it."
         )
     if choice.in_place_rows > most or bool(found) != bool(choice.in_place_rows):
         raise ConfigError(

@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
-from lm_offload.errors import BudgetError, ConfigError
-from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import KVSpill, Plan, ThreadPlan, Workload
+from lm_offload.errors import ConfigError
+from lm_offload.plan import KVSpill, Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
+from lm_offload.planner.fixed_checks import (
+    check_budget,
+    check_retention,
+    check_sizes,
+    check_units,
+    check_workload,
+)
 from lm_offload.planner.fixed_device import check_device, fixed_on_device
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.plan_text import PlanChoice, choice_of
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.predictor import Predictor, Timed
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.residency import Residency
-from lm_offload.units import PAGE_BYTES, format_bytes
-
-MOST_CONCURRENT_READS = 64
-SHOWN_NAMES = 3
-Limit = tuple[bool, str, str]  # whether it holds, what was given, what is allowed
 
 
 def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = None) -> Plan:
     """The plan for the request's workload; raises ConfigError for one that cannot hold."""
+    return fixed_timed(request, choice, common).plan
+
+
+def fixed_timed(request: Request, choice: PlanChoice, common: Common | None = None) -> Timed:
+    """The same with the seconds that the objective counts."""
     model = _model(request, choice)
-    _check_units(model, choice)
-    _check_sizes(model, choice)
-    _check_workload(request.workload, choice)
+    check_units(model, choice)
+    check_sizes(model, choice)
+    check_workload(request.workload, choice)
     check_device(request, choice)
     candidate = candidate_of(model, choice, threads_of(request, choice))
     if choice.device is not None:
         candidate = fixed_on_device(request, candidate, choice.device)
-    _check_budget(candidate, min(choice.budget, request.budget_bytes))
-    _check_retention(candidate, choice)
+    check_budget(candidate, min(choice.budget, request.budget_bytes))
+    check_retention(candidate, choice)
     predictor = Predictor(request, common or Common())
     timed = predictor.timed_best if choice.retention is None else predictor.timed
-    return timed(candidate).plan
+    return timed(candidate)
 
 
 def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> Candidate:
     """A choice as the planner times it."""
+    named = frozenset(choice.resident)
     resident = frozenset(
         index
         for index, sized in enumerate(model.units)
-        if sized.unit.name in choice.resident or sized.size_bytes == 0  # there is nothing to read
+        if sized.unit.name in named or sized.size_bytes == 0  # there is nothing to read
     )
     sizes = sizes_of_choice(choice)
     tied = not model.table_bytes and len(resident) == len(model.units)  # to a head in memory
@@ -83,6 +88,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
         attention=choice.device.attention if choice.device else "device",
         in_place_rows=choice.device.in_place_rows if choice.device else 0,
+        in_place_layers=choice.device.in_place_layers if choice.device else 0,
     )
 
 
@@ -116,104 +122,3 @@ def _model(request: Request, choice: PlanChoice) -> ModelSizes:
         f"The plan has weights in {choice.weight_format}, allowed here is {allowed}; change "
         "weight_format in the plan or give --weight-format."
     )
-
-
-def _check_units(model: ModelSizes, choice: PlanChoice) -> None:
-    """Every unit once: resident or streamed."""
-    on_device = choice.device.resident if choice.device else ()
-    counts = Counter((*choice.resident, *choice.streamed, *on_device))
-    names = {sized.unit.name for sized in model.units}
-    problems = (
-        ("names units that the model does not have", counts.keys() - names),
-        ("names units more than once", {name for name, count in counts.items() if count > 1}),
-        ("leaves units out", names - counts.keys()),
-    )
-    for problem, found in problems:
-        if found:
-            raise ConfigError(
-                f"The plan {problem} ({_some(found)}); name each unit of the model once, as "
-                "resident or as streamed."
-            )
-
-
-def _check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
-    largest_bytes = max((model.bytes_by_name[name] for name in choice.streamed), default=0)
-    limits = (
-        (choice.ring >= largest_bytes, f"ring is {format_bytes(choice.ring)}", "at least "
-         f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest streamed unit"),
-        (choice.sweep_tokens >= choice.max_sequences, f"sweep_tokens is {choice.sweep_tokens}",
-         f"at least max_sequences, {choice.max_sequences}"),
-        (choice.spare_sequences <= choice.sweep_tokens - choice.max_sequences,
-         f"spare_sequences is {choice.spare_sequences}", "at most sweep_tokens less max_sequences, "
-         f"{choice.sweep_tokens - choice.max_sequences}"),
-        (choice.micro_batch_tokens <= choice.sweep_tokens, "micro_batch_tokens is "
-         f"{choice.micro_batch_tokens}", f"at most sweep_tokens, {choice.sweep_tokens}"),
-        (choice.read_block % PAGE_BYTES == 0, f"read_block is {choice.read_block}",
-         f"a multiple of {PAGE_BYTES}"),
-        (choice.read_concurrency <= MOST_CONCURRENT_READS, "read_concurrency is "
-         f"{choice.read_concurrency}", f"at most {MOST_CONCURRENT_READS}"),
-        (model.table_bytes > 0 or not choice.table_resident, "table_resident is true",
-         "false, as the embedding of this model is its head"),
-    )  # fmt: skip
-    _check_limits((*limits, *_spill_limits(model, choice)))
-
-
-def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
-    """Of a KV cache that lies on disk."""
-    layers, given = model.config.num_layers, choice.kv_on_disk
-    group, ring = choice.kv_group_blocks, choice.kv_ring_blocks
-    if not given:
-        yield (group == ring == 0, f"kv_group_blocks is {group} and kv_ring_blocks is {ring}",
-               "0 for both where kv_on_disk names no layer")  # fmt: skip
-        return
-    known = len(set(given)) == len(given) and max(given) < layers
-    yield known, f"kv_on_disk is {list(given)}", f"each layer below {layers} once"
-    yield group > 0, "kv_group_blocks is 0", "at least the blocks of the longest request"
-    yield ring >= group, f"kv_ring_blocks is {ring}", f"at least kv_group_blocks, {group}"
-    yield (choice.draft_rows == 0, f"draft_rows is {choice.draft_rows}",
-           "0 where kv_on_disk names layers")  # fmt: skip
-
-
-def _check_limits(limits: Iterable[Limit]) -> None:
-    for holds, given, allowed in limits:
-        if not holds:
-            raise ConfigError(f"In the plan {given}, allowed is {allowed}; change it.")
-
-
-def _check_retention(candidate: Candidate, choice: PlanChoice) -> None:
-    if choice.retention and not candidate.can_lend:
-        raise ConfigError(
-            "In the plan retention is true, allowed is false with a device, with kv_on_disk, where "
-            "spare_sequences are swapped and where no streamed unit fits the KV cache; change it."
-        )
-
-
-def _check_workload(workload: Workload, choice: PlanChoice) -> None:
-    blocks = max(map(blocks_for, workload.total_lens))
-    if choice.kv_on_disk and choice.kv_group_blocks < blocks:
-        raise ConfigError(
-            f"The plan stages {choice.kv_group_blocks} KV blocks together, the longest request "
-            f"needs {blocks}; raise kv_group_blocks and kv_ring_blocks or ask for less."
-        )
-    if choice.kv_blocks < blocks:
-        raise ConfigError(
-            f"The plan has {choice.kv_blocks} KV blocks, the longest request needs {blocks}; raise "
-            "kv_blocks or ask for less."
-        )
-
-
-def _check_budget(candidate: Candidate, budget_bytes: int) -> None:
-    used_bytes = candidate.peak_bytes["cpu"]
-    if used_bytes > budget_bytes:
-        rows = "".join(f"\n  {name:<22}{format_bytes(size)}" for name, size in candidate.memory)
-        raise BudgetError(
-            f"The plan takes {format_bytes(used_bytes)}, the budget is "
-            f"{format_bytes(budget_bytes)}; stream more units or raise the budget:{rows}"
-        )
-
-
-def _some(names: Iterable[str]) -> str:
-    """A few names for a message."""
-    shown = sorted(names)
-    more = f" and {len(shown) - SHOWN_NAMES} more" if len(shown) > SHOWN_NAMES else ""
-    return ", ".join(shown[:SHOWN_NAMES]) + more

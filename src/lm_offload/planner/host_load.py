@@ -64,15 +64,17 @@ def host_load(
     down: Link,
     up: Link,
     project_frac: float,
+    on_host: frozenset[int],
 ) -> HostLoad:
-    """The CPU's part of a sweep; `costs` are the CPU's."""
+    """The CPU's part of a sweep, attention of the units `on_host`; `costs` are the CPU's."""
     most = most_rows(shape.rows, micro_batch_tokens)
     tasks, units = _tasks(shape, most), [sized.unit for sized in costs.model.units]
+    attend = costs.attention_s(shape, most)
     down_s, up_s = _link_s(costs.model, -(-shape.rows // tasks), down, up)
     return HostLoad(
         most_rows=most,
         counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
-        attend=costs.attention_s(shape, most),
+        attend=[s if it in on_host else 0.0 for it, s in enumerate(attend)],
         project_frac=project_frac,
         down_s=down_s,
         up_s=up_s,

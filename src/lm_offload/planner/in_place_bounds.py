@@ -2,31 +2,49 @@
 
 ::
 
-    sweep >= max(bytes that are moved / link, bytes in place / CPU, device without MLPs)
+    sweep >= max(bytes moved / link, attention + bytes in place / CPU, device without MLPs)
 
-at the share of bytes that balances the first two, as far as there are MLPs.
+at the share of bytes that balances the first two, as far as there are MLPs. The CPU is slower
+while anything is moved, as in `in_place_time`.
 """
 
 from __future__ import annotations
 
+import math
+
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.schedule.host_attention import most_rows
 
 
 def in_place_sweep_s(
     predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, upload_bytes: float
 ) -> float:
     """What a sweep takes at least where all but `upload_bytes` is on the device."""
-    profile, most = predictor.request.profile, sizes.micro_batch_tokens
+    profile, most, attend_s = predictor.request.profile, sizes.micro_batch_tokens, 0.0
+    cpu = predictor.cpu_costs(model)
+    if sizes.attention == "cpu":
+        most = most_rows(shape.rows, most)
+        attend_s = cpu.total_attention_s(shape, most)
+    rows_s = predictor.least_device_times(model, sizes).least_s(shape)
+    device_s = predictor.least_costs(model, sizes).total_of_kind_s("mlp", shape, most)
+    mlp_bytes = model.bytes_of_kind("mlp")
+    byte_s = cpu.total_of_kind_s("mlp", shape, most) / mlp_bytes
+    both_s = _balanced_s(profile, upload_bytes, mlp_bytes, attend_s, byte_s)
+    return max(both_s, rows_s - device_s)
+
+
+def _balanced_s(
+    profile: HardwareProfile, upload_bytes: float, most: float, attend_s: float, byte_s: float
+) -> float:
+    """Seconds of link and CPU where at most `most` bytes are in place; `byte_s` is one of them."""
     assert profile.h2d is not None
-    rows_s = predictor.least_device_times(model, sizes).steady(shape).total_s
-    mlps = [unit for unit, sized in enumerate(model.units) if sized.unit.kind == "mlp"]
-    on_device = predictor.least_costs(model, sizes).without_attention_s(shape, most)
-    on_cpu = predictor.cpu_costs(model).without_attention_s(shape, most)
-    device_s, cpu_s = (sum(map(costs.__getitem__, mlps)) for costs in (on_device, on_cpu))
-    mlp_bytes = sum(model.units[unit].size_bytes for unit in mlps)
     link = max(profile.h2d.bytes_per_s.rates)
-    in_place_bytes = min(upload_bytes / (1 + link * cpu_s / mlp_bytes), mlp_bytes)
-    return max((upload_bytes - in_place_bytes) / link, rows_s - device_s)
+    slower_s = byte_s * (1 + min(profile.h2d.bytes_per_s.rates) / profile.cpu.memory_bytes_per_s)
+    in_place = min(max(upload_bytes / link - attend_s, 0) / (1 / link + slower_s), most)
+    both_s = max((upload_bytes - in_place) / link, attend_s)
+    alone_s = attend_s + upload_bytes * byte_s if upload_bytes <= most else math.inf
+    return min(both_s, alone_s)

@@ -1,4 +1,4 @@
-"""How many units the CPU computes where they lie, and up to how many rows that pays.
+"""How many MLPs the CPU computes where they lie, and up to how many rows that pays.
 
 A unit in place takes its upload from the link and its products from the device to the CPU. The link
 works on the others meanwhile, so that the best number makes both end at once::
@@ -33,20 +33,20 @@ def reserved_rows(sizes: Sizes) -> int:
     return min(sizes.sweep_tokens, max(MOST_ROWS, sizes.lanes))
 
 
-def with_units_in_place(predictor: Predictor, candidate: Candidate) -> Iterator[Candidate]:
+def with_mlps_in_place(predictor: Predictor, candidate: Candidate) -> Iterator[Candidate]:
     """The same with as many MLPs in place as is fastest, if any; those that a user wants to be."""
     device = predictor.request.device
     assert device is not None
-    homes = mlps_in_memory(candidate)
+    homes, is_open = mlps_in_memory(candidate), device.in_place is None
     rows, count = candidate.sizes.lanes, len(homes)
-    if device.mlp is None:
+    if is_open:
         rows, count = _few_rows(predictor, candidate, homes)
     if count:
         chosen = _placed(candidate, _spread(homes, count))
-        most = _switch_rows(predictor, chosen, rows if device.mlp is None else 0)
-        yield _with_rows(predictor, chosen, most if device.mlp is None else max(most, rows))
-    elif device.mlp is not None:  # there is nothing to compute in place
-        yield _with_rows(predictor, candidate, 0)
+        most = switch_rows(predictor, chosen, rows if is_open else 0)
+        yield with_rows(predictor, chosen, most if is_open else max(most, rows))
+    elif not is_open:  # there is nothing to compute in place
+        yield with_rows(predictor, candidate, 0)
 
 
 def mlps_in_memory(candidate: Candidate) -> Sequence[int]:
@@ -67,9 +67,9 @@ def _few_rows(predictor: Predictor, candidate: Candidate, homes: Sequence[int]) 
 
 def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int], rows: int) -> int:
     """Of units, for sweeps of so many rows; 0 where moving all is as fast."""
-    shape = _shape(predictor, rows)
-    moved = _load(predictor, _placed(candidate, NOTHING), shape)
-    every = _load(predictor, _placed(candidate, frozenset(homes)), shape)
+    shape = decode_of(predictor, rows)
+    moved = load_of(predictor, _placed(candidate, NOTHING), shape)
+    every = load_of(predictor, _placed(candidate, frozenset(homes)), shape)
     most = len(homes)
     per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
     spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
@@ -81,27 +81,29 @@ def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int]
     return min(sorted({0, min(balanced, most), min(balanced + 1, most), most}), key=sweep_s)
 
 
-def _load(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
+def load_of(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
+    """What device, CPU and link have to do in a sweep."""
     load = predictor.times(candidate).load(shape)
     assert isinstance(load, DeviceSweepLoad)
     return load
 
 
-def _switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
+def switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
     """The most rows, from `least` on, of which a sweep is faster with units in place."""
-    in_place, moved = predictor.times(chosen), predictor.times(_placed(chosen, NOTHING))
     most = chosen.sizes.in_place_rows
+    never = replace(chosen, sizes=replace(chosen.sizes, in_place_rows=0))
+    in_place, moved = predictor.times(chosen), predictor.times(never)
     grid = sorted({least, *(1 << power for power in range(most.bit_length())), most})
     grid = grid[grid.index(least) :]
 
     def loses(rows: int) -> bool:
-        shape = _shape(predictor, rows)
+        shape = decode_of(predictor, rows)
         return in_place.steady_s(shape) >= moved.steady_s(shape)
 
     return grid[bisect_left(grid, True, lo=1, key=loses) - 1]
 
 
-def _shape(predictor: Predictor, rows: int) -> SweepShape:
+def decode_of(predictor: Predictor, rows: int) -> SweepShape:
     """So many rows of as many sequences, at the middle of their growth."""
     context = mean_decode(predictor.request.workload, 1).shape.pieces[0].context
     return SweepShape((Piece(rows, 1, context),), rows)
@@ -117,7 +119,7 @@ def _placed(candidate: Candidate, units: frozenset[int]) -> Candidate:
     return replace(candidate, device=replace(candidate.device, in_place=units))
 
 
-def _with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
+def with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
     """With memory for no more rows than that."""
     request, model = predictor.request, candidate.model
     sizes = replace(candidate.sizes, in_place_rows=rows)

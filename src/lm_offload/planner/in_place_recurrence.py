@@ -40,12 +40,14 @@ def in_place_sweep_seconds(
     in_place: Sequence[frozenset[int]],
     transfers: Transfers,
     on_host: frozenset[int],
+    programs: Programs | None = None,
 ) -> list[float]:
     """Seconds of sweeps that follow one another, as the simulation of their tasks gives them.
 
-    `in_place` are the units of each of them that the CPU computes.
+    `in_place` are the units of each of them that the CPU computes, `programs` those of others.
     """
-    programs: dict[tuple[object, ...], _Program] = {}
+    programs = {} if programs is None else programs
+    known = _key(transfers, on_host)
     ends: list[float] = []
     pairs = zip(in_place, loads, strict=True)
     for units, of_a_kind in itertools.groupby(pairs, key=lambda pair: pair[0]):
@@ -54,7 +56,7 @@ def in_place_sweep_seconds(
         if not ends:
             ends.append(clocks.first_compute_s(alike[0]))
         for load in alike:
-            key = units, *load.counts
+            key = known, units, *load.counts
             if key not in programs:
                 programs[key] = _program(transfers, on_host, load.counts, units)
             ends.append(clocks.replay(load, programs[key]))
@@ -64,6 +66,11 @@ def in_place_sweep_seconds(
 def _without(transfers: Transfers, in_place: frozenset[int]) -> Transfers:
     moved = {it: size for it, size in transfers.upload_bytes.items() if it not in in_place}
     return replace(transfers, upload_bytes=moved)
+
+
+def _key(transfers: Transfers, on_host: frozenset[int]) -> tuple[object, ...]:
+    """What the tasks of a sweep depend on; where units lie in the rings does not matter."""
+    return tuple(transfers.upload_bytes.items()), transfers.device_ring_bytes, on_host
 
 
 class _Step(NamedTuple):
@@ -90,6 +97,9 @@ class _Program:
             load.task_s(task) + (load.overhead_s if task.id.unit == last else 0.0)
             for task in self.kinds
         ]
+
+
+Programs = dict[tuple[object, ...], _Program]
 
 
 def _program(

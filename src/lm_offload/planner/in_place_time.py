@@ -17,14 +17,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, cast
 
-from lm_offload.arch.weights import attention_units
 from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.device_time import DeviceSweepLoad, DeviceSweepTimes
 from lm_offload.planner.host_load import MOST_COUNTED
-from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
+from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.in_place import NOTHING, InPlace
@@ -37,7 +35,10 @@ NOWHERE = InPlace()
 
 @dataclass(frozen=True)
 class InPlaceSweepLoad(DeviceSweepLoad):
-    """Seconds of a small sweep; `compute_s` is 0 for units that the CPU computes."""
+    """Seconds of a small sweep; `compute_s` is 0 for units that the CPU computes.
+
+    Where `host` attends, it does so in other units.
+    """
 
     micro_batches: Sequence[int] = ()  # tasks of each unit
     in_place_s: Mapping[int, float] = field(default_factory=dict)  # of each of these units
@@ -50,7 +51,8 @@ class InPlaceSweepLoad(DeviceSweepLoad):
         host = self.host
         cpu_s = sum(self.in_place_s.values()) + (host.attend_s if host else 0.0)
         alone_s = (self.cpu_s + cpu_s) / max(self.micro_batches)
-        trips_s = len(self.in_place_s) * (self.down_s + self.up_s)
+        trips = sum(unit - 1 not in self.in_place_s for unit in self.in_place_s)
+        trips_s = trips * (self.down_s + self.up_s)
         return max(host.steady_s(self.cpu_s) if host else 0.0, cpu_s, alone_s + trips_s)
 
     @property
@@ -79,16 +81,16 @@ class InPlaceSweepLoad(DeviceSweepLoad):
 
 @dataclass(frozen=True)
 class InPlaceSweepTimes(DeviceSweepTimes):
-    """Times of one way to run a model with units in place; `cpu_costs` are the CPU's."""
+    """Times of one way to run a model with units in place, at `host_costs`."""
 
     in_place: InPlace = NOWHERE
-    cpu_costs: UnitCosts | None = None
+    programs: Programs = field(default_factory=dict, compare=False, repr=False)
 
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep, small or large."""
-        large = super().load(shape)
         units = self.in_place.of(shape.rows)
-        return self._small(large, shape, units) if units else large
+        load = self._load(shape, self.on_host - units)
+        return self._small(load, shape, units) if units else load
 
     def steady_s(self, shape: SweepShape) -> float:
         """Seconds of `steady`; where nothing is in place from sums, which is faster."""
@@ -133,8 +135,8 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     def _in_place_s(
         self, load: DeviceSweepLoad, shape: SweepShape, units: frozenset[int], uploads: bool
     ) -> dict[int, float]:
-        assert self.cpu_costs is not None
-        seconds = self.cpu_costs.without_attention_s(shape, self._most(load))
+        assert self.host_costs is not None
+        seconds = self.host_costs.unit_s(shape, self._most(load))
         slower = 1.0 + (self._link_bytes_per_s / self._memory_bytes_per_s if uploads else 0.0)
         return {unit: slower * seconds[unit] for unit in sorted(units)}
 
@@ -142,11 +144,9 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         """Seconds of sweeps that follow one another, both rings filled before."""
         rings = self.ring_bytes, self.device_ring_bytes
         transfers = Transfers(self.streamed_bytes, self.uploaded_bytes, *rings)
-        units = (sized.unit for sized in self.costs.model.units)
-        on_host = attention_units(units) if self.host_costs else NOTHING
         in_place = [*map(_units_of, loads)]
         known = cast("Sequence[DeviceSweepLoad]", loads)
-        return in_place_sweep_seconds(known, in_place, transfers, on_host)
+        return in_place_sweep_seconds(known, in_place, transfers, self.on_host, self.programs)
 
     @cached_property
     def _link_bytes_per_s(self) -> float:
@@ -167,11 +167,11 @@ class InPlaceSweepTimes(DeviceSweepTimes):
 
 
 def times_in_place(
-    times: DeviceSweepTimes, units: frozenset[int], most_rows: int, cpu_costs: UnitCosts
+    times: DeviceSweepTimes, units: frozenset[int], most_rows: int, programs: Programs
 ) -> InPlaceSweepTimes:
     """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
     where = InPlace(units, most_rows)
-    return InPlaceSweepTimes(**_values(times), in_place=where, cpu_costs=cpu_costs)
+    return InPlaceSweepTimes(**_values(times), in_place=where, programs=programs)
 
 
 def _units_of(load: SweepLoad) -> frozenset[int]:

@@ -35,6 +35,7 @@ class Sizes:
     spill: KVSpill = IN_MEMORY
     attention: AttentionOn = "device"  # if there is one
     in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
+    in_place_layers: int = 0  # layers whose attention is among these units
 
     @property
     def lanes(self) -> int:
@@ -65,10 +66,13 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache, as far as it lies in memory."""
+    return kv_bytes_of(model, sizes, model.config.num_layers - len(sizes.spill.layers))
+
+
+def kv_bytes_of(model: ModelSizes, sizes: Sizes, layers: int) -> int:
+    """Of so many layers."""
     block_bytes = kv_block_bytes(model.config, model.kv_format)
-    layers = model.config.num_layers
-    resident = layers - len(sizes.spill.layers)
-    return align_up(sizes.kv_blocks * block_bytes // layers * resident)
+    return align_up(sizes.kv_blocks * block_bytes // model.config.num_layers * layers)
 
 
 def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:

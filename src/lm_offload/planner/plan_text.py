@@ -46,6 +46,11 @@ class DeviceChoice:
         """Of every device."""
         return self.stages or (self,)
 
+    @property
+    def in_place_layers(self) -> int:
+        """Layers whose attention is computed in place, with keys and values there."""
+        return sum(name.endswith(".attention") for name in self.in_place)
+
 
 @dataclass(frozen=True)
 class PlanChoice:

@@ -106,15 +106,16 @@ class Predictor:
         )
         if candidate.device is None:
             return times
-        host = self._host_costs(candidate.threads, candidate.model, candidate.sizes)
-        device = candidate.device
-        found = times_on_device(times, candidate.uploaded, device.ring_bytes, host)
+        device, model, on_host = candidate.device, candidate.model, candidate.on_host
+        on_cpu = self.cpu_costs(model, candidate.threads) if on_host or device.in_place else None
+        beside = device.ring_bytes, on_cpu, on_host
+        found = times_on_device(times, candidate.uploaded, *beside)
         if device.stages:
             return times_on_stages(found, device.stages)
         if not device.in_place:
             return found
-        on_cpu = self.cpu_costs(candidate.model, candidate.threads)
-        return times_in_place(found, device.in_place, candidate.sizes.in_place_rows, on_cpu)
+        rows = candidate.sizes.in_place_rows
+        return times_in_place(found, device.in_place, rows, self.common.programs)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""
@@ -133,12 +134,6 @@ class Predictor:
         lending = self._lending(candidate)
         return lending.retention(groups) if lending else None
 
-    def _host_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> UnitCosts | None:
-        """What attention costs on the CPU, where that attends beside a device."""
-        if sizes.attention == "device":
-            return None
-        return self.cpu_costs(model, threads)
-
     def least_costs(self, model: ModelSizes, sizes: Sizes, moves: bool = False) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded; `moves`: something is."""
         costs = self._costs_on(self.request.default_threads, model, sizes, moves)
@@ -146,7 +141,7 @@ class Predictor:
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
-        threads = self.request.default_threads
+        threads, attends = self.request.default_threads, sizes.attention == "cpu"
         return DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
             profile=self._profile_of(threads),
@@ -157,7 +152,8 @@ class Predictor:
             read_block_bytes=READ_BLOCK_BYTES,
             read_concurrency=1,
             sampling_threads=threads.sampling,
-            host_costs=self._host_costs(threads, model, sizes),
+            host_costs=self.cpu_costs(model, threads) if attends else None,
+            on_host=model.attention_units if attends else frozenset(),
         )
 
     def _with_recordings(self, candidate: Candidate) -> Candidate:

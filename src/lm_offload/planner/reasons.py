@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lm_offload.plan import Figures, Plan
+from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.quant.format import parse_format
 from lm_offload.units import format_bytes
 
@@ -19,8 +20,10 @@ def plan_name(plan: Plan, best: Plan) -> str:
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
     if plan.device and best.device and plan.device.attention != best.device.attention:
         sequences += f" with attention on the {plan.device.attention}"
-    if plan.device and best.device and bool(plan.device.in_place) != bool(best.device.in_place):
-        sequences += f" with {len(plan.device.in_place) or 'no'} MLPs computed on the CPU"
+    if plan.device and best.device:
+        in_place = in_place_text(plan.device.in_place)
+        if in_place != in_place_text(best.device.in_place):
+            sequences += f" with {in_place or 'nothing'} in place"
     if plan.spill.layers:
         sequences += f" with KV of {len(plan.spill.layers)} layers on disk"
     return (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.arch.weights import Unit, WeightSpec
+from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn, ComputedOn, Speculation, ThreadPlan, Workload
+from lm_offload.plan import AttentionOn, InPlaceKind, Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -48,9 +49,25 @@ class ModelSizes:
         )
 
     @cached_property
+    def attention_units(self) -> frozenset[int]:
+        """Indices of the units with attention."""
+        return attention_units(sized.unit for sized in self.units)
+
+    @cached_property
     def units_bytes(self) -> int:
         """Memory of all units, as they are laid out."""
         return sum(unit.size_bytes for unit in self.units)
+
+    def bytes_of_kind(self, kind: str) -> int:
+        """Memory of all units of one kind."""
+        return self._bytes_by_kind.get(kind, 0)
+
+    @cached_property
+    def _bytes_by_kind(self) -> Mapping[str, int]:
+        found = Counter[str]()
+        for sized in self.units:
+            found[sized.unit.kind] += sized.size_bytes
+        return found
 
     @cached_property
     def bytes_up_to(self) -> Mapping[int, int]:
@@ -93,7 +110,7 @@ class DeviceBudget:
     budget_bytes: int
     fixed_bytes: int = 0  # of these, what context and libraries take
     attention: AttentionOn | None = None  # where it must be computed; None: where it is faster
-    mlp: ComputedOn | None = None  # the same of MLPs in host memory, in sweeps of few rows
+    in_place: InPlaceKind | None = None  # what the CPU must compute in sweeps of few rows
     stages: tuple[DeviceBudget, ...] = ()
 
     @property
@@ -115,7 +132,7 @@ def joined(stages: Sequence[DeviceBudget]) -> DeviceBudget:
         budget_bytes=sum(stage.budget_bytes for stage in stages),
         fixed_bytes=sum(stage.fixed_bytes for stage in stages),
         attention="device",
-        mlp="device",
+        in_place="none",
         stages=tuple(stages),
     )
 

@@ -11,33 +11,26 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 
 from lm_offload.errors import BudgetError
-from lm_offload.plan import Plan, Workload
-from lm_offload.planner.best_first import BestFirst, Group, steps
+from lm_offload.plan import Plan
+from lm_offload.planner.best_first import BestFirst, steps
 from lm_offload.planner.bounds import Bounds
-from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
-from lm_offload.planner.device_placement import attention_choices, mlp_choices, place_on_device
 from lm_offload.planner.draft_rows import (
     FORCED,
     forced_rows,
     wants_drafts,
     with_draft_rows,
-    with_rows,
 )
-from lm_offload.planner.in_place_choice import reserved_rows, with_units_in_place
-from lm_offload.planner.kv_spill import spills
-from lm_offload.planner.memory import Sizes
 from lm_offload.planner.mixed_sweeps import mixed
+from lm_offload.planner.options import expanded, groups_of, ways
 from lm_offload.planner.predictor import Predictor, Timed
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
-from lm_offload.planner.smallest import blocks_needed, need_text
+from lm_offload.planner.request import Request
+from lm_offload.planner.smallest import need_text
 from lm_offload.quant.format import parse_format
-
-MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
-SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
-SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 
 
 @dataclass(frozen=True)
@@ -65,15 +58,44 @@ def make_plan(request: Request, common: Common | None = None) -> Plan:
     table of bytes if none fits.
     """
     common = common or Common()
-    if request.device is not None:
-        return fastest_plans(request, common)[0].plan
-    if wants_drafts(request) and request.speculation in FORCED:
+    if request.device is None and wants_drafts(request) and request.speculation in FORCED:
         *more, least = forced_rows(request)
         fits = (it for it in more if next(candidates(it), None) is not None)
         return fastest_plans(next(fits, least), common)[0].plan
     searched = _searched(request, common)
-    plan = searched.predictor.with_best_threads(searched.fastest[0]).plan
-    return with_draft_rows(request, plan, common) if wants_drafts(request) else plan
+    best = _on_its_threads(searched.predictor, searched.fastest[0])
+    return _with_drafts(searched.predictor, best.plan)
+
+
+def better_plan(
+    request: Request, common: Common, known: Timed | None = None, floors_s: Sequence[float] = ()
+) -> Plan:
+    """A plan to compare with, found in less time: the best, or `known` if that is as good.
+
+    Of the candidates only those are simulated whose estimates are below what was simulated
+    before. `floors_s` are bounds of the groups of the search. Raises BudgetError as `make_plan`.
+    """
+    search = _search(request, common)
+    predictor, best = search.bounds.predictor, known
+    for estimate_s, candidate in search.better_than(known.score_s if known else inf, floors_s):
+        if best is None or estimate_s < best.score_s:
+            timed = predictor.timed(candidate)
+            best = timed if best is None else min(best, timed, key=_rank)
+    if best is None:
+        raise BudgetError(need_text(request))
+    if best is known:
+        return known.plan
+    return _with_drafts(predictor, _on_its_threads(predictor, best).plan)
+
+
+def _on_its_threads(predictor: Predictor, best: Timed) -> Timed:
+    return best if predictor.request.device else predictor.with_best_threads(best)
+
+
+def _with_drafts(predictor: Predictor, plan: Plan) -> Plan:
+    request = predictor.request
+    drafts = request.device is None and wants_drafts(request)
+    return with_draft_rows(request, plan, predictor.common) if drafts else plan
 
 
 def fastest_plans(request: Request, common: Common | None = None) -> Sequence[Timed]:
@@ -99,9 +121,7 @@ def _searched(request: Request, common: Common) -> Searched:
     for known in common.searched:
         if known.request == request:
             return known
-    bounds = Bounds(Predictor(request, common))
-    ways = partial(_expanded, request), partial(_ways, bounds.predictor)
-    search = BestFirst(bounds, [*_groups(request)], *ways)
+    search = _search(request, common)
     best = search.best()
     if not best:
         raise BudgetError(need_text(request))
@@ -111,6 +131,12 @@ def _searched(request: Request, common: Common) -> Searched:
     found = replace(found, fastest=found.timed(best))
     common.searched.append(found)
     return found
+
+
+def _search(request: Request, common: Common) -> BestFirst:
+    bounds = Bounds(Predictor(request, common))
+    options = partial(expanded, request), partial(ways, bounds.predictor)
+    return BestFirst(bounds, [*groups_of(request)], *options)
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:
@@ -128,78 +154,7 @@ def _rank(timed: Timed) -> tuple[object, ...]:
 def candidates(request: Request) -> Iterator[Candidate]:
     """Everything that can be chosen and fits the budget."""
     predictor = Predictor(request)
-    for group in _groups(request):
+    for group in groups_of(request):
         for sizes in group.options:
-            for option in _expanded(request, group, sizes):
-                yield from _ways(predictor, group.model, option)
-
-
-def _groups(request: Request) -> Iterator[Group]:
-    """Models and sequences in flight, with keys and values in memory or some on disk."""
-    for model, in_flight in itertools.product(request.models, _in_flight_options(request.workload)):
-        options = [
-            with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
-        ]
-        if request.device is not None:
-            yield from _groups_beside(request.device, Group(model, options, spilled=False))
-            continue
-        yield Group(model, options, spilled=False)
-        if request.spill_bytes and not request.draft_rows:
-            yield Group(model, options, spilled=True)
-
-
-def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
-    """With keys and values on the device, and in host memory; with MLPs in place, and without."""
-    for attention, mlp in itertools.product(attention_choices(device), mlp_choices(device)):
-        options = [replace(sizes, attention=attention) for sizes in group.options]
-        if mlp == "cpu":
-            options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
-        yield group._replace(options=options)
-
-
-def _expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:
-    """An option of a group with the layers named that are on disk."""
-    if not group.spilled:
-        yield sizes
-        return
-    for spill in spills(request, group.model, sizes):
-        yield replace(sizes, spill=spill)
-
-
-def _ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
-    """Everything that sizes can be placed as."""
-    placed = _placed(predictor.request, model, sizes)
-    if not sizes.in_place_rows:
-        yield from placed
-        return
-    for candidate in placed:
-        yield from with_units_in_place(predictor, candidate)
-
-
-def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
-    """With rings of several depths."""
-    placed = place if request.device is None else place_on_device
-    for depth in RING_DEPTHS:
-        found = placed(request, model, sizes, depth)
-        yield from found
-        if found and not (found[0].streamed or found[0].uploaded):
-            return  # without a ring there is no depth to choose
-
-
-def _sizes(workload: Workload, in_flight: int) -> Iterator[Sizes]:
-    """Rows of a sweep, of a micro-batch, with logits; those with fewer rows first."""
-    blocks = blocks_needed(workload, in_flight)
-    rows = sum(sorted(workload.computed_lens)[-in_flight:])
-    sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
-    for sweep_tokens in sweeps:
-        micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
-        most = min(workload.scored_tokens, sweep_tokens)
-        scored = sorted({min(option, most) for option in SCORED_ROWS})
-        for micro, extra in itertools.product(micros, scored):
-            yield Sizes(blocks, in_flight, sweep_tokens, micro, extra)
-
-
-def _in_flight_options(workload: Workload) -> list[int]:
-    num_sequences = len(workload.prompt_lens)
-    powers = [1 << exponent for exponent in range(num_sequences.bit_length())]
-    return sorted({min(option, num_sequences) for option in [*powers, num_sequences]})
+            for option in expanded(request, group, sizes):
+                yield from ways(predictor, group.model, option)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.device_need import device_need
-from lm_offload.planner.device_placement import attention_choices, mlp_choices
+from lm_offload.planner.device_placement import attention_choices, in_place_choices
 from lm_offload.planner.draft_rows import with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
@@ -39,8 +39,8 @@ def smallest_sizes(request: Request) -> Sizes:
     blocks = blocks_needed(request.workload, 1)
     if request.device is None:
         return Sizes(blocks, 1, 1, 1)
-    attention, mlp = attention_choices(request.device)[0], mlp_choices(request.device)[0]
-    return Sizes(blocks, 1, 1, 1, attention=attention, in_place_rows=int(mlp == "cpu"))
+    attention, kind = attention_choices(request.device)[0], in_place_choices(request.device)[0]
+    return Sizes(blocks, 1, 1, 1, attention=attention, in_place_rows=int(kind == "mlp"))
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:

@@ -12,20 +12,21 @@ All rates come from the profile; docs/performance_model.md says where each term 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from lm_offload.arch.weights import Unit
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.request import ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_work import matrix_elements, operations, visible_tokens
+from lm_offload.planner.unit_work import Operation, matrix_elements, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
+_Work = tuple[tuple[int, ...], tuple[Operation, ...]]  # weights of each matrix, other kernels
 
 
 def replaying(processor: Processor) -> Processor:
@@ -48,6 +49,7 @@ class UnitCosts:
     _sweeps: dict[tuple[str, SweepShape, int], list[float]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    _works: dict[tuple[str, int], _Work] = field(default_factory=dict, compare=False, repr=False)
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
@@ -73,6 +75,10 @@ class UnitCosts:
         """Scores and weighted sums of all units alone."""
         return self._sum(self._attend_s, shape, micro_batch_tokens)
 
+    def total_of_kind_s(self, kind: str, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of all units of one kind, without scores and weighted sums."""
+        return self._sum(self._rows_s, shape, micro_batch_tokens, kind)
+
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
         kinds = {unit: (self._alike[unit], rows) for unit, rows in rows_of.items()}
@@ -93,10 +99,17 @@ class UnitCosts:
             self._sweeps[key] = [seconds[alike] for alike in self._alike]
         return [*self._sweeps[key]]
 
-    def _sum(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> float:
-        key = "total", seconds_of.__name__, shape, most
+    def _sum(
+        self, seconds_of: _SecondsOf, shape: SweepShape, most: int, kind: str | None = None
+    ) -> float:
+        """Of all units, or those of one kind."""
+        key = seconds_of.__name__, shape, most, kind
         if key not in self._known:
-            self._known[key] = sum(self._each(seconds_of, shape, most))
+            self._known[key] = sum(
+                self._counts[alike] * seconds_of(sized, shape, most)
+                for alike, sized in self._examples.items()
+                if kind in (None, sized.unit.kind)
+            )
         return self._known[key]
 
     @cached_property
@@ -111,6 +124,11 @@ class UnitCosts:
             )
             for sized in self.model.units
         ]
+
+    @cached_property
+    def _counts(self) -> Counter[object]:
+        """Units of each sort."""
+        return Counter(self._alike)
 
     @cached_property
     def _examples(self) -> dict[object, UnitSize]:
@@ -132,19 +150,26 @@ class UnitCosts:
         """What a task takes whatever its size; decode replays layers without a call of a kernel."""
         processor = self.processor
         if not processor.call_s:
-            return self._task_s(sized) + self._kernels_of(sized.unit) * processor.kernel_s
+            return self._task_s(sized) + self._kernels_of(sized) * processor.kernel_s
         replayed = sized.unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces)
         call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
-        return self._task_s(sized) + (0 if replayed else self._kernels_of(sized.unit)) * call_s
+        return self._task_s(sized) + (0 if replayed else self._kernels_of(sized)) * call_s
 
     def _task_s(self, sized: UnitSize) -> float:
         if self.cached:
             return self.processor.task_s * self.processor.cached_overhead_frac
         return self.processor.task_fixed_s(sized.size_bytes)
 
-    def _kernels_of(self, unit: Unit) -> int:
-        matrices, steps = matrix_elements(unit), operations(self.model.config, unit)
-        return len(matrices) + len(steps) + (unit.kind == "attention")
+    def _kernels_of(self, sized: UnitSize) -> int:
+        matrices, steps = self._work_of(sized)
+        return len(matrices) + len(steps) + (sized.unit.kind == "attention")
+
+    def _work_of(self, sized: UnitSize) -> _Work:
+        """The same for units alike."""
+        key, unit = (sized.unit.kind, sized.size_bytes), sized.unit
+        if key not in self._works:
+            self._works[key] = matrix_elements(unit), operations(self.model.config, unit)
+        return self._works[key]
 
     def _attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         if sized.unit.kind != "attention":
@@ -170,14 +195,14 @@ class UnitCosts:
         """The kernels of one task without attention and without what is fixed."""
         key = (sized.unit.kind, sized.size_bytes, rows, cached)
         if key not in self._known:
-            self._known[key] = self._work_s(sized.unit, rows, cached)
+            self._known[key] = self._work_s(sized, rows, cached)
         return self._known[key]
 
-    def _work_s(self, unit: Unit, rows: int, cached: bool) -> float:
+    def _work_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
         if rows == 0:  # no logits are wanted in this sweep
             return 0.0
         processor, weight_format = self.processor, self.model.weight_format
-        matrices, steps = matrix_elements(unit), operations(self.model.config, unit)
+        matrices, steps = self._work_of(sized)
         products_s = (processor.product_s(weight_format, rows, n, cached) for n in matrices)
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
         return sum(products_s) + sum(steps_s)

@@ -48,7 +48,7 @@ def test_what_was_learnt_bounds_programs_with_more_memory():
     small = random_programs(3, COUNT, (6.0, 12.0, 8.0))
     space = PlacementSpace(small, sequences(3))
     before = space.best(space.everything)
-    more = space.alike(random_programs(3, COUNT, (7.0, 12.0, 8.0)))
+    more = space.alike(random_programs(3, COUNT, (7.0, 12.0, 8.0)), before)
     after = more.best(more.everything)
     assert more.value_s(after) <= space.value_s(before) * (1 + 2 * SAME)
     assert more.solved < COUNT / 4

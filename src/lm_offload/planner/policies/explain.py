@@ -56,9 +56,12 @@ def runners_up(searched: PolicySearch, best: Ranked) -> list[RunnerUp]:
 
 def gains(searched: PolicySearch) -> list[Gain]:
     """What one more GiB of each tier, and twice the speed of each resource, would bring."""
-    before_s, found = _least_s(searched.space), []
-    for change, programs in _more(searched.space.programs):
-        found.append(Gain(change, before_s / _least_s(searched.space.alike(programs))))
+    space, found = searched.space, []
+    best = space.best(space.everything)
+    assert best is not None
+    for change, programs in _more(space.programs):
+        better = space.alike(programs, best)
+        found.append(Gain(change, space.value_s(best) / _least_s(better)))
     return sorted(found, key=lambda gain: -gain.speedup)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -54,6 +54,12 @@ class Programs:
     def count(self) -> int:
         """How many programs there are."""
         return len(self.constants)
+
+    def some(self, members: NDArray[np.int64]) -> Programs:
+        """Those with these numbers."""
+        if len(members) == self.count:
+            return self
+        return replace(self, constants=self.constants[members], slopes=self.slopes[members])
 
     @cached_property
     def worst_s(self) -> Array:

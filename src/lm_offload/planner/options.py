@@ -1,0 +1,114 @@
+"""What a search chooses from: groups of options that differ in rows alone, and their placements."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from lm_offload.plan import Workload
+from lm_offload.planner.best_first import Group
+from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.device_placement import (
+    attention_choices,
+    in_place_choices,
+    mlps,
+    place_on_device,
+)
+from lm_offload.planner.draft_rows import with_rows
+from lm_offload.planner.in_place_choice import reserved_rows, with_mlps_in_place
+from lm_offload.planner.in_place_layers import with_layers_in_place
+from lm_offload.planner.kv_spill import spills
+from lm_offload.planner.memory import Sizes
+from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.smallest import blocks_needed
+from lm_offload.schedule.in_place import NOTHING
+
+MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
+SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
+SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
+
+
+def groups_of(request: Request) -> Iterator[Group]:
+    """Models and sequences in flight, with keys and values in memory or some on disk."""
+    for model, in_flight in itertools.product(request.models, _in_flight_options(request.workload)):
+        options = [
+            with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
+        ]
+        if request.device is not None:
+            yield from _groups_beside(request.device, Group(model, options, spilled=False))
+            continue
+        yield Group(model, options, spilled=False)
+        if request.spill_bytes and not request.draft_rows:
+            yield Group(model, options, spilled=True)
+
+
+def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
+    """With keys and values on the device, and in host memory; with and without units in place.
+
+    As many layers as there are stand for those that are to be chosen.
+    """
+    for attention, kind in itertools.product(attention_choices(device), in_place_choices(device)):
+        options = [replace(sizes, attention=attention) for sizes in group.options]
+        if kind != "none":
+            options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
+        if kind == "layers":
+            layers = group.model.config.num_layers
+            options = [replace(sizes, in_place_layers=layers) for sizes in options]
+        yield group._replace(options=options)
+
+
+def expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:
+    """An option of a group with the layers named that are on disk."""
+    if not group.spilled:
+        yield sizes
+        return
+    for spill in spills(request, group.model, sizes):
+        yield replace(sizes, spill=spill)
+
+
+def ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
+    """Everything that sizes can be placed as."""
+    if sizes.in_place_layers:
+        for depth in RING_DEPTHS:
+            yield from with_layers_in_place(predictor, model, sizes, depth)
+        return
+    for candidate in _placed(predictor.request, model, sizes):
+        if sizes.in_place_rows:
+            yield from with_mlps_in_place(predictor, candidate)
+        else:
+            yield candidate
+
+
+def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
+    """With rings of several depths."""
+    placed: Callable[..., list[Candidate]] = place
+    if request.device is not None:
+        last = mlps(model) if sizes.in_place_rows else NOTHING
+        placed = partial(place_on_device, host_first=last)
+    for depth in RING_DEPTHS:
+        found = placed(request, model, sizes, depth)
+        yield from found
+        if found and not (found[0].streamed or found[0].uploaded):
+            return  # without a ring there is no depth to choose
+
+
+def _sizes(workload: Workload, in_flight: int) -> Iterator[Sizes]:
+    """Rows of a sweep, of a micro-batch, with logits; those with fewer rows first."""
+    blocks = blocks_needed(workload, in_flight)
+    rows = sum(sorted(workload.computed_lens)[-in_flight:])
+    sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
+    for sweep_tokens in sweeps:
+        micros = sorted({min(option, sweep_tokens) for option in MICRO_BATCH_TOKENS})
+        most = min(workload.scored_tokens, sweep_tokens)
+        scored = sorted({min(option, most) for option in SCORED_ROWS})
+        for micro, extra in itertools.product(micros, scored):
+            yield Sizes(blocks, in_flight, sweep_tokens, micro, extra)
+
+
+def _in_flight_options(workload: Workload) -> list[int]:
+    num_sequences = len(workload.prompt_lens)
+    powers = [1 << exponent for exponent in range(num_sequences.bit_length())]
+    return sorted({min(option, num_sequences) for option in [*powers, num_sequences]})
