@@ -108,7 +108,8 @@ def device_side(
     """
     sizes = {name: size for name, size in on_device.memory if name in DEVICE_ARENAS}
     tier = device.tier(sum(sizes.values()))
-    cache = KVCache(files.config, plan.kv_blocks, files.kv_format, host or tier, others)
+    kv_blocks = on_device.kv_blocks or plan.kv_blocks
+    cache = KVCache(files.config, kv_blocks, files.kv_format, host or tier, others)
     names = (name for name in sizes if name != "KV cache")
     memory: dict[str, Memory] = {name: tier.allocate(name, sizes[name]) for name in names}
     weights = UnitViews(files.layouts, memory["upload ring"])

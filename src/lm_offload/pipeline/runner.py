@@ -17,13 +17,12 @@ from lm_offload.models.blocks import attention
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
+from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import StepTime
 from lm_offload.quant.kv_blocks import Blocks, address_of
-from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 from lm_offload.storage.unit_views import Views
@@ -64,12 +63,7 @@ class ModelRunner:
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        config = self._context.config
-        most, places = self._micro_batch_tokens, (self.device, self.device)
-        if self._host is not None:
-            most, places = most_rows(batch.num_tokens, most), (self.device, CPU)
-        blocks_of = self._cache.blocks_of
-        self.begin(build_sweep_input(config, batch, most, *places, blocks_of))
+        self.begin(self._input_of(batch))
         if self._host is not None:
             self._host.begin(self._input.micro_batches)
         if self._host_units is not None:
@@ -81,6 +75,13 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
+
+    def _input_of(self, batch: Batch) -> SweepInput:
+        most, config = self._micro_batch_tokens, self._context.config
+        if self._host is not None:
+            return self._host.input_of(batch, most)
+        places = self.device, self.device
+        return build_sweep_input(config, batch, most, *places, self._cache.blocks_of)
 
     @property
     def hidden(self) -> Tensor:

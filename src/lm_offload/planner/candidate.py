@@ -137,6 +137,7 @@ class Candidate:
             memory=self.memory_on(placed),
             uploaded_bytes=self._bytes_of(self.uploaded_to(placed)),
             attention=self.sizes.attention,
+            kv_blocks=self.sizes.device_blocks,
             in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),

@@ -34,7 +34,7 @@ def device_memory_table(
     """Purpose and bytes of everything on the device but weights and their ring."""
     config = model.config
     return (
-        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "device" else []),
+        *_cached(model, sizes, _device_blocks(sizes)),
         ("hidden states", hidden_bytes(config, sizes)),
         *_exchanged(sizes, config.query_size + 2 * config.kv_size),
         ("workspace", workspace_bytes(config, sizes)),
@@ -68,7 +68,7 @@ def host_memory_table(
     """
     config = model.config
     return (
-        *([("KV cache", kv_bytes(model, sizes))] if sizes.attention == "cpu" else []),
+        *_cached(model, sizes, sizes.kv_blocks - _device_blocks(sizes)),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
         *_exchanged(sizes, 2 * (config.query_size + config.kv_size)),
         *_in_place(model, sizes),
@@ -95,9 +95,20 @@ def _scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
 
 
+def _device_blocks(sizes: Sizes) -> int:
+    """Blocks of the KV cache in the device's memory."""
+    return sizes.kv_blocks if sizes.attention == "device" else sizes.device_blocks
+
+
+def _cached(model: ModelSizes, sizes: Sizes, blocks: int) -> Iterator[tuple[str, int]]:
+    """The part of the KV cache in one memory."""
+    if blocks:
+        yield "KV cache", kv_bytes(model, replace(sizes, kv_blocks=blocks))
+
+
 def _exchanged(sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
     """Queries, keys, values and results of a sweep on their way to and from the CPU."""
-    if sizes.attention == "cpu":
+    if sizes.attention != "device":
         yield "attention exchange", align_up(sizes.sweep_tokens * width * F32_BYTES)
 
 
@@ -115,11 +126,11 @@ def _in_place(model: ModelSizes, sizes: Sizes) -> Iterator[tuple[str, int]]:
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """One sequence at a time: K and V as they are gathered, turned around, and padded."""
-    context = min(sizes.kv_blocks * BLOCK_TOKENS, config.max_positions)
+    context = min(_device_blocks(sizes) * BLOCK_TOKENS, config.max_positions)
     return 2 * 3 * context * config.kv_size * F32_BYTES
 
 
 def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The packed blocks that new tokens go to are unpacked, filled and packed again."""
-    blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
+    blocks = min(sizes.micro_batch_tokens, _device_blocks(sizes)) * model.kv_format.is_packed
     return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES

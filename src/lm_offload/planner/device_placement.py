@@ -22,7 +22,7 @@ from lm_offload.planner.stages import place_on_stages
 
 def attention_choices(device: DeviceBudget) -> tuple[AttentionOn, ...]:
     """Where attention may be computed."""
-    return (device.attention,) if device.attention else ("device", "cpu")
+    return (device.attention,) if device.attention else ("device", "cpu", "both")
 
 
 def mlp_choices(device: DeviceBudget) -> tuple[ComputedOn, ...]:

@@ -81,6 +81,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         choice.spare_sequences,
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
         attention=choice.device.attention if choice.device else "device",
+        device_blocks=choice.device.kv_blocks if choice.device else 0,
         in_place_rows=choice.device.in_place_rows if choice.device else 0,
     )
 
@@ -194,10 +195,12 @@ def _check_workload(workload: Workload, choice: PlanChoice) -> None:
             f"The plan stages {choice.kv_group_blocks} KV blocks together, the longest request "
             f"needs {blocks}; raise kv_group_blocks and kv_ring_blocks or ask for less."
         )
-    if choice.kv_blocks < blocks:
+    on_device = choice.device.kv_blocks if choice.device else 0
+    most = max(choice.kv_blocks - on_device, on_device)
+    if most < blocks:
         raise ConfigError(
-            f"The plan has {choice.kv_blocks} KV blocks, the longest request needs {blocks}; raise "
-            "kv_blocks or ask for less."
+            f"The plan has {most} KV blocks in one memory, the longest request needs {blocks}; "
+            "raise kv_blocks or ask for less."
         )
 
 

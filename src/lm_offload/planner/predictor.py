@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.plan import Plan, Retention, ThreadPlan
+from lm_offload.plan import Plan, Retention, ThreadPlan, TurnCosts
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
 from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.kv_lending import KVLending
-from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
+from lm_offload.planner.mean_sweeps import counted_s, mean_decode, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.split_time import split_times, turn_costs
 from lm_offload.planner.stage_time import times_on_stages
 from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
@@ -64,7 +65,7 @@ class Predictor:
         run = self.run_time(candidate)
         figures = run.figures(candidate.peak_bytes)
         retention = self._retention(candidate, [timed.group for timed in run.groups])
-        plan = plan_of(self.request, candidate, figures, retention)
+        plan = self._with_turns(plan_of(self.request, candidate, figures, retention), candidate)
         latency = self.request.workload.objective == "latency"
         return Timed(plan, run.mean_finish_s if latency else run.run_s, candidate)
 
@@ -109,10 +110,26 @@ class Predictor:
         found = times_on_device(times, candidate.uploaded, device.ring_bytes, host)
         if device.stages:
             return times_on_stages(found, device.stages)
+        if candidate.sizes.device_blocks:
+            turns = self._turn_costs(candidate.threads, candidate.model, candidate.sizes)
+            return split_times(found, candidate.sizes, turns)
         if not device.in_place:
             return found
         on_cpu = self.cpu_costs(candidate.model, candidate.threads)
         return times_in_place(found, device.in_place, candidate.sizes.in_place_rows, on_cpu)
+
+    def _with_turns(self, plan: Plan, candidate: Candidate) -> Plan:
+        """The plan with what decides how its sweeps are cut, if both processors attend."""
+        if not candidate.sizes.device_blocks or plan.device is None:
+            return plan
+        turns = self._turn_costs(candidate.threads, candidate.model, candidate.sizes)
+        return replace(plan, device=replace(plan.device, turns=turns))
+
+    def _turn_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> TurnCosts:
+        """At the middle of the growth of as many sequences as are in flight."""
+        shape = mean_decode(self.request.workload, sizes.max_sequences).shape
+        device = self._costs_on(threads, model, sizes, moves=True)
+        return turn_costs(device, self.cpu_costs(model, threads), shape, sizes.micro_batch_tokens)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""
@@ -144,7 +161,7 @@ class Predictor:
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
         threads = self.request.default_threads
-        return DeviceSweepTimes(
+        times = DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
             profile=self._profile_of(threads),
             streamed=frozenset(),
@@ -156,6 +173,9 @@ class Predictor:
             sampling_threads=threads.sampling,
             host_costs=self._host_costs(threads, model, sizes),
         )
+        if not sizes.device_blocks:
+            return times
+        return split_times(times, sizes, self._turn_costs(threads, model, sizes))
 
     def _costs_of(self, candidate: Candidate) -> UnitCosts:
         moves = bool(candidate.streamed or candidate.uploaded)
