@@ -21,12 +21,16 @@ from tests.toy import MODEL_TYPES
 
 def split_plan(folder, prompts, blocks, max_tokens=GREEDY.max_tokens, **changes):
     """A plan with so many `blocks` on the device and room for all requests on the host."""
-    options = {name: changes.pop(name) for name in ("kv_format", "weight_format") if name in changes}
+    options = {
+        name: changes.pop(name) for name in ("kv_format", "weight_format") if name in changes
+    }
     lens = tuple(map(len, prompts))
     with open_on_device(folder, PLENTY, attention="cpu", **options) as llm:
         made = llm.plan_for(Workload(lens, (max_tokens,) * len(lens)))
     choice = choice_of(made)
-    device = replace(choice.device, attention="both", kv_blocks=blocks, in_place=(), in_place_rows=0)
+    device = replace(
+        choice.device, attention="both", kv_blocks=blocks, in_place=(), in_place_rows=0
+    )
     on_host = changes.pop("host_blocks", choice.kv_blocks)
     return replace(choice, kv_blocks=on_host + blocks, device=device, **changes)
 

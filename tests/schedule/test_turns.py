@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from lm_offload.plan import TurnCosts
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.turns import Seen, first_turn_rows
-from tests.schedule.test_device_sweep import tasks_of
 from tests.schedule.test_host_attention import simulated
 
 COSTS = TurnCosts(row_s=1.0, device_token_s=0.1, cpu_token_s=0.4)
@@ -99,4 +98,4 @@ def test_uneven_turns_hide_attention_that_even_ones_do_not():
     even = total_s(0, (0.5, 0.5), (2.5, 2.5))
     uneven = total_s(1, (1.75, 0.5), (0.0, 2.5))  # half of the CPU's is the device's
     assert even > layers * 4.9
-    assert uneven == pytest.approx(layers * 3.75, rel=0.1)
+    assert uneven == pytest.approx(layers * 4.25, rel=0.05)  # all that the device does

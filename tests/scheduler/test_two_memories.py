@@ -1,4 +1,4 @@
-"""KV blocks in two memories: the same tokens, each sequence in one of them, everything comes back."""
+"""KV blocks in two memories: the same tokens, each sequence in one, and all of them come back."""
 
 from __future__ import annotations
 

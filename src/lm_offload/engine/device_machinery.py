@@ -22,10 +22,10 @@ from lm_offload.engine.device_side import (
 )
 from lm_offload.engine.host_units import copies_of, host_units
 from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
-from lm_offload.kvcache.cache import KVCache
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
 from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.pipeline.device_executor import (

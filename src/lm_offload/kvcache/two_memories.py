@@ -69,7 +69,7 @@ class TwoMemories(SharedBlocks):
         return max((each.filled_prompt(sequence) for each in self._both), key=len)
 
     def skip_shared(self, sequence: Sequence, filling: Collection[int]) -> bool:
-        """Go past what others computed; False while another sequence still computes what is next."""
+        """Go past what others computed; False while what is next is still being computed."""
         return self._of(sequence).skip_shared(sequence, filling)
 
     def note_computed(self, sequence: Sequence, start: int) -> None:

@@ -12,7 +12,7 @@ from lm_offload.models.base import Context, ModelFunctions, Weights
 from lm_offload.models.blocks import attend, rotated_qkv
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
-from lm_offload.schedule.host_attention import most_rows as at_most
+from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 
@@ -35,9 +35,9 @@ class HostAttention:
         self._exchange = exchange
         self._micro_batches: Sequence[MicroBatch] = ()
 
-    def input_of(self, batch: Batch, most_rows: int) -> SweepInput:
-        """The rows of a sweep in micro-batches of at most `most_rows`, two or more."""
-        most = at_most(batch.num_tokens, most_rows)
+    def input_of(self, batch: Batch, micro_batch_tokens: int) -> SweepInput:
+        """The rows of a sweep in two micro-batches or more."""
+        most = most_rows(batch.num_tokens, micro_batch_tokens)
         places = self._exchange.on_device.device, CPU
         return build_sweep_input(self._context.config, batch, most, *places, self._cache.blocks_of)
 

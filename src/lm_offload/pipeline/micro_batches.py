@@ -44,8 +44,9 @@ def build_sweep_input(
 ) -> SweepInput:
     """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
 
-    One of them ends after `turn_rows` in any case. What kernels index with goes to `device`, but what indexes the KV cache to `cache_device`, if
-    that is another; token ids and lengths stay, the host reads them.
+    One of them ends after `turn_rows` in any case. What kernels index with goes to `device`, but
+    what indexes the KV cache to `cache_device`, if that is another; token ids and lengths stay, the
+    host reads them.
     """
     token_ids: list[int] = []
     logit_rows: list[int] = []

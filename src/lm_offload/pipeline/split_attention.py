@@ -56,15 +56,16 @@ class SplitAttention(HostAttention):
         self._own_rows = 0
         self._parts: Sequence[_Parts] = ()
 
-    def input_of(self, batch: Batch, most_rows: int) -> SweepInput:
+    def input_of(self, batch: Batch, micro_batch_tokens: int) -> SweepInput:
         """Cut by the load rule, anew for each sweep: contexts grow, sequences come and go."""
         own = [chunk for chunk in batch.chunks if self._is_own(chunk)]
         others = batch.chunks[len(own) :]
         self._own_rows = sum(chunk.stop - chunk.start for chunk in own)
         first = first_turn_rows(self._costs, _sum_of(own), [_sum_of([it]) for it in others])
-        places = self._exchange.on_device.device, CPU
-        config = self._context.config
-        return build_sweep_input(config, batch, most_rows, *places, self._blocks_of, first)
+        config, places = self._context.config, (self._exchange.on_device.device, CPU)
+        return build_sweep_input(
+            config, batch, micro_batch_tokens, *places, self._blocks_of, turn_rows=first
+        )
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """These are the rows of the next sweep."""

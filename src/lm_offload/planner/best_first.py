@@ -144,6 +144,5 @@ def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
     model, sizes = found.model, found.sizes
     formats = model.weight_format, model.kv_format
-    attention = sizes.attention, sizes.device_blocks
-    cache = sizes.spill.group_blocks, *attention, bool(sizes.in_place_rows)
+    cache = sizes.spill.group_blocks, sizes.attention, bool(sizes.in_place_rows)
     return (*formats, sizes.max_sequences, found.ring_depth, found.residency.order, *cache)

@@ -144,12 +144,13 @@ class CeilingModel:
         )
 
     def _memory_s(self, weight_bytes: int, kv_bytes: int) -> float:
-        """Side by side where the CPU reads the KV cache beside a device."""
+        """Side by side where the CPU reads the KV cache, or a part of it, beside a device."""
         processor, device = self._processor, self.plan.device
         if device is None or device.attention == "device":
             return (weight_bytes + kv_bytes) / (processor.memory_bytes_per_s * self._devices)
-        kv_s = kv_bytes / self.profile.cpu.memory_bytes_per_s
-        return max(weight_bytes / processor.memory_bytes_per_s, kv_s)
+        own_bytes = kv_bytes * device.kv_blocks / self.plan.kv_blocks
+        kv_s = (kv_bytes - own_bytes) / self.profile.cpu.memory_bytes_per_s
+        return max((weight_bytes + own_bytes) / processor.memory_bytes_per_s, kv_s)
 
     @property
     def _processor(self) -> Processor:

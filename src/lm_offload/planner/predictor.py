@@ -13,7 +13,7 @@ from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
 from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.kv_lending import KVLending
-from lm_offload.planner.mean_sweeps import counted_s, mean_decode, mean_wave, waves_of
+from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
@@ -126,10 +126,8 @@ class Predictor:
         return replace(plan, device=replace(plan.device, turns=turns))
 
     def _turn_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> TurnCosts:
-        """At the middle of the growth of as many sequences as are in flight."""
-        shape = mean_decode(self.request.workload, sizes.max_sequences).shape
         device = self._costs_on(threads, model, sizes, moves=True)
-        return turn_costs(device, self.cpu_costs(model, threads), shape, sizes.micro_batch_tokens)
+        return turn_costs(device, self.cpu_costs(model, threads), self.request.workload, sizes)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""

@@ -18,7 +18,8 @@ from lm_offload.planner.best_first import BestFirst, Group, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.common import Common
-from lm_offload.planner.device_placement import attention_choices, mlp_choices, place_on_device
+from lm_offload.planner.device_groups import groups_beside
+from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.draft_rows import (
     FORCED,
     forced_rows,
@@ -26,12 +27,11 @@ from lm_offload.planner.draft_rows import (
     with_draft_rows,
     with_rows,
 )
-from lm_offload.planner.in_place_choice import reserved_rows, with_units_in_place
+from lm_offload.planner.in_place_choice import with_units_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.mixed_sweeps import mixed
 from lm_offload.planner.predictor import Predictor, Timed
-from lm_offload.planner.kv_split import splits
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed, need_text
 from lm_offload.quant.format import parse_format
@@ -142,27 +142,11 @@ def _groups(request: Request) -> Iterator[Group]:
             with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
         ]
         if request.device is not None:
-            yield from _groups_beside(request, Group(model, options, spilled=False))
+            yield from groups_beside(request, Group(model, options, spilled=False))
             continue
         yield Group(model, options, spilled=False)
         if request.spill_bytes and not request.draft_rows:
             yield Group(model, options, spilled=True)
-
-
-def _groups_beside(request: Request, group: Group) -> Iterator[Group]:
-    """With keys and values on the device, in host memory, and in both; with MLPs in place, and
-    without.
-    """
-    device = request.device
-    assert device is not None
-    for attention, mlp in itertools.product(attention_choices(device), mlp_choices(device)):
-        if attention == "both":
-            yield from splits(request.workload, group) if mlp == "device" else ()
-            continue
-        options = [replace(sizes, attention=attention) for sizes in group.options]
-        if mlp == "cpu":
-            options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
-        yield group._replace(options=options)
 
 
 def _expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from lm_offload.plan import TurnCosts
+from lm_offload.plan import TurnCosts, Workload
 from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.host_load import HostLoad, round_trip_s
+from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.split_load import SplitLoad, turns_s
 from lm_offload.planner.sweep_shape import Piece, SweepShape
@@ -20,6 +21,7 @@ from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import visible_tokens
 from lm_offload.schedule.turns import Seen, first_turn_rows
 
+FREE = TurnCosts(0.0, 0.0, 0.0)
 LEAST_ROWS = 0.5  # that the CPU attends to in a turn; less comes from rounding
 
 
@@ -43,7 +45,7 @@ class SplitSweepTimes(DeviceSweepTimes):
 
     device_frac: float = 0.0  # of the KV cache
     sequences: int = 1  # in flight
-    turns: TurnCosts = TurnCosts(0.0, 0.0, 0.0)
+    turns: TurnCosts = FREE
 
     def _split(self, shape: SweepShape) -> tuple[list[float], HostLoad]:
         """What each unit takes of the device, and what the CPU does beside it."""
@@ -107,9 +109,7 @@ class SplitSweepTimes(DeviceSweepTimes):
         ]
 
 
-def split_times(
-    times: DeviceSweepTimes, sizes: Sizes, turns: TurnCosts
-) -> SplitSweepTimes:
+def split_times(times: DeviceSweepTimes, sizes: Sizes, turns: TurnCosts) -> SplitSweepTimes:
     """The same sweeps with the KV cache in both memories."""
     values = {item.name: getattr(times, item.name) for item in fields(DeviceSweepTimes)}
     return SplitSweepTimes(
@@ -117,8 +117,9 @@ def split_times(
     )
 
 
-def turn_costs(device: UnitCosts, cpu: UnitCosts, shape: SweepShape, most_rows: int) -> TurnCosts:
-    """What a row and a token cost around a sweep of decode, `shape`."""
+def turn_costs(device: UnitCosts, cpu: UnitCosts, workload: Workload, sizes: Sizes) -> TurnCosts:
+    """What a row and a token cost in decode of as many sequences as are in flight, half grown."""
+    shape, most_rows = mean_decode(workload, sizes.max_sequences).shape, sizes.micro_batch_tokens
     layers = device.model.config.num_layers
     half = _shape(max(shape.rows // 2, 1), 0, is_decode=True)
     whole = _shape(shape.rows, 0, is_decode=True)

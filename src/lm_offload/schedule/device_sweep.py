@@ -107,9 +107,7 @@ class DeviceSweepSchedule:
         sizes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
         return stages_of(micro_batches, self._on_host, sizes, ring_bytes, in_place)
 
-    def _tasks(
-        self, task_id: TaskId, before: tuple[TaskId, ...], attends: bool
-    ) -> Iterator[Task]:
+    def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...], attends: bool) -> Iterator[Task]:
         """One task of the device, with those that surround it where the CPU attends."""
         sweep, unit = task_id.sweep, task_id.unit
         uploaded = Key(sweep, unit) in self._offsets

@@ -1,11 +1,11 @@
-"""Where a sweep is cut in two, so that the CPU attends to one part while a device computes the other.
+"""Where a sweep is cut in two: the CPU attends to one part while a device computes the other.
 
 A device attends to some of the rows, which come first, and the CPU to the others. With the seconds
 of the device, G, and of the CPU, A, for each of two micro-batches a layer takes::
 
     max(G0 + G1, A0 + A1, G0 + A0 + link, G1 + A1 + link)        0: all that the device attends to
                                                                  1: rows of the CPU alone
-NEO's load rule (arXiv:2411.01142, section 3) asks for A1 <= G0 and A0 <= G1. The cut at which
+NEO's load rule (arXiv:2411.01142) asks for A1 <= G0 and A0 <= G1. The cut at which
 G0 + A0 = G1 + A1 keeps to it whenever any does, and is the best one where none does.
 """
 
