@@ -104,7 +104,7 @@ def test_a_saved_plan_runs_again(toy, tmp_path):
     with open_on_device(folder, PLENTY, attention="device", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)
     file.write_text(re.sub("attention: cpu", "attention: disk", file.read_text()))
-    with pytest.raises(ConfigError, match="device or cpu"):
+    with pytest.raises(ConfigError, match="device, cpu or both"):
         LLM(folder, cpu_memory=PLENTY, plan=file)
 
 
