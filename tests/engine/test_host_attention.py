@@ -93,7 +93,8 @@ def test_attention_is_where_it_is_predicted_to_be_faster(toy):
         assert llm.plan_for(WORKLOAD).device.attention == "cpu"
     with open_on_device(folder, PLENTY) as llm:
         assert llm.plan_for(WORKLOAD).device.attention == "device"
-    with open_on_device(folder, cpu, attention="device") as llm, pytest.raises(BudgetError):
+    options = {"attention": "device", "in_place": "none"}
+    with open_on_device(folder, cpu, **options) as llm, pytest.raises(BudgetError):
         llm.plan_for(WORKLOAD)
 
 

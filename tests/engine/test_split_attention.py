@@ -146,3 +146,13 @@ def test_splits_that_cannot_be_are_refused(toy, tmp_path, pattern, changed):
     file.write_text(edited)
     with open_split(folder, file) as llm, pytest.raises(ConfigError, match="In the plan kv_blocks"):
         llm.plan_for(Workload((5, 1, 34, 17), (8,) * 4))
+
+
+def test_units_in_place_beside_it_are_refused(toy):
+    folder = toy("llama")
+    plan = split_plan(folder, PROMPTS, 4)
+    name = next(name for name in plan.device.resident if name.endswith(".mlp"))
+    device = replace(plan.device, in_place=(name,), in_place_rows=1)
+    opened = open_split(folder, replace(plan, device=device))
+    with opened as llm, pytest.raises(ConfigError, match="one device and nothing in place"):
+        llm.plan_for(Workload((5, 1, 34, 17), (8,) * 4))

@@ -32,6 +32,7 @@ MODEL = {
     "intermediate_size": 768,
     "max_position_embeddings": 4096,
 }
+SHORT = Workload((30,) * 4, (20,) * 4)
 LONG = Workload((300,) * 16, (100,) * 16)  # 12.5 MiB of KV cache of one sequence
 
 
@@ -41,7 +42,7 @@ def request_of(gpu_mib=60, cpu_bytes_per_s=2e10, gpu_bytes_per_s=1e11, workload=
     cpu = replace(PLAIN_CPU, memory_bytes_per_s=cpu_bytes_per_s, peak_flops=1e12)
     gpu = replace(PLAIN_CPU, memory_bytes_per_s=gpu_bytes_per_s, peak_flops=1e13)
     profile = replace(PLAIN, cpu=cpu, gpu=gpu, h2d=link, d2h=link)
-    budget = DeviceBudget("gpu", gpu_mib * MIB, in_place="none", **device)
+    budget = DeviceBudget("gpu", gpu_mib * MIB, **{"in_place": "none", **device})
     return replace(make_request(MODEL, workload, 400 * MIB, profile), device=budget)
 
 
@@ -148,3 +149,20 @@ def test_splits_are_searched_only_where_both_may_attend():
             gpu_mib=400, attention=attention, workload=Workload((30,) * 3, (8,) * 3)
         )
         assert all(not found.sizes.device_blocks for found in candidates(request))
+
+
+def test_nothing_is_in_place_beside_it():
+    request = request_of(in_place=None, workload=SHORT)
+    both = [it for it in candidates(request) if it.sizes.attention == "both"]
+    assert both
+    assert not any(it.sizes.in_place_rows or it.device.in_place for it in both)
+
+
+@pytest.mark.parametrize(("attention", "replays"), [("device", True), ("both", False)])
+def test_no_launches_are_recorded_beside_it(attention, replays):
+    request = request_of(gpu_mib=400, workload=SHORT)
+    gpu = replace(request.profile.gpu, kernel_s=1e-3, replay_s=1e-5)
+    request = replace(request, profile=replace(request.profile, gpu=gpu))
+    plan = best(request, attention)
+    assert plan.device.uploaded_bytes == 0
+    assert plan.device.replays == replays
