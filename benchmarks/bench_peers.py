@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.entry import run
 from benchmarks.peer_rows import OURS, RunFile
 from benchmarks.peer_turns import Cell, CellTurns, Enough
 from benchmarks.peers.case import Case
@@ -139,4 +140,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -42,10 +42,11 @@ from lm_offload.engine.profile_choice import GIVEN_PROFILE
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_to_dict
-from lm_offload.plan import Figures, Plan, StepTime, mean_step
+from lm_offload.plan import Figures, Plan
 from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.predictor import Predictor
 from lm_offload.quant.format import Format, parse_format
+from lm_offload.step_time import StepTime, mean_step
 
 SEED = 0
 Row = dict[str, Any]

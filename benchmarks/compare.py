@@ -10,14 +10,14 @@ ceiling beside it by its share of the ceiling, so that a slower day is no regres
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.entry import run
+from benchmarks.part_file import read_result
 from benchmarks.report.generic_table import flat
 from benchmarks.report.result_files import Row
 
@@ -157,9 +157,8 @@ def names_in(folder: Path) -> Iterator[str]:
 
 def rows_in(file: Path) -> list[Row]:
     """Measured rows of a result file, none of another one; nested records as `outer.inner`."""
-    data = json.loads(file.read_text())
-    measured = isinstance(data, dict) and "testbed" in data
-    return [flat(row) for row in data.get("rows", [])] if measured else []
+    data = read_result(file)
+    return [flat(row) for row in data.get("rows", [])] if "testbed" in data else []
 
 
 def main() -> int:
@@ -186,4 +185,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

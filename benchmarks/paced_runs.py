@@ -20,9 +20,10 @@ from lm_offload import LLM
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.pipeline.executor import NOTHING_STAGED, Compute, Executor
-from lm_offload.plan import Plan, StepTime, Workload
+from lm_offload.plan import Plan, Workload
 from lm_offload.schedule.kv_staging import Groups
 from lm_offload.schedule.task import Task
+from lm_offload.step_time import StepTime
 
 TakeSlice = Callable[[bool], Slice]  # with the disk or without
 PHASES = ("prefill", "decode")

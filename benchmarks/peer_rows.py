@@ -5,12 +5,11 @@ A run that was taken in turns with one of ours names that in `beside` and has th
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.part_file import write_whole
+from benchmarks.part_file import read_result, write_whole
 from benchmarks.peers.case import Case, Row
 from benchmarks.peers.environments import ROUNDED, PeerSpec
 from benchmarks.round_ratio import quotients, with_interval
@@ -31,7 +30,7 @@ class RunFile:
 
     def __init__(self, path: Path | None, describe_bed: Callable[[], Row]) -> None:
         self._path = path
-        earlier = json.loads(path.read_text()) if path and path.exists() else {}
+        earlier = read_result(path) if path and path.exists() else {}
         self._runs: list[Row] = earlier.get("runs", [])
         self._bed = earlier["testbed"] if self._runs else describe_bed()
 

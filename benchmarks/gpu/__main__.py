@@ -20,11 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.entry import run
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import run_case
 from benchmarks.gpu.fast_checkpoint import made
 from benchmarks.make_checkpoint import PRESETS
 from benchmarks.testbed import describe
+from lm_offload.device.registry import missing_gpu
+from lm_offload.errors import ConfigError
 
 ENGINE = "benchmarks.gpu.engine_case"
 PEERS = {
@@ -42,6 +45,8 @@ Row = dict[str, Any]
 def main() -> None:
     """Engine first, then the others on the first budget; a row each, then one JSON line."""
     args = _arguments()
+    if args.device.startswith("cuda") and (reason := missing_gpu()):
+        raise ConfigError(f"There is no GPU to measure: {reason}")
     deadline_s = time.perf_counter() + args.seconds - END_S
     model = args.model or made(args.preset, args.folder)
     made_s = time.perf_counter() + args.seconds - END_S - deadline_s
@@ -134,4 +139,4 @@ def _write(file: Path | None, result: Row) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -106,7 +106,10 @@ ROUNDING = tuple(
     if spec.installed
 )
 PEERS = {spec.name: spec for spec in (*EXACT, *QUANTIZED, *ROUNDING)}
-NO_NETWORK = ("name resolution", "NewConnectionError", "Network is unreachable", "ConnectTimeout")
+NO_NETWORK = (
+    "name resolution", "NameResolutionError", "NewConnectionError", "Network is unreachable",
+    "ConnectTimeout", "ProxyError",
+)  # fmt: skip
 
 
 def specs_of(weight_format: str | None, engines: Collection[str] | None) -> list[PeerSpec]:

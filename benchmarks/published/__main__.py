@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.part_file import write_whole
 from benchmarks.published.one_layer import (
     HRM_STEP_S,
     LayerRow,
@@ -33,6 +34,9 @@ HEADER = LINE.format(
 
 def main() -> None:
     """All tables, then the orders, then the microbenchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, default=RESULTS, help="result file (default: ours)")
+    file = parser.parse_args().json
     predictions = [predict_row(row) for row in read_rows()]
     checked = list(orders(predictions))
     layers = [(row, predicted_layer(row.micro_batch, row.context)) for row in published_layers()]
@@ -41,7 +45,7 @@ def main() -> None:
         _print_table(table, list(group), [order for order in checked if order.table == table])
     _print_layers(layers, hrm_step_s)
     _print_summary(predictions, checked)
-    _write(predictions, checked, layers, hrm_step_s)
+    _write(file, predictions, checked, layers, hrm_step_s)
 
 
 def _print_table(table: str, predictions: list[Prediction], checked: list[Order]) -> None:
@@ -98,6 +102,7 @@ def _print_summary(predictions: list[Prediction], checked: list[Order]) -> None:
 
 
 def _write(
+    file: Path,
     predictions: list[Prediction],
     checked: list[Order],
     layers: list[tuple[LayerRow, LayerRow]],
@@ -118,7 +123,7 @@ def _write(
         "one_layer": [{"published": asdict(a), "predicted": asdict(b)} for a, b in layers],
         "hrm_decode_step_s": {"published": HRM_STEP_S, "predicted": hrm_step_s},
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(file, result)
 
 
 def _record(prediction: Prediction) -> dict[str, Any]:

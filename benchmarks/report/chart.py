@@ -65,6 +65,7 @@ class Chart:
     x_log: bool = False
     y_log: bool = False
     square: bool = False  # one scale for both axes
+    x_ticks: tuple[float, ...] = ()  # where values lie at few places: those
 
 
 def draw(chart: Chart) -> str:
@@ -153,10 +154,13 @@ def mark(index: int, x: float, y: float, note: str = "") -> str:
 def scales(chart: Chart, frame: Frame) -> Iterator[str]:
     """Grid, ticks and the names of the axes."""
     width, middle = WIDTH - LEFT - RIGHT, (frame.top + frame.bottom) / 2
-    for value, text in frame.x.ticks():
+    free_x = 0.0  # where the label before ends
+    for value, text in [(x, f"{x:g}") for x in chart.x_ticks] or frame.x.ticks():
         x, _ = frame.at(value, frame.y.low)
         yield f'<path class="grid" d="M{x:.1f},{frame.top:g}V{frame.bottom:g}"/>'
-        yield f'<text x="{x:.1f}" y="{frame.bottom + 17:g}" class="middle">{text}</text>'
+        if x - LETTER * len(text) / 2 > free_x:
+            yield f'<text x="{x:.1f}" y="{frame.bottom + 17:g}" class="middle">{text}</text>'
+            free_x = x + LETTER * (len(text) / 2 + 1)
     for value, text in frame.y.ticks():
         _, y = frame.at(frame.x.low, value)
         yield f'<path class="grid" d="M{LEFT},{y:.1f}h{width}"/>'

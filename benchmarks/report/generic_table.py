@@ -8,6 +8,11 @@ from typing import Any
 from benchmarks.report.result_files import Row
 
 MAX_COLUMNS = 10
+TITLES = {
+    "replay": "Decode sweeps with their units replayed, and with every kernel called from Python",
+    "retention": "Decode with weights in memory that the KV cache does not need yet, and without",
+    "swapping": "A preempted sequence read back from disk, and computed again",
+}
 HIDDEN = ("key", "seed", "sample_token_ids")
 UNITS = {  # endings of names, the longer ones first
     "_tokens_per_s": (1, "{:.2f}", "tok/s"),
@@ -28,8 +33,8 @@ def rows_table(name: str, result: Row) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row if is_cell(row[key])))
     same = {key: rows[0][key] for key in columns if is_same(rows, key)} if len(rows) > 1 else {}
     shown = [key for key in columns if key not in same and key not in HIDDEN][:MAX_COLUMNS]
-    title = f"**{str(result.get('benchmark', name)).replace('_', ' ').replace('-', ' ')}**"
-    lines = [title, ""]
+    kind = str(result.get("benchmark", name))
+    lines = [f"**{TITLES.get(kind, kind.replace('_', ' ').replace('-', ' '))}**", ""]
     if same:
         told = ", ".join(f"{heading(key)} {cell(key, same[key])}" for key in same)
         lines += [f"In every row: {told}.", ""]

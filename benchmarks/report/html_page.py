@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
 from benchmarks.report.pictures import PICTURES, Picture
 from benchmarks.report.result_files import Results
-from benchmarks.report.sections import ORDER, section
+from benchmarks.report.sections import HIDDEN, ORDER, bed_in_words, section
 from benchmarks.report.style import STYLE
 
 PAGE_STYLE = """
@@ -31,10 +32,13 @@ def page(results: Results) -> str:
         "<p>Rates are medians; a bar on a point spans its repetitions. Shared machines drift: "
         "compare within one file. Rest the pointer on a point for its figures.</p>",
     ]
+    body += [*test_beds(results), contents()]
     for picture in PICTURES:
-        body += [f"<h2>{escape(picture.title)}</h2>", *drawings(picture, results)]
-    body.append("<h2>Tables</h2>")
-    for name in sorted(results, key=lambda name: (ORDER.get(name, len(ORDER)), name)):
+        body.append(f'<h2 id="{picture.name}">{escape(picture.title)}</h2>')
+        body += drawings(picture, results)
+    body.append('<h2 id="tables">Tables</h2>')
+    shown = (name for name in results if name not in HIDDEN)
+    for name in sorted(shown, key=lambda name: (ORDER.get(name, len(ORDER)), name)):
         body += markdown_as_html(section(name, results[name]))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -44,6 +48,24 @@ def page(results: Results) -> str:
         + "\n".join(body)
         + "\n</body></html>\n"
     )
+
+
+def test_beds(results: Results) -> Iterator[str]:
+    """Each machine that figures were measured on, with how many files come from it."""
+    beds = Counter(
+        bed_in_words(bed) for result in results.values() if (bed := result.get("testbed"))
+    )
+    for bed, count in beds.items():
+        yield f"<p>Test bed: {escape(bed)} ({count} of {len(results)} files).</p>"
+
+
+def contents() -> str:
+    """Links to the sections."""
+    names = [(picture.name, picture.title) for picture in PICTURES]
+    links = (
+        f'<a href="#{name}">{escape(title)}</a>' for name, title in [*names, ("tables", "Tables")]
+    )
+    return f"<nav>{' | '.join(links)}</nav>"
 
 
 def drawings(picture: Picture, results: Results) -> Iterator[str]:

@@ -75,16 +75,42 @@ def _below_roof(row: Row) -> Point:
 
 
 def quality_charts(results: Results) -> list[Chart]:
-    """Loss of perplexity against speed, or against size as long as no speed was measured."""
-    label, speeds = _speeds(results)
-    points = []
-    for row in results["quality"]["rows"]:
-        name = row["weight_format"]
-        loss_percent = 100 * (row["perplexity_over_reference"] - 1)
-        if name in speeds:
-            note = f"perplexity {loss_percent:+.2f} %"
-            points.append(Series(name, (Point(speeds[name], loss_percent, note),)))
-    return [Chart("the demo model's perplexity", label, "worse by %", tuple(points))]
+    """Loss of perplexity against speed, of formats of weights and of the KV cache."""
+    rows = results["quality"]["rows"]
+    own = rows[0]  # the reference
+    kv_own, weights_own = own.get("kv_format"), own["weight_format"]
+    weights = {row["weight_format"]: row for row in rows if row.get("kv_format") == kv_own}
+    caches = {row.get("kv_format"): row for row in rows if row["weight_format"] == weights_own}
+    charts = [
+        quality_chart("weights: perplexity of the demo model", *_speeds(results), weights),
+        quality_chart("KV cache: perplexity of the demo model", *_kv_speeds(results), caches),
+    ]
+    return [chart for chart in charts if chart.series]
+
+
+def quality_chart(title: str, label: str, speeds: dict[str, float], rows: dict[str, Row]) -> Chart:
+    """A point for each format whose speed is known, by name."""
+    series = []
+    for name, row in rows.items():
+        if (speed := speeds.get(name)) is not None:
+            loss_percent = 100 * (row["perplexity_over_reference"] - 1)
+            note = f"{speed:.3g}, perplexity {loss_percent:+.2f} %"
+            series.append(Series(name, (Point(speed, loss_percent, note),)))
+    return Chart(title, label, "worse by %", tuple(series))
+
+
+def _kv_speeds(results: Results) -> tuple[str, dict[str, float]]:
+    """Attention of the largest decode case over each format of the cache."""
+    rows = [row for row in results.get("attention", {}).get("rows", []) if "over_bf16" in row]
+    decode = [row for row in rows if row["case"]["rows"] == 1]
+    if not decode:
+        return "", {}
+    case = max((row["case"] for row in decode), key=lambda it: it["sequences"] * it["context"])
+    shape = f"{case['sequences']} sequences of {case['context']}"
+    speeds = {row["format"]: row["over_bf16"] for row in decode if row["case"] == case}
+    names = {"int8": "int8:row", "int4": "int4:64"}  # as the quality table calls them
+    found = {names.get(format, format): speed for format, speed in speeds.items()}
+    return f"decode attention, times as fast as bf16; {shape}", found
 
 
 def _speeds(results: Results) -> tuple[str, dict[str, float]]:

@@ -19,7 +19,7 @@ def batch_charts(results: Results) -> list[Chart]:
         Chart(
             f"{model}{in_format(format)}, {memory(limit)}, prompt {prompt_len}",
             "batch (sequences)", "decode tokens/s", tuple(lines(rows, lambda row: row["batch"])),
-            x_log=True, y_log=True,
+            x_log=True, y_log=True, x_ticks=tuple(sorted({row["batch"] for row in rows})),
         )
         for (model, format, limit, prompt_len), rows in groups.items()
         if len({row["batch"] for row in rows}) > 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.report import model_figures, peer_figures
+from benchmarks.report import model_figures, peer_figures, published_figures, sweep_figures
 from benchmarks.report.chart import draw
 from benchmarks.report.result_files import Results, command
 from benchmarks.report.timeline import draw_timeline
 
 Drawings = Callable[[Results], list[str]]
+ANY_FILE = ("peers", "streaming")  # these take every file that has such rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Picture:
 
     def draw(self, results: Results) -> list[str]:
         """The drawings as `<svg>` elements; none where there are no results for them."""
-        needs_file = self.source != "peers"  # those of the engines take any file that has them
+        needs_file = self.source not in ANY_FILE
         return [] if needs_file and self.source not in results else self.drawings(results)
 
     def missing(self) -> str:
@@ -43,6 +44,11 @@ PICTURES = (
         "prediction", "Predicted against measured", "prediction",
         _drawn(model_figures.prediction_charts),
     ),
+    Picture(
+        "published", "Published tables, simulated", "published",
+        _drawn(published_figures.published_charts),
+    ),
+    Picture("sweeps", "Sweeps below the roofline", "streaming", _drawn(sweep_figures.sweep_charts)),
     Picture(
         "roofline", "Kernels below the roofline", "kernels", _drawn(model_figures.roofline_charts)
     ),

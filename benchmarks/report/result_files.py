@@ -15,6 +15,8 @@ COMMANDS = {
     "prediction": "bench_prediction",
     "kernels": "bench_kernels",
     "quality": "bench_quality",
+    "published": "published",
+    "streaming": "bench_streaming --model .checkpoints/llama-1.1b",
     "trace": "bench_trace --model .checkpoints/llama-1.1b --cpu-memory 1280MiB",
 }
 

@@ -8,6 +8,7 @@ from benchmarks.report import goal_tables, tables
 from benchmarks.report.generic_table import rows_table
 from benchmarks.report.peer_tables import peers
 from benchmarks.report.planning_table import planning
+from benchmarks.report.reconstruction_table import reconstruction
 from benchmarks.report.result_files import Results, Row
 
 SHORT = (
@@ -17,10 +18,10 @@ LONG = (
     *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels",
     "attention", "quality", "long-context", "speculation-1.1b", "speculation-demo", "prefix-demo",
     "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
-    "planning", "published",
+    "planning", "published", "reconstruction",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
-HIDDEN = ("trace", "reconstruction")  # a picture, and a table that is too wide for a page
+HIDDEN = ("trace",)  # a picture
 MAKERS: dict[str, Callable[[Row], str]] = {
     "peers": peers,
     "streaming": tables.streaming,
@@ -30,6 +31,7 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "quality": tables.quality,
     "prediction": tables.prediction,
     "published": tables.published,
+    "reconstruction": reconstruction,
     "attention": goal_tables.attention,
     "long-context": goal_tables.long_context,
     "plan-choice": goal_tables.plan_choice,
@@ -59,9 +61,14 @@ def source_line(name: str, bed: Row | None) -> str:
     file = f"[{name}.json](benchmarks/results/{name}.json)."
     if bed is None:
         return f"Simulated; {file}"
+    return f"Test bed: {bed_in_words(bed)}; {file}"
+
+
+def bed_in_words(bed: Row) -> str:
+    """The machine that figures come from."""
     cores, memory = bed["cores"], bed["memory_bytes"] / 2**30
     isa = ", ".join(bed["isa"])
     return (
-        f"Test bed: {bed['cpu']} ({isa}), {cores:.0f} cores, {memory:.0f} GiB, Linux "
-        f"{bed['kernel'].split('-')[0]}, torch {bed['torch']}; {file}"
+        f"{bed['cpu']} ({isa}), {cores:.0f} cores, {memory:.0f} GiB, Linux "
+        f"{bed['kernel'].split('-')[0]}, torch {bed['torch']}"
     )

@@ -7,7 +7,7 @@ from html import escape
 
 from benchmarks.report.result_files import Row
 
-WIDTH, LANE, LEFT, TOP = 960, 34, 78, 40
+WIDTH, LANE, LEFT, TOP = 960, 34, 78, 62
 KINDS = {"read": "reading a unit", "compute": "computing", "wait": "waiting for weights"}
 ODD_OPACITY, EVEN_OPACITY = 1.0, 0.65  # one sweep and the next
 
@@ -22,6 +22,7 @@ def draw_timeline(result: Row) -> str:
     parts = [
         '<svg class="chart" xmlns="http://www.w3.org/2000/svg" role="img" '
         f'aria-label="timeline of reads and compute" viewBox="0 0 {WIDTH} {bottom + 40}">',
+        f'<text x="4" y="18" class="title">{escape(title(result))}</text>',
         *legend(),
         *(box(row, lanes.index(row["resource"]), scale) for row in rows),
         *(
@@ -34,13 +35,22 @@ def draw_timeline(result: Row) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+def title(result: Row) -> str:
+    """What ran."""
+    if "model" not in result:
+        return "two decode sweeps"
+    return (
+        f"{result['model']} in {result['cpu_memory']}, batch {result['batch']}: two decode sweeps"
+    )
+
+
 def legend() -> Iterator[str]:
     """What the colours mean."""
     for index, text in enumerate(KINDS.values()):
         x = LEFT + index * 170
-        yield f'<rect class="s{index}" fill="currentColor" x="{x}" y="12" width="12" height="12"/>'
-        yield f'<text x="{x + 18}" y="23">{text}</text>'
-    yield f'<text x="{LEFT + 530}" y="23">light and dark: one sweep and the next</text>'
+        yield f'<rect class="s{index}" fill="currentColor" x="{x}" y="34" width="12" height="12"/>'
+        yield f'<text x="{x + 18}" y="45">{text}</text>'
+    yield f'<text x="{LEFT + 530}" y="45">light and dark: one sweep and the next</text>'
 
 
 def box(row: Row, lane: int, scale: float) -> str:
@@ -58,4 +68,6 @@ def box(row: Row, lane: int, scale: float) -> str:
 
 def mark(x: float, y: float, time_ms: float) -> str:
     """A time on the scale."""
-    return f'<text class="middle" x="{x:.1f}" y="{y}">{time_ms:.3g} ms</text>'
+    return (
+        f'<text class="middle" x="{x:.1f}" y="{y}">{time_ms:.{1 if time_ms < 10 else 0}f} ms</text>'
+    )

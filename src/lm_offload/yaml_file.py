@@ -13,6 +13,8 @@ def read_yaml(file: Traversable) -> object:
 
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file} does not exist; check the path.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file} cannot be read as YAML ({reason}); correct it.") from error

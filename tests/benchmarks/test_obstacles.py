@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.cgroup import CgroupUnavailableError
+from benchmarks.compare import rows_in
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.peer_rows import RunFile
 from benchmarks.peers import environments, obstacles
 from benchmarks.peers import run as runs
 from benchmarks.peers.case import Case
 from benchmarks.peers.environments import LLAMA_CPP, LM_OFFLOAD, OPENVINO, ensure_environment
 from benchmarks.peers.run import Driver
+
+from benchmarks import entry
+from lm_offload.errors import ConfigError
 
 GIB = 1 << 30
 
@@ -60,6 +67,7 @@ def test_a_peer_that_is_not_installed_is_said(case, tmp_path, monkeypatch):
     ("stderr", "told"),
     [
         ("Temporary failure in name resolution\nERROR: No matching", "no network"),
+        ("after connection broken by 'NameResolutionError(\nERROR: No matching", "no network"),
         ("one\nERROR: cmake failed\n", "ERROR: cmake failed"),
         ("", "no output"),
     ],
@@ -92,3 +100,31 @@ def test_without_cgroups_engines_with_a_budget_run_and_say_so(case, monkeypatch)
 
 def test_a_message_names_no_home(monkeypatch):
     assert runs.without_paths(f"in {Path.home()}/x") == "in ~/x"
+
+
+@pytest.mark.parametrize("text", ["{bad", "[1]"])
+def test_a_result_file_that_is_broken_is_one_line(tmp_path, text):
+    (tmp_path / "out.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"out\.json .*; name another file"):
+        RunFile(tmp_path / "out.json", dict)
+    with pytest.raises(ConfigError, match=r"out\.json .*; name another file"):
+        rows_in(tmp_path / "out.json")
+
+
+def test_a_program_that_cannot_run_ends_with_one_line(capsys):
+    def main() -> None:
+        raise ConfigError("It cannot be.")
+
+    with pytest.raises(SystemExit) as stop:
+        entry.run(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: It cannot be.\n"
+
+
+def test_the_gpu_benchmark_writes_no_weights_where_there_is_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--preset", "8b"])
+    monkeypatch.setattr(gpu, "missing_gpu", lambda: "there is no driver.")
+    with pytest.raises(ConfigError, match=r"no GPU to measure: there is no driver"):
+        gpu.main()
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +36,17 @@ def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
     arguments += ["--cpu-memory", "40MiB", "--trace", str(tmp_path / "trace.json")]
     arguments += ["--n", "16", "--temperature", "1"]  # far more than the seconds below
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: output.exists())
-        time.sleep(2)  # loaded, in the middle of a sweep
+        assert process.stderr is not None
+        while "decode" not in process.stderr.readline():  # loaded, in the middle of the run
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         start_s = time.monotonic()
-        _, stderr = process.communicate(timeout=30)
+        stderr = process.stderr.read()
+        process.wait(timeout=30)
     assert time.monotonic() - start_s < 5
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 def test_generate_streams_the_same_text_as_json_lines(run: Run, tmp_path: Path, demo: Path) -> None:

@@ -79,3 +79,17 @@ def test_doctor_wants_a_place_that_exists(run: Run) -> None:
     done = run("doctor", "no/such/place")
     assert done.returncode == 2
     assert "does not exist" in done.stderr
+
+
+def test_doctor_says_what_plans_are_made_from(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def profile() -> dict[str, str]:
+        findings = json.loads(run("doctor", str(tmp_path), "--json").stdout)["findings"]
+        return dict(next(one for one in findings if one["name"] == "profile"))
+
+    assert profile()["value"].endswith("null_machine.yaml")
+    monkeypatch.delenv("LM_OFFLOAD_PROFILE")
+    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
+    assert profile()["value"] == "none"
+    assert "lm-offload profile" in profile()["cost"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import Workload
-from lm_offload.errors import ConfigError
+from lm_offload.errors import ConfigError, StorageError
 from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.spilled import SpilledCache
 from tests.engine.harness import (
     GREEDY,
     PLENTY,
@@ -101,13 +103,42 @@ def test_prefixes_in_common_are_read_from_disk(toy, model_type):
     assert outputs[1][0].num_cached_tokens == 64
 
 
-def test_a_prefix_cache_folder_is_left_alone(toy, tmp_path):
-    folder, kept = toy("llama"), tmp_path / "prefixes"
-    plan = spilled(folder, WORKLOAD, (1,))
-    for _ in range(2):
-        found = generate(folder, PLENTY, PROMPTS, plan=plan, prefix_cache=kept)
-        assert found == generate(folder, PLENTY, PROMPTS)
-    assert not list(kept.iterdir())
+@pytest.mark.parametrize(
+    ("model_type", "kv_format"), [("llama", None), ("llama", "int4"), ("gemma3_text", "bf16")]
+)
+def test_prefixes_of_other_processes_wherever_their_layers_lay(
+    toy, tmp_path, model_type, kv_format
+):
+    folder, full_blocks = toy(model_type), [0, 0, 32, 80, 0, 0]
+    expected = generate(folder, PLENTY, PROMPTS, kv_format=kv_format)
+    for layers, cached in (((1,), [0] * 6), ((0, 1, 2), full_blocks), ((), full_blocks)):
+        plan = spilled(folder, WORKLOAD, layers, kv_format=kv_format) if layers else None
+        options = {"plan": plan, "kv_format": kv_format, "prefix_cache": tmp_path}
+        with open_llm(folder, PLENTY, **options) as llm:
+            outputs = llm.generate(PROMPTS, GREEDY)
+        assert [list(output.outputs[0].token_ids) for output in outputs] == expected
+        assert [output.num_cached_tokens for output in outputs] == cached
+
+
+@pytest.mark.parametrize("moved", ["write_block", "read_block"])
+def test_a_disk_that_fails_under_kept_prefixes_costs_nothing_but_them(
+    toy, tmp_path, monkeypatch, caplog, moved
+):
+    folder = toy("llama")
+    expected = generate(folder, PLENTY, PROMPTS, prefix_cache=tmp_path)
+    if moved == "read_block":  # what the second engine fills is read to be kept
+        shutil.rmtree(next(tmp_path.iterdir()))
+    plan = spilled(folder, WORKLOAD, (0, 2))
+    with open_llm(folder, PLENTY, plan=plan, prefix_cache=tmp_path) as llm:
+        llm.load(WORKLOAD)
+        monkeypatch.setattr(SpilledCache, moved, _broken)
+        assert tokens_of(llm, PROMPTS) == expected
+    (warning,) = [record.message for record in caplog.records if "prefix cache" in record.message]
+    assert "no such luck" in warning
+
+
+def _broken(*_: object) -> None:
+    raise StorageError("no such luck")
 
 
 def test_no_drafts_where_keys_and_values_lie_on_disk(toy):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.quantized_export import quantize_model
-from lm_offload.errors import CheckpointError, ConfigError
+from lm_offload.errors import CheckpointError, ConfigError, StorageError
 from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE
 from lm_offload.storage.packed_journal import JOURNAL_FILE
 from tests.engine.harness import PLENTY, generate, open_llm, prompts_of, smallest_budget
@@ -156,3 +157,11 @@ def test_what_is_quantized_or_in_its_own_precision_is_not_quantized(source, tmp_
     model = export(source, tmp_path / "made") if again == FORMAT else source
     with pytest.raises(ConfigError, match="already; name an int8 or int4 format"):
         quantize_model(model, again, tmp_path / "more", 1, ignore)
+
+
+def test_a_full_disk_leaves_nothing(source, tmp_path, monkeypatch):
+    no_room = SimpleNamespace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: no_room)
+    with pytest.raises(StorageError, match=r"has 4\.00 KiB free, the quantized weights need"):
+        export(source, tmp_path / "made")
+    assert list((tmp_path / "made").iterdir()) == []

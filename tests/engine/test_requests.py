@@ -23,7 +23,7 @@ def llm(toy):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ([[5], []], "Prompt 1 is empty"),
+        ([[5], []], "Prompt 1 has no tokens"),
         ([[VOCAB_SIZE]], f"Prompt 0 has a token id outside 0 to {VOCAB_SIZE - 1}"),
         ([[5, -1]], "Prompt 0 has a token id outside"),
         ([[5] * MAX_POSITIONS], f"Prompt 0 has {MAX_POSITIONS} tokens, the model's context is"),

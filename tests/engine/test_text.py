@@ -121,7 +121,7 @@ def test_text_and_ids_are_the_same_prompt(llm):
 
 
 def test_an_empty_text_is_an_empty_prompt(llm):
-    with pytest.raises(RequestError, match="Prompt 0 is empty"):
+    with pytest.raises(RequestError, match="Prompt 0 has no tokens"):
         llm.generate("", SamplingParams())
 
 

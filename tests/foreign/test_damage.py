@@ -197,6 +197,12 @@ def test_a_quantized_embedding_is_refused_by_name(copy):
         ),
         ("fp8 blocks", {}, {"weight_scale_inv": lambda t: t * torch.nan}, "not finite"),
         (
+            "compressed int4",
+            {},
+            {"weight_shape": lambda t: t * 2},
+            r"up_proj\.weight_shape holds \[\d+, \d+\], but config\.json asks for \[",
+        ),
+        (
             "compressed fp8 by channel",
             {},
             {"weight_scale": lambda t: t * torch.inf},

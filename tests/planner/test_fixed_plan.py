@@ -106,7 +106,7 @@ def test_a_unit_can_be_moved_by_hand(plan: Plan, edited: Any) -> None:
         ({"weight_format": "int4:64"}, ["weights in int4:64", "allowed here is fp32"]),
         ({"kv_format": "int8:64"}, ["KV cache in int8:64", "fp32"]),
         ({"budgte": "1GiB"}, ["budgte in plan.yaml is not a known key", "budget"]),
-        ({"scored_rows": -1}, ["scored_rows in plan.yaml is -1"]),
+        ({"scored_rows": -1}, ["scored_rows in plan.yaml is -1", "not below zero"]),
         ({"table_resident": "perhaps"}, ["table_resident in plan.yaml", "true or false"]),
     ],
 )
@@ -137,3 +137,8 @@ def test_a_file_that_is_no_plan(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"plan\.yaml"):
         read_plan(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"plan\.yaml does not exist; check the path"):
+        read_plan(tmp_path / "plan.yaml")

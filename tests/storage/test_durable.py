@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
 import pytest
 
-from lm_offload.storage.durable import locked, write_whole
+from lm_offload.errors import StorageError
+from lm_offload.storage.durable import locked, write_named, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -26,3 +28,17 @@ def test_a_lock_is_given_back(tmp_path, caplog):
         os.close(descriptor)
     with locked(tmp_path, "testing"):
         assert caplog.records == []
+
+
+def test_a_result_on_a_full_disk_is_one_sentence_and_leaves_the_old_one(tmp_path, monkeypatch):
+    write_named(tmp_path / "plan.yaml", b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = r"plan\.yaml cannot be written \(No space left on device\); free some room"
+    with pytest.raises(StorageError, match=message):
+        write_named(tmp_path / "plan.yaml", b"new")
+    found = [(path.name, path.read_text()) for path in tmp_path.iterdir()]
+    assert found == [("plan.yaml", "old")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_offload.errors import StorageError
+from lm_offload.errors import ConfigError, StorageError
 from lm_offload.storage.spill_file import SECTOR_BYTES, SpillFile
 from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
 
@@ -107,3 +107,19 @@ def test_memory_is_no_disk() -> None:
     if not Path("/dev/shm").is_dir():
         pytest.skip("no file system in memory here")
     assert spill_room_bytes(Path("/dev/shm/x")) == 0
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for given in (file, file / "below"):
+        with pytest.raises(ConfigError, match="is no folder that is writable"):
+            spill_folder(given)
+    assert spill_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_in_memory_is_warned_of(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("lm_offload.storage.spill_folder._is_memory", lambda folder: True)
+    spill_folder(tmp_path)
+    assert "lies in memory" in caplog.text

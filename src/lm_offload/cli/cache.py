@@ -74,9 +74,12 @@ def verify(
         records = [record_of(entry) | {"error": str(error or "") or None} for entry, error in found]
         print_json({"entries": records})
     else:
+        console = report_console(False)
+        if not found:
+            console.print("No quantized model is in the cache.")
         for entry, error in found:
             state = "damaged" if error else "sound"
-            report_console(False).print(f"{state}: {entry.model} {entry.format}", soft_wrap=True)
+            console.print(f"{state}: {entry.model} {entry.format}", soft_wrap=True)
     if damaged:
         raise CheckpointError(" ".join(damaged))
 

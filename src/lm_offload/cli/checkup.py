@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from lm_offload import __version__
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.machine import Machine, describe_machine
 from lm_offload.units import format_bytes
@@ -39,6 +40,7 @@ def examine(path: Path | None) -> list[Finding]:
         *_gpu(),
         *_kernels(machine.cores),
         _direct_reads(path or _default_place()),
+        _profile(path or _default_place(), machine.cores),
         *_libraries(),
         *_cache(),
     ]
@@ -114,6 +116,23 @@ def _opens_directly(path: Path) -> bool:
     file = DirectFile(path)
     file.close()
     return file.direct
+
+
+def _profile(place: Path, cores: int) -> Finding:
+    """What plans for models on this disk are made from."""
+    from lm_offload.engine.kernel_choice import KernelChoice
+    from lm_offload.engine.profile_choice import GIVEN_PROFILE
+    from lm_offload.hardware.effort import FULL
+    from lm_offload.hardware.fingerprint import fingerprint_of
+    from lm_offload.hardware.profile_store import load_stored
+
+    if given := os.environ.get(GIVEN_PROFILE):
+        return Finding("profile", given)
+    folder = place if place.is_dir() else place.parent
+    found = load_stored(fingerprint_of(KernelChoice.by_name(cores), folder, __version__))
+    cost = "plans and predictions are rough; run lm-offload profile once, for a minute"
+    rough = found is None or found.source != f"measured ({FULL.name})"
+    return Finding("profile", found.source if found else "none", cost if rough else None)
 
 
 def _libraries() -> Iterator[Finding]:

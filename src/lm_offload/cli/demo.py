@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lm_offload.cli import options
+from lm_offload.cli.line_file import StandardOutput
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, write_output
 from lm_offload.cli.report import people_console, print_plan, print_stats
@@ -74,7 +74,8 @@ def _complete(
     prompts = PromptSet([prompt], [llm.tokenizer.encode(prompt)])
     prompts.announce(progress, params, llm.files.config.max_positions)
     if as_json:
-        write_output(sys.stdout, prompt, llm.generate(prompts.token_ids, params)[0])
+        output = llm.generate(prompts.token_ids, params)[0]
+        write_output(StandardOutput(), 0, prompt, output)
         return
     typer.echo(prompt, nl=False)
     stream_text(llm, prompts.token_ids[0], params, progress)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lm_offload.cli import options
 from lm_offload.cli.declare import check_writable
+from lm_offload.cli.line_file import LineSink, line_sink
 from lm_offload.cli.progress import RunProgress
-from lm_offload.cli.prompts import PromptSet, read_prompts, write_output
+from lm_offload.cli.prompts import PromptSet, left_to_do, read_prompts, write_output
 from lm_offload.cli.report import people_console, print_plan, print_stats
 from lm_offload.cli.streaming import stream_text
 from lm_offload.sampling import SamplingParams
@@ -40,6 +39,10 @@ def generate(
             callback=check_writable,
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out prompts that --output has a line of already."),
+    ] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -87,6 +90,10 @@ def generate(
 
     console = people_console(quiet)
     prompts = read_prompts(prompt or [], prompts_file)
+    indices = left_to_do(prompts, output) if resume else list(range(len(prompts)))
+    if not indices:
+        console.print(f"All {len(prompts)} prompts are in {output} already.")
+        return
     params = SamplingParams(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -129,11 +136,12 @@ def generate(
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
         )
-        with llm, _sink(output) as sink:
-            encoded = PromptSet(prompts, [_encoded(llm, text, chat) for text in prompts])
+        with llm, line_sink(output) as sink:
+            texts = [prompts[index] for index in indices]
+            encoded = PromptSet(texts, [_encoded(llm, text, chat) for text in texts])
             encoded.announce(progress, params, llm.files.config.max_positions)
             if one_by_one:
-                _write_all(llm, encoded, params, progress, sink)
+                _write_all(llm, encoded, indices, params, progress, sink)
             else:
                 stream_text(llm, encoded.token_ids[0], params, progress)
             progress.stop()
@@ -143,10 +151,15 @@ def generate(
 
 
 def _write_all(
-    llm: LLM, prompts: PromptSet, params: SamplingParams, progress: RunProgress, sink: TextIO
+    llm: LLM,
+    prompts: PromptSet,
+    indices: Sequence[int],
+    params: SamplingParams,
+    progress: RunProgress,
+    sink: LineSink,
 ) -> None:
     for result in llm.generate_each(prompts.token_ids, params, progress.on_sweep):
-        write_output(sink, prompts.texts[result.index], result)
+        write_output(sink, indices[result.index], prompts.texts[result.index], result)
         given = sum(len(completion.token_ids) for completion in result.outputs)
         progress.on_early_end(params.n * params.max_tokens - given)
 
@@ -155,12 +168,3 @@ def _encoded(llm: LLM, prompt: str, chat: bool) -> list[int]:
     if not chat:
         return llm.tokenizer.encode(prompt)
     return llm.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])
-
-
-@contextlib.contextmanager
-def _sink(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    with output.open("a", encoding="utf-8") as file:
-        yield file

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -21,7 +25,7 @@ from lm_offload.cli.profile import profile
 from lm_offload.cli.quantize import quantize
 from lm_offload.cli.simulate import simulate
 from lm_offload.cli.version import version
-from lm_offload.errors import LMOffloadError
+from lm_offload.errors import LMOffloadError, StorageError
 
 app = typer.Typer(
     name="lm-offload",
@@ -52,10 +56,27 @@ app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
-    """Entry point: errors become one sentence and an exit status."""
+    """Every command: errors become one sentence and an exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an encoding without some characters
     try:
         app(prog_name="lm-offload")
     except LMOffloadError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_status)
+        _fail(error)
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:  # for what is still in the buffer
+            os.dup2(nowhere.fileno(), 1)
+        _fail(_as_ours(error))
+
+
+def _fail(error: LMOffloadError) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_status)
+
+
+def _as_ours(error: OSError) -> StorageError:
+    """What no room of the package saw: most often standard output on a full disk."""
+    place = error.filename or "Standard output or a file"
+    way = "free some room" if error.errno == errno.ENOSPC else "check it"
+    return StorageError(f"{place} cannot be read or written ({error.strerror}); {way}, then retry.")

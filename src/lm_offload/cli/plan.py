@@ -134,7 +134,6 @@ def _verified(request: Request, model: str, shape: Shape, console: Console) -> V
 
 def _save(file: Path, chosen: Plan, model: str) -> None:
     from lm_offload.planner.plan_text import plan_text
+    from lm_offload.storage.durable import write_named
 
-    beside = file.with_name(file.name + ".tmp")
-    beside.write_text(plan_text(chosen, model), encoding="utf-8")
-    beside.replace(file)
+    write_named(file, plan_text(chosen, model).encode())

@@ -1,4 +1,4 @@
-"""Prompts from the command line or from a file, and results as lines of JSON."""
+"""Prompts from the command line or from a file, those that are left, and results as records."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from lm_offload.cli.line_file import LineSink, read_records
 from lm_offload.cli.progress import RunProgress
-from lm_offload.errors import RequestError
+from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
     """All prompts, those of the file last; raises RequestError if there is none."""
     found = [*prompts, *(_lines(file) if file else [])]
     if not found:
-        raise RequestError("No prompt was given; use --prompt TEXT or --prompts-file FILE.")
+        place = f"{file} holds no prompt" if file else "No prompt was given"
+        raise RequestError(f"{place}; use --prompt TEXT or --prompts-file FILE, one prompt a line.")
     return found
 
 
 def _lines(file: Path) -> Iterator[str]:
+    """Only a line feed ends a line: prompts may hold form feeds and other separators."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{file} cannot be read as text ({error}); check the path.") from error
     for number, line in enumerate(lines, start=1):
@@ -58,10 +61,30 @@ class PromptSet:
         progress.expect(params.n * sum(lengths), params.n * sum(decoded))
 
 
-def write_output(stream: TextIO, prompt: str, output: RequestOutput) -> None:
-    """One finished request as a line of JSON, flushed so that an interruption loses nothing."""
+def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
+    """Indices of the prompts that `output` has no line of, or one with an error.
+
+    Raises ConfigError for no file, and for a line of another prompt.
+    """
+    if output is None:
+        raise ConfigError("--resume was given without --output; name the file to go on with.")
+    done = set()
+    for record in read_records(output):
+        index = record["index"]
+        if not 0 <= index < len(prompts) or record.get("prompt") != prompts[index]:
+            raise ConfigError(
+                f"{output} has a line of prompt {index} that is of other prompts than these; name "
+                "another file, or leave --resume out."
+            )
+        if "error" not in record:
+            done.add(index)
+    return [index for index in range(len(prompts)) if index not in done]
+
+
+def write_output(sink: LineSink, index: int, prompt: str, output: RequestOutput) -> None:
+    """One finished request, the prompt with that `index`, as a line of JSON."""
     record: dict[str, Any] = {
-        "index": output.index,
+        "index": index,
         "prompt": prompt,
         **_completion(output.outputs[0]),
         "num_prompt_tokens": len(output.prompt_token_ids),
@@ -70,8 +93,7 @@ def write_output(stream: TextIO, prompt: str, output: RequestOutput) -> None:
     }
     if len(output.outputs) > 1:
         record["outputs"] = [_completion(completion) for completion in output.outputs]
-    stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-    stream.flush()
+    sink.write(record)
 
 
 def _completion(completion: CompletionOutput) -> dict[str, Any]:

@@ -63,9 +63,10 @@ def print_plan(console: Console, plan: Plan) -> None:
         _print_stages(console, plan.device)
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
+    some = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight{spare}"
     console.print(
         f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
-        f"from disk in each sweep; {plan.max_sequences} sequences in flight{spare}, "
+        f"from disk in each sweep; {some}, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )

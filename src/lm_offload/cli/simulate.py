@@ -144,10 +144,10 @@ def _write(found: Simulation, save: Path | None, trace: Path | None) -> None:
     """Files beside the report: the policy, and a sweep of decode as a trace."""
     from lm_offload.pipeline.trace import ChromeTrace
     from lm_offload.planner.policies.text import policy_text
-    from lm_offload.storage.durable import write_whole
+    from lm_offload.storage.durable import write_named
 
     if save is not None:
-        write_whole(save, policy_text(found.policy).encode())
+        write_named(save, policy_text(found.policy).encode())
     if trace is not None:
         timeline = found.timeline("decode")
         layers = range(found.job.model.num_layers)

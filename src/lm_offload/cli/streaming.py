@@ -18,9 +18,14 @@ def stream_text(
     llm: LLM, prompt: Sequence[int], params: SamplingParams, progress: RunProgress
 ) -> None:
     """Write a completion as it comes and end the line; until it comes, progress is shown."""
-    for piece in pieces(llm, prompt, params, progress):
-        typer.echo(piece, nl=False)
-    typer.echo()
+    begun = False
+    try:
+        for piece in pieces(llm, prompt, params, progress):
+            begun = begun or bool(piece)
+            typer.echo(piece, nl=False)
+    finally:
+        if begun:  # an error that follows gets a line of its own
+            typer.echo()
 
 
 def pieces(

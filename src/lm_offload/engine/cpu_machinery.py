@@ -12,7 +12,7 @@ from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, schedu
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
-from lm_offload.engine.spilling import staged_cache, swap_store
+from lm_offload.engine.spilling import staged_cache, swap_store, whole_blocks
 from lm_offload.hardware.numa import interleaved_nodes
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -64,9 +64,9 @@ def build_cpu_machinery(
         undo.pop_all()
     runner = _runner(files, plan, kernels, store, cache, staged, arenas)
     executor = _executor(store, staged, plan, files, trace, overlap)
-    # Blocks of spilled layers come and go by file, which the prefix cache does not know.
-    kept = prefix_folder if staged is None else None
-    prefixes = kept.store(files, kernels, cache) if kept else None
+    prefixes = None
+    if prefix_folder is not None:
+        prefixes = prefix_folder.store(files, kernels, whole_blocks(files, cache, staged))
     swap = swap_store(cache, staged, arenas, kv_folder)
     drop = staged.cache.places.renew if staged else None
     scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)

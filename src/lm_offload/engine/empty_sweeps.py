@@ -11,6 +11,7 @@ from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
@@ -19,7 +20,6 @@ from lm_offload.engine.opening import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import write_tiny_model
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.hardware.timing import capped_mean
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Workload
@@ -45,10 +45,10 @@ Turn = tuple[tuple[Case, Traffic], ...]
 Measured = dict[tuple[Case, Traffic], float]  # seconds of a sweep
 
 
-def mean_sweeps_s(
+def typical_sweeps_s(
     turns: Items[Turn], profile: HardwareProfile, kernels: Kernels, memory_bytes: int
 ) -> Measured:
-    """The mean sweep of each case and traffic without the reads, `turns` taken in a circle.
+    """The median sweep of each case and traffic without the reads, `turns` taken in a circle.
 
     `memory_bytes` bound what is read.
     """
@@ -66,7 +66,7 @@ def mean_sweeps_s(
                 step_s = steps[case](traffic)
                 if index >= FIRST_SWEEPS:
                     seconds[case, traffic].append(step_s)
-    return {key: capped_mean(values) for key, values in seconds.items()}
+    return {key: median(values) for key, values in seconds.items()}
 
 
 @contextmanager

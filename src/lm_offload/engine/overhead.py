@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.engine.empty_sweeps import Case, Measured, Turn, mean_sweeps_s
+from lm_offload.engine.empty_sweeps import Case, Measured, Turn, typical_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.tiny_model import VOCAB_SIZE
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile
@@ -59,7 +59,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
 
     `memory_bytes` bound what is read between tasks.
     """
-    sweeps = mean_sweeps_s(TURNS, profile, kernels, min(ARENA_BYTES, memory_bytes))
+    sweeps = typical_sweeps_s(TURNS, profile, kernels, min(ARENA_BYTES, memory_bytes))
     seconds = {case: sweeps[case, SMALL_UNITS] for case in CASES}
     call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s

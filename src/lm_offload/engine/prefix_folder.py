@@ -11,8 +11,9 @@ from lm_offload.engine.model_folder import model_name
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
-from lm_offload.kvcache.cache import KVCache, kv_block_bytes
+from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.prefix_store import PrefixStore
+from lm_offload.kvcache.whole_blocks import BlockBytes
 from lm_offload.plan import Plan
 from lm_offload.planner.disk_cost import read_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -29,7 +30,7 @@ class PrefixFolder:
     path: Path
     limit_bytes: int
 
-    def store(self, files: ModelFiles, kernels: Kernels, cache: KVCache) -> PrefixStore:
+    def store(self, files: ModelFiles, kernels: Kernels, cache: BlockBytes) -> PrefixStore:
         """The blocks that one model, in one format and by these kernels, fills."""
         owner = owner_of(files, kernels)
         name = f"{model_name(files.folder)}-{owner.hex()[:OWNER_DIGITS]}"
@@ -66,7 +67,12 @@ def owner_of(files: ModelFiles, kernels: Kernels) -> bytes:
 
 
 def worth_reading(files: ModelFiles, plan: Plan, profile: HardwareProfile) -> bool:
-    """Whether a block is read sooner than it is predicted to be computed."""
+    """Whether a block is read sooner than it is predicted to be computed.
+
+    Of layers whose KV cache lies on disk it is also written there, one layer after the other.
+    """
     block_bytes = kv_block_bytes(files.config, files.kv_format)
     compute_s = BLOCK_TOKENS / plan.predicted.prefill_tokens_per_s
-    return read_s(profile.disk_read, block_bytes, block_bytes) < compute_s
+    layer_s = profile.disk_write.transfer_s(block_bytes / files.config.num_layers)
+    written_s = len(plan.spill.layers) * layer_s
+    return read_s(profile.disk_read, block_bytes, block_bytes) + written_s < compute_s

@@ -62,8 +62,9 @@ def quantize_model(
     if output is not None:
         packing = _with_tables(packing, files, output)
         _check_target(packing)
-        _write_companions(files, output)
     packing.make(threads, on_progress)
+    if output is not None:
+        _write_companions(files, output)
     return _summary(packing, files.conversion)
 
 

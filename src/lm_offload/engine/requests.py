@@ -124,7 +124,10 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
 
 def _check(index: int, ids: Items[int], config: ModelConfig, most: int) -> None:
     if not ids:
-        raise RequestError(f"Prompt {index} is empty; give at least one token.")
+        raise RequestError(
+            f"Prompt {index} has no tokens: it is empty, or its characters are not in the "
+            "vocabulary; give at least one token."
+        )
     if len(ids) > most:
         raise RequestError(
             f"Prompt {index} has {len(ids)} tokens, the model's context is "

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.cache import KVCache, kv_block_bytes
 from lm_offload.kvcache.spilled import SpilledCache
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.spilled_swap import SpilledSwap
 from lm_offload.kvcache.swap_file import SwapFile, SwapStore
+from lm_offload.kvcache.whole_blocks import BlockBytes, WholeBlocks
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import Plan
 from lm_offload.storage.arena import Arena
@@ -35,6 +36,14 @@ def staged_cache(
         plan.read_block_bytes,
     )
     return StagedCache(config, files.units, spill, cache, plan.micro_batch_tokens)
+
+
+def whole_blocks(files: ModelFiles, cache: KVCache, staged: StagedCache | None) -> BlockBytes:
+    """Blocks with all their layers, wherever these lie."""
+    if staged is None:
+        return cache
+    layer_bytes = kv_block_bytes(files.config, files.kv_format) // files.config.num_layers
+    return WholeBlocks(cache, staged.cache, layer_bytes)
 
 
 def swap_store(

@@ -18,7 +18,10 @@ class Tokenizer(Protocol):
     """What the engine asks of a tokenizer."""
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt, special tokens added as the checkpoint wants them."""
+        """Token ids of a prompt, special tokens added as the checkpoint wants them.
+
+        Raises RequestError for what is no text.
+        """
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""
@@ -42,7 +45,7 @@ class PlainTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
-        ids: list[int] = self._backend.encode(text).ids
+        ids: list[int] = self._backend.encode(_checked(text)).ids
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -71,7 +74,7 @@ class HuggingFaceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
-        return list(self._backend.encode(text))
+        return list(self._backend.encode(_checked(text)))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""
@@ -84,7 +87,7 @@ class HuggingFaceTokenizer:
         text = self._backend.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True
         )
-        return list(self._backend.encode(text, add_special_tokens=False))
+        return list(self._backend.encode(_checked(text), add_special_tokens=False))
 
 
 TOKENIZER_FILES = (
@@ -145,6 +148,19 @@ def _beside(file: Path) -> Tokenizer | None:
     if _is_plain(folder) or not (folder / TOKENIZER_FILES[1]).exists():
         return PlainTokenizer(folder / TOKENIZER_FILES[0])
     return HuggingFaceTokenizer(folder)
+
+
+def _checked(text: str) -> str:
+    """Raise RequestError for halves of characters, which tokenizers do not take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(error.start - 10, 0) : error.end + 10]
+        raise RequestError(
+            f"A prompt is no text at {near!r}: bytes that are not UTF-8, or half of a surrogate "
+            "pair; correct it."
+        ) from error
+    return text
 
 
 def _first_line(error: Exception) -> str:

@@ -42,6 +42,7 @@ from lm_offload.storage.tensor_source import Files
 _Scheme = TypeVar("_Scheme")
 
 PACKED, PLAIN, SCALE, ZERO = "weight_packed", "weight", "weight_scale", "weight_zero_point"
+SHAPE = "weight_shape"  # of the matrix that is packed
 
 
 def read_compressed(fields: Fields, checkpoint: Checkpoint) -> Convert:
@@ -77,8 +78,9 @@ def _integers(
     scales = parts.need(SCALE, SCALE_DTYPES, (rows, groups))
     zeros = None if grouping.symmetric else _zero_points(parts, rows, groups, grouping.bits)
     order = find_order(parts, "weight_g_idx", columns, grouping)
-    entries = [entry for entry in (codes, scales, zeros, order) if entry]
-    read = partial(_read, spec, grouping, codes, scales, zeros, order)
+    shape = parts.find(SHAPE)
+    entries = [entry for entry in (codes, scales, zeros, order, shape) if entry]
+    read = partial(_read, spec, grouping, codes, scales, zeros, order, shape)
     return grouped_matrix(spec, grouping, "compressed", entries, scales, read)
 
 
@@ -132,8 +134,11 @@ def _read(
     scales: TensorEntry,
     zeros: TensorEntry | None,
     order: TensorEntry | None,
+    shape: TensorEntry | None,
     files: Files,
 ) -> Iterator[GroupedRows]:
+    if shape:
+        _check_shape(shape, spec, files)
     all_scales = read_tensor(scales, files[scales.path])
     all_zeros = _read_zeros(zeros, spec.shape[0], grouping, files) if zeros else None
     group_of = read_order(order, grouping, files)
@@ -141,6 +146,15 @@ def _read(
         found = _codes(stored, grouping)[:, : spec.shape[1]]
         chosen = None if all_zeros is None else all_zeros[rows]
         yield GroupedRows(found, all_scales[rows], chosen, group_of)
+
+
+def _check_shape(entry: TensorEntry, spec: WeightSpec, files: Files) -> None:
+    told = read_tensor(entry, files[entry.path]).tolist()
+    if told != list(spec.shape):
+        raise CheckpointError(
+            f"Tensor {entry.name} holds {told}, but config.json asks for {list(spec.shape)}; use "
+            "the config.json that belongs to these weights."
+        )
 
 
 def _read_zeros(entry: TensorEntry, rows: int, grouping: Grouping, files: Files) -> Tensor:

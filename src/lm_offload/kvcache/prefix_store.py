@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_offload.kvcache.cache import KVCache
+from lm_offload.errors import StorageError
 from lm_offload.kvcache.prefix_entries import SUFFIX, shrink
+from lm_offload.kvcache.whole_blocks import BlockBytes
 from lm_offload.storage.block_file import read_block, write_block
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class PrefixStore:
     """Reads into and writes from the blocks of one KV cache."""
 
-    def __init__(self, folder: Path, owner: bytes, limit_bytes: int, cache: KVCache) -> None:
+    def __init__(self, folder: Path, owner: bytes, limit_bytes: int, cache: BlockBytes) -> None:
         self._folder = folder
         self._owner = owner
         self._limit_bytes = limit_bytes  # of all owners beside this one, too
@@ -51,7 +52,7 @@ class PrefixStore:
                 write_block(self._path(key), self._owner, key, self._bytes_of(block))
                 self._damaged.discard(key)
             shrink(self._folder.parent, self._limit_bytes)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             self._warn(f"The prefix cache {self._folder} cannot be written ({error}).")
 
     def _is_missing(self, key: bytes) -> bool:
@@ -67,11 +68,17 @@ class PrefixStore:
             self._damaged.add(key)
             self._warn(f"{path} in the prefix cache cannot be used ({error}); it is made anew.")
             return False
-        self._cache.copy_in(block, np.frombuffer(data, dtype=np.uint8))
+        try:
+            self._cache.copy_in(block, np.frombuffer(data, dtype=np.uint8))
+        except StorageError as error:
+            self._warn(f"Blocks of the prefix cache are computed instead of read: {error}")
+            return False
         return True
 
     def _bytes_of(self, block: int) -> bytes:
-        return b"".join(part.numpy().tobytes() for part in self._cache.block_parts(block))
+        data = np.empty(self._cache.block_bytes, dtype=np.uint8)
+        self._cache.copy_out(block, data)
+        return data.tobytes()
 
     def _path(self, key: bytes) -> Path:
         return self._folder / (key.hex() + SUFFIX)

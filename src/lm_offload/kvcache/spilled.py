@@ -102,9 +102,18 @@ class SpilledCache:
         lost, self._lost = self._lost, []
         return {run.number + index: error for run, error in lost for index in range(run.blocks)}
 
-    def restore(self, layer: int, first_block: int, data: memoryview) -> None:
-        """Put whole blocks from elsewhere, page-aligned in memory, into the file."""
-        self._file.write_from(data, self._offset(layer, first_block))
+    @property
+    def layers(self) -> Sequence[int]:
+        """The layers that lie here."""
+        return list(self._index)
+
+    def read_block(self, layer: int, number: int, memory: memoryview) -> None:
+        """A full block, into `block_bytes` that begin at a page; raises StorageError."""
+        self._file.read_into(memory, self._place(layer, number))
+
+    def write_block(self, layer: int, number: int, memory: memoryview) -> None:
+        """A full block from elsewhere; raises StorageError."""
+        self._file.write_from(memory, self._place(layer, number))
 
     def make_room_for_slots(self) -> None:
         """Let the file hold what slots keep beside all blocks; raises StorageError."""
@@ -152,11 +161,11 @@ class SpilledCache:
         """The memory of a run and its place in the file."""
         start = (offset + run.place) * self.block_bytes
         memory = self._memory[start : start + run.blocks * self.block_bytes]
-        return memory, self._offset(layer, int(self.places.of[run.number]))
+        return memory, self._place(layer, run.number)
 
-    def _offset(self, layer: int, place: int) -> int:
-        """Bytes before a place in the file."""
-        half, rest = divmod(place, self._num_blocks)
+    def _place(self, layer: int, number: int) -> int:
+        """Bytes before a block in the file."""
+        half, rest = divmod(int(self.places.of[number]), self._num_blocks)
         row = half * len(self._index) + self._index[layer]
         return (row * self._num_blocks + rest) * self.block_bytes
 

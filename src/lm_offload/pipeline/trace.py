@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from lm_offload.schedule.task import Resource, Task
+from lm_offload.storage.durable import write_named
 
 
 class Trace(Protocol):
@@ -82,11 +82,9 @@ class ChromeTrace:
         return track
 
     def write(self, path: Path) -> None:
-        """Write the file beside its place and rename it."""
+        """Write the file whole or not at all; raises StorageError."""
         names: list[dict[str, object]] = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}}
             for tid, name in sorted(self._names.items())
         ]
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text(json.dumps({"traceEvents": names + self._events}))
-        os.replace(beside, path)
+        write_named(path, json.dumps({"traceEvents": names + self._events}).encode())

@@ -72,7 +72,7 @@ def size(value: object, place: Place) -> int:
 def count_or_none(value: object, place: Place) -> int:
     """A whole number, 0 allowed."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        place.refuse(repr(value), "a whole number")
+        place.refuse(repr(value), "a whole number, not below zero")
     return value
 
 

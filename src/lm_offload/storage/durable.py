@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lm_offload.errors import StorageError
+
 log = logging.getLogger(__name__)
 
 
@@ -24,6 +26,16 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """The same for a file that a user named; raises StorageError."""
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}); free some room or name another file."
+        ) from error
 
 
 def remove_whole(path: Path) -> None:

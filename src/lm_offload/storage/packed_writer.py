@@ -77,13 +77,13 @@ def _write(
     on_progress: Progress,
 ) -> PackedIndex:
     data = folder / DATA_FILE
+    _check_space(data, plan)
     journal = Journal(folder, plan.identity)
     known = {**journal.checksums, **_indexed_checksums(folder, plan)}
     journal.restart(intact_blocks(data, plan, known))
     (folder / INDEX_FILE).unlink(missing_ok=True)
     if not journal.checksums:
         data.unlink(missing_ok=True)  # of another plan; who still reads it keeps it
-    _check_space(data, plan)
     pairs = zip(plan.units, sources, strict=True)
     missing = [(unit, source) for unit, source in pairs if unit.name not in journal.checksums]
     from lm_offload.storage.packed_encode import Encoder  # with torch

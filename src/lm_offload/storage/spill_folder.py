@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
-from lm_offload.errors import StorageError
+from lm_offload.errors import ConfigError, StorageError
 from lm_offload.storage.user_cache import user_cache_folder
+
+log = logging.getLogger(__name__)
 
 ROOM_FRAC = 0.9  # of what is free; the rest is left to others
 IN_MEMORY_TYPES = ("tmpfs", "ramfs")
 
 
 def spill_folder(given: str | Path | None = None) -> Path:
-    """The folder that a user named, or the cache folder; it need not exist."""
-    return Path(given).expanduser() if given else user_cache_folder()
+    """The folder that a user named, or the cache folder; it need not exist.
+
+    Raises ConfigError for one that cannot be made or written, and warns of one in memory.
+    """
+    if not given:
+        return user_cache_folder()
+    folder = Path(given).expanduser()
+    existing = _nearest(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigError(
+            f"The spill folder {folder} cannot be used: {existing} is no folder that is writable; "
+            "name one on a disk with --spill-dir."
+        )
+    if _is_memory(existing.resolve()):
+        log.warning("%s lies in memory and not on a disk: no KV cache is planned there.", folder)
+    return folder
 
 
 def spill_room_bytes(folder: Path) -> int:
@@ -22,7 +39,7 @@ def spill_room_bytes(folder: Path) -> int:
 
     Raises StorageError for a folder that cannot be asked.
     """
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = _nearest(folder)
     if _is_memory(existing.resolve()):
         return 0
     try:
@@ -33,6 +50,11 @@ def spill_room_bytes(folder: Path) -> int:
             "readable with --spill-dir."
         ) from error
     return int(found.f_bavail * found.f_frsize * ROOM_FRAC)
+
+
+def _nearest(folder: Path) -> Path:
+    """Itself, or of the folders that it is to lie in the one that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _is_memory(folder: Path) -> bool:

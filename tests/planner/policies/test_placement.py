@@ -92,3 +92,17 @@ def test_more_memory_is_never_slower(seed, gpu, more):
     small = solve(random_programs(seed, 1, (gpu, 30.0, 100.0)), 0)
     large = solve(random_programs(seed, 1, (gpu + more, 30.0, 100.0)), 0)
     assert large.cost_s <= small.cost_s * (1 + 1e-7)
+
+
+def test_what_cannot_be_solved_does_not_fit_and_tells_how_much_is_missing(monkeypatch):
+    class Unsolved:
+        x = None
+
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *args, **options: Unsolved)
+    programs = random_programs(0, 1, (0.5, 1.0, 2.0))
+    placement = solve(programs, 0)
+    assert not placement.fits
+    values = programs.constants[0] + placement.shares @ programs.slopes[0]
+    lacking = np.maximum(values[2 * RESOURCES :] - programs.capacities, 0)
+    assert placement.missing_gib == pytest.approx(lacking.reshape(2, 3).max(axis=0))
+    assert lower_bounds(programs, [placement.multipliers]) == pytest.approx(0.0)

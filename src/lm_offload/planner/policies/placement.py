@@ -18,6 +18,7 @@ which it need not solve.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,7 +96,7 @@ class Placement:
 
 
 def solve(programs: Programs, index: int) -> Placement:
-    """The optimum of one program."""
+    """The optimum of one program; all on the disk, at any cost, where HiGHS cannot find it."""
     from scipy.optimize import linprog
 
     seconds, shares = 2 * programs.seconds_rows, len(COORDINATES)
@@ -106,6 +107,8 @@ def solve(programs: Programs, index: int) -> Placement:
     costs[shares + 2 :] = PENALTY * programs.worst_s[index] * DEARER
     bounds = [(0, None)] * shares + [(None, None)] * 2 + [(0, None)] * len(TIERS)
     result = linprog(costs, A_ub=rows, b_ub=right, bounds=bounds, method="highs")
+    if result.x is None:  # petabytes: coefficients are too far apart
+        return _on_disk(programs, index)
     marginals = np.maximum(-result.ineqlin.marginals, 0.0)
     gib = marginals[seconds : seconds + len(programs.capacities)]
     return Placement(
@@ -116,6 +119,16 @@ def solve(programs: Programs, index: int) -> Placement:
         result.x[shares + 2 :],
         Multipliers(_sum_to_one(marginals[:seconds]) + OVERLAPPED, gib),
     )
+
+
+def _on_disk(programs: Programs, index: int) -> Placement:
+    """Everything on the disk, from which no bound follows; tells what is missing."""
+    seconds, shares = 2 * programs.seconds_rows, np.tile([0.0, 1.0], len(COORDINATES) // 2)
+    gib = (programs.constants[index] + shares @ programs.slopes[index])[seconds:]
+    missing = np.zeros(len(TIERS))
+    np.maximum.at(missing, list(programs.tiers), gib - programs.capacities)
+    nothing = Multipliers(np.zeros(seconds), np.zeros(len(gib)))
+    return Placement(index, math.inf, math.inf, shares, missing, nothing)
 
 
 def lower_bounds(programs: Programs, found: Sequence[Multipliers]) -> Array:

@@ -1,0 +1,101 @@
+"""Lines of JSON: appended to a file whole or not at all, or written to standard output."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from lm_offload.errors import ConfigError, StorageError
+
+
+class LineSink(Protocol):
+    """Takes records."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """One record as a line, which an interruption does not lose."""
+
+
+class StandardOutput:
+    """Lines on standard output, in ASCII where its encoding is not UTF-8."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """See `LineSink.write`."""
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        sys.stdout.write(json.dumps(record, ensure_ascii=ascii_only) + "\n")
+        sys.stdout.flush()
+
+
+class LineFile:
+    """Appends to a file; of a line that does not fit on the disk nothing stays."""
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self._path = path
+        self._file = file
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """See `LineSink.write`; raises StorageError."""
+        size_bytes = os.fstat(self._file.fileno()).st_size
+        left = memoryview((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            with suppress(OSError):  # a pipe has no size
+                os.truncate(self._file.fileno(), size_bytes)
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> StorageError:
+        way = "free some room" if error.errno == errno.ENOSPC else "check the disk"
+        return StorageError(
+            f"{self._path} cannot be written ({error.strerror}); its lines so far are whole: {way} "
+            "and go on with the same command and --resume."
+        )
+
+
+@contextmanager
+def line_sink(path: Path | None) -> Iterator[LineSink]:
+    """A file that is appended to, standard output if none; raises ConfigError."""
+    if path is None:
+        yield StandardOutput()
+        return
+    try:
+        file = io.FileIO(path, "a")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); name another file in a writable folder."
+        ) from error
+    with file:
+        yield LineFile(path, file)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Records of a file that `LineFile` wrote, none if it is not there.
+
+    A last line that a killed process left unfinished is cut off. Raises ConfigError for other
+    lines that are no records.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        whole, newline, rest = content.rpartition(b"\n")
+        if rest:
+            os.truncate(path, len(whole) + len(newline))
+        return [_record(line) for line in whole.split(b"\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be gone on with ({error}); name the file that was written before, or "
+            "leave --resume out."
+        ) from error
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, dict) or not isinstance(record.get("index"), int):
+        raise ValueError(f"{line[:40]!r} is no line of an output")
+    return record
