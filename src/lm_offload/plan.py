@@ -10,7 +10,8 @@ from typing import Literal
 from lm_offload.step_time import StepTime
 
 Objective = Literal["throughput", "latency"]  # seconds of all requests, or of the mean request
-AttentionOn = Literal["device", "cpu"]  # where a device computes, with the KV cache there
+# Where a device computes, with the KV cache there, or a part of it in each memory.
+AttentionOn = Literal["device", "cpu", "both"]
 InPlaceKind = Literal["none", "mlp", "layers"]  # what of host memory the CPU computes beside it
 OnOom = Literal["stop", "replan"]  # a run whose device has no memory left
 # Drafts where they pay, never, always from the text, always from a draft model.
@@ -106,6 +107,15 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class TurnCosts:
+    """What decides how rows are cut into two micro-batches; seconds of one layer, calibrated."""
+
+    row_s: float  # of the device, for one row more in its products
+    device_token_s: float  # of its attention, for one token that a row sees
+    cpu_token_s: float  # the same of the CPU
+
+
+@dataclass(frozen=True)
 class DevicePlan:
     """The part of a plan that lies on a device, which computes all but what is said here.
 
@@ -119,6 +129,8 @@ class DevicePlan:
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
     uploaded_bytes: int  # in each sweep, or in each large one where there are small ones
     attention: AttentionOn = "device"
+    kv_blocks: int = 0  # of the plan's, those in its memory where both attend
+    turns: TurnCosts | None = None  # and what rows cost there
     # Units that the CPU computes in small sweeps, not uploaded then; of attention with KV there.
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0  # most rows of such a sweep
@@ -173,6 +185,12 @@ class Plan:
     def lanes(self) -> int:
         """Most sequences in flight, at their longest or not."""
         return self.max_sequences + self.spare_sequences
+
+    @property
+    def sequence_blocks(self) -> int:
+        """Most KV blocks of one sequence, which has all of them in one memory."""
+        on_device = self.device.kv_blocks if self.device else 0
+        return max(on_device, self.kv_blocks - on_device)
 
     @property
     def used_bytes(self) -> int:

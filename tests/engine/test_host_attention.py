@@ -93,7 +93,8 @@ def test_attention_is_where_it_is_predicted_to_be_faster(toy):
         assert llm.plan_for(WORKLOAD).device.attention == "cpu"
     with open_on_device(folder, PLENTY) as llm:
         assert llm.plan_for(WORKLOAD).device.attention == "device"
-    with open_on_device(folder, cpu, attention="device") as llm, pytest.raises(BudgetError):
+    options = {"attention": "device", "in_place": "none"}
+    with open_on_device(folder, cpu, **options) as llm, pytest.raises(BudgetError):
         llm.plan_for(WORKLOAD)
 
 
@@ -104,7 +105,7 @@ def test_a_saved_plan_runs_again(toy, tmp_path):
     with open_on_device(folder, PLENTY, attention="device", plan=file) as llm, refused:
         llm.plan_for(WORKLOAD)
     file.write_text(re.sub("attention: cpu", "attention: disk", file.read_text()))
-    with pytest.raises(ConfigError, match="device or cpu"):
+    with pytest.raises(ConfigError, match="device, cpu or both"):
         LLM(folder, cpu_memory=PLENTY, plan=file)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_offload.arch.config import load_config
 from lm_offload.kvcache.cache import BLOCK_TOKENS, blocks_for
-from lm_offload.pipeline.micro_batches import build_sweep_input, on_device
+from lm_offload.pipeline.micro_batches import build_sweep_input, divided, on_device
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Batch, Chunk, Sequence
 from tests.toy import VOCAB_SIZE
@@ -45,6 +45,39 @@ def test_micro_batches_cut_the_rows_of_a_sweep(config, batch, max_rows):
     assert all(before[1] == after[0] for before, after in itertools.pairwise(edges))
     assert {stop - start for start, stop in edges[:-1]} <= {max_rows}
     assert edges[-1][1] - edges[-1][0] <= max_rows
+
+
+@given(batches(), st.integers(1, 70), st.integers(1, 200))
+def test_a_micro_batch_ends_with_the_first_turn(config, batch, max_rows, turn_rows):
+    sweep = build_sweep_input(config, batch, max_rows, turn_rows=turn_rows)
+    stops = [rows.stop for rows in sweep.micro_batches]
+    assert min(turn_rows, batch.num_tokens) in stops
+    assert stops[-1] == batch.num_tokens
+    assert all(rows.num_tokens <= max_rows for rows in sweep.micro_batches)
+    turns = [len(range(0, min(turn_rows, stops[-1]), max_rows))]
+    turns.append(len(range(turn_rows, stops[-1], max_rows)))
+    assert len(stops) == sum(turns)
+
+
+@given(batches(), st.data())
+def test_a_micro_batch_is_divided_between_sequences(config, batch, data):
+    first = data.draw(st.integers(0, len(batch.chunks)))
+    (rows,) = build_sweep_input(config, batch, 1000).micro_batches
+    chunks = batch.chunks[:first], batch.chunks[first:]
+    found = divided(rows, sum(chunk.stop - chunk.start for chunk in chunks[0]))
+    assert [part is not None for part in found] == [bool(part) for part in chunks]
+    start = 0
+    for part, own in zip(found, chunks, strict=True):
+        if part is None:
+            continue
+        (wanted,) = build_sweep_input(config, Batch(own), 1000).micro_batches
+        assert (part.start, part.num_tokens) == (start, wanted.num_tokens)
+        for name in ("positions", "query_starts", "context_lens", "slots"):
+            assert getattr(part, name).tolist() == getattr(wanted, name).tolist()
+        tables, width = part.block_tables, wanted.block_tables.shape[1]
+        assert tables[:, :width].tolist() == wanted.block_tables.tolist()
+        assert tables.is_contiguous()
+        start = part.stop
 
 
 @given(batches(), st.integers(1, 70))

@@ -15,6 +15,7 @@ from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
 from lm_offload.planner.in_place_simulation import in_place_seconds
 from lm_offload.planner.in_place_time import InPlaceSweepLoad
 from lm_offload.planner.ring_gates import ring_gates
+from lm_offload.planner.split_load import SplitLoad
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.ring import Key, Ring
 
@@ -34,13 +35,18 @@ def homes(draw: st.DrawFn, units: int) -> Transfers:
 
 
 @st.composite
-def runs(draw: st.DrawFn, attends: bool) -> Run:
-    """Sweeps of one model; where the CPU attends, in other micro-batches from sweep to sweep."""
+def runs(draw: st.DrawFn, attends: bool, both: bool = False) -> Run:
+    """Sweeps of one model; where the CPU attends, in other micro-batches from sweep to sweep.
+
+    `both`: the device attends, too, to some of them alone.
+    """
     units, sweeps = draw(st.integers(3, 9)), draw(st.integers(1, 4))
     transfers = draw(homes(units))
     inner = st.sets(st.integers(1, units - 2), min_size=1)
     on_host = frozenset(draw(inner)) if attends else frozenset[int]()
     loads = [draw(sweep_loads(units, transfers, on_host)) for _ in range(sweeps)]
+    if both:
+        loads = [draw(split_loads(load, on_host)) for load in loads]
     return loads, transfers, on_host
 
 
@@ -71,7 +77,26 @@ def host_loads(draw: st.DrawFn, units: int, on_host: frozenset[int]) -> HostLoad
     )
 
 
-@given(runs(attends=False) | runs(attends=True))
+@st.composite
+def split_loads(draw: st.DrawFn, load: DeviceSweepLoad, on_host: frozenset[int]) -> DeviceSweepLoad:
+    """The same sweep with attention on both, in turns of which the CPU has no part in the first."""
+    turns, units = draw(st.integers(1, 3)), len(load.compute_s)
+    alone = draw(st.integers(0, turns))
+    own, *products = [[draw(SECONDS) for _ in range(units)] for _ in range(turns + 1)]
+    own = [seconds * (unit in on_host) for unit, seconds in enumerate(own)]
+    assert load.host is not None
+    host = SplitLoad(
+        **{**vars(load.host), "counts": [turns] * (units - 1) + [1]},
+        products=products,
+        own=own,
+        shares=[0.0] * alone + [draw(st.floats(0.1, 1)) for _ in range(turns - alone)],
+        links_s=[(draw(SECONDS), draw(SECONDS)) for _ in range(turns)],
+    )
+    compute_s = [sum(parts) + draw(SECONDS) for parts in zip(own, *products, strict=True)]
+    return replace(load, compute_s=compute_s, host=host)
+
+
+@given(runs(attends=False) | runs(attends=True) | runs(attends=True, both=True))
 def test_the_recurrence_gives_the_seconds_of_the_tasks(run: Run) -> None:
     assert device_recurrence.device_sweep_seconds(*run) == pytest.approx(
         device_simulation.device_sweep_seconds(*run), rel=1e-9

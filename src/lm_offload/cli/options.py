@@ -48,7 +48,7 @@ Attention = Annotated[
     str,
     typer.Option(
         help="Where attention is computed beside a GPU: device, cpu (with the KV cache in CPU "
-        "memory), or auto, by predicted time."
+        "memory), or auto, by predicted time: one of them, or both, each for its own sequences."
     ),
 ]
 InPlace = Annotated[

@@ -58,8 +58,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
             f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
-            f"attention on the {plan.device.attention}"
-            f"{_in_place(plan.device)}{_replays(plan.device)}."
+            f"{_attention(plan, plan.device)}{_in_place(plan.device)}{_replays(plan.device)}."
         )
         _print_stages(console, plan.device)
     drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
@@ -76,6 +75,17 @@ def print_plan(console: Console, plan: Plan) -> None:
             f"Retention: about {plan.retention.units:.0f} streamed units lie in unused KV memory, "
             f"{format_bytes(round(plan.retention.size_bytes))} less read in a mean sweep."
         )
+
+
+def _attention(plan: Plan, device: DevicePlan) -> str:
+    if device.attention != "both":
+        return f"attention on the {device.attention}"
+    step = plan.predicted.step_s["decode"]
+    return (
+        f"attention on both: {device.kv_blocks} of {plan.kv_blocks} KV blocks are there, so that "
+        f"in decode the CPU attends for {step.attend_s * 1e3:.1f} ms while {device.name} computes "
+        f"for {step.gpu_s * 1e3:.1f} ms of a sweep of {step.total_s * 1e3:.1f} ms"
+    )
 
 
 def _in_place(device: DevicePlan) -> str:

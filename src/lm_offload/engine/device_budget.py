@@ -12,7 +12,7 @@ from lm_offload.device.registry import DEFAULT_DEVICE, is_device_name, open_devi
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn, InPlaceKind
+from lm_offload.plan import InPlaceKind
 from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
 from lm_offload.planner.request import DeviceBudget, joined
@@ -63,12 +63,11 @@ def computing(budget: DeviceBudget | None, attention: str, in_place: str) -> Dev
 
     Raises ConfigError for what cannot be.
     """
-    wanted: tuple[tuple[str, Any, Any], ...] = (
-        ("attention", attention, AttentionOn),
-        ("in_place", in_place, InPlaceKind),
+    wanted: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
+        ("attention", attention, ("device", "cpu")),
+        ("in_place", in_place, get_args(InPlaceKind)),
     )
-    for name, place, kind in wanted:
-        allowed = get_args(kind)
+    for name, place, allowed in wanted:
         if place == AUTO:
             continue
         if place not in allowed:

@@ -24,10 +24,16 @@ from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
 from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.pipeline.captures import CAPTURED, Captures
-from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
+from lm_offload.pipeline.device_executor import (
+    DeviceExecutor,
+    DeviceResources,
+    never,
+    nothing_in_place,
+)
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
@@ -37,6 +43,7 @@ from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
+from lm_offload.pipeline.split_attention import SplitAttention
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.planner.recordings import SHAPES
@@ -68,9 +75,10 @@ def build_device_machinery(
         device = open_planned(plan.device)
         undo.callback(device.close)
         host, [uploader] = host_memory(plan, [device])
-        on_host = attended_on_host(files, plan.device)
-        kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if on_host else None
-        layers = [files.units[unit].index for unit in on_host]
+        attended = attended_on_host(files, plan.device)
+        kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if attended else None
+        whole = () if plan.device.turns else attended  # with all keys and values on the host
+        layers = [files.units[unit].index for unit in whole]
         side = device_side(files, plan, plan.device, device, uploader, kv_tier, layers)
         store = store_of(files, plan, host["staging ring"])
         undo.callback(store.close)
@@ -78,7 +86,7 @@ def build_device_machinery(
         load_device(files, plan, store, side)
         parts = _Parts(plan, files, side, store, host, on_threads(kernels, plan))
         context = context_of(files, side, parts.kernels)
-        attention = _host_attention(parts, context, on_host) if on_host else None
+        attention = _attention(parts, context, kv_tier, attended) if kv_tier else None
         units = _host_units(parts) if plan.device.in_place else None
         runner = _runner(parts, context, attention, units)
         executor = _executor(parts, trace, attention, units)
@@ -87,19 +95,30 @@ def build_device_machinery(
     return Machinery(plan, store, runner, executor, scheduler, side.cache, devices=(device,))
 
 
-def _host_attention(parts: _Parts, context: Context, units: frozenset[int]) -> HostAttention:
-    """The exchange on the host is what is sent, and behind it what comes back."""
+def _attention(
+    parts: _Parts, context: Context, tier: MemoryTier, units: frozenset[int]
+) -> HostAttention:
+    """On the CPU, for all sequences or for those whose cache lies in the `tier` on the host."""
+    files, plan, side, turns = parts.files, parts.plan, parts.side, parts.side.on_device.turns
+    model, exchange = load_model(files.config.model_type), _exchange(parts)
+    if turns is None:
+        return HostAttention(model, context, parts.kernels, side.cache, exchange, units)
+    blocks = plan.kv_blocks - side.on_device.kv_blocks
+    cache = KVCache(files.config, blocks, files.kv_format, tier)
+    return SplitAttention(model, context, parts.kernels, cache, exchange, units, side.cache, turns)
+
+
+def _exchange(parts: _Parts) -> Exchange:
+    """On the host what is sent, and behind it what comes back."""
     config, rows = parts.files.config, parts.plan.sweep_tokens
     host = floats(parts.host["attention exchange"])
     sent, queries = rows * (config.query_size + 2 * config.kv_size), rows * config.query_size
-    exchange = Exchange(
+    return Exchange(
         config,
         on_device=floats(parts.side.memory["attention exchange"]),
         on_host=host[:sent],
         attended=host[sent : sent + queries],
     )
-    model = load_model(config.model_type)
-    return HostAttention(model, context, parts.kernels, parts.side.cache, exchange, units)
 
 
 def _host_units(parts: _Parts) -> HostUnits:
@@ -153,8 +172,8 @@ def _executor(
     cpu = HostProcessor(side.device, processor, copies_of(host, units), progress, trace)
     resources = DeviceResources(links, processor, side.device.d2h, cpu)
     schedule = DeviceSweepSchedule(transfers, host.units if host else NOTHING)
-    more = (units.units,) if units else ()
-    return DeviceExecutor(schedule, resources, progress, trace, *more)
+    in_place, alone = units.units if units else nothing_in_place, host.alone if host else never
+    return DeviceExecutor(schedule, resources, progress, trace, in_place, alone)
 
 
 def _transfers(parts: _Parts) -> Transfers:

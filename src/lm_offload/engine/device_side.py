@@ -109,9 +109,10 @@ def device_side(
     """
     sizes = {name: size for name, size in on_device.memory if name in DEVICE_ARENAS}
     tier = device.tier(sum(sizes.values()))
-    cache = _cache(files, plan, tier, {*on_host, *others})
-    if host is not None:
-        elsewhere = _cache(files, plan, host, {*range(files.config.num_layers)} - {*on_host})
+    blocks = on_device.kv_blocks or plan.kv_blocks
+    cache = _cache(files, blocks, tier, {*on_host, *others})
+    if host is not None and on_host:
+        elsewhere = _cache(files, blocks, host, {*range(files.config.num_layers)} - {*on_host})
         cache.join(elsewhere)
     names = (name for name in sizes if name != "KV cache")
     memory: dict[str, Memory] = {name: tier.allocate(name, sizes[name]) for name in names}
@@ -119,8 +120,8 @@ def device_side(
     return DeviceSide(on_device, device, memory, cache, weights, uploader)
 
 
-def _cache(files: ModelFiles, plan: Plan, tier: Tier, without: Collection[int]) -> KVCache:
-    return KVCache(files.config, plan.kv_blocks, files.kv_format, tier, without)
+def _cache(files: ModelFiles, blocks: int, tier: Tier, without: Collection[int]) -> KVCache:
+    return KVCache(files.config, blocks, files.kv_format, tier, without)
 
 
 def store_of(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:

@@ -59,9 +59,9 @@ def host_units(
 
 
 def attended_on_host(files: ModelFiles, plan: DevicePlan) -> frozenset[int]:
-    """Attention units whose keys and values lie in host memory, where the CPU attends."""
+    """Attention units of which keys and values lie in host memory, where the CPU attends."""
     every = attention_units(files.units)
-    return every if plan.attention == "cpu" else every & {*indices_of(files, plan.in_place)}
+    return every if plan.attention != "device" else every & {*indices_of(files, plan.in_place)}
 
 
 def copies_of(attention: HostAttention | None, units: HostUnits | None) -> Copy:

@@ -65,10 +65,13 @@ def scheduler_of(
 ) -> Scheduler:
     """The scheduler of a plan; `prefixes` are looked up in a folder.
 
-    Who wants to know of blocks that are free is the cache, or `drop`.
+    Who wants to know of blocks that are free is the cache, or `drop`. Of a cache in two memories
+    the device's blocks come first.
     """
+    first = (plan.device and plan.device.kv_blocks) or plan.kv_blocks
+    others = plan.kv_blocks - first
     return Scheduler(
-        BlockAllocator(plan.kv_blocks, drop or cache.drop),
+        BlockAllocator(first, drop or cache.drop),
         plan.sweep_tokens,
         plan.lanes,
         plan.logit_rows - plan.lanes,
@@ -76,6 +79,7 @@ def scheduler_of(
         shares_in_sweep=not plan.spill.layers,
         swap=swap or NO_SLOTS,
         swap_pays=swap_pays,
+        more=BlockAllocator(others, first=first) if others else None,
     )
 
 

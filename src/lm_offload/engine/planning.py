@@ -131,9 +131,12 @@ def serves(plan: Plan, workload: Workload) -> bool:
 
 
 def stages(plan: Plan, workload: Workload) -> bool:
-    """Whether the longest sequence can be staged, where KV cache lies on disk."""
+    """Whether the longest sequence has room where it is attended to: staged from disk, or in one of
+    two memories.
+    """
     longest = max(map(blocks_for, workload.total_lens))
-    return not plan.spill.layers or plan.spill.group_blocks >= longest
+    staged = not plan.spill.layers or plan.spill.group_blocks >= longest
+    return staged and plan.sequence_blocks >= longest
 
 
 def covers(plan: Plan, wanted: Plan) -> bool:

@@ -12,10 +12,13 @@ def _ignore(blocks: list[int]) -> None:
 class BlockAllocator:
     """Hands out block numbers; never more than there are."""
 
-    def __init__(self, num_blocks: int, on_free: Callable[[list[int]], None] = _ignore) -> None:
+    def __init__(
+        self, num_blocks: int, on_free: Callable[[list[int]], None] = _ignore, first: int = 0
+    ) -> None:
+        """Numbers from `first` on."""
         self.num_blocks = num_blocks
         self._on_free = on_free
-        self._free = list(range(num_blocks - 1, -1, -1))
+        self._free = list(range(first + num_blocks - 1, first - 1, -1))
 
     @property
     def num_free(self) -> int:

@@ -24,6 +24,11 @@ class CountedBlocks:
         self._withdrawn: set[int] = set()  # never used again
 
     @property
+    def num_blocks(self) -> int:
+        """All there are."""
+        return self._allocator.num_blocks
+
+    @property
     def num_free(self) -> int:
         """Blocks that hold nothing."""
         return self._allocator.num_free

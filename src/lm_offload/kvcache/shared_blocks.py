@@ -37,6 +37,11 @@ class SharedBlocks:
         self._writers: dict[int, Sequence] = {}  # of announced blocks that are not filled
 
     @property
+    def num_blocks(self) -> int:
+        """All there are."""
+        return self._blocks.num_blocks
+
+    @property
     def num_cached(self) -> int:
         """Blocks that no sequence uses and that still hold a prefix."""
         return self._blocks.num_cached
@@ -45,6 +50,10 @@ class SharedBlocks:
     def num_used(self) -> int:
         """Blocks that sequences use, shared ones counted once."""
         return self._blocks.num_used
+
+    def home_of(self, sequence: Sequence) -> int:
+        """In which of several memories it has its blocks; those in one want the same room."""
+        return 0
 
     def admit(self, sequence: Sequence, num_tokens: int) -> bool:
         """Give `sequence` the blocks of its first `num_tokens`, if that many can be had."""

@@ -54,14 +54,21 @@ class DeviceResources:
             self.host.close()
 
 
-def _nothing() -> frozenset[int]:
+def nothing_in_place() -> frozenset[int]:
+    """The device computes all units."""
     return NOTHING
+
+
+def never() -> int:
+    """The CPU has its part in every micro-batch, if it attends."""
+    return 0
 
 
 class DeviceExecutor:
     """See `Executor`: transfers run ahead as far as both rings allow, across sweeps.
 
-    `in_place` says which units the CPU computes in the sweep that is about to begin. What runs
+    `in_place` says which units the CPU computes in the sweep that is about to begin, `alone` to how
+    many of its first micro-batches the device attends alone. What runs
     ahead is that of another sweep alike; where that was wrong it is dropped.
     """
 
@@ -71,13 +78,15 @@ class DeviceExecutor:
         resources: DeviceResources,
         progress: Progress,
         trace: Trace,
-        in_place: Callable[[], frozenset[int]] = _nothing,
+        in_place: Callable[[], frozenset[int]] = nothing_in_place,
+        alone: Callable[[], int] = never,
     ) -> None:
         self._schedule = schedule
         self._resources = resources
         self._progress = progress
         self._trace = trace
         self._in_place = in_place
+        self._alone = alone
         self._expected = NOTHING  # to be computed in place, by the transfers that are queued
         self._sweep = 0
         resources.submit(schedule.transfers(0))
@@ -93,7 +102,8 @@ class DeviceExecutor:
         if in_place != self._expected:
             self._transfer_again(in_place)
         self._resources.submit(self._schedule.transfers(self._sweep + 1, in_place))
-        for task in self._schedule.computes(self._sweep, micro_batches, in_place):
+        alone = self._alone()
+        for task in self._schedule.computes(self._sweep, micro_batches, in_place, alone):
             clock.wait_s += self._wait(task)
             clock.wait_s += self._start(task, compute)
         self._sweep += 1

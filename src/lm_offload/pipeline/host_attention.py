@@ -11,8 +11,10 @@ from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions, Weights
 from lm_offload.models.blocks import attend, rotated_qkv
 from lm_offload.pipeline.exchange import Exchange
+from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
+from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import MicroBatch
+from lm_offload.sequence import Batch, MicroBatch
 
 
 class HostAttention:
@@ -38,15 +40,24 @@ class HostAttention:
         self._exchange = exchange
         self._micro_batches: Sequence[MicroBatch] = ()
 
+    def input_of(self, batch: Batch, micro_batch_tokens: int) -> SweepInput:
+        """The rows of a sweep in two micro-batches or more."""
+        most = most_rows(batch.num_tokens, micro_batch_tokens)
+        return build_sweep_input(self._context.config, batch, most, self._cache.blocks_of)
+
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """These are the rows of the next sweep, for kernels of the CPU."""
         self._micro_batches = micro_batches
+
+    def alone(self) -> int:
+        """Leading micro-batches that the CPU has no part in."""
+        return 0
 
     def copy_of(self, task: Task) -> tuple[Tensor, Tensor]:
         """Source and target of a `send_qkv` or a `return_attended`."""
         if not self._micro_batches:  # a sweep that only reads
             return self._exchange.nothing
-        rows = self._micro_batches[task.id.micro_batch]
+        rows = self._sent(task)
         if task.id.kind == "send_qkv":
             return self._exchange.way_down(rows)
         return self._exchange.way_back(rows)
@@ -65,7 +76,11 @@ class HostAttention:
 
     def attend(self, task: Task, layer: int) -> None:
         """The CPU's part: store keys and values that were sent, and attend."""
-        rows = self._micro_batches[task.id.micro_batch]
+        rows = self._sent(task)
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         sent, out = self._exchange.host_qkv(rows), self._exchange.host_attended(rows)
         attend(self._context.config, self._kernels, layer, sent, rows, keys, values, out)
+
+    def _sent(self, task: Task) -> MicroBatch:
+        """The rows that the CPU attends to."""
+        return self._micro_batches[task.id.micro_batch]

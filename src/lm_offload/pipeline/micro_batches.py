@@ -38,14 +38,19 @@ def build_sweep_input(
     batch: Batch,
     max_rows: int,
     blocks_of: BlocksOf = numbered_blocks,
+    turn_rows: int = 0,
 ) -> SweepInput:
-    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`."""
+    """Flatten `batch` into rows and cut them into micro-batches of at most `max_rows`.
+
+    One of them ends after `turn_rows` in any case.
+    """
     token_ids: list[int] = []
     logit_rows: list[int] = []
     for chunk in batch.chunks:
         token_ids += chunk.token_ids
         logit_rows += range(len(token_ids) - chunk.num_logits, len(token_ids))
-    micro_batches = build_micro_batches(config, batch.chunks, max_rows, 0, blocks_of)
+    groups = _cut(batch.chunks, max_rows, turn_rows)
+    micro_batches = _built(config, groups, 0, blocks_of)
     is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
     tensors = torch.tensor(token_ids), torch.tensor(logit_rows)
     return SweepInput(micro_batches, *tensors, is_decode)
@@ -59,13 +64,14 @@ def on_device(sweep: SweepInput, device: torch.device, cache_device: torch.devic
     if device == CPU:
         return sweep
     places = device, cache_device
-    micro_batches = tuple(_on_device(micro_batch, *places) for micro_batch in sweep.micro_batches)
+    micro_batches = tuple(rows_on_device(rows, *places) for rows in sweep.micro_batches)
     return replace(sweep, micro_batches=micro_batches, logit_rows=sweep.logit_rows.to(device))
 
 
-def _on_device(
+def rows_on_device(
     micro_batch: MicroBatch, device: torch.device, cache_device: torch.device
 ) -> MicroBatch:
+    """`on_device` of one micro-batch."""
     return replace(
         micro_batch,
         query_starts=micro_batch.query_starts.to(cache_device),
@@ -76,6 +82,39 @@ def _on_device(
     )
 
 
+def divided(rows: MicroBatch, first: int) -> tuple[MicroBatch | None, MicroBatch | None]:
+    """Its `first` rows and the others, each if there are any, as attention needs them.
+
+    A sequence begins where it is divided.
+    """
+    if first in (0, rows.num_tokens):
+        return (rows, None) if first else (None, rows)
+    starts = rows.query_starts
+    sequences, cut = int(torch.searchsorted(starts, first)), rows.start + first
+    tables, lengths = rows.block_tables, rows.context_lens
+    before = replace(
+        rows,
+        stop=cut,
+        positions=rows.positions[:first],
+        query_starts=starts[: sequences + 1],
+        context_lens=lengths[:sequences],
+        block_tables=tables[:sequences],
+        slots=rows.slots[:first],
+        rotary=(),
+    )
+    after = replace(
+        rows,
+        start=cut,
+        positions=rows.positions[first:],
+        query_starts=starts[sequences:] - first,
+        context_lens=lengths[sequences:],
+        block_tables=tables[sequences:],
+        slots=rows.slots[first:],
+        rotary=(),
+    )
+    return before, after
+
+
 def build_micro_batches(
     config: ModelConfig,
     chunks: Iterable[Chunk],
@@ -84,27 +123,38 @@ def build_micro_batches(
     blocks_of: BlocksOf,
 ) -> tuple[MicroBatch, ...]:
     """`chunks`, whose rows begin at `first_row`, in micro-batches of at most `max_rows`."""
+    return _built(config, _cut(chunks, max_rows), first_row, blocks_of)
+
+
+def _built(
+    config: ModelConfig, groups: Iterable[list[Chunk]], first_row: int, blocks_of: BlocksOf
+) -> tuple[MicroBatch, ...]:
     micro_batches: list[MicroBatch] = []
-    for pieces in _cut(chunks, max_rows):
+    for pieces in groups:
         micro_batches.append(_build(config, pieces, first_row, blocks_of))
         first_row = micro_batches[-1].stop
     return tuple(micro_batches)
 
 
-def _cut(chunks: Iterable[Chunk], max_rows: int) -> Iterator[list[Chunk]]:
-    """Groups of chunks of at most `max_rows` rows; a long chunk continues in the next group."""
+def _cut(chunks: Iterable[Chunk], max_rows: int, turn_rows: int = 0) -> Iterator[list[Chunk]]:
+    """Groups of chunks of at most `max_rows` rows; a long chunk continues in the next group.
+
+    One ends after `turn_rows`.
+    """
     group: list[Chunk] = []
-    room = max_rows
+    turn_left = turn_rows
+    room = min(max_rows, turn_left or max_rows)
     for chunk in chunks:
         start = chunk.start
         while start < chunk.stop:
             stop = min(chunk.stop, start + room)
             group.append(Chunk(chunk.sequence, start, stop))
             room -= stop - start
+            turn_left = max(turn_left - (stop - start), 0)
             start = stop
             if room == 0:
                 yield group
-                group, room = [], max_rows
+                group, room = [], min(max_rows, turn_left or max_rows)
     if group:
         yield group
 

@@ -23,7 +23,6 @@ from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.unit_functions import UnitFunctions
 from lm_offload.quant.kv_blocks import Blocks, address_of
-from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
@@ -70,8 +69,7 @@ class ModelRunner:
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        config, most = self._context.config, self._most_rows(batch.num_tokens)
-        found = build_sweep_input(config, batch, most, self._cache.blocks_of)
+        found = self._input_of(batch)
         for host in (self._host, self._host_units):
             if host is not None:
                 host.begin(found.micro_batches)
@@ -84,11 +82,13 @@ class ModelRunner:
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
 
-    def _most_rows(self, rows: int) -> int:
-        """Of a micro-batch; where the device waits for the CPU's attention there are several."""
+    def _input_of(self, batch: Batch) -> SweepInput:
+        """On the host; where the device waits for the CPU's attention there are several turns."""
         most, split = self._micro_batch_tokens, self._host.units if self._host else NOTHING
-        in_place = self._host_units.units_of(rows) if self._host_units else NOTHING
-        return most_rows(rows, most) if split - in_place else most
+        in_place = self._host_units.units_of(batch.num_tokens) if self._host_units else NOTHING
+        if self._host is not None and split - in_place:
+            return self._host.input_of(batch, most)
+        return build_sweep_input(self._context.config, batch, most, self._cache.blocks_of)
 
     @property
     def hidden(self) -> Tensor:

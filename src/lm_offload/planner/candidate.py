@@ -71,7 +71,7 @@ class Candidate:
     def on_host(self) -> frozenset[int]:
         """Units with attention over keys and values in host memory, beside a device."""
         every = self.model.attention_units
-        if self.device is None or self.sizes.attention == "cpu":
+        if self.device is None or self.sizes.attention != "device":
             return every
         return every & self.device.in_place
 
@@ -146,6 +146,7 @@ class Candidate:
             memory=self.memory_on(placed),
             uploaded_bytes=self._bytes_of(self.uploaded_to(placed)),
             attention=self.sizes.attention,
+            kv_blocks=self.sizes.device_blocks,
             in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),

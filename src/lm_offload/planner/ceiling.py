@@ -154,8 +154,10 @@ class CeilingModel:
     def _kv_on_host_frac(self) -> float:
         """Of the KV cache, beside a device."""
         device, layers = self.plan.device, self.model.config.num_layers
-        if device is None or device.attention == "cpu":
-            return float(device is not None)
+        if device is None:
+            return 0.0
+        if device.attention != "device":
+            return 1 - device.kv_blocks / self.plan.kv_blocks
         return sum(name.endswith(".attention") for name in device.in_place) / layers
 
     @property

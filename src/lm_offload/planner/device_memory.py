@@ -32,9 +32,9 @@ def device_memory_table(
     model: ModelSizes, sizes: Sizes, budget: DeviceBudget
 ) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of everything on the device but weights and their ring."""
-    config = model.config
+    config, layers = model.config, model.config.num_layers
     return (
-        *_kv_cache(model, sizes, config.num_layers - layers_on_host(model, sizes)),
+        *_kv_cache(model, sizes, _device_blocks(sizes), layers - layers_on_host(model, sizes)),
         ("hidden states", hidden_bytes(config, sizes)),
         *_exchanged(model, sizes, config.query_size + 2 * config.kv_size),
         ("workspace", workspace_bytes(config, sizes)),
@@ -68,7 +68,7 @@ def host_memory_table(
     """
     config = model.config
     return (
-        *_kv_cache(model, sizes, layers_on_host(model, sizes)),
+        *_kv_cache(model, sizes, *_kv_on_host(model, sizes)),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
         *_exchanged(model, sizes, 2 * (config.query_size + config.kv_size)),
         *_in_place(model, sizes),
@@ -78,7 +78,7 @@ def host_memory_table(
 
 
 def layers_on_host(model: ModelSizes, sizes: Sizes) -> int:
-    """Layers whose keys and values lie in host memory, where the CPU attends."""
+    """Layers of which all keys and values lie in host memory, where the CPU attends."""
     return model.config.num_layers if sizes.attention == "cpu" else sizes.in_place_layers
 
 
@@ -100,14 +100,28 @@ def scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
 
 
-def _kv_cache(model: ModelSizes, sizes: Sizes, layers: int) -> Iterator[tuple[str, int]]:
+def _kv_on_host(model: ModelSizes, sizes: Sizes) -> tuple[int, int]:
+    """Blocks and layers of the KV cache in host memory."""
+    if sizes.device_blocks:
+        return sizes.kv_blocks - sizes.device_blocks, model.config.num_layers
+    return sizes.kv_blocks, layers_on_host(model, sizes)
+
+
+def _device_blocks(sizes: Sizes) -> int:
+    """Blocks of the KV cache on the device, of layers whose cache is there."""
+    return sizes.device_blocks or sizes.kv_blocks
+
+
+def _kv_cache(
+    model: ModelSizes, sizes: Sizes, blocks: int, layers: int
+) -> Iterator[tuple[str, int]]:
     if layers:
-        yield "KV cache", kv_bytes_of(model, sizes, layers)
+        yield "KV cache", kv_bytes_of(model, replace(sizes, kv_blocks=blocks), layers)
 
 
 def _exchanged(model: ModelSizes, sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
     """Queries, keys, values and results of a sweep on their way to and from the CPU."""
-    if layers_on_host(model, sizes):
+    if layers_on_host(model, sizes) or sizes.device_blocks:
         yield "attention exchange", align_up(sizes.sweep_tokens * width * F32_BYTES)
 
 
@@ -125,11 +139,11 @@ def _in_place(model: ModelSizes, sizes: Sizes) -> Iterator[tuple[str, int]]:
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """One sequence at a time: K and V as they are gathered, turned around, and padded."""
-    context = min(sizes.kv_blocks * BLOCK_TOKENS, config.max_positions)
+    context = min(_device_blocks(sizes) * BLOCK_TOKENS, config.max_positions)
     return 2 * 3 * context * config.kv_size * F32_BYTES
 
 
 def _store_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The packed blocks that new tokens go to are unpacked, filled and packed again."""
-    blocks = min(sizes.micro_batch_tokens, sizes.kv_blocks) * model.kv_format.is_packed
+    blocks = min(sizes.micro_batch_tokens, _device_blocks(sizes)) * model.kv_format.is_packed
     return blocks * BLOCK_TOKENS * model.config.kv_size * PACKED_KV_BYTES

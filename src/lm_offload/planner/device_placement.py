@@ -23,7 +23,7 @@ from lm_offload.planner.stages import place_on_stages
 
 def attention_choices(device: DeviceBudget) -> tuple[AttentionOn, ...]:
     """Where attention may be computed."""
-    return (device.attention,) if device.attention else ("device", "cpu")
+    return (device.attention,) if device.attention else ("device", "cpu", "both")
 
 
 def in_place_choices(device: DeviceBudget) -> tuple[InPlaceKind, ...]:

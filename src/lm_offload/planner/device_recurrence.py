@@ -36,37 +36,41 @@ def device_sweep_seconds(
     """
     clocks = Clocks(transfers, len(loads))
     ends = [clocks.first_compute_s(loads[0])]
-    steps: dict[tuple[int, ...], list[_Step]] = {}
+    steps: dict[tuple[Sequence[int], int], list[_Step]] = {}
     for load in loads:
         if load.host is None:
             ends.append(clocks.run(load))
             continue
-        counts = tuple(load.counts)
-        if counts not in steps:
-            steps[counts] = [*_steps(counts, on_host, transfers)]
-        ends.append(clocks.run_beside(load, load.host, steps[counts]))
+        kind = tuple(load.counts), load.host.alone
+        if kind not in steps:
+            steps[kind] = [*_steps(*kind, on_host, transfers)]
+        ends.append(clocks.run_beside(load, load.host, steps[kind]))
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
 class _Step(NamedTuple):
     """What the device computes of a unit at one time."""
 
+    micro_batch: int
     unit: int
     projects: bool  # the part before the CPU attends
-    returns: bool  # the part after that
+    attends: bool  # the CPU between both parts
     arrives: bool  # the first of an uploaded unit
     leaves: bool  # and the last
 
 
-def _steps(counts: Sequence[int], on_host: frozenset[int], transfers: Transfers) -> Iterator[_Step]:
+def _steps(
+    counts: Sequence[int], alone: int, on_host: frozenset[int], transfers: Transfers
+) -> Iterator[_Step]:
     uploaded = transfers.upload_bytes
     for stage in stages_of(counts, on_host, uploaded, transfers.device_ring_bytes):
         last = counts[stage[0].unit] - 1
         for micro_batch, (unit, kind) in itertools.product(range(last + 1), stage):
-            projects, returns = kind == "project", kind == "compute" and unit in on_host
-            arrives = unit in uploaded and micro_batch == 0 and not returns
+            projects, attends = kind == "project", unit in on_host and micro_batch >= alone
+            is_first = micro_batch == 0 and (projects or unit not in on_host)
+            arrives = unit in uploaded and is_first
             leaves = unit in uploaded and micro_batch == last and not projects
-            yield _Step(unit, projects, returns, arrives, leaves)
+            yield _Step(micro_batch, unit, projects, attends, arrives, leaves)
 
 
 class Clocks:
@@ -101,26 +105,25 @@ class Clocks:
 
     def run_beside(self, load: DeviceSweepLoad, host: HostLoad, steps: Sequence[_Step]) -> float:
         """The same where the CPU attends to one micro-batch beside another."""
-        attend_s = [
-            seconds / count for seconds, count in zip(host.attend, host.counts, strict=True)
-        ]
-        project_s, compute_s = _pieces(load, host)
+        turns = host.turns(_with_overhead(load.compute_s, load))
         device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
         attended_s: deque[float] = deque()
-        for unit, projects, returns, arrives, leaves in steps:
+        for micro_batch, unit, projects, attends, arrives, leaves in steps:
+            turn = turns[micro_batch]
             if arrives and (ready_s := self._upload(unit, load)) > device_s:
                 device_s = ready_s
             if projects:
-                device_s += project_s[unit]
-                down_s = (device_s if device_s > down_s else down_s) + host.down_s
-                cpu_s = (down_s if down_s > cpu_s else cpu_s) + attend_s[unit]
-                attended_s.append(cpu_s)
+                device_s += turn.project_s[unit]
+                if attends:
+                    down_s = (device_s if device_s > down_s else down_s) + turn.down_s
+                    cpu_s = (down_s if down_s > cpu_s else cpu_s) + turn.attend_s[unit]
+                    attended_s.append(cpu_s)
                 continue
-            if returns:  # on the way down, as in the simulation
+            if attends:  # on the way down, as in the simulation
                 ready_s = attended_s.popleft()
-                down_s = (ready_s if ready_s > down_s else down_s) + host.up_s
+                down_s = (ready_s if ready_s > down_s else down_s) + turn.up_s
                 device_s = down_s if down_s > device_s else device_s
-            device_s += compute_s[unit]
+            device_s += turn.compute_s[unit]
             if leaves:
                 self._left_device_s.append(device_s)
         self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
@@ -137,17 +140,6 @@ class Clocks:
         self._link_s = max(start_s, self._disk_s) + load.upload_s[unit]
         self._left_host_s.append(self._link_s)
         return self._link_s
-
-
-def _pieces(load: DeviceSweepLoad, host: HostLoad) -> tuple[list[float], list[float]]:
-    """Seconds of one micro-batch of each unit: before the CPU attends, and all else."""
-    whole = [seconds / count for seconds, count in zip(load.compute_s, host.counts, strict=True)]
-    project = [
-        host.project_frac * seconds if attended else 0.0
-        for seconds, attended in zip(whole, host.attend, strict=True)
-    ]
-    rest = [seconds - before for seconds, before in zip(whole, project, strict=True)]
-    return project, _with_overhead(rest, load)
 
 
 def _with_overhead(compute_s: Sequence[float], load: DeviceSweepLoad) -> list[float]:

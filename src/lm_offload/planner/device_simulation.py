@@ -7,25 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lm_offload.planner.sweep_simulation import Computes, Load, simulated_seconds
+from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Task
 
+if TYPE_CHECKING:
+    from lm_offload.planner.device_time import DeviceSweepLoad
+
 
 def device_sweep_seconds(
-    loads: Sequence[Load], transfers: Transfers, on_host: frozenset[int] = frozenset()
+    loads: Sequence[DeviceSweepLoad], transfers: Transfers, on_host: frozenset[int] = frozenset()
 ) -> list[float]:
     """Seconds of sweeps that follow one another, both rings filled before."""
     schedule = DeviceSweepSchedule(transfers, on_host)
-    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule))
+    alone = [load.alone for load in loads]
+    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule, alone))
 
 
-def _beside_uploads(schedule: DeviceSweepSchedule) -> Computes:
+def _beside_uploads(schedule: DeviceSweepSchedule, alone: Sequence[int]) -> Computes:
     """What comes back does not wait for uploads that were queued before; its bytes are few."""
 
     def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        for task in schedule.computes(sweep, micro_batches):
+        for task in schedule.computes(sweep, micro_batches, alone=alone[sweep]):
             is_back = task.id.kind == "return_attended"
             yield replace(task, resource="d2h") if is_back else task
 

@@ -62,6 +62,11 @@ class DeviceSweepLoad(SweepLoad):
         """One for all micro-batches, but a few where the CPU attends to one beside others."""
         return self.host.counts if self.host else super().counts
 
+    @property
+    def alone(self) -> int:
+        """Leading micro-batches that the CPU has no part in."""
+        return self.host.alone if self.host else 0
+
     def task_s(self, task: Task) -> float:
         """Seconds of a task on the rows of a unit."""
         if self.host is None:

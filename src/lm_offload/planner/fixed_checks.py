@@ -98,10 +98,12 @@ def check_workload(workload: Workload, choice: PlanChoice) -> None:
             f"The plan stages {choice.kv_group_blocks} KV blocks together, the longest request "
             f"needs {blocks}; raise kv_group_blocks and kv_ring_blocks or ask for less."
         )
-    if choice.kv_blocks < blocks:
+    on_device = choice.device.kv_blocks if choice.device else 0
+    most = max(choice.kv_blocks - on_device, on_device)
+    if most < blocks:
         raise ConfigError(
-            f"The plan has {choice.kv_blocks} KV blocks, the longest request needs {blocks}; raise "
-            "kv_blocks or ask for less."
+            f"The plan has {most} KV blocks in one memory, the longest request needs {blocks}; "
+            "raise kv_blocks or ask for less."
         )
 
 

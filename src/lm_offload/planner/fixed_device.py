@@ -27,7 +27,7 @@ def check_device(request: Request, choice: PlanChoice) -> None:
         _check_count(len(choice.device.each), len(device.each))
     if choice.device is not None and wanted not in (None, choice.device.attention):
         raise ConfigError(
-            f"attention={wanted} was given, the plan computes it on the {choice.device.attention}; "
+            f"attention={wanted} was given, the plan computes it on {_places(choice.device)}; "
             "leave one of them out."
         )
     if device and device.in_place == "none" and choice.device and choice.device.in_place:
@@ -35,6 +35,8 @@ def check_device(request: Request, choice: PlanChoice) -> None:
             "in_place=none was given, the plan computes units in place on the CPU; leave one of "
             "them out."
         )
+    if choice.device is not None:
+        _check_split(choice, choice.device)
     if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
         raise ConfigError(
             f"In the plan draft_rows is {choice.draft_rows} and kv_on_disk is "
@@ -70,6 +72,26 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
     for part, chosen, budget in parts:
         _check_budget(placed, part, min(chosen.budget, budget.budget_bytes))
     return placed
+
+
+def _check_split(choice: PlanChoice, on_device: DeviceChoice) -> None:
+    """Of a KV cache in both memories."""
+    both, blocks = on_device.attention == "both", on_device.kv_blocks
+    if both != bool(blocks) or blocks >= choice.kv_blocks:
+        raise ConfigError(
+            f"In the plan kv_blocks of the device is {blocks} with attention {on_device.attention},"
+            f" allowed are 1 to {choice.kv_blocks - 1}, less than kv_blocks of the plan, with both,"
+            " and 0 elsewhere; change it."
+        )
+    if both and (on_device.in_place or on_device.stages):
+        raise ConfigError(
+            "In the plan attention is both, allowed then are one device and nothing in place; "
+            "change it."
+        )
+
+
+def _places(choice: DeviceChoice) -> str:
+    return "both" if choice.attention == "both" else f"the {choice.attention}"
 
 
 def _check_count(planned: int, given: int) -> None:

@@ -87,6 +87,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         choice.spare_sequences,
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
         attention=choice.device.attention if choice.device else "device",
+        device_blocks=choice.device.kv_blocks if choice.device else 0,
         in_place_rows=choice.device.in_place_rows if choice.device else 0,
         in_place_layers=choice.device.in_place_layers if choice.device else 0,
     )

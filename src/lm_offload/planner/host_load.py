@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lm_offload.hardware.profile import Link
 from lm_offload.planner.request import ModelSizes
@@ -19,6 +20,16 @@ from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 
 MOST_COUNTED = 2  # micro-batches that are simulated; of more each stands for several
+
+
+class Turn(NamedTuple):
+    """Seconds of one micro-batch: of each unit on the device and on the CPU, and on the link."""
+
+    project_s: Sequence[float]  # until the CPU attends, 0 for units without attention
+    compute_s: Sequence[float]  # all else
+    attend_s: Sequence[float]
+    down_s: float
+    up_s: float
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class HostLoad:
     up_s: float
 
     @property
+    def alone(self) -> int:
+        """Leading micro-batches that the CPU has no part in."""
+        return 0
+
+    @property
     def attend_s(self) -> float:
         """Seconds of all units on the CPU."""
         return sum(self.attend)
@@ -42,6 +58,17 @@ class HostLoad:
         units = sum(seconds > 0 for seconds in self.attend)
         link_s = units * (self.down_s + self.up_s)
         return beside_s(device_s, self.attend_s, max(self.counts), link_s)
+
+    def turns(self, compute_s: Sequence[float]) -> list[Turn]:
+        """Of each micro-batch, all alike; `compute_s` of each unit on the device."""
+        whole = [seconds / count for seconds, count in zip(compute_s, self.counts, strict=True)]
+        project = [
+            self.project_frac * seconds if attended else 0.0
+            for seconds, attended in zip(whole, self.attend, strict=True)
+        ]
+        rest = [seconds - before for seconds, before in zip(whole, project, strict=True)]
+        attend = [seconds / count for seconds, count in zip(self.attend, self.counts, strict=True)]
+        return [Turn(project, rest, attend, self.down_s, self.up_s)] * max(self.counts)
 
     def task_s(self, task: Task, device_s: float) -> float:
         """Seconds of a task of a unit that takes `device_s` on the device."""
@@ -70,7 +97,7 @@ def host_load(
     most = most_rows(shape.rows, micro_batch_tokens)
     tasks, units = _tasks(shape, most), [sized.unit for sized in costs.model.units]
     attend = costs.attention_s(shape, most)
-    down_s, up_s = _link_s(costs.model, -(-shape.rows // tasks), down, up)
+    down_s, up_s = round_trip_s(costs.model, -(-shape.rows // tasks), down, up)
     return HostLoad(
         most_rows=most,
         counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
@@ -86,7 +113,7 @@ def host_steady_s(
 ) -> float:
     """`HostLoad.steady_s` of `most` rows in a micro-batch, from sums over units."""
     tasks, units = _tasks(shape, most), costs.model.config.num_layers
-    link_s = units * sum(_link_s(costs.model, -(-shape.rows // tasks), down, up))
+    link_s = units * sum(round_trip_s(costs.model, -(-shape.rows // tasks), down, up))
     return beside_s(device_s, costs.total_attention_s(shape, most), tasks, link_s)
 
 
@@ -99,7 +126,7 @@ def _tasks(shape: SweepShape, most: int) -> int:
     return min(-(-shape.rows // most), MOST_COUNTED)
 
 
-def _link_s(model: ModelSizes, rows: int, down: Link, up: Link) -> tuple[float, float]:
+def round_trip_s(model: ModelSizes, rows: int, down: Link, up: Link) -> tuple[float, float]:
     """Of one task of one unit: queries, keys and values down, what was attended up."""
     config = model.config
     sent = config.query_size + 2 * config.kv_size

@@ -34,6 +34,7 @@ class Sizes:
     spare_sequences: int = 0
     spill: KVSpill = IN_MEMORY
     attention: AttentionOn = "device"  # if there is one
+    device_blocks: int = 0  # of the KV cache, where that lies in both memories
     in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
     in_place_layers: int = 0  # layers whose attention is among these units
 
@@ -41,6 +42,11 @@ class Sizes:
     def lanes(self) -> int:
         """Most sequences in flight, at their longest or not."""
         return self.max_sequences + self.spare_sequences
+
+    @property
+    def device_frac(self) -> float:
+        """The share of the KV cache that a device attends to beside the CPU."""
+        return self.device_blocks / self.kv_blocks
 
     @property
     def logit_rows(self) -> int:

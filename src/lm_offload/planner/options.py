@@ -10,19 +10,15 @@ from functools import partial
 from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
-from lm_offload.planner.device_placement import (
-    attention_choices,
-    in_place_choices,
-    mlps,
-    place_on_device,
-)
+from lm_offload.planner.device_groups import groups_beside
+from lm_offload.planner.device_placement import mlps, place_on_device
 from lm_offload.planner.draft_rows import with_rows
-from lm_offload.planner.in_place_choice import reserved_rows, with_mlps_in_place
+from lm_offload.planner.in_place_choice import with_mlps_in_place
 from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed
 from lm_offload.schedule.in_place import NOTHING
 
@@ -38,26 +34,11 @@ def groups_of(request: Request) -> Iterator[Group]:
             with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
         ]
         if request.device is not None:
-            yield from _groups_beside(request.device, Group(model, options, spilled=False))
+            yield from groups_beside(request, Group(model, options, spilled=False))
             continue
         yield Group(model, options, spilled=False)
         if request.spill_bytes and not request.draft_rows:
             yield Group(model, options, spilled=True)
-
-
-def _groups_beside(device: DeviceBudget, group: Group) -> Iterator[Group]:
-    """With keys and values on the device, and in host memory; with and without units in place.
-
-    As many layers as there are stand for those that are to be chosen.
-    """
-    for attention, kind in itertools.product(attention_choices(device), in_place_choices(device)):
-        options = [replace(sizes, attention=attention) for sizes in group.options]
-        if kind != "none":
-            options = [replace(sizes, in_place_rows=reserved_rows(sizes)) for sizes in options]
-        if kind == "layers":
-            layers = group.model.config.num_layers
-            options = [replace(sizes, in_place_layers=layers) for sizes in options]
-        yield group._replace(options=options)
 
 
 def expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:

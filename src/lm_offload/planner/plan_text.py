@@ -36,6 +36,7 @@ class DeviceChoice:
     resident: tuple[str, ...]
     ring: int  # bytes
     attention: AttentionOn = "device"
+    kv_blocks: int = 0  # of those of the plan, where both attend
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0
     begins: str = ""  # the first unit of a stage
@@ -115,10 +116,17 @@ def _device_of(plan: Plan) -> DeviceChoice | None:
 
 
 def _choice_on(found: DevicePlan) -> DeviceChoice:
-    sizes = found.budget_bytes, found.resident, found.ring_bytes
-    on_cpu = found.attention, found.in_place, found.in_place_rows
-    begins = found.units[0] if found.units else ""
-    return DeviceChoice(found.name, *sizes, *on_cpu, begins)
+    return DeviceChoice(
+        name=found.name,
+        budget=found.budget_bytes,
+        resident=found.resident,
+        ring=found.ring_bytes,
+        attention=found.attention,
+        kv_blocks=found.kv_blocks,
+        in_place=found.in_place,
+        in_place_rows=found.in_place_rows,
+        begins=found.units[0] if found.units else "",
+    )
 
 
 def _joined(stages: Sequence[DeviceChoice]) -> DeviceChoice:
@@ -184,7 +192,7 @@ def _stages(value: object, place: Place) -> list[DeviceChoice]:
 
 def _device(value: object, place: Place) -> DeviceChoice:
     # Plans of earlier versions do not say.
-    optional = frozenset({"attention", "in_place", "in_place_rows"})
+    optional = frozenset({"attention", "kv_blocks", "in_place", "in_place_rows"})
     return DeviceChoice(**parsed_record(value, place, _DEVICE_PARSERS, optional))
 
 
@@ -195,6 +203,7 @@ _DEVICE_PARSERS: Parsers = {
     "resident": values.units,
     "ring": values.size_or_none,
     "attention": values.attention,
+    "kv_blocks": values.count_or_none,
     "in_place": values.units,
     "in_place_rows": values.count_or_none,
 }

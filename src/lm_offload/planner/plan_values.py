@@ -96,7 +96,7 @@ def attention(value: object, place: Place) -> AttentionOn:
     for allowed in get_args(AttentionOn):
         if value == allowed:
             return allowed  # type: ignore[no-any-return]
-    place.refuse(repr(value), "device or cpu")
+    place.refuse(repr(value), "device, cpu or both")
 
 
 def format_name(value: object, place: Place) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.plan import Plan, Retention, ThreadPlan
+from lm_offload.plan import Plan, Retention, ThreadPlan, TurnCosts
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
@@ -18,6 +18,7 @@ from lm_offload.planner.memory import Sizes, kv_bytes
 from lm_offload.planner.recordings import with_recordings
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
+from lm_offload.planner.split_time import split_times, turn_costs
 from lm_offload.planner.stage_time import times_on_stages
 from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
@@ -66,7 +67,7 @@ class Predictor:
         run = self.run_time(candidate)
         figures = run.figures(candidate.peak_bytes)
         retention = self._retention(candidate, [timed.group for timed in run.groups])
-        plan = plan_of(self.request, candidate, figures, retention)
+        plan = self._with_turns(plan_of(self.request, candidate, figures, retention), candidate)
         latency = self.request.workload.objective == "latency"
         return Timed(plan, run.mean_finish_s if latency else run.run_s, candidate)
 
@@ -112,10 +113,24 @@ class Predictor:
         found = times_on_device(times, candidate.uploaded, *beside)
         if device.stages:
             return times_on_stages(found, device.stages)
+        if candidate.sizes.device_blocks:
+            turns = self._turn_costs(candidate.threads, candidate.model, candidate.sizes)
+            return split_times(found, candidate.sizes, turns)
         if not device.in_place:
             return found
         rows = candidate.sizes.in_place_rows
         return times_in_place(found, device.in_place, rows, self.common.programs)
+
+    def _with_turns(self, plan: Plan, candidate: Candidate) -> Plan:
+        """The plan with what decides how its sweeps are cut, if both processors attend."""
+        if not candidate.sizes.device_blocks or plan.device is None:
+            return plan
+        turns = self._turn_costs(candidate.threads, candidate.model, candidate.sizes)
+        return replace(plan, device=replace(plan.device, turns=turns))
+
+    def _turn_costs(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> TurnCosts:
+        device = self._costs_on(threads, model, sizes, moves=True)
+        return turn_costs(device, self.cpu_costs(model, threads), self.request.workload, sizes)
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""
@@ -141,8 +156,8 @@ class Predictor:
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
-        threads, attends = self.request.default_threads, sizes.attention == "cpu"
-        return DeviceSweepTimes(
+        threads, attends = self.request.default_threads, sizes.attention != "device"
+        times = DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
             profile=self._profile_of(threads),
             streamed=frozenset(),
@@ -155,6 +170,9 @@ class Predictor:
             host_costs=self.cpu_costs(model, threads) if attends else None,
             on_host=model.attention_units if attends else frozenset(),
         )
+        if not sizes.device_blocks:
+            return times
+        return split_times(times, sizes, self._turn_costs(threads, model, sizes))
 
     def _with_recordings(self, candidate: Candidate) -> Candidate:
         """With what decode launches recorded on the device, where that is faster."""

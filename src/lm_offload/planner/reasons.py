@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lm_offload.plan import Figures, Plan
+from lm_offload.plan import AttentionOn, Figures, Plan
 from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.quant.format import parse_format
 from lm_offload.units import format_bytes
@@ -19,7 +19,7 @@ def plan_name(plan: Plan, best: Plan) -> str:
     sequences = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight"
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
     if plan.device and best.device and plan.device.attention != best.device.attention:
-        sequences += f" with attention on the {plan.device.attention}"
+        sequences += f" with attention on {_places(plan.device.attention)}"
     if plan.device and best.device:
         in_place = in_place_text(plan.device.in_place)
         if in_place != in_place_text(best.device.in_place):
@@ -30,6 +30,10 @@ def plan_name(plan: Plan, best: Plan) -> str:
         f"{sequences}, {plan.sweep_tokens} tokens a sweep in micro-batches of "
         f"{plan.micro_batch_tokens}{ring}"
     )
+
+
+def _places(attention: AttentionOn) -> str:
+    return "both processors" if attention == "both" else f"the {attention}"
 
 
 def reason_of(plan: Plan, best: Plan) -> str:

@@ -57,6 +57,6 @@ def recordings_bytes(model: ModelSizes, sizes: Sizes) -> int:
 def _can_be(candidate: Candidate) -> bool:
     """One device computes all, and nothing moves."""
     device = candidate.device
-    if device is None or device.replays or device.stages or candidate.sizes.attention == "cpu":
+    if device is None or device.replays or device.stages or candidate.sizes.attention != "device":
         return False
     return not any(candidate.model.units[unit].size_bytes for unit in candidate.uploaded)

@@ -68,11 +68,16 @@ class DeviceSweepSchedule:
         self._offsets = {key: at for key, at in self._offsets.items() if key.sweep != sweep}
 
     def computes(
-        self, sweep: int, micro_batches: Sequence[int], in_place: frozenset[int] = NOTHING
+        self,
+        sweep: int,
+        micro_batches: Sequence[int],
+        in_place: frozenset[int] = NOTHING,
+        alone: int = 0,
     ) -> Iterator[Task]:
         """The compute and release tasks of one sweep and the download of its logits.
 
-        `micro_batches[unit]` is the number of compute tasks of each unit. After its `transfers`.
+        `micro_batches[unit]` is the number of compute tasks of each unit; the CPU attends to
+        nothing of the first `alone`. After its `transfers`.
         """
         before: tuple[TaskId, ...] = ()
         handovers, unit_before = Handovers(), 0
@@ -88,7 +93,8 @@ class DeviceSweepSchedule:
                 wanted = [micro_batch] if alike else range(micro_batches[unit_before])
                 back = handovers.to_device(wanted)
                 yield from back
-                yield from self._tasks(task_id, (*before, *(task.id for task in back)))
+                attends = piece.unit in self._on_host and micro_batch >= alone
+                yield from self._tasks(task_id, (*before, *(task.id for task in back)), attends)
                 before = (task_id,)
                 is_last = piece.kind == "compute" and micro_batch == count - 1
                 if is_last and Key(sweep, piece.unit) in self._offsets:
@@ -101,18 +107,18 @@ class DeviceSweepSchedule:
         sizes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
         return stages_of(micro_batches, self._on_host, sizes, ring_bytes, in_place)
 
-    def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...]) -> Iterator[Task]:
+    def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...], attends: bool) -> Iterator[Task]:
         """One task of the device, with those that surround it where the CPU attends."""
         sweep, unit = task_id.sweep, task_id.unit
         uploaded = Key(sweep, unit) in self._offsets
         needs = (*before, TaskId(sweep, "upload", unit)) if uploaded else before
-        if unit in self._on_host and task_id.kind == "compute":
+        if attends and task_id.kind == "compute":
             back = before_rest(task_id)
             needs = (*needs, back.id)
             yield back
         offset = self._offsets[Key(sweep, unit)] if uploaded else -1
         yield Task(task_id, "gpu", needs, ring_offset=offset)
-        if task_id.kind == "project":
+        if attends and task_id.kind == "project":
             yield from after_projection(task_id)
 
     def _read(self, key: Key) -> Task:

@@ -18,7 +18,8 @@ def next_batch(
 ) -> Batch:
     """Decodes, then prompts, as far as rows and logits last; who waits for a prefix is left out.
 
-    With `shares_in_sweep` a prefix may be computed in the same sweep by another.
+    With `shares_in_sweep` a prefix may be computed in the same sweep by another. Those with blocks
+    in one memory are side by side.
     """
     chunks: list[Chunk] = []
     filling: set[int] = set()
@@ -33,7 +34,7 @@ def next_batch(
                 filling.update(_filled_blocks(chunk))
             rows -= count
             logits -= chunk.num_logits
-    return Batch(tuple(chunks))
+    return Batch(tuple(sorted(chunks, key=lambda chunk: blocks.home_of(chunk.sequence))))
 
 
 def _next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:

@@ -27,6 +27,7 @@ from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
+from lm_offload.kvcache.two_memories import TwoMemories
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.scheduler.chunks import next_batch
 from lm_offload.scheduler.losses import Losses
@@ -48,8 +49,11 @@ class Scheduler:
         shares_in_sweep: bool = True,
         swap: SwapStore = NO_SLOTS,
         swap_pays: SwapChoice = swap_never,
+        more: BlockAllocator | None = None,
     ) -> None:
-        self.blocks = SharedBlocks(allocator, restore)
+        """`more` are blocks in another memory, of sequences that `allocator` has no room for."""
+        own = SharedBlocks(allocator, restore)
+        self.blocks = TwoMemories(own, SharedBlocks(more)) if more else own
         self._swaps = Swapping(self.blocks, swap, swap_pays)
         self._lanes = BlockAllocator(max_sequences)
         self._shares_in_sweep = shares_in_sweep
@@ -113,7 +117,7 @@ class Scheduler:
 
     def _grow(self) -> None:
         """Blocks for the tokens that came last, the oldest sequence first."""
-        for sequence in self._running:  # the youngest leave at its end meanwhile
+        for sequence in [*self._running]:  # the youngest leave meanwhile
             if sequence.num_tokens > len(sequence.blocks) * BLOCK_TOKENS:
                 self._extend(sequence)
 
@@ -121,7 +125,12 @@ class Scheduler:
         length = self._lengths.expected_tokens(sequence)
         while sequence.blocks and not self.blocks.extend(sequence, length):
             if not (self._trim_youngest() or self._swaps.wait_for_room()):
-                self._preempt(self._running[-1])  # may be itself
+                self._preempt(self._youngest_beside(sequence))
+
+    def _youngest_beside(self, sequence: Sequence) -> Sequence:
+        """Of those with blocks in the same memory; may be itself."""
+        home = self.blocks.home_of(sequence)
+        return next(it for it in reversed(self._running) if self.blocks.home_of(it) == home)
 
     def _trim_youngest(self) -> bool:
         """Take from one sequence the blocks for tokens to come; whether any had some."""
