@@ -47,7 +47,7 @@ def test_tokens_are_those_of_the_cpu(toy, model_type):
 def test_all_three_tiers_hold_units(toy):
     folder = toy("llama")
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)
+    budgets = gpu_bytes + (260 << 10), cpu_bytes + (140 << 10)
     with open_on_device(folder, *budgets, attention="device") as llm:
         tokens = tokens_of(llm, PROMPTS)
         plan, decode = llm.plan, llm.stats.decode[-1].time
@@ -158,7 +158,7 @@ def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (320 << 10), cpu_bytes + (140 << 10)
+    budgets = gpu_bytes + (260 << 10), cpu_bytes + (140 << 10)
     made, again = saved_plan_runs_again(folder, file, *budgets)
     assert (again.resident, again.streamed) == (made.resident, made.streamed)
 

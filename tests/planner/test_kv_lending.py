@@ -28,8 +28,8 @@ LENDING = KVLending({1: 40, 2: 60, 3: 40}, cache_bytes=200, num_blocks=10, waves
 
 
 def request_of(profile: HardwareProfile = PLAIN, workload: Workload = LONG) -> Request:
-    """Half of the weights fit, and a cache that is as large."""
-    return make_request(TINY, workload, 560 * 1024, profile)
+    """Most weights fit and two units stream, with a cache that is larger than these."""
+    return make_request(TINY, workload, 600 * 1024, profile)
 
 
 def decode(context: int, kept_blocks: int = 0) -> SweepShape:
