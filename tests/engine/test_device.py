@@ -60,6 +60,16 @@ def test_all_three_tiers_hold_units(toy):
     assert tokens == generate(folder, PLENTY, PROMPTS)
 
 
+@pytest.mark.parametrize("attention", ["device", "cpu"])
+def test_more_memory_of_the_device_is_never_too_much(toy, attention):
+    folder = toy("opt", dtype=torch.bfloat16)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, attention=attention)
+    for more_bytes in range(0, 256 << 10, 16 << 10):
+        budgets = gpu_bytes + more_bytes, cpu_bytes
+        with open_on_device(folder, *budgets, attention=attention) as llm:
+            assert llm.plan_for(WORKLOAD).used_bytes <= cpu_bytes
+
+
 @settings(max_examples=10)
 @given(
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),

@@ -110,11 +110,31 @@ def _some_of(
     first = frozenset(index for index, unit in enumerate(units) if unit in first)
     found = _chosen(unit_bytes, first, left_bytes, depth)
     if found is not None and found.ring_bytes < least_ring_bytes:
-        found = _chosen(unit_bytes, first, left_bytes - least_ring_bytes, depth)
-        found = found and replace(found, ring_bytes=max(found.ring_bytes, least_ring_bytes))
+        found = _beside_ring(unit_bytes, first, left_bytes, depth, found, least_ring_bytes)
     if found is None:
         return None
     return replace(found, resident=frozenset(units[index] for index in found.resident))
+
+
+def _beside_ring(
+    unit_bytes: Sequence[int],
+    first: frozenset[int],
+    left_bytes: int,
+    depth: int,
+    found: Residency,
+    ring_bytes: int,
+) -> Residency | None:
+    """Fewer units than `found`, whose ring is too small; none where only the ring fits."""
+    missing_bytes = ring_bytes - found.ring_bytes
+    only_ring_bytes = sum(sorted(unit_bytes)[-depth:])
+    for budget_bytes in (left_bytes - missing_bytes, left_bytes - ring_bytes, only_ring_bytes):
+        fewer = _chosen(unit_bytes, first, budget_bytes, depth)
+        if fewer is None:
+            continue
+        whole = replace(fewer, ring_bytes=max(fewer.ring_bytes, ring_bytes))
+        if sum(unit_bytes[unit] for unit in whole.resident) + whole.ring_bytes <= left_bytes:
+            return whole
+    return None
 
 
 def _chosen(
