@@ -15,8 +15,8 @@ NEW ?= .bench/quick
 demo: $(READY)  ## run the embedded demo model under a budget smaller than the model
 	$(BIN)/lm-offload demo
 
-test: $(READY)  ## run the test suite
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## run the test suite, on up to four cores
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 check: $(READY)  ## format, lint, types and import arrows, as CI checks them
 	$(BIN)/ruff format --check .

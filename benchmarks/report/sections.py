@@ -15,7 +15,8 @@ SHORT = (
     "peers-1.1b", "streaming-1.1b", "resident-1.1b", "quantized-peers-8b", "quantized-peers-1.1b",
 )  # fmt: skip
 LONG = (
-    *SHORT, "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs", "kernels",
+    *SHORT, "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs",
+    "kernels",
     "attention", "quality", "long-context", "speculation-1.1b", "speculation-demo", "prefix-demo",
     "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
     "planning", "published", "reconstruction",
