@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -47,16 +48,18 @@ def test_tokens_are_those_of_the_cpu(toy, model_type):
 def test_all_three_tiers_hold_units(toy):
     folder = toy("llama")
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (260 << 10), cpu_bytes + (140 << 10)
+    budgets = gpu_bytes + (240 << 10), cpu_bytes + (110 << 10)
     with open_on_device(folder, *budgets, attention="device") as llm:
         tokens = tokens_of(llm, PROMPTS)
-        plan, decode = llm.plan, llm.stats.decode[-1].time
+        plan, decode = llm.plan, [sweep.time for sweep in llm.stats.decode]
+        read_bytes = fmean(time.read_bytes for time in decode)  # some of it a sweep ahead
+        h2d_bytes = fmean(time.h2d_bytes for time in decode)
         assert plan.streamed
         assert plan.resident
         assert any(".mlp" in name or ".attention" in name for name in plan.device.resident)
-        assert decode.read_bytes == pytest.approx(plan.streamed_bytes, rel=0.5)
-        assert decode.h2d_bytes == pytest.approx(plan.device.uploaded_bytes, rel=0.5)
-        assert 0 < decode.gpu_busy_frac <= 1
+        assert read_bytes == pytest.approx(plan.streamed_bytes, rel=0.5)
+        assert h2d_bytes == pytest.approx(plan.device.uploaded_bytes, rel=0.5)
+        assert 0 < decode[-1].gpu_busy_frac <= 1
     assert tokens == generate(folder, PLENTY, PROMPTS)
 
 
@@ -168,7 +171,7 @@ def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (260 << 10), cpu_bytes + (140 << 10)
+    budgets = gpu_bytes + (240 << 10), cpu_bytes + (110 << 10)
     made, again = saved_plan_runs_again(folder, file, *budgets)
     assert (again.resident, again.streamed) == (made.resident, made.streamed)
 
