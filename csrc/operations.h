@@ -33,7 +33,8 @@ struct PackedArgs {
     int bits;          // of a code: 4 or 8
     int64_t group;     // columns that share a scale
     bool symmetric;    // without minimums
-    int input_bits;    // that x is rounded to: 16, or 8 where that was asked for
+    int input_bits;    // that x is rounded to: 16, or 8 where that was asked for; 32: not at
+                       // all, and codes are e4m3 floats
     const void* bias;  // may be null
     Dtype bias_dtype;
     float* out;

@@ -106,11 +106,13 @@ struct SignedCodes : Codes {
 
 inline void matrix_linear(const PackedRun& products) {
     each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
-        if (rows < kMatrixRows) {
-            packed_rows<decltype(codes)>(products, first, rows);
-        } else {
-            matrix_rows<SignedCodes<decltype(codes)>>(products, first, rows);
+        using Codes = decltype(codes);
+        if constexpr (!kFloatInputs<Codes>) {
+            if (rows >= kMatrixRows) {
+                return matrix_rows<SignedCodes<Codes>>(products, first, rows);
+            }
         }
+        packed_rows<Codes>(products, first, rows);
     });
 }
 

@@ -1,4 +1,4 @@
-// Codes of packed weights in registers; included per instruction set.
+// Integer codes of packed weights in registers; included per instruction set.
 //
 // A tile is eight outputs in memory, whatever the width of a vector; a unit is 32 bytes of it. It
 // holds pairs of neighbouring columns: two 16-bit numbers for each output. Wider vectors take the
@@ -21,6 +21,7 @@ constexpr int64_t kLineBytes = 64;
 
 struct Int8Codes {
     using Inputs = PairInputs;
+    using Factor = F16;
     static constexpr int kPairs = 2;  // of a unit
     static constexpr int64_t kStepBytes = kUnitBytes;  // from a unit of a tile to the next one
     static constexpr bool kMinimums = false;
@@ -43,6 +44,7 @@ struct Int8Codes {
 template <bool Minimums>
 struct Int4Codes {
     using Inputs = PairInputs;
+    using Factor = F16;
     static constexpr int kPairs = 4;
     static constexpr int64_t kStepBytes = kUnitBytes;
     static constexpr bool kMinimums = Minimums;
@@ -65,6 +67,7 @@ struct Int4Codes {
 template <bool Minimums>
 struct UnpackedCodes {
     using Inputs = PairInputs;
+    using Factor = F16;
     static constexpr int kPairs = 2;
     static constexpr int64_t kStepBytes = kPairs * kPairBytes;
     static constexpr bool kMinimums = Minimums;
@@ -120,6 +123,7 @@ struct ByteInt8Codes : Int8Codes {
 template <class Codes>
 struct UnpackedBytes {
     using Inputs = ByteInputs;
+    using Factor = F16;
     static constexpr int kQuads = 1;
     static constexpr int64_t kStepBytes = kPairBytes;
     static constexpr bool kMinimums = Codes::kMinimums;
@@ -138,6 +142,8 @@ struct UnpackedBytes {
 
 template <class Codes>
 constexpr bool kByteInputs = std::is_same_v<typename Codes::Inputs, ByteInputs>;
+template <class Codes>
+constexpr bool kFloatInputs = std::is_same_v<typename Codes::Inputs, FloatInputs>;
 
 template <class Codes>
 constexpr int64_t code_bytes(int64_t columns) {

@@ -32,14 +32,15 @@ void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
 // All rows times V vectors of tiles: many rows share codes that were unpacked for them.
 template <int V, class Codes>
 void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
-    alignas(64) uint8_t bytes[V * kVectorPairBytes];
+    constexpr int64_t kMost = kUnpackedRows<Codes>;
+    alignas(64) uint8_t bytes[V * kUnpackedBytes<Codes>];
     float totals[kBlockRows * V * kLanes];
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
     each_step(w, tiles, [&](StepOf<Codes> step) {
         step.codes = unpack<Codes, V>(step, bytes);
-        for (int64_t row = 0; row < w.rows; row += kPackedRows) {
-            const int64_t height = std::min<int64_t>(kPackedRows, w.rows - row);
-            with_count<kPackedRows>(height, [&](auto rows) {
+        for (int64_t row = 0; row < w.rows; row += kMost) {
+            const int64_t height = std::min(kMost, w.rows - row);
+            with_count<kMost>(height, [&](auto rows) {
                 constexpr int R = decltype(rows)::value;
                 add_step<Unpacked<Codes>, R, V>(step, totals + row * V * kLanes);
             });
@@ -111,6 +112,7 @@ void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
 template <class Body>
 void with_codes(const PackedArgs& a, const Body& body) {
     const bool bytes = a.input_bits == 8;
+    if (a.input_bits == 32) return body(Float8Codes());
     if (a.bits == 8) {
 #if defined(LMO_VNNI)
         if (bytes) return body(ByteInt8Codes());
@@ -124,10 +126,12 @@ void with_codes(const PackedArgs& a, const Body& body) {
 // Calls body(codes, first, rows) for the blocks of rows.
 template <class Body>
 void each_row_block(const PackedArgs& a, const Body& body) {
-    for (int64_t first = 0; first < a.m; first += kBlockRows) {
-        const int64_t rows = std::min(kBlockRows, a.m - first);
-        with_codes(a, [&](auto codes) { body(codes, first, rows); });
-    }
+    with_codes(a, [&](auto codes) {
+        constexpr int64_t kMost = kRowsHeld<typename decltype(codes)::Inputs>;
+        for (int64_t first = 0; first < a.m; first += kMost) {
+            body(codes, first, std::min(kMost, a.m - first));
+        }
+    });
 }
 
 inline void packed_linear(const PackedRun& products) {

@@ -1,5 +1,5 @@
-// Activations as packed weights meet them: numbers of 16 bits, or of 8 where that is asked for,
-// with a scale for every 64 columns.
+// Activations as packed weights meet them: whole ones, as numbers of 16 bits, or of 8 where that is
+// asked for, with a scale for every 64 columns; floats, as they are.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,18 @@ struct InputBlock {
 
 using PairInputs = InputBlock<int16_t>;
 using ByteInputs = InputBlock<int8_t>;
+
+// The same columns where the codes of weights are floats.
+struct FloatInputs {
+    float values[kBlockColumns];
+};
+
+// Rows of inputs that are held at a time.
+template <class Inputs>
+constexpr int64_t kRowsHeld = kBlockRows;
+template <>
+constexpr int64_t kRowsHeld<FloatInputs> = kBlockRows / 2;  // as many bytes
+static_assert(sizeof(FloatInputs) <= 2 * sizeof(PairInputs));
 
 constexpr int64_t input_blocks(int64_t columns) {
     return (columns + kBlockColumns - 1) / kBlockColumns;

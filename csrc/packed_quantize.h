@@ -1,4 +1,4 @@
-// Rows of activations into InputBlocks; included per instruction set.
+// Rows of activations into blocks of inputs; included per instruction set.
 #pragma once
 
 #include "elementwise_impl.h"
@@ -34,9 +34,11 @@ void quantize_group(const float* x, int64_t begin, int64_t end, typename Codes::
 }
 
 // A block of at most 64 columns; too small to have a scale, they count as zero.
-template <class Codes>
-void quantize_block(const float* x, int64_t columns, int64_t step, float most,
-                    typename Codes::Inputs& block) {
+template <class Codes, class Value>
+void quantize_block(const PackedArgs& a, const float* x, int64_t columns,
+                    InputBlock<Value>& block) {
+    const auto most = static_cast<float>((1 << (a.input_bits - 1)) - 1);
+    const int64_t step = std::min(a.group, kBlockColumns);
     block = {};
     block.scale = input_scale(x, columns, most);
     if (!(block.scale >= FLT_MIN)) return;
@@ -45,19 +47,22 @@ void quantize_block(const float* x, int64_t columns, int64_t step, float most,
     }
 }
 
+template <class Codes>
+void quantize_block(const PackedArgs&, const float* x, int64_t columns, FloatInputs& block) {
+    std::copy_n(x, columns, block.values);  // nothing reads the rest
+}
+
 // Rows [first, first + rows) of x[m, k] into blocks [k / 64, rows], then finish(block) on each.
 template <class Codes, class Finish>
 void quantize_rows(const PackedArgs& a, int64_t first, int64_t rows,
                    typename Codes::Inputs* blocks, const Finish& finish) {
-    const int64_t step = std::min(a.group, kBlockColumns);
-    const auto most = static_cast<float>((1 << (a.input_bits - 1)) - 1);
     each_row(rows, a.k, a.threads, [&](int64_t row) {
         const float* x = a.x + (first + row) * a.x_stride;
         for (int64_t b = 0; b < input_blocks(a.k); ++b) {
             const int64_t begin = b * kBlockColumns;
             auto& block = blocks[b * rows + row];
             const int64_t columns = std::min(kBlockColumns, a.k - begin);
-            quantize_block<Codes>(x + begin, columns, step, most, block);
+            quantize_block<Codes>(a, x + begin, columns, block);
             finish(block);
         }
     });

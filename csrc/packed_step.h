@@ -29,14 +29,16 @@ struct Step {
 template <class Codes>
 using StepOf = Step<typename Codes::Inputs>;
 
-constexpr int64_t kFactorBytes = kTileLanes * sizeof(F16);
+template <class Codes>
+constexpr int64_t kFactorBytes = kTileLanes * sizeof(typename Codes::Factor);
 
 // The factors of the v-th vector of tiles that lie `stride` apart.
+template <class Codes>
 inline Vec load_factors(const uint8_t* from, int v, int64_t stride) {
-    F16 factors[kLanes];
+    typename Codes::Factor factors[kLanes];
     for (int64_t t = 0; t < kTilesPerVector; ++t) {
         std::memcpy(factors + t * kTileLanes, from + (v * kTilesPerVector + t) * stride,
-                    kFactorBytes);
+                    kFactorBytes<Codes>);
     }
     return load(factors);
 }
@@ -51,9 +53,10 @@ struct Factors {
 
 template <class Codes>
 LMO_INLINE Factors factors_of(const StepOf<Codes>& step, int v) {
-    const Vec scale = load_factors(step.factors, v, step.factor_stride);
+    const Vec scale = load_factors<Codes>(step.factors, v, step.factor_stride);
     if constexpr (!Codes::kMinimums) return {scale, zero()};
-    return {scale, load_factors(step.factors + kFactorBytes, v, step.factor_stride)};
+    const uint8_t* minimums = step.factors + kFactorBytes<Codes>;
+    return {scale, load_factors<Codes>(minimums, v, step.factor_stride)};
 }
 
 // total += the sum of codes times values of one row and step.

@@ -1,11 +1,13 @@
 // The tile that products with packed weights are made of; included per instruction set.
 //
-// Codes times inputs add up exactly in integers over a step of 32 or 64 columns. The steps add
+// Whole codes times inputs add up exactly in integers over a step of 32 or 64 columns. The steps add
 // up in float, in ascending order and without fused operations. So a result has the same bits
-// whatever tile, block, thread or instruction set it is computed by.
+// whatever tile, block, thread or instruction set it is computed by; one of floats whatever tile,
+// block or thread.
 #pragma once
 
 #include "packed_bytes.h"
+#include "packed_floats.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -14,6 +16,7 @@ namespace LMO_ISA {
 // registers of AVX2. With 32 registers there are 16 sums.
 constexpr int kPackedRows = kRegisters / 4;
 constexpr int kPackedVectors = 2;
+constexpr int kFloatRows = kRegisters / 8 * 3;  // of unpacked floats: no unit, pair or product
 constexpr int kRowVectors = 4;  // of a single row: inputs are loaded and steps counted less often
 constexpr int64_t kPackedTiles = kPackedVectors * kTilesPerVector;
 constexpr int64_t kRowTiles = kRowVectors * kTilesPerVector;
@@ -73,19 +76,28 @@ LMO_INLINE void multiply_pairs(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
 // totals[R][V] += one step.
 template <class Codes, int R, int V>
 LMO_INLINE void add_step(const StepOf<Codes>& step, float* totals) {
-    Ints sums[R][V];
-    if constexpr (kByteInputs<Codes>) {
-        multiply_bytes<Codes>(step, sums);
-    } else {
-        multiply_pairs<Codes>(step, sums);
-    }
-    unrolled<V>([&](auto v) {
-        const Factors factors = factors_of<Codes>(step, v);
-        unrolled<R>([&](auto r) {
-            float* total = totals + (r * V + v) * kLanes;
-            add_sum<Codes>(sums[r][v], factors, step.x[r], step.half(), total);
+    const auto add_all = [&](const auto& sums) {
+        unrolled<V>([&](auto v) {
+            const Factors factors = factors_of<Codes>(step, v);
+            unrolled<R>([&](auto r) {
+                float* total = totals + (r * V + v) * kLanes;
+                add_sum<Codes>(sums[r][v], factors, step.x[r], step.half(), total);
+            });
         });
-    });
+    };
+    if constexpr (kFloatInputs<Codes>) {
+        Vec sums[R][V];
+        multiply_floats<Codes>(step, sums);
+        add_all(sums);
+    } else {
+        Ints sums[R][V];
+        if constexpr (kByteInputs<Codes>) {
+            multiply_bytes<Codes>(step, sums);
+        } else {
+            multiply_pairs<Codes>(step, sums);
+        }
+        add_all(sums);
+    }
 }
 
 constexpr int64_t kVectorPairBytes = kBlockColumns / 2 * kPairBytes;
@@ -103,13 +115,24 @@ inline Tiles unpack_pairs(const StepOf<Codes>& step, uint8_t* pairs) {
 }
 
 template <class Codes>
-using Unpacked = std::conditional_t<kByteInputs<Codes>, UnpackedBytes<Codes>,
-                                    UnpackedCodes<Codes::kMinimums>>;
+using UnpackedWhole = std::conditional_t<kByteInputs<Codes>, UnpackedBytes<Codes>,
+                                         UnpackedCodes<Codes::kMinimums>>;
+template <class Codes>
+using Unpacked =
+    std::conditional_t<kFloatInputs<Codes>, UnpackedFloats, UnpackedWhole<Codes>>;
 
-// The codes of a step as `Unpacked`, in at most kVectorPairBytes for each of V vectors of tiles.
+// Bytes that a vector of tiles takes as `Unpacked`, at most, and rows that meet them together.
+template <class Codes>
+constexpr int64_t kUnpackedBytes = kFloatInputs<Codes> ? kVectorFloatBytes : kVectorPairBytes;
+template <class Codes>
+constexpr int kUnpackedRows = kFloatInputs<Codes> ? kFloatRows : kPackedRows;
+
+// The codes of a step as `Unpacked`, V vectors of tiles.
 template <class Codes, int V>
 inline Tiles unpack(const StepOf<Codes>& step, uint8_t* bytes) {
-    if constexpr (kByteInputs<Codes>) {
+    if constexpr (kFloatInputs<Codes>) {
+        return unpack_floats<Codes, V>(step, bytes);
+    } else if constexpr (kByteInputs<Codes>) {
         return unpack_quads<Codes, V>(step, bytes);
     } else {
         return unpack_pairs<Codes, V>(step, bytes);

@@ -23,7 +23,7 @@ struct PackedWork {
 
 template <class Codes>
 constexpr int64_t factor_bytes() {
-    return (Codes::kMinimums ? 2 : 1) * kFactorBytes;
+    return (Codes::kMinimums ? 2 : 1) * kFactorBytes<Codes>;
 }
 
 // Tiles side by side that are computed together: whole vectors of them, or a single one.

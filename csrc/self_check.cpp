@@ -54,30 +54,54 @@ bool linear_agrees(const Operations& operations, const Operations& reference) {
     return close(product(operations), product(reference), 1e-4f);
 }
 
-// Products with packed weights, which have the same bits everywhere. The 15 tiles are computed by
-// 8, 4, 2 and 1.
+// The 15 tiles of these outputs are computed by 8, 4, 2 and 1.
+constexpr int64_t kOutputs = 117, kColumns = 64, kTiles = 15, kTileOutputs = 8;
+
+std::vector<float> packed_product(const Operations& ops, const std::vector<float>& x,
+                                  const std::vector<uint16_t>& weight, int bits, int64_t group,
+                                  bool symmetric, int input_bits) {
+    const int64_t m = static_cast<int64_t>(x.size()) / kColumns;
+    std::vector<float> out(m * kOutputs);
+    ops.packed_linear({{{x.data(), kColumns, reinterpret_cast<const uint8_t*>(weight.data()), bits,
+                         group, symmetric, input_bits, nullptr, Dtype::f32, out.data(), kOutputs, m,
+                         kOutputs, kColumns, false, 1}},
+                       1});
+    return out;
+}
+
+// Products with weights of whole codes, which have the same bits everywhere.
 bool packed_agrees(const Operations& operations, const Operations& reference, int64_t m,
                    int64_t group, int bits, bool symmetric, int input_bits) {
-    constexpr int64_t n = 117, k = 64, tiles = 15, lanes = 8;
     Noise noise;
     std::vector<uint16_t> weight;
-    for (int64_t i = 0; i < tiles * k / group; ++i) {
-        const auto factors = noise.halves((symmetric ? 1 : 2) * lanes, 0x2C00, 0x83FF);
-        const auto codes = noise.halves(group * lanes * bits / 16, 0, 0xFFFF);
+    for (int64_t i = 0; i < kTiles * kColumns / group; ++i) {
+        const auto factors = noise.halves((symmetric ? 1 : 2) * kTileOutputs, 0x2C00, 0x83FF);
+        const auto codes = noise.halves(group * kTileOutputs * bits / 16, 0, 0xFFFF);
         weight.insert(weight.end(), factors.begin(), factors.end());
         weight.insert(weight.end(), codes.begin(), codes.end());
     }
-    const std::vector<float> x = noise.floats(m * k);
-    const auto product = [&](const Operations& ops) {
-        std::vector<float> out(m * n);
-        ops.packed_linear({{{x.data(), k, reinterpret_cast<const uint8_t*>(weight.data()), bits,
-                             group, symmetric, input_bits, nullptr, Dtype::f32, out.data(), n, m, n,
-                             k, false, 1}},
-                           1});
-        return out;
-    };
-    const std::vector<float> a = product(operations), b = product(reference);
+    const std::vector<float> x = noise.floats(m * kColumns);
+    const auto a = packed_product(operations, x, weight, bits, group, symmetric, input_bits);
+    const auto b = packed_product(reference, x, weight, bits, group, symmetric, input_bits);
     return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Products with weights of e4m3 floats, of which none is NaN.
+bool float8_agrees(const Operations& operations, const Operations& reference, int64_t m,
+                   int64_t group) {
+    Noise noise;
+    std::vector<uint16_t> weight;
+    for (int64_t i = 0; i < kTiles * kColumns / group; ++i) {
+        for (int64_t lane = 0; lane < kTileOutputs; ++lane) {  // float32 from 2^-4 to 2^-3
+            weight.push_back(static_cast<uint16_t>(noise.bits()));
+            weight.push_back(static_cast<uint16_t>(0x3D80 | (noise.bits() & 0x7F)));
+        }
+        const auto codes = noise.halves(group * kTileOutputs / 2, 0, 0xBFBF);
+        weight.insert(weight.end(), codes.begin(), codes.end());
+    }
+    const std::vector<float> x = noise.floats(m * kColumns);
+    return close(packed_product(operations, x, weight, 8, group, true, 32),
+                 packed_product(reference, x, weight, 8, group, true, 32), 1e-4f);
 }
 
 // Attention of two heads over 20 tokens of a cache of bf16 (`bits` 0) or of codes.
@@ -109,6 +133,7 @@ bool agrees(const Operations& operations, const Operations& reference) {
     if (&operations == &reference) return true;
     constexpr int64_t shapes[][2] = {{1, 32}, {3, 32}, {9, 64}, {20, 32}, {20, 64}};
     for (const auto& [m, group] : shapes) {
+        if (!float8_agrees(operations, reference, m, group)) return false;
         for (const int input_bits : {16, 8}) {
             if (!packed_agrees(operations, reference, m, group, 8, true, input_bits) ||
                 !packed_agrees(operations, reference, m, group, 4, true, input_bits) ||

@@ -51,6 +51,26 @@ class Workload:
         pairs = zip(self.prompt_lens, self.output_lens, strict=True)
         return tuple(prompt + output for prompt, output in pairs)
 
+    @cached_property
+    def most_tokens(self) -> int:
+        """The longest that any sequence can become."""
+        return max(self.total_lens)
+
+    @cached_property
+    def mean_prompt(self) -> float:
+        """Tokens of the mean prompt."""
+        return sum(self.prompt_lens) / len(self.prompt_lens)
+
+    @cached_property
+    def mean_computed(self) -> float:
+        """Of them, what must be computed."""
+        return sum(self.computed_lens) / len(self.prompt_lens)
+
+    @cached_property
+    def mean_output(self) -> float:
+        """Tokens of the mean output."""
+        return sum(self.output_lens) / len(self.prompt_lens)
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -137,6 +157,7 @@ class DevicePlan:
     units: tuple[str, ...] = ()  # of a stage, what it computes
     stages: tuple[DevicePlan, ...] = ()
     replays: bool = False  # what decode launches, recorded as graphs: it follows from the rest
+    prompt_blocks: int = 0  # for prompts that it attends to, the KV cache being on the host: so too
 
     @property
     def used_bytes(self) -> int:

@@ -34,11 +34,6 @@ class StepTime:
     devices: tuple[DeviceTime, ...] = ()  # of several; seconds above are then their means
 
     @property
-    def gpu_busy_frac(self) -> float:
-        """The share of the sweep in which the device computes."""
-        return self.gpu_s / self.total_s if self.total_s else 0.0
-
-    @property
     def overhead_s(self) -> float:
         """Neither computing nor waiting: what the engine itself costs."""
         return self.total_s - self.cpu_s - self.wait_s

@@ -19,12 +19,12 @@ _FACTORS = {
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*|%)\s*")
 
 
-def parse_size(text: str, whole_bytes: int | None = None) -> int:
+def parse_size(text: str | float, whole_bytes: int | None = None) -> int:
     """Bytes in `text`: `8GiB`, `8GB`, `8G` (= 8 GiB), `4096`, or `80%` of `whole_bytes`.
 
     Raises ConfigError for anything else, and for a share where there is no whole.
     """
-    match = _SIZE.fullmatch(text)
+    match = _SIZE.fullmatch(str(text))
     unit = match[2].lower() if match else ""
     if match and unit == "%" and whole_bytes is not None:
         return int(float(match[1]) / 100 * whole_bytes)

@@ -6,10 +6,11 @@ import json
 import sys
 
 import pytest
-from benchmarks.compare import compare, lost
+from benchmarks.changes import compare, lost
 from benchmarks.report.__main__ import COMMITTED
 
 from benchmarks import compare as module
+from lm_offload.errors import ConfigError
 
 
 def row(rate, runs=None, **other):
@@ -117,3 +118,33 @@ def test_nothing_in_common_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare", str(file), str(file)])
     assert module.main() == 1
     assert "nothing in common" in capsys.readouterr().out
+
+
+def test_agreement_of_ratios_stands_apart_from_that_of_rates(tmp_path, monkeypatch, capsys):
+    for name, ratio, rate in (("base", 2.0, 10.0), ("new", 1.9, 5.0)):
+        rows = [
+            row(9.0, ours_over_this_decode=ratio, ours_over_this_decode_interval=[1.8, 2.1]),
+            {"key": "k", "time_s": rate},
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"testbed": {}, "rows": rows}))
+    files = [str(tmp_path / f"{name}.json") for name in ("base", "new")]
+    monkeypatch.setattr(sys, "argv", ["compare", *files])
+    assert module.main() == 0
+    told = capsys.readouterr().out
+    assert "agreement of ratios taken in turns: 0 of 1 within 5%" in told
+    assert "  5% apart: new.json: batch 1, peer a: ours_over_this_decode is 0.95x" in told
+    assert "agreement of single rates and times: 0 of 1 within 5%" in told
+    assert "largest 100.0%" in told
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["compare", str(COMMITTED), str(tmp_path / "quick")])
+    with pytest.raises(ConfigError, match="quick does not exist; give a result file or a folder"):
+        module.main()
+
+
+def test_one_file_is_compared_with_that_of_its_name_in_a_folder(monkeypatch, capsys):
+    files = [str(COMMITTED), str(COMMITTED / "replay.json")]
+    monkeypatch.setattr(sys, "argv", ["compare", *files])
+    assert module.main() == 0
+    assert "4 figures compared, 0 slower" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from benchmarks.machine_pace import Pace, Slice, at_pace
 from benchmarks.paced_runs import SlicingExecutor
 from benchmarks.prediction_summary import summary
 
-from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.curve import Curve
 from tests.planner.machines import with_cpu
 
 

@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 import pytest
 from benchmarks.report.__main__ import COMMITTED
 from benchmarks.report.axis import axis_of
-from benchmarks.report.chart import Chart, Guide, Point, Series, draw
+from benchmarks.report.chart import Chart, Frame, Guide, Point, Series, draw
 from benchmarks.report.generic_table import rows_table
 from benchmarks.report.html_page import page
 from benchmarks.report.markdown_pages import PICTURES_DIR, generated
+from benchmarks.report.peer_figures import batch_charts
 from benchmarks.report.pictures import PICTURES
 from benchmarks.report.result_files import load
-from benchmarks.report.sections import section
+from benchmarks.report.sections import FOLDER, section
 from benchmarks.report.style import standalone
 from benchmarks.report.sweep_figures import sweep_charts
 
@@ -54,6 +55,7 @@ def made_up():
         "over_torch_int4": None,
     }
     quality = {"bytes_per_weight": 2.0, "perplexity": 30.0, "mean_kl": None}
+    both = dict.fromkeys(("apart", "shared", "computed", "read"), 1.0)
     task = {"kind": "read", "name": "read u", "sweep": 4, "start_us": 0.0, "duration_us": 5.0}
     files = {
         "peers": {"rows": peers},
@@ -91,6 +93,43 @@ def made_up():
              "streamed_sweep_s": 0.5, "disk_bytes_per_s": 2e9, "memory_read_bytes_per_s": 2e10,
              "product_flops_per_s": 1e11, "ratio_to_bound": 1.0},
         ]},
+        "threads": {"rows": [{
+            "case": "int4-streamed-long", "batch": 4, "context": 64, "loss": 1.02,
+            "loss_interval": [0.98, 1.1], "speedup_over_default": 1.3, "rounds": 5,
+            "chosen": {"compute": 2, "readers": 1},
+            "settings": [
+                {"compute": compute, "readers": 1, "attention": 1, "sampling": 1, "sweep_s": 0.1}
+                for compute in (1, 2)
+            ],
+        }]},
+        "long-context": {"rows": [{
+            "model": "m", "batch": 2, "context": 64, "kv_format": "bf16", "kv_bytes": 200,
+            "kv_memory_bytes": 100, "kv_read_bytes": 1e9, "disk_bytes_per_s": 2e9,
+            "resident_sweep_s": 0.4, "spilled_sweep_s": 0.6, "predicted_sweep_s": 0.55,
+            "spilled_sweep_s_runs": [0.58, 0.6, 0.7], "bound_frac": 0.83, "same_tokens": True,
+        }]},
+        "speculation": {"rows": [{
+            "model": "m", "prompts": "code", "budget_bytes": 1, "streamed_bytes": 1, "speedup": 1.5,
+            "speedup_interval": [1.4, 1.6], "never_accepted_slowdown": 1.25, "draft_speedup": 1.1,
+            "draft_never_right_slowdown": 1.0, "rounds": 5,
+            "auto": {"tokens": 30, "sweeps": 15, "drafted": 20, "accepted": 15},
+        }]},
+        "prefix": {"rows": [
+            {"model": "m", "weight_format": "own", "prompts": 64, "prefix_len": 1024,
+             "tail_len": 16, "times_sooner": 20.0, "read_times_sooner": 8.0, "same_tokens": True,
+             "last_first_token_s": both, "one_prompt_first_token_s": both, "kv_blocks": both},
+        ]},
+        "retention": {"rows": [
+            {"model": "m", "batch": 1, "speedup": 1.2, "speedup_interval": [1.1, 1.3],
+             "rounds": 8, "read_bytes": 100, "read_without_bytes": 130},
+            {"model": "m", "batch": 16, "note": "this plan lends no KV memory"},
+        ]},
+        "planning": {"rows": [
+            {"command": "plan", "model": "m", "machine": "t4", "batch": batch, "gpu_memory": "a",
+             "cpu_memory": "b", "formats": "own", "search_s": 0.4, "command_s": 1.7,
+             "command_s_runs": [1.6, 1.7, 1.9], "start_s": 0.5}
+            for batch in (16, "any")
+        ]},
         "trace": {"rows": [{**task, "resource": "disk_read"}, {**task, "resource": "cpu"}]},
     }  # fmt: skip
     return {name: {"benchmark": name, "testbed": BED, **data} for name, data in files.items()}
@@ -104,7 +143,7 @@ def test_what_is_generated_from_the_committed_results_is_up_to_date():
 
 @pytest.mark.parametrize("results", [{}, made_up(), load(COMMITTED)], ids=["none", "some", "ours"])
 def test_the_page_is_light_complete_and_alone(results):
-    text = page(results)
+    text = page(results, FOLDER)
     assert len(text) < 1_000_000
     assert "<script" not in text
     assert "src=" not in text
@@ -132,7 +171,7 @@ def test_a_failed_peer_is_shown_with_its_message_in_every_table():
     assert "50%" in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     assert widths == {9}
-    assert "<td>failed: killed / by</td>" in page(made_up())
+    assert "<td>failed: killed / by</td>" in page(made_up(), FOLDER)
 
 
 def test_rows_of_any_benchmark_make_a_table():
@@ -193,6 +232,18 @@ def test_the_format_of_the_kv_cache_is_shown():
     assert first_cells("quality", row)["KV cache"] == "int8:row"
 
 
+def test_the_chosen_kv_format_is_marked():
+    plan = {"in_flight": 4, "layers_on_disk": 2, "streamed_bytes": 0, "predicted_tokens_per_s": 9.0}
+    row = {
+        "model": "m", "batch": 8, "context": 64, "weights_frac": 0.2, "cache_frac": 0.5,
+        "formats": [{"kv_format": name, "tokens_per_s": 10.0, **plan} for name in ("bf16", "int4")],
+        "chosen": "int4", "fastest": "int4", "speedup_over_bf16": 1.5, "loss": 1.0,
+    }  # fmt: skip
+    table = section("kv-formats", {"benchmark": "kv-formats", "testbed": BED, "rows": [row]})
+    assert "| bf16 | | 10.0 tok/s" in " ".join(table.split())
+    assert "| int4 | **yes**: 1.50x bf16, 1.00x the time of the fastest | 10.0 tok/s" in table
+
+
 @pytest.mark.parametrize(
     ("values", "log", "texts"),
     [
@@ -224,14 +275,17 @@ def test_no_picture_is_left_that_nothing_draws():
 
 
 def test_every_format_of_weights_and_of_the_cache_is_one_point_of_its_own_chart():
-    weights, cache = (drawing.count("<title>") for drawing in drawn("quality"))
+    weights, cache = (drawing.count(", perplexity ") for drawing in drawn("quality"))
     assert (weights, cache) == (1, 2)
     assert "int8:row 1.6, perplexity +1.00 %" in drawn("quality")[1]
 
 
+def picture(name):
+    return next(picture for picture in PICTURES if picture.name == name)
+
+
 def drawn(name):
-    (picture,) = (picture for picture in PICTURES if picture.name == name)
-    return picture.draw(made_up())
+    return picture(name).draw(made_up())
 
 
 def test_published_figures_are_shown_by_what_is_known_of_their_policy():
@@ -270,8 +324,8 @@ def test_a_reconstruction_stands_beside_what_was_published():
 
 
 def test_the_page_names_its_test_beds_and_links_to_its_sections():
-    text = page(made_up())
-    assert "Test bed: C (avx2), 2 cores, 16 GiB, Linux 6.1, torch 2 (8 of 8 files)." in text
+    text = page(made_up(), FOLDER)
+    assert "Test bed: C (avx2), 2 cores, 16 GiB, Linux 6.1, torch 2 (14 of 14 files)." in text
     for picture in PICTURES:
         assert f'href="#{picture.name}"' in text
         assert f'id="{picture.name}"' in text
@@ -283,3 +337,87 @@ def test_planning_shows_whole_commands_first():
     row |= {"search_s": 0.4, "command_s": 1.7, "start_s": 0.5}
     text = section("planning", {"benchmark": "planning", "testbed": BED, "rows": [row]})
     assert "| 1.70 s | 0.40 s | 0.50 s | plan | m |" in text
+
+
+def texts(svg):
+    return ["".join(it.itertext()) for it in ElementTree.fromstring(svg).iter() if "text" in it.tag]
+
+
+def test_the_sweep_of_threads_marks_the_choice_and_the_fastest():
+    swept, default = drawn("threads")
+    assert swept.count('class="stroke') == 2 + 1  # one in the legend
+    assert swept.count('class="ring') == 1 + 1
+    assert "of 2: 1.02x (0.98 to 1.10), n 5" in texts(swept)
+    assert "1.30x, n 5" in texts(default)
+    assert default.count('class="goal"') == 1 + 1
+
+
+def test_a_choice_that_is_the_fastest_is_called_so():
+    results = made_up()
+    results["threads"]["rows"][0]["chosen"] = {"compute": 1}
+    (chart, _) = picture("threads").draw(results)
+    assert "of 2: the fastest" in texts(chart)
+
+
+def test_long_contexts_stand_beside_disk_and_compute_alone():
+    (chart,) = drawn("long-context")
+    told = texts(chart)
+    assert "1.00 GB at 2.00 GB/s: 500 ms" in told
+    assert "the same, measured: 83% of the bound" in told
+    assert "600 ms, n 3" in told
+    assert (chart.count('class="goal"'), chart.count('class="limit"')) == (2, 2)
+
+
+def test_drafts_are_shown_as_speeds_below_the_tokens_of_a_sweep():
+    told = texts(drawn("speculation")[0])
+    for words in ("1.50x (1.40 to 1.60), n 5", "0.80x, n 5", "m, code: draft model"):
+        assert words in told
+
+
+def test_shared_prefixes_have_the_goal_of_the_full_case_only():
+    (chart,) = drawn("prefix")
+    assert chart.count('class="goal"') == 1 + 1
+    results = made_up()
+    results["prefix"]["rows"][0]["prompts"] = 8
+    (smaller,) = picture("prefix").draw(results)
+    assert smaller.count('class="goal"') == 1
+
+
+def test_features_in_turns_show_intervals_and_leave_out_what_was_not_measured():
+    (chart,) = drawn("gains")
+    assert "1.20x (1.10 to 1.30), n 8" in texts(chart)
+    assert "retention: m, batch 16" not in texts(chart)
+
+
+def test_planning_is_drawn_when_it_was_measured():
+    (chart,) = drawn("planning")
+    assert "plan m x 16, t4" in texts(chart)
+    assert "plan m, t4" in texts(chart)
+    assert "1.70 s, search 0.40 s, n 3" in texts(chart)
+    assert picture("planning").draw({}) == []
+
+
+def test_engines_with_two_figures_for_one_batch_are_drawn_file_by_file():
+    results = made_up()
+    (one,) = batch_charts({"peers": results["peers"]})[:1]
+    assert one.x_label == "batch (sequences)"
+    twice = {"peers": results["peers"], "again": {**results["peers"], "benchmark": "peers"}}
+    labels = {chart.x_label for chart in batch_charts(twice)}
+    assert labels == {"batch (sequences); peers.json", "batch (sequences); again.json"}
+
+
+def test_the_ceiling_of_the_machine_is_a_line_within_the_axes():
+    results = made_up()
+    for found in results["peers"]["rows"]:
+        found["decode_ceiling_tokens_per_s"] = 500.0 * found["batch"]
+    chart = batch_charts(results)[0]
+    assert chart.guides[0].points == ((1, 500.0), (16, 8000.0))
+    assert chart.y_label.endswith("dashed: ceiling")
+    assert Frame.of(chart).y.high > 8000
+
+
+def test_every_picture_names_and_links_its_result_files():
+    text = page(made_up(), "there")
+    for found in PICTURES:
+        for name in found.sources(made_up()):
+            assert f'<a href="there/{name}.json">{name}.json</a>' in text

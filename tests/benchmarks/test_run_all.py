@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
-from benchmarks.run_all import command, run_parts
-from benchmarks.suite import Part, full, quick
+from benchmarks.run_all import command, run_parts, run_suite
+from benchmarks.suite import Part, Suite, full, quick
 
 from benchmarks import run_all
 
@@ -21,7 +21,7 @@ def calls(monkeypatch):
         ran.append(words[0].removeprefix("benchmarks.bench_"))
         return ran[-1] not in failing
 
-    monkeypatch.setattr(run_all, "run", run)
+    monkeypatch.setattr(run_all, "ends_well", run)
     return ran, failing
 
 
@@ -47,7 +47,7 @@ def test_a_run_that_ended_well_begins_anew(tmp_path, calls):
 
 def test_an_interruption_loses_nothing(tmp_path, calls, monkeypatch):
     ran, _ = calls
-    kept = run_all.run
+    kept = run_all.ends_well
 
     def interrupted(words):
         if words[0] == "benchmarks.bench_b" and len(ran) == 1:
@@ -55,7 +55,7 @@ def test_an_interruption_loses_nothing(tmp_path, calls, monkeypatch):
             raise KeyboardInterrupt
         return kept(words)
 
-    monkeypatch.setattr(run_all, "run", interrupted)
+    monkeypatch.setattr(run_all, "ends_well", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_parts(PARTS, tmp_path)
     run_parts(PARTS, tmp_path)
@@ -80,3 +80,30 @@ def test_too_little_disk_for_the_checkpoint(monkeypatch, calls):
     with pytest.raises(RuntimeError, match="too little disk"):
         run_all.make_model(quick())
     assert calls[0] == []
+
+
+def test_without_the_checkpoint_the_other_parts_are_run(tmp_path, monkeypatch, calls, capsys):
+    ran, _ = calls
+    suite = Suite(
+        "0.25b", (PARTS[0], Part("c", "bench_c", ("--model", ".checkpoints/llama-0.25b")))
+    )
+
+    def no_room(suite):
+        raise RuntimeError("too little disk: 3 GiB needed")
+
+    monkeypatch.setattr(run_all, "make_model", no_room)
+    monkeypatch.setattr(run_all, "note_limits", lambda: None)
+    monkeypatch.setattr(run_all, "profile_machine", lambda suite: None)
+    assert run_suite(suite, tmp_path) == ["c"]
+    assert ran == ["a"]
+    assert "0.25b: too little disk: 3 GiB needed; only what needs no" in capsys.readouterr().out
+
+
+def test_an_interrupted_suite_says_where_its_results_lie(tmp_path, monkeypatch, capsys):
+    def interrupted(suite, out):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_all, "run_suite", interrupted)
+    monkeypatch.setattr("sys.argv", ["run_all", "--out", str(tmp_path)])
+    assert run_all.main() == 130
+    assert f"interrupted; what is measured lies in {tmp_path}" in capsys.readouterr().out

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lm_offload.cli.main import app
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
+@cache
 def verbs() -> dict[str, Any]:
     """Each command by its name, those of a group by both names."""
     found = {}

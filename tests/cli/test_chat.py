@@ -50,7 +50,7 @@ def test_each_answer_sees_the_turns_before_it(talk: Talk, chatty: Path) -> None:
         {"role": "user", "content": "two"},
     ]
     with LLM(chatty) as llm:
-        assert llm.chat(messages, SamplingParams(max_tokens=4)).text == second
+        assert llm.chat(messages, SamplingParams(max_tokens=4))[0].text == second
 
 
 def test_reset_forgets_and_exit_ends(talk: Talk) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lm_offload.demo import demo_path
+from lm_offload.units import PAGE_BYTES
 from tests.cli.conftest import Run
 
 SIZES = ["--batch-size", "2", "--prompt-len", "24", "--gen-len", "6"]
@@ -63,12 +64,18 @@ def test_auto_takes_the_format_that_is_fastest_by_prediction(run: Run, demo: Pat
     assert {one["plan"]["weight_format"] for one in forbidden["runners_up"]} <= {"bf16"}
 
 
-def test_a_bare_config_is_planned_as_a_checkpoint_is(run: Run, demo: Path) -> None:
-    found = planned(run, str(demo / "config.json"), *SIZES, *STREAMED)
-    same = planned(run, str(demo), *SIZES, *STREAMED)
-    assert found["max_sequences"] == same["max_sequences"]
-    runs_s = [plan["predicted"]["run_s"] for plan in (found, same)]
-    assert runs_s[0] == pytest.approx(runs_s[1], rel=0.02)
+def test_a_bare_config_is_planned_as_a_checkpoint_is(run: Run, demo: Path, tmp_path: Path) -> None:
+    file, bare = tmp_path / "plan.yaml", str(demo / "config.json")
+    made = planned(run, str(demo), *SIZES, *STREAMED, "--save", str(file))
+    given = planned(run, bare, *SIZES, "--plan", str(file))
+    pages = len(made["streamed"]) * PAGE_BYTES  # where a unit begins in a file is not known
+    assert given["streamed_bytes"] == pytest.approx(made["streamed_bytes"], abs=pages)
+    assert dict(given["memory"])["KV cache"] == dict(made["memory"])["KV cache"]
+    found = planned(run, bare, *SIZES, *STREAMED)
+    assert found["max_sequences"] == made["max_sequences"]
+    for plan in (given, found):
+        run_s = plan["predicted"]["run_s"]
+        assert run_s == pytest.approx(made["predicted"]["run_s"], rel=0.02)
 
 
 def test_a_model_that_ships_on_a_machine_that_ships(run: Run) -> None:

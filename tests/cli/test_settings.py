@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
+from lm_offload.cli.main import app
+from lm_offload.cli.settings import variable_of
 from tests.cli.conftest import Run
+from tests.cli.reference import verbs
 
 
 @pytest.fixture
@@ -107,3 +111,44 @@ def test_a_bad_variable_is_named(run: Run, demo: Path, monkeypatch: pytest.Monke
     done = run("plan", str(demo))
     assert done.returncode == 2
     assert "LM_OFFLOAD_THREADS is 'many'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "sources", "flag", "wanted"),
+    [
+        ("cpu-memory", ["1GiB", "2GiB"], ["--cpu-memory", "3GiB"], ["1GiB", "2GiB", "3GiB"]),
+        ("max-tokens", ["1", "2"], ["--max-tokens", "3"], [1, 2, 3]),
+        ("temperature", ["0.1", "0.2"], ["--temperature", "0.3"], [0.1, 0.2, 0.3]),
+        ("ignore-eos", ["true", "false"], ["--ignore-eos"], [True, False, True]),
+        ("overlap", ["false", "true"], ["--no-overlap"], [False, True, False]),
+        ("stop", ["[a]", "b\nc"], ["--stop", "d"], [["a"], ["b", "c"], ["d"]]),
+        ("objective", ["latency", "throughput"], ["--objective", "latency"], None),
+        ("trace", ["a", "b"], ["--trace", "c"], [Path("a"), Path("b"), Path("c")]),
+        ("model", ["a", "b"], ["c"], ["a", "b", "c"]),
+    ],
+)
+def test_every_kind_of_option_has_the_same_precedence(
+    key: str,
+    sources: list[str],
+    flag: list[str],
+    wanted: list[Any] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("" if key == "model" else "model: a\n")
+    with file.open("a") as opened:
+        opened.write(f"{key}: {sources[0]}\n")
+    given = ["--config", str(file)]
+    found = [value_of(key, given)]
+    monkeypatch.setenv(variable_of(key), sources[1])
+    found += [value_of(key, given), value_of(key, [*given, *flag])]
+    assert found == (wanted or [*sources, flag[-1]])
+
+
+def value_of(key: str, arguments: list[str]) -> Any:
+    """What `generate` would be called with."""
+    context = typer.main.get_command(app).make_context("lm-offload", ["generate"])
+    made = verbs()["generate"].make_context("generate", list(arguments), parent=context)
+    (option,) = (it for it in made.command.params if it.opts[0].removeprefix("--") == key)
+    return made.params[str(option.name)]

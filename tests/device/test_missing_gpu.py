@@ -76,3 +76,17 @@ def test_a_gpu_that_is_not_there(play):
 def test_a_name_that_is_none():
     with pytest.raises(ConfigError, match="'tpu' is no device"):
         open_device("tpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["standin:2parsec", "standin:0", "standin:2GB/s:lots", "standin:2GB/s:1GiB:more", "standin:-1"],
+)
+def test_what_a_stand_in_may_be_is_said_in_one_sentence(name):
+    with pytest.raises(ConfigError, match=f"'{name}' is no device; a stand-in is standin, "):
+        open_device(name)
+
+
+def test_what_a_device_for_plans_may_be_is_said_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"'null:2parsec' is no device; .* null:24GiB\.$"):
+        open_device("null:2parsec")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from lm_offload import LLM, Plan, Workload
 from lm_offload.errors import BudgetError
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.machine_file import load_machine
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.plan_text import plan_text
+from lm_offload.units import MIB, PAGE_BYTES
 from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
 
 PROFILE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
@@ -38,14 +45,51 @@ def smallest_budgets(folder, prompts=PROMPTS, attention="device", **options) -> 
     return int(device) << 10, int(host) << 10
 
 
+def cpu_tokens(folder: Path, prompts: list[list[int]], **options: str) -> list[list[int]]:
+    """The tokens that the CPU alone gives; what tests ask for again is not computed again."""
+    return _cpu_tokens(folder, tuple(map(tuple, prompts)), tuple(sorted(options.items())))
+
+
+@cache
+def _cpu_tokens(
+    folder: Path, prompts: tuple[tuple[int, ...], ...], options: tuple[tuple[str, str], ...]
+) -> list[list[int]]:
+    return generate(folder, PLENTY, list(map(list, prompts)), **dict(options))
+
+
 def plan_within(folder, prompts, gpu_bytes: int, cpu_bytes: int, **options) -> Plan:
     """The plan of a run in these budgets, which gives the CPU's tokens and keeps to both."""
     with open_on_device(folder, gpu_bytes, cpu_bytes, **options) as llm:
-        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts)
         plan = llm.plan
     assert plan.used_bytes <= cpu_bytes
     assert plan.device.used_bytes <= gpu_bytes
     return plan
+
+
+def on_all_tiers(plan: Plan) -> PlanChoice:
+    """The choice of a plan, its units on the device, in host memory and on disk in turn."""
+    choice, names = choice_of(plan), [*plan.device.resident, *plan.resident, *plan.streamed]
+    first, second, third = (tuple(names[tier::3]) for tier in range(3))
+    there = {"ring": 2 * MIB, "in_place": (), "in_place_rows": 0}
+    stages = tuple(
+        replace(it, resident=tuple(name for name in it.resident if name in first), ring=2 * MIB)
+        for it in choice.device.stages
+    )
+    device = replace(choice.device, resident=first, stages=stages, **there)
+    return replace(choice, resident=second, streamed=third, ring=2 * MIB, device=device)
+
+
+def small_sweeps(llm: LLM, rows: int) -> list[bool]:
+    """Which sweeps of a run have at most so many rows; of requests that share nothing."""
+    return [it.prefill_tokens + it.decode_tokens <= rows for it in llm.stats.sweeps]
+
+
+def check_every_sweep_moved(moved: Iterable[int], sweep_bytes: int) -> None:
+    """Each sweep of a run, but for what was there before the first and is ahead of the last."""
+    found = list(moved)
+    least_bytes = (len(found) - 1) * (sweep_bytes - PAGE_BYTES)  # the file ends inside a page
+    assert 0 < least_bytes <= sum(found) <= (len(found) + 1) * sweep_bytes
 
 
 def saved_plan_runs_again(
@@ -61,3 +105,12 @@ def saved_plan_runs_again(
         assert tokens_of(llm, PROMPTS) == wanted
         assert llm.plan.device == made.device
         return made, llm.plan
+
+
+def with_prompt_attention(cpu_flops: float, gpu_flops: float) -> HardwareProfile:
+    """The machine of these tests with such rates."""
+    cpu, gpu = (
+        replace(processor, prefill_attention_flops={"bf16": Curve((1.0,), (flops,))})
+        for processor, flops in ((PROFILE.cpu, cpu_flops), (PROFILE.gpu, gpu_flops))
+    )
+    return replace(PROFILE, cpu=cpu, gpu=gpu)

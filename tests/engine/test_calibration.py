@@ -59,11 +59,21 @@ def test_the_first_start_measures_and_later_ones_do_not(
     assert stored_file(first.fingerprint).is_file()
 
 
-def test_measurements_in_too_little_memory_are_not_stored(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
+def test_measurements_in_little_memory_are_for_starts_with_as_little(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(calibrate_module, "exceeds_cache", lambda size_bytes: False)
-    assert not stored_file(profile_of(weights).fingerprint).exists()
+    with monkeypatch.context() as little:
+        little.setattr(calibrate_module, "exceeds_cache", lambda size_bytes: False)
+        rough = profile_of(weights)
+        caplog.clear()
+        assert profile_of(weights) == rough  # as it was
+        assert not caplog.records
+    sound = profile_of(weights)  # memory is enough now: measured anew
+    assert "measured in a few seconds" in caplog.text
+    assert stored_file(sound.fingerprint) != stored_file(rough.fingerprint)
+    with monkeypatch.context() as little:
+        little.setattr(calibrate_module, "exceeds_cache", lambda size_bytes: False)
+        assert profile_of(weights) == sound
 
 
 def test_the_disk_of_tiny_weights_is_seen_in_the_cache_folder(
@@ -76,7 +86,7 @@ def test_the_disk_of_tiny_weights_is_seen_in_the_cache_folder(
     assert [path.name for path in cache.iterdir()] == ["profiles"]
     monkeypatch.setattr(calibration, "disk_name", lambda folder: folder.name)
     (cache / "profiles").rename(tmp_path / "old")
-    assert not stored_file(profile_of(tiny).fingerprint).exists()
+    assert profile_of(tiny).fingerprint[-1:] == calibration.ROUGH
 
 
 def test_a_broken_profile_is_measured_anew(weights: Path) -> None:

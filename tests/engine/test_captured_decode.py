@@ -8,8 +8,8 @@ import pytest
 
 from lm_offload import SamplingParams
 from lm_offload.device.stand_in import StandIn, StandInGraph
-from tests.engine.device_harness import PROFILE, PROMPTS, WORKLOAD, open_on_device
-from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
+from tests.engine.device_harness import PROFILE, PROMPTS, WORKLOAD, cpu_tokens, open_on_device
+from tests.engine.harness import prompts_of, tokens_of
 
 LAUNCHED = replace(PROFILE.gpu, kernel_s=1e-3)  # launches show ...
 REPLAYED = replace(LAUNCHED, replay_s=1e-5)  # ... and can be replayed
@@ -39,7 +39,7 @@ def counted(monkeypatch):
 def test_tokens_are_those_of_the_cpu(toy, counted, model_type, caplog):
     folder = toy(model_type)
     with opened(folder) as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
         assert llm.plan.device.replays
     assert counted
     assert not caplog.records
@@ -49,7 +49,7 @@ def test_tokens_are_those_of_the_cpu(toy, counted, model_type, caplog):
 def test_formats(toy, counted, option):
     folder = toy("llama", intermediate_size=96)
     with opened(folder, **option) as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS, **option)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS, **option)
     assert counted
 
 
@@ -67,8 +67,8 @@ def test_batches_that_change_and_contexts_that_grow(toy, counted):
 
 def test_a_tensor_that_is_not_at_rest_would_show(toy, monkeypatch):
     """Index tensors of their own for every sweep: what a graph holds is then out of date."""
-    wanted = generate(toy("llama"), PLENTY, PROMPTS)
-    monkeypatch.setattr("lm_offload.pipeline.runner.at_rest", lambda rows, kind, steady: rows)
+    wanted = cpu_tokens(toy("llama"), PROMPTS)
+    monkeypatch.setattr("lm_offload.pipeline.repeats.at_rest", lambda rows, kind, steady: rows)
     with opened(toy("llama")) as llm:
         assert tokens_of(llm, PROMPTS) != wanted
 

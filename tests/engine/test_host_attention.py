@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload import LLM
+from lm_offload import LLM, Workload
 from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.planner.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROMPTS,
     WORKLOAD,
+    cpu_tokens,
     open_on_device,
     plan_within,
     saved_plan_runs_again,
     smallest_budgets,
+    with_prompt_attention,
 )
-from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
+from tests.engine.harness import GREEDY, PLENTY, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 
@@ -27,7 +31,7 @@ from tests.toy import MODEL_TYPES
 def test_tokens_are_those_of_the_cpu(toy, model_type):
     folder = toy(model_type)
     with open_on_device(folder, PLENTY, attention="cpu") as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
         assert dict(llm.plan.memory)["KV cache"] > 0
         assert "KV cache" not in dict(llm.plan.device.memory)
         assert llm.stats.decode[-1].time.attend_s > 0
@@ -55,7 +59,32 @@ def test_formats(toy, option):
     folder = toy("llama", intermediate_size=96)
     with open_on_device(folder, PLENTY, attention="cpu", **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
-    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+    assert tokens == cpu_tokens(folder, PROMPTS, **option)
+
+
+@pytest.mark.parametrize("kv_format", ["bf16", "int8"])
+@pytest.mark.parametrize("rows", [4, 119])
+def test_whole_prompts_are_attended_to_on_the_device(toy, kv_format, rows):
+    """Where that is faster; later sweeps find what was written back."""
+    folder, options = toy("llama"), {"attention": "cpu", "kv_format": kv_format}
+    prompts = prompts_of(40, 1, 61, 17)
+    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
+    machine = with_prompt_attention(cpu_flops=1e5, gpu_flops=1e12)
+    with open_on_device(folder, PLENTY, **options) as llm:
+        llm.profile = machine
+        choice = replace(choice_of(llm.plan_for(workload)), micro_batch_tokens=rows)
+    with open_on_device(folder, PLENTY, plan=choice, **options) as llm:
+        llm.profile = machine
+        assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts, kv_format=kv_format)
+        assert llm.plan.device.prompt_blocks > 0
+        assert llm.read_sweep().total_s > 0
+        assert tokens_of(llm, prompts[:1]) == cpu_tokens(folder, prompts[:1], kv_format=kv_format)
+
+
+def test_where_the_device_is_slower_the_cpu_attends_to_prompts(toy):
+    with open_on_device(toy("llama"), PLENTY, attention="cpu") as llm:
+        llm.profile = with_prompt_attention(cpu_flops=1e12, gpu_flops=1e5)
+        assert llm.plan_for(WORKLOAD).device.prompt_blocks == 0
 
 
 def test_prefixes_are_shared_in_host_memory(toy):
@@ -63,7 +92,7 @@ def test_prefixes_are_shared_in_host_memory(toy):
     prompts = [[*begin, 7], [*begin, 9]]
     with open_on_device(folder, PLENTY, attention="cpu") as llm:
         for _ in range(2):
-            assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+            assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts)
         assert llm.stats.cached_tokens >= 64
 
 
@@ -73,7 +102,7 @@ def test_refused_pinning_changes_nothing(toy, monkeypatch):
     monkeypatch.setattr(StandIn, "pin", lambda self, memory: False)
     folder = toy("llama")
     with open_on_device(folder, PLENTY, attention="cpu") as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
 def test_the_link_can_be_measured_before_anything_is_computed(toy):
@@ -82,7 +111,7 @@ def test_the_link_can_be_measured_before_anything_is_computed(toy):
     with open_on_device(folder, gpu_bytes, cpu_bytes, attention="cpu") as llm:
         llm.load(WORKLOAD)
         assert llm.read_sweep().read_bytes > 0
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
 def test_attention_is_where_it_is_predicted_to_be_faster(toy):

@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROFILE,
     PROMPTS,
     WORKLOAD,
+    cpu_tokens,
     open_on_device,
     plan_within,
     saved_plan_runs_again,
+    small_sweeps,
     smallest_budgets,
 )
-from tests.engine.harness import PLENTY, generate, prompts_of, tokens_of
+from tests.engine.harness import PLENTY, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 ROOM = 128 << 10  # of the device, for more rows than a sweep of the smallest plan has
@@ -43,7 +45,7 @@ def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
         choice = in_place(llm.plan_for(WORKLOAD), rows=4)
     assert choice.device.in_place
     with open_on_device(folder, gpu_bytes, plan=choice) as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
         prefill, decode = llm.stats.prefill[0].time, llm.stats.decode[-1].time
         assert decode.attend_s > 0
         assert decode.h2d_bytes < prefill.h2d_bytes
@@ -78,10 +80,11 @@ def test_prompts_in_pieces_and_decode_take_turns(toy, rows, micro_batch_tokens):
     choice = in_place(made, rows, every=2, **sizes, **micro)
     with open_on_device(folder, gpu_bytes, plan=choice) as llm:
         for _ in range(2):
-            assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
-        in_place_sweeps = [sweep.time.attend_s > 0 for sweep in llm.stats.sweeps]
-    assert any(in_place_sweeps)
-    assert rows == 8 or not all(in_place_sweeps)
+            assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
+        small = small_sweeps(llm, rows)
+        assert [sweep.time.attend_s > 0 for sweep in llm.stats.sweeps] == small
+    assert any(small)
+    assert all(small) == (rows == 8)
 
 
 @pytest.mark.parametrize("option", [{"weight_format": "int4:32"}, {"kv_format": "int8"}])
@@ -91,7 +94,7 @@ def test_formats(toy, option):
     with open_on_device(folder, gpu_bytes, in_place="mlp", **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
         assert llm.plan.device.in_place
-    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+    assert tokens == cpu_tokens(folder, PROMPTS, **option)
 
 
 def test_refused_pinning_changes_nothing(toy, monkeypatch):
@@ -101,7 +104,7 @@ def test_refused_pinning_changes_nothing(toy, monkeypatch):
     folder = toy("llama")
     gpu_bytes, _ = smallest_budgets(folder, in_place="mlp")
     with open_on_device(folder, gpu_bytes, in_place="mlp") as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
 def test_the_link_can_be_measured_before_and_after_a_run(toy):
@@ -113,7 +116,7 @@ def test_the_link_can_be_measured_before_and_after_a_run(toy):
         assert llm.plan.device.in_place
         for _ in range(2):
             assert llm.read_sweep().read_bytes > 0
-            assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+            assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
 def test_mlps_are_where_they_are_predicted_to_be_faster(toy):
@@ -123,7 +126,7 @@ def test_mlps_are_where_they_are_predicted_to_be_faster(toy):
     for link, wanted in ((slow, True), (fast, False)):
         with open_on_device(folder, gpu_bytes) as llm:
             llm.profile = replace(PROFILE, h2d=link, d2h=link)
-            assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+            assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
             assert bool(llm.plan.device.in_place) == wanted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,6 +76,17 @@ def environment() -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(Path(lm_offload.__file__).parents[1])}
 
 
+@pytest.fixture
+def read_libraries(environment, tmp_path) -> None:
+    """No page of a library is read from disk for the first time, and charged, under the limit.
+
+    With a cache of its own, so that the machine is still measured there.
+    """
+    apart = {**environment, "LM_OFFLOAD_CACHE": str(tmp_path)}
+    subprocess.run(python(IMPORTS + WARM_UP), env=apart, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("read_libraries")
 def test_a_third_of_the_weights_is_enough_under_a_real_limit(checkpoint, environment):
     folder, weight_bytes = checkpoint
     budget = weight_bytes // 3

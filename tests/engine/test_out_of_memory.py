@@ -13,9 +13,14 @@ from lm_offload.device.stand_in import StandIn
 from lm_offload.device.worker_stream import WorkerStream
 from lm_offload.errors import ConfigError, DeviceError, DeviceMemoryError
 from lm_offload.plan import Workload
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.units import KIB, MIB
-from tests.engine.device_harness import PROMPTS, open_on_device, smallest_budgets
+from tests.engine.device_harness import (
+    PROMPTS,
+    open_on_device,
+    smallest_budgets,
+    with_prompt_attention,
+)
 from tests.engine.harness import PLENTY, generate, open_llm, tokens_of
 
 BUDGET, LACKING = 8 * MIB, 300 * KIB
@@ -97,6 +102,19 @@ def test_a_run_goes_on_with_the_same_tokens(
         assert (llm.stats.redone_tokens > 0) == (work > 0)
         assert sum(sweep.decode_tokens for sweep in llm.stats.sweeps) == 23 * len(PROMPTS)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("work", [0, 5, 30])
+def test_so_does_one_whose_prompts_the_device_attends_to(toy, fail, work):
+    folder = toy("llama")
+    with open_llm(folder) as llm:
+        wanted = tokens_of(llm, PROMPTS, SAMPLED)
+    fail(work, NO_MEMORY)
+    with replanning(folder, attention="cpu") as llm:
+        llm.profile = with_prompt_attention(cpu_flops=1e5, gpu_flops=1e12)
+        assert tokens_of(llm, PROMPTS, SAMPLED) == wanted
+        assert llm.plan.device.prompt_blocks > 0
+        assert llm.plan.device.budget_bytes < BUDGET - LACKING
 
 
 def test_finished_outputs_are_not_computed_again(toy, fail):

@@ -25,7 +25,7 @@ from tests.quantized import toy_shapes, write_dequantized
 from tests.toy import MODEL_TYPES, load_oracle
 
 PROMPTS = prompts_of(5, 1, 34, 17)
-FORMATS = ("int8:64", "int4:32")
+FORMATS = ("int8:64", "int4:32", "fp8:32")
 # Activations of 16 bits are off by 1e-4 in each product, more after the layers; logits are about 3.
 CLOSE = {"atol": 2e-2, "rtol": 0.0}
 

@@ -37,6 +37,18 @@ def test_log_probabilities_are_those_of_transformers(folder, budget):
                 assert abs(entry.logprob - float(table[row, token])) < 2e-4
 
 
+def test_log_probabilities_do_not_depend_on_who_else_wants_some(folder):
+    counts = (2, None, 2, 2, 0, 5)
+    params = [SamplingParams(max_tokens=4, ignore_eos=True, logprobs=count) for count in counts]
+    prompts = [[3 + i, 40, 7 + i] for i in range(len(counts))]
+    with LLM(folder, cpu_memory="64MiB", threads=1) as llm:
+        together = llm.generate(prompts, params)
+        alone = [llm.generate(prompt, one)[0] for prompt, one in zip(prompts, params, strict=True)]
+    for one, other, count in zip(together, alone, counts, strict=True):
+        assert one.outputs[0].logprobs == other.outputs[0].logprobs
+        assert (one.outputs[0].logprobs is None) == (count is None)
+
+
 def test_scored_and_plain_requests_share_sweeps(folder):
     plain = SamplingParams(max_tokens=5, ignore_eos=True)
     scored = SamplingParams(max_tokens=5, ignore_eos=True, prompt_logprobs=0)

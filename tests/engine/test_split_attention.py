@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.errors import ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.planner.plan_text import choice_of, plan_text
-from tests.engine.device_harness import PROFILE, PROMPTS, open_on_device
-from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
+from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.plan_text import plan_text
+from tests.engine.device_harness import PROFILE, PROMPTS, cpu_tokens, open_on_device
+from tests.engine.harness import GREEDY, PLENTY, open_llm, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 
@@ -43,7 +44,7 @@ def open_split(folder, plan, **options) -> LLM:
 def test_tokens_are_those_of_the_cpu(toy, model_type):
     folder = toy(model_type)
     with open_split(folder, split_plan(folder, PROMPTS, 4)) as llm:
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
         device, decode = llm.plan.device, llm.stats.decode[0].time
         assert dict(llm.plan.memory)["KV cache"] > 0
         assert dict(device.memory)["KV cache"] > 0
@@ -65,7 +66,7 @@ def test_any_split_and_any_batch(toy, dtype, model_type, blocks, rows, micro, le
     sizes = {"sweep_tokens": rows, "micro_batch_tokens": min(micro, rows)}
     plan = split_plan(folder, prompts, blocks, max_sequences=len(prompts), **sizes)
     with open_split(folder, plan) as llm:
-        assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+        assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts)
         plan = llm.plan
     assert plan.used_bytes <= plan.budget_bytes
     assert plan.device.used_bytes <= plan.device.budget_bytes
@@ -78,7 +79,7 @@ def test_formats(toy, option):
     folder = toy("llama", intermediate_size=96)
     with open_split(folder, split_plan(folder, PROMPTS, 4, **option), **option) as llm:
         tokens = tokens_of(llm, PROMPTS)
-    assert tokens == generate(folder, PLENTY, PROMPTS, **option)
+    assert tokens == cpu_tokens(folder, PROMPTS, **option)
 
 
 def test_prefixes_are_shared_within_each_memory(toy):
@@ -87,7 +88,7 @@ def test_prefixes_are_shared_within_each_memory(toy):
     plan = split_plan(folder, prompts, 4, max_sequences=4, host_blocks=8)
     with open_split(folder, plan) as llm:
         for _ in range(2):
-            assert tokens_of(llm, prompts) == generate(folder, PLENTY, prompts)
+            assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts)
         assert llm.stats.cached_tokens >= 96
 
 
@@ -117,7 +118,7 @@ def test_the_link_can_be_measured_before_anything_is_computed(toy):
     with open_split(folder, split_plan(folder, PROMPTS, 4)) as llm:
         llm.load(Workload(tuple(map(len, PROMPTS)), (8,) * len(PROMPTS)))
         llm.read_sweep()
-        assert tokens_of(llm, PROMPTS) == generate(folder, PLENTY, PROMPTS)
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
 def test_a_saved_plan_runs_again(toy, tmp_path):

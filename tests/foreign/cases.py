@@ -98,22 +98,28 @@ CASES: dict[str, tuple[dict[str, Any], Packer, str, str]] = {
     "compressed fp8 by channel": (
         compressed_section("float-quantized", _FP8 | {"strategy": "channel"}),
         float8(1, 0, "weight_scale"),
-        "int8:64",
-        AGAIN,
+        "fp8:row",
+        EXACT,
     ),
     "compressed fp8 by tensor": (
         compressed_section("float-quantized", _FP8 | {"strategy": "tensor"}),
         float8(0, 0, "weight_scale", (1,)),
-        "int8:64",
-        AGAIN,
+        "fp8:row",
+        EXACT,
     ),
     "compressed fp8 by block": (
         compressed_section(
             "float-quantized", _FP8 | {"strategy": "block", "block_structure": [48, 32]}
         ),
         float8(48, 32, "weight_scale"),
+        "fp8:32",
+        EXACT,
+    ),
+    "fp8 blocks": (_BLOCKS, float8(48, 32, "weight_scale_inv"), "fp8:32", EXACT),
+    "fp8 blocks that no group fits": (
+        _BLOCKS | {"weight_block_size": [48, 40]},
+        float8(48, 40, "weight_scale_inv"),
         "int8:64",
         AGAIN,
     ),
-    "fp8 blocks": (_BLOCKS, float8(48, 32, "weight_scale_inv"), "int8:64", AGAIN),
 }

@@ -197,6 +197,18 @@ def test_a_quantized_embedding_is_refused_by_name(copy):
         ),
         ("fp8 blocks", {}, {"weight_scale_inv": lambda t: t * torch.nan}, "not finite"),
         (
+            "fp8 blocks",
+            {},
+            {"weight": lambda t: (t.float() * torch.nan).to(t.dtype)},
+            r"up_proj\.weight holds NaN or infinite values",
+        ),
+        (
+            "fp8 blocks",
+            {},
+            {"weight_scale_inv": lambda t: t * 1e38 / t.max()},
+            r"up_proj\.weight holds NaN or infinite values",
+        ),
+        (
             "compressed int4",
             {},
             {"weight_shape": lambda t: t * 2},

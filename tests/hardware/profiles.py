@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_probe import LATENCY, PREFERRED
 from lm_offload.hardware.effort import Effort
+from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.profile import (
     OPERATIONS,
     THREADED_WORK,
-    Curve,
     HardwareProfile,
     Interference,
     Link,
@@ -26,7 +27,7 @@ TINY_EFFORT = Effort(
     other_shapes=(),
     ways=(PREFERRED, LATENCY),
     packed_formats=(),
-    rounding_formats=(),
+    other_formats=(),
     file_bytes=1 << 20,
 )
 
@@ -41,7 +42,7 @@ texts = st.text(max_size=20)
 
 
 @st.composite
-def curves(draw: st.DrawFn) -> Curve:
+def curves(draw: st.DrawFn, rates: st.SearchStrategy[float] = positive) -> Curve:
     sizes = sorted(
         draw(
             st.sets(
@@ -49,7 +50,7 @@ def curves(draw: st.DrawFn) -> Curve:
             )
         )
     )
-    return Curve(tuple(sizes), tuple(draw(positive) for _ in sizes))
+    return Curve(tuple(sizes), tuple(draw(rates) for _ in sizes))
 
 
 def by_format(values: st.SearchStrategy) -> st.SearchStrategy:
@@ -60,10 +61,12 @@ links = st.builds(
     Link,
     bytes_per_s=curves(),
     request_s=at_least_zero,
+    block_s=at_least_zero,
     block_bytes=st.integers(0, 1 << 30),
     concurrency=st.integers(1, 64),
     first_bytes_per_s=at_least_zero,
     burst_bytes_per_s=st.none() | curves(),
+    opposed_frac=st.none() | curves(shares),
 )
 attention = st.dictionaries(
     formats | st.builds(rate_key, formats, head_shapes), curves(), max_size=3
@@ -76,7 +79,9 @@ processors = st.builds(
     peak_flops=positive,
     kernel_s=at_least_zero,
     memory_start_s=at_least_zero,
+    cached_start_s=at_least_zero,
     task_s=at_least_zero,
+    tiny_task_s=at_least_zero,
     call_s=at_least_zero,
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,
@@ -106,6 +111,10 @@ profiles = st.builds(
     d2h=st.none() | links,
     host_copy=st.none() | links,
     d2h_pageable=st.none() | links,
+    h2d_staged=st.none() | links,
     interference=st.builds(Interference, shares, shares),
+    link_interference=st.builds(
+        LinkInterference, *[shares] * 5, compute_while_uploading_frac=st.none() | shares
+    ),
     fingerprint=st.dictionaries(texts, texts, max_size=3).map(lambda pairs: tuple(pairs.items())),
 )

@@ -15,10 +15,11 @@ from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.calibrate import calibrate
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
-from lm_offload.hardware.interference_probe import measure_interference
+from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.memory_probe import (
     last_level_cache_bytes,
     measure_memory,
@@ -27,11 +28,11 @@ from lm_offload.hardware.memory_probe import (
 from lm_offload.hardware.operation_probe import measure_operations
 from lm_offload.hardware.product_probe import (
     FORMATS,
+    Products,
     matrices,
     measure_kernel_s,
-    measure_products,
 )
-from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK, Curve
+from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
@@ -70,7 +71,8 @@ def test_reads_of_any_file(
     with DiskReader(file, memory.buffer) as reader:
         link = measure_reads(reader, ways, BUDGET_S)
         assert reader.known_bytes == file_bytes
-        interference = measure_interference(reader, LATENCY, lambda: torch.ones(9).sum(), BUDGET_S)
+        interference = measure_interference(reader, LATENCY, torch.ones(9).sum, BUDGET_S)
+        block_s = measure_block_s(reader, 2, torch.ones(9).sum, BUDGET_S)
     file.close()
     check([link.bytes_per_s])
     assert link.bytes_per_s.sizes[0] == PAGE_BYTES
@@ -78,6 +80,7 @@ def test_reads_of_any_file(
     assert link.request_s > 0
     assert Way(link.block_bytes, link.concurrency) in ways
     assert 0 < interference.compute_while_reading_frac <= 1
+    assert 0 <= block_s < 1
     assert 0 < interference.disk_read_while_computing_frac <= 1
 
 
@@ -157,7 +160,10 @@ def test_the_last_level_cache_is_the_largest(tmp_path: Path) -> None:
 def test_products(kernels: Kernels, format) -> None:
     weights = matrices(probe_memory(MIB), format, 3072)
     assert len(weights) >= 2
-    check([measure_products(kernels, weights, (1, 3), 1e-6, BUDGET_S)])
+    products = Products(1e-6)
+    for _ in range(2):
+        products.measure(kernels, weights, (1, 3), BUDGET_S)
+    check([products.flops])
 
 
 def test_a_kernel_takes_time(kernels: Kernels) -> None:
@@ -169,6 +175,7 @@ def test_a_kernel_takes_time(kernels: Kernels) -> None:
 def test_the_cache(kernels: Kernels, memory_bytes: int, budget_s: float) -> None:
     found = measure_cache(kernels, probe_memory(memory_bytes), 1e-6, budget_s)
     assert 0 < found.cache_bytes <= memory_bytes
+    assert 0 <= found.cached_start_s < 1
     assert 0 <= found.start_s < 1
 
 

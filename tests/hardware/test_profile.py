@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from lm_offload.hardware.attention_rates import HeadShape, split_key
-from lm_offload.hardware.profile import Curve, Link, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import Link, Processor
 from lm_offload.quant.format import parse_format
 
 BF16 = parse_format("bf16")

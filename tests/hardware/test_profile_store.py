@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lm_offload.errors import ConfigError
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.hardware.profile_store import (
     load_stored,
     read_profile,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware import profile_text
-from lm_offload.hardware.profile import Curve, HardwareProfile
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_from_dict, profile_to_dict
 from tests.hardware.profiles import profiles
 

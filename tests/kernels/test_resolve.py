@@ -15,7 +15,7 @@ from tests.kernels.implementations import all_kernels, native_kernels
 
 
 def test_native_code_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "has_bf16_units", lambda: False)
+    monkeypatch.setattr(resolve, "has_bf16_tiles", lambda: False)
     kernels = resolve.resolve_kernels(2)
     assert kernels.name == all_kernels()[0].name
     assert kernels.threads == 2
@@ -50,7 +50,7 @@ def test_a_table_that_fails_the_check_is_named_once(
 ) -> None:
     from lm_offload.kernels import _native
 
-    monkeypatch.setattr(resolve, "has_bf16_units", lambda: False)
+    monkeypatch.setattr(resolve, "has_bf16_tiles", lambda: False)
     monkeypatch.setattr(_native, "rejected_operations", lambda: ["avx512"])
     with caplog.at_level(logging.WARNING):
         resolve.resolve_kernels(1)
@@ -88,10 +88,24 @@ def test_few_rows_are_rounded_like_many(inner: TorchKernels) -> None:
     torch.testing.assert_close(few, many[:3], atol=0.07, rtol=0.01)
 
 
-def test_bf16_units_choose_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not native_kernels(1), reason="native kernels are not built")
+@pytest.mark.parametrize("has_tiles", [False, True])
+def test_onednn_replaces_native_products_only_where_there_are_tiles(
+    has_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resolve, "has_bf16_units", lambda: True)
+    monkeypatch.setattr(resolve, "has_bf16_tiles", lambda: has_tiles)
     kernels = resolve.resolve_kernels(1)
-    assert kernels.name.endswith("+onednn-bf16")
-    expected = 32 if native_kernels(1) else 8
-    assert isinstance(kernels, OneDnnKernels)
-    assert kernels.min_rows == expected
+    assert kernels.name.endswith("+onednn-bf16") == has_tiles
+    assert not has_tiles or (isinstance(kernels, OneDnnKernels) and kernels.min_rows == 32)
+
+
+@pytest.mark.parametrize("has_units", [False, True])
+def test_onednn_replaces_torch_where_there_are_bf16_units(
+    has_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "has_bf16_units", lambda: has_units)
+    monkeypatch.setitem(sys.modules, "lm_offload.kernels.native_kernels", None)
+    kernels = resolve.resolve_kernels(1)
+    assert kernels.name.endswith("+onednn-bf16") == has_units
+    assert not has_units or (isinstance(kernels, OneDnnKernels) and kernels.min_rows == 8)

@@ -101,3 +101,22 @@ class Rig:
 def reader_threads() -> list[str]:
     """Names of the reader threads that are alive."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("disk-read")]
+
+
+def spans(trace: ChromeTrace, kind: str) -> list[tuple[float, float]]:
+    """Start and end of all tasks of a kind, in microseconds."""
+    events = [event for event in trace._events if event["cat"] == kind]
+    return sorted((event["ts"], event["ts"] + event["dur"]) for event in events)
+
+
+def overlaps(trace: ChromeTrace, one: str, other: str) -> int:
+    """Pairs of a task of each kind that ran at the same time."""
+    others = spans(trace, other)
+    return sum(max(a[0], b[0]) < min(a[1], b[1]) for a in spans(trace, one) for b in others)
+
+
+def runs_ahead(trace: ChromeTrace, kind: str) -> bool:
+    """Whether tasks of a kind for the second sweep began while the first one still computed."""
+    began = min(e["ts"] for e in trace._events if e["cat"] == kind and e["args"]["sweep"] == 1)
+    first = [e for e in trace._events if e["cat"] == "compute" and e["args"]["sweep"] == 0]
+    return began < max(event["ts"] + event["dur"] for event in first)

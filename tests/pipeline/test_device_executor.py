@@ -19,7 +19,7 @@ from lm_offload.pipeline.trace import ChromeTrace
 from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.units import MIB
-from tests.pipeline.harness import FakeBlock, mark
+from tests.pipeline.harness import FakeBlock, mark, overlaps, runs_ahead
 
 UNITS = st.lists(
     st.tuples(st.sampled_from(["device", "host", "disk"]), st.integers(1, 30)),
@@ -106,12 +106,12 @@ def test_every_unit_computes_on_its_own_bytes_in_order(units, more, staged, coun
 
 def test_links_and_device_work_side_by_side_and_into_the_next_sweep():
     rig = Rig([("disk", 20)] * 6, (40, 40), read_s=0.004, compute_s=0.004)
-    times = [rig.sweep() for _ in range(4)]
+    for _ in range(4):
+        rig.sweep()
     rig.close()
-    serial_s = 6 * (0.004 + 0.004)
-    assert min(step.total_s for step in times) < 0.85 * serial_s
-    assert sum(step.gpu_s for step in times) == pytest.approx(4 * 6 * 0.004, rel=0.5)
-    assert {event["cat"] for event in rig.trace._events} >= {"read", "upload", "compute"}
+    for link in ("read", "upload"):
+        assert overlaps(rig.trace, link, "compute") > 5
+        assert runs_ahead(rig.trace, link)
 
 
 @pytest.mark.parametrize("where", ["disk", "device"])

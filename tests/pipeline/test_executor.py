@@ -7,21 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload.errors import StorageError
-from tests.pipeline.harness import Rig, reader_threads
+from tests.pipeline.harness import Rig, overlaps, reader_threads, runs_ahead, spans
 
 SIZES = st.lists(st.none() | st.integers(1, 30), min_size=1, max_size=7)
 MIXED = [12, None, 7, 20, None, 9]
-
-
-def spans(rig: Rig, kind: str) -> list[tuple[float, float]]:
-    events = [event for event in rig.trace._events if event["cat"] == kind]
-    return sorted((event["ts"], event["ts"] + event["dur"]) for event in events)
-
-
-def overlaps(rig: Rig) -> int:
-    """Pairs of a read and a compute that ran at the same time."""
-    reads, computes = spans(rig, "read"), spans(rig, "compute")
-    return sum(r[0] < c[1] and c[0] < r[1] for r in reads for c in computes)
 
 
 @settings(max_examples=30)
@@ -82,14 +71,8 @@ def test_reads_run_beside_computes_and_into_the_next_sweep():
     for _ in range(3):
         rig.sweep()
     rig.executor.close()
-    assert overlaps(rig) > 5
-    first_of_next = min(e["ts"] for e in rig.trace._events if e["args"]["sweep"] == 1)
-    last_of_first = max(
-        e["ts"] + e["dur"]
-        for e in rig.trace._events
-        if e["args"]["sweep"] == 0 and e["cat"] == "compute"
-    )
-    assert first_of_next < last_of_first
+    assert overlaps(rig.trace, "read", "compute") > 5
+    assert runs_ahead(rig.trace, "read")
 
 
 def test_nothing_overlaps_when_overlap_is_off():
@@ -97,8 +80,8 @@ def test_nothing_overlaps_when_overlap_is_off():
     for _ in range(3):
         rig.sweep()
     rig.executor.close()
-    assert overlaps(rig) == 0
-    assert len(spans(rig, "read")) == 3 * 4
+    assert overlaps(rig.trace, "read", "compute") == 0
+    assert len(spans(rig.trace, "read")) == 3 * 4
 
 
 @pytest.mark.parametrize("overlap", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Barrier
 
 import pytest
 import torch
@@ -33,8 +34,8 @@ ROWS = 8  # that a device has a place for
 class Rig:
     """An executor over bytes. A row is a list of the units that have computed it, in f32."""
 
-    def __init__(self, units, cuts, more=(0,) * 4, errors=None, compute_s=0.0):
-        self.units, self._errors, self._compute_s = units, errors or {}, compute_s
+    def __init__(self, units, cuts, more=(0,) * 4, errors=None, work=lambda task: None):
+        self.units, self._errors, self._work = units, errors or {}, work
         self.schedule = schedule_of(units, cuts, more)
         stages, transfers = self.schedule.stages, self.schedule._transfers
         self.stage_of = [n for n, stage in enumerate(stages) for _ in stage.units]
@@ -45,7 +46,7 @@ class Rig:
         self.results: list[list[list[float]]] = []
         self.trace = ChromeTrace([str(unit) for unit in range(len(units))])
         progress = Progress()
-        resources = [
+        self.resources = [
             StageResources(
                 DiskQueue(progress, self._uploads, 2, self.trace, "upload"),
                 DeviceQueue(device.compute, progress, self.trace),
@@ -55,7 +56,7 @@ class Rig:
             for device in self.devices
         ]
         disk = DiskQueue(progress, self._reads, 2, self.trace)
-        parts = self.schedule, disk, resources, self._rows_of
+        parts = self.schedule, disk, self.resources, self._rows_of
         self.executor = StageExecutor(*parts, progress, self.trace)
 
     def sweep(self, counts):
@@ -93,11 +94,11 @@ class Rig:
             return
         home, size = self.units[unit]
         wanted = mark(task) if home == "disk" else 255 - unit
-        for _ in range(2):  # at the beginning and at the end of the computation
+        for work in (self._work, lambda task: None):  # looks at its weights before and after
             if home != "device":
                 place = self.rings[stage][task.ring_offset : task.ring_offset + size]
                 assert place.tolist() == [wanted] * size, f"{task} reads other weights"
-            time.sleep(self._compute_s / 2)
+            work(task)
         self.rows[stage][row, unit] = self.rows[stage][row, unit - 1] + 1 if unit else sweep
 
 
@@ -117,14 +118,24 @@ def test_rows_pass_all_units_on_their_own_bytes(units, cuts, rows, more):
 
 
 def test_devices_work_at_the_same_time_and_say_how_long():
-    rig = Rig([("device", 1)] * 4, [2], compute_s=0.004)
-    times = [rig.sweep([ROWS] * 4) for _ in range(3)]
+    meeting, least_s = Barrier(2), 0.002
+
+    def work(task):
+        if (task.id.unit, task.id.micro_batch) in {(1, 1), (2, 0)}:  # one on each device
+            meeting.wait(timeout=60)  # for the other, which fails where they take turns
+        time.sleep(least_s)
+
+    rig = Rig([("device", 1)] * 4, [2], work=work)
+    step = rig.sweep([ROWS] * 4)
     rig.close()
-    serial_s = 4 * ROWS * 0.004
-    assert min(step.total_s for step in times) < 0.8 * serial_s
-    for sweeps in zip(*(step.devices for step in times), strict=True):  # of each device
-        least_s = min(device.gpu_s for device in sweeps)
-        assert least_s == pytest.approx(2 * ROWS * 0.004, rel=0.5)
+    for number, resources in enumerate(rig.resources):
+        track = next(it for it, name in rig.trace._names.items() if name == f"gpu{number}")
+        events = [event for event in rig.trace._events if event["tid"] == track]
+        computed_us = [event["dur"] for event in events if event["cat"] == "compute"]
+        assert len(computed_us) == 2 * ROWS
+        assert resources.time().gpu_s == pytest.approx(sum(computed_us) / 1e6)
+        assert resources.time().gpu_s >= 2 * ROWS * least_s
+    assert 2 * ROWS * least_s <= step.devices[-1].gpu_s <= step.total_s
     assert {event["cat"] for event in rig.trace._events} >= {"compute", "send_hidden"}
     assert {*rig.trace._names.values()} >= {"gpu0", "gpu1", "d2h0", "d2h1"}
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.request import Request, sizes_of_config
 from lm_offload.planner.search import make_plan

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from lm_offload.arch.config import PLANNING_PARSERS, parse_config
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.planner.policies.model_shape import ModelShape, model_shape
 from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.planner.policies.scene import Scene, Step, decode_step

@@ -24,6 +24,8 @@ def figures(decode: StepTime, prefill: StepTime = STEP) -> Figures:
     [
         (replace(STEP, total_s=1.5, disk_read_s=1.4, wait_s=1.1), "disk_read_s"),
         (replace(STEP, total_s=1.5, cpu_s=0.8), "cpu_s"),
+        (replace(STEP, total_s=1.5, cpu_s=0.8, disk_read_s=2.9), "cpu_s"),  # nobody waits for it
+        (replace(STEP, total_s=1.5, wait_s=1.1, cpu_s=0.3, gpu_s=0.5), "gpu_s"),
         (replace(STEP, total_s=1.5), "overhead_s"),
         (replace(STEP, total_s=1.5, wait_s=1.1), "wait_s"),
         (replace(STEP, total_s=0.5, disk_read_s=0.4, wait_s=0.1), "disk_read_s"),

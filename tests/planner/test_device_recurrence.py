@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.planner import device_recurrence, device_simulation
-from lm_offload.planner.device_time import DeviceSweepLoad
+from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.host_load import HostLoad
 from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
 from lm_offload.planner.in_place_simulation import in_place_seconds
 from lm_offload.planner.in_place_time import InPlaceSweepLoad
 from lm_offload.planner.ring_gates import ring_gates
 from lm_offload.planner.split_load import SplitLoad
+from lm_offload.planner.written_back import WrittenBack
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.ring import Key, Ring
 
@@ -96,7 +97,19 @@ def split_loads(draw: st.DrawFn, load: DeviceSweepLoad, on_host: frozenset[int])
     return replace(load, compute_s=compute_s, host=host)
 
 
-@given(runs(attends=False) | runs(attends=True) | runs(attends=True, both=True))
+@st.composite
+def writing_runs(draw: st.DrawFn) -> Run:
+    """Sweeps of which some are of prompts that the device attends to and the CPU stores."""
+    loads, transfers, on_host = draw(runs(attends=True))
+    writes = [draw(st.booleans()) for _ in loads]
+    pairs = zip(loads, writes, strict=True)
+    loads = [
+        replace(load, host=WrittenBack(**vars(load.host))) if back else load for load, back in pairs
+    ]
+    return loads, transfers, on_host
+
+
+@given(runs(attends=False) | runs(attends=True) | runs(attends=True, both=True) | writing_runs())
 def test_the_recurrence_gives_the_seconds_of_the_tasks(run: Run) -> None:
     assert device_recurrence.device_sweep_seconds(*run) == pytest.approx(
         device_simulation.device_sweep_seconds(*run), rel=1e-9

@@ -7,7 +7,7 @@ import pytest
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Workload
 from lm_offload.planner.draft_rows import MOST_DEPTH, cost_of
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.search import make_plan
 from lm_offload.planner.verify_cost import MARGIN
 from lm_offload.units import GIB, MIB

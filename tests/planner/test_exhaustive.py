@@ -7,7 +7,8 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.best_first import TIE
 from lm_offload.planner.bounds import Bounds

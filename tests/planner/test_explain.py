@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lm_offload.hardware.profile import Curve, HardwareProfile
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Workload
 from lm_offload.planner.common import Common
 from lm_offload.planner.explain import Explanation, explain

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import choice_of, plan_text, read_plan
+from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.plan_text import plan_text, read_plan
 from lm_offload.planner.request import Request
 from lm_offload.planner.search import make_plan
 from tests.planner.machines import PLAIN
@@ -108,6 +109,22 @@ def test_a_unit_can_be_moved_by_hand(plan: Plan, edited: Any) -> None:
         ({"budgte": "1GiB"}, ["budgte in plan.yaml is not a known key", "budget"]),
         ({"scored_rows": -1}, ["scored_rows in plan.yaml is -1", "not below zero"]),
         ({"table_resident": "perhaps"}, ["table_resident in plan.yaml", "true or false"]),
+        ({"budget": 0}, ["budget in plan.yaml is 0", "above zero"]),
+        ({"max_sequences": 0}, ["max_sequences in plan.yaml is 0", "above zero"]),
+        ({"sweep_tokens": 1.5}, ["sweep_tokens in plan.yaml is 1.5", "a whole number"]),
+        ({"scored_rows": 9999}, ["scored_rows is 9999", "at most sweep_tokens"]),
+        ({"draft_rows": 9999}, ["draft_rows is 9999", "at most sweep_tokens less max_sequences"]),
+        ({"spare_sequences": 9999}, ["spare_sequences is 9999", "at most sweep_tokens less"]),
+        ({"threads": {"compute": 2}}, ["threads in plan.yaml", "attention, sampling"]),
+        ({"threads": {"compute": 0, "attention": 1, "sampling": 1}}, ["is 0", "above zero"]),
+        ({"threads": {"compute": 9, "attention": 1, "sampling": 1}}, ["has 9 threads", "1 to 2"]),
+        ({"kv_on_disk": [7], "kv_group_blocks": 9, "kv_ring_blocks": 9}, ["kv_on_disk is [7]"]),
+        ({"kv_on_disk": [0]}, ["kv_group_blocks is 0", "the longest request"]),
+        ({"kv_group_blocks": 3}, ["kv_group_blocks is 3", "0 for both"]),
+        ({"kv_on_disk": [0], "kv_group_blocks": 3, "kv_ring_blocks": 1}, ["kv_ring_blocks is 1"]),
+        ({"retention": "often"}, ["retention in plan.yaml is 'often'", "true or false"]),
+        ({"stages": [{}]}, ["stages in plan.yaml", "two stages or more"]),
+        ({"device": 3}, ["device in plan.yaml is 3", "a mapping with the keys name"]),
     ],
 )
 def test_what_cannot_hold_is_refused_in_one_sentence(

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from lm_offload.hardware.profile import Curve, Link
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.improvements import Improvements
 from lm_offload.planner.in_place_reason import in_place_reason
 from lm_offload.planner.ordered_residency import choose_in_order
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.planner.search import make_plan
 from lm_offload.units import MIB
@@ -80,7 +81,7 @@ def test_a_slow_processor_switches_earlier():
 
 
 def test_link_and_cpu_share_the_work_where_neither_is_much_faster():
-    request = request_of(4e10, workload=replace(LONG, output_lens=(100,) * 4))
+    request = request_of(2e10, workload=replace(LONG, output_lens=(100,) * 4))
     plan = make_plan(request)
     step = plan.predicted.step_s["decode"]
     assert 0 < step.h2d_bytes < plan.device.uploaded_bytes

@@ -12,7 +12,7 @@ from lm_offload.plan import Retention, Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.fixed_plan import candidate_of_plan, fixed_plan
 from lm_offload.planner.kv_lending import KVLending
-from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.request import Request
@@ -27,9 +27,11 @@ LONG = Workload((8,) * 2, (200,) * 2)
 LENDING = KVLending({1: 40, 2: 60, 3: 40}, cache_bytes=200, num_blocks=10, waves=1)
 
 
-def request_of(profile: HardwareProfile = PLAIN, workload: Workload = LONG) -> Request:
+def request_of(
+    profile: HardwareProfile = PLAIN, workload: Workload = LONG, budget_kib: int = 600
+) -> Request:
     """Most weights fit and two units stream, with a cache that is larger than these."""
-    return make_request(TINY, workload, 600 * 1024, profile)
+    return make_request(TINY, workload, budget_kib * 1024, profile)
 
 
 def decode(context: int, kept_blocks: int = 0) -> SweepShape:
@@ -70,16 +72,19 @@ def test_prefixes_of_ended_sequences_keep_their_blocks():
     assert max(kept) == 40 - 13  # all but those of the last sequence
 
 
-def candidates(profile: HardwareProfile = PLAIN) -> tuple[Predictor, Candidate]:
+def candidates(
+    profile: HardwareProfile = PLAIN, budget_kib: int = 600
+) -> tuple[Predictor, Candidate]:
     """The plan's candidate, which can lend but does not."""
-    request = request_of(profile)
+    request = request_of(profile, budget_kib=budget_kib)
     found = candidate_of_plan(request, make_plan(request))
     assert found.can_lend
     return Predictor(request), replace(found, lends=False)
 
 
-def test_less_is_read_and_the_run_is_shorter():
-    predictor, alone = candidates()
+@pytest.mark.parametrize("budget_kib", [520, 560, 600])
+def test_less_is_read_and_the_run_is_shorter(budget_kib):
+    predictor, alone = candidates(budget_kib=budget_kib)
     lends = replace(alone, lends=True)
     without, found = predictor.timed(alone).plan, predictor.timed(lends).plan
     assert without.retention is None
@@ -88,9 +93,14 @@ def test_less_is_read_and_the_run_is_shorter():
     assert read_without == without.streamed_bytes
     assert read_without - read == pytest.approx(found.retention.size_bytes, rel=0.2)
     assert found.predicted.run_s < without.predicted.run_s
-    assert predictor.estimate_s(lends) < predictor.estimate_s(alone)
-    assert predictor.estimated(alone)[1].lends
+    assert predictor.estimate_s(lends) <= predictor.estimate_s(alone)
     assert predictor.timed_best(alone).plan == found
+
+
+def test_the_mean_sweep_shows_it_where_units_are_kept_in_it():
+    predictor, alone = candidates()
+    assert predictor.estimate_s(replace(alone, lends=True)) < predictor.estimate_s(alone)
+    assert predictor.estimated(alone)[1].lends
 
 
 def slow_attention(left: float) -> HardwareProfile:

@@ -8,13 +8,16 @@ import pytest
 
 from lm_offload.arch.config import parse_config
 from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.hardware.curve import Curve
 from lm_offload.plan import Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.kv_spill import spread_layers
-from lm_offload.planner.plan_text import choice_of, plan_text, read_plan
+from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.plan_text import plan_text, read_plan
 from lm_offload.planner.search import make_plan
+from lm_offload.quant.kv_format import parse_kv_format
 from lm_offload.units import GIB, KIB, MIB
-from tests.planner.requests import TINY, make_request
+from tests.planner.requests import PROFILE, TINY, make_request
 
 MODEL = {**TINY, "num_hidden_layers": 8, "hidden_size": 512, "intermediate_size": 1536}
 MANY = Workload((100,) * 16, (20,) * 16)
@@ -46,6 +49,26 @@ def test_it_is_chosen_where_it_is_predicted_to_win():
     assert with_spill.max_sequences > without.max_sequences
     assert with_spill.predicted.step_s["decode"].kv_read_bytes > 0
     assert with_spill.used_bytes <= BUDGET
+
+
+@pytest.mark.parametrize("budget_mib", [30, 8192])
+@pytest.mark.parametrize("lossy_bytes_per_s", [1e10, 1e6])  # of attention over rounded caches
+def test_a_format_is_chosen_where_it_is_predicted_to_win(budget_mib, lossy_bytes_per_s):
+    rates = {"fp32": 1e10, "int8:row": lossy_bytes_per_s, "int4:64": lossy_bytes_per_s}
+    curves = {name: Curve((16.0,), (rate,)) for name, rate in rates.items()}
+    cpu = replace(PROFILE.cpu, decode_attention_bytes_per_s=curves)
+    asked = replace(request(budget_bytes=budget_mib * MIB), profile=replace(PROFILE, cpu=cpu))
+    (own,) = asked.models
+    lossy = [replace(own, kv_wanted=parse_kv_format(name)) for name in ("int8", "int4")]
+    chosen = make_plan(replace(asked, models=[own, *lossy]))
+    alone = [make_plan(replace(asked, models=[model])) for model in (own, *lossy)]
+    best_s = min(plan.predicted.run_s for plan in alone)
+    assert chosen.predicted.run_s == pytest.approx(best_s, rel=0.01)
+    exact_s = alone[0].predicted.run_s
+    if exact_s > 1.02 * best_s:
+        assert chosen.kv_format != "fp32"
+    if exact_s == best_s:
+        assert chosen.kv_format == "fp32"
 
 
 def test_it_is_not_chosen_where_everything_fits():

@@ -12,7 +12,7 @@ from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.in_place_reason import in_place_reason, in_place_text
 from lm_offload.planner.memory import Sizes, kv_bytes
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.search import make_plan
 from tests.planner.test_in_place import MODEL, decode_s, request_of
 

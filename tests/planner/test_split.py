@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 
 from lm_offload.cli.report import print_plan
-from lm_offload.hardware.profile import Curve, Link
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.reasons import plan_name, reason_of
 from lm_offload.planner.request import DeviceBudget

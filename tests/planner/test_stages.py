@@ -17,7 +17,7 @@ from lm_offload.hardware.machine_file import load_machine
 from lm_offload.plan import Workload
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, Request, joined
 from lm_offload.planner.search import candidates, fastest_plans, make_plan

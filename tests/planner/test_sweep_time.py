@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.hardware.profile import Curve, HardwareProfile, Interference
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Interference
 from lm_offload.planner import sweep_time
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
@@ -17,6 +18,7 @@ from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from tests.planner.machines import PLAIN, disturbed
+from tests.planner.requests import TINY
 from tests.planner.test_unit_cost import ROWS, sizes
 
 MEGABYTE = 10**6
@@ -61,6 +63,32 @@ def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather()
         2 * gather.seconds(2, 2, 0.0) + gather.seconds(1, 1, 0.0)
     )
     assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
+
+
+def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
+    """All of it does where tasks have a fixed cost that outweighs their kernels, none without."""
+    slow = replace(PLAIN, disk_read=replace(PLAIN.disk_read, block_s=1.0))
+    kernels_only = replace(times_of(slow, frozenset({1}), 1 << 30), read_block_bytes=4096)
+    assert kernels_only.load(ROWS).overhead_s == 0.0
+    profile = replace(slow, cpu=replace(slow.cpu, task_s=1e6))
+    blocks = {}
+    for streamed in (frozenset[int](), frozenset({1}), frozenset({1, 2})):
+        times = replace(times_of(profile, streamed, 1 << 30), read_block_bytes=4096)
+        found = [times.load(ROWS).overhead_s, times.steady(ROWS).overhead_s]
+        assert found[0] == pytest.approx(found[1])
+        sizes_bytes = [times.streamed_bytes[unit] for unit in streamed]
+        blocks[streamed] = round(found[0]), sum(-(-size // 4096) for size in sizes_bytes)
+    assert all(counted == expected for counted, expected in blocks.values())
+    assert blocks[frozenset({1, 2})][0] > blocks[frozenset({1})][0] > 0
+
+
+def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units() -> None:
+    link = replace(PLAIN.disk_read, request_s=1.0)
+    config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another
+    idle, behind = (GatherCost(config, link, queue_bytes=size) for size in (0, 10**9))
+    few_s, many_s = (idle.seconds(rows, rows, 0.5) for rows in (1, 24))
+    assert 1.0 < few_s < many_s < 1.01
+    assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(3 * 0.5)  # eight at once, 1 GB/s
 
 
 @given(TIMES, st.floats(0, 1e-2))

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.errors import ConfigError
-from lm_offload.hardware.profile import THREADED_WORK, Curve, HardwareProfile, thread_counts
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import THREADED_WORK, HardwareProfile, thread_counts
 from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.search import make_plan
 from lm_offload.planner.side_by_side import levels, side_by_side

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
-from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.curve import Curve
 from lm_offload.planner.request import ModelSizes, sizes_of_config
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
@@ -86,6 +86,10 @@ def test_a_task_takes_longer_after_a_unit_that_leaves_less_of_the_cache() -> Non
     cpu = replace(PLAIN_CPU, task_s=1.0, large_task_s=3.0, cache_bytes=large)
     assert [cpu.task_fixed_s(size) for size in (0, small, 1 << 40)] == [1.0, 1.0, 3.0]
     assert 1.0 < cpu.task_fixed_s(4 << 20) < cpu.task_fixed_s(8 << 20) < 3.0
+    tiny = replace(cpu, tiny_task_s=0.5)
+    assert [tiny.task_fixed_s(size) for size in (0, 1 << 16, small)] == [0.5, 0.5, 1.0]
+    assert 0.5 < tiny.task_fixed_s(1 << 18) < 1.0
+    assert replace(tiny, task_s=0.0).task_fixed_s(small) == 0.0
     assert replace(cpu, large_task_s=0.0).task_fixed_s(large) == 1.0
 
 
@@ -95,7 +99,30 @@ def test_overhead_is_less_where_all_weights_stay_in_the_cache() -> None:
     cold, warm = (UnitCosts(sizes(), cpu, cached=cached) for cached in (False, True))
     prompt = SweepShape((Piece(2, 2, 32),), 4)
     assert by_name(cold, prompt)["layers.0.mlp"] == pytest.approx(6e6)
-    assert by_name(warm, prompt)["layers.0.mlp"] == pytest.approx(3e6)
+    assert by_name(warm, prompt)["layers.0.mlp"] == pytest.approx(3.5e6)
+
+
+def test_products_with_one_input_start_once() -> None:
+    """q, k and v are one call, o another; gate and up are one, down another; the head is one."""
+    cpu = replace(PLAIN_CPU, memory_start_s=1e6, cached_start_s=1e3)
+    from_memory, from_cache = (UnitCosts(sizes(), cpu, cached=flag) for flag in (False, True))
+    for name, calls in (("layers.0.attention", 2), ("layers.0.mlp", 2), ("head.0", 1)):
+        assert by_name(from_memory, ROWS)[name] == pytest.approx(calls * 1e6)
+        assert by_name(from_cache, ROWS)[name] == pytest.approx(calls * 1e3)
+
+
+def test_rows_of_a_tied_head_are_picked_part_by_part() -> None:
+    config = parse_config({**TINY, "tie_word_embeddings": True})
+    cpu = replace(PLAIN_CPU, call_s=1e6)
+    found = {}
+    for part_bytes in (1 << 20, 1 << 12):
+        units = build_units(config, part_bytes)
+        model = sizes_of_config(config, units, format_of_dtype(config.dtype))
+        heads = sum(unit.kind == "head" for unit in units)
+        found[heads] = by_name(UnitCosts(model, cpu, cached=False), ROWS)["embed"]
+    (_, one_s), (parts, several_s) = sorted(found.items())
+    assert parts > 1
+    assert several_s - one_s == pytest.approx(7e6 * parts)
 
 
 def test_no_logits_no_head() -> None:

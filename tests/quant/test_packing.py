@@ -9,12 +9,24 @@ from lm_offload.errors import ConfigError
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.packing import Codes, pack, unpack
+from tests.kernels.packed import random_float8
 
-FORMATS = ["int8:row", "int8:32", "int8:64", "int4:32", "int4:64:sym", "int4:128"]
+FORMATS = [
+    "int8:row",
+    "int8:32",
+    "int8:64",
+    "int4:32",
+    "int4:64:sym",
+    "int4:128",
+    "fp8:row",
+    "fp8:64",
+]
 
 
 def random_codes(format: Format, rows: int, columns: int) -> Codes:
     groups = columns // format.group_size if format.group_size else 1
+    if format.name == "fp8":
+        return Codes(random_float8(rows, columns), torch.rand(rows, groups), None)
     low, high, dtype = (-127, 128, torch.int8) if format.name == "int8" else (0, 16, torch.uint8)
     values = torch.randint(low, high, (rows, columns), dtype=dtype)
     scales = torch.rand(rows, groups).half()
@@ -29,7 +41,7 @@ def test_unpack_gives_back_what_was_packed(text: str, rows: int) -> None:
     packed = pack(codes, format)
     back = unpack(packed)
     assert packed.data.numel() == format.matrix_bytes(rows, 256)
-    assert torch.equal(back.values, codes.values)
+    assert torch.equal(back.values.view(torch.uint8), codes.values.view(torch.uint8))
     assert torch.equal(back.scales, codes.scales)
     if codes.minimums is not None:
         assert back.minimums is not None
@@ -50,17 +62,30 @@ def test_int8_bytes_lie_as_documented() -> None:
     assert packed.data[16 + 32 : 16 + 36].tolist() == [4, 6, 5, 7]
 
 
+def test_float8_bytes_lie_as_documented() -> None:
+    values = torch.arange(32) + 32 * (torch.arange(8) % 3)[:, None]
+    floats = values.to(torch.uint8).view(torch.float8_e4m3fn)
+    packed = pack(Codes(floats, torch.arange(8.0)[:, None], None), parse_format("fp8"))
+    assert packed.data[:32].view(torch.float32).tolist() == list(range(8))
+    assert packed.data[32:40].tolist() == [0, 2, 1, 3, 32, 34, 33, 35]
+    assert packed.data[32 + 32 : 32 + 36].tolist() == [4, 6, 5, 7]
+
+
 def test_columns_that_no_group_fits_are_refused() -> None:
     with pytest.raises(ConfigError, match="q_proj has 96 columns"):
         check_columns(parse_format("int4:64"), 96, "q_proj")
 
 
-@pytest.mark.parametrize("text", ["int5", "int4:48", "int4:row", "bf16:64", "int8:64:x", ""])
+@pytest.mark.parametrize(
+    "text", ["int5", "int4:48", "int4:row", "bf16:64", "int8:64:x", "fp8:48", "fp8:a8", ""]
+)
 def test_unknown_formats_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not known"):
         parse_format(text)
 
 
-@pytest.mark.parametrize("text", ["bf16", "int8:row", "int8:64", "int4:64", "int4:128:sym"])
+@pytest.mark.parametrize(
+    "text", ["bf16", "int8:row", "int8:64", "int4:64", "int4:128:sym", "fp8:row", "fp8:128"]
+)
 def test_a_format_prints_as_it_is_written(text: str) -> None:
     assert str(parse_format(text)) == text

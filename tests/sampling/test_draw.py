@@ -34,7 +34,7 @@ def draw_many(logits: torch.Tensor, count: int, **values) -> torch.Tensor:
         ("temperature", -0.1),
         ("temperature", math.nan),
         ("temperature", math.inf),
-        ("top_k", -1),
+        ("top_k", -2),
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("top_p", math.nan),
@@ -88,6 +88,38 @@ def test_drawn_tokens_obey_every_filter(draw, seed, position, temperature, top_k
     assert not top_k or len(larger) < top_k
     assert float(larger.sum()) < top_p + 1e-5
     assert float(probabilities[token]) >= min_p * float(probabilities.max()) - 1e-6
+
+
+def drawn_from_all(logits: torch.Tensor, params: SamplingParams, number: float) -> int:
+    """The same draw with every token sorted."""
+    scaled = (logits - logits.max()) / params.temperature
+    probabilities, tokens = scaled.softmax(-1).sort(descending=True)
+    keep = (probabilities.cumsum(-1) - probabilities) < params.top_p
+    keep &= probabilities >= params.min_p * probabilities[0]
+    keep[params.top_k or len(keep) :] = False
+    cumulative = (probabilities * keep).cumsum(-1)
+    index = int((cumulative <= number * float(cumulative[-1])).sum())
+    return int(tokens[min(index, int(keep.sum()) - 1)])
+
+
+@pytest.mark.parametrize("heat", [0.3, 1.0, 3.0])  # from a few likely tokens to all of them
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"top_p": 0.9},
+        {"min_p": 0.02},
+        {"top_k": 5},
+        {"top_k": 40, "top_p": 0.7},
+        {"top_k": 9999},
+    ],
+)
+def test_looking_at_the_likeliest_first_draws_as_if_all_were_sorted(heat, limits):
+    logits = 3 * torch.randn(1, 1000, generator=torch.Generator().manual_seed(4))
+    for seed in range(60):
+        params = SamplingParams(temperature=heat, seed=seed, **limits)
+        wanted = drawn_from_all(logits[0], params, uniform(seed, 7))
+        assert sample(logits, [row(params, 7)]) == [wanted]
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-20, 1e-40, 5e-324])

@@ -66,3 +66,10 @@ def test_a_slice_is_the_same_memory_and_keeps_its_bounds():
 def test_an_empty_view_needs_no_room():
     arena = MemoryTier("CPU", 1).allocate("nothing", 0)
     assert arena.view(0, torch.float32, (0, 5)).shape == (0, 5)
+
+
+def test_pages_that_are_given_back_read_zeros_in_views_that_are_still_held():
+    tier = MemoryTier("CPU", 2 * PAGE_BYTES)
+    view = tier.allocate("a test", 2 * PAGE_BYTES).view(0, torch.uint8, (2 * PAGE_BYTES,)).fill_(7)
+    tier.release()
+    assert not view.any()

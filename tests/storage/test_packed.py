@@ -26,7 +26,16 @@ from lm_offload.units import PAGE_BYTES
 from tests.quantized import same_tensor
 from tests.storage.files import write_shards
 
-FORMATS = ["int8:32", "int8:64", "int8:row", "int4:32", "int4:64:sym", "int4:128"]
+FORMATS = [
+    "int8:32",
+    "int8:64",
+    "int8:row",
+    "int4:32",
+    "int4:64:sym",
+    "int4:128",
+    "fp8:32",
+    "fp8:row",
+]
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float16])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from lm_offload.arch.shapes import ModelConfig
 from lm_offload.arch.weight_spec import Unit, WeightSpec
@@ -73,6 +74,7 @@ def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     return max(embed, attention, mlp, final_norm)
 
 
+@lru_cache(maxsize=1 << 14)
 def _floats(rows: int, *widths: int) -> int:
     """Room for one aligned buffer [rows, width] of each width."""
     step = WORKSPACE_ALIGNMENT

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lm_offload.cli import options
-from lm_offload.cli.conversation import Conversation, converse
+from lm_offload.cli.conversation import HELP, Conversation, converse
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console
 from lm_offload.plan import Workload
@@ -96,7 +96,9 @@ def chat(
             progress.stop()
             interactive = sys.stdin.isatty()
             if interactive:
-                console.print("/reset forgets the conversation, /exit ends it", style="dim")
+                import readline  # noqa: F401  input() then has a history and edits lines
+
+                console.print(HELP, style="dim")
             converse(conversation, as_json, interactive)
 
 

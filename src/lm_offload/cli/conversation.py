@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
 
 
+EXITS = ("/exit", "/quit")
+HELP = (
+    "/reset forgets the conversation, /exit or Ctrl-D ends it, Ctrl-C ends an answer, a backslash "
+    "at the end of a line goes on with the question in the next one"
+)
+
+
 class Conversation:
     """The messages so far, and how the next answer is made."""
 
@@ -70,6 +77,9 @@ def converse(conversation: Conversation, as_json: bool, interactive: bool) -> No
         if question == "/reset":
             conversation.reset()
             continue
+        if interactive and question == "/help":
+            typer.echo(HELP, err=True)
+            continue
         try:
             _answer(conversation, question, as_json)
         except RequestError as error:
@@ -89,15 +99,27 @@ def _answer(conversation: Conversation, question: str, as_json: bool) -> None:
 
 
 def _questions(prompt: str) -> Iterator[str]:
-    """Lines that are not blank, until /exit or the end of the input."""
+    """What is asked, without blanks around it, until /exit or the end of the input."""
     while True:
         try:
-            question = input(prompt).strip()
+            question = _question(prompt).strip()
         except EOFError:
             if prompt:
                 typer.echo(err=True)
             return
-        if question == "/exit":
+        if question in EXITS:
             return
         if question:
             yield question
+
+
+def _question(prompt: str) -> str:
+    """One line, and the next ones as long as a line ends with a backslash."""
+    lines = [input(prompt)]
+    while lines[-1].endswith("\\"):
+        lines[-1] = lines[-1][:-1]
+        try:
+            lines.append(input(". " if prompt else ""))
+        except EOFError:
+            break
+    return "\n".join(lines)

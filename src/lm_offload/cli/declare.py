@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from lm_offload.cli.line_file import STANDARD_STREAM
 from lm_offload.cli.settings import apply_settings
 from lm_offload.errors import ConfigError
 
@@ -27,6 +28,11 @@ def check_writable(file: Path | None) -> Path | None:
     if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
         raise ConfigError(f"{file} cannot be written; name a file in a folder that is writable.")
     return file
+
+
+def check_sink(file: Path | None) -> Path | None:
+    """The same where `-` is standard output."""
+    return file if file == STANDARD_STREAM else check_writable(file)
 
 
 def settings_file(name: str) -> Any:

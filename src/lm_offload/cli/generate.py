@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import check_writable
+from lm_offload.cli.declare import check_sink
 from lm_offload.cli.line_file import LineSink, line_sink
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, left_to_do, read_prompts, write_output
@@ -28,15 +28,18 @@ def generate(
     ] = None,
     prompts_file: Annotated[
         Path | None,
-        typer.Option(help='One prompt a line, or .jsonl with {"prompt": ...}.', show_default=False),
+        typer.Option(
+            help='One prompt a line, or .jsonl with {"prompt": ...}; - is standard input.',
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Append finished prompts as JSON lines.",
-            callback=check_writable,
+            help="Append finished prompts as JSON lines; - is standard output.",
+            callback=check_sink,
         ),
     ] = None,
     resume: Annotated[

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters
 from lm_offload.arch.weights import Unit
 from lm_offload.errors import BudgetError
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.units import GIB, MIB
 
@@ -73,6 +74,7 @@ def inspect_model(
     exact: bool = False,
 ) -> Inspection:
     """Read headers, plan for the budget; raises CheckpointError or ConfigError."""
+    from lm_offload.engine.model_folder import model_name
     from lm_offload.engine.opening import open_model
     from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
 
@@ -83,7 +85,7 @@ def inspect_model(
     roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
     units = [_unit_summary(files, index, plan) for index in range(len(files.units))]
     return Inspection(
-        name=files.folder.name,
+        name=model_name(files.folder),
         model_type=files.config.model_type,
         dtype=files.config.dtype,
         weight_format=str(files.weight_format) if files.weight_format else None,

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from lm_offload.errors import ConfigError, StorageError
 
+STANDARD_STREAM = Path("-")  # as other tools call standard input and output
+
 
 class LineSink(Protocol):
     """Takes records."""
@@ -61,8 +63,8 @@ class LineFile:
 
 @contextmanager
 def line_sink(path: Path | None) -> Iterator[LineSink]:
-    """A file that is appended to, standard output if none; raises ConfigError."""
-    if path is None:
+    """A file that is appended to, standard output if none or `-`; raises ConfigError."""
+    if path in (None, STANDARD_STREAM):
         yield StandardOutput()
         return
     try:

@@ -19,12 +19,13 @@ from lm_offload.cli.doctor import doctor
 from lm_offload.cli.eval import evaluate
 from lm_offload.cli.generate import generate
 from lm_offload.cli.inspect import inspect
+from lm_offload.cli.panels import GroupedCommand
 from lm_offload.cli.plan import plan
 from lm_offload.cli.prefix_cache import clear_prefixes, prefixes
 from lm_offload.cli.profile import profile
 from lm_offload.cli.quantize import quantize
 from lm_offload.cli.simulate import simulate
-from lm_offload.cli.version import version
+from lm_offload.cli.version import version, with_version
 from lm_offload.errors import LMOffloadError, StorageError
 
 app = typer.Typer(
@@ -34,7 +35,9 @@ app = typer.Typer(
     "order.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(with_version)
 for command in (
     generate,
     chat,
@@ -48,8 +51,8 @@ for command in (
     doctor,
     version,
 ):
-    app.command()(command)
-app.command("eval")(evaluate)
+    app.command(cls=GroupedCommand)(command)
+app.command("eval", cls=GroupedCommand)(evaluate)
 cache.app.command()(prefixes)
 cache.app.command()(clear_prefixes)
 app.add_typer(cache.app, name="cache")

@@ -67,9 +67,9 @@ OnOom = Annotated[
     ),
 ]
 _QUANTIZE = (
-    "Quantize the weights, once, into the cache: int8, int4, with a group size as in int4:64 or "
-    "int8:row{more}; :a8 at the end rounds activations to 8 bits too. Default: the checkpoint's "
-    "own precision."
+    "Quantize the weights, once, into the cache: int8, int4, fp8, with a group size as in int4:64 "
+    "or int8:row{more}; :a8 at the end of the first two rounds activations to 8 bits too. Default: "
+    "the checkpoint's own precision."
 )
 WeightFormat = Annotated[str | None, unset(_QUANTIZE.format(more=""))]
 WeightFormatOrAuto = Annotated[
@@ -141,7 +141,8 @@ TraceFile = Annotated[
     unset("Write a Chrome trace of reads, waits and compute (Perfetto).", callback=check_writable),
 ]
 
-BatchSize = Annotated[int, option("Number of prompts.", min=1)]
+MOST_PROMPTS = 100_000  # that a plan is made for by a command
+BatchSize = Annotated[int, option("Number of prompts.", min=1, max=MOST_PROMPTS)]
 PromptLen = Annotated[int, option("Tokens of each prompt.", min=1)]
 GenLen = Annotated[int, option("Tokens to generate for each prompt.", min=1)]
 

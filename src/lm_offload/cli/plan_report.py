@@ -13,6 +13,7 @@ from lm_offload.planner.ceiling import PhaseCeiling
 from lm_offload.quant.quality import FormatQuality
 
 if TYPE_CHECKING:
+    from lm_offload.planner.between_sweeps import BetweenSweeps
     from lm_offload.planner.explain import Explanation, RunnerUp
     from lm_offload.planner.in_place_reason import InPlaceReason
     from lm_offload.planner.spare_sequences import Spare
@@ -78,9 +79,17 @@ def _print_threads(console: Console, plan: Plan, found: Explanation) -> None:
         ("sampling, by torch", str(threads.sampling)),
         ("reads, asleep while the disk works", str(plan.read_concurrency if plan.streamed else 0)),
         ("every core for each of these", f"{found.threads_speedup:.2f}x the time"),
+        *([("between two sweeps", _between(found.between))] if found.between else []),
         ("products side by side", f"up to {side.width}, {side.speedup:.2f}x as fast in decode"),
     ]
     print_rows(console, "Threads", rows)
+
+
+def _between(found: BetweenSweeps) -> str:
+    return (
+        f"{found.seconds * 1e3:.2f} ms ({found.sampling_s * 1e3:.2f} ms of them sampling); "
+        f"beside the next one it would save {found.gain_frac:.1%} at most"
+    )
 
 
 def _phase(tokens_per_s: float, ceiling: PhaseCeiling) -> str:

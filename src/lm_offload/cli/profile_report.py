@@ -12,7 +12,8 @@ from lm_offload.cli.report import print_rows
 from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
-    from lm_offload.hardware.profile import Curve, HardwareProfile, Processor
+    from lm_offload.hardware.curve import Curve
+    from lm_offload.hardware.profile import HardwareProfile, Processor
 
 ROWS = (1, 4, 16, 64, 256)
 CONTEXTS = (16, 128, 1024, 4096)
@@ -44,17 +45,22 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
         yield f"{work.replace('_', ' ')} by threads", factors
     yield "cache that holds weights", format_bytes(cpu.cache_bytes)
     yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
-    yield "start of a read past the cache", _microseconds(cpu.memory_start_s)
+    starts_s = cpu.cached_start_s, cpu.memory_start_s
+    yield "start of a product from cache, from memory", ", ".join(map(_microseconds, starts_s))
     yield (
         "of a task, a kernel asked for, a sweep, a sequence",
         ", ".join(map(_microseconds, (cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s))),
     )
-    more_s = cpu.large_task_s or cpu.task_s, cpu.micro_batch_s
-    yield "of a task after a large unit, a micro-batch", ", ".join(map(_microseconds, more_s))
+    more_s = *(s or cpu.task_s for s in (cpu.tiny_task_s, cpu.large_task_s)), cpu.micro_batch_s
+    yield (
+        "of a task after a tiny and a large unit, a micro-batch",
+        ", ".join(map(_microseconds, more_s)),
+    )
     yield "left of these where weights stay cached", f"{cpu.cached_overhead_frac:.0%}"
     blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
     yield "disk reads by block", ", ".join(blocks)
     yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"
+    yield "of the CPU for each block", _microseconds(read.block_s)
     yield "first read of a byte", format_rate(read.first_bytes_per_s)
     yield "disk writes", format_rate(profile.disk_write.bytes_per_s.at(BLOCKS[-1]))
     left = profile.interference

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_offload.cli.line_file import LineSink, read_records
+from lm_offload.cli.line_file import STANDARD_STREAM, LineSink, read_records
 from lm_offload.cli.progress import RunProgress
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
     """All prompts, those of the file last; raises RequestError if there is none."""
-    found = [*prompts, *(_lines(file) if file else [])]
+    name = "Standard input" if file == STANDARD_STREAM else str(file)
+    found = [*prompts, *(_lines(file, name) if file else [])]
     if not found:
-        place = f"{file} holds no prompt" if file else "No prompt was given"
+        place = f"{name} holds no prompt" if file else "No prompt was given"
         raise RequestError(f"{place}; use --prompt TEXT or --prompts-file FILE, one prompt a line.")
     return found
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: Path, name: str) -> Iterator[str]:
     """Only a line feed ends a line: prompts may hold form feeds and other separators."""
+    standard = file == STANDARD_STREAM
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        with open(0 if standard else file, encoding="utf-8-sig", closefd=not standard) as opened:
+            lines = opened.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as text ({error}); check the path.") from error
+        raise RequestError(f"{name} cannot be read as text ({error}); check the path.") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _prompt(line, f"{file.name}:{number}") if file.suffix == ".jsonl" else line
@@ -66,8 +69,8 @@ def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
 
     Raises ConfigError for no file, and for a line of another prompt.
     """
-    if output is None:
-        raise ConfigError("--resume was given without --output; name the file to go on with.")
+    if output in (None, STANDARD_STREAM):
+        raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
     done = set()
     for record in read_records(output):
         index = record["index"]

@@ -22,7 +22,8 @@ def quantize(
         typer.Option(
             "--format",
             help="int8 or int4, with a group size of 32, 64 or 128 as in int4:64 (the default), "
-            "int8:row, int4:64:sym. None for what others quantized: it is converted.",
+            "int8:row, int4:64:sym; fp8, the same as fp8:row, or fp8:128. None for what others "
+            "quantized: it is converted.",
             show_default=False,
         ),
     ] = None,

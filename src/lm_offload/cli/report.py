@@ -79,7 +79,8 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def _attention(plan: Plan, device: DevicePlan) -> str:
     if device.attention != "both":
-        return f"attention on the {device.attention}"
+        prompts = ", to whole prompts on the device" if device.prompt_blocks else ""
+        return f"attention on the {device.attention}{prompts}"
     step = plan.predicted.step_s["decode"]
     return (
         f"attention on both: {device.kv_blocks} of {plan.kv_blocks} KV blocks are there, so that "

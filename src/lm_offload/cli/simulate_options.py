@@ -7,6 +7,8 @@ from typing import Annotated
 
 from lm_offload import plan
 from lm_offload.cli.declare import check_writable, option, unset
+from lm_offload.cli.options import MOST_PROMPTS
+from lm_offload.planner.policies.constraints import MOST_MICRO_BATCHES
 from lm_offload.planner.policies.policy import ScheduleKind
 
 Model = Annotated[
@@ -25,9 +27,17 @@ Machine = Annotated[
         "--machine",
     ),
 ]
-BlockSize = Annotated[int | None, unset("Sequences of a block.", "--batch-size", min=1)]
+BlockSize = Annotated[
+    int | None, unset("Sequences of a block.", "--batch-size", min=1, max=MOST_PROMPTS)
+]
 MicroBatches = Annotated[
-    int | None, unset("Into how many micro-batches a block is cut.", "--micro-batches", min=1)
+    int | None,
+    unset(
+        "Into how many micro-batches a block is cut.",
+        "--micro-batches",
+        min=1,
+        max=MOST_MICRO_BATCHES,
+    ),
 ]
 PolicyFile = Annotated[Path | None, unset("The policy, in a YAML file.", "--policy", "--plan")]
 Search = Annotated[

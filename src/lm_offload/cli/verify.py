@@ -14,7 +14,7 @@ from lm_offload.cli.progress import RunProgress
 from lm_offload.engine.llm import LLM
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.ranking import Ranking, ranking_of
 from lm_offload.planner.reasons import plan_name
 from lm_offload.planner.request import Request

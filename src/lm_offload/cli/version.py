@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from lm_offload import __version__
 from lm_offload.cli import options
 from lm_offload.cli.report import print_json
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lm-offload {__version__}")
+        raise typer.Exit
+
+
+def with_version(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Run language models that do not fit in memory."""
 
 
 def version(as_json: options.Json = False, config: options.ConfigFile = None) -> None:
     """Print the version of the package and of what it computes with."""
     from importlib.metadata import version as version_of
 
-    from lm_offload import __version__
     from lm_offload.hardware.limits import allowed_cores
     from lm_offload.kernels.resolve import resolve_kernels
 

@@ -36,22 +36,45 @@ def open_device(name: str, limit_bytes: int | None = None) -> Device:
 
     Raises ConfigError for a name that is none and for a GPU that cannot be used.
     """
-    kind, *details = name.split(":")
+    kind = name.partition(":")[0]
     if kind == "standin":
-        return _stand_in(name, *details)
+        return _stand_in(name)
     if kind == "null":
-        from lm_offload.device.null import NullDevice
-
-        return NullDevice(name, parse_size(":".join(details) or "0"))
+        return _null(name)
     return _cuda(name, limit_bytes)
 
 
-def _stand_in(name: str, rate: str = "", memory: str = "") -> Device:
+def _stand_in(name: str) -> Device:
     from lm_offload.device.stand_in import StandIn
 
-    bytes_per_s = parse_size(rate.removesuffix("/s")) if rate else FASTEST_BYTES_PER_S
-    memory_bytes = parse_size(memory) if memory else STAND_IN_BYTES
-    return StandIn(name, memory_bytes, bytes_per_s)
+    return StandIn(name, *_rate_and_memory(name))
+
+
+def _rate_and_memory(name: str) -> tuple[int, float]:
+    """Bytes, and bytes per second, of a stand-in of that name."""
+    _, rate, memory, more = f"{name}:::".split(":", 3)
+    try:
+        bytes_per_s = parse_size(rate.removesuffix("/s")) if rate else FASTEST_BYTES_PER_S
+        memory_bytes = parse_size(memory) if memory else STAND_IN_BYTES
+    except ConfigError:
+        bytes_per_s = memory_bytes = 0
+    if not bytes_per_s or not memory_bytes or more.strip(":"):
+        raise ConfigError(
+            f"{name!r} is no device; a stand-in is standin, standin:2GB/s or standin:2GB/s:1GiB, "
+            "with a rate and a memory above zero."
+        )
+    return memory_bytes, bytes_per_s
+
+
+def _null(name: str) -> Device:
+    from lm_offload.device.null import NullDevice
+
+    try:
+        return NullDevice(name, parse_size(name.partition(":")[2] or "0"))
+    except ConfigError:
+        raise ConfigError(
+            f"{name!r} is no device; one for plans alone is written null:24GiB."
+        ) from None
 
 
 def _cuda(name: str, limit_bytes: int | None) -> Device:

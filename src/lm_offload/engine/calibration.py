@@ -24,6 +24,7 @@ from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.memory_probe import trim_heap
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile_store import load_stored
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.user_cache import user_cache_folder
 from lm_offload.units import format_bytes
@@ -31,23 +32,27 @@ from lm_offload.units import format_bytes
 log = logging.getLogger(__name__)
 
 BUSY_FRAC = 0.1  # of the cores, at work for others: more than a system does by itself
+ROUGH = (("seen", "in little memory, or by a small file"),)  # kept apart from sound profiles
 
 
 def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
     """This machine in about 3 s, with the disk that holds the file `weights`.
 
-    Stored, unless `memory_bytes` are too few to see the rates of memory.
+    Stored; where `memory_bytes` are too few to see the rates of memory, for starts with as little,
+    which do not measure again.
     """
-    effort = START if is_enough_memory(memory_bytes) else TIGHT
-    found = _measure(_large_place(weights), kernels, effort, memory_bytes, _no_report)
+    place, enough = _large_place(weights), is_enough_memory(memory_bytes)
+    if not (enough and _is_large(place)) and (known := _known_rough(place, kernels)) is not None:
+        return known
+    found = _measure(place, kernels, START if enough else TIGHT, memory_bytes, _no_report)
     log.warning(
         "This machine was measured in a few seconds%s; run lm-offload profile once, which takes a "
         "minute and makes plans and predictions better.",
-        "" if found.is_sound else " and in little memory, and will be at the next start",
+        "" if found.is_sound else " and in little memory, which holds for starts with as little",
     )
-    if found.is_sound:
-        store_if_possible(found.profile)
-    return found.profile
+    profile = found.profile if found.is_sound else _rough(found.profile)
+    store_if_possible(profile)
+    return profile
 
 
 def measure_now(
@@ -95,10 +100,26 @@ def _measure(
     return replace(found, profile=profile)
 
 
+def _known_rough(place: Path, kernels: Kernels) -> HardwareProfile | None:
+    """What an earlier start could see of this machine that saw no more than this one can."""
+    folder = place if place.is_dir() else place.parent
+    return load_stored((*fingerprint_of(kernels, folder, __version__), *ROUGH))
+
+
+def _rough(profile: HardwareProfile) -> HardwareProfile:
+    """Stored in a place of its own, where no start that can measure better looks."""
+    return replace(profile, fingerprint=(*profile.fingerprint, *ROUGH))
+
+
+def _is_large(place: Path) -> bool:
+    """Whether the rate of the disk can be seen: in a folder a large file is made."""
+    return place.is_dir() or place.stat().st_size >= ENOUGH_FILE_BYTES
+
+
 def _large_place(weights: Path) -> Path:
     """The weights, or the cache folder where they are too small to see the rate of their disk."""
     cache = user_cache_folder()
-    if weights.stat().st_size >= ENOUGH_FILE_BYTES:
+    if _is_large(weights):
         return weights
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
 from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
-from lm_offload.engine.machinery import F32_BYTES, Machinery, on_threads, scheduler_of
+from lm_offload.engine.machinery import (
+    Machinery,
+    buffers_in,
+    floats,
+    on_threads,
+    scheduler_of,
+    store_of,
+)
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.prefix_folder import PrefixFolder
 from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
@@ -24,14 +29,13 @@ from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
-from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
 from lm_offload.storage.arena import Arena, MemoryTier
-from lm_offload.storage.weight_store import ReadSettings, WeightStore
+from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
@@ -58,7 +62,7 @@ def build_cpu_machinery(
         staged = staged_cache(files, plan, arenas, kv_folder) if plan.spill.layers else None
         if staged is not None:
             undo.callback(staged.close)
-        store = _store(files, plan, arenas["staging ring"])
+        store = store_of(files, plan, arenas["staging ring"])
         undo.callback(store.close)
         load_resident(store, plan, files, arenas["resident weights"], on_load)
         undo.pop_all()
@@ -72,7 +76,7 @@ def build_cpu_machinery(
     scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
     retention = retention_over(cache, executor, store, files, plan)
     parts = store, runner, executor, scheduler, cache
-    return Machinery(plan, *parts, prefixes, staged, swap, retention)
+    return Machinery(plan, *parts, prefixes, staged, swap, retention, tiers=(tier,))
 
 
 def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
@@ -80,12 +84,6 @@ def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
     sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
     tier = MemoryTier("CPU", sum(sizes.values()), interleaved_nodes())
     return tier, {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
-
-
-def _store(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:
-    settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
-    layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
-    return WeightStore(files.checkpoint, layouts, settings, ring)
 
 
 def _runner(
@@ -97,7 +95,8 @@ def _runner(
     staged: StagedCache | None,
     arenas: dict[str, Arena],
 ) -> ModelRunner:
-    context = Context(files.config, on_threads(kernels, plan), _workspace(arenas["workspace"]))
+    workspace = Workspace(floats(arenas["workspace"]))
+    context = Context(files.config, on_threads(kernels, plan), workspace)
     return ModelRunner(
         files.units,
         load_model(files.config.model_type),
@@ -106,21 +105,9 @@ def _runner(
         row_tables(store, plan, files),
         cache,
         staged,
-        _buffers(files, plan, arenas),
+        buffers_in(arenas, plan, files.config),
         plan.micro_batch_tokens,
     )
-
-
-def _workspace(arena: Arena) -> Workspace:
-    return Workspace(arena.view(0, torch.float32, (arena.size_bytes // F32_BYTES,)))
-
-
-def _buffers(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Buffers:
-    config, rows = files.config, plan.logit_rows
-    hidden = arenas["hidden states"].view(0, torch.float32, (plan.sweep_tokens, config.hidden_size))
-    logits = arenas["logits"].view(0, torch.float32, (rows, config.vocab_size))
-    normed = arenas["logits"].view(logits.nbytes, torch.float32, (rows, config.embed_size))
-    return Buffers(hidden, normed, logits, result=logits)
 
 
 def _executor(

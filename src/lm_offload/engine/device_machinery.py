@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
+from lm_offload.engine.device_parts import DeviceParts, take_parts
 from lm_offload.engine.device_side import (
-    DeviceSide,
     buffers_of,
     context_of,
     device_side,
     disk_of,
-    floats,
-    host_memory,
     indices_of,
     link_of,
-    load_device,
-    open_planned,
-    store_of,
 )
 from lm_offload.engine.host_units import attended_on_host, copies_of, host_units
-from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
+from lm_offload.engine.machinery import Machinery, floats, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.engine.residents import LoadProgress, row_tables
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
@@ -33,14 +29,16 @@ from lm_offload.pipeline.device_executor import (
     DeviceResources,
     never,
     nothing_in_place,
+    stays,
 )
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
-from lm_offload.pipeline.host_attention import HostAttention
+from lm_offload.pipeline.host_attention import AttentionParts, HostAttention
 from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.progress import Progress
+from lm_offload.pipeline.prompt_attention import PromptAttention
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.split_attention import SplitAttention
@@ -50,20 +48,7 @@ from lm_offload.planner.recordings import SHAPES
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Resource
-from lm_offload.storage.arena import Arena, MemoryTier
-from lm_offload.storage.weight_store import WeightStore
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What is built first and used by everything else."""
-
-    plan: Plan
-    files: ModelFiles
-    side: DeviceSide
-    store: WeightStore
-    host: dict[str, Arena]
-    kernels: Kernels  # of the CPU
+from lm_offload.storage.arena import MemoryTier
 
 
 def build_device_machinery(
@@ -71,44 +56,42 @@ def build_device_machinery(
 ) -> Machinery:
     """Take the memory of both tiers, load what stays, start the threads of the resources."""
     assert plan.device is not None
+    attended = attended_on_host(files, plan.device)
+    kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if attended else None
+    whole = () if plan.device.turns else attended  # with all keys and values on the host
+    layers = [files.units[unit].index for unit in whole]
+    side_of = partial(device_side, files, plan, host=kv_tier, on_host=layers)
     with ExitStack() as undo:
-        device = open_planned(plan.device)
-        undo.callback(device.close)
-        host, [uploader] = host_memory(plan, [device])
-        attended = attended_on_host(files, plan.device)
-        kv_tier = MemoryTier("CPU", dict(plan.memory)["KV cache"]) if attended else None
-        whole = () if plan.device.turns else attended  # with all keys and values on the host
-        layers = [files.units[unit].index for unit in whole]
-        side = device_side(files, plan, plan.device, device, uploader, kv_tier, layers)
-        store = store_of(files, plan, host["staging ring"])
-        undo.callback(store.close)
-        load_resident(store, plan, files, host["resident weights"], on_load)
-        load_device(files, plan, store, side)
-        parts = _Parts(plan, files, side, store, host, on_threads(kernels, plan))
-        context = context_of(files, side, parts.kernels)
+        parts = take_parts(files, plan, kernels, on_load, side_of, undo)
+        context = context_of(files, parts.side, parts.kernels)
         attention = _attention(parts, context, kv_tier, attended) if kv_tier else None
         units = _host_units(parts) if plan.device.in_place else None
         runner = _runner(parts, context, attention, units)
         executor = _executor(parts, trace, attention, units)
         undo.pop_all()
-    scheduler = scheduler_of(plan, side.cache)
-    return Machinery(plan, store, runner, executor, scheduler, side.cache, devices=(device,))
+    cache = parts.side.cache
+    made = runner, executor, scheduler_of(plan, cache), cache
+    tiers = parts.memory.tier, *([kv_tier] if kv_tier else [])
+    return Machinery(plan, parts.store, *made, devices=parts.devices, tiers=tiers)
 
 
 def _attention(
-    parts: _Parts, context: Context, tier: MemoryTier, units: frozenset[int]
+    parts: DeviceParts, context: Context, tier: MemoryTier, units: frozenset[int]
 ) -> HostAttention:
     """On the CPU, for all sequences or for those whose cache lies in the `tier` on the host."""
     files, plan, side, turns = parts.files, parts.plan, parts.side, parts.side.on_device.turns
     model, exchange = load_model(files.config.model_type), _exchange(parts)
+    both = AttentionParts(model, context, parts.kernels, side.cache, exchange, units)
+    if side.prompts is not None:
+        return PromptAttention(both, side.prompts)
     if turns is None:
-        return HostAttention(model, context, parts.kernels, side.cache, exchange, units)
+        return HostAttention(both)
     blocks = plan.kv_blocks - side.on_device.kv_blocks
     cache = KVCache(files.config, blocks, files.kv_format, tier)
-    return SplitAttention(model, context, parts.kernels, cache, exchange, units, side.cache, turns)
+    return SplitAttention(replace(both, cache=cache), side.cache, turns)
 
 
-def _exchange(parts: _Parts) -> Exchange:
+def _exchange(parts: DeviceParts) -> Exchange:
     """On the host what is sent, and behind it what comes back."""
     config, rows = parts.files.config, parts.plan.sweep_tokens
     host = floats(parts.host["attention exchange"])
@@ -121,14 +104,14 @@ def _exchange(parts: _Parts) -> Exchange:
     )
 
 
-def _host_units(parts: _Parts) -> HostUnits:
+def _host_units(parts: DeviceParts) -> HostUnits:
     side, hidden = parts.side, _buffers(parts).hidden
     homes = parts.store, side.cache, parts.host
     return host_units(parts.files, side.on_device, parts.kernels, *homes, hidden)
 
 
 def _runner(
-    parts: _Parts, context: Context, host: HostAttention | None, units: HostUnits | None
+    parts: DeviceParts, context: Context, host: HostAttention | None, units: HostUnits | None
 ) -> ModelRunner:
     files, plan, side = parts.files, parts.plan, parts.side
     return ModelRunner(
@@ -147,17 +130,17 @@ def _runner(
     )
 
 
-def _captures(parts: _Parts) -> Captures:
+def _captures(parts: DeviceParts) -> Captures:
     units = sum(unit.kind in CAPTURED for unit in parts.files.units)
     return Captures(parts.side.device.capture, SHAPES * units)
 
 
-def _buffers(parts: _Parts) -> Buffers:
+def _buffers(parts: DeviceParts) -> Buffers:
     return buffers_of(parts.files, parts.plan, parts.side, parts.host["logits"])
 
 
 def _executor(
-    parts: _Parts, trace: Trace, host: HostAttention | None, units: HostUnits | None
+    parts: DeviceParts, trace: Trace, host: HostAttention | None, units: HostUnits | None
 ) -> DeviceExecutor:
     progress, store, side = Progress(), parts.store, parts.side
     transfers = _transfers(parts)
@@ -173,10 +156,11 @@ def _executor(
     resources = DeviceResources(links, processor, side.device.d2h, cpu)
     schedule = DeviceSweepSchedule(transfers, host.units if host else NOTHING)
     in_place, alone = units.units if units else nothing_in_place, host.alone if host else never
-    return DeviceExecutor(schedule, resources, progress, trace, in_place, alone)
+    ways = in_place, alone, host.writes_back if host else stays
+    return DeviceExecutor(schedule, resources, progress, trace, *ways)
 
 
-def _transfers(parts: _Parts) -> Transfers:
+def _transfers(parts: DeviceParts) -> Transfers:
     layouts, plan = parts.files.layouts, parts.plan
     read = indices_of(parts.files, plan.streamed)
     uploaded = [*read, *indices_of(parts.files, plan.resident)]

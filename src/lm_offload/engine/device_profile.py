@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
@@ -14,17 +15,26 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import MIB
 
-SECONDS = 1.0
+SECONDS = 1.5
+OF_DEVICE = (  # of a profile, measured with a device
+    *("gpu", "h2d", "d2h", "host_copy", "d2h_pageable", "h2d_staged"),
+    "link_interference",
+)
 LEAST_BYTES = 2 * MIB  # of each, also where the budget is less
 HOST_BYTES, DEVICE_BYTES = 64 * MIB, 512 * MIB  # at most
 PROBE_FRAC = 0.25  # of each budget
 
 
 def with_device(
-    profile: HardwareProfile, budget: DeviceBudget | None, kernels: Kernels, host_bytes: int
+    profile: HardwareProfile,
+    budget: DeviceBudget | None,
+    kernels: Kernels,
+    host_bytes: int,
+    weights: Path | None = None,
 ) -> HardwareProfile:
     """The profile for plans with that device, in a quarter of both budgets, but 2 MiB at least.
 
+    The file `weights` is read beside uploads, to see how reads and uploads slow one another.
     What is measured in as much memory as it takes is stored beside the profile of the machine, for
     each device; several devices are taken to be like the first. Raises ConfigError for a device
     that can be described only and is not.
@@ -34,7 +44,8 @@ def with_device(
     budget = budget.each[0]
     device = open_device(budget.name, budget.budget_bytes)
     try:
-        return _stored(profile, device) or _measured(profile, device, budget, kernels, host_bytes)
+        stored = _stored(profile, device)
+        return stored or _measured(profile, device, budget, kernels, host_bytes, weights)
     finally:
         device.close()
 
@@ -44,14 +55,7 @@ def _stored(profile: HardwareProfile, device: Device) -> HardwareProfile | None:
     found = load_stored(_of(profile, device).fingerprint) if profile.fingerprint else None
     if found is None:
         return None
-    return replace(
-        profile,
-        gpu=found.gpu,
-        h2d=found.h2d,
-        d2h=found.d2h,
-        host_copy=found.host_copy,
-        d2h_pageable=found.d2h_pageable,
-    )
+    return replace(profile, **{name: getattr(found, name) for name in OF_DEVICE})
 
 
 def _measured(
@@ -60,6 +64,7 @@ def _measured(
     budget: DeviceBudget,
     kernels: Kernels,
     host_bytes: int,
+    weights: Path | None,
 ) -> HardwareProfile:
     if device.torch_device.type == "meta":
         raise ConfigError(
@@ -70,7 +75,7 @@ def _measured(
 
     host = _share(host_bytes, HOST_BYTES)
     there = _share(budget.budget_bytes - budget.fixed_bytes, DEVICE_BYTES)
-    found = DeviceProbe(device, kernels, host, there).added_to(profile, SECONDS)
+    found = DeviceProbe(device, kernels, host, there, weights).added_to(profile, SECONDS)
     if profile.fingerprint and (host, there) == (HOST_BYTES, DEVICE_BYTES):
         store_if_possible(_of(found, device))
     return found

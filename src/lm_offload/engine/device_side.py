@@ -1,18 +1,17 @@
-"""What one device holds of a plan, and the host memory that its uploads come from."""
+"""What one device holds of a plan, and the queues that bring it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
-from lm_offload.engine.machinery import F32_BYTES
+from lm_offload.engine.machinery import buffers_in, floats
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
 from lm_offload.kernels.base import Kernels
@@ -23,22 +22,17 @@ from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
-from lm_offload.pipeline.upload import Uploader, staging_buffers
+from lm_offload.pipeline.upload import Uploader
 from lm_offload.plan import DevicePlan, Plan
 from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
+from lm_offload.planner.prompts_here import PROMPT_CACHE
 from lm_offload.schedule.task import Task
-from lm_offload.storage.arena import Arena, Memory, MemoryTier, Tier
+from lm_offload.storage.arena import Memory, Tier
 from lm_offload.storage.unit_views import UnitViews
-from lm_offload.storage.weight_store import ReadSettings, WeightStore
+from lm_offload.storage.weight_store import WeightStore
 
-log = logging.getLogger(__name__)
-
-HOST_ARENAS = (  # on the link, but for the workspace
-    *("resident weights", "staging ring", "logits", "attention exchange"),
-    *("hidden states", "workspace"),
-)
 DEVICE_ARENAS = (
-    *("resident weights", "upload ring", "KV cache"),
+    *("resident weights", "upload ring", "KV cache", PROMPT_CACHE),
     *("hidden states", "workspace", "logits", "attention exchange"),
 )
 
@@ -53,6 +47,7 @@ class DeviceSide:
     cache: KVCache
     weights: UnitViews
     uploader: Uploader
+    prompts: KVCache | None = None  # one layer, for those whose cache lies in host memory
 
 
 def open_planned(on_device: DevicePlan) -> Device:
@@ -64,33 +59,6 @@ def open_planned(on_device: DevicePlan) -> Device:
             f"{on_device.name} is for plans alone; name a GPU or a stand-in to generate."
         )
     return device
-
-
-def host_memory(plan: Plan, devices: Sequence[Device]) -> tuple[dict[str, Arena], list[Uploader]]:
-    """Pinned arenas, or pageable ones with a pinned stage, or what the driver makes of neither."""
-    sizes = dict(plan.memory)
-    part_bytes = sizes["upload staging"] // len(devices)
-    block_bytes = part_bytes // UPLOADS_IN_FLIGHT
-    names = [name for name in HOST_ARENAS if name in sizes]
-    tier = MemoryTier("CPU", sum(sizes[name] for name in names))
-    arenas = {name: tier.allocate(name, sizes[name]) for name in names}
-    pinned = [device.pin(tier.whole()) for device in devices]
-    if all(pinned):
-        return arenas, [Uploader(device.h2d, block_bytes) for device in devices]
-    return arenas, [_staged(device, part_bytes, block_bytes) for device in devices]
-
-
-def _staged(device: Device, staging_bytes: int, block_bytes: int) -> Uploader:
-    """Through buffers of its own, where the system pins at least these."""
-    staging = MemoryTier("CPU", staging_bytes).whole()
-    pinned = device.pin(staging)
-    log.warning(
-        "The system refuses to pin the memory of the weights; uploads %s. Raise the limit of "
-        "locked memory (ulimit -l).",
-        "are copied once more on the way" if pinned else "run at about half the speed of the link",
-    )
-    buffers = staging_buffers(staging, UPLOADS_IN_FLIGHT) if pinned else None
-    return Uploader(device.h2d, block_bytes, buffers)
 
 
 def device_side(
@@ -114,21 +82,18 @@ def device_side(
     if host is not None and on_host:
         elsewhere = _cache(files, blocks, host, {*range(files.config.num_layers)} - {*on_host})
         cache.join(elsewhere)
-    names = (name for name in sizes if name != "KV cache")
+    prompts = None
+    if on_device.prompt_blocks:
+        rest = range(1, files.config.num_layers)
+        prompts = _cache(files, on_device.prompt_blocks, tier, rest)
+    names = (name for name in sizes if name not in ("KV cache", PROMPT_CACHE))
     memory: dict[str, Memory] = {name: tier.allocate(name, sizes[name]) for name in names}
     weights = UnitViews(files.layouts, memory["upload ring"])
-    return DeviceSide(on_device, device, memory, cache, weights, uploader)
+    return DeviceSide(on_device, device, memory, cache, weights, uploader, prompts)
 
 
 def _cache(files: ModelFiles, blocks: int, tier: Tier, without: Collection[int]) -> KVCache:
     return KVCache(files.config, blocks, files.kv_format, tier, without)
-
-
-def store_of(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:
-    """The store of the weights in host memory and on disk."""
-    layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
-    settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
-    return WeightStore(files.checkpoint, layouts, settings, ring)
 
 
 def load_device(files: ModelFiles, plan: Plan, store: WeightStore, side: DeviceSide) -> None:
@@ -159,21 +124,10 @@ def context_of(files: ModelFiles, side: DeviceSide, kernels: Kernels) -> Context
     return Context(files.config, side.device.kernels(kernels), workspace)
 
 
-def floats(memory: Memory) -> Tensor:
-    """All of it as f32."""
-    return memory.view(0, torch.float32, (memory.size_bytes // F32_BYTES,))
-
-
 def buffers_of(files: ModelFiles, plan: Plan, side: DeviceSide, result: Memory) -> Buffers:
-    """Activations on the device; logits only where there is room for them."""
-    config, memory, f32 = files.config, side.memory, torch.float32
-    hidden = memory["hidden states"].view(0, f32, (plan.sweep_tokens, config.hidden_size))
-    if "logits" not in memory:
-        return Buffers(hidden, normed=hidden[:0], logits=hidden[:0], result=hidden[:0])
-    shape = plan.logit_rows, config.vocab_size
-    logits = memory["logits"].view(0, f32, shape)
-    normed = memory["logits"].view(logits.nbytes, f32, (plan.logit_rows, config.embed_size))
-    return Buffers(hidden, normed, logits, result=result.view(0, f32, shape))
+    """Activations on the device; logits that were computed there are copied into `result`."""
+    found = buffers_in(side.memory, plan, files.config)
+    return replace(found, result=result.view(0, torch.float32, tuple(found.logits.shape)))
 
 
 def disk_of(

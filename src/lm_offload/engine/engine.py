@@ -12,7 +12,14 @@ from torch import Tensor
 from lm_offload.engine.diagnosis import explain_bad_logits
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.engine.scoring import row_of, sampled_logits, score_output, score_prompts, without
+from lm_offload.engine.scoring import (
+    Scored,
+    row_of,
+    sampled_logits,
+    score_outputs,
+    score_prompts,
+    without,
+)
 from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.engine.sweep_record import record_of
 from lm_offload.pipeline.retention import NOTHING_RETAINED
@@ -116,15 +123,18 @@ class Engine:
         drafts = [chunk.draft for chunk in chunks]
         drawn = sample_drafted(logits, [row_of(chunk.sequence) for chunk in chunks], drafts)
         now_s, first = time.perf_counter(), 0
+        scored: list[Scored] = []
         for chunk, tokens in zip(chunks, drawn, strict=True):
             sequence = chunk.sequence
             kept = self._keep(sequence, tokens)
-            score_output(sequence, kept, logits, first)
+            if sequence.params.logprobs is not None:
+                scored += [Scored(sequence, token, first + at) for at, token in enumerate(kept)]
             sequence.first_token_s = sequence.first_token_s or now_s
             sequence.drafted += len(chunk.draft)
             sequence.accepted += len(kept) - 1
             first += 1 + len(chunk.draft)
             self._drafts.observe(chunk, tokens)
+        score_outputs(scored, logits)
 
     def _keep(self, sequence: Sequence, tokens: list[int]) -> list[int]:
         """Append tokens up to one that ends the sequence; returns those."""

@@ -70,7 +70,7 @@ def kv_choices(config: ModelConfig, name: str | None, exact: bool) -> list[Forma
 def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
     """The format to quantize a checkpoint to, or None for its own precision, the default.
 
-    Raises ConfigError for another precision: only int8 and int4 are made.
+    Raises ConfigError for another precision: only int8, int4 and fp8 are made.
     """
     if wanted is None or wanted.is_packed:
         return wanted
@@ -78,6 +78,6 @@ def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
     if wanted != own:
         raise ConfigError(
             f"The weight format {wanted} was given for a checkpoint in {own}; allowed are {own} "
-            "and the int8 and int4 formats."
+            "and the int8, int4 and fp8 formats."
         )
     return None

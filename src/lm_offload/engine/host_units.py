@@ -9,7 +9,7 @@ import torch
 
 from lm_offload.arch.weights import attention_units
 from lm_offload.engine.device_side import indices_of
-from lm_offload.engine.machinery import F32_BYTES
+from lm_offload.engine.machinery import floats
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -43,13 +43,12 @@ def host_units(
 
     `kernels` are the CPU's, hidden [sweep_tokens, H] f32 lies on the device.
     """
-    config, workspace = files.config, arenas["workspace"]
+    config = files.config
     units = frozenset(indices_of(files, plan.in_place))
-    floats = workspace.view(0, torch.float32, (workspace.size_bytes // F32_BYTES,))
     rows = plan.in_place_rows
     return HostUnits(
         load_model(config.model_type),
-        Context(config, kernels, Workspace(floats)),
+        Context(config, kernels, Workspace(floats(arenas["workspace"]))),
         store,
         cache,
         InPlace(units, rows),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lm_offload.engine.assembly import RunOptions
-from lm_offload.engine.device_budget import check_options, memory_budgets
+from lm_offload.engine.device_budget import memory_budgets
+from lm_offload.engine.device_options import check_options
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.formats import check_on_device
@@ -19,7 +20,8 @@ from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Objective, OnOom, Speculation
-from lm_offload.planner.plan_text import PlanChoice, read_plan
+from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.plan_text import read_plan
 from lm_offload.storage.spill_folder import spill_folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from typing import Self
@@ -17,6 +18,7 @@ from lm_offload.engine.planned import PlannedModel, Wishes
 from lm_offload.engine.planning import covers, serves, stages
 from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.requests import workload_of
+from lm_offload.engine.turn import Turn, check_process
 from lm_offload.errors import BudgetError, ConfigError, DeviceMemoryError, RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace, Trace
@@ -41,6 +43,8 @@ class LoadedModel(PlannedModel):
         self._trace = ChromeTrace([unit.name for unit in self.files.units])
         self._engine: Engine | None = None
         self._warned_of_pace = False
+        self._turn = Turn()
+        self._loaded_by = os.getpid()
 
     @property
     def plan(self) -> Plan | None:
@@ -58,7 +62,11 @@ class LoadedModel(PlannedModel):
         return self._engine.read_sweep()
 
     def close(self) -> None:
-        """Give memory, threads and files back; the next call loads again."""
+        """Give memory, threads and files back and end what runs; the next call loads again."""
+        self._unload()
+        self._turn = Turn()
+
+    def _unload(self) -> None:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -68,13 +76,6 @@ class LoadedModel(PlannedModel):
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _check_idle(self) -> None:
-        if self._engine is not None and self._engine.has_work:
-            raise RequestError(
-                "Another run of this LLM is unfinished; take all of its outputs or close its "
-                "iterator first."
-            )
 
     def _sweeps(self, sequences: list[Sequence]) -> Generator[list[Sequence], None, None]:
         """Run to the end; yields after each sweep the sequences that got a token."""
@@ -113,6 +114,7 @@ class LoadedModel(PlannedModel):
         try:
             while engine.has_work:
                 yield engine.step()
+                self._check_open(engine)
                 if self._wishes.saved_plan is None and engine.drafts_give_way(sequences):
                     self._give_up_draft(engine)
                     return
@@ -122,14 +124,19 @@ class LoadedModel(PlannedModel):
             raise
         except DeviceMemoryError:
             engine.machinery.scheduler.drop_all()  # they may go on in another engine
-            self.close()
+            self._unload()
             raise
         except BaseException:
-            self.close()
+            if self._engine is engine:
+                self._unload()
             raise
         finally:
             self.stats = RunStats((*self.stats.sweeps, *engine.records))
             self._write_trace()
+
+    def _check_open(self, engine: Engine) -> None:
+        if self._engine is not engine:
+            raise RequestError("This LLM was closed before the run was finished; begin it anew.")
 
     def _end(self, engine: Engine, sequences: list[Sequence]) -> None:
         """All sequences are finished: keep of them what later runs can use."""
@@ -137,13 +144,13 @@ class LoadedModel(PlannedModel):
         if not self._warned_of_pace:
             self._warned_of_pace = warn_of_pace(engine.machinery.plan, engine.records)
         if engine.machinery.scheduler.losses.has_any:
-            self.close()  # the next run begins with a file of its own
+            self._unload()  # the next run begins with a file of its own
 
     def _give_up_draft(self, engine: Engine) -> None:
         """The rest of the run, and later ones, go on without the draft model, in its memory."""
         log.info("Drafts are seldom right; the draft model leaves its memory to the model.")
         engine.machinery.scheduler.drop_all()
-        self.close()
+        self._unload()
         self.drop_draft()
 
     def _report(self, on_sweep: SweepCallback | None) -> None:
@@ -151,6 +158,8 @@ class LoadedModel(PlannedModel):
             on_sweep(self._engine.records[-1])
 
     def _engine_for(self, workload: Workload) -> Engine:
+        if self._engine is not None:
+            check_process(self._loaded_by)
         if self._engine is not None and serves(self._engine.machinery.plan, workload):
             return self._engine
         plan = self.plan_for(workload)
@@ -158,11 +167,12 @@ class LoadedModel(PlannedModel):
             loaded = self._engine.machinery.plan
             if covers(loaded, plan) and stages(loaded, workload):
                 return self._engine
-        self.close()
+        self._unload()
         self.prepare(plan)
         trace: Trace = self._trace if self._options.trace_path else NullTrace()
         parts = Assembly(self.files, self.kernels, self._wishes, self._options, trace)
         self._engine = parts.engine(plan, self._request(workload), self._is_stopped)
+        self._loaded_by = os.getpid()
         return self._engine
 
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:

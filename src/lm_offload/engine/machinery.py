@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from lm_offload.arch.config import ModelConfig
 from lm_offload.device.base import Device
+from lm_offload.engine.model_files import ModelFiles
 from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
@@ -18,11 +21,12 @@ from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.retention import Retention
-from lm_offload.pipeline.runner_parts import Runner
+from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import Plan
 from lm_offload.scheduler.scheduler import Scheduler
-from lm_offload.storage.weight_store import WeightStore
+from lm_offload.storage.arena import Arena, Memory, MemoryTier
+from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 F32_BYTES = 4
 
@@ -42,9 +46,10 @@ class Machinery:
     swap: SwapStore | None = None  # where preempted sequences may go
     retention: Retention | None = None  # of streamed weights in unused KV memory
     devices: tuple[Device, ...] = ()  # what computes, if not the CPU
+    tiers: tuple[MemoryTier, ...] = ()  # of host memory
 
     def close(self) -> None:
-        """Stop the threads and close the files and the device."""
+        """Stop the threads, close the files and the devices, give the memory back."""
         self.executor.close()
         self.store.close()
         if self.swap is not None:
@@ -53,6 +58,8 @@ class Machinery:
             self.staged.close()
         for device in self.devices:
             device.close()
+        for tier in self.tiers:
+            tier.release()
 
 
 def scheduler_of(
@@ -92,3 +99,26 @@ def on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     spread_threads(numa_nodes())
     torch.set_num_threads(plan.threads.sampling)
     return kernels.with_threads(plan.threads.compute, plan.threads.attention)
+
+
+def store_of(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:
+    """The store of the weights in host memory and on disk."""
+    layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
+    settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
+    return WeightStore(files.checkpoint, layouts, settings, ring)
+
+
+def floats(memory: Memory) -> Tensor:
+    """All of it as f32."""
+    return memory.view(0, torch.float32, (memory.size_bytes // F32_BYTES,))
+
+
+def buffers_in(memory: Mapping[str, Memory], plan: Plan, config: ModelConfig) -> Buffers:
+    """Activations of the processor with this memory; logits only where there is room for them."""
+    f32, rows = torch.float32, plan.logit_rows
+    hidden = memory["hidden states"].view(0, f32, (plan.sweep_tokens, config.hidden_size))
+    if "logits" not in memory:
+        return Buffers(hidden, normed=hidden[:0], logits=hidden[:0], result=hidden[:0])
+    logits = memory["logits"].view(0, f32, (rows, config.vocab_size))
+    normed = memory["logits"].view(logits.nbytes, f32, (rows, config.embed_size))
+    return Buffers(hidden, normed, logits, result=logits)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from lm_offload.errors import StorageError
+from lm_offload.errors import CheckpointError, StorageError
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason
 from lm_offload.step_time import StepTime
@@ -24,11 +26,34 @@ class CompletionOutput:
     drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
     accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
     error: str | None = None  # why it ended with finish_reason "error"
+    index: int = field(default=0, compare=False)  # among the completions of the prompt
 
     @cached_property
     def text(self) -> str:
         """The generated text, up to a stop string if one was reached."""
         return self.decode(self.token_ids)
+
+    @property
+    def cumulative_logprob(self) -> float | None:
+        """Sum of the log probabilities of the tokens; none where `logprobs` were not asked for."""
+        if self.logprobs is None:
+            return None
+        places = zip(self.logprobs, self.token_ids, strict=True)
+        return sum(place[token].logprob for place, token in places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: with the text, where there is a tokenizer, in its place."""
+        state = {**vars(self), "decode": _no_tokenizer}
+        with suppress(CheckpointError):
+            state["text"] = self.text
+        return state
+
+
+def _no_tokenizer(token_ids: list[int]) -> str:
+    raise CheckpointError(
+        "This output has no text, since it came from a process that found no tokenizer; decode its "
+        "token_ids."
+    )
 
 
 @dataclass(frozen=True)

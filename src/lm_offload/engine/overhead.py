@@ -9,7 +9,7 @@ with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A
 replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
 and prompts in micro-batches give the five unknowns. Memory is read before each sweep and between
 tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
-left them more with large units, and less where a whole model stays in the last-level cache.
+left them more with large units, and less with tiny ones of a model that stays in the cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from lm_offload.engine.empty_sweeps import Case, Measured, Turn, typical_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.tiny_model import VOCAB_SIZE
-from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile
+from lm_offload.hardware.profile import SMALL_TASK_BYTES, TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
@@ -37,7 +37,9 @@ CHUNK_TOKENS = 4  # of a prompt in a sweep: more than one row is no decode
 ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
+TASKS = SHALLOW * LAYER_TASKS + OTHER_TASKS  # of a sweep of a shallow model
 EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
+LEAST_FRAC = 0.1  # of what the engine takes, however much of it stays in the caches
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
 
@@ -48,8 +50,11 @@ CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
 SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
-IN_CACHE = Traffic(SMALL_TASK_BYTES, 0, 4 * MIB)
-TURN: Turn = (*((case, SMALL_UNITS) for case in CASES), (DEEP_DECODE, IN_CACHE))
+IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 4 * MIB)
+TURN: Turn = (
+    *((case, SMALL_UNITS) for case in CASES),
+    *((case, IN_CACHE) for case in (DECODE, DEEP_DECODE)),
+)
 LARGE_TURN: Turn = (*TURN, (DECODE, LARGE_UNITS), (DEEP_DECODE, LARGE_UNITS))
 TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units read much
 
@@ -65,21 +70,23 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
     kernel_s = call_s or profile.cpu.kernel_s
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
     kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
-    task_s, large_task_s = (
+    tiny_task_s, task_s, large_task_s = (
         max(_layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s, 0.0) / LAYER_TASKS
-        for traffic in (SMALL_UNITS, LARGE_UNITS)
+        for traffic in (IN_CACHE, SMALL_UNITS, LARGE_UNITS)
     )
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
-    others_s = (SHALLOW * LAYER_TASKS + OTHER_TASKS) * task_s + OTHER_KERNELS * kernel_s
+    beside_s = seconds[DECODE] - TASKS * task_s
+    beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * tiny_task_s
     cpu = replace(
         profile.cpu,
         task_s=task_s,
+        tiny_task_s=min(tiny_task_s, task_s),
         large_task_s=max(large_task_s, task_s),
         call_s=call_s,
-        sweep_s=max(seconds[DECODE] - others_s - FEW * sequence_s, 0.0),
+        sweep_s=max(beside_s - OTHER_KERNELS * kernel_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
         micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
-        cached_overhead_frac=min(sweeps[DEEP_DECODE, IN_CACHE] / seconds[DEEP_DECODE], 1.0),
+        cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from lm_offload.engine.device_budget import (
-    computing,
     described_budget,
     device_budget,
     saved_device,
 )
+from lm_offload.engine.device_options import computing
 from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from lm_offload.engine.device_budget import check_options
+from lm_offload.engine.device_options import check_options
 from lm_offload.engine.device_profile import with_device
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.draft_plan import plan_beside
@@ -28,7 +28,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import PlanChoice
+from lm_offload.planner.plan_choice import PlanChoice
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.search import make_plan
 
@@ -75,7 +75,8 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
         check_options(True, options.speculation, None, options.spill_dir, options.draft_model)
         check_on_device(models[0].weight_format)
         if options.machine is None:
-            profile = with_device(profile, device, kernels_of(options).resolve(), budget_bytes)
+            kernels = kernels_of(options).resolve()
+            profile = with_device(profile, device, kernels, budget_bytes, sizes.weights)
     runnable = sizes.files is not None and options.machine is None
     draft = _draft(options, sizes.files)
     request = Request(

@@ -21,7 +21,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.search import make_plan
 from lm_offload.planner.spare_sequences import with_spare_sequences
@@ -69,7 +69,8 @@ class PlannedModel:
         memory_bytes = int(self.budget_bytes * PROBE_FRAC)
         choice = KernelChoice.of(self.kernels)
         profile = profile_for(self.files.largest_file, choice, memory_bytes)
-        return with_device(profile, self.device, self.kernels, self.budget_bytes)
+        place = self.budget_bytes, self.files.largest_file
+        return with_device(profile, self.device, self.kernels, *place)
 
     @property
     def plan(self) -> Plan | None:

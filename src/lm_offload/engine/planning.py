@@ -23,7 +23,7 @@ ENOUGH_ROWS, ENOUGH_MICRO_ROWS = 2048, 256  # of a sweep, of a micro-batch: more
 MARGIN_FRAC = 0.1  # of free memory, left to others when no budget is given
 
 
-def resolve_budget(cpu_memory: str | int | None) -> int:
+def resolve_budget(cpu_memory: str | float | None) -> int:
     """Bytes that weights, KV cache, staging and activations may take together.
 
     The fixed cost of interpreter and libraries comes on top. None means what cgroup and free
@@ -32,9 +32,7 @@ def resolve_budget(cpu_memory: str | int | None) -> int:
     available_bytes = available_memory_bytes()
     if cpu_memory is None:
         return int(available_bytes * (1 - MARGIN_FRAC))
-    budget_bytes = (
-        cpu_memory if isinstance(cpu_memory, int) else parse_size(cpu_memory, available_bytes)
-    )
+    budget_bytes = parse_size(cpu_memory, available_bytes)
     if budget_bytes <= 0:
         raise ConfigError(f"A CPU memory budget of {cpu_memory} was given; it must be positive.")
     if budget_bytes > available_bytes:

@@ -23,7 +23,8 @@ def profile_for(weights: Path, kernels: KernelChoice, memory_bytes: int) -> Hard
     """This machine with the disk that holds the file `weights`.
 
     The first start on a machine measures for about 3 s, in at most `memory_bytes` (but at least
-    2 MiB), and stores the result unless that is too little to see the rates of memory.
+    2 MiB), and stores the result; one that was measured in too little memory to see its rates
+    is for starts with as little.
     """
     fingerprint = fingerprint_of(kernels, weights.parent, __version__)
     if given := os.environ.get(GIVEN_PROFILE):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.engine.eval_windows import Window
+from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.hardware.limits import allowed_cores
@@ -23,12 +24,11 @@ from lm_offload.sequence import Sequence
 if TYPE_CHECKING:
     from torch import Tensor
 
-Prompt = str | Items[int]
 ScoreConsumer = Callable[[int, int, "Tensor"], None]  # window, position of the first row, logits
 
 
 def make_sequences(
-    prompts: Items[Prompt],
+    prompts: Items[PlainPrompt],
     params: SamplingParams | Items[SamplingParams],
     config: ModelConfig,
     tokenizer: Callable[[], Tokenizer],
@@ -63,6 +63,11 @@ def _params_of_each(
     """Those of each of `count` prompts; raises RequestError where their number is another."""
     if isinstance(params, SamplingParams):
         return [params] * count
+    if not isinstance(params, Items) or not all(isinstance(it, SamplingParams) for it in params):
+        raise RequestError(
+            f"Sampling parameters are {params!r}; allowed is SamplingParams(...), one for all "
+            "prompts or a list with one for each."
+        )
     if len(params) != count:
         raise RequestError(
             f"{len(params)} sampling parameters were given for {count} prompts; give one "

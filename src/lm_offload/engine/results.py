@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 
 from lm_offload.engine.outputs import CompletionOutput, RequestOutput
-from lm_offload.engine.requests import Prompt
+from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.engine.text_stream import cut_at_stop
 from lm_offload.errors import StorageError
 from lm_offload.sequence import Sequence
@@ -29,7 +29,9 @@ class RequestGather:
                 yield sorted(self._waiting.pop(sequence.request), key=lambda one: one.index)
 
 
-def request_output(sequences: Items[Sequence], prompt: Prompt, decode: Decode) -> RequestOutput:
+def request_output(
+    sequences: Items[Sequence], prompt: PlainPrompt, decode: Decode
+) -> RequestOutput:
     """The output of one request; text is decoded only when it is asked for."""
     first = sequences[0]
     firsts_s = [one.first_token_s for one in sequences if one.first_token_s is not None]
@@ -37,7 +39,7 @@ def request_output(sequences: Items[Sequence], prompt: Prompt, decode: Decode) -
         index=first.request,
         prompt=prompt if isinstance(prompt, str) else None,
         prompt_token_ids=list(first.prompt),
-        outputs=tuple(_completion(sequence, decode) for sequence in sequences),
+        outputs=tuple(_completion(i, sequence, decode) for i, sequence in enumerate(sequences)),
         prompt_logprobs=(
             first.prompt_logprobs if first.params.prompt_logprobs is not None else None
         ),
@@ -53,7 +55,7 @@ def check_finished(sequences: Items[Sequence]) -> None:
             raise StorageError(sequence.error)
 
 
-def _completion(sequence: Sequence, decode: Decode) -> CompletionOutput:
+def _completion(index: int, sequence: Sequence, decode: Decode) -> CompletionOutput:
     params = sequence.params
 
     def text_of(token_ids: list[int]) -> str:
@@ -69,4 +71,5 @@ def _completion(sequence: Sequence, decode: Decode) -> CompletionOutput:
         drafted=sequence.drafted,
         accepted=sequence.accepted,
         error=sequence.error,
+        index=index,
     )

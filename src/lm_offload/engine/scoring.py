@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from collections.abc import Sequence as Items
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -45,10 +47,32 @@ def _record(sequence: Sequence, start: int, logits: Tensor) -> None:
     sequence.prompt_logprobs += logprobs_of(logits[: len(following)], following, count)
 
 
-def score_output(sequence: Sequence, tokens: Items[int], logits: Tensor, first: int) -> None:
-    """Record the log probabilities of tokens, whose logits begin at row `first`, where wanted."""
-    if (count := sequence.params.logprobs) is not None:
-        sequence.logprobs += logprobs_of(logits[first : first + len(tokens)], tokens, count)
+@dataclass(frozen=True)
+class Scored:
+    """A token of a sequence that wants its log probability, and its row of logits."""
+
+    sequence: Sequence
+    token: int
+    row: int
+
+
+def score_outputs(scored: Iterable[Scored], logits: Tensor) -> None:
+    """Record log probabilities of tokens, in order of their rows of logits, several at once."""
+    for run in _runs(scored):
+        first, count = run[0].row, run[0].sequence.params.logprobs or 0
+        rows = logits[first : first + len(run)]
+        found = logprobs_of(rows, [one.token for one in run], count)
+        for one, logprobs in zip(run, found, strict=True):
+            one.sequence.logprobs.append(logprobs)
+
+
+def _runs(scored: Iterable[Scored]) -> Iterator[list[Scored]]:
+    """Neighbouring rows of which as many likely tokens are wanted."""
+    keyed = (
+        (one.row - place, one.sequence.params.logprobs, one) for place, one in enumerate(scored)
+    )
+    for _, run in groupby(keyed, key=itemgetter(0, 1)):
+        yield [one for *_, one in run]
 
 
 def without(batch: Batch, logits: Tensor, left_out: Collection[Sequence]) -> tuple[Batch, Tensor]:

@@ -11,7 +11,7 @@ from lm_offload.engine.proposers import Draft, Proposer, draftable
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Speculation
 from lm_offload.planner.draft_rows import FORCED
-from lm_offload.planner.plan_text import PlanChoice
+from lm_offload.planner.plan_choice import PlanChoice
 from lm_offload.planner.verify_cost import VerifyCost
 from lm_offload.sequence import Batch, Chunk
 from lm_offload.speculation.depths import Offer, choose_depths

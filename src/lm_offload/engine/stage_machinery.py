@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 
 from lm_offload.device.base import Device
+from lm_offload.engine.device_parts import DeviceParts, take_parts
 from lm_offload.engine.device_side import (
     DeviceSide,
     buffers_of,
     context_of,
     device_side,
     disk_of,
-    host_memory,
     indices_of,
     link_of,
-    load_device,
-    open_planned,
-    store_of,
 )
-from lm_offload.engine.machinery import Machinery, on_threads, scheduler_of
+from lm_offload.engine.machinery import Machinery, scheduler_of
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.engine.residents import LoadProgress, load_resident, row_tables
+from lm_offload.engine.residents import LoadProgress, row_tables
 from lm_offload.kernels.base import Kernels
 from lm_offload.models.registry import load_model
 from lm_offload.pipeline.device_queue import DeviceQueue
@@ -33,65 +29,36 @@ from lm_offload.pipeline.stage_launcher import StageResources
 from lm_offload.pipeline.stage_runner import StageRunner
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader
-from lm_offload.plan import Plan
+from lm_offload.plan import DevicePlan, Plan
 from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
-from lm_offload.storage.arena import Arena
-from lm_offload.storage.weight_store import WeightStore
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What is built first and used by everything else."""
-
-    plan: Plan
-    files: ModelFiles
-    sides: Sequence[DeviceSide]
-    store: WeightStore
-    host: dict[str, Arena]
-    kernels: Kernels  # of the CPU
 
 
 def build_stage_machinery(
     files: ModelFiles, plan: Plan, kernels: Kernels, trace: Trace, on_load: LoadProgress
 ) -> Machinery:
     """Take the memory of all tiers, load what stays, start the threads of the resources."""
-    assert plan.device is not None
     with ExitStack() as undo:
-        devices = []
-        for stage in plan.device.stages:
-            devices.append(open_planned(stage))
-            undo.callback(devices[-1].close)
-        host, uploaders = host_memory(plan, devices)
-        sides = _sides(files, plan, devices, uploaders)
-        store = store_of(files, plan, host["staging ring"])
-        undo.callback(store.close)
-        load_resident(store, plan, files, host["resident weights"], on_load)
-        for side in sides:
-            load_device(files, plan, store, side)
-        parts = _Parts(plan, files, sides, store, host, on_threads(kernels, plan))
+        parts = take_parts(files, plan, kernels, on_load, partial(_side, files, plan), undo)
         runner = _runner(parts)
         executor = _executor(parts, runner, trace)
         undo.pop_all()
-    cache = sides[0].cache  # blocks have the same numbers on every device
-    scheduler = scheduler_of(plan, cache)
-    return Machinery(plan, store, runner, executor, scheduler, cache, devices=tuple(devices))
+    cache = parts.sides[0].cache  # blocks have the same numbers on every device
+    made = runner, executor, scheduler_of(plan, cache), cache
+    tiers = (parts.memory.tier,)
+    return Machinery(plan, parts.store, *made, devices=parts.devices, tiers=tiers)
 
 
-def _sides(
-    files: ModelFiles, plan: Plan, devices: Sequence[Device], uploaders: Sequence[Uploader]
-) -> list[DeviceSide]:
-    """Each device with the keys and values of the layers that it computes."""
-    assert plan.device is not None
-    sides = []
-    for stage, device, uploader in zip(plan.device.stages, devices, uploaders, strict=True):
-        units = (files.units[index] for index in indices_of(files, stage.units))
-        own = {unit.index for unit in units if unit.kind == "attention"}
-        others = set(range(files.config.num_layers)) - own
-        sides.append(device_side(files, plan, stage, device, uploader, others=others))
-    return sides
+def _side(
+    files: ModelFiles, plan: Plan, stage: DevicePlan, device: Device, uploader: Uploader
+) -> DeviceSide:
+    """A device with the keys and values of the layers that it computes."""
+    units = (files.units[index] for index in indices_of(files, stage.units))
+    own = {unit.index for unit in units if unit.kind == "attention"}
+    others = set(range(files.config.num_layers)) - own
+    return device_side(files, plan, stage, device, uploader, others=others)
 
 
-def _runner(parts: _Parts) -> StageRunner:
+def _runner(parts: DeviceParts) -> StageRunner:
     files, plan = parts.files, parts.plan
     tables, model = row_tables(parts.store, plan, files), load_model(files.config.model_type)
     runners = [
@@ -116,7 +83,7 @@ def _runner(parts: _Parts) -> StageRunner:
     return StageRunner(files.config, files.units, runners, stage_of, plan.micro_batch_tokens)
 
 
-def _executor(parts: _Parts, runner: StageRunner, trace: Trace) -> StageExecutor:
+def _executor(parts: DeviceParts, runner: StageRunner, trace: Trace) -> StageExecutor:
     progress, store, schedule = Progress(), parts.store, _schedule(parts)
     stages = []
     for side in parts.sides:
@@ -133,7 +100,7 @@ def _executor(parts: _Parts, runner: StageRunner, trace: Trace) -> StageExecutor
     return StageExecutor(schedule, disk, stages, runner.rows_of, progress, trace)
 
 
-def _schedule(parts: _Parts) -> StagedSchedule:
+def _schedule(parts: DeviceParts) -> StagedSchedule:
     files, plan = parts.files, parts.plan
     stages = []
     for side in parts.sides:

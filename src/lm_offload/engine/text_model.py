@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import closing
 from functools import cached_property
+from typing import Any
 
 from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
@@ -13,10 +14,11 @@ from lm_offload.engine.loaded import LoadedModel, SweepCallback
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes
-from lm_offload.engine.requests import Prompt, ScoreConsumer, make_scored, make_sequences
+from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch
+from lm_offload.engine.requests import ScoreConsumer, make_scored, make_sequences
 from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.text_stream import TextStream
-from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.engine.tokenizer import Messages, Tokenizer, load_tokenizer
 from lm_offload.errors import RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
@@ -41,12 +43,13 @@ class TextModel(LoadedModel):
 
     def generate(
         self,
-        prompts: Prompt | Items[Prompt],
+        prompts: Prompt | Iterable[Prompt],
         sampling_params: Params | None = None,
         on_sweep: SweepCallback | None = None,
     ) -> list[RequestOutput]:
         """Complete prompts, given as text or token ids; outputs in the order of the prompts.
 
+        vLLM's {"prompt": text} and {"prompt_token_ids": ids} are taken, too, and arrays of ids.
         `on_sweep` is called after every sweep with its record. Raises
         RequestError for a bad prompt, BudgetError if the budget is too small.
         """
@@ -55,14 +58,17 @@ class TextModel(LoadedModel):
 
     def generate_each(
         self,
-        prompts: Prompt | Items[Prompt],
+        prompts: Prompt | Iterable[Prompt],
         sampling_params: Params | None = None,
         on_sweep: SweepCallback | None = None,
     ) -> Iterator[RequestOutput]:
         """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
-        batch = _as_batch(prompts)
+        batch = as_batch(prompts)
         gather = RequestGather()
-        with closing(self._sweeps(self._sequences(batch, sampling_params))) as sweeps:
+        with (
+            self._turn.taken(),
+            closing(self._sweeps(self._sequences(batch, sampling_params))) as sweeps,
+        ):
             for sampled in sweeps:
                 self._report(on_sweep)
                 done = [sequence for sequence in sampled if sequence.finish_reason]
@@ -80,25 +86,37 @@ class TextModel(LoadedModel):
 
         Raises RequestError where more than one completion is asked for.
         """
-        sequence, *others = self._sequences([prompt], sampling_params)
-        if others:
-            raise RequestError(
-                f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
-            )
-        stream = TextStream(self.tokenizer, sequence.params.stop)
-        self._streams[sequence.index] = stream
-        with closing(self._sweeps([sequence])) as sweeps:
-            for _ in sweeps:
-                self._report(on_sweep)
-                yield stream.take(finished=sequence.finish_reason is not None)
+        with self._turn.taken():
+            sequence, *others = self._sequences(as_batch([prompt]), sampling_params)
+            if others:
+                raise RequestError(
+                    f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
+                )
+            stream = TextStream(self.tokenizer, sequence.params.stop)
+            self._streams[sequence.index] = stream
+            with closing(self._sweeps([sequence])) as sweeps:
+                for _ in sweeps:
+                    self._report(on_sweep)
+                    yield stream.take(finished=sequence.finish_reason is not None)
         check_finished([sequence])
 
     def chat(
-        self, messages: Items[dict[str, str]], sampling_params: SamplingParams | None = None
-    ) -> RequestOutput:
-        """The answer to a conversation, by the chat template of the checkpoint."""
-        prompt = self.tokenizer.apply_chat_template(messages)
-        return self.generate([prompt], sampling_params)[0]
+        self,
+        messages: Messages | Items[Messages],
+        sampling_params: Params | None = None,
+        on_sweep: SweepCallback | None = None,
+        **template: Any,
+    ) -> list[RequestOutput]:
+        """The answer to a conversation, or to each of several, by the checkpoint's chat template.
+
+        `template` is what the template takes beside the messages: `tools=[...]`, or
+        `enable_thinking=False` of Qwen 3. Raises RequestError where it refuses the messages.
+        """
+        several = bool(messages) and not isinstance(messages[0], Mapping)
+        conversations = messages if several else [messages]
+        encode = self.tokenizer.apply_chat_template
+        prompts = [encode(one, **template) for one in conversations]  # type: ignore[arg-type]
+        return self.generate(prompts, sampling_params, on_sweep)
 
     def score(
         self,
@@ -111,16 +129,14 @@ class TextModel(LoadedModel):
         `consumer(window, position, logits)` gets logits f32 [R, V] of the positions from
         `position` on, in order within a window; they are overwritten by the next sweep.
         """
-        self._check_idle()
-        self._streams = {}
         sequences = make_scored(windows, consumer, self.files.config)
-        with closing(self._sweeps(sequences)) as sweeps:
+        with self._turn.taken(), closing(self._sweeps(sequences)) as sweeps:
+            self._streams = {}
             for _ in sweeps:
                 self._report(on_sweep)
         check_finished(sequences)
 
-    def _sequences(self, prompts: Items[Prompt], params: Params | None) -> list[Sequence]:
-        self._check_idle()
+    def _sequences(self, prompts: Items[PlainPrompt], params: Params | None) -> list[Sequence]:
         sequences = make_sequences(
             prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
         )
@@ -137,10 +153,3 @@ class TextModel(LoadedModel):
 
     def _decode(self, token_ids: Items[int]) -> str:
         return self.tokenizer.decode(token_ids)
-
-
-def _as_batch(prompts: Prompt | Items[Prompt]) -> list[Prompt]:
-    """A single prompt, as text or as token ids, is a batch of one."""
-    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
-        return [prompts]  # type: ignore[list-item]
-    return list(prompts)  # type: ignore[arg-type]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lm_offload.engine.model_folder import model_name
 from lm_offload.errors import CheckpointError, RequestError
 
 log = logging.getLogger(__name__)
+
+Messages = Sequence[Mapping[str, Any]]  # of a conversation
 
 
 class Tokenizer(Protocol):
@@ -26,8 +29,11 @@ class Tokenizer(Protocol):
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation that the model is to continue."""
+    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
+        """Token ids of a conversation that the model is to continue.
+
+        `template` is what the template takes besides. Raises RequestError where it refuses.
+        """
 
 
 class PlainTokenizer:
@@ -53,7 +59,7 @@ class PlainTokenizer:
         text: str = self._backend.decode(list(token_ids))
         return text
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
         """Refuse: a plain tokenizer has no template."""
         raise RequestError(_NO_TEMPLATE)
 
@@ -80,13 +86,18 @@ class HuggingFaceTokenizer:
         """Text of token ids, without special tokens."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
 
-    def apply_chat_template(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
         """Token ids of a conversation, with the header of the answer to come."""
         if not self._backend.chat_template:
             raise RequestError(_NO_TEMPLATE)
-        text = self._backend.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+        options = {"add_generation_prompt": True, **template, "tokenize": False}
+        try:
+            text = self._backend.apply_chat_template(list(messages), **options)
+        except Exception as error:  # a template is a program of the checkpoint
+            raise RequestError(
+                f"The chat template of this model refuses these messages ({_first_line(error)}); "
+                'give a list like [{"role": "user", "content": "text"}].'
+            ) from error
         return list(self._backend.encode(_checked(text), add_special_tokens=False))
 
 
@@ -112,8 +123,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return HuggingFaceTokenizer(folder)
     except Exception as error:
         raise CheckpointError(
-            f"{folder.name} has no tokenizer that can be loaded ({_first_line(error)}); add its "
-            "tokenizer files, or give prompts as token ids."
+            f"{model_name(folder)} has no tokenizer that can be loaded ({_first_line(error)}); add "
+            "its tokenizer files, or give prompts as token ids."
         ) from error
 
 

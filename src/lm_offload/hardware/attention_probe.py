@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
-from lm_offload.hardware.profile import Curve
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format

@@ -12,10 +12,9 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.curve import Curve
 
 _SHAPE = re.compile(r"(\d+)x(\d+)")
 

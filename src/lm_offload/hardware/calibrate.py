@@ -8,18 +8,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lm_offload.hardware.disk_probe import measure_reads
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.effort import Clock, Effort, Report
-from lm_offload.hardware.interference_probe import measure_interference
+from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import exceeds_cache, probe_memory
 from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
+from lm_offload.hardware.product_probe import empty_call
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.direct_file import DirectFile
@@ -27,6 +28,7 @@ from lm_offload.units import MIB, align_down
 
 READ_MEMORY_BYTES = 32 * MIB  # that blocks are read into
 READ_MEMORY_FRAC = 0.25  # of all memory, where that is little
+CALLS_FRAC = 0.3  # of the time for interference, for that of blocks with calls
 ENOUGH_FILE_BYTES = 16 * MIB  # to see the rate of large blocks
 
 
@@ -57,14 +59,17 @@ def calibrate(
         read = measure_reads(reader, effort.ways, clock.budget_s("disk reads"))
         cpu = measure_processor(kernels, arena, effort, clock)
         compute, way = memory_bound_product(kernels, arena), Way(read.block_bytes, read.concurrency)
-        interference = measure_interference(reader, way, compute, clock.budget_s("interference"))
+        budget_s = clock.budget_s("interference")
+        interference = measure_interference(reader, way, compute, budget_s * (1 - CALLS_FRAC))
+        call, depth = empty_call(kernels), read.concurrency
+        block_s = measure_block_s(reader, depth, call, budget_s * CALLS_FRAC)
         is_sound = is_enough_memory(memory_bytes) and file.size_bytes >= ENOUGH_FILE_BYTES
     profile = HardwareProfile(
         name=describe_machine().cpu,
         source=f"measured ({effort.name})",
         cpu=cpu,
         disk_bytes=shutil.disk_usage(place).total,
-        disk_read=read,
+        disk_read=replace(read, block_s=block_s),
         disk_write=write or Link(read.bytes_per_s, block_bytes=read.block_bytes),
         interference=interference,
     )

@@ -1,42 +1,41 @@
 """What a device and its links can do, measured through the interface that the engine uses.
 
-Copies are timed two in flight, as uploads are, from host memory that is pinned and, for what is
-staged, that is not. Kernels are timed several at once: a launch does not wait for the one before.
-All have run before, for a first call compiles, loads modules and opens libraries.
+Kernels are timed several at once: a launch does not wait for the one before. All have run before,
+for a first call compiles, loads modules and opens libraries.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from lm_offload.device.base import Device, Graph, Stream
+from lm_offload.device.base import Device, Graph
 from lm_offload.errors import DeviceError
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.link_places import LinkPlaces
 from lm_offload.hardware.product_probe import matrices, work_s
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
-from lm_offload.storage.arena import MemoryTier, Tier
-from lm_offload.units import KIB, MIB, PAGE_BYTES
+from lm_offload.storage.arena import Tier
+from lm_offload.units import PAGE_BYTES, align_down
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
 
-COPY_BYTES = (256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB)
-COPIES = 2  # in flight
 LAUNCHES = 8  # of kernels that are timed together ...
 TINY_LAUNCHES = 64  # ... and of tiny ones, beside which the wait for the last is nothing
 ROWS = (1, 8, 64, 512)
 MATRIX_SIZE = 3072
 TINY = 8
 FORMATS = (Format("bf16"), Format("int4", 64, symmetric=False), Format("int8", 64))
-PARTS = 4 + 3 + len(FORMATS)  # of the time: links, fixed costs and memory, products
+PARTS = 9 + 3 + len(FORMATS)  # of the time: links, fixed costs and memory, products
 UNIT_KERNELS = 8  # about as many as a layer's attention or MLP asks for
 
 
@@ -48,23 +47,21 @@ class DeviceProbe:
     cpu_kernels: Kernels
     host_bytes: int
     device_bytes: int
+    weights: Path | None = None  # a file on the disk that is read beside uploads
 
     def added_to(self, profile: HardwareProfile, seconds: float) -> HardwareProfile:
-        """The profile with the device and its links, measured in about that time."""
+        """The profile with the device and its links, measured in about that time.
+
+        Where the system refuses to pin memory, uploads are taken to be staged.
+        """
         part_s, tier = seconds / PARTS, self.device.tier(self.device_bytes)
-        target = tier.allocate("copies", min(self.device_bytes // 2, self.host_bytes))
-        there = target.view(0, torch.uint8, (target.size_bytes,))
-        pageable, pinned = (_host_memory(target.size_bytes) for _ in range(2))
-        self.device.pin(pinned)
-        up, down = self.device.h2d, self.device.d2h
-        return replace(
-            profile,
-            gpu=self._processor(tier, profile.cpu, part_s),
-            h2d=_link(up, pinned, there, part_s),
-            d2h=_link(down, there, pinned, part_s),
-            host_copy=_link(up, pageable, there, part_s),
-            d2h_pageable=_link(down, there, pageable, part_s),
+        size_bytes = align_down(min(self.device_bytes // 2, self.host_bytes))
+        places = LinkPlaces.taken(self.device, tier.allocate("copies", size_bytes))
+        found = replace(
+            profile, gpu=self._processor(tier, profile.cpu, part_s), **places.links(2 * part_s)
         )
+        disturbed = places.disturbed(found, self.cpu_kernels, self.weights, part_s)
+        return replace(found, link_interference=disturbed)
 
     def _processor(self, tier: Tier, cpu: Processor, part_s: float) -> Processor:
         """Fixed costs of a task and of a sweep are those of the host, which launches them."""
@@ -139,32 +136,6 @@ class DeviceProbe:
             self.device.compute.record().synchronize()
 
         return launch
-
-
-def _host_memory(size_bytes: int) -> Tensor:
-    return MemoryTier("probe", size_bytes).whole().fill_(1)
-
-
-def _link(stream: Stream, source: Tensor, target: Tensor, part_s: float) -> Link:
-    """Rates by block; the cost of a request is that of a copy of one page."""
-    sizes = [size for size in COPY_BYTES if size * COPIES <= source.nbytes] or [PAGE_BYTES]
-    seconds = typical_s(_copies(stream, source, target, [PAGE_BYTES, *sizes]), part_s)
-    request_s = seconds.pop(PAGE_BYTES) / COPIES if len(seconds) > 1 else 0.0
-    rates = {size: size * COPIES / call_s for size, call_s in seconds.items()}
-    best = max(rates, key=rates.__getitem__)
-    return Link(Curve(tuple(map(float, rates)), tuple(rates.values())), request_s, best, COPIES)
-
-
-def _copies(
-    stream: Stream, source: Tensor, target: Tensor, sizes: Iterable[int]
-) -> dict[int, Callable[[], None]]:
-    def copies(size_bytes: int) -> None:
-        for index in range(COPIES):
-            part = slice(index * size_bytes, (index + 1) * size_bytes)
-            stream.copy_async(source[part], target[part])
-        stream.record().synchronize()
-
-    return {size: lambda size=size: copies(size) for size in sizes}  # type: ignore[misc]
 
 
 def _tiny_product(kernels: Kernels, here: torch.device) -> Callable[[], None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import DiskReader, Way
-from lm_offload.hardware.profile import Curve, Link
+from lm_offload.hardware.profile import Link
 from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.storage.blocks import LEAST_BLOCK_BYTES
 from lm_offload.units import KIB, MIB, PAGE_BYTES

@@ -39,8 +39,9 @@ class Effort:
     other_shapes: tuple[HeadShape, ...]  # in other formats
     ways: tuple[Way, ...]
     packed_formats: tuple[Format, ...]  # that are quantized to and turned back
-    rounding_formats: tuple[Format, ...]  # of products, beside those that keep activations
+    other_formats: tuple[Format, ...]  # of products, beside those that are always measured
     file_bytes: int  # that is written; 0: writes are taken to be as fast as reads
+    turns: int = 1  # over all formats of products
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
 
@@ -48,19 +49,20 @@ ALL_SHAPES = tuple(HeadShape(size, group) for size in (64, 128) for group in (1,
 FEW_SHAPES = (HeadShape(64, 4), HeadShape(64, 8), HeadShape(128, 4))
 
 PACKED_FORMATS = (parse_format("int8"), parse_format("int4"))
-ROUNDING_FORMATS = (parse_format("int4:a8"), parse_format("int8:a8"))
+OTHER_FORMATS = (parse_format("int4:a8"), parse_format("int8:a8"), parse_format("fp8"))
 
 FULL = Effort(
     name="full",
     seconds=45.0,
-    rows=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512),
+    rows=(1, 2, 4, 6, 8, 16, 32, 64, 128, 512),
     contexts=(16, 64, 256, 512, 1024, 4096),
     shapes=ALL_SHAPES,
     other_shapes=ALL_SHAPES,
     ways=ALL_WAYS,
     packed_formats=PACKED_FORMATS,
-    rounding_formats=ROUNDING_FORMATS,
+    other_formats=OTHER_FORMATS,
     file_bytes=512 * MIB,
+    turns=3,
     threads=True,
 )
 QUICK = Effort(
@@ -72,7 +74,7 @@ QUICK = Effort(
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,
     packed_formats=PACKED_FORMATS,
-    rounding_formats=ROUNDING_FORMATS,
+    other_formats=OTHER_FORMATS,
     file_bytes=128 * MIB,
     threads=True,
 )
@@ -85,7 +87,7 @@ START = Effort(
     other_shapes=FEW_SHAPES[:1],
     ways=FEW_WAYS,
     packed_formats=(),
-    rounding_formats=(),
+    other_formats=(),
     file_bytes=0,
 )
 TIGHT = Effort(  # where memory is too little for true rates, and for more than this
@@ -97,7 +99,7 @@ TIGHT = Effort(  # where memory is too little for true rates, and for more than 
     other_shapes=(),
     ways=FEW_WAYS,
     packed_formats=(),
-    rounding_formats=(),
+    other_formats=(),
     file_bytes=0,
 )
 

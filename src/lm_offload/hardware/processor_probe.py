@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.cache_probe import measure_cache
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
@@ -14,12 +15,12 @@ from lm_offload.hardware.product_probe import (
     CACHED_SIZE,
     FORMATS,
     MEMORY_SIZE,
+    Products,
     matrices,
     measure_kernel_s,
-    measure_products,
     product_work,
 )
-from lm_offload.hardware.profile import Curve, Processor
+from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
@@ -29,7 +30,10 @@ from lm_offload.units import MIB
 
 COMMON = "bf16"  # the format that most checkpoints and caches have
 KERNEL_BUDGET_S = 0.02
-CACHED_BYTES = 12 * MIB  # of weights that stay in the cache, and at most half of it
+# Of weights that stay in the cache. A sweep reads the same weights every few milliseconds, a probe
+# does other work meanwhile: of 12 MiB a part had to make room, and one row took twice as long as in
+# sweeps of models of that size.
+CACHED_BYTES = 4 * MIB
 CACHED_TIME_FRAC = 0.25  # of the time for products
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
@@ -40,8 +44,9 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
     kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
     cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
-    small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes // 2))
-    cached, uncached = _measure_products(kernels, small, arena, effort, kernel_s, clock)
+    small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
+    fixed_s = kernel_s + cache.cached_start_s, kernel_s + cache.start_s
+    cached, uncached = _measure_products(kernels, small, arena, effort, fixed_s, clock)
     attention = measure_attention(
         kernels,
         {
@@ -64,6 +69,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         peak_flops=max(max(curve.rates) for curve in (*cached.values(), *uncached.values())),
         kernel_s=kernel_s,
         memory_start_s=cache.start_s,
+        cached_start_s=cache.cached_start_s,
         cache_bytes=cache.cache_bytes,
         elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
         operation_bytes_per_s=operations,
@@ -90,22 +96,35 @@ def _measure_speedups(
 
 
 def _measure_products(
-    kernels: Kernels, small: Arena, arena: Arena, effort: Effort, kernel_s: float, clock: Clock
+    kernels: Kernels,
+    small: Arena,
+    arena: Arena,
+    effort: Effort,
+    fixed_s: tuple[float, float],
+    clock: Clock,
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Curves by format with weights in `small` from the cache, and in `arena` from memory."""
-    cached, uncached = {}, {}
-    formats = (*FORMATS, *effort.rounding_formats)
-    for format in formats:
-        budget_s = clock.budget_s("products", str(format), len(formats))
-        weights = matrices(small, format, CACHED_SIZE)
-        cached[str(format)] = measure_products(
-            kernels, weights, effort.rows, kernel_s, budget_s * CACHED_TIME_FRAC
-        )
-        weights = matrices(arena, format, MEMORY_SIZE)
-        uncached[str(format)] = measure_products(
-            kernels, weights, effort.rows, kernel_s, budget_s * (1 - CACHED_TIME_FRAC)
-        )
-    return cached, uncached
+    """Curves by format with weights in `small` from the cache, and in `arena` from memory.
+
+    `fixed_s` of a call are taken off. In several turns over all formats: a machine that changes its
+    pace is to be as fast for each.
+    """
+    cached_s, uncached_s = fixed_s
+    formats = (*FORMATS, *effort.other_formats)
+    cached = {str(format): Products(cached_s) for format in formats}
+    uncached = {str(format): Products(uncached_s) for format in formats}
+    for format in formats * effort.turns:
+        budget_s = clock.budget_s("products", str(format), len(formats) * effort.turns)
+        for places, memory, size, frac in (
+            (cached, small, CACHED_SIZE, CACHED_TIME_FRAC),
+            (uncached, arena, MEMORY_SIZE, 1 - CACHED_TIME_FRAC),
+        ):
+            weights = matrices(memory, format, size)
+            places[str(format)].measure(kernels, weights, effort.rows, budget_s * frac)
+    return _curves(cached), _curves(uncached)
+
+
+def _curves(products: Mapping[str, Products]) -> dict[str, Curve]:
+    return {format: taken.flops for format, taken in products.items()}
 
 
 def memory_bound_product(kernels: Kernels, arena: Arena) -> Callable[[], None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import TILE_ROWS, Format
@@ -38,24 +39,44 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def measure_kernel_s(kernels: Kernels, budget_s: float) -> float:
     """Seconds of a call that has next to nothing to do."""
+    return typical_s({"call": empty_call(kernels)}, budget_s)["call"]
+
+
+def empty_call(kernels: Kernels) -> Callable[[], None]:
+    """A product of eight weights with eight."""
     x, out = torch.ones(1, TILE_ROWS), torch.empty(1, TILE_ROWS)
     weight = torch.ones(TILE_ROWS, TILE_ROWS, dtype=torch.bfloat16)
-    return typical_s({"call": lambda: kernels.linear(x, weight, out)}, budget_s)["call"]
+    return lambda: kernels.linear(x, weight, out)
 
 
-def measure_products(
-    kernels: Kernels,
-    weights: Sequence[Weight],
-    rows: Iterable[int],
-    kernel_s: float,
-    budget_s: float,
-) -> Curve:
-    """FLOP/s by rows, ascending, of matrices that are used in turn; `kernel_s` is taken off."""
-    size = weights[0].shape[0] * weights[0].shape[1]
-    works = {count: product_work(kernels, weights, count) for count in rows}
-    seconds = typical_s(works, budget_s)
-    flops = (2.0 * count * size / work_s(seconds[count], kernel_s) for count in seconds)
-    return Curve(tuple(map(float, seconds)), tuple(flops))
+class Products:
+    """Seconds of products with matrices of one size, taken in several turns.
+
+    `fixed_s` is what a call takes beside its FLOPs.
+    """
+
+    def __init__(self, fixed_s: float) -> None:
+        self._fixed_s = fixed_s
+        self._flop_s: dict[int, list[float]] = {}  # seconds of a FLOP by rows, of each turn
+
+    def measure(
+        self, kernels: Kernels, weights: Sequence[Weight], rows: Iterable[int], budget_s: float
+    ) -> None:
+        """Another turn, of matrices that are used one after the other."""
+        size = weights[0].shape[0] * weights[0].shape[1]
+        works = {count: product_work(kernels, weights, count) for count in rows}
+        for count, call_s in typical_s(works, budget_s).items():
+            flop_s = work_s(call_s, self._fixed_s) / (2.0 * count * size)
+            self._flop_s.setdefault(count, []).append(flop_s)
+
+    @property
+    def flops(self) -> Curve:
+        """FLOP/s by rows, ascending; the mean of the seconds of all turns."""
+        known = sorted(self._flop_s.items())
+        return Curve(
+            tuple(float(count) for count, _ in known),
+            tuple(1 / statistics.fmean(flop_s) for _, flop_s in known),
+        )
 
 
 def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:

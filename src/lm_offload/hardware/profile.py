@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.quant.format import Format, parse_format
 
 OPERATIONS = (
@@ -20,36 +20,13 @@ THREADED_WORK = (  # whose speed by threads is measured
 )
 
 
-SMALL_TASK_BYTES = 1 << 20  # of weights, up to which a task takes `task_s`
+TINY_TASK_BYTES = 1 << 16  # of weights, up to which a task takes `tiny_task_s`
+SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
 
 
 def thread_counts(most: int) -> list[int]:
     """The numbers of threads that are measured and chosen from: powers of two, and `most`."""
     return sorted({*(1 << power for power in range(most.bit_length())), most})
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A rate known at some sizes; between them straight on logarithmic axes, flat beyond the ends.
-
-    Sizes ascend; sizes and rates are positive.
-    """
-
-    sizes: tuple[float, ...]
-    rates: tuple[float, ...]
-
-    def at(self, size: float) -> float:
-        """The rate at `size`."""
-        right = bisect_right(self.sizes, size)
-        if right == 0:
-            return self.rates[0]
-        if right == len(self.sizes):
-            return self.rates[-1]
-        low, high = self.sizes[right - 1], self.sizes[right]
-        share = math.log(size / low) / math.log(high / low)
-        return math.exp(
-            (1 - share) * math.log(self.rates[right - 1]) + share * math.log(self.rates[right])
-        )
 
 
 @dataclass(frozen=True)
@@ -61,10 +38,12 @@ class Link:
 
     bytes_per_s: Curve  # by block bytes, each at its best number of blocks in flight
     request_s: float = 0.0  # fixed cost of a transfer, not overlapped
+    block_s: float = 0.0  # of the CPU, for each block that is handed over by Python
     block_bytes: int = 0  # the best block for large transfers; 0: whole transfers
     concurrency: int = 1  # blocks of this size in flight
     first_bytes_per_s: float = 0.0  # of bytes never read before, by large blocks; 0: the same
     burst_bytes_per_s: Curve | None = None  # by bytes of a unit that is read alone; None: as others
+    opposed_frac: Curve | None = None  # by block bytes, left while the other direction works
 
     def transfer_s(self, size_bytes: float) -> float:
         """Seconds to move `size_bytes` in the best blocks."""
@@ -78,9 +57,9 @@ class Link:
 class Processor:
     """What one device computes how fast, and the memory that it computes from.
 
-    Rates are those of one kernel call without its fixed cost: a call takes `kernel_s` and then
-    its bytes or FLOPs over the rate. Curves that are missing are replaced by the roofline of
-    `memory_bytes_per_s` and `peak_flops`; see docs/performance_model.md.
+    Rates are those of one kernel call without its fixed cost: a call takes `kernel_s`, a product
+    its start, and then its bytes or FLOPs over the rate. Curves that are missing are replaced by
+    the roofline of `memory_bytes_per_s` and `peak_flops`; see docs/performance_model.md.
     """
 
     threads: int
@@ -89,7 +68,9 @@ class Processor:
     peak_flops: float  # of the best product of many rows
     kernel_s: float = 0.0  # fixed cost of one kernel: launch, or hand-off to the threads
     memory_start_s: float = 0.0  # of a product with weights from memory, until they stream
+    cached_start_s: float = 0.0  # with weights from the cache, until all threads take part
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
+    tiny_task_s: float = 0.0  # the same where weights leave the inner caches alone; 0: task_s
     large_task_s: float = 0.0  # the same after weights that fill the last-level cache; 0: task_s
     call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
     replay_s: float = 0.0  # of a unit whose launches a device has recorded; 0: it records none
@@ -118,22 +99,26 @@ class Processor:
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
     def task_fixed_s(self, weight_bytes: float) -> float:
-        """`task_s` of a task that reads so many bytes of weights from memory.
+        """`task_s` of a task that reads so many bytes of weights.
 
-        They push out of the caches what the engine itself needs: grows with their logarithm.
+        They push out of the caches what the engine itself needs, the more of them the more.
         """
-        if not self.large_task_s or self.cache_bytes <= SMALL_TASK_BYTES:
-            return self.task_s
-        share = math.log(max(weight_bytes, SMALL_TASK_BYTES) / SMALL_TASK_BYTES)
-        share /= math.log(self.cache_bytes / SMALL_TASK_BYTES)
-        return self.task_s + min(share, 1.0) * (self.large_task_s - self.task_s)
+        if not self.task_s:
+            return 0.0
+        known = {TINY_TASK_BYTES: self.tiny_task_s, SMALL_TASK_BYTES: self.task_s}
+        if self.cache_bytes > SMALL_TASK_BYTES:
+            known[self.cache_bytes] = self.large_task_s
+        seconds = (value or self.task_s for value in known.values())
+        return Curve(tuple(known), tuple(seconds)).at(weight_bytes)
 
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""
         curves = self.cached_product_flops if cached else self.product_flops
         curve = _curve_of(curves, format) or _curve_of(self.product_flops, format)
         flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
-        return 2.0 * rows * weights / flops + (0.0 if cached else self.memory_start_s)
+        return 2.0 * rows * weights / flops + (
+            self.cached_start_s if cached else self.memory_start_s
+        )
 
     def _product_flops_like_others(self, format: Format, rows: int) -> float:
         """The roofline, of which as much is reached as by another format that is known."""
@@ -214,5 +199,7 @@ class HardwareProfile:
     d2h: Link | None = None
     host_copy: Link | None = None  # into pinned memory, before h2d; None: costs nothing
     d2h_pageable: Link | None = None  # to host memory that is not pinned; None: as d2h
+    h2d_staged: Link | None = None  # from such memory through pinned buffers; None: as h2d
     interference: Interference = Interference()
+    link_interference: LinkInterference = field(default_factory=LinkInterference)
     fingerprint: tuple[tuple[str, str], ...] = ()  # empty: described by hand

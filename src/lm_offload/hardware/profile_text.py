@@ -18,7 +18,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lm_offload.hardware.profile import Curve, HardwareProfile
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_fields import ANY_SIZE, Place, default_of, parse_record
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.base import Weight
+    from lm_offload.quant.format import Format
     from lm_offload.quant.kv_blocks import Blocks
 
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -85,9 +86,16 @@ def packing(weight: PackedWeight) -> tuple[int, int, bool, int]:
     bits, group = CODE_BITS.get(format.name), format.group_size or width
     whole_groups = not width % COLUMN_STEP and not width % max(group, 1)
     if bits is None or not whole_groups or (bits == 8 and not format.symmetric):
-        wanted = f"int8 or int4 weights of whole groups, not {format} of {list(weight.shape)}"
+        wanted = f"int8, int4 or fp8 weights of whole groups, not {format} of {list(weight.shape)}"
         refuse(wanted, weight.data)
-    return bits, group, format.symmetric, 8 if format.int8_activations else 16
+    return bits, group, format.symmetric, _input_bits(format)
+
+
+def _input_bits(format: Format) -> int:
+    """To how many bits inputs are rounded; 32, that is not at all, tells that codes are floats."""
+    if format.name == "fp8":
+        return 32
+    return 8 if format.int8_activations else 16
 
 
 def packed_bytes(weight: PackedWeight) -> int:

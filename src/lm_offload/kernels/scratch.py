@@ -9,8 +9,9 @@ TORCH_BYTES_PER_ELEMENT = 8  # float32 values of a piece, and its codes on the w
 def product_scratch_bytes(columns: int) -> int:
     """Most bytes for `Kernels.linear` with a packed weight [N, columns], for any N and rows of x.
 
-    Native code has up to 64 rows of x in 16 bits and keeps their memory in the calling thread;
-    torch has a piece of the weight in float32, and results of that piece as for any weight.
+    Native code has up to 64 rows of x in 16 bits, or 32 in float32 where codes are floats, and
+    keeps their memory in the calling thread; torch has a piece of the weight in float32, and
+    results of that piece as for any weight.
     """
     try:
         from lm_offload.kernels import _native

@@ -47,9 +47,18 @@ def bf16_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bf16 matrices natively (AVX512-BF16 or AMX)."""
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    """Whether this CPU multiplies in bf16 (AVX512-BF16 or AMX)."""
+    return bool(_capabilities().get("avx512_bf16")) or has_bf16_tiles()
+
+
+def has_bf16_tiles() -> bool:
+    """Whether this CPU has matrix units for bf16 (AMX)."""
+    return bool(_capabilities().get("amx_bf16"))
+
+
+def _capabilities() -> dict[str, object]:
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
 
 
 def piece_rows(width: int) -> int:

@@ -30,7 +30,7 @@ class PackedArguments(NamedTuple):
     """What a kernel is told of a packed weight [N, K]."""
 
     words: Tensor  # int32, the whole matrix
-    factors: Tensor  # the same memory as fp16
+    factors: Tensor  # the same memory as fp16; as fp32 where codes are floats
     outputs: int  # N
     columns: int  # K
     bits: int
@@ -45,7 +45,7 @@ def packed_arguments(weight: PackedWeight) -> PackedArguments:
     group = weight.format.group_size
     return PackedArguments(
         weight.data.view(torch.int32),
-        weight.data.view(torch.float16),
+        weight.data.view(torch.float32 if weight.format.name == "fp8" else torch.float16),
         outputs,
         columns,
         CODE_BITS[weight.format.name],
@@ -80,22 +80,30 @@ def codes_of(words, BITS: tl.constexpr):
 
 
 @triton.jit
+def floats_of(codes):
+    """2^-8 of the e4m3 floats whose bits codes int32 hold: fp16, which has room for all of them."""
+    bits = ((codes & 0x80) << 8) | ((codes & 0x7F) << 7)
+    return bits.to(tl.int16).to(tl.float16, bitcast=True)
+
+
+@triton.jit
 def weight_tile(
     words, factors, row, start, outputs, columns,
     BITS: tl.constexpr, GROUP: tl.constexpr, SYMMETRIC: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
-    """Codes int32 [STEP, R] of the columns from `start`, scales and minimums f32 [R], of rows [R].
+    """Codes [STEP, R] of the columns from `start`, scales and minimums f32 [R], of rows [R].
 
-    A weight is scale * code + minimum, the minimum 0 where the format is symmetric. Past the
-    matrix everything is finite and scales are 0.
+    A weight is scale * code + minimum, the minimum 0 where the format is symmetric; a code is an
+    int32, or fp16 where factors are fp32. Past the matrix everything is finite and scales are 0.
     """
-    HEAD_WORDS: tl.constexpr = 4 if SYMMETRIC else 8
+    FLOATS: tl.constexpr = factors.dtype.element_ty == tl.float32
+    HEAD_WORDS: tl.constexpr = 4 if SYMMETRIC and not FLOATS else 8
     GROUP_WORDS: tl.constexpr = HEAD_WORDS + GROUP * BITS // 4
     PER_WORD: tl.constexpr = 32 // BITS
     block = (row // TILE).to(tl.int64) * (columns // GROUP * GROUP_WORDS)
     block += start // GROUP * GROUP_WORDS
     inside = row < outputs
-    factor = factors + 2 * block + row % TILE
+    factor = factors + (1 if FLOATS else 2) * block + row % TILE
     scale = tl.load(factor, mask=inside, other=0.0).to(tl.float32)
     word = tl.arange(0, STEP // PER_WORD)
     known = inside[None, :] & (start + word * PER_WORD < columns)[:, None]
@@ -104,7 +112,10 @@ def weight_tile(
     codes = codes_of(tl.load(at, mask=known, other=0), BITS)
     if SYMMETRIC:
         minimum = tl.zeros_like(scale)
-        if BITS == 4:
+        if FLOATS:
+            codes = floats_of(codes)
+            scale *= 256.0
+        elif BITS == 4:
             codes -= ZERO
     else:
         minimum = tl.load(factor + TILE, mask=inside, other=0.0).to(tl.float32)

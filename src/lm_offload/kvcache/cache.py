@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lm_offload.arch.accounting import kv_bytes_per_token
 from lm_offload.arch.config import ModelConfig
 from lm_offload.quant.format import Format
@@ -15,6 +12,8 @@ from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from lm_offload.storage.arena import Tier
@@ -85,6 +84,8 @@ class KVCache:
 
     def copy_out(self, block: int, memory: NDArray[np.uint8]) -> None:
         """Copy all parts of a block to `memory`, which is in the CPU tier as they are."""
+        import numpy as np
+
         np.concatenate([part.numpy() for part in self.block_parts(block)], out=memory)
 
     def copy_in(self, block: int, memory: NDArray[np.uint8]) -> None:

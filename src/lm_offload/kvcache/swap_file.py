@@ -11,8 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.storage.spill_file import SECTOR_BYTES, SpillFile
 from lm_offload.units import align_up
@@ -63,6 +61,8 @@ class SwapFile:
     """As many slots as there are blocks; the file is there from the first write on."""
 
     def __init__(self, cache: KVCache, arena: Arena, folder: Path) -> None:
+        import numpy as np
+
         self.num_slots = cache.num_blocks
         self._cache = cache
         self._folder = folder

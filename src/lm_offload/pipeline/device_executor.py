@@ -64,12 +64,17 @@ def never() -> int:
     return 0
 
 
+def stays() -> bool:
+    """The device sends no keys and values to the host."""
+    return False
+
+
 class DeviceExecutor:
     """See `Executor`: transfers run ahead as far as both rings allow, across sweeps.
 
     `in_place` says which units the CPU computes in the sweep that is about to begin, `alone` to how
-    many of its first micro-batches the device attends alone. What runs
-    ahead is that of another sweep alike; where that was wrong it is dropped.
+    many of its first micro-batches the device attends alone, `writes_back` whether to all of them.
+    What runs ahead is that of another sweep alike; where that was wrong it is dropped.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class DeviceExecutor:
         trace: Trace,
         in_place: Callable[[], frozenset[int]] = nothing_in_place,
         alone: Callable[[], int] = never,
+        writes_back: Callable[[], bool] = stays,
     ) -> None:
         self._schedule = schedule
         self._resources = resources
@@ -87,8 +93,10 @@ class DeviceExecutor:
         self._trace = trace
         self._in_place = in_place
         self._alone = alone
+        self._writes_back = writes_back
         self._expected = NOTHING  # to be computed in place, by the transfers that are queued
         self._sweep = 0
+        self._clock = _Clock(resources)
         resources.submit(schedule.transfers(0))
 
     def run_sweep(
@@ -98,12 +106,13 @@ class DeviceExecutor:
 
         There are no `groups`: no KV cache lies on disk.
         """
-        clock, in_place = _Clock(self._resources), self._in_place()
+        clock, in_place = self._clock, self._in_place()
+        clock.start()
         if in_place != self._expected:
             self._transfer_again(in_place)
         self._resources.submit(self._schedule.transfers(self._sweep + 1, in_place))
-        alone = self._alone()
-        for task in self._schedule.computes(self._sweep, micro_batches, in_place, alone):
+        way = in_place, self._alone(), self._writes_back()
+        for task in self._schedule.computes(self._sweep, micro_batches, *way):
             clock.wait_s += self._wait(task)
             clock.wait_s += self._start(task, compute)
         self._sweep += 1
@@ -157,19 +166,23 @@ class DeviceExecutor:
 
 
 class _Clock:
-    """Sums the seconds of one sweep by resource."""
+    """Sums the seconds of a sweep by resource, with what was moved between the last one and it."""
 
     def __init__(self, resources: DeviceResources) -> None:
-        self.wait_s = 0.0
         self._resources = resources
-        self._start = self._totals()
+        self._seen = self._totals()
+        self.start()
+
+    def start(self) -> None:
+        """A sweep begins now."""
+        self.wait_s = 0.0
         self._start_s = time.perf_counter()
 
     def stop(self) -> StepTime:
         """The record of the sweep, which ends now."""
         total_s = time.perf_counter() - self._start_s
-        pairs = zip(self._totals(), self._start, strict=True)
-        differences = (end - start for end, start in pairs)
+        before, self._seen = self._seen, self._totals()
+        differences = (end - start for end, start in zip(self._seen, before, strict=True))
         disk_s, read_bytes, h2d_s, h2d_bytes, gpu_s, attend_s = differences
         return StepTime(
             total_s=total_s,

@@ -49,6 +49,12 @@ class Exchange:
         """Source and target of queries, keys and values."""
         return self._sent(self.on_device, rows), self._sent(self.on_host, rows)
 
+    def keys_and_values_down(self, rows: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Source and target without the queries."""
+        first = rows.num_tokens * self.config.query_size
+        source, target = self.way_down(rows)
+        return source[first:], target[first:]
+
     def way_back(self, rows: MicroBatch) -> tuple[Tensor, Tensor]:
         """Source and target of what attention made."""
         source = self._result(rows)

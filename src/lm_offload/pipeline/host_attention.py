@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -17,33 +18,32 @@ from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 
 
+@dataclass(frozen=True)
+class AttentionParts:
+    """What both halves of split units work with, on the device and on the CPU."""
+
+    model: ModelFunctions
+    context: Context  # of the device
+    kernels: Kernels  # of the CPU
+    cache: KVCache  # that the CPU attends to
+    exchange: Exchange
+    units: frozenset[int]  # that are split, where the CPU does not compute all of them
+
+
 class HostAttention:
-    """What the tasks of a split unit do; `context` is the device's, `kernels` are the CPU's.
+    """What the tasks of a split unit do."""
 
-    `units` are those that are split, where the CPU does not compute all of them.
-    """
-
-    def __init__(
-        self,
-        model: ModelFunctions,
-        context: Context,
-        kernels: Kernels,
-        cache: KVCache,
-        exchange: Exchange,
-        units: frozenset[int],
-    ) -> None:
-        self.units = units
-        self._model = model
-        self._context = context
-        self._kernels = kernels
-        self._cache = cache
-        self._exchange = exchange
+    def __init__(self, parts: AttentionParts) -> None:
+        self.units = parts.units
+        self._parts = parts
+        self._exchange = parts.exchange
         self._micro_batches: Sequence[MicroBatch] = ()
 
     def input_of(self, batch: Batch, micro_batch_tokens: int) -> SweepInput:
         """The rows of a sweep in two micro-batches or more."""
         most = most_rows(batch.num_tokens, micro_batch_tokens)
-        return build_sweep_input(self._context.config, batch, most, self._cache.blocks_of)
+        config, cache = self._parts.context.config, self._parts.cache
+        return build_sweep_input(config, batch, most, cache.blocks_of)
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """These are the rows of the next sweep, for kernels of the CPU."""
@@ -52,6 +52,10 @@ class HostAttention:
     def alone(self) -> int:
         """Leading micro-batches that the CPU has no part in."""
         return 0
+
+    def writes_back(self) -> bool:
+        """Whether the CPU only stores what the device has attended to in this sweep."""
+        return False
 
     def copy_of(self, task: Task) -> tuple[Tensor, Tensor]:
         """Source and target of a `send_qkv` or a `return_attended`."""
@@ -66,20 +70,21 @@ class HostAttention:
         self, task: Task, layer: int, weights: Weights, hidden: Tensor, rows: MicroBatch
     ) -> None:
         """The device's half that `task` names, on hidden[T, H]."""
+        model, context = self._parts.model, self._parts.context
         places = self._exchange.device_qkv(rows)
         if task.id.kind != "project":
-            self._model.add_attended(self._context, weights, places[0].flatten(1), hidden)
+            model.add_attended(context, weights, places[0].flatten(1), hidden)
             return
-        made = rotated_qkv(self._model, self._context, layer, weights, hidden, rows)
+        made = rotated_qkv(model, context, layer, weights, hidden, rows)
         for source, place in zip(made, places, strict=True):
             place.copy_(source)
 
     def attend(self, task: Task, layer: int) -> None:
         """The CPU's part: store keys and values that were sent, and attend."""
-        rows = self._sent(task)
-        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        parts, rows = self._parts, self._sent(task)
+        keys, values = parts.cache.keys[layer], parts.cache.values[layer]
         sent, out = self._exchange.host_qkv(rows), self._exchange.host_attended(rows)
-        attend(self._context.config, self._kernels, layer, sent, rows, keys, values, out)
+        attend(parts.context.config, parts.kernels, layer, sent, rows, keys, values, out)
 
     def _sent(self, task: Task) -> MicroBatch:
         """The rows that the CPU attends to."""

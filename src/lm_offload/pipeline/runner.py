@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,12 +12,12 @@ from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context, ModelFunctions
-from lm_offload.pipeline.captures import CAPTURED, Captures
+from lm_offload.pipeline.captures import Captures
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
-from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
+from lm_offload.pipeline.repeats import Repeats
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.unit_functions import UnitFunctions
@@ -50,7 +49,6 @@ class ModelRunner:
         captures: Captures | None = None,
     ) -> None:
         self._units = units
-        self._model = model
         self._context = context
         self._store = store
         self._cache = cache
@@ -62,9 +60,7 @@ class ModelRunner:
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
-        self._replays = Replays(context.kernels)
-        self._captures = captures  # of a device that replays what stays there
-        self._steady = SteadyTensors(self.forget, self.device)
+        self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
@@ -74,7 +70,7 @@ class ModelRunner:
             if host is not None:
                 host.begin(found.micro_batches)
         self.begin(found)
-        steady = self._steady if self._repeats else None
+        steady = self._repeats.steady if self._may_repeat else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
         for unit, staged in groups.items():
@@ -108,28 +104,19 @@ class ModelRunner:
     def begin(self, sweep: SweepInput) -> None:
         """The tasks that follow are those of this sweep, whose tensors lie on the host."""
         self._input = sweep
-        if self._captures is not None:
-            self._captures.begin()
-        if self._repeats:
-            self._input = self._at_rest(sweep)
+        self._repeats.begin()
+        if self._may_repeat:
+            self._input = self._repeats.at_rest(sweep)
         else:
             self._input = on_device(sweep, self.device, self._cache_device)
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
-        self._replays.forget()
-        if self._captures is not None:
-            self._captures.forget()
+        self._repeats.forget()
 
     def task_counts(self, micro_batches: int) -> list[int]:
         """Compute tasks of each unit in a sweep of so many micro-batches."""
         return task_counts(self._units, micro_batches)
-
-    def _at_rest(self, sweep: SweepInput) -> SweepInput:
-        """The same, at the addresses of the last sweep, so that it may repeat what that did."""
-        micro_batches = (at_rest(rows, "", self._steady) for rows in sweep.micro_batches)
-        logit_rows = sweep.logit_rows.to(self.device)
-        return replace(sweep, micro_batches=tuple(micro_batches), logit_rows=logit_rows)
 
     def compute(self, task: Task) -> None:
         """What a task of the sweep says."""
@@ -155,42 +142,31 @@ class ModelRunner:
             self._functions.head(unit, weights, self._input.logit_rows)
 
     @property
-    def _repeats(self) -> bool:
+    def _may_repeat(self) -> bool:
         """Whether tasks of this sweep may be the same as in others."""
-        possible = self._replays.possible or self._captures is not None
-        return possible and self._input.is_decode
+        return self._repeats.possible and self._input.is_decode
+
+    def _host_of(self, unit: int) -> HostAttention | None:
+        """Who attends on the CPU, if that has a part in the unit."""
+        return self._host if self._host and unit in self._host.units else None
 
     def _run(
         self, task: Task, rows: MicroBatch, cache_at: int, compute: Callable[[Kernels], None]
     ) -> None:
-        """Compute, or replay what was the same in other sweeps but for the place in a ring."""
-        unit, staged = self._units[task.id.unit], task.ring_offset >= 0
-        key = task.id.unit, staged, rows.start, rows.stop, rows.block_tables.shape
-        if self._captures is not None and self._repeats and unit.kind in CAPTURED and not staged:
-            again = partial(self._compute_again, compute)
-            self._captures.run(key, again, self._buffers.hidden[rows.start : rows.stop])
-            return
-        whole = self._host is None or task.id.unit not in self._host.units
-        recorded = self._replays.possible and unit.kind in self._model.KERNELS_ONLY
-        if self._captures is not None or not (self._repeats and whole and recorded):
+        """Compute, or repeat what other sweeps did."""
+        if not self._may_repeat or self._host_of(task.id.unit):
             compute(self._context.kernels)
-            return
-        place = Place(task.ring_offset if staged else 0, cache_at)
-        self._replays.run(key, compute, place)
-
-    def _compute_again(self, compute: Callable[[Kernels], None]) -> None:
-        """As often as it is wanted, in the same scratch memory."""
-        self._context.workspace.reset()
-        compute(self._context.kernels)
+        else:
+            self._repeats.run(task, self._units[task.id.unit].kind, rows, cache_at, compute)
 
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
     ) -> None:
         if unit.kind == "mlp":
             self._functions.mlp(unit, weights, rows, kernels)
-        elif self._host is not None and task.id.unit in self._host.units:
+        elif host := self._host_of(task.id.unit):
             hidden = self._buffers.hidden[rows.start : rows.stop]
-            self._host.compute(task, unit.index, weights, hidden, rows)
+            host.compute(task, unit.index, weights, hidden, rows)
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
             self._functions.attend(unit, weights, rows, keys, values, kernels)

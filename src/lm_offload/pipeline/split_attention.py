@@ -17,12 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache, numbered_blocks
-from lm_offload.models.base import Context, ModelFunctions, Weights
+from lm_offload.models.base import Weights
 from lm_offload.models.blocks import attend, rotated_qkv
-from lm_offload.pipeline.exchange import Exchange
-from lm_offload.pipeline.host_attention import HostAttention
+from lm_offload.pipeline.host_attention import AttentionParts, HostAttention
 from lm_offload.pipeline.micro_batches import (
     SweepInput,
     build_sweep_input,
@@ -35,7 +33,7 @@ from lm_offload.schedule.turns import Seen, first_turn_rows
 from lm_offload.sequence import Batch, Chunk, MicroBatch
 
 
-class _Parts(NamedTuple):
+class _Cut(NamedTuple):
     """What of a micro-batch who attends to; one of both at least."""
 
     own: MicroBatch | None
@@ -45,22 +43,12 @@ class _Parts(NamedTuple):
 class SplitAttention(HostAttention):
     """See `HostAttention`; block numbers of `cache` follow those of the device's `own` cache."""
 
-    def __init__(
-        self,
-        model: ModelFunctions,
-        context: Context,
-        kernels: Kernels,
-        cache: KVCache,
-        exchange: Exchange,
-        units: frozenset[int],
-        own: KVCache,
-        costs: TurnCosts,
-    ) -> None:
-        super().__init__(model, context, kernels, cache, exchange, units)
+    def __init__(self, parts: AttentionParts, own: KVCache, costs: TurnCosts) -> None:
+        super().__init__(parts)
         self._own = own
         self._costs = costs
         self._own_rows = 0
-        self._parts: Sequence[_Parts] = ()
+        self._cut: Sequence[_Cut] = ()
 
     def input_of(self, batch: Batch, micro_batch_tokens: int) -> SweepInput:
         """Cut by the load rule, anew for each sweep: contexts grow, sequences come and go."""
@@ -68,28 +56,29 @@ class SplitAttention(HostAttention):
         others = batch.chunks[len(own) :]
         self._own_rows = sum(chunk.stop - chunk.start for chunk in own)
         first = first_turn_rows(self._costs, _sum_of(own), [_sum_of([it]) for it in others])
-        config, most = self._context.config, micro_batch_tokens
+        config, most = self._parts.context.config, micro_batch_tokens
         return build_sweep_input(config, batch, most, self._blocks_of, turn_rows=first)
 
     def begin(self, micro_batches: Sequence[MicroBatch]) -> None:
         """These are the rows of the next sweep."""
         super().begin(micro_batches)
-        self._parts = [self._parts_of(rows) for rows in micro_batches]
+        self._cut = [self._cut_of(rows) for rows in micro_batches]
 
     def alone(self) -> int:
         """Leading micro-batches that the CPU has no part in."""
-        return sum(parts.sent is None for parts in self._parts)
+        return sum(cut.sent is None for cut in self._cut)
 
     def compute(
         self, task: Task, layer: int, weights: Weights, hidden: Tensor, rows: MicroBatch
     ) -> None:
         """The device's half that `task` names, on hidden[T, H]."""
-        own, sent = self._parts[task.id.micro_batch]
+        model, context = self._parts.model, self._parts.context
+        own, sent = self._cut[task.id.micro_batch]
         if task.id.kind != "project":
             attended = self._attended(own, sent)
-            self._model.add_attended(self._context, weights, attended, hidden)
+            model.add_attended(context, weights, attended, hidden)
             return
-        made = rotated_qkv(self._model, self._context, layer, weights, hidden, rows)
+        made = rotated_qkv(model, context, layer, weights, hidden, rows)
         if own is not None:
             self._attend_own(layer, [it[: own.num_tokens] for it in made], own)
         if sent is not None:
@@ -98,9 +87,9 @@ class SplitAttention(HostAttention):
 
     def _attend_own(self, layer: int, made: Sequence[Tensor], rows: MicroBatch) -> None:
         queries, keys, values = made
-        cache, config = self._own, self._context.config
+        cache, context = self._own, self._parts.context
         places = cache.keys[layer], cache.values[layer], self._exchange.device_qkv(rows)[0]
-        attend(config, self._context.kernels, layer, (queries, keys, values), rows, *places)
+        attend(context.config, context.kernels, layer, (queries, keys, values), rows, *places)
 
     def _attended(self, *parts: MicroBatch | None) -> Tensor:
         """What both made, side by side: [T, query_size]."""
@@ -108,20 +97,20 @@ class SplitAttention(HostAttention):
         if len(made) == 1:
             return made[0]
         rows, width = sum(map(len, made)), made[0].shape[1]
-        return torch.cat(made, out=self._context.workspace.take(rows, width))
+        return torch.cat(made, out=self._parts.context.workspace.take(rows, width))
 
     def _sent(self, task: Task) -> MicroBatch:
-        sent = self._parts[task.id.micro_batch].sent
+        sent = self._cut[task.id.micro_batch].sent
         assert sent is not None
         return sent
 
-    def _parts_of(self, rows: MicroBatch) -> _Parts:
+    def _cut_of(self, rows: MicroBatch) -> _Cut:
         count = min(max(self._own_rows - rows.start, 0), rows.num_tokens)
         own, sent = divided(rows, count)
         if own is not None:
             device = self._exchange.on_device.device
             own = rows_on_device(replace(own, rotary=()), device, device)
-        return _Parts(own, sent)
+        return _Cut(own, sent)
 
     def _is_own(self, chunk: Chunk) -> bool:
         return chunk.sequence.blocks[0] < self._own.num_blocks

@@ -49,6 +49,7 @@ class StageExecutor:
             for kind in ("gpu", "d2h")
         }
         self._sweep = 0
+        self._seen = self._totals()
         self._submit(schedule.transfers(0))
 
     def run_sweep(
@@ -56,16 +57,18 @@ class StageExecutor:
     ) -> StepTime:
         """Queue the transfers of the sweep after this one, then launch this one.
 
-        There are no `groups`: no KV cache lies on disk.
+        There are no `groups`: no KV cache lies on disk. What was moved between two sweeps counts in
+        the second.
         """
-        start_s, before = time.perf_counter(), self._totals()
+        start_s = time.perf_counter()
         self._submit(self._schedule.transfers(self._sweep + 1))
         for task in self._schedule.computes(self._sweep, micro_batches):
             self._launchers[task.resource].submit(task, compute)
         wait_s = self._progress.wait((task.id,))
         self._sweep += 1
         self._progress.forget_before(self._sweep)
-        return _step_time(time.perf_counter() - start_s, wait_s, before, self._totals())
+        before, self._seen = self._seen, self._totals()
+        return _step_time(time.perf_counter() - start_s, wait_s, before, self._seen)
 
     def close(self) -> None:
         """Stop the threads of the resources."""

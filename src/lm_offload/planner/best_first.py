@@ -26,6 +26,7 @@ from lm_offload.planner.request import ModelSizes
 
 TIE = 1.01  # predictions closer than this are the same
 FINALISTS = 16  # candidates that may win
+OTHERS = 4  # of another way to run the model
 OF_A_KIND = 2  # of them, that differ in nothing but rows
 HOPELESS = 1.1  # an estimate that is worse by this factor cannot win
 MISSED = 1.003  # by which a candidate that is not looked at might be better
@@ -49,6 +50,7 @@ class Group(NamedTuple):
 
 
 Estimated = tuple[float, Candidate]
+Way = tuple[object, ...]
 _Bounded = list[tuple[float, Group]]
 
 
@@ -80,6 +82,21 @@ class BestFirst:
         floors = zip(floors_s, self.groups, strict=True)
         hopeful = [group for floor_s, group in floors if floor_s < found.limit_s]
         return self._best(_in_order((self.bounds.group_s(*it), it) for it in hopeful), found)
+
+    def other_ways(self, tried: Iterable[Candidate]) -> list[list[Group]]:
+        """Groups of a kind of which nothing is among `tried`, kinds with lower bounds first."""
+        known, others = {_way_of(found) for found in tried}, dict[Way, list[Group]]()
+        for _, group in self._bounded:
+            way = _way(group.model, group.options[0], group.spilled)
+            if way not in known:
+                others.setdefault(way, []).append(group)
+        return [*others.values()]
+
+    def better_among(self, groups: Iterable[Group], known_s: float) -> list[Estimated]:
+        """A few of these groups with estimates below `known_s`."""
+        some = {id(group) for group in groups}
+        bounded = [it for it in self._bounded if id(it[1]) in some]
+        return self._best(bounded, _Shortlist(OTHERS, MISSED, known_s))
 
     def best_of(self, model: ModelSizes) -> list[Candidate]:
         """About the best candidate of a model, if it has one."""
@@ -159,6 +176,15 @@ class _Shortlist:
         for worse in alike[OF_A_KIND:]:
             self.kept.remove(worse)
         del self.kept[self._most :]
+
+
+def _way(model: ModelSizes, sizes: Sizes, spilled: bool) -> Way:
+    """What a user may decide: formats, where attention is computed, what is in place."""
+    return id(model), spilled, sizes.attention, bool(sizes.in_place_rows), sizes.in_place_layers > 0
+
+
+def _way_of(found: Candidate) -> Way:
+    return _way(found.model, found.sizes, bool(found.sizes.spill.layers))
 
 
 def _kind(found: Candidate) -> tuple[object, ...]:

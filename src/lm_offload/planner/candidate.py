@@ -34,6 +34,7 @@ class DevicePlacement:
     units: range = range(0)  # of a stage, what it computes
     stages: tuple[DevicePlacement, ...] = ()
     replays: bool = False  # what decode launches, for which there is memory
+    prompt_blocks: int = 0  # of one layer, for prompts with KV in host memory
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,14 @@ class Candidate:
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),
             replays=placed.replays,
+            prompt_blocks=placed.prompt_blocks,
         )
 
     def _names(self, units: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.model.units[unit].unit.name for unit in units)
 
     def _bytes_of(self, units: frozenset[int]) -> int:
-        return sum(self.model.units[unit].size_bytes for unit in units)
+        return sum(map(self.model.unit_bytes.__getitem__, units))
 
 
 def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list[Candidate]:
@@ -172,7 +174,7 @@ def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list
     left_bytes, table = _left(request, model, sizes, table_resident=False)
     if left_bytes <= 0:
         return []
-    unit_bytes = [unit.size_bytes for unit in model.units]
+    unit_bytes = model.unit_bytes
     most = 1 if sizes.spill.layers else None  # reads of a cache leave little to an order
     found = islice(residencies(unit_bytes, left_bytes, depth), most)
     return [_candidate(request, model, sizes, depth, chosen, table) for chosen in found]

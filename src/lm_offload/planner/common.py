@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan, Workload
@@ -34,6 +34,7 @@ class Common:
 
     searched: list[Searched] = field(default_factory=list)
     programs: Programs = field(default_factory=dict)  # of sweeps with units in place
+    by_bytes: dict[Key, tuple[ModelSizes, Any]] = field(default_factory=dict)  # see placements.py
     _costs: dict[Key, UnitCosts] = field(default_factory=dict)
     _replays: dict[Key, list[SweepGroup]] = field(default_factory=dict)
     _processors: dict[Key, tuple[Processor, Processor]] = field(default_factory=dict)

@@ -84,8 +84,7 @@ def layers_on_host(model: ModelSizes, sizes: Sizes) -> int:
 
 def upload_block_bytes(model: ModelSizes, wanted_bytes: int) -> int:
     """The size of the blocks of uploads, no larger than the largest unit."""
-    largest_bytes = max(unit.size_bytes for unit in model.units)
-    return align_up(min(wanted_bytes or UPLOAD_BLOCK_BYTES, largest_bytes))
+    return align_up(min(wanted_bytes or UPLOAD_BLOCK_BYTES, model.largest_bytes))
 
 
 def scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
@@ -97,7 +96,12 @@ def scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
     packed = PACKED_BYTES * piece * model.weight_format.is_packed
     if layers_on_host(model, sizes) == config.num_layers:
         return product + packed
-    return product + packed + max(_attention_bytes(config, sizes), _store_bytes(model, sizes))
+    return product + packed + attention_scratch_bytes(model, sizes)
+
+
+def attention_scratch_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """What attention, or storing keys and values before it, allocates in torch."""
+    return max(_attention_bytes(model.config, sizes), _store_bytes(model, sizes))
 
 
 def _kv_on_host(model: ModelSizes, sizes: Sizes) -> tuple[int, int]:

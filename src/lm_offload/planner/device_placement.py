@@ -78,7 +78,7 @@ def _on_device(
     rows = device_memory_table(model, sizes, budget)
     left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
     every, away = frozenset(range(len(model.units))), last & model.attention_units
-    ring_bytes = sum(sorted(model.units[unit].size_bytes for unit in away)[-depth:])
+    ring_bytes = sum(sorted(map(model.unit_bytes.__getitem__, away))[-depth:])
     first = every - last if last else last
     found = _some_of(model, sorted(every - away), first, depth, left_bytes, ring_bytes)
     return DevicePlacement(found.resident, found.ring_bytes, rows) if found else None
@@ -93,7 +93,7 @@ def _on_host(
 ) -> Residency | None:
     """Of the units not on the device; those that are pass through the ring at the start."""
     others = [unit for unit in range(len(model.units)) if unit not in on_device]
-    load_bytes = max((model.units[unit].size_bytes for unit in on_device), default=0)
+    load_bytes = max(map(model.unit_bytes.__getitem__, on_device), default=0)
     return _some_of(model, others, first, depth, left_bytes, load_bytes)
 
 
@@ -106,14 +106,15 @@ def _some_of(
     least_ring_bytes: int,
 ) -> Residency | None:
     """Which of some units stay, with a ring for others, too."""
-    unit_bytes = [model.units[unit].size_bytes for unit in units]
-    first = frozenset(index for index, unit in enumerate(units) if unit in first)
+    unit_bytes = [*map(model.unit_bytes.__getitem__, units)]
+    if first:
+        first = frozenset([index for index, unit in enumerate(units) if unit in first])
     found = _chosen(unit_bytes, first, left_bytes, depth)
     if found is not None and found.ring_bytes < least_ring_bytes:
         found = _beside_ring(unit_bytes, first, left_bytes, depth, found, least_ring_bytes)
     if found is None:
         return None
-    return replace(found, resident=frozenset(units[index] for index in found.resident))
+    return replace(found, resident=frozenset(map(units.__getitem__, found.resident)))
 
 
 def _beside_ring(
@@ -132,7 +133,7 @@ def _beside_ring(
         if fewer is None:
             continue
         whole = replace(fewer, ring_bytes=max(fewer.ring_bytes, ring_bytes))
-        if sum(unit_bytes[unit] for unit in whole.resident) + whole.ring_bytes <= left_bytes:
+        if sum(map(unit_bytes.__getitem__, whole.resident)) + whole.ring_bytes <= left_bytes:
             return whole
     return None
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lm_offload.planner.host_load import HostLoad
 from lm_offload.planner.ring_gates import ring_gates
+from lm_offload.planner.written_back import WrittenBack
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import stages_of
 
 if TYPE_CHECKING:
-    from lm_offload.planner.device_time import DeviceSweepLoad
+    from lm_offload.planner.device_load import DeviceSweepLoad
 
 
 def device_sweep_seconds(
@@ -40,6 +41,9 @@ def device_sweep_seconds(
     for load in loads:
         if load.host is None:
             ends.append(clocks.run(load))
+            continue
+        if isinstance(load.host, WrittenBack):
+            ends.append(clocks.run_writing(load, load.host))
             continue
         kind = tuple(load.counts), load.host.alone
         if kind not in steps:
@@ -129,6 +133,24 @@ class Clocks:
         self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
         return device_s
 
+    def run_writing(self, load: DeviceSweepLoad, host: WrittenBack) -> float:
+        """The same where keys and values go to the host, those of a unit before the next one's."""
+        compute_s, stored_s = _with_overhead(load.compute_s, load), dict[int, float]()
+        for unit, micro_batch in _in_turn(host.counts):
+            if unit in load.upload_s and micro_batch == 0:
+                self._device_s = max(self._device_s, self._upload(unit, load))
+            if host.attend[unit]:
+                self._device_s = max(self._device_s, stored_s.get(micro_batch, 0.0))
+            self._device_s += compute_s[unit] / host.counts[unit]
+            if host.attend[unit]:
+                self._down_s = max(self._down_s, self._device_s) + host.down_s
+                store_s = host.attend[unit] / host.counts[unit]
+                self._cpu_s = stored_s[micro_batch] = max(self._cpu_s, self._down_s) + store_s
+            if unit in load.upload_s and micro_batch == host.counts[unit] - 1:
+                self._left_device_s.append(self._device_s)
+        self._down_s = max(self._down_s, *stored_s.values())  # the download waits for all of it
+        return self._device_s
+
     def _upload(self, unit: int, load: DeviceSweepLoad) -> float:
         """The end of an upload and of the read before it."""
         start_s = max(self._link_s, self._left_device_s[next(self._upload_gates)])
@@ -140,6 +162,11 @@ class Clocks:
         self._link_s = max(start_s, self._disk_s) + load.upload_s[unit]
         self._left_host_s.append(self._link_s)
         return self._link_s
+
+
+def _in_turn(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Units, each with all of its micro-batches."""
+    return ((unit, number) for unit, count in enumerate(counts) for number in range(count))
 
 
 def _with_overhead(compute_s: Sequence[float], load: DeviceSweepLoad) -> list[float]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
+from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 
 if TYPE_CHECKING:
-    from lm_offload.planner.device_time import DeviceSweepLoad
+    from lm_offload.planner.device_load import DeviceSweepLoad
 
 
 def device_sweep_seconds(
@@ -22,15 +23,15 @@ def device_sweep_seconds(
 ) -> list[float]:
     """Seconds of sweeps that follow one another, both rings filled before."""
     schedule = DeviceSweepSchedule(transfers, on_host)
-    alone = [load.alone for load in loads]
-    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule, alone))
+    ways = [(load.alone, load.writes_back) for load in loads]
+    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule, ways))
 
 
-def _beside_uploads(schedule: DeviceSweepSchedule, alone: Sequence[int]) -> Computes:
+def _beside_uploads(schedule: DeviceSweepSchedule, ways: Sequence[tuple[int, bool]]) -> Computes:
     """What comes back does not wait for uploads that were queued before; its bytes are few."""
 
     def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        for task in schedule.computes(sweep, micro_batches, alone=alone[sweep]):
+        for task in schedule.computes(sweep, micro_batches, NOTHING, *ways[sweep]):
             is_back = task.id.kind == "return_attended"
             yield replace(task, resource="d2h") if is_back else task
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lm_offload.plan import Plan, ThreadPlan
+from lm_offload.planner.between_sweeps import BetweenSweeps, between_sweeps
 from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.improvements import Improvements, WhatIf
 from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason, in_place_text
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.search import better_plan, ranked_plans
@@ -40,6 +41,7 @@ class Explanation:
     ceiling: Ceiling
     threads_speedup: float  # of the whole run against every core for every kind of task
     side_by_side: SideBySide
+    between: BetweenSweeps | None  # decode sweeps, if there are any
     what_ifs: tuple[WhatIf, ...]
     runners_up: tuple[RunnerUp, ...]
     quality: FormatQuality | None  # of the plan's formats, where they round and were measured
@@ -65,6 +67,7 @@ def explain(
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),
         threads_speedup=_threads_speedup(request, plan, common),
         side_by_side=side_by_side(model, with_threads(request.profile, plan.threads).cpu, plan),
+        between=between_sweeps(plan, request.profile.cpu, request.config.vocab_size),
         what_ifs=tuple(better.what_ifs()),
         runners_up=(
             *_runners_up(request, plan, common),

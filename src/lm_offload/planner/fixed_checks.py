@@ -9,7 +9,7 @@ from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Workload
 from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.plan_text import PlanChoice
+from lm_offload.planner.plan_choice import PlanChoice
 from lm_offload.planner.request import ModelSizes
 from lm_offload.units import PAGE_BYTES, format_bytes
 
@@ -47,6 +47,11 @@ def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
         (choice.spare_sequences <= choice.sweep_tokens - choice.max_sequences,
          f"spare_sequences is {choice.spare_sequences}", "at most sweep_tokens less max_sequences, "
          f"{choice.sweep_tokens - choice.max_sequences}"),
+        (choice.draft_rows <= choice.sweep_tokens - choice.max_sequences,
+         f"draft_rows is {choice.draft_rows}", "at most sweep_tokens less max_sequences, "
+         f"{choice.sweep_tokens - choice.max_sequences}"),
+        (choice.scored_rows <= choice.sweep_tokens, f"scored_rows is {choice.scored_rows}",
+         f"at most sweep_tokens, {choice.sweep_tokens}"),
         (choice.micro_batch_tokens <= choice.sweep_tokens, "micro_batch_tokens is "
          f"{choice.micro_batch_tokens}", f"at most sweep_tokens, {choice.sweep_tokens}"),
         (choice.read_block % PAGE_BYTES == 0, f"read_block is {choice.read_block}",
@@ -92,7 +97,7 @@ def check_retention(candidate: Candidate, choice: PlanChoice) -> None:
 
 def check_workload(workload: Workload, choice: PlanChoice) -> None:
     """The longest request fits."""
-    blocks = max(map(blocks_for, workload.total_lens))
+    blocks = blocks_for(workload.most_tokens)
     if choice.kv_on_disk and choice.kv_group_blocks < blocks:
         raise ConfigError(
             f"The plan stages {choice.kv_group_blocks} KV blocks together, the longest request "

@@ -7,8 +7,8 @@ from dataclasses import replace
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.planner.candidate import Candidate, DevicePlacement
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
-from lm_offload.planner.plan_text import DeviceChoice, PlanChoice
-from lm_offload.planner.request import Request
+from lm_offload.planner.plan_choice import DeviceChoice, PlanChoice
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.residency import Residency
 from lm_offload.planner.stages import fixed_stages
 from lm_offload.units import format_bytes
@@ -24,7 +24,7 @@ def check_device(request: Request, choice: PlanChoice) -> None:
     device = request.device
     wanted = device.attention if device else None
     if choice.device is not None and device is not None:
-        _check_count(len(choice.device.each), len(device.each))
+        _check_names(choice.device, device)
     if choice.device is not None and wanted not in (None, choice.device.attention):
         raise ConfigError(
             f"attention={wanted} was given, the plan computes it on {_places(choice.device)}; "
@@ -37,11 +37,8 @@ def check_device(request: Request, choice: PlanChoice) -> None:
         )
     if choice.device is not None:
         _check_split(choice, choice.device)
-    if choice.device is not None and (choice.draft_rows or choice.kv_on_disk):
-        raise ConfigError(
-            f"In the plan draft_rows is {choice.draft_rows} and kv_on_disk is "
-            f"{list(choice.kv_on_disk)}, allowed beside a device are 0 and none; change them."
-        )
+    if choice.device is not None:
+        _check_alone(choice)
 
 
 def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice) -> Candidate:
@@ -94,12 +91,31 @@ def _places(choice: DeviceChoice) -> str:
     return "both" if choice.attention == "both" else f"the {choice.attention}"
 
 
-def _check_count(planned: int, given: int) -> None:
+def _check_names(choice: DeviceChoice, device: DeviceBudget) -> None:
+    planned, given = ([it.name for it in found.each] for found in (choice, device))
+    if len(planned) != len(given):
+        raise ConfigError(
+            f"The plan is for {len(planned)} device(s) and {len(given)} were given; give as many, "
+            "or leave the plan or the devices out."
+        )
     if planned != given:
         raise ConfigError(
-            f"The plan is for {planned} device(s) and {given} were given; give as many, or leave "
-            "the plan or the devices out."
+            f"The plan is for {', '.join(planned)}, given was {', '.join(given)}; change name in "
+            "the plan, or give the device that it names."
         )
+
+
+def _check_alone(choice: PlanChoice) -> None:
+    """What there is without a device only."""
+    for name, value in (
+        ("draft_rows", choice.draft_rows),
+        ("kv_on_disk", [*choice.kv_on_disk]),
+    ):
+        if value:
+            raise ConfigError(
+                f"In the plan {name} is {value}, allowed beside a device is {type(value)()}; "
+                "change it."
+            )
 
 
 def _in_place(candidate: Candidate, choice: DeviceChoice) -> frozenset[int]:

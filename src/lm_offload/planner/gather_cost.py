@@ -29,13 +29,17 @@ class GatherCost:
         return full * self._seconds(most, busy_frac) + self._seconds(rest, busy_frac)
 
     def _seconds(self, rows: int, busy_frac: float) -> float:
-        """Of rows that are asked for at once; a request waits behind the blocks in flight."""
+        """Of rows that are asked for at once; a round of them waits behind the blocks in flight.
+
+        The rate of small blocks is that of as many in flight: only the first has to be waited for.
+        """
         if rows == 0:
             return 0.0
         requests, request_bytes = self._requests(rows)
         behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
         own_s = read_s(self.link, requests * request_bytes, request_bytes)
-        return math.ceil(requests / GATHER_THREADS) * (self.link.request_s + behind_s) + own_s
+        rounds = math.ceil(requests / GATHER_THREADS)
+        return self.link.request_s + rounds * behind_s + own_s
 
     def _requests(self, rows: int) -> tuple[int, int]:
         """Requests and their bytes; rows share one where the gaps between them are small."""

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import Link
@@ -53,9 +53,21 @@ class HostLoad:
         """Seconds of all units on the CPU."""
         return sum(self.attend)
 
+    @property
+    def sent_s(self) -> float:
+        """Seconds of all that goes down."""
+        return self.down_s * sum(
+            count for count, seconds in zip(self.counts, self.attend, strict=True) if seconds
+        )
+
+    def slowed(self, down: float, attend: float) -> HostLoad:
+        """The same with factors on what goes down and on attention."""
+        seconds = [attend * it for it in self.attend]
+        return replace(self, attend=seconds, down_s=down * self.down_s)
+
     def steady_s(self, device_s: float) -> float:
         """All units, if neither ring holds anything up."""
-        units = sum(seconds > 0 for seconds in self.attend)
+        units = len(self.attend) - self.attend.count(0.0)
         link_s = units * (self.down_s + self.up_s)
         return beside_s(device_s, self.attend_s, max(self.counts), link_s)
 
@@ -95,12 +107,12 @@ def host_load(
 ) -> HostLoad:
     """The CPU's part of a sweep, attention of the units `on_host`; `costs` are the CPU's."""
     most = most_rows(shape.rows, micro_batch_tokens)
-    tasks, units = _tasks(shape, most), [sized.unit for sized in costs.model.units]
+    tasks = _tasks(shape, most)
     attend = costs.attention_s(shape, most)
     down_s, up_s = round_trip_s(costs.model, -(-shape.rows // tasks), down, up)
     return HostLoad(
         most_rows=most,
-        counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
+        counts=[1 if once else tasks for once in costs.model.once_in_sweep],
         attend=[s if it in on_host else 0.0 for it, s in enumerate(attend)],
         project_frac=project_frac,
         down_s=down_s,

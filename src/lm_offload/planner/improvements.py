@@ -14,7 +14,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_timed
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Timed
 from lm_offload.planner.request import Request
 from lm_offload.planner.search import better_plan

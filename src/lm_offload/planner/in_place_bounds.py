@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.planner.link_disturbance import compute_loss
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
@@ -43,7 +44,7 @@ def _balanced_s(
     """Seconds of link and CPU where at most `most` bytes are in place; `byte_s` is one of them."""
     assert profile.h2d is not None
     link = max(profile.h2d.bytes_per_s.rates)
-    slower_s = byte_s * (1 + min(profile.h2d.bytes_per_s.rates) / profile.cpu.memory_bytes_per_s)
+    slower_s = byte_s * (1 + compute_loss(profile, min(profile.h2d.bytes_per_s.rates)))
     in_place = min(max(upload_bytes / link - attend_s, 0) / (1 / link + slower_s), most)
     both_s = max((upload_bytes - in_place) / link, attend_s)
     alone_s = attend_s + upload_bytes * byte_s if upload_bytes <= most else math.inf

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_memory import host_rows_beside
-from lm_offload.planner.device_time import DeviceSweepLoad
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor

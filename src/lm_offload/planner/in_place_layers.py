@@ -15,14 +15,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 
 from lm_offload.planner.candidate import Candidate, Memory
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
-from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.in_place_choice import decode_of, load_of, switch_rows, with_rows
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.placements import once_by_bytes, placed_on_device
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.residency import largest_ring_bytes
 
 
 def with_layers_in_place(
@@ -42,7 +45,7 @@ def with_layers_in_place(
         yield with_rows(predictor, found, max(switch_rows(predictor, found, 0), sizes.lanes))
     else:  # all is on the device, or host memory has no room for a layer
         alone = replace(sizes, in_place_rows=0, in_place_layers=0)
-        yield from place_on_device(predictor.request, model, alone, depth)
+        yield from placed_on_device(predictor, model, alone, depth)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class _LayerChoice:
 
     def most(self) -> int:
         """As many as leave room on the device for all others, and have room in host memory."""
+        key = "most layers", self.sizes, self.depth
+        return once_by_bytes(self.predictor, self.model, key, self._most)
+
+    def _most(self) -> int:
         layers = self.model.config.num_layers
         if self._upload_nothing(0):
             return 0
@@ -89,9 +96,8 @@ class _LayerChoice:
         return [it for it in (count, count + 1) if it < most]
 
     def _placed(self, count: int, in_one_piece: bool) -> Candidate | None:
-        request, sizes = self.predictor.request, self._with(count)
-        units = self._units(count, in_one_piece)
-        for found in place_on_device(request, self.model, sizes, self.depth, units):
+        sizes, units = self._with(count), self._units(count, in_one_piece)
+        for found in placed_on_device(self.predictor, self.model, sizes, self.depth, units):
             in_memory = units & found.residency.resident
             if units & self.model.attention_units <= in_memory:
                 assert found.device is not None
@@ -102,7 +108,7 @@ class _LayerChoice:
         """Whether anything moves in a small sweep."""
         assert found.device is not None
         moved = found.uploaded - found.device.in_place
-        return any(self.model.units[unit].size_bytes for unit in moved)
+        return any(map(self.model.unit_bytes.__getitem__, moved))
 
     def _upload_nothing(self, count: int) -> bool:
         budget = self.predictor.request.device
@@ -124,11 +130,8 @@ class _LayerChoice:
         every, chosen = self.model.config.num_layers, {*range(count)}
         if not in_one_piece:
             chosen = {(2 * place + 1) * every // (2 * count) for place in range(count)}
-        return frozenset(
-            index
-            for index, sized in enumerate(self.model.units)
-            if sized.unit.kind in ("attention", "mlp") and sized.unit.index in chosen
-        )
+        units = self.model.layer_units
+        return frozenset(chain.from_iterable(map(units.__getitem__, chosen)))
 
     def _with(self, count: int) -> Sizes:
         return replace(
@@ -136,11 +139,11 @@ class _LayerChoice:
         )
 
     def _bytes_of(self, count: int) -> int:
-        return sum(self.model.units[unit].size_bytes for unit in self._units(count))
+        return self.model.first_layers_bytes[count]
 
-    @property
+    @cached_property
     def _ring_bytes(self) -> int:
-        return sum(sorted(unit.size_bytes for unit in self.model.units)[-self.depth :])
+        return largest_ring_bytes(self.model.unit_bytes, self.depth)
 
 
 def _least(holds: Callable[[int], bool], most: int) -> int:
@@ -149,4 +152,4 @@ def _least(holds: Callable[[int], bool], most: int) -> int:
 
 
 def _sum_of(table: Memory) -> int:
-    return sum(size_bytes for _, size_bytes in table)
+    return sum([size_bytes for _, size_bytes in table])

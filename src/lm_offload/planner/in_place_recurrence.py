@@ -23,7 +23,7 @@ from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Kind, Task
 
 if TYPE_CHECKING:
-    from lm_offload.planner.device_time import DeviceSweepLoad
+    from lm_offload.planner.device_load import DeviceSweepLoad
 
 _GPU, _DOWN, _CPU, _UP, _LEAVES = range(5)
 _LINK: Mapping[Kind, int] = {
@@ -88,14 +88,14 @@ class _Program:
     """The tasks of a sweep, and one of each kind and unit: those of all micro-batches are alike."""
 
     steps: Sequence[_Step]
-    kinds: Sequence[Task]
+    kinds: Sequence[tuple[Kind, int]]
 
     def seconds(self, load: DeviceSweepLoad) -> list[float]:
         """Of each kind, the engine's overhead with the last unit."""
-        last = len(load.compute_s) - 1
+        last, by_kind = len(load.compute_s) - 1, load.by_kind
         return [
-            load.task_s(task) + (load.overhead_s if task.id.unit == last else 0.0)
-            for task in self.kinds
+            by_kind[kind][unit] + (load.overhead_s if unit == last else 0.0)
+            for kind, unit in self.kinds
         ]
 
 
@@ -108,8 +108,8 @@ def _program(
     schedule = DeviceSweepSchedule(transfers, on_host)
     uploads = {task.id.unit for task in schedule.transfers(0, units)}
     tasks = [it for it in schedule.computes(0, counts, units) if it.id.kind != "download"]
-    kinds = {(it.id.kind, it.id.unit): it for it in tasks if it.id.kind != "release"}
-    return _Program([*_steps(tasks, list(kinds), uploads)], [*kinds.values()])
+    kinds = [*dict.fromkeys((it.id.kind, it.id.unit) for it in tasks if it.id.kind != "release")]
+    return _Program([*_steps(tasks, kinds, uploads)], kinds)
 
 
 def _steps(

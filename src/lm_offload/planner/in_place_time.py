@@ -4,7 +4,7 @@
 
     units    = max(device, CPU, (device + CPU) / micro-batches + round trips of hidden states)
     uploads  = those of all other units
-    CPU      = (1 + link / memory) times as slow while anything is uploaded, as both read memory
+    CPU      = slower while anything is uploaded: as measured, or by 1 + link / memory
 
 A hidden state that comes back waits for the blocks of weights that are on the link. Sweeps of more
 rows upload the same units; after one of these the rings fill anew.
@@ -13,20 +13,24 @@ rows upload the same units; after one of these the rings fill anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Self, cast
 
+from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_memory import upload_block_bytes
-from lm_offload.planner.device_time import DeviceSweepLoad, DeviceSweepTimes
-from lm_offload.planner.host_load import MOST_COUNTED
+from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.host_load import MOST_COUNTED, beside_s, round_trip_s
 from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
+from lm_offload.planner.link_disturbance import COMPUTE, Slower, compute_loss
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_work import F32_BYTES
+from lm_offload.planner.values import values_of
 from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING, InPlace
-from lm_offload.schedule.task import Task
+from lm_offload.schedule.task import Kind, Task
 from lm_offload.step_time import StepTime
 
 BLOCKS_AHEAD = 1.5  # of two on the link, that a copy finds before it in the mean
@@ -51,7 +55,7 @@ class InPlaceSweepLoad(DeviceSweepLoad):
         host = self.host
         cpu_s = sum(self.in_place_s.values()) + (host.attend_s if host else 0.0)
         alone_s = (self.cpu_s + cpu_s) / max(self.micro_batches)
-        trips = sum(unit - 1 not in self.in_place_s for unit in self.in_place_s)
+        trips = len(self.in_place_s.keys() - {unit + 1 for unit in self.in_place_s})
         trips_s = trips * (self.down_s + self.up_s)
         return max(host.steady_s(self.cpu_s) if host else 0.0, cpu_s, alone_s + trips_s)
 
@@ -62,16 +66,34 @@ class InPlaceSweepLoad(DeviceSweepLoad):
 
     def task_s(self, task: Task) -> float:
         """Seconds of a task on the rows of a unit."""
-        kind, unit = task.id.kind, task.id.unit
-        if kind == "download_hidden":
-            return self.down_s
-        if kind == "upload_hidden":
-            return self.up_s
-        if unit in self.in_place_s:
-            return self.in_place_s[unit] / self.micro_batches[unit]
-        if self.host is not None:
-            return super().task_s(task)
-        return self.compute_s[unit] / self.micro_batches[unit]
+        return self.by_kind[task.id.kind][task.id.unit]
+
+    @cached_property
+    def by_kind(self) -> Mapping[Kind, Sequence[float]]:
+        """Seconds of a task of each kind, of each unit."""
+        found, units = super().by_kind, len(self.micro_batches)
+        compute_s = [*found["compute"]]
+        if self.host is None:
+            shared = zip(compute_s, self.micro_batches, strict=True)
+            compute_s = [seconds / count for seconds, count in shared]
+        for unit, seconds in self.in_place_s.items():
+            compute_s[unit] = seconds / self.micro_batches[unit]
+        return {
+            **found,
+            "compute": compute_s,
+            "download_hidden": [self.down_s] * units,
+            "upload_hidden": [self.up_s] * units,
+        }
+
+    @property
+    def alone_s(self) -> tuple[float, ...]:
+        """See `DeviceSweepLoad.alone_s`."""
+        return (*super().alone_s[:COMPUTE], sum(self.in_place_s.values()))
+
+    def slowed(self, by: Slower) -> Self:
+        """The same where its resources slow one another; uploads slow products in any case."""
+        in_place_s = {unit: by[COMPUTE] * seconds for unit, seconds in self.in_place_s.items()}
+        return replace(super().slowed(by), in_place_s=in_place_s)
 
     def step_time(self, total_s: float) -> StepTime:
         """The record of a sweep that took `total_s`."""
@@ -90,43 +112,83 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         """What the resources have to do in a sweep, small or large."""
         units = self.in_place.of(shape.rows)
         load = self._load(shape, self.on_host - units)
-        return self._small(load, shape, units) if units else load
+        return self._disturbed(self._small(load, shape, units) if units else load)
 
     def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of `steady`; where nothing is in place from sums, which is faster."""
-        small = bool(self.in_place.of(shape.rows))
-        return self.steady(shape).total_s if small else super().steady_s(shape)
+        """Seconds of `steady`, from sums over units where those are enough, which is faster."""
+        units = self.in_place.of(shape.rows)
+        if not units or not self.uploads_ahead or self._losses:
+            return self.steady(shape).total_s if units else super().steady_s(shape)
+        disk_s, h2d_s = self._undisturbed_disk_s, self._moved_s
+        if not self.reads_ahead:
+            disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
+        engine_s = self._overhead_s(shape) + self._download_s(shape)
+        return max(disk_s, h2d_s, self._small_rows_s(shape, units) + engine_s)
+
+    def _small_rows_s(self, shape: SweepShape, units: frozenset[int]) -> float:
+        """As `InPlaceSweepLoad.rows_s`."""
+        assert self.host_costs is not None
+        on_host, most = self.on_host - units, self.micro_batch_tokens
+        most = most_rows(shape.rows, most) if on_host else most
+        tasks = min(-(-shape.rows // most), MOST_COUNTED)
+        rows, uploads = -(-shape.rows // tasks), self._moved_s > 0
+        device_s = self._device_rows_s(shape, most, units, on_host)
+        in_place_s = self._slower(uploads) * _sum_of(self.host_costs.unit_s(shape, most), units)
+        attend_s = _sum_of(self.host_costs.attention_s(shape, most), on_host)
+        trips = len(units - {unit + 1 for unit in units})
+        cpu_s, trips_s = in_place_s + attend_s, trips * sum(self._trip_s(rows, uploads))
+        alone_s = (device_s + cpu_s) / tasks + trips_s
+        if not on_host:
+            return max(cpu_s, alone_s)
+        link_s = len(on_host) * sum(round_trip_s(self.costs.model, rows, *self._links))
+        return max(cpu_s, alone_s, beside_s(device_s, attend_s, tasks, link_s))
+
+    def _device_rows_s(
+        self, shape: SweepShape, most: int, units: frozenset[int], on_host: frozenset[int]
+    ) -> float:
+        """All units but those in place, without attention of those `on_host`."""
+        own_s = self.costs.total_s(shape, most) - _sum_of(self.costs.unit_s(shape, most), units)
+        gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
+        return own_s - _sum_of(self.costs.attention_s(shape, most), on_host) + gather_s
+
+    @cached_property
+    def _moved_s(self) -> float:
+        """Uploads of a small sweep."""
+        return sum(map(self._uploads_s.__getitem__, self.uploaded - self.in_place.units))
 
     def _small(
         self, load: DeviceSweepLoad, shape: SweepShape, units: frozenset[int]
     ) -> InPlaceSweepLoad:
         upload_s = {unit: s for unit, s in load.upload_s.items() if unit not in units}
         micro_batches, rows = self._micro_batches(load, shape)
-        hidden_bytes = rows * self.costs.model.config.hidden_size * F32_BYTES
-        down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
-        assert down is not None
-        assert up is not None
+        down_s, up_s = self._trip_s(rows, bool(upload_s))
         compute_s = [0.0 if unit in units else s for unit, s in enumerate(load.compute_s)]
-        moved = sum(size for unit, size in self.uploaded_bytes.items() if unit not in units)
+        moved = sum(map(self.uploaded_bytes.__getitem__, upload_s))
         return InPlaceSweepLoad(
             **{
-                **_values(load),
+                **values_of(load, DeviceSweepLoad),
                 "compute_s": compute_s,
                 "upload_s": upload_s,
                 "upload_bytes": moved,
             },
             micro_batches=micro_batches,
             in_place_s=self._in_place_s(load, shape, units, bool(upload_s)),
-            down_s=down.transfer_s(hidden_bytes),
-            up_s=up.transfer_s(hidden_bytes) + (self._blocks_s if upload_s else 0.0),
+            down_s=down_s,
+            up_s=up_s,
         )
+
+    def _trip_s(self, rows: int, uploads: bool) -> tuple[float, float]:
+        """Hidden states of a micro-batch, down and up."""
+        down, up = self._links
+        hidden_bytes = rows * self.costs.model.config.hidden_size * F32_BYTES
+        waits_s = self._blocks_s if uploads else 0.0
+        return down.transfer_s(hidden_bytes), up.transfer_s(hidden_bytes) + waits_s
 
     def _micro_batches(self, load: DeviceSweepLoad, shape: SweepShape) -> tuple[Sequence[int], int]:
         """Tasks of each unit that are counted, and the rows of one."""
         most = self._most(load)
         tasks = min(-(-shape.rows // most), MOST_COUNTED)
-        kinds = [sized.unit.kind for sized in self.costs.model.units]
-        counts = [1 if kind in ("final_norm", "head") else tasks for kind in kinds]
+        counts = [1 if once else tasks for once in self.costs.model.once_in_sweep]
         return counts, -(-shape.rows // tasks)
 
     def _most(self, load: DeviceSweepLoad) -> int:
@@ -137,8 +199,12 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     ) -> dict[int, float]:
         assert self.host_costs is not None
         seconds = self.host_costs.unit_s(shape, self._most(load))
-        slower = 1.0 + (self._link_bytes_per_s / self._memory_bytes_per_s if uploads else 0.0)
+        slower = self._slower(uploads)
         return {unit: slower * seconds[unit] for unit in sorted(units)}
+
+    def _slower(self, uploads: bool) -> float:
+        """The CPU, beside uploads."""
+        return 1.0 + (compute_loss(self.profile, self._link_bytes_per_s) if uploads else 0.0)
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, both rings filled before."""
@@ -154,10 +220,6 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         assert link is not None
         return link.bytes_per_s.at(link.block_bytes or max(self.uploaded_bytes.values(), default=1))
 
-    @property
-    def _memory_bytes_per_s(self) -> float:
-        return self.profile.cpu.memory_bytes_per_s
-
     @cached_property
     def _blocks_s(self) -> float:
         link = self.profile.h2d
@@ -170,13 +232,13 @@ def times_in_place(
     times: DeviceSweepTimes, units: frozenset[int], most_rows: int, programs: Programs
 ) -> InPlaceSweepTimes:
     """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
-    where = InPlace(units, most_rows)
-    return InPlaceSweepTimes(**_values(times), in_place=where, programs=programs)
+    where, values = InPlace(units, most_rows), values_of(times, DeviceSweepTimes)
+    return InPlaceSweepTimes(**values, in_place=where, programs=programs)
 
 
 def _units_of(load: SweepLoad) -> frozenset[int]:
     return frozenset(load.in_place_s) if isinstance(load, InPlaceSweepLoad) else NOTHING
 
 
-def _values(record: DeviceSweepLoad | DeviceSweepTimes) -> dict[str, Any]:
-    return {item.name: getattr(record, item.name) for item in fields(record)}
+def _sum_of(seconds: Sequence[float], units: frozenset[int]) -> float:
+    return sum(map(seconds.__getitem__, units))

@@ -77,7 +77,7 @@ def _spread(layers: Sequence[int], count: int) -> Iterator[int]:
 
 def _staged(workload: Workload, sizes: Sizes, staging: Staging) -> KVSpill:
     """A ring that holds several groups of at least the longest sequence."""
-    longest = max(map(blocks_for, workload.total_lens))
+    longest = blocks_for(workload.most_tokens)
     group_blocks = max(longest, -(-sizes.kv_blocks // staging.groups))
     return KVSpill((), group_blocks, staging.depth * group_blocks)
 

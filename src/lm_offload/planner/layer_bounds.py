@@ -2,7 +2,8 @@
 
 ::
 
-    small   sweep >= max(bytes that are moved / link, bytes in place / CPU, device without layers)
+    small   sweep >= max(bytes that are moved / link,
+                         (layers on the device + bytes in place / CPU) / micro-batches)
     large   sweep >= max(device without attention, uploads, reads)
 
 The first two at the share of bytes that balances them, as far as there are layers.
@@ -12,28 +13,49 @@ from __future__ import annotations
 
 from lm_offload.planner.device_bounds import Surplus
 from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.host_load import MOST_COUNTED
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.schedule.host_attention import most_rows
 
 
 def small_sweep_s(
     predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, upload_bytes: float
 ) -> float:
     """What a sweep takes at least where all but `upload_bytes` is on the device."""
-    profile, most = predictor.request.profile, sizes.micro_batch_tokens
-    assert profile.h2d is not None
-    kinds = [sized.unit.kind in ("attention", "mlp") for sized in model.units]
-    on_device = predictor.least_costs(model, sizes).without_attention_s(shape, most)
-    on_cpu = predictor.cpu_costs(model).without_attention_s(shape, most)
-    device_s = sum(s for s, in_layer in zip(on_device, kinds, strict=True) if not in_layer)
-    cpu_s = sum(s for s, in_layer in zip(on_cpu, kinds, strict=True) if in_layer)
-    units = zip(model.units, kinds, strict=True)
-    layers_bytes = sum(sized.size_bytes for sized, in_layer in units if in_layer)
-    link = max(profile.h2d.bytes_per_s.rates)
-    in_place_bytes = min(upload_bytes / (1 + link * cpu_s / layers_bytes), layers_bytes)
-    return max((upload_bytes - in_place_bytes) / link, device_s)
+    link = predictor.request.profile.h2d
+    assert link is not None
+    bytes_per_s, layers_bytes = max(link.bytes_per_s.rates), model.first_layers_bytes[-1]
+    none_s, every_s = _rows_s(predictor, model, sizes, shape)
+    byte_s = max(every_s - none_s, 0.0) / layers_bytes  # of one in place instead of on the device
+    balanced = (upload_bytes / bytes_per_s - none_s) / (1 / bytes_per_s + byte_s)
+    in_place = min(max(balanced, 0.0), upload_bytes, layers_bytes)
+    moved_s = (upload_bytes - in_place) / bytes_per_s
+    return max(moved_s, min(none_s, every_s) + in_place * byte_s)
+
+
+def _rows_s(
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape
+) -> tuple[float, float]:
+    """Seconds of device and CPU one after the other, shared by micro-batches at best.
+
+    Without a layer in place, and with every one.
+    """
+    most = sizes.micro_batch_tokens
+    device, cpu = predictor.least_costs(model, sizes), predictor.cpu_costs(model)
+    attend_s, attends = cpu.total_attention_s(shape, most), sizes.attention == "cpu"
+    own_attend_s = attend_s if attends else device.total_attention_s(shape, most)
+    all_s = device.total_without_attention_s(shape, most)
+    in_layers_s, on_cpu_s = (
+        sum(costs.total_of_kind_s(kind, shape, most) for kind in ("attention", "mlp"))
+        for costs in (device, cpu)
+    )
+    rows = most_rows(shape.rows, most) if attends else most
+    turns = min(-(-shape.rows // rows), MOST_COUNTED)
+    none_s, every_s = all_s + own_attend_s, all_s - in_layers_s + on_cpu_s + attend_s
+    return none_s / turns, every_s / turns
 
 
 def large_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 from lm_offload.plan import Workload
@@ -22,8 +20,7 @@ class MeanSweeps(NamedTuple):
 
 def mean_prefill(workload: Workload, sizes: Sizes, count: int) -> MeanSweeps:
     """The sweeps that compute `count` prompts of one wave, all of them of mean length."""
-    prompt = _mean(workload.computed_lens)
-    context = _mean(workload.prompt_lens)
+    prompt, context = _tokens(workload.mean_computed), _tokens(workload.mean_prompt)
     most = sizes.sweep_tokens
     if workload.scored_tokens:  # one sweep gives as many scored tokens as it has logits
         most = min(most, sizes.logit_rows)
@@ -36,9 +33,9 @@ def mean_prefill(workload: Workload, sizes: Sizes, count: int) -> MeanSweeps:
 
 def mean_decode(workload: Workload, count: int) -> MeanSweeps:
     """The sweeps that decode one wave of `count` sequences, at the middle of its growth."""
-    context = _mean(workload.prompt_lens) + _mean(workload.output_lens) // 2
+    context = _tokens(workload.mean_prompt) + _tokens(workload.mean_output) // 2
     shape = SweepShape((Piece(count, 1, context),), count)
-    return MeanSweeps(shape, _exact_mean(workload.output_lens) - 1)
+    return MeanSweeps(shape, workload.mean_output - 1)
 
 
 def counted_s(workload: Workload, sizes: Sizes, sweep_s: Callable[[SweepShape], float]) -> float:
@@ -82,10 +79,5 @@ def waves_of(workload: Workload, sizes: Sizes) -> int:
     return math.ceil(len(workload.prompt_lens) / sizes.max_sequences)
 
 
-@cache
-def _exact_mean(lengths: tuple[int, ...]) -> float:
-    return statistics.mean(lengths)
-
-
-def _mean(lengths: tuple[int, ...]) -> int:
-    return max(round(_exact_mean(lengths)), 1)
+def _tokens(mean: float) -> int:
+    return max(round(mean), 1)

@@ -18,6 +18,7 @@ from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
 F32_BYTES = 4
+SWEEPS_ALIVE = 2  # rotary tables of a sweep are made while those of the last one are there
 LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
 
 
@@ -105,7 +106,7 @@ def moved_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Index tensors, block tables and rotary tables of a sweep, which torch owns; text to draft
     from."""
-    rotary = sum(rope.rotary_dim * F32_BYTES * 2 for rope in config.ropes)
+    rotary = SWEEPS_ALIVE * sum(rope.rotary_dim * F32_BYTES for rope in config.ropes)
     tables = sizes.lanes * sizes.kv_blocks * 4
     looked_up = sizes.kv_blocks * BLOCK_TOKENS * BYTES_PER_TOKEN if sizes.draft_rows else 0
     copies = 1 + len({config.layers[layer].window for layer in sizes.spill.layers})

@@ -11,12 +11,13 @@ from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
 from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
 from lm_offload.planner.device_groups import groups_beside
-from lm_offload.planner.device_placement import mlps, place_on_device
+from lm_offload.planner.device_placement import mlps
 from lm_offload.planner.draft_rows import with_rows
 from lm_offload.planner.in_place_choice import with_mlps_in_place
 from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.placements import placed_on_device
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.smallest import blocks_needed
@@ -56,21 +57,21 @@ def ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Cand
         for depth in RING_DEPTHS:
             yield from with_layers_in_place(predictor, model, sizes, depth)
         return
-    for candidate in _placed(predictor.request, model, sizes):
+    for candidate in _placed(predictor, model, sizes):
         if sizes.in_place_rows:
             yield from with_mlps_in_place(predictor, candidate)
         else:
             yield candidate
 
 
-def _placed(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
+def _placed(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """With rings of several depths."""
-    placed: Callable[..., list[Candidate]] = place
-    if request.device is not None:
+    placed: Callable[[ModelSizes, Sizes, int], list[Candidate]] = partial(place, predictor.request)
+    if predictor.request.device is not None:
         last = mlps(model) if sizes.in_place_rows else NOTHING
-        placed = partial(place_on_device, host_first=last)
+        placed = partial(placed_on_device, predictor, host_first=last)
     for depth in RING_DEPTHS:
-        found = placed(request, model, sizes, depth)
+        found = placed(model, sizes, depth)
         yield from found
         if found and not (found[0].streamed or found[0].uploaded):
             return  # without a ring there is no depth to choose

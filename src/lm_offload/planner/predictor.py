@@ -15,7 +15,9 @@ from lm_offload.planner.in_place_time import times_in_place
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.prompts_here import with_prompts_here
 from lm_offload.planner.recordings import with_recordings
+from lm_offload.planner.replay import fewest_groups
 from lm_offload.planner.request import ModelSizes, Request
 from lm_offload.planner.run_time import RunTime, time_run
 from lm_offload.planner.split_time import split_times, turn_costs
@@ -47,7 +49,7 @@ class Predictor:
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
-        times = self.times(self._with_recordings(candidate))
+        times = self.times(self._completed(candidate))
         sizes, workload = candidate.sizes, self.request.workload
         return counted_s(workload, sizes, times.steady_s)
 
@@ -63,7 +65,7 @@ class Predictor:
 
     def timed(self, candidate: Candidate) -> Timed:
         """The plan with its predicted figures, every sweep of the workload simulated."""
-        candidate = self._with_recordings(candidate)
+        candidate = self._completed(candidate)
         run = self.run_time(candidate)
         figures = run.figures(candidate.peak_bytes)
         retention = self._retention(candidate, [timed.group for timed in run.groups])
@@ -84,11 +86,12 @@ class Predictor:
     def run_time(self, candidate: Candidate) -> RunTime:
         """Every sweep of the workload; of a long and varied one, those of its mean waves."""
         workload, sizes = self.request.workload, candidate.sizes
-        groups = self.common.sweeps_of(workload, sizes)
-        if len(groups) <= MOST_GROUPS:
-            return time_run(groups, self.times(candidate))
+        if fewest_groups(workload, sizes) <= MOST_GROUPS:
+            groups = self.common.sweeps_of(workload, sizes)
+            if len(groups) <= MOST_GROUPS:
+                return time_run(groups, self.times(candidate))
         wave = time_run(mean_wave(workload, sizes), self.times(candidate))
-        return RunTime(wave.groups * waves_of(workload, sizes))
+        return replace(wave, waves=waves_of(workload, sizes))
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
@@ -109,7 +112,7 @@ class Predictor:
             return times
         device, model, on_host = candidate.device, candidate.model, candidate.on_host
         on_cpu = self.cpu_costs(model, candidate.threads) if on_host or device.in_place else None
-        beside = device.ring_bytes, on_cpu, on_host
+        beside = device.ring_bytes, on_cpu, on_host, bool(device.prompt_blocks)
         found = times_on_device(times, candidate.uploaded, *beside)
         if device.stages:
             return times_on_stages(found, device.stages)
@@ -169,10 +172,19 @@ class Predictor:
             sampling_threads=threads.sampling,
             host_costs=self.cpu_costs(model, threads) if attends else None,
             on_host=model.attention_units if attends else frozenset(),
+            prompts_here=sizes.attention == "cpu",
         )
         if not sizes.device_blocks:
             return times
         return split_times(times, sizes, self._turn_costs(threads, model, sizes))
+
+    def _completed(self, candidate: Candidate) -> Candidate:
+        """With what follows from the rest, where it is faster and there is room for it."""
+        return with_prompts_here(
+            self.request,
+            self._with_recordings(candidate),
+            lambda way, shape: self.times(way).steady_s(shape),
+        )
 
     def _with_recordings(self, candidate: Candidate) -> Candidate:
         """With what decode launches recorded on the device, where that is faster."""

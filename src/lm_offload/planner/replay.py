@@ -61,6 +61,12 @@ def sweeps_of(workload: Workload, sizes: Sizes) -> Iterator[SweepGroup]:
         running = [run for run in running if run.produced < run.output]
 
 
+def fewest_groups(workload: Workload, sizes: Sizes) -> int:
+    """Groups that there are at least: no two sweeps with prompts are alike, nor are two waves."""
+    prompt_rows, prompts = sum(workload.computed_lens), len(workload.prompt_lens)
+    return max(-(-prompt_rows // sizes.sweep_tokens), -(-prompts // sizes.max_sequences))
+
+
 def _runs(workload: Workload) -> Iterator[_Run]:
     """A prefix that an earlier prompt has too is there when it is needed."""
     lengths = workload.prompt_lens, workload.output_lens, workload.own_lens, workload.computed_lens

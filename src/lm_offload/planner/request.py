@@ -34,7 +34,7 @@ class ModelSizes:
     table_bytes: int  # of an embedding table that could be resident, 0 where it is tied
     kv_wanted: Format | None = None  # of keys and values; None is the checkpoint's own precision
 
-    @property
+    @cached_property
     def kv_format(self) -> Format:
         """Of keys and values in the cache."""
         return self.kv_wanted or format_of_dtype(self.config.dtype)
@@ -54,9 +54,39 @@ class ModelSizes:
         return attention_units(sized.unit for sized in self.units)
 
     @cached_property
+    def once_in_sweep(self) -> Sequence[bool]:
+        """Of each unit, whether it computes once in a sweep, whatever its micro-batches."""
+        return [sized.unit.kind in ("final_norm", "head") for sized in self.units]
+
+    @cached_property
+    def unit_bytes(self) -> Sequence[int]:
+        """Memory of each unit."""
+        return [unit.size_bytes for unit in self.units]
+
+    @cached_property
+    def layer_units(self) -> Sequence[Sequence[int]]:
+        """Indices of attention and MLP of each layer."""
+        found: list[list[int]] = [[] for _ in range(self.config.num_layers)]
+        for index, sized in enumerate(self.units):
+            if sized.unit.kind in ("attention", "mlp"):
+                found[sized.unit.index].append(index)
+        return found
+
+    @cached_property
+    def first_layers_bytes(self) -> Sequence[int]:
+        """Memory of the first layers, by their number from 0 on."""
+        layers = (sum(self.units[it].size_bytes for it in units) for units in self.layer_units)
+        return [*accumulate(layers, initial=0)]
+
+    @cached_property
+    def largest_bytes(self) -> int:
+        """Memory of the largest unit."""
+        return max(self.unit_bytes)
+
+    @cached_property
     def units_bytes(self) -> int:
         """Memory of all units, as they are laid out."""
-        return sum(unit.size_bytes for unit in self.units)
+        return sum(self.unit_bytes)
 
     def bytes_of_kind(self, kind: str) -> int:
         """Memory of all units of one kind."""

@@ -50,13 +50,24 @@ def choose_residency(
     if sum(sizes_bytes) <= budget_bytes:
         return Residency(everything, 0)
     best = None
-    ring_bytes = sum(sorted(sizes_bytes)[-ring_depth:])  # enough for any streamed set
+    ring_bytes = largest_ring_bytes(sizes_bytes, ring_depth)
     for _ in range(3):  # the ring shrinks with the streamed set, which leaves room for more
         if ring_bytes <= budget_bytes:
             resident = _spread(sizes_bytes, budget_bytes - ring_bytes)
             ring_bytes = _ring_bytes(sizes_bytes, everything - resident, ring_depth)
             best = _better(sizes_bytes, budget_bytes, best, Residency(resident, ring_bytes))
     return best
+
+
+def choose_among(
+    units: Sequence[int], sizes_bytes: Sequence[int], budget_bytes: int, ring_depth: int
+) -> Residency | None:
+    """As many of some units as fit beside a ring for any others; None where only that fits."""
+    ring_bytes = largest_ring_bytes(sizes_bytes, ring_depth)
+    if not units or budget_bytes <= ring_bytes:
+        return None
+    chosen = _spread([sizes_bytes[unit] for unit in units], budget_bytes - ring_bytes)
+    return Residency(frozenset(map(units.__getitem__, chosen)), ring_bytes) if chosen else None
 
 
 def residencies(
@@ -126,7 +137,7 @@ def _first_units(kinds: Sequence[Sequence[int]], count: int) -> Iterator[int]:
 
 
 def _bytes_of(sizes_bytes: Sequence[int], chosen: Residency) -> int:
-    return chosen.ring_bytes + sum(sizes_bytes[unit] for unit in chosen.resident)
+    return chosen.ring_bytes + sum(map(sizes_bytes.__getitem__, chosen.resident))
 
 
 def _better(
@@ -154,12 +165,17 @@ def _spread(sizes_bytes: Sequence[int], budget_bytes: int) -> frozenset[int]:
             credit_bytes -= size_bytes
             used_bytes += size_bytes
             taken.add(unit)
-    left = (unit for unit in range(len(sizes_bytes)) if unit not in taken)
+    left = [unit for unit in range(len(sizes_bytes)) if unit not in taken]
     for unit in sorted(left, key=sizes_bytes.__getitem__, reverse=True):
         if used_bytes + sizes_bytes[unit] <= budget_bytes:
             used_bytes += sizes_bytes[unit]
             taken.add(unit)
     return frozenset(taken)
+
+
+def largest_ring_bytes(sizes_bytes: Sequence[int], depth: int) -> int:
+    """Enough for any streamed set."""
+    return sum(sorted(sizes_bytes)[-depth:])
 
 
 def _ring_bytes(sizes_bytes: Sequence[int], streamed: Iterable[int], depth: int) -> int:

@@ -41,9 +41,10 @@ class TimedGroup:
 
 @dataclass(frozen=True)
 class RunTime:
-    """A run, group after group of its sweeps."""
+    """A run, group after group of its sweeps; so many `waves` alike, one after the other."""
 
     groups: tuple[TimedGroup, ...]
+    waves: int = 1
 
     @cached_property
     def _ends_s(self) -> list[float]:
@@ -52,14 +53,20 @@ class RunTime:
     @property
     def run_s(self) -> float:
         """From the first sweep to the last token."""
-        return self._ends_s[-1]
+        return self.waves * self._ends_s[-1]
 
     @property
     def mean_finish_s(self) -> float:
         """Until a request is complete, the mean over all."""
         ends = list(zip(self.groups, self._ends_s, strict=True))
         finished = sum(timed.group.finished for timed in self.groups)
-        return sum(end_s * timed.group.finished for timed, end_s in ends) / finished
+        in_wave_s = sum(end_s * timed.group.finished for timed, end_s in ends) / finished
+        return in_wave_s + self._mean_start_s
+
+    @property
+    def _mean_start_s(self) -> float:
+        """Of a wave, which is the start of the median one, too."""
+        return (self.waves - 1) / 2 * self._ends_s[-1]
 
     def figures(self, peak_bytes: Mapping[str, int]) -> Figures:
         """The run as a benchmark would show it."""
@@ -80,9 +87,10 @@ class RunTime:
 
     def _median_first_s(self) -> float:
         ends = zip(self.groups, self._ends_s, strict=True)
-        return statistics.median(
+        in_wave_s = statistics.median(
             end_s for timed, end_s in ends for _ in range(timed.group.first_tokens)
         )
+        return in_wave_s + self._mean_start_s
 
 
 def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:

@@ -8,14 +8,14 @@ the best few are then simulated.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Plan
-from lm_offload.planner.best_first import BestFirst, steps
+from lm_offload.planner.best_first import BestFirst, Estimated, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
@@ -76,16 +76,23 @@ def better_plan(
     before. `floors_s` are bounds of the groups of the search. Raises BudgetError as `make_plan`.
     """
     search = _search(request, common)
-    predictor, best = search.bounds.predictor, known
-    for estimate_s, candidate in search.better_than(known.score_s if known else inf, floors_s):
-        if best is None or estimate_s < best.score_s:
-            timed = predictor.timed(candidate)
-            best = timed if best is None else min(best, timed, key=_rank)
+    predictor = search.bounds.predictor
+    found = search.better_than(known.score_s if known else inf, floors_s)
+    best = _best_of(predictor, found, known)
     if best is None:
         raise BudgetError(need_text(request))
     if best is known:
         return known.plan
     return _with_drafts(predictor, _on_its_threads(predictor, best).plan)
+
+
+def _best_of(predictor: Predictor, found: Iterable[Estimated], best: Timed | None) -> Timed | None:
+    """The best of `best` and of those found whose estimates are below all that was simulated."""
+    for estimate_s, candidate in found:
+        if best is None or estimate_s < best.score_s:
+            timed = predictor.timed(candidate)
+            best = timed if best is None else min(best, timed, key=_rank)
+    return best
 
 
 def _on_its_threads(predictor: Predictor, best: Timed) -> Timed:
@@ -128,9 +135,23 @@ def _searched(request: Request, common: Common) -> Searched:
     if request.workload.objective == "latency" and request.device is None:
         best += mixed(search, best[0])
     found = Searched(request, search, ())
-    found = replace(found, fastest=found.timed(best))
+    found = replace(found, fastest=_with_other_ways(found, found.timed(best)))
     common.searched.append(found)
     return found
+
+
+def _with_other_ways(found: Searched, fastest: Sequence[Timed]) -> Sequence[Timed]:
+    """With other ways to run the model that are faster than what was simulated.
+
+    Estimates are optimistic, of some ways more than of others: what one estimate rules out may
+    still be faster than what that proves to be.
+    """
+    search, best = found.search, fastest[0]
+    others = search.other_ways(timed.candidate for timed in fastest)
+    for groups in others:
+        better = search.better_among(groups, best.score_s)
+        best = _best_of(found.predictor, better, best) or best
+    return fastest if best is fastest[0] else [best, *fastest]
 
 
 def _search(request: Request, common: Common) -> BestFirst:

@@ -17,14 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_offload.arch.weights import Unit
 from lm_offload.hardware.profile import Processor, thread_counts
 from lm_offload.plan import Plan
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.thread_rates import speedup
-from lm_offload.planner.unit_work import is_matrix
-
-LAST = ("o_proj", "down_proj")  # products that wait for all others of their unit
+from lm_offload.planner.unit_work import levels
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,6 @@ def side_by_side(model: ModelSizes, cpu: Processor, plan: Plan) -> SideBySide:
         one_by_one_s, beside_s = one_by_one_s + known[1], beside_s + known[best]
         widest = max(widest, best)
     return SideBySide(widest, one_by_one_s / beside_s)
-
-
-def levels(unit: Unit) -> list[list[int]]:
-    """Weights of the products of each level; those of a level do not need one another."""
-    products = [spec for spec in unit.loaded if is_matrix(spec)]
-    first = [spec.elements for spec in products if spec.role not in LAST]
-    last = [spec.elements for spec in products if spec.role in LAST]
-    return [level for level in (first, last) if level]
 
 
 @dataclass(frozen=True)

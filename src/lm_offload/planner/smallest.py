@@ -19,7 +19,7 @@ from lm_offload.units import KIB, format_bytes
 def blocks_needed(workload: Workload, in_flight: int) -> int:
     """For the longest `in_flight` sequences, a common prefix as part of the first that has it."""
     longest = sorted(workload.own_lens)[-in_flight:]
-    alone = max(map(blocks_for, workload.total_lens))
+    alone = blocks_for(workload.most_tokens)
     return max(sum(map(blocks_for, longest)), alone)
 
 

@@ -11,7 +11,7 @@ from lm_offload.plan import Plan
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import candidate_of, candidate_of_plan
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request
 
@@ -100,7 +100,7 @@ def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
     block_bytes = kv_block_bytes(model.config, model.kv_format) // layers
     given = -(-lacking_bytes // max(block_bytes * (layers - len(plan.spill.layers)), 1)) + 1
     blocks = plan.kv_blocks - given
-    longest = max(map(blocks_for, request.workload.total_lens))
+    longest = blocks_for(request.workload.most_tokens)
     if given > GIVEN_FRAC * plan.kv_blocks or blocks < longest:
         return None
     candidate = candidate_of(model, replace(choice, kv_blocks=blocks), plan.threads)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lm_offload.planner.host_load import HostLoad, Turn
 from lm_offload.schedule.task import Task
@@ -28,11 +28,21 @@ class SplitLoad(HostLoad):
         """Turns that the CPU has no part in; the others follow."""
         return sum(share == 0 for share in self.shares)
 
+    @property
+    def sent_s(self) -> float:
+        """Seconds of all that goes down."""
+        return sum(seconds > 0 for seconds in self.attend) * sum(down for down, _ in self.links_s)
+
+    def slowed(self, down: float, attend: float) -> SplitLoad:
+        """The same with factors on what goes down and on attention."""
+        links_s = [(down * down_s, up_s) for down_s, up_s in self.links_s]
+        return replace(self, attend=[attend * it for it in self.attend], links_s=links_s)
+
     def steady_s(self, device_s: float) -> float:
         """All units, if neither ring holds anything up."""
         first_s = device_s - sum(map(sum, self.products[1:]))
         each_s = [first_s, *map(sum, self.products[1:])]
-        layers = sum(seconds > 0 for seconds in self.attend)
+        layers = len(self.attend) - self.attend.count(0.0)
         trips_s = [layers * sum(link) for link in self.links_s]
         return turns_s(each_s, [share * self.attend_s for share in self.shares], trips_s)
 

@@ -7,7 +7,7 @@ at contexts that are taken to be alike in both memories.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lm_offload.plan import TurnCosts, Workload
@@ -19,6 +19,7 @@ from lm_offload.planner.split_load import SplitLoad, turns_s
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import visible_tokens
+from lm_offload.planner.values import values_of
 from lm_offload.schedule.turns import Seen, first_turn_rows
 
 FREE = TurnCosts(0.0, 0.0, 0.0)
@@ -113,7 +114,7 @@ class SplitSweepTimes(DeviceSweepTimes):
 
 def split_times(times: DeviceSweepTimes, sizes: Sizes, turns: TurnCosts) -> SplitSweepTimes:
     """The same sweeps with the KV cache in both memories."""
-    values = {item.name: getattr(times, item.name) for item in fields(DeviceSweepTimes)}
+    values = values_of(times, DeviceSweepTimes)
     return SplitSweepTimes(
         **values, device_frac=sizes.device_frac, sequences=sizes.max_sequences, turns=turns
     )

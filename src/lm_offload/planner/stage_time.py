@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from lm_offload.planner.candidate import DevicePlacement
-from lm_offload.planner.device_time import F32_BYTES, DeviceSweepLoad, DeviceSweepTimes
+from lm_offload.planner.device_load import DeviceSweepLoad
+from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import simulated_seconds
+from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
 from lm_offload.schedule.task import Task
 from lm_offload.step_time import DeviceTime, StepTime, of_devices
@@ -79,7 +81,7 @@ class StagedTimes(DeviceSweepTimes):
 
     def load(self, shape: SweepShape) -> StagedLoad:
         """What the resources have to do in a sweep; they are taken not to disturb one another."""
-        load, counts = super().load(shape), self._counts(shape)
+        load, counts = self._load(shape, self.on_host), self._counts(shape)
         return StagedLoad(
             **vars(load),
             stages=self.stages,

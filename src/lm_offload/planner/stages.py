@@ -14,10 +14,9 @@ from itertools import pairwise
 from lm_offload.errors import ConfigError
 from lm_offload.planner.candidate import DevicePlacement
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.plan_text import DeviceChoice
+from lm_offload.planner.plan_choice import DeviceChoice
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, choose_residency
-from lm_offload.planner.stage_cut import best_cut
 from lm_offload.planner.stage_memory import layer_starts, stage_memory_table
 
 
@@ -25,6 +24,8 @@ def place_on_stages(
     request: Request, model: ModelSizes, sizes: Sizes, depth: int
 ) -> DevicePlacement | None:
     """The best cut with rings of `depth` units; None if it does not fit the budgets."""
+    from lm_offload.planner.stage_cut import best_cut
+
     assert request.device is not None
     budgets = request.device.stages
     ends = best_cut(request, model, sizes, depth)

@@ -175,7 +175,23 @@ class SweepTimes:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
         more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
         engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
-        return more_s + engine_s
+        return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
+
+    def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
+        """What is lost to threads that hand over blocks, while kernels do not run."""
+        if not self._handing_s:
+            return 0.0
+        most = self.micro_batch_tokens
+        python_s = self.costs.total_fixed_s(shape, most) + engine_s
+        return self._handing_s * python_s / (self.costs.total_s(shape, most) + engine_s)
+
+    @cached_property
+    def _handing_s(self) -> float:
+        """What handing over the blocks of a sweep takes from a thread that only runs Python."""
+        way = self.read_block_bytes, self.read_concurrency
+        sizes = self.streamed_bytes.values()
+        blocks = sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
+        return blocks * self.profile.disk_read.block_s
 
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:

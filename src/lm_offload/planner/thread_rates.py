@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lm_offload.hardware.attention_rates import split_key
-from lm_offload.hardware.profile import Curve, HardwareProfile, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
 

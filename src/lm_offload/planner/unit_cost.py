@@ -3,7 +3,7 @@
 ::
 
     task = task_s + kernels * call_s            no calls in decode, which is replayed
-         + sum over matrices  2 rows weights / F(format, rows)
+         + sum over products  2 rows weights / F(format, rows)   of matrices with one input
          + sum over kernels   bytes / B(kernel)
          + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
 
@@ -21,12 +21,14 @@ from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.request import ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_work import Operation, matrix_elements, operations, visible_tokens
+from lm_offload.planner.unit_work import Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
+LOOKUPS_OF_PART = 7  # calls of torch in `ResidentRows.gather`
+ONCE = ("final_norm", "head")  # in a sweep, whatever its micro-batches
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
-_Work = tuple[tuple[int, ...], tuple[Operation, ...]]  # weights of each matrix, other kernels
+_Work = tuple[list[list[int]], tuple[Operation, ...]]  # weights of each product, other kernels
 
 
 def replaying(processor: Processor) -> Processor:
@@ -66,6 +68,10 @@ class UnitCosts:
     def total_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of all units together."""
         return self._sum(self._unit_s, shape, micro_batch_tokens)
+
+    def total_fixed_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """What all tasks take whatever their size: Python, for the most part."""
+        return self._sum(self._tasks_s, shape, micro_batch_tokens)
 
     def total_without_attention_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
         """The same without scores and weighted sums."""
@@ -140,35 +146,48 @@ class UnitCosts:
         return seconds + self._attend_s(sized, shape, micro_batch_tokens)
 
     def _rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
-        fixed_s = self._fixed_s(sized, shape)
-        if sized.unit.kind in ("final_norm", "head"):
-            return fixed_s + self._kernels_s(sized, shape.logit_rows, self.cached)
-        rows, most = shape.rows, micro_batch_tokens
-        return -(-rows // most) * fixed_s + self._micro_batches_s(sized, rows, most)
+        tasks_s = self._tasks_s(sized, shape, micro_batch_tokens)
+        if sized.unit.kind in ONCE:
+            return tasks_s + self._kernels_s(sized, shape.logit_rows, self.cached)
+        return tasks_s + self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
+
+    def _tasks_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """The fixed part, of each micro-batch."""
+        tasks = 1 if sized.unit.kind in ONCE else -(-shape.rows // micro_batch_tokens)
+        return tasks * self._fixed_s(sized, shape)
 
     def _fixed_s(self, sized: UnitSize, shape: SweepShape) -> float:
         """What a task takes whatever its size; decode replays layers without a call of a kernel."""
         processor = self.processor
         if not processor.call_s:
-            return self._task_s(sized) + self._kernels_of(sized) * processor.kernel_s
+            return (
+                processor.task_fixed_s(sized.size_bytes)
+                + self._kernels_of(sized) * processor.kernel_s
+            )
         replayed = sized.unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces)
         call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
-        return self._task_s(sized) + (0 if replayed else self._kernels_of(sized)) * call_s
-
-    def _task_s(self, sized: UnitSize) -> float:
-        if self.cached:
-            return self.processor.task_s * self.processor.cached_overhead_frac
-        return self.processor.task_fixed_s(sized.size_bytes)
+        return (
+            processor.task_fixed_s(sized.size_bytes)
+            + (0 if replayed else self._kernels_of(sized)) * call_s
+        )
 
     def _kernels_of(self, sized: UnitSize) -> int:
-        matrices, steps = self._work_of(sized)
-        return len(matrices) + len(steps) + (sized.unit.kind == "attention")
+        products, steps = self._work_of(sized)
+        more = {"attention": 1, "embed": self._lookups}
+        return sum(map(len, products)) + len(steps) + more.get(sized.unit.kind, 0)
+
+    @cached_property
+    def _lookups(self) -> int:
+        """Calls by which rows are picked from a tied head that lies in memory in several parts."""
+        heads = [sized for sized in self.model.units if sized.unit.kind == "head"]
+        several = len(heads) > 1 and not self.model.table_bytes
+        return LOOKUPS_OF_PART * len(heads) if several else 0
 
     def _work_of(self, sized: UnitSize) -> _Work:
         """The same for units alike."""
         key, unit = (sized.unit.kind, sized.size_bytes), sized.unit
         if key not in self._works:
-            self._works[key] = matrix_elements(unit), operations(self.model.config, unit)
+            self._works[key] = levels(unit), operations(self.model.config, unit)
         return self._works[key]
 
     def _attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
@@ -202,8 +221,8 @@ class UnitCosts:
         if rows == 0:  # no logits are wanted in this sweep
             return 0.0
         processor, weight_format = self.processor, self.model.weight_format
-        matrices, steps = self._work_of(sized)
-        products_s = (processor.product_s(weight_format, rows, n, cached) for n in matrices)
+        products, steps = self._work_of(sized)
+        products_s = (processor.product_s(weight_format, rows, sum(n), cached) for n in products)
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
         return sum(products_s) + sum(steps_s)
 

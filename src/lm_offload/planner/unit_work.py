@@ -13,6 +13,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 
 F32_BYTES = 4
+LAST = ("o_proj", "down_proj")  # products that wait for all others of their unit
 
 
 class Operation(NamedTuple):
@@ -22,9 +23,12 @@ class Operation(NamedTuple):
     row_bytes: int
 
 
-def matrix_elements(unit: Unit) -> tuple[int, ...]:
-    """Weights of each matrix that the unit multiplies with."""
-    return tuple(spec.elements for spec in unit.loaded if is_matrix(spec))
+def levels(unit: Unit) -> list[list[int]]:
+    """Weights of the matrices of each product: those that do not need one another are one call."""
+    products = [spec for spec in unit.loaded if is_matrix(spec)]
+    first = [spec.elements for spec in products if spec.role not in LAST]
+    last = [spec.elements for spec in products if spec.role in LAST]
+    return [level for level in (first, last) if level]
 
 
 def is_matrix(spec: WeightSpec) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from lm_offload.hardware.profile import Curve, HardwareProfile, Processor
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.quant.format import Format, parse_format
 
 MEMORY_BOUND = 0.7  # of the memory's rate

@@ -7,15 +7,17 @@ from typing import Literal
 
 from lm_offload.errors import ConfigError
 
-FormatName = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+FormatName = Literal["fp32", "bf16", "fp16", "int8", "int4", "fp8"]
 
 _BY_DTYPE: dict[str, FormatName] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-CODE_BITS = {"int8": 8, "int4": 4}
+CODE_BITS = {"int8": 8, "int4": 4, "fp8": 8}
 GROUP_SIZES = (32, 64, 128)
-DEFAULT_GROUP_SIZE = 64
+ROW = "row"  # one group for all columns
+DEFAULT_GROUPS = {"int8": "64", "int4": "64", "fp8": ROW}  # floats gain little by smaller ones
 TILE_ROWS = 8  # rows of a matrix that are packed side by side, see quant/packing.py
 SCALE_BYTES = 2  # fp16
+FLOAT8_SCALE_BYTES = 4  # fp32: checkpoints in fp8 bring such scales
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Format:
     """A storage format; `str(format)` is what users write: bf16, int8, int4:64, int4:128:sym:a8.
 
     A quantized value is scale * code, or scale * code + minimum where it is not symmetric, with
-    one scale (and minimum) for each row and group of columns. A group size of 0 is one scale
-    for the whole row (int8 only). With `int8_activations` (:a8) the same stored bytes are
-    multiplied with activations that are rounded to 8 bits, see quant/activations.py.
+    one scale (and minimum) for each row and group of columns. Codes are integers, those of fp8
+    e4m3 floats. A group size of 0 is one scale for the whole row (not int4). With
+    `int8_activations` (:a8) the same stored bytes are multiplied with activations that are
+    rounded to 8 bits, see quant/activations.py.
     """
 
     name: FormatName
@@ -36,8 +39,8 @@ class Format:
     def __str__(self) -> str:
         if not self.is_packed:
             return self.name
-        group = f":{self.group_size}" if self.group_size else ":row"
-        symmetric_by_default = self.name == "int8"
+        group = f":{self.group_size or ROW}"
+        symmetric_by_default = self.name != "int4"
         symmetry = "" if self.symmetric is symmetric_by_default else ":sym"
         return self.name + group + symmetry + (":a8" if self.int8_activations else "")
 
@@ -54,12 +57,17 @@ class Format:
         """Whether the format has codes and scales, so that values are rounded to few levels."""
         return self.name in CODE_BITS
 
+    @property
+    def scale_bytes(self) -> int:
+        """Bytes of one scale, and of one minimum."""
+        return FLOAT8_SCALE_BYTES if self.name == "fp8" else SCALE_BYTES
+
     def matrix_bytes(self, rows: int, columns: int) -> int:
         """Exact bytes of a [rows, columns] matrix, scales and padding of the rows included."""
         if not self.is_packed:
             return rows * columns * FLOAT_BYTES[self.name]
         groups = columns // self.group_size if self.group_size else 1
-        factors = SCALE_BYTES * (1 if self.symmetric else 2)
+        factors = self.scale_bytes * (1 if self.symmetric else 2)
         row_bytes = columns * CODE_BITS[self.name] // 8 + groups * factors
         return -(-rows // TILE_ROWS) * TILE_ROWS * row_bytes
 
@@ -74,19 +82,19 @@ def parse_format(text: str) -> Format:
     name, *options = text.lower().split(":")
     if name in FLOAT_BYTES and not options:
         return Format(name)  # type: ignore[arg-type]
-    if int8_activations := options[-1:] == ["a8"]:
+    if int8_activations := options[-1:] == ["a8"] and name != "fp8":
         options.pop()
-    group = options.pop(0) if options and options[0] != "sym" else str(DEFAULT_GROUP_SIZE)
-    symmetric = name == "int8" or options == ["sym"]
+    group = options.pop(0) if options and options[0] != "sym" else DEFAULT_GROUPS.get(name, "")
+    symmetric = name != "int4" or options == ["sym"]
     if name in CODE_BITS and options in ([], ["sym"]):
-        if group == "row" and name == "int8":
-            return Format("int8", 0, True, int8_activations)
+        if group == ROW and name != "int4":
+            return Format(name, 0, True, int8_activations)  # type: ignore[arg-type]
         if group.isdigit() and int(group) in GROUP_SIZES:
             size = int(group)
             return Format(name, size, symmetric, int8_activations)  # type: ignore[arg-type]
     raise ConfigError(
-        f"Format {text!r} is not known; allowed are bf16, fp16, fp32, int8, int8:row and int4, the "
-        f"integer ones with a group size of {', '.join(map(str, GROUP_SIZES))} as in int4:64, and "
-        "int4 with :sym for symmetric codes; :a8 at the end of an integer one also rounds "
-        "activations to 8 bits."
+        f"Format {text!r} is not known; allowed are bf16, fp16, fp32, int8, int4 and fp8, the last "
+        f"three with a group size of {', '.join(map(str, GROUP_SIZES))} as in int4:64, int8 and "
+        "fp8 with :row for one group, int4 with :sym for symmetric codes; :a8 at the end of an "
+        "integer one also rounds activations to 8 bits."
     )

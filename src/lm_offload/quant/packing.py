@@ -5,9 +5,11 @@ eight outputs and no sum runs across lanes. A tile is a list of blocks, one for 
 columns (one for all columns where a row has a single scale), and is read front to back::
 
     block   | 8 scales fp16 | 8 minimums fp16 (if asymmetric) | codes of the group, 8 rows |
+            | 8 scales fp32 | codes of the group, 8 rows | (fp8)
     int8    32 bytes for 4 columns: of each row k0 k2 k1 k3, signed
     int4    32 bytes for 8 columns: of each row 4 bytes k0 k2 | k4 k6 | k1 k3 | k5 k7, low nibble
             first; codes 0 to 15, a symmetric one stands for code - 8
+    fp8     as int8, with the bits of e4m3 floats
 
 In a 32-bit lane the 16-bit halves thus hold even and odd columns: one shift and mask give pairs
 of neighbours as 16-bit numbers. Rows are padded with zeros to a multiple of eight.
@@ -21,11 +23,12 @@ import torch
 from torch import Tensor
 
 from lm_offload.quant.columns import check_columns
-from lm_offload.quant.format import SCALE_BYTES, TILE_ROWS, Format
+from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 
 INT8_ORDER = (0, 2, 1, 3)
 INT4_LOW, INT4_HIGH = (0, 4, 1, 5), (2, 6, 3, 7)  # columns in the nibbles of the four bytes
+BYTE_CODES = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 INT4_ZERO = 8  # the code of zero in a symmetric format
 
 
@@ -33,7 +36,8 @@ INT4_ZERO = 8  # the code of zero in a symmetric format
 class Codes:
     """A quantized matrix as plain tensors: codes [N, K], scales and minimums [N, groups] fp16.
 
-    Codes are int8 for int8 and uint8 for int4; `minimums` is None in a symmetric format.
+    Codes are int8 for int8, uint8 for int4 and float8_e4m3fn for fp8, whose scales are fp32;
+    `minimums` is None in a symmetric format.
     """
 
     values: Tensor
@@ -60,11 +64,14 @@ def unpack(weight: PackedWeight) -> Codes:
     groups = columns // format.group_size if format.group_size else 1
     tiles = -(-rows // TILE_ROWS)
     data = weight.data.view(tiles, groups, -1)
-    split = TILE_ROWS * SCALE_BYTES
+    scale_type = torch.float32 if format.name == "fp8" else torch.float16
+    split = TILE_ROWS * scale_type.itemsize
     parts = [data[..., :split], data[..., split : 2 * split], data[..., 2 * split :]]
     if format.symmetric:
         parts = [data[..., :split], data[..., split:]]
-    factors = [_rows(part, 2, rows).contiguous().view(torch.float16) for part in parts[:-1]]
+    factors = [
+        _rows(part, scale_type.itemsize, rows).contiguous().view(scale_type) for part in parts[:-1]
+    ]
     lanes = parts[-1].reshape(tiles, groups, -1, TILE_ROWS, 4).permute(0, 3, 1, 2, 4)
     values = code_values(lanes.reshape(tiles * TILE_ROWS, -1, 4)[:rows], format)
     scales = factors[0].flatten(1)
@@ -91,7 +98,7 @@ def _rows(part: Tensor, item_bytes: int, rows: int) -> Tensor:
 def code_bytes(values: Tensor, format: Format) -> Tensor:
     """[N, K] codes as bytes [N, lanes of 32 bits, 4]."""
     rows = values.shape[0]
-    if format.name == "int8":
+    if format.name in BYTE_CODES:
         return values.view(torch.uint8).view(rows, -1, 4)[..., list(INT8_ORDER)]
     eights = values.view(rows, -1, 8)
     return eights[..., list(INT4_LOW)] | (eights[..., list(INT4_HIGH)] << 4)
@@ -100,9 +107,9 @@ def code_bytes(values: Tensor, format: Format) -> Tensor:
 def code_values(lanes: Tensor, format: Format) -> Tensor:
     """The inverse of `code_bytes`."""
     rows = lanes.shape[0]
-    if format.name == "int8":
+    if format.name in BYTE_CODES:
         order = [INT8_ORDER.index(column) for column in range(4)]
-        return lanes[..., order].reshape(rows, -1).contiguous().view(torch.int8)
+        return lanes[..., order].reshape(rows, -1).contiguous().view(BYTE_CODES[format.name])
     eights = lanes.new_empty(*lanes.shape[:2], 8)
     eights[..., list(INT4_LOW)] = lanes & 15
     eights[..., list(INT4_HIGH)] = lanes >> 4

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lm_offload.errors import CheckpointError
 from lm_offload.quant.columns import check_columns
+from lm_offload.quant.float8 import float8_groups
 from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import INT4_ZERO, Codes, pack, unpack
@@ -57,6 +58,9 @@ def _quantize_rows(weight: Tensor, format: Format, name: str) -> Codes:
     rows, columns = weight.shape
     _check_finite(weight, format, name)
     groups = weight.reshape(-1, format.group_size or columns)
+    if format.name == "fp8":
+        floats, factors = float8_groups(groups)
+        return Codes(floats.view(rows, columns), factors.view(rows, -1), None)
     codes, grid = _QUANTIZERS[format.name, format.symmetric](groups)
     if not bool(torch.isfinite(grid.scale + grid.minimum).all()):
         raise CheckpointError(

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from lm_offload.errors import RequestError
 
 MAX_LOGPROBS = 20
+_WHOLE = ("max_tokens", "top_k", "seed", "n", "logprobs", "prompt_logprobs")
+_REAL = ("temperature", "top_p", "min_p")
+_PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How to draw tokens and when to stop; raises RequestError for values outside their range."""
+    """How to draw tokens and when to stop; raises RequestError for values outside their range.
+
+    Where vLLM has another way to say the default (`top_k=-1`, `stop=None`), that is taken, too.
+    """
 
     max_tokens: int = 16
     temperature: float = 0.0  # 0 is greedy
-    top_k: int = 0  # 0 is all
+    top_k: int = 0  # 0 or -1 is all
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0  # divides the logits of tokens in prompt or output
@@ -24,16 +32,16 @@ class SamplingParams:
     frequency_penalty: float = 0.0  # subtracted for each time a token is in the output
     seed: int = 0
     n: int = 1  # completions of each prompt; they differ where the temperature is above 0
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
+    stop: str | Sequence[str] = ()  # kept as a tuple
+    stop_token_ids: Sequence[int] = ()  # kept as a tuple
     ignore_eos: bool = False
     logprobs: int | None = None  # most likely tokens to report beside each chosen one
     prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every value; a single stop string is taken as vLLM takes it."""
-        if isinstance(self.stop, str):
-            object.__setattr__(self, "stop", (self.stop,))
+        """Bring values into one form, and check every one."""
+        self._unify()
+        self._check_types()
         self._check_draw()
         self._check_penalties()
         for name in ("logprobs", "prompt_logprobs"):
@@ -43,6 +51,26 @@ class SamplingParams:
         _check("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1")
         _check("n", self.n, self.n >= 1, "at least 1")
         _check("stop", self.stop, all(self.stop), "non-empty strings")
+
+    def _unify(self) -> None:
+        if self.top_k == -1:
+            object.__setattr__(self, "top_k", 0)
+        for name in ("stop", "stop_token_ids"):
+            value = getattr(self, name)
+            one = isinstance(value, (str, Integral))
+            object.__setattr__(self, name, (value,) if one else tuple(value or ()))
+
+    def _check_types(self) -> None:
+        for name in (*_WHOLE, *_REAL, *_PENALTIES):
+            kind, words = (Integral, "a whole number") if name in _WHOLE else (Real, "a number")
+            value = getattr(self, name)
+            unset = value is None and name.endswith("logprobs")
+            right = isinstance(value, kind) and not isinstance(value, bool)
+            _check(name, value, unset or right, words)
+        words_only = all(isinstance(word, str) for word in self.stop)
+        _check("stop", self.stop, words_only, "strings")
+        ids_only = all(isinstance(token, Integral) for token in self.stop_token_ids)
+        _check("stop_token_ids", self.stop_token_ids, ids_only, "token ids")
 
     def _check_draw(self) -> None:
         finite = math.isfinite(self.temperature) and self.temperature >= 0
@@ -55,7 +83,7 @@ class SamplingParams:
         repetition = self.repetition_penalty
         valid = math.isfinite(repetition) and repetition > 0
         _check("repetition_penalty", repetition, valid, "a positive number; 1 is none")
-        for name in ("presence_penalty", "frequency_penalty"):
+        for name in _PENALTIES[1:]:
             value = getattr(self, name)
             _check(name, value, -2 <= value <= 2, "-2 to 2; 0 is none")
 

@@ -24,6 +24,7 @@ from lm_offload.schedule.host_attention import Piece, after_projection, before_r
 from lm_offload.schedule.in_place import NOTHING, Handovers
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
+from lm_offload.schedule.written_back import written_back
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,30 @@ class DeviceSweepSchedule:
         micro_batches: Sequence[int],
         in_place: frozenset[int] = NOTHING,
         alone: int = 0,
+        writes_back: bool = False,
     ) -> Iterator[Task]:
         """The compute and release tasks of one sweep and the download of its logits.
 
         `micro_batches[unit]` is the number of compute tasks of each unit; the CPU attends to
-        nothing of the first `alone`. After its `transfers`.
+        nothing of the first `alone`, and to nothing at all but stores where the device
+        `writes_back`. After its `transfers`.
         """
+        if writes_back:
+            whole = self._computes(sweep, micro_batches, in_place, 0, NOTHING)
+            return written_back(whole, self._on_host)
+        return self._computes(sweep, micro_batches, in_place, alone, self._on_host)
+
+    def _computes(
+        self,
+        sweep: int,
+        micro_batches: Sequence[int],
+        in_place: frozenset[int],
+        alone: int,
+        on_host: frozenset[int],
+    ) -> Iterator[Task]:
         before: tuple[TaskId, ...] = ()
         handovers, unit_before = Handovers(), 0
-        for stage in self._stages(micro_batches, in_place):
+        for stage in self._stages(micro_batches, on_host, in_place):
             count = micro_batches[stage[0].unit]
             alike = micro_batches[unit_before] == count
             for micro_batch, piece in itertools.product(range(count), stage):
@@ -93,7 +109,7 @@ class DeviceSweepSchedule:
                 wanted = [micro_batch] if alike else range(micro_batches[unit_before])
                 back = handovers.to_device(wanted)
                 yield from back
-                attends = piece.unit in self._on_host and micro_batch >= alone
+                attends = piece.unit in on_host and micro_batch >= alone
                 yield from self._tasks(task_id, (*before, *(task.id for task in back)), attends)
                 before = (task_id,)
                 is_last = piece.kind == "compute" and micro_batch == count - 1
@@ -103,9 +119,11 @@ class DeviceSweepSchedule:
             unit_before = stage[-1].unit
         yield Task(TaskId(sweep, "download", len(micro_batches) - 1), "d2h", before)
 
-    def _stages(self, micro_batches: Sequence[int], in_place: frozenset[int]) -> list[list[Piece]]:
+    def _stages(
+        self, micro_batches: Sequence[int], on_host: frozenset[int], in_place: frozenset[int]
+    ) -> list[list[Piece]]:
         sizes, ring_bytes = self._transfers.upload_bytes, self._transfers.device_ring_bytes
-        return stages_of(micro_batches, self._on_host, sizes, ring_bytes, in_place)
+        return stages_of(micro_batches, on_host, sizes, ring_bytes, in_place)
 
     def _tasks(self, task_id: TaskId, before: tuple[TaskId, ...], attends: bool) -> Iterator[Task]:
         """One task of the device, with those that surround it where the CPU attends."""

@@ -1,4 +1,12 @@
-"""What of a sequence the next sweep works on."""
+"""What of each sequence the next sweep works on.
+
+Prompts with a common prefix have its blocks in common. The first of them computes it; the others
+follow in the same sweep if all of it is in there, else in the first one after it. That is causally
+right: each layer stores the keys and values of a micro-batch before it attends, and micro-batches
+go through a layer in order. A prefix is computed by a sequence that was admitted earlier and holds
+all of its blocks, so no two wait for each other. Blocks that lie on disk get there with the end of
+a sweep: without `shares_in_sweep` the others always follow in the next one.
+"""
 
 from __future__ import annotations
 

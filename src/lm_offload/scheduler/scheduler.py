@@ -7,13 +7,6 @@ youngest sequence is preempted: it waits again, first in line, and is computed a
 with all its tokens, or is read from the disk where it was swapped to. So the oldest always goes on,
 and as every sequence fits into an empty cache, each finishes. Admission is in order of arrival,
 which is also the order of `_running`.
-
-Prompts with a common prefix have its blocks in common. The first of them computes it; the others
-follow in the same sweep if all of it is in there, else in the first one after it. That is causally
-right: each layer stores the keys and values of a micro-batch before it attends, and micro-batches
-go through a layer in order. A prefix is computed by a sequence that was admitted earlier and holds
-all of its blocks, so no two wait for each other. Blocks that lie on disk get there with the end of
-a sweep: without `shares_in_sweep` the others always follow in the next one.
 """
 
 from __future__ import annotations

@@ -107,3 +107,8 @@ class MemoryTier:
     def whole(self) -> Tensor:
         """All bytes of the tier, uint8: what is pinned at once."""
         return torch.frombuffer(self._mapping, dtype=torch.uint8)
+
+    def release(self) -> None:
+        """Give the pages back, whoever still holds views: they read zeros from now on."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_offload.errors import CheckpointError
+from lm_offload.quant.float8 import LARGEST, holds_nan
 from lm_offload.quant.format import TILE_ROWS
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
@@ -59,7 +60,15 @@ def _packed(part: Piece, tensor: PackedTensor) -> PackedWeight:
     for factors in (part.scales, part.minimums):
         if factors is not None:
             _check_finite(factors, tensor)
+    if tensor.format.name == "fp8":
+        _check_float8(part, tensor)
     return pack(part, tensor.format)
+
+
+def _check_float8(part: Codes, tensor: PackedTensor) -> None:
+    _check_finite(part.scales * LARGEST, tensor)
+    if holds_nan(part.values):
+        raise _not_finite(tensor)
 
 
 def _split(piece: Piece, rows: int) -> Sequence[Piece]:
@@ -74,7 +83,11 @@ def _split(piece: Piece, rows: int) -> Sequence[Piece]:
 
 def _check_finite(values: Tensor, tensor: PackedTensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise CheckpointError(
-            f"Tensor {tensor.name} holds NaN or infinite values; download or convert the "
-            "checkpoint again."
-        )
+        raise _not_finite(tensor)
+
+
+def _not_finite(tensor: PackedTensor) -> CheckpointError:
+    return CheckpointError(
+        f"Tensor {tensor.name} holds NaN or infinite values; download or convert the checkpoint "
+        "again."
+    )

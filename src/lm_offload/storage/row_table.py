@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lm_offload.storage.direct_file import DirectFile
-from lm_offload.storage.gather_size import MERGE_GAP_BYTES, PIECE_BYTES
+from lm_offload.storage.gather_size import GATHER_THREADS, MERGE_GAP_BYTES, PIECE_BYTES
 from lm_offload.storage.layout import Extent
 from lm_offload.storage.safetensors_header import DTYPE_NAMES
 from lm_offload.units import KIB, PAGE_BYTES, align_down, align_up
@@ -49,10 +49,17 @@ class RowTable:
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rows [T, width] of `indices` [T] int64, in the dtype of the checkpoint."""
-        numbers, inverse = torch.unique(indices, return_inverse=True)
-        rows = torch.empty(len(numbers), self.width, dtype=self.dtype)
-        pieces = self._cut(numbers.tolist())
-        list(self._pool.map(lambda piece: self._fetch(piece, numbers, rows), pieces))
+        distinct, inverse = torch.unique(indices, return_inverse=True)
+        rows = torch.empty(len(distinct), self.width, dtype=self.dtype)
+        numbers, out = distinct.tolist(), rows.view(torch.uint8).flatten().numpy().data
+        pieces = list(self._cut(numbers))
+        left = iter(pieces)  # the next of a list's iterator is atomic
+
+        def fetch(_: int) -> None:
+            for piece in left:
+                self._fetch(piece, numbers, out)
+
+        list(self._pool.map(fetch, range(min(GATHER_THREADS, len(pieces)))))
         return rows[inverse]
 
     def _cut(self, numbers: Sequence[int]) -> Iterator[Piece]:
@@ -71,16 +78,14 @@ class RowTable:
         span_bytes = (pair[1] + 1 - first) * self._row_bytes
         return gap_bytes <= MERGE_GAP_BYTES and span_bytes <= PIECE_BYTES - 8 * KIB
 
-    def _fetch(self, piece: Piece, numbers: Tensor, rows: Tensor) -> None:
-        buffer = self._buffer()
-        self._file.read_into(memoryview(buffer)[: piece.size_bytes], piece.file_offset)
-        wanted = numbers[piece.first : piece.last]
-        first, last = int(wanted[0]), int(wanted[-1])
-        start = self._offset + first * self._row_bytes - piece.file_offset
-        count = (last - first + 1) * self.width
-        read = torch.frombuffer(buffer, dtype=self.dtype, count=count, offset=start)
-        out = rows[piece.first : piece.last]
-        torch.index_select(read.view(-1, self.width), 0, wanted - first, out=out)
+    def _fetch(self, piece: Piece, numbers: Sequence[int], out: memoryview) -> None:
+        """Without torch: its calls are long for threads that wait for one another to make them."""
+        read = memoryview(self._buffer())[: piece.size_bytes]
+        self._file.read_into(read, piece.file_offset)
+        start, size = self._offset - piece.file_offset, self._row_bytes
+        for place in range(piece.first, piece.last):
+            at = start + numbers[place] * size
+            out[place * size : (place + 1) * size] = read[at : at + size]
 
     def _buffer(self) -> mmap.mmap:
         """The read buffer of this thread, page-aligned as a direct read demands."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.errors import ConfigError
-from lm_offload.hardware.profile import Curve
+from lm_offload.hardware.curve import Curve
 from lm_offload.planner.policies.compute_costs import (
     DEQUANTIZE_BYTES,
     compute_seconds,

@@ -90,7 +90,6 @@ class Choices:
 
     def blocks(self) -> list[tuple[int, int]]:
         """Sizes and counts of micro-batches."""
-        pairs = itertools.product(self.micro_batch_sizes, self.micro_batch_counts)
         if self.batch_size is None:
-            return list(pairs)
-        return [(size, count) for size, count in pairs if size * count == self.batch_size]
+            return [*itertools.product(self.micro_batch_sizes, self.micro_batch_counts)]
+        return [*zip(self.micro_batch_sizes, self.micro_batch_counts, strict=True)]

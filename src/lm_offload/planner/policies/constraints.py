@@ -12,6 +12,7 @@ from lm_offload.planner.policies.job import Job
 from lm_offload.planner.policies.policy import PhasePolicy, ScheduleKind, Share
 from lm_offload.quant.format import Format
 
+MOST_MICRO_BATCHES = 256  # each has its own tasks in a simulation
 LOSSY_FORMATS = (Format("int8", 64), Format("int4", 64, symmetric=False))
 
 
@@ -75,7 +76,7 @@ def _with_block(choices: Choices, wanted: Constraints) -> Choices:
         size = count or 1
     if size is None:
         return choices if count is None else replace(choices, micro_batch_counts=(count,))
-    counts = range(1, size + 1) if count is None else (count,)
+    counts = range(1, min(size, MOST_MICRO_BATCHES) + 1) if count is None else (count,)
     dividing = tuple(number for number in counts if size % number == 0)
     if not dividing:
         raise ConfigError(

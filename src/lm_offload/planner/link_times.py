@@ -1,0 +1,59 @@
+"""Seconds of what crosses the link of a device in a sweep: units that are uploaded, and logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lm_offload.hardware.profile import Link
+from lm_offload.planner.link_disturbance import losses_of
+from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.planner.unit_work import F32_BYTES
+from lm_offload.units import MIB
+
+
+@dataclass(frozen=True)
+class LinkTimes(SweepTimes):
+    """Sweeps whose units are computed on a device, to which `uploaded` ones are copied."""
+
+    uploaded: frozenset[int] = frozenset()
+    device_ring_bytes: int = 0
+
+    @property
+    def _links(self) -> tuple[Link, Link]:
+        """Down and up."""
+        down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
+        assert down is not None
+        assert up is not None
+        return down, up
+
+    @cached_property
+    def _losses(self) -> dict[tuple[int, int], float]:
+        blocks = (float(link.block_bytes or MIB) for link in reversed(self._links))
+        return losses_of(self.profile, *blocks)
+
+    @cached_property
+    def uploaded_bytes(self) -> dict[int, int]:
+        """What is copied of which units, in order of use."""
+        return {unit: self.costs.model.unit_bytes[unit] for unit in sorted(self.uploaded)}
+
+    @property
+    def uploads_ahead(self) -> bool:
+        """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
+        return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)
+
+    @cached_property
+    def _uploads_s(self) -> dict[int, float]:
+        _, link = self._links
+        seconds = {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
+        return {unit: seconds[size] for unit, size in self.uploaded_bytes.items()}
+
+    @cached_property
+    def _undisturbed_link_s(self) -> float:
+        return sum(self._uploads_s.values())
+
+    def _download_s(self, shape: SweepShape) -> float:
+        return self._links[0].transfer_s(
+            shape.logit_rows * self.costs.model.config.vocab_size * F32_BYTES
+        )
