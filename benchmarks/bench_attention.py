@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.entry import run
 from benchmarks.kernel_report import report_rows
 from benchmarks.kernel_timing import (
     STREAMED_BYTES,
@@ -161,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

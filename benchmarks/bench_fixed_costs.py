@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.entry import result_parser, run
 from benchmarks.make_checkpoint import PRESETS, make_checkpoint
-from benchmarks.part_file import give
-from benchmarks.testbed import describe
+from benchmarks.result import report
 from lm_offload import LLM, SamplingParams
 
 RUNS = 5
@@ -28,8 +27,7 @@ OVERHEAD_LAYERS = (4, 36)  # two depths: their difference is the cost of a layer
 
 def main() -> None:
     """Measure, print a line each, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
+    parser = result_parser(__doc__)
     args = parser.parse_args()
     row = {
         "import_s": median_of(lambda: run_s("import lm_offload") - run_s("pass")),
@@ -37,10 +35,12 @@ def main() -> None:
         **overhead(),
     }
     print("goals: import 0.3 s, first token 4 s, sweep 1 ms + 100 us a layer")
-    for name, value in row.items():
-        print(f"{name:<28}{value:.6f}")
-    result = {"benchmark": "fixed_costs", "testbed": describe(), "rows": [row]}
-    give(result, args.json)
+    report("fixed_costs", [row], args.json, show=format_row)
+
+
+def format_row(row: dict[str, float]) -> str:
+    """A line for each cost."""
+    return "\n".join(f"{name:<28}{value:.6f}" for name, value in row.items())
 
 
 def median_of(measure: Callable[[], float]) -> float:
@@ -92,4 +92,4 @@ def tiny_sweep_s(layers: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 
+from benchmarks.entry import run
 from benchmarks.kernel_report import report_rows
 from benchmarks.kernel_timing import median_s
 from benchmarks.product_rows import Row, product_rows
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

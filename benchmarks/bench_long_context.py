@@ -14,21 +14,25 @@ import random
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks.part_file import give
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
+from benchmarks.round_ratio import with_interval
 from benchmarks.synthetic_cache import fill
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery
+from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
 from lm_offload.plan import KVSpill, Plan
 from lm_offload.planner.fixed_plan import fixed_plan, sizes_of_choice
 from lm_offload.planner.kv_spill import spread_layers
 from lm_offload.planner.memory import kv_bytes, kv_staging_bytes
-from lm_offload.planner.plan_text import PlanChoice, choice_of
+from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 from lm_offload.step_time import StepTime
@@ -74,26 +78,28 @@ def main() -> None:
     """Measure resident and spilled, print both and the bound, then one JSON line."""
     args = _arguments()
     if args.context % BLOCK_TOKENS:
-        raise SystemExit(f"--context is {args.context}; give a multiple of {BLOCK_TOKENS}.")
+        raise ConfigError(f"--context is {args.context}; give a multiple of {BLOCK_TOKENS}.")
     case = Case(
         *(args.model, args.batch, args.context, args.sweeps, args.kv_format),
         *(args.groups, args.depth),
     )
-    options = {"threads": args.threads, "kv_format": case.kv_format, "speculation": "off"}
+    options: dict[str, Any] = {
+        "threads": args.threads,
+        "kv_format": case.kv_format,
+        "speculation": "off",
+    }
     with LLM(case.model, cpu_memory=ENOUGH, **options) as llm:
         base = _base_choice(llm, case)
         print("bound = max(KV bytes / disk rate, resident sweep); goal: at least 80 % of it")
         resident = measure(llm, case, base, None)
         spilled = measure(llm, case, _half_on_disk(llm, case, base), args.trace)
-    row = row_of(case, resident, spilled)
-    print(format_row(row))
     bed = collect(largest_weight_file(case.model), args.threads)
-    result = {"benchmark": "long-context", "testbed": bed, "rows": [row]}
-    give(result, args.json)
+    row = row_of(case, resident, spilled)
+    report("long-context", [row], args.json, show=format_row, bed=bed)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--context", type=int, default=4096)
@@ -103,7 +109,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=2, help="groups that the ring holds at least")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trace", type=Path)
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
@@ -141,7 +146,7 @@ def _half_on_disk(llm: LLM, case: Case, base: PlanChoice) -> PlanChoice:
                 kv_group_blocks=spill.group_blocks,
                 kv_ring_blocks=spill.ring_blocks + more,
             )
-    raise SystemExit("The staging ring alone takes half of the cache; raise --groups.")
+    raise BudgetError("The staging ring alone takes half of the cache; raise --groups.")
 
 
 def measure(llm: LLM, case: Case, choice: PlanChoice, trace_file: Path | None) -> Run:
@@ -188,7 +193,7 @@ def _disk_bytes_per_s(parts: Machinery) -> float:
     batch = parts.scheduler.schedule()
     rates = []
     for _ in range(READ_SWEEPS):
-        groups = parts.staged.begin(batch)
+        groups = parts.staged.begin(batch, None)
         counts = parts.runner.task_counts(1)
         for unit, staged in groups.items():
             counts[unit] = sum(group.computes for group in staged)
@@ -199,8 +204,10 @@ def _disk_bytes_per_s(parts: Machinery) -> float:
 
 def row_of(case: Case, resident: Run, spilled: Run) -> dict[str, object]:
     """What was measured, and against what."""
+    both = {"resident_sweep_s_runs": resident, "spilled_sweep_s_runs": spilled}
     kv_read_bytes = statistics.median(step.kv_read_bytes for step in spilled.steps)
     bound_s = max(kv_read_bytes / spilled.disk_bytes_per_s, resident.sweep_s)
+    runs_s = {name: [step.total_s for step in run.steps] for name, run in both.items()}
     memory = dict(spilled.plan.memory)
     return {
         "model": case.model.name,
@@ -215,7 +222,8 @@ def row_of(case: Case, resident: Run, spilled: Run) -> dict[str, object]:
         "resident_sweep_s": resident.sweep_s,
         "spilled_sweep_s": spilled.sweep_s,
         "predicted_sweep_s": spilled.plan.predicted.step_s["decode"].total_s,
-        "bound_frac": bound_s / spilled.sweep_s,
+        **with_interval("bound_frac", [bound_s / step.total_s for step in spilled.steps]),
+        **runs_s,
         "same_tokens": resident.tokens == spilled.tokens,
         "cpu_s": statistics.median(step.cpu_s for step in spilled.steps),
         "wait_s": statistics.median(step.wait_s for step in spilled.steps),
@@ -227,8 +235,9 @@ def format_row(row: dict[str, object]) -> str:
     return " ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in row.items()
+        if not isinstance(value, list | tuple)
     )
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

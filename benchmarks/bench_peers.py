@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.entry import run
+from benchmarks.entry import result_parser, run
 from benchmarks.peer_rows import OURS, RunFile
 from benchmarks.peer_turns import Cell, CellTurns, Enough
 from benchmarks.peers.case import Case
@@ -122,7 +122,7 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--limits", nargs="+", default=["none"], help="such as 1280MiB, or none")
     parser.add_argument("--engines", nargs="+", choices=[spec.name for spec in EXACT])
@@ -135,7 +135,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--timeout-s", type=float, default=900.0)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--no-install", action="store_true", help="only engines that are there")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 

@@ -24,16 +24,16 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.part_file import write_whole
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from benchmarks.round_ratio import with_interval
-from benchmarks.testbed import describe
 from lm_offload import LLM
 from lm_offload.cli.measure import Shape
 from lm_offload.cli.progress import RunProgress
@@ -42,7 +42,7 @@ from lm_offload.demo import demo_path
 from lm_offload.engine.planning import planning_request
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.plan import Plan
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.ranking import ranking_of
 from lm_offload.planner.request import Request
@@ -63,25 +63,27 @@ Run = Callable[[Plan], tuple[float, float]]  # predicted and measured seconds of
 
 def main() -> None:
     """Run all cases or as many as the minutes allow; a line each, then how often the goal holds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, default=Path(".checkpoints/llama-1.1b"))
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     folders = [demo_path(), *([args.model] if args.model.is_dir() else [])]
+    earlier = rows_in(args.json)
+    measured = measured_rows(args, folders, {key_of(row) for row in earlier})
+    result = report("plan-choice", measured, args.json, show=format_row, earlier=earlier)
+    print(summary(result["rows"]))
+
+
+def measured_rows(
+    args: argparse.Namespace, folders: list[Path], done: set[tuple[object, ...]]
+) -> Iterator[Row]:
+    """The cases that are not done, until the minutes are used up."""
     deadline_s = time.monotonic() + 60 * args.minutes
-    rows = rows_in(args.json)
-    done = {key_of(row) for row in rows}
     for cut, frac, folder in itertools.product(SHAPES, BUDGET_FRACS, folders):
         shape = replace(cut, gen_len=DEMO_GEN_LEN) if folder == demo_path() else cut
         if time.monotonic() < deadline_s and (folder.name, frac, *vars(shape).values()) not in done:
-            rows.append(measure(folder, frac, shape, args.threads))
-            print(format_row(rows[-1]), flush=True)
-            if args.json:
-                result = {"benchmark": "plan-choice", "testbed": describe(), "rows": rows}
-                write_whole(args.json, result)
-    print(summary(rows))
+            yield measure(folder, frac, shape, args.threads)
 
 
 def rows_in(file: Path | None) -> list[Row]:
@@ -196,4 +198,4 @@ def summary(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,18 +9,17 @@ is 2 s for each, the search alone included::
 
 from __future__ import annotations
 
-import argparse
-import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.testbed import describe
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from lm_offload.arch.shipped import find_config
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.plan_request import planning_case
@@ -99,23 +98,23 @@ CASES = (
 
 def main() -> None:
     """Time each case, print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
+    parser = result_parser(__doc__)
     args = parser.parse_args()
-    start_s = median_s(lambda: run([sys.executable, "-m", "lm_offload", "version"]))
-    rows = []
-    for case in CASES:
-        rows.append({**measure(case), "start_s": start_s})
-        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    slowest_s = max(row["command_s"] for row in rows)
+    start_s = median_s(lambda: call([sys.executable, "-m", "lm_offload", "--version"]))
+    measured = ({**measure(case), "start_s": start_s} for case in CASES)
+    result = report("planning", measured, args.json, show=format_row)
+    slowest_s = max(row["command_s"] for row in result["rows"])
     print(f"goal: a command within {GOAL_S:g} s; the slowest took {slowest_s:.2f} s")
-    if args.json:
-        result = {"benchmark": "planning", "testbed": describe(), "rows": rows}
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """One case on one line."""
+    return "  ".join(f"{key} {value}" for key, value in row.items() if not key.endswith("_runs"))
 
 
 def measure(case: Case) -> dict[str, Any]:
     """The median search in this process, and the median command in one of its own."""
+    command_s = times_s(lambda: call(case.line))
     return {
         "command": case.command,
         "model": case.model,
@@ -125,18 +124,25 @@ def measure(case: Case) -> dict[str, Any]:
         "cpu_memory": case.cpu_memory or "all",
         "formats": case.formats or ("own" if case.batch else "any"),
         "search_s": median_s(case.search),
-        "command_s": median_s(lambda: run(case.line)),
+        "command_s": statistics.median(command_s),
+        "command_s_runs": command_s,
     }
 
 
 def median_s(timed: Callable[[], None]) -> float:
     """Of several runs."""
-    return round(statistics.median(_seconds(timed) for _ in range(RUNS)), 3)
+    return statistics.median(times_s(timed))
 
 
-def run(line: list[str]) -> None:
-    """A command whose output nobody reads."""
-    subprocess.run(line, check=True, capture_output=True)
+def times_s(timed: Callable[[], None]) -> list[float]:
+    """Each of several runs."""
+    return [round(_seconds(timed), 3) for _ in range(RUNS)]
+
+
+def call(line: list[str]) -> None:
+    """A command whose output nobody reads; its modules are compiled once, as for any user."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(line, check=True, capture_output=True, env=env)
 
 
 def _seconds(timed: Callable[[], None]) -> float:
@@ -146,4 +152,4 @@ def _seconds(timed: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,7 +17,6 @@ on::
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -29,12 +28,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.entry import result_parser, run
 from benchmarks.machine_pace import Pace, PaceMeter, Slice, at_pace
 from benchmarks.paced_runs import PHASES, PacedRun, paced_runs
 from benchmarks.part_file import write_whole
 from benchmarks.prediction_grid import FORMATS, Point, chosen, grid, open_point
 from benchmarks.prediction_summary import format_row, print_summary, summary
-from benchmarks.testbed import describe
+from benchmarks.result import result_of
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.planning import planning_request
@@ -54,13 +54,12 @@ Row = dict[str, Any]
 
 def main() -> None:
     """Measure until the points or the minutes are used up; print a line each, then a summary."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, default=Path(".checkpoints/llama-1.1b"))
     parser.add_argument("--points", type=int, default=64, help="of the grid, spread over all axes")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     models = {"demo": demo_path()}
     if args.model.is_dir():
@@ -194,14 +193,8 @@ def save(file: Path | None, rows: Iterable[Row]) -> None:
     if file is None:
         return
     rows = list(rows)
-    result = {
-        "benchmark": "prediction",
-        "testbed": describe(),
-        "summary": summary(rows),
-        "rows": rows,
-    }
-    write_whole(file, result)
+    write_whole(file, result_of("prediction", rows, summary=summary(rows)))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,16 +10,16 @@ of it, since computing every prompt takes minutes there::
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.part_file import give
+from benchmarks.entry import result_parser, run
 from benchmarks.peers.protocol import FIRST_PLAIN_TOKEN_ID
-from benchmarks.testbed import describe
+from benchmarks.result import report
+from benchmarks.round_ratio import quotients, with_interval
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
 
@@ -58,26 +58,23 @@ class Run:
 
 def main() -> None:
     """Measure both ways; a row, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, default=demo_path())
     parser.add_argument("--weight-format")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--prefix-len", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sizes = args.prompts, args.prefix_len, args.threads, args.rounds
-    row = row_of(Case(args.model, args.weight_format, *sizes))
-    print(row)
-    result = {"benchmark": "prefix", "testbed": describe(), "rows": [row]}
-    give(result, args.json)
+    report("prefix", [row_of(Case(args.model, args.weight_format, *sizes))], args.json)
 
 
 def row_of(case: Case) -> dict[str, object]:
     """One case both ways, the fastest round of each."""
     rounds = [measure(case, sharing) for sharing in (False, True)]
     apart, shared = (min(runs, key=lambda run: run.last_s) for runs in rounds)
+    sooner = quotients(*([run.last_s for run in runs] for runs in rounds))
     tokens = [[run.tokens for run in runs] for runs in rounds]
     computed, read = measure_stored(case)
     return {
@@ -92,7 +89,8 @@ def row_of(case: Case) -> dict[str, object]:
         "kv_blocks": {"apart": apart.kv_blocks, "shared": shared.kv_blocks},
         "last_first_token_s": {"apart": apart.last_s, "shared": shared.last_s},
         "median_first_token_s": {"apart": apart.median_s, "shared": shared.median_s},
-        "times_sooner": apart.last_s / shared.last_s,
+        "rounds": case.rounds,
+        **with_interval("times_sooner", sooner),
         "median_times_sooner": apart.median_s / shared.median_s,
         "one_prompt_first_token_s": {"computed": computed.last_s, "read": read.last_s},
         "read_same_tokens": computed.tokens == read.tokens,
@@ -102,11 +100,12 @@ def row_of(case: Case) -> dict[str, object]:
 
 def measure(case: Case, sharing: bool) -> list[Run]:
     """Every round; each has prompts that no call before has seen."""
-    how = {"weight_format": case.weight_format, "prefix_sharing": sharing}
-    with LLM(case.model, threads=case.threads, **how) as llm:
+    with LLM(
+        case.model, threads=case.threads, weight_format=case.weight_format, prefix_sharing=sharing
+    ) as llm:
         llm.load(case.workload(sharing))
         llm.generate([[FIRST_PLAIN_TOKEN_ID]], ONE_TOKEN)  # starts threads, touches the weights
-        return [run(llm, make_prompts(llm, case, seed)) for seed in range(case.rounds)]
+        return [first_tokens(llm, make_prompts(llm, case, seed)) for seed in range(case.rounds)]
 
 
 def measure_stored(case: Case) -> list[Run]:
@@ -117,14 +116,16 @@ def measure_stored(case: Case) -> list[Run]:
 
 def measure_one(case: Case, prefix_cache: Path) -> Run:
     """One prompt by an engine of its own."""
-    how = {"weight_format": case.weight_format, "prefix_cache": prefix_cache}
-    with LLM(case.model, threads=case.threads, **how) as llm:
+    with LLM(
+        case.model, threads=case.threads, weight_format=case.weight_format,
+        prefix_cache=prefix_cache,
+    ) as llm:  # fmt: skip
         llm.load(Workload((case.prefix_len + TAIL_LEN,), (1,)))
         llm.generate([[FIRST_PLAIN_TOKEN_ID]], ONE_TOKEN)
-        return run(llm, make_prompts(llm, case, seed=0)[:1])
+        return first_tokens(llm, make_prompts(llm, case, seed=0)[:1])
 
 
-def run(llm: LLM, prompts: list[list[int]]) -> Run:
+def first_tokens(llm: LLM, prompts: list[list[int]]) -> Run:
     """One token for each prompt."""
     outputs = llm.generate(prompts, ONE_TOKEN)
     seconds = [output.ttft_s for output in outputs]
@@ -147,4 +148,4 @@ def make_prompts(llm: LLM, case: Case, seed: int) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,7 +7,6 @@ The text is the demo model's held-out one; weights are quantized anew, not taken
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -15,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import lm_offload.quant.quality
-from benchmarks.part_file import give
-from benchmarks.testbed import describe
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from lm_offload import LLM
 from lm_offload.demo import demo_path
 from lm_offload.engine.eval_file import row_file
@@ -27,7 +26,10 @@ from lm_offload.planner.request import spec_bytes
 from lm_offload.quant.kv_format import head_bytes
 from lm_offload.quant.quality import FILE, quality_key
 
-WEIGHT_FORMATS = ("int8:64", "int8:row", "int4:32", "int4:64", "int4:128", "int4:64:sym")
+WEIGHT_FORMATS = (
+    *("int8:64", "int8:row", "int4:32", "int4:64", "int4:128", "int4:64:sym"),
+    *("fp8:row", "fp8:128"),
+)
 FORMATS = (  # of weights and KV cache; None is the model's own
     *((name, None) for name in WEIGHT_FORMATS),
     ("int8:64:a8", None),
@@ -45,26 +47,21 @@ Row = dict[str, object]
 
 def main() -> None:
     """Measure bf16 and every format; a row each, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--tokens", type=int, default=16384)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--ship", action="store_true", help="also write what plans show")
     args = parser.parse_args()
     print(
         "goals: mean KL of int8 below 1e-3 nats; perplexity within 3 % with weights in int4:64, 2 %"
     )
     print("with the KV cache in int4")
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LM_OFFLOAD_CACHE"] = folder
-        for row in measured_rows(args.tokens, args.threads, Path(folder)):
-            print(row)
-            rows.append(row)
-    result = {"benchmark": "quality", "testbed": describe(), "context": CONTEXT, "rows": rows}
-    give(result, args.json)
+        measured = measured_rows(args.tokens, args.threads, Path(folder))
+        result = report("quality", measured, args.json, context=CONTEXT)
     if args.ship:
-        SHIPPED.write_text(json.dumps(shipped(rows), indent=1) + "\n")
+        SHIPPED.write_text(json.dumps(shipped(result["rows"]), indent=1) + "\n")
 
 
 def shipped(rows: Iterable[Row]) -> dict[str, Row]:
@@ -118,4 +115,4 @@ def bytes_per_weight(files: ModelFiles) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,15 +7,14 @@ Both ways take turns on one engine; everything is in memory and the KV cache cou
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.engine_turns import Row, compared, engine_of, sequences_of
-from benchmarks.part_file import write_whole
-from benchmarks.testbed import describe
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.engine import Engine
@@ -58,20 +57,14 @@ class SwitchedRecording:
 
 def main() -> None:
     """Measure every case and print a row each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, default=Path(".checkpoints/llama-1.1b"))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     cases = [Case(demo_path(), None, 1), Case(demo_path(), None, 16)]
     if args.model.is_dir():
         cases += [Case(args.model, format, 1) for format in (None, "int4:64")]
-    rows = []
-    for case in cases:
-        rows.append(measure(case, args.rounds))
-        print(rows[-1], flush=True)
-        if args.json:
-            write_whole(args.json, {"benchmark": "replay", "testbed": describe(), "rows": rows})
+    report("replay", (measure(case, args.rounds) for case in cases), args.json)
 
 
 def measure(case: Case, rounds: int) -> Row:
@@ -104,4 +97,4 @@ def sweep_s(llm: LLM, engine: Engine, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bench_streaming import Case, decode_sweeps, sweep_s
 from benchmarks.ceilings import RateMeter, Rates, weights_of
-from benchmarks.part_file import give
+from benchmarks.entry import result_parser, run
 from benchmarks.peers.protocol import make_prompts
+from benchmarks.result import Row, report
 from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
@@ -26,22 +28,21 @@ PREFILL_LEN = 512
 
 def main() -> None:
     """Measure decode at each batch size and one prefill; a row each, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--gen-len", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bed = collect(largest_weight_file(args.model), args.threads)
-    rows = [
-        decode_row(Case(args.model, batch, args.gen_len, args.threads)) for batch in args.batches
-    ]
-    rows.append(prefill_row(args.model, args.threads))
-    for row in rows:
-        print(row)
-    result = {"benchmark": "resident", "testbed": bed, "rows": rows}
-    give(result, args.json)
+    report("resident", measured_rows(args), args.json, bed=bed)
+
+
+def measured_rows(args: argparse.Namespace) -> Iterator[Row]:
+    """Decode at each batch size, then one prefill."""
+    for batch in args.batches:
+        yield decode_row(Case(args.model, batch, args.gen_len, args.threads))
+    yield prefill_row(args.model, args.threads)
 
 
 def decode_row(case: Case) -> dict[str, object]:
@@ -70,7 +71,8 @@ def decode_row(case: Case) -> dict[str, object]:
 
 def median_of(rates: list[Rates], name: str) -> int:
     """The median of one of the machine's rates."""
-    return round(statistics.median(getattr(one, name) for one in rates))
+    found: list[float] = [getattr(one, name) for one in rates]
+    return round(statistics.median(found))
 
 
 def prefill_row(model: Path, threads: int) -> dict[str, object]:
@@ -100,4 +102,4 @@ def prefill_row(model: Path, threads: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

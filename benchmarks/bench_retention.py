@@ -8,14 +8,14 @@ half of the checkpoint as budget; the shares of the memory are the same both way
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from benchmarks.engine_turns import Row, compared, engine_of, sequences_of
-from benchmarks.part_file import write_whole
-from benchmarks.testbed import describe
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from lm_offload import LLM, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.kvcache.growing_cache import GrowingCache
@@ -65,26 +65,23 @@ class SwitchedRetention:
 
 def main() -> None:
     """Measure every batch and print a row each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--budget-frac", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = []
-    for batch in args.batches:
-        row = measure(Case(args.model, batch, args.budget_frac, args.threads), args.rounds)
-        print(row, flush=True)
-        rows.append(row)
-        if args.json:
-            write_whole(args.json, {"benchmark": "retention", "testbed": describe(), "rows": rows})
+    sizes = args.budget_frac, args.threads
+    cases = (Case(args.model, batch, *sizes) for batch in args.batches)
+    report("retention", (measure(case, args.rounds) for case in cases), args.json)
 
 
 def measure(case: Case, rounds: int) -> Row:
     """Both ways in turns; only the plan's sizes where its KV cache lends no memory."""
-    how = {"threads": case.threads, "prefix_sharing": False, "speculation": "off"}
+    how: dict[str, Any] = {
+        "threads": case.threads, "prefix_sharing": False, "speculation": "off",
+    }  # fmt: skip
     with LLM(case.model, cpu_memory=case.budget_bytes, **how) as llm:
         workload = Workload((PROMPT_LEN,) * case.batch, (GEN_LEN,) * case.batch)
         plan = make_plan(replace(llm._request(workload), spill_bytes=0))  # no KV cache on disk
@@ -109,7 +106,7 @@ def switched(llm: LLM, engine: Engine, case: Case, rounds: int) -> Row:
     if parts.retention is None or not isinstance(parts.cache, GrowingCache):
         return {"note": "this plan lends no KV memory"}
     retention = SwitchedRetention(parts.retention, parts.cache)
-    engine.machinery = replace(parts, retention=retention)
+    engine.machinery = replace(parts, retention=cast("Retention", retention))
     read_bytes: dict[bool, list[float]] = {True: [], False: []}
 
     def turn(allowed: bool) -> float:
@@ -129,4 +126,4 @@ def switched(llm: LLM, engine: Engine, case: Case, rounds: int) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

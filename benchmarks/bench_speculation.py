@@ -19,7 +19,6 @@ checkpoint that was quantized to int4 is about the best draft of itself that can
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Items
@@ -31,7 +30,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.part_file import give
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from benchmarks.round_ratio import quotients, with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
@@ -95,7 +95,7 @@ class Total:
 
 def main() -> None:
     """Measure one case and print a row for each way, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, default=demo_path())
     parser.add_argument("--prompts", choices=("code", "loop", "text"), default="code")
     drafts = parser.add_mutually_exclusive_group()
@@ -106,7 +106,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="prompts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget-frac", type=float, default=0.5)
-    parser.add_argument("--json", type=Path)
     args = vars(parser.parse_args())
     file, layers = args.pop("json"), args.pop("draft_layers")
     with TemporaryDirectory() as folder:
@@ -114,8 +113,7 @@ def main() -> None:
             args["draft_model"] = first_layers(args["model"], layers, Path(folder))
         case = Case(**args)
         bed = collect(largest_weight_file(case.model), case.threads)
-        result = {"benchmark": "speculation", "testbed": bed, "rows": [measure(case)]}
-    give(result, file)
+        report("speculation", [measure(case)], file, bed=bed)
 
 
 def measure(case: Case) -> dict[str, object]:
@@ -129,12 +127,14 @@ def measure(case: Case) -> dict[str, object]:
         llms = {name: stack.enter_context(open_llm(case, prompts, **how))
                 for name, how in ways.items()}  # fmt: skip
         for prompt in prompts:
-            wanted = run(llms["off"], case, prompt, totals["off"])
+            wanted = generated(llms["off"], case, prompt, totals["off"])
             for name in list(ways)[1:]:
                 llm = llms[name]
-                assert run(llm, case, prompt, totals[name]) == wanted, "drafts changed the text"
+                assert generated(llm, case, prompt, totals[name]) == wanted, (
+                    "drafts changed the text"
+                )
                 with spoiled_drafts(llm.files.config.vocab_size):
-                    found = run(llm, case, prompt, totals[f"{name}, never right"])
+                    found = generated(llm, case, prompt, totals[f"{name}, never right"])
                 assert found == wanted, "drafts changed the text"
         plans = {name: llm.plan for name, llm in llms.items()}
     del totals["off, never right"]
@@ -190,7 +190,7 @@ def open_llm(case: Case, prompts: list[list[int]], resident: bool = False, **how
     return llm
 
 
-def run(llm: LLM, case: Case, prompt: list[int], total: Total) -> list[int]:
+def generated(llm: LLM, case: Case, prompt: list[int], total: Total) -> list[int]:
     """The tokens of one run, which is added to `total`."""
     params = replace(case.params, max_tokens=case.gen_len)
     tokens = llm.generate([prompt], params)[0].outputs[0].token_ids
@@ -268,4 +268,4 @@ def format_row(name: str, total: Total, off: Total) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

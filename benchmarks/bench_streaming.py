@@ -10,14 +10,14 @@ interleaved with the streamed sweeps, because a shared disk changes by the minut
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.ceilings import RateMeter
-from benchmarks.part_file import give
+from benchmarks.entry import result_parser, run
 from benchmarks.peers.protocol import make_prompts
+from benchmarks.result import Row, report
 from benchmarks.round_ratio import with_interval
 from benchmarks.testbed import collect, largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
@@ -40,30 +40,26 @@ class Case:
 
 def main() -> None:
     """Measure all batch sizes and print one row each, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--gen-len", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     bed = collect(largest_weight_file(args.model), args.threads)
     print("bound = max(bytes read / O_DIRECT rate, resident sweep); goal: at most 1.15 x bound")
-    rows = []
-    for batch in args.batches:
-        rows.append(measure(Case(args.model, batch, args.gen_len, args.threads)))
-        print(format_row(rows[-1]), flush=True)
-    result = {"benchmark": "streaming", "testbed": bed, "rows": rows}
-    give(result, args.json)
+    cases = (Case(args.model, batch, args.gen_len, args.threads) for batch in args.batches)
+    report("streaming", map(measure, cases), args.json, show=format_row, bed=bed)
 
 
-def measure(case: Case) -> dict[str, object]:
+def measure(case: Case) -> Row:
     """Resident sweep, disk rate and streamed sweeps, in turn, `ROUNDS` times; medians."""
     rates = RateMeter(case.model, None, False, case.threads).read()
     resident_s, streamed_s, disk_rates, ratios = [], [], [], []
     read_bytes, retained_bytes = [], []
     with open_llm(case, None) as resident, open_llm(case, half_of(case)) as streamed:
-        weight_bytes = streamed.files.weight_bytes
+        weight_bytes, plan = streamed.files.weight_bytes, streamed.plan
+        assert plan is not None
         for _ in range(ROUNDS):
             resident_s.append(sweep_s(decode_sweeps(resident, case)))
             disk_rates.append(disk_rate(streamed))
@@ -72,8 +68,6 @@ def measure(case: Case) -> dict[str, object]:
             streamed_s.append(sweep_s(sweeps))
             read_bytes += [sweep.time.read_bytes for sweep in sweeps]
             retained_bytes.append(statistics.mean(sweep.retained_bytes for sweep in sweeps))
-            plan = streamed.plan
-            assert plan is not None
             unread_bytes = plan.streamed_bytes - retained_bytes[-1]
             read_s = unread_bytes / statistics.mean(disk_rates[-2:])
             ratios.append(streamed_s[-1] / max(read_s, resident_s[-1]))
@@ -109,8 +103,10 @@ def half_of(case: Case) -> int:
 
 def open_llm(case: Case, budget_bytes: int | None) -> LLM:
     """An engine loaded for the case."""
-    how = {"threads": case.threads, "prefix_sharing": False, "speculation": "off"}
-    llm = LLM(case.model, cpu_memory=budget_bytes, **how)
+    llm = LLM(
+        case.model, cpu_memory=budget_bytes, threads=case.threads, prefix_sharing=False,
+        speculation="off",
+    )  # fmt: skip
     llm.load(Workload((PROMPT_LEN,) * case.batch, (case.gen_len,) * case.batch))
     return llm
 
@@ -137,7 +133,7 @@ def disk_rate(llm: LLM) -> float:
     return sum(time.read_bytes for time in times) / sum(time.total_s for time in times)
 
 
-def format_row(row: dict[str, object]) -> str:
+def format_row(row: Row) -> str:
     """The figures of one batch size on one line."""
     return (
         f"batch {row['batch']:>3}: streamed {row['streamed_sweep_s'] * 1e3:7.1f} ms, resident "
@@ -148,4 +144,4 @@ def format_row(row: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,14 +9,13 @@ the engine itself would do is counted in `swaps_predicted_frac`::
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.engine_turns import Row, compared, engine_of, sequences_of
-from benchmarks.part_file import write_whole
-from benchmarks.testbed import describe
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from lm_offload import LLM, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.kvcache.cache import kv_block_bytes
@@ -24,7 +23,7 @@ from lm_offload.kvcache.swap_choice import Preemption, SwapChoice
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import Plan
 from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import choice_of
+from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.swap_cost import swap_choice
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Sequence
@@ -78,17 +77,12 @@ class SwitchedSwapping:
 
 def main() -> None:
     """Measure both cases and print a row each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = []
-    for streamed in (False, True):
-        rows.append(measure(Case(args.model, streamed), args.rounds))
-        print(rows[-1], flush=True)
-        if args.json:
-            write_whole(args.json, {"benchmark": "swapping", "testbed": describe(), "rows": rows})
+    cases = (Case(args.model, streamed) for streamed in (False, True))
+    report("swapping", (measure(case, args.rounds) for case in cases), args.json)
 
 
 def measure(case: Case, rounds: int) -> Row:
@@ -151,4 +145,4 @@ def run_s(llm: LLM, engine: Engine, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

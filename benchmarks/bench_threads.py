@@ -13,7 +13,6 @@ torch's default is every core for each of the first three. The fastest sweep of 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import time
@@ -28,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.engine_turns import engine_of
-from benchmarks.part_file import write_whole
+from benchmarks.entry import result_parser, run
+from benchmarks.result import report
 from benchmarks.round_ratio import quotients, with_bounds, with_interval
-from benchmarks.testbed import describe
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.engine import Engine
@@ -66,20 +65,14 @@ class Case:
 
 def main() -> None:
     """Measure all cases; a line for each setting, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", help="names of those to measure")
     parser.add_argument("--seconds", type=float, default=40.0, help="of each case")
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = []
-    for case in cases(args.model):
-        if not args.cases or case.name in args.cases:
-            rows.append(measure(case, args.seconds))
-            print(format_row(rows[-1]), flush=True)
-            if args.json:
-                result = {"benchmark": "threads", "testbed": describe(), "rows": rows}
-                write_whole(args.json, result)
+    wanted = (case for case in cases(args.model) if not args.cases or case.name in args.cases)
+    measured = (measure(case, args.seconds) for case in wanted)
+    report("threads", measured, args.json, show=format_row)
 
 
 def cases(model: Path) -> list[Case]:
@@ -126,6 +119,7 @@ def measure(case: Case, budget_s: float) -> Row:
         "context": case.context,
         "streamed_bytes": plan.streamed_bytes,
         "others_frac": load.busy_frac,
+        "rounds": min(len(losses), len(gains)),
         "chosen": chosen,
         "default": default,
         **with_interval("loss", losses),
@@ -147,7 +141,8 @@ def duel(llm: LLM, plan: Plan, case: Case, one: Row, other: Row, budget_s: float
             name: partial(engines[each["readers"]].sweep_s, threads_of(each))
             for name, each in (("one", one), ("other", other))
         }
-        times, end_s = {name: [] for name in works}, time.perf_counter() + budget_s
+        times: dict[str, list[float]] = {name: [] for name in works}
+        end_s = time.perf_counter() + budget_s
         while len(times["one"]) < MIN_DUEL_ROUNDS or time.perf_counter() < end_s:
             for name in list(works) if len(times["one"]) % 2 else list(works)[::-1]:
                 times[name].append(works[name]())
@@ -265,4 +260,4 @@ def setting_of(row: Row) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.entry import result_parser, run
 from benchmarks.part_file import write_whole
 from benchmarks.peers.protocol import make_prompts
-from benchmarks.testbed import describe
+from benchmarks.result import result_of
 from lm_offload import LLM, SamplingParams
 
 FIRST, LAST = 4, 5  # sweeps that are kept: the prefill and the first fill are past
@@ -26,12 +26,11 @@ Event = dict[str, Any]
 
 def main() -> None:
     """Generate some tokens, keep the events of two sweeps."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--cpu-memory", required=True)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
@@ -40,13 +39,10 @@ def main() -> None:
             llm.generate(prompts, SamplingParams(max_tokens=LAST + 2, ignore_eos=True))
         events = json.loads(file.read_text())["traceEvents"]
     rows = rows_of([event for event in events if "ts" in event])
-    result = {
-        "benchmark": "trace", "testbed": describe(), "model": args.model.name,
-        "cpu_memory": args.cpu_memory, "batch": args.batch, "rows": rows,
-    }  # fmt: skip
     print(f"{len(rows)} events of sweeps {FIRST} to {LAST}")
     if args.json:
-        write_whole(args.json, result)
+        sizes = {"cpu_memory": args.cpu_memory, "batch": args.batch}
+        write_whole(args.json, result_of("trace", rows, model=args.model.name, **sizes))
 
 
 def rows_of(events: list[Event]) -> list[Event]:
@@ -77,4 +73,4 @@ def rows_of(events: list[Event]) -> list[Event]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

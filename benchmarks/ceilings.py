@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.kernel_timing import Reading, rounds_s, settled, streamed_copies
+from benchmarks.kernel_timing import Reading, Work, rounds_s, settled, streamed_copies
 from benchmarks.product_rows import K, N, own_product
 from benchmarks.testbed import direct_read_bytes_per_s, largest_weight_file
 from lm_offload.arch.accounting import loaded_bytes, unit_flops
@@ -90,7 +90,7 @@ class RateMeter:
         own = own_product(resolve_kernels(threads), KERNEL_FORMATS[weight_format])
         x, weight = torch.randn(PRODUCT_ROWS, K), torch.randn(N, K)
         small = torch.ones(256, 256)
-        self._works = {
+        self._works: dict[str, Work] = {
             "wake": settled(self._read.work),
             "read": self._read.work,
             "own": own.work(PRODUCT_ROWS),

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/cgroup.py --limit 1280MiB -- python -m pytest
+    python -m benchmarks.cgroup --limit 1280MiB -- python -m pytest
 
 A child of the current memory control group (version 1 or 2) is made, the command runs in it
 without swap, and the group is removed. Needs the right to create groups, in practice root.
@@ -25,13 +25,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from benchmarks.entry import parser_of, run
+from lm_offload.errors import ConfigError
+
 # The shell moves itself into the group before it becomes the command.
 _JOIN = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
 _SIZE_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _OUTPUT_TAIL_CHARACTERS = 4000
 
 
-class CgroupUnavailableError(Exception):
+class CgroupUnavailableError(ConfigError):
     """Memory control groups cannot be made here; the message says what is missing."""
 
 
@@ -257,17 +260,13 @@ def parse_limit(text: str) -> int:
 
 def main() -> int:
     """Command line: the command's own output, then one JSON line on stderr about the limit."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--limit", type=parse_limit, required=True, help="for example 1280MiB")
     parser.add_argument("--timeout-s", type=float)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    try:
-        result = run_limited(command, args.limit, timeout_s=args.timeout_s)
-    except CgroupUnavailableError as error:
-        print(error, file=sys.stderr)
-        return 2
+    result = run_limited(command, args.limit, timeout_s=args.timeout_s)
     sys.stdout.write(result.stdout)
     sys.stderr.write(result.stderr_tail)
     report = {k: v for k, v in asdict(result).items() if k not in ("stdout", "stderr_tail")}
@@ -276,4 +275,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -69,7 +69,7 @@ class Reading:
 
     def __init__(self, memory: Tensor, size_bytes: int, threads: int) -> None:
         self.size_bytes = max(size_bytes // READ_CHUNK_BYTES, MIN_READ_CHUNKS) * READ_CHUNK_BYTES
-        pieces = memory.flatten().view(torch.uint8).split(self.size_bytes)
+        pieces = torch.split(memory.flatten().view(torch.uint8), self.size_bytes)
         whole = [piece for piece in pieces if piece.nbytes == self.size_bytes]
         half = len(whole) // 2
         self.work = on_each(partial(read_memory, threads=threads), [*whole[half:], *whole[:half]])

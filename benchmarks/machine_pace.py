@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.product_probe import (
@@ -22,7 +23,7 @@ from lm_offload.hardware.product_probe import (
     matrices,
     product_work,
 )
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link, Processor
+from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.quant.format import Format
@@ -110,8 +111,8 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
     rates = ("peak_flops", "elementwise_bytes_per_s", "sampled_values_per_s")
     fixed = (
         "kernel_s",
-        "task_s",
-        "large_task_s",
+        *("memory_start_s", "cached_start_s"),
+        *("tiny_task_s", "task_s", "large_task_s"),
         "call_s",
         "sweep_s",
         "sequence_s",

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/make_checkpoint.py 1.1b --out .checkpoints/llama-1.1b
+    python -m benchmarks.make_checkpoint 1.1b --out .checkpoints/llama-1.1b
 
 The weights mean nothing, but their scale keeps activations near unit variance, so speed, memory
 and overflow behave as with a trained model. A complete checkpoint of the same settings is kept.
@@ -11,7 +11,6 @@ With `--damping` the layers after the first add less, so that the first one alon
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 import torch
+
+from benchmarks.entry import parser_of, run
 
 BLOCK_ELEMENTS = 1 << 22  # drawn at once: 16 MiB of fp32, the whole memory need of a run
 FLUSH_BYTES = 256 << 20  # written pages are flushed and dropped at this interval
@@ -319,7 +320,7 @@ def make_checkpoint(
 
 def main() -> None:
     """Command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("preset", choices=PRESETS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
@@ -335,4 +336,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

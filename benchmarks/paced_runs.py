@@ -4,6 +4,8 @@
 
     slice | prefill, decode, decode, ... | slice | prefill, decode, ... | slice
 
+Short runs follow one another for half a second between two slices and count as one: slices pass
+a gigabyte through the caches, and what comes right after them is slower than what a user sees.
 Sweeps that the CPU binds are interrupted between two tasks for slices, too, every half second; what
 a slice takes is not counted. Sweeps that wait for the disk are left alone: it would read ahead.
 """
@@ -27,7 +29,7 @@ from lm_offload.step_time import StepTime
 
 TakeSlice = Callable[[bool], Slice]  # with the disk or without
 PHASES = ("prefill", "decode")
-INTERVAL_S = 0.5  # between slices within sweeps
+INTERVAL_S = 0.5  # between slices
 WAITING_FRAC = 0.02  # of a sweep, for the disk, by prediction: one that waits longer is left alone
 RUNS_S = 4.0  # of all runs of a workload
 MOST_RUNS = 12
@@ -63,7 +65,8 @@ def paced_runs(
 ) -> Iterator[PacedRun]:
     """As many runs as fit RUNS_S, at least one; what a first one touches is touched before.
 
-    `take_slice(with_disk)` says the pace of the moment.
+    `take_slice(with_disk)` says the pace of the moment. Runs that follow one another without a
+    slice between them are one.
     """
     with engine_of(llm, plan) as engine:
         slicing = SlicingExecutor(engine.machinery.executor, take_slice)
@@ -75,7 +78,7 @@ def paced_runs(
         for done in range(MOST_RUNS):
             if done and time.monotonic() - start_s > RUNS_S:
                 return
-            sweeps = _run(engine, llm, workload, slicing, cpu_bound)
+            sweeps = _runs(engine, llm, workload, slicing, cpu_bound)
             after = take_slice(True)
             yield {phase: _phase(phase, sweeps, (before, after)) for phase in PHASES}
             before = after
@@ -85,6 +88,20 @@ def _is_cpu_bound(plan: Plan, phase: str) -> bool:
     """Whether a sweep may be interrupted without gaining from it."""
     sweep = plan.predicted.step_s[phase]
     return sweep.wait_s <= WAITING_FRAC * sweep.total_s
+
+
+def _runs(
+    engine: Engine,
+    llm: LLM,
+    workload: Workload,
+    slicing: SlicingExecutor,
+    interrupted: Sequence[str],
+) -> list[_Sweep]:
+    """The sweeps of as many runs as fit INTERVAL_S, at least one."""
+    sweeps, start_s = list[_Sweep](), time.monotonic()
+    while not sweeps or time.monotonic() - start_s < INTERVAL_S:
+        sweeps += _run(engine, llm, workload, slicing, interrupted)
+    return sweeps
 
 
 def _run(

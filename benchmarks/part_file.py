@@ -1,4 +1,4 @@
-"""Results as a JSON line and as files, which are whole at every moment, whatever interrupts."""
+"""Result files, which are whole at every moment, whatever interrupts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,9 @@ def write_whole(path: Path, result: dict[str, Any]) -> None:
     """Write beside the file, then take its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(beside, path)
-
-
-def give(result: dict[str, Any], path: Path | None) -> None:
-    """Print a result as one line, and write it to a file where one is named."""
-    print(json.dumps(result))
-    if path:
-        write_whole(path, result)
+    try:
+        beside.write_text(json.dumps(result, indent=1) + "\n")
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)  # a full disk leaves the file before as it was
+        raise

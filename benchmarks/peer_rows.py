@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.part_file import read_result, write_whole
 from benchmarks.peers.case import Case, Row
@@ -66,7 +67,7 @@ class RunFile:
 
 def rows_of(runs: list[Row]) -> list[Row]:
     """A row for each peer in each cell, in the order in which they were first run."""
-    cells: dict[tuple, dict[str, list[Row]]] = {}
+    cells: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
     for run in runs:
         key = (run["weight_format"], *(run[key] for key in CASE_KEYS))
         cells.setdefault(key, {}).setdefault(run["peer"], []).append(run)

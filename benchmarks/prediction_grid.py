@@ -78,9 +78,10 @@ def open_point(folder: Path, point: Point, threads: int) -> tuple[LLM, Workload]
     plan = roomy.plan_for(_workload(point, GEN_LENS[1]))
     weight_bytes = dict(plan.memory)["resident weights"]
     budget = int(point.budget_frac * weight_bytes) + plan.used_bytes - weight_bytes
-    how = {"threads": threads, "weight_format": weight_format, "prefix_sharing": False}
-    how["speculation"] = "off"
-    llm = LLM(folder, cpu_memory=budget, **how)
+    llm = LLM(
+        folder, cpu_memory=budget, threads=threads, weight_format=weight_format,
+        prefix_sharing=False, speculation="off",
+    )  # fmt: skip
     try:
         workload = _workload(point, _gen_len(llm.plan_for(_workload(point, GEN_LENS[1]))))
     except BudgetError:

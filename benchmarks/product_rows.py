@@ -29,7 +29,7 @@ from lm_offload.quant.quantize import quantize
 
 N, K = 5632, 2048  # the gate projection of the 1.1 B model
 ROWS = (1, 4, 16, 64, 128, 256, 512)
-FORMATS = ("bf16", "int8:row", "int8:64", "int4:64", "int8:64:a8", "int4:64:a8")
+FORMATS = ("bf16", "int8:row", "int8:64", "int4:64", "fp8:row", "int8:64:a8", "int4:64:a8")
 TORCH_GROUP = 64
 Row = dict[str, Any]
 

@@ -13,13 +13,14 @@ it is no evidence about the paper's numbers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean, mean
 from typing import Any
 
+from benchmarks.entry import run
+from benchmarks.part_file import write_whole
 from benchmarks.rivals import (
     System,
     flexgen,
@@ -137,7 +138,7 @@ def _write(rows: Sequence[Row], summary: Summary) -> None:
         "speedups": summary,
         "rows": [_record(row) for row in rows],
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(RESULTS, result)
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -155,4 +156,4 @@ def _record(row: Row) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lm_offload.hardware.profile import Curve, HardwareProfile
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.policies.choices import ON_GPU, SPLIT, Choices
 from lm_offload.planner.policies.policy import Share
 from lm_offload.quant.format import Format

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cgroup import CgroupUnavailableError, run_limited
+from benchmarks.entry import INTERRUPTED, parser_of, run
 from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
 from benchmarks.part_file import write_whole
 from benchmarks.peers.obstacles import require_disk
@@ -27,6 +28,7 @@ from benchmarks.suite import Part, Suite, full, quick
 
 PROGRESS = "progress.state"  # not .json: no result file
 PROBE_LIMIT_BYTES = 64 << 20
+END_S = 20.0  # for a part to end its engines after Ctrl-C, which a terminal sends to all of them
 
 
 def main() -> int:
@@ -36,23 +38,35 @@ def main() -> int:
     out = args.out or Path(".bench") / ("full" if args.full else "quick")
     out.mkdir(parents=True, exist_ok=True)
     try:
-        make_model(suite)
-    except RuntimeError as error:
-        print(f"{suite.preset}: {error}; parts that need this checkpoint will fail")
-    note_limits()
-    if not (out / PROGRESS).exists():
-        profile_machine(suite)
-    failed = run_parts(suite.parts, out)
-    run(["benchmarks.report", "--results", str(out), "--html", str(out / "report.html")])
+        failed = run_suite(suite, out)
+    except KeyboardInterrupt:
+        print(f"interrupted; what is measured lies in {out}, the same command goes on from there")
+        return INTERRUPTED
+    ends_well(["benchmarks.report", "--results", str(out), "--html", str(out / "report.html")])
     print(f"report: {out / 'report.html'}")
     if failed:
         print(f"failed: {', '.join(failed)}; the other results are written, start again to retry")
-    return len(failed)
+    return min(len(failed), INTERRUPTED - 1)
+
+
+def run_suite(suite: Suite, out: Path) -> list[str]:
+    """All parts; names of those that failed or lack the checkpoint."""
+    parts = suite.parts
+    try:
+        make_model(suite)
+    except RuntimeError as error:
+        parts = tuple(part for part in parts if not part.needs(suite.model))
+        print(f"{suite.preset}: {error}; only what needs no checkpoint is measured")
+    note_limits()
+    if not (out / PROGRESS).exists():
+        profile_machine(suite)
+    left_out = [part.name for part in suite.parts if part not in parts]
+    return [*run_parts(parts, out), *left_out]
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes and engines: hours")
     parser.add_argument("--out", type=Path, help="folder of the results (default: .bench/)")
     return parser.parse_args()
@@ -63,14 +77,14 @@ def make_model(suite: Suite) -> None:
     size_bytes = checkpoint_bytes(PRESETS[suite.preset], "bf16")
     have_bytes = sum(path.stat().st_size for path in suite.model.glob("*.safetensors"))
     require_disk(suite.model, size_bytes - have_bytes, f"the checkpoint {suite.model.name}")
-    if not run(["benchmarks.make_checkpoint", suite.preset, "--out", str(suite.model)]):
+    if not ends_well(["benchmarks.make_checkpoint", suite.preset, "--out", str(suite.model)]):
         raise RuntimeError("the checkpoint could not be written")
 
 
 def profile_machine(suite: Suite) -> None:
     """Measure what plans and predictions are made from, once for all parts: a minute."""
     print("== profile", flush=True)
-    if not run(["lm_offload", "profile", "--quiet", "--disk-path", str(suite.model.parent)]):
+    if not ends_well(["lm_offload", "profile", "--quiet", "--disk-path", str(suite.model.parent)]):
         print("the machine could not be profiled; parts measure it in a few seconds")
 
 
@@ -97,7 +111,7 @@ def run_parts(parts: tuple[Part, ...], out: Path) -> list[str]:
         progress.note(part, "begun")
         print(f"== {part.name}", flush=True)
         start_s = time.monotonic()
-        if run(command(part, file)):
+        if ends_well(command(part, file)):
             progress.note(part, "done")
         print(f"   {time.monotonic() - start_s:.0f} s", flush=True)
     failed = [part.name for part in parts if progress.state(part) != "done"]
@@ -137,10 +151,18 @@ def command(part: Part, file: Path) -> list[str]:
     return [f"benchmarks.{part.module}", *part.arguments, *minutes, "--json", str(file)]
 
 
-def run(command: list[str]) -> bool:
-    """Run a module; whether it ended well."""
-    return subprocess.run([sys.executable, "-m", *command], check=False).returncode == 0
+def ends_well(command: list[str]) -> bool:
+    """Run a module; whether it ended well. One that is interrupted has a while to clean up."""
+    process = subprocess.Popen([sys.executable, "-m", *command])
+    try:
+        return process.wait() == 0
+    except KeyboardInterrupt:
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -18,6 +18,10 @@ class Part:
     arguments: tuple[str, ...] = ()
     minutes: float | None = None
 
+    def needs(self, model: Path) -> bool:
+        """Whether a checkpoint is among its arguments."""
+        return str(model) in self.arguments
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -78,6 +82,7 @@ def full() -> Suite:
         Part("resident-1.1b", "bench_resident", of_model),
         Part("streaming-1.1b", "bench_streaming", of_model),
         Part("long-context", "bench_long_context", of_model),
+        Part("kv-formats", "bench_kv_formats", of_model),
         Part("speculation-1.1b", "bench_speculation", (*of_model, "--prompts", "loop")),
         Part("speculation-demo", "bench_speculation", ("--prompts", "code", "--gen-len", "96")),
         Part("prefix-demo", "bench_prefix"),

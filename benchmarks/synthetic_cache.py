@@ -34,7 +34,7 @@ def fill(machinery: Machinery, config: ModelConfig, format: Format, kernels: Ker
         _bytes(home).copy_(keys[wanted])
         _bytes(machinery.cache.values[layer]).copy_(values[wanted])
     for layer in machinery.plan.spill.layers:
-        for some in numbers.split(WRITTEN_BLOCKS):
+        for some in torch.split(numbers, WRITTEN_BLOCKS):
             wanted = _pattern_of(layer, some)
             _write(machinery, layer, int(some[0]), keys[wanted], values[wanted])
 
@@ -71,4 +71,6 @@ def _write(machinery: Machinery, layer: int, first: int, keys: Tensor, values: T
     blocks = flat.view(len(keys), block_bytes)
     blocks[:, : keys.shape[1]] = keys
     blocks[:, keys.shape[1] : 2 * keys.shape[1]] = values
-    machinery.staged.cache.restore(layer, first, memoryview(memory))
+    for index in range(len(keys)):
+        block = memoryview(memory)[index * block_bytes : (index + 1) * block_bytes]
+        machinery.staged.cache.write_block(layer, first + index, block)

@@ -2,12 +2,11 @@
 
 ::
 
-    python benchmarks/testbed.py --model .checkpoints/llama-1.1b
+    python -m benchmarks.testbed --model .checkpoints/llama-1.1b
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import json
 import mmap
@@ -21,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.entry import parser_of, run
+from lm_offload.errors import CheckpointError
 
 MIB, GIB = 1 << 20, 1 << 30
 ISA_FLAGS = (
@@ -226,12 +228,14 @@ def collect(checkpoint_file: Path | None = None, threads: int = 2) -> dict[str, 
 
 def largest_weight_file(folder: Path) -> Path:
     """The biggest safetensors file of a checkpoint: what the disk is measured on."""
-    return max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    if not (files := list(folder.glob("*.safetensors"))):
+        raise CheckpointError(f"{folder} has no safetensors files; name a checkpoint's folder.")
+    return max(files, key=lambda path: path.stat().st_size)
 
 
 def main() -> None:
     """Command line: prints the test bed as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model", type=Path, help="checkpoint folder whose disk is measured")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -240,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

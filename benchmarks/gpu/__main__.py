@@ -14,18 +14,17 @@ GPU only the stand-in runs, whose figures show that the command works and nothin
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benchmarks.entry import run
+from benchmarks.entry import result_parser, run
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import run_case
 from benchmarks.gpu.fast_checkpoint import made
 from benchmarks.make_checkpoint import PRESETS
-from benchmarks.testbed import describe
+from benchmarks.result import Row, report
 from lm_offload.device.registry import missing_gpu
 from lm_offload.errors import ConfigError
 
@@ -39,8 +38,6 @@ PEER_FRAC = 0.4  # of the time that is left when the engine begins, kept for the
 LEAST_S = 20.0  # of a measurement that is worth its start
 END_S = 5.0  # kept to write the result
 
-Row = dict[str, Any]
-
 
 def main() -> None:
     """Engine first, then the others on the first budget; a row each, then one JSON line."""
@@ -50,20 +47,17 @@ def main() -> None:
     deadline_s = time.perf_counter() + args.seconds - END_S
     model = args.model or made(args.preset, args.folder)
     made_s = time.perf_counter() + args.seconds - END_S - deadline_s
-    result: Row = {
-        "benchmark": "gpu",
-        "testbed": describe(),
-        "checkpoint_s": made_s,
-        "rows": [],
-    }
+    measured = _rows(args, model, deadline_s)
+    report("gpu", measured, args.json, show=format_row, checkpoint_s=made_s)
+
+
+def _rows(args: argparse.Namespace, model: Path, deadline_s: float) -> Iterator[Row]:
+    """A row for each case, measured within its time."""
     left_s = deadline_s - time.perf_counter()
     for engine, module, case, until_s in _measurements(args, model, deadline_s, left_s):
         limit_s = min(until_s - time.perf_counter(), args.case_seconds)
         found = run_case(module, case, limit_s if limit_s >= min(LEAST_S, args.seconds) else 0.0)
-        result["rows"].append({"engine": engine, **asdict(case), "model": model.name, **found})
-        print(format_row(result["rows"][-1]), flush=True)
-        _write(args.json, result)
-    print(json.dumps(result))
+        yield {"engine": engine, **asdict(case), "model": model.name, **found}
 
 
 def _measurements(
@@ -92,7 +86,7 @@ def _measurements(
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = result_parser(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", type=Path)
     which.add_argument("--preset", choices=PRESETS, default="7b", help="random weights")
@@ -106,7 +100,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
     parser.add_argument("--seconds", type=float, default=500.0, help="of everything")
     parser.add_argument("--case-seconds", type=float, default=100.0, help="of one measurement")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
@@ -131,11 +124,6 @@ def _memory(row: Row) -> str:
         return ""
     budget_bytes = row["device_budget_bytes"]
     return f", {peak_bytes / 1e9:.2f} of {budget_bytes / 1e9:.2f} GB by the driver"
-
-
-def _write(file: Path | None, result: Row) -> None:
-    if file:
-        file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

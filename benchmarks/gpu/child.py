@@ -37,8 +37,9 @@ def run_case(module: str, case: Case, seconds: float) -> dict[str, Any]:
 
 def _run(command: list[str], seconds: float) -> Done | None:
     """In a session of its own, so that what it started ends with it; None where time ran out."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ def measure(case: Case) -> dict[str, Any]:
     """The figures of a case; raises LMOffloadError."""
     workload = Workload((case.prompt_len,) * case.batch, (case.gen_len,) * case.batch)
     cpu_memory = case.cpu_memory or None
-    sizes = {"cpu_memory": cpu_memory, "gpu_memory": case.gpu_memory}
+    sizes: dict[str, Any] = {"cpu_memory": cpu_memory, "gpu_memory": case.gpu_memory}
     with LLM(case.model, device=case.device, **sizes) as llm:
         plan, link, gpu = llm.plan_for(workload), llm.profile.h2d, llm.profile.gpu
         assert plan.device is not None
@@ -54,7 +55,7 @@ def _tokens(count: int) -> SamplingParams:
     return SamplingParams(max_tokens=count, ignore_eos=True)
 
 
-def _shares(sweeps: list[SweepRecord], peak_bytes_per_s: float) -> dict[str, float]:
+def _shares(sweeps: Sequence[SweepRecord], peak_bytes_per_s: float) -> dict[str, float]:
     """Of decode sweeps: the device computing, and the link's rate over its measured peak."""
     times = [sweep.time for sweep in sweeps]
     total_s = sum(time.total_s for time in times)

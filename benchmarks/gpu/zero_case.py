@@ -16,7 +16,7 @@ def measure(case: Case) -> dict[str, Any]:
     os.environ.update({**ALONE, "MASTER_PORT": PORT})
     import deepspeed
     from transformers import AutoModelForCausalLM
-    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
     from benchmarks.gpu.timed_model import rates, torch_device
 

@@ -16,6 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.entry import run
+
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_DIR = ROOT / ".peers"
 REQUIREMENTS_DIR = ROOT / "benchmarks" / "requirements-peers"
@@ -136,7 +138,10 @@ def ensure_environment(spec: PeerSpec, *, install: bool = True) -> None:
     if not install:
         raise RuntimeError(f"{spec.engine} is not installed; `make bench-peers` does it")
     print(f"installing {spec.engine} into its own environment", file=sys.stderr)
-    venv.create(spec.environment, with_pip=True)
+    try:
+        venv.create(spec.environment, with_pip=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(f"{spec.engine} has no environment: {error}") from error
     command = [str(spec.python), "-m", "pip", "install", "--requirement", str(spec.requirements)]
     env = {**os.environ, **spec.build_env}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
@@ -165,4 +170,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -116,7 +116,7 @@ class Batch:
 
     def add(self, token_id: int, position: int, sequence: int, *, logits: bool) -> int:
         """Append one token; its index in the batch."""
-        i = self.raw.n_tokens
+        i: int = self.raw.n_tokens
         self.raw.token[i], self.raw.pos[i] = token_id, position
         self.raw.n_seq_id[i], self.raw.seq_id[i][0] = 1, sequence
         self.raw.logits[i] = logits

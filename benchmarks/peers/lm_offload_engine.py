@@ -28,9 +28,14 @@ def open_llm(args: argparse.Namespace) -> LLM:
     from lm_offload import LLM
 
     rounding = ":a8" if args.int8_activations else ""
-    how = {"weight_format": args.weight_format + rounding} if args.weight_format else {}
-    same_work = {"prefix_sharing": False, "speculation": "off"}  # as the others do it
-    return LLM(args.model, cpu_memory=args.limit_bytes, threads=args.threads, **how, **same_work)
+    return LLM(
+        args.model,
+        cpu_memory=args.limit_bytes,
+        threads=args.threads,
+        weight_format=args.weight_format + rounding if args.weight_format else None,
+        prefix_sharing=False,  # the same work as the others do
+        speculation="off",
+    )
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -16,18 +16,19 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.cgroup import CgroupUnavailableError, parse_limit
+from benchmarks.entry import parser_of, run
 from benchmarks.peers.case import Case, Row, work_dir
 from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment
 from benchmarks.peers.obstacles import check_conversion, check_disk, check_memory
 from benchmarks.peers.session import Session, SessionError, last_line, result_in
 
+PREPARE_S = 3600.0  # for a conversion, which is not measured
 Generate = Callable[[int], Row]  # the row of one run with so many tokens
 
 
@@ -145,10 +146,13 @@ def environment(case: Case) -> dict[str, str]:
 
 def prepare(spec: PeerSpec, case: Case) -> Row:
     """Let the runner import its libraries and convert; RuntimeError with its message."""
-    done = subprocess.run(
-        command_of(spec, case, "--prepare-only"),
-        capture_output=True, text=True, check=False, env=environment(case),
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command_of(spec, case, "--prepare-only"), capture_output=True, text=True, check=False,
+            env=environment(case), timeout=PREPARE_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"prepare: timeout after {PREPARE_S:.0f} s") from None
     result = result_in(last_line(done.stdout).encode())
     if result is None or result["error"]:
         raise RuntimeError(f"prepare: {result['error'] if result else last_line(done.stderr)}")
@@ -173,7 +177,7 @@ def drop_page_cache(*folders: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--peer", choices=[*PEERS, "all"], default="all")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument(
@@ -207,4 +211,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks.entry import parser_of, run
 from benchmarks.part_file import write_whole
 from benchmarks.published.one_layer import (
     HRM_STEP_S,
@@ -34,7 +34,7 @@ HEADER = LINE.format(
 
 def main() -> None:
     """All tables, then the orders, then the microbenchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--json", type=Path, default=RESULTS, help="result file (default: ours)")
     file = parser.parse_args().json
     predictions = [predict_row(row) for row in read_rows()]
@@ -150,4 +150,4 @@ def _record(prediction: Prediction) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

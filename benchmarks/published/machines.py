@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.machine_file import load_machine
-from lm_offload.hardware.profile import Curve, HardwareProfile, Link
+from lm_offload.hardware.profile import HardwareProfile, Link
 
 GIB = 2**30
 HEADS_PER_KV_HEAD = 4  # of Mixtral 8x7B

@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+import os
 from pathlib import Path
 
+from benchmarks.entry import parser_of, run
 from benchmarks.report.html_page import page
 from benchmarks.report.markdown_pages import ROOT, generated
 from benchmarks.report.result_files import load
@@ -22,14 +22,15 @@ COMMITTED = ROOT / "benchmarks" / "results"
 
 def main() -> int:
     """The command line; the number of files that `--check` found to be out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--results", type=Path, default=COMMITTED, help="folder of result files")
     parser.add_argument("--html", type=Path, help="only write the HTML report, to this file")
     parser.add_argument("--check", action="store_true", help="write nothing, say what is stale")
     args = parser.parse_args()
     results = load(args.results)
     if args.html:
-        args.html.write_text(page(results))
+        folder = os.path.relpath(args.results, args.html.parent)
+        args.html.write_text(page(results, folder))
         return 0
     stale = [
         (path, text)
@@ -45,4 +46,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

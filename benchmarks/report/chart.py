@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.report.axis import Axis, axis_of
+from benchmarks.report.legend import LEGEND_ROW, LETTER, entry_width, legend_rows
 
 WIDTH, HEIGHT = 480, 340
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 46
-LEGEND_ROW, LETTER = 18, 7.2  # heights and widths of a text of 13 px
 MARKS = (
     "M-4,0A4,4 0 1,0 4,0A4,4 0 1,0 -4,0",
     "M-4,-4H4V4H-4Z",
@@ -27,13 +27,17 @@ DARK = ("#6aa5f0", "#e8955a", "#66c08c", "#bd8ee8", "#e8827e", "#a3b1bf", "#d6b2
 
 @dataclass(frozen=True)
 class Point:
-    """A measured value, with the least and the most of its repetitions where there were some."""
+    """A measured value, with the least and the most of its repetitions where there were some.
+
+    A `label` is written beside it, a `note` shows when the pointer rests on it.
+    """
 
     x: float
     y: float
     note: str = ""
     low: float | None = None
     high: float | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Guide:
-    """A thin line that is no measurement: a ceiling, a diagonal."""
+    """A thin line that is no measurement: a ceiling, a diagonal; `held` within the axes or cut."""
 
     points: tuple[tuple[float, float], ...]
     name: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn; both axes hold every point and the guides are cut at the frame."""
+    """What is drawn; both axes hold every point."""
 
     title: str
     x_label: str
@@ -101,11 +106,13 @@ class Frame:
     def of(chart: Chart) -> Frame:
         """Axes around all points and their spread, below the legend."""
         points = [point for series in chart.series for point in series.points]
+        held = [place for guide in chart.guides if guide.held for place in guide.points]
         xs = [point.x for point in points]
         ys = [y for point in points for y in (point.low, point.y, point.high) if y is not None]
+        ys += [y for _, y in held]
         if chart.square:
             xs = ys = xs + ys
-        top = TOP + LEGEND_ROW * len(legend_rows(chart.series))
+        top = TOP + LEGEND_ROW * len(rows_of(chart.series))
         return Frame(axis_of(xs, chart.x_log), axis_of(ys, chart.y_log), top)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -115,33 +122,19 @@ class Frame:
         return LEFT + width * across, self.bottom - (self.bottom - self.top) * up
 
 
-def legend_rows(series: tuple[Series, ...]) -> list[list[int]]:
+def rows_of(series: tuple[Series, ...]) -> list[list[int]]:
     """Indices of the named series, as many in a row as fit."""
-    rows: list[list[int]] = []
-    used = 0.0
-    for index, one in enumerate(series):
-        width = legend_width(one)
-        if not rows or used + width > WIDTH - LEFT:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(index)
-        used += width
-    return rows if any(one.name for one in series) else []
-
-
-def legend_width(series: Series) -> float:
-    """Of its mark and name."""
-    return 26 + LETTER * len(series.name)
+    return legend_rows([one.name for one in series], WIDTH - LEFT)
 
 
 def legend(series: tuple[Series, ...]) -> Iterator[str]:
     """A mark and a name for each series."""
-    for row, members in enumerate(legend_rows(series)):
+    for row, members in enumerate(rows_of(series)):
         x, y = LEFT + 4.0, TOP + LEGEND_ROW * row
         for index in members:
             yield f'<g class="s{index % len(LIGHT)}">{mark(index, x, y - 4)}</g>'
             yield f'<text x="{x + 9:.1f}" y="{y}">{escape(series[index].name)}</text>'
-            x += legend_width(series[index])
+            x += entry_width(series[index].name)
 
 
 def mark(index: int, x: float, y: float, note: str = "") -> str:
@@ -195,4 +188,13 @@ def draw_series(series: Series, index: int, frame: Frame) -> Iterator[str]:
             ends = (frame.at(point.x, point.low)[1], frame.at(point.x, point.high)[1])
             yield f'<path class="line" d="M{x:.1f},{ends[0]:.1f}V{ends[1]:.1f}"/>'
         yield mark(index, x, y, f"{series.name} {point.note}".strip())
+        if point.label:
+            yield label(point.label, x, y)
     yield "</g>"
+
+
+def label(text: str, x: float, y: float) -> str:
+    """Words beside a point, on the side where there is room."""
+    if x > WIDTH / 2:
+        return f'<text x="{x - 10:.1f}" y="{y + 4:.1f}" class="end">{escape(text)}</text>'
+    return f'<text x="{x + 10:.1f}" y="{y + 4:.1f}">{escape(text)}</text>'

@@ -9,7 +9,7 @@ from html import escape
 
 from benchmarks.report.pictures import PICTURES, Picture
 from benchmarks.report.result_files import Results
-from benchmarks.report.sections import HIDDEN, ORDER, bed_in_words, section
+from benchmarks.report.sections import HIDDEN, ORDER, bed_in_words, file_link, section
 from benchmarks.report.style import STYLE
 
 PAGE_STYLE = """
@@ -25,8 +25,8 @@ a{color:inherit} .source{font-size:13px;opacity:.75} summary{cursor:pointer}
 OPEN_ROWS = 40  # longer tables are folded
 
 
-def page(results: Results) -> str:
-    """The whole page."""
+def page(results: Results, folder: str) -> str:
+    """The whole page; `folder` is where the result files lie, as seen from it."""
     body = [
         "<h1>LM-Offload: benchmark report</h1>",
         "<p>Rates are medians; a bar on a point spans its repetitions. Shared machines drift: "
@@ -35,11 +35,11 @@ def page(results: Results) -> str:
     body += [*test_beds(results), contents()]
     for picture in PICTURES:
         body.append(f'<h2 id="{picture.name}">{escape(picture.title)}</h2>')
-        body += drawings(picture, results)
+        body += drawings(picture, results, folder)
     body.append('<h2 id="tables">Tables</h2>')
     shown = (name for name in results if name not in HIDDEN)
     for name in sorted(shown, key=lambda name: (ORDER.get(name, len(ORDER)), name)):
-        body += markdown_as_html(section(name, results[name]))
+        body += markdown_as_html(section(name, results[name], folder))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -68,15 +68,17 @@ def contents() -> str:
     return f"<nav>{' | '.join(links)}</nav>"
 
 
-def drawings(picture: Picture, results: Results) -> Iterator[str]:
-    """The charts of a section, or how to measure what it shows."""
+def drawings(picture: Picture, results: Results, folder: str) -> Iterator[str]:
+    """The charts of a section with their sources, or how to measure what it shows."""
     drawn = picture.draw(results)
     if not drawn:
         yield f"<p>Not measured yet; this does it: <code>{escape(picture.missing())}</code></p>"
         return
-    yield f'<div class="{"wide" if picture.source == "trace" else "charts"}">'
+    yield f'<div class="{"wide" if picture.wide else "charts"}">'
     yield from drawn
     yield "</div>"
+    links = ", ".join(file_link(name, folder) for name in picture.sources(results))
+    yield f'<p class="source">{inline(f"From {links}.")}</p>'
 
 
 def markdown_as_html(text: str) -> Iterator[str]:
@@ -109,6 +111,6 @@ def row_of(line: str, tag: str) -> str:
 
 
 def inline(text: str) -> str:
-    """Escaped text with its code; a link becomes its own words, for a page alone has no folder."""
-    text = escape(re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text))
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    """Escaped text with its code and links."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"\[([^\]]+)\]\(([^)]*)\)", r'<a href="\2">\1</a>', text)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.report.html_page import page
-from benchmarks.report.pictures import PICTURES
+from benchmarks.report.pictures import PICTURES, Picture
 from benchmarks.report.result_files import Results
-from benchmarks.report.sections import sections
+from benchmarks.report.sections import FOLDER, file_link, sections
 from benchmarks.report.style import standalone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,12 +26,19 @@ def generated(results: Results) -> Iterator[tuple[Path, str]]:
         for file, svg in zip(files[name], svgs, strict=True):
             yield PICTURES_DIR / file, standalone(svg)
     few = [image(name, file) for name in README_PICTURES for file in files[name][:1]]
-    every = [image(name, file) for name, members in files.items() for file in members]
-    yield README, replaced(README, [*sections(results, short=True), *few])
+    every = [part for picture in PICTURES for part in gallery(picture, files, results)]
+    yield README, replaced(README, [*few, *sections(results, short=True)])
     text = replaced(RESULTS_PAGE, [*sections(results, short=False), *every])
     in_docs = text.replace("](benchmarks/", "](../benchmarks/").replace("](docs/", "](")
     yield RESULTS_PAGE, in_docs
-    yield REPORT_PAGE, page(results)
+    yield REPORT_PAGE, page(results, f"../{FOLDER}")
+
+
+def gallery(picture: Picture, files: dict[str, list[str]], results: Results) -> Iterator[str]:
+    """The drawings of a picture and the result files that they are made from."""
+    if members := files[picture.name]:
+        yield from (image(picture.name, file) for file in members)
+        yield f"{picture.title}: {', '.join(map(file_link, picture.sources(results)))}\n"
 
 
 def picture_files(name: str, svgs: list[str]) -> list[str]:

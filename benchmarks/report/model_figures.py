@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from benchmarks.peer_rows import is_ours
 from benchmarks.report.chart import Chart, Guide, Point, Series
 from benchmarks.report.peer_figures import RATE, grouped
-from benchmarks.report.result_files import Results, Row, peer_rows
+from benchmarks.report.result_files import Results, Row, of_kind, peer_rows, rows_of_kind
 
 BAND = 1.15  # the goal for nine predictions in ten
 FORMATS_OF_ENGINE = {None: "bf16", "int8": "int8:64", "int4": "int4:64"}
+WEIGHTS_GOAL, CACHE_GOAL = ("int4:64", 3.0), ("int4", 2.0)  # formats, worse by % at most
 FAR = 1e9
 
 
 def prediction_charts(results: Results) -> list[Chart]:
     """For each phase: a point on the diagonal was predicted exactly."""
-    rows = [row for row in results["prediction"]["rows"] if "measured" in row]
+    rows = [row for row in rows_of_kind(results, "prediction") if "measured" in row]
     band = ((1.0, "as predicted"), (BAND, "15 % too fast"), (1 / BAND, "15 % too slow"))
     diagonals = tuple(Guide(((1 / FAR, k / FAR), (FAR, k * FAR)), name) for k, name in band)
     charts = []
@@ -44,7 +45,8 @@ def _predicted(rows: list[Row], rate: str) -> Iterator[Series]:
 
 def roofline_charts(results: Results) -> list[Chart]:
     """Products, and attention where it was measured, each below the ceilings of its own run."""
-    return [roofline(name, results[name]) for name in ("kernels", "attention") if results.get(name)]
+    kinds = ("kernels", "attention")
+    return [roofline(*found) for kind in kinds for found in of_kind(results, kind).items()]
 
 
 def roofline(name: str, result: Row) -> Chart:
@@ -76,32 +78,40 @@ def _below_roof(row: Row) -> Point:
 
 def quality_charts(results: Results) -> list[Chart]:
     """Loss of perplexity against speed, of formats of weights and of the KV cache."""
-    rows = results["quality"]["rows"]
+    if not (rows := rows_of_kind(results, "quality")):
+        return []
     own = rows[0]  # the reference
     kv_own, weights_own = own.get("kv_format"), own["weight_format"]
     weights = {row["weight_format"]: row for row in rows if row.get("kv_format") == kv_own}
-    caches = {row.get("kv_format"): row for row in rows if row["weight_format"] == weights_own}
+    caches = {str(row.get("kv_format")): row for row in rows if row["weight_format"] == weights_own}
     charts = [
-        quality_chart("weights: perplexity of the demo model", *_speeds(results), weights),
-        quality_chart("KV cache: perplexity of the demo model", *_kv_speeds(results), caches),
+        quality_chart("weights", WEIGHTS_GOAL, *_speeds(results), weights),
+        quality_chart("KV cache", CACHE_GOAL, *_kv_speeds(results), caches),
     ]
     return [chart for chart in charts if chart.series]
 
 
-def quality_chart(title: str, label: str, speeds: dict[str, float], rows: dict[str, Row]) -> Chart:
-    """A point for each format whose speed is known, by name."""
+def quality_chart(
+    what: str, goal: tuple[str, float], label: str, speeds: dict[str, float], rows: dict[str, Row]
+) -> Chart:
+    """A point for each format whose speed is known, by name; dashed the goal of one of them."""
     series = []
+    goal_format, most_percent = goal
     for name, row in rows.items():
         if (speed := speeds.get(name)) is not None:
-            loss_percent = 100 * (row["perplexity_over_reference"] - 1)
+            loss_percent = round(100 * (row["perplexity_over_reference"] - 1), 2) + 0.0  # no -0
             note = f"{speed:.3g}, perplexity {loss_percent:+.2f} %"
-            series.append(Series(name, (Point(speed, loss_percent, note),)))
-    return Chart(title, label, "worse by %", tuple(series))
+            point = Point(speed, loss_percent, note, label=f"{loss_percent:+.2f} %")
+            series.append(Series(name, (point,)))
+    ends = (0.0, 2 * max(speeds.values(), default=1.0))  # cut at the frame
+    line = Guide(tuple((x, most_percent) for x in ends), f"goal of {goal_format}", held=True)
+    title = f"{what}, demo model; dashed: goal of {goal_format}"
+    return Chart(title, label, "perplexity worse by %", tuple(series), (line,))
 
 
 def _kv_speeds(results: Results) -> tuple[str, dict[str, float]]:
     """Attention of the largest decode case over each format of the cache."""
-    rows = [row for row in results.get("attention", {}).get("rows", []) if "over_bf16" in row]
+    rows = [row for row in rows_of_kind(results, "attention") if "over_bf16" in row]
     decode = [row for row in rows if row["case"]["rows"] == 1]
     if not decode:
         return "", {}
@@ -123,9 +133,11 @@ def _speeds(results: Results) -> tuple[str, dict[str, float]]:
     if len(best) > 2:
         speeds = {FORMATS_OF_ENGINE[row.get("weight_format")]: row[RATE] for row in best}
         return f"decode tokens/s, {best[0]['model']}, batch {best[0]['batch']}", speeds
-    products = [row for row in results.get("kernels", {}).get("rows", []) if row.get("m") == 1]
+    products = [row for row in rows_of_kind(results, "kernels") if row.get("m") == 1]
     if products:
         fast = {row["format"]: row["over_own_bf16"] for row in products}
         return "product with one row, times as fast as bf16", fast
-    sizes = {row["weight_format"]: row["bytes_per_weight"] for row in results["quality"]["rows"]}
+    sizes = {
+        row["weight_format"]: row["bytes_per_weight"] for row in rows_of_kind(results, "quality")
+    }
     return "bytes for each weight (speed: run bench_kernels)", sizes

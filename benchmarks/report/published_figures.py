@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.report.chart import Chart, Guide, Point, Series
 from benchmarks.report.model_figures import FAR
-from benchmarks.report.result_files import Results, Row
+from benchmarks.report.result_files import Results, Row, rows_of_kind
 
 GOAL = 1.2  # for FlexGen's rows with offloading
 KINDS = {"published": "policy published", "inferred": "policy inferred"}
@@ -12,7 +12,7 @@ KINDS = {"published": "policy published", "inferred": "policy inferred"}
 
 def published_charts(results: Results) -> list[Chart]:
     """A point on the diagonal was predicted exactly."""
-    rows = results["published"]["rows"]
+    rows = rows_of_kind(results, "published")
     goals = Series(
         "with a goal of 20 or 10 %", points([row for row in rows if row["goal_frac"]]), False
     )

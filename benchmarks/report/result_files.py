@@ -18,6 +18,12 @@ COMMANDS = {
     "published": "published",
     "streaming": "bench_streaming --model .checkpoints/llama-1.1b",
     "trace": "bench_trace --model .checkpoints/llama-1.1b --cpu-memory 1280MiB",
+    "threads": "bench_threads --model .checkpoints/llama-1.1b",
+    "long-context": "bench_long_context --model .checkpoints/llama-1.1b",
+    "speculation": "bench_speculation --gen-len 96",
+    "prefix": "bench_prefix",
+    "replay": "bench_replay",
+    "planning": "bench_planning",
 }
 
 
@@ -39,8 +45,20 @@ def command(name: str) -> str:
     return f"python -m benchmarks.{COMMANDS[name]} --json benchmarks/results/{name}.json"
 
 
+def of_kind(results: Results, *kinds: str) -> Results:
+    """The files of some benchmarks that have rows; one that names none is known by its own name."""
+    return {
+        name: result
+        for name, result in results.items()
+        if result.get("benchmark", name) in kinds and result["rows"]
+    }
+
+
+def rows_of_kind(results: Results, kind: str) -> list[Row]:
+    """All rows of a benchmark, whatever its files are called."""
+    return [row for result in of_kind(results, kind).values() for row in result["rows"]]
+
+
 def peer_rows(results: Results) -> Iterator[Row]:
     """Rows of all comparisons with other engines that have figures."""
-    for data in results.values():
-        if data.get("benchmark") == "peers":
-            yield from (row for row in data["rows"] if not row.get("error"))
+    yield from (row for row in rows_of_kind(results, "peers") if not row.get("error"))

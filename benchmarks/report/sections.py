@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.report import goal_tables, tables
 from benchmarks.report.generic_table import rows_table
+from benchmarks.report.kv_formats_table import kv_formats
 from benchmarks.report.peer_tables import peers
 from benchmarks.report.planning_table import planning
 from benchmarks.report.reconstruction_table import reconstruction
@@ -17,12 +18,14 @@ SHORT = (
 LONG = (
     *SHORT, "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs",
     "kernels",
-    "attention", "quality", "long-context", "speculation-1.1b", "speculation-demo", "prefix-demo",
+    "attention", "quality", "long-context", "kv-formats", "speculation-1.1b", "speculation-demo",
+    "prefix-demo",
     "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
     "planning", "published", "reconstruction",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
 HIDDEN = ("trace",)  # a picture
+FOLDER = "benchmarks/results"  # as seen from the repository's root
 MAKERS: dict[str, Callable[[Row], str]] = {
     "peers": peers,
     "streaming": tables.streaming,
@@ -35,6 +38,7 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "reconstruction": reconstruction,
     "attention": goal_tables.attention,
     "long-context": goal_tables.long_context,
+    "kv-formats": kv_formats,
     "plan-choice": goal_tables.plan_choice,
     "planning": planning,
     "prefix": goal_tables.prefix,
@@ -50,19 +54,21 @@ def sections(results: Results, *, short: bool) -> list[str]:
     return [section(name, results[name]) for name in names if name in results]
 
 
-def section(name: str, result: Row) -> str:
-    """The tables of one file; one of an unknown benchmark shows its rows as they are."""
+def section(name: str, result: Row, folder: str = FOLDER) -> str:
+    """The tables of one file in `folder`; an unknown benchmark's rows are shown as they are."""
     maker = MAKERS.get(result.get("benchmark", name))
     text = maker(result) if maker and result["rows"] else rows_table(name, result)
-    return f"{text}\n\n{source_line(name, result.get('testbed'))}\n"
+    return f"{text}\n\n{source_line(file_link(name, folder), result.get('testbed'))}\n"
 
 
-def source_line(name: str, bed: Row | None) -> str:
+def file_link(name: str, folder: str = FOLDER) -> str:
+    """A result file, as a link in Markdown."""
+    return f"[{name}.json]({folder}/{name}.json)"
+
+
+def source_line(file: str, bed: Row | None) -> str:
     """The machine in one line, unless nothing was measured, and where the figures are."""
-    file = f"[{name}.json](benchmarks/results/{name}.json)."
-    if bed is None:
-        return f"Simulated; {file}"
-    return f"Test bed: {bed_in_words(bed)}; {file}"
+    return f"Simulated; {file}." if bed is None else f"Test bed: {bed_in_words(bed)}; {file}."
 
 
 def bed_in_words(bed: Row) -> str:

@@ -6,12 +6,18 @@ from benchmarks.report.chart import DARK, LIGHT
 
 SHAPES = """
 .chart{display:block;width:100%;height:auto;font:13px system-ui,sans-serif}
-.chart text{fill:var(--ink)} .chart .title{font-weight:600}
+.chart text{fill:var(--ink);stroke:var(--paper);stroke-width:3px;paint-order:stroke}
+.chart .title{font-weight:600}
 .chart .middle{text-anchor:middle} .chart .end{text-anchor:end}
 .chart .grid{stroke:var(--ink);stroke-opacity:.13}
 .chart .guide{fill:none;stroke:var(--ink);stroke-opacity:.55;stroke-dasharray:5 4}
 .chart .line{fill:none;stroke:currentColor;stroke-width:1.7}
 .chart .mark{fill:currentColor;fill-opacity:.8}
+.chart .ring{fill:none;stroke:currentColor;stroke-width:1.5}
+.chart .stroke{stroke:currentColor;stroke-width:1.3;stroke-opacity:.7}
+.chart .spread{fill:none;stroke:var(--ink);stroke-width:1.3}
+.chart .goal{stroke:var(--ink);stroke-width:2;stroke-dasharray:3 2}
+.chart .limit{stroke:var(--ink);stroke-width:2.6}
 """
 
 

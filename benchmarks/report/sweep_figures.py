@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from benchmarks.report.chart import Chart, Guide, Point, Series
 from benchmarks.report.model_figures import FAR
-from benchmarks.report.result_files import Results, Row
+from benchmarks.report.result_files import Results, Row, of_kind
 
 
 def sweep_charts(results: Results) -> list[Chart]:
     """A chart for each model that was streamed; roofs are the medians of its own run."""
     return [
         sweeps(name.removeprefix("streaming-"), result["rows"])
-        for name, result in results.items()
-        if result.get("benchmark") == "streaming" and result["rows"]
+        for name, result in of_kind(results, "streaming").items()
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from benchmarks.report.axis import Axis
 from benchmarks.report.result_files import Row
 
 WIDTH, LANE, LEFT, TOP = 960, 34, 78, 62
@@ -29,9 +30,11 @@ def draw_timeline(result: Row) -> str:
             f'<text x="4" y="{TOP + index * LANE + 19}">{escape(name.replace("_", " "))}</text>'
             for index, name in enumerate(lanes)
         ),
-        *(mark(LEFT + span_us * tenth / 10 * scale, bottom + 18, span_us * tenth / 1e4)
-          for tenth in range(0, 11, 2)),
-    ]  # fmt: skip
+        *(
+            mark(LEFT + 1e3 * time_ms * scale, bottom + 18, text)
+            for time_ms, text in Axis(0.0, span_us / 1e3, False).ticks()
+        ),
+    ]
     return "\n".join([*parts, "</svg>"])
 
 
@@ -66,8 +69,6 @@ def box(row: Row, lane: int, scale: float) -> str:
     )
 
 
-def mark(x: float, y: float, time_ms: float) -> str:
+def mark(x: float, y: float, time: str) -> str:
     """A time on the scale."""
-    return (
-        f'<text class="middle" x="{x:.1f}" y="{y}">{time_ms:.{1 if time_ms < 10 else 0}f} ms</text>'
-    )
+    return f'<text class="middle" x="{x:.1f}" y="{y}">{time} ms</text>'
