@@ -20,10 +20,14 @@ with LLM(model, cpu_memory=budget) as llm:
 
     messages = [{"role": "user", "content": "Why is the sky blue? One sentence."}]
     try:
-        answer = llm.chat(messages, SamplingParams(max_tokens=60))
+        (answer,) = llm.chat(messages, SamplingParams(max_tokens=60))
     except LMOffloadError as error:  # the demo model only completes code
         print(error)
     else:
         messages += [{"role": "assistant", "content": answer.text}]
         messages += [{"role": "user", "content": "And at sunset?"}]
-        print(answer.text, llm.chat(messages, SamplingParams(max_tokens=60)).text, sep="\n")
+        print(answer.text)
+        prompt = llm.tokenizer.apply_chat_template(messages)
+        for piece in llm.stream(prompt, SamplingParams(max_tokens=60)):
+            print(piece, end="", flush=True)
+        print()
