@@ -117,6 +117,19 @@ def test_gates(kernels: Kernels, count: int, width: int, seed: int, size: float)
 
 
 @EACH
+@pytest.mark.parametrize("name", ["silu_mul", "gelu_tanh_mul"])
+@given(count=rows, width=widths, seed=seeds)
+def test_a_gate_does_not_depend_on_other_rows(
+    kernels: Kernels, name: str, count: int, width: int, seed: int
+) -> None:
+    gate, up = random_rows(count + 3, width, seed), random_rows(count + 3, width, seed + 1)
+    every, alone = torch.empty_like(gate), torch.empty(count, width)
+    getattr(kernels, name)(gate, up, every)
+    getattr(kernels, name)(gate[:count].clone(), up[:count].clone(), alone)
+    assert torch.equal(every[:count], alone)
+
+
+@EACH
 def test_relu_keeps_nan(kernels: Kernels) -> None:
     x = torch.tensor([[1.0, -1.0, torch.nan, -0.0, torch.inf, -torch.inf, 2.0, -3.0, 4.0]])
     expected = x.relu()

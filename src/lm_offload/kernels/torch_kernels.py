@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from lm_offload.kernels.base import Product, Weight
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
+
+GELU_SCALE = math.sqrt(2.0 / math.pi)
 
 
 class TorchKernels:
@@ -96,11 +99,11 @@ class TorchKernels:
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
         """See `Kernels.silu_mul`."""
-        torch.mul(functional.silu(gate), up, out=out)
+        torch.mul(_silu(gate), up, out=out)
 
     def gelu_tanh_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
         """See `Kernels.gelu_tanh_mul`."""
-        torch.mul(functional.gelu(gate, approximate="tanh"), up, out=out)
+        torch.mul(_gelu_tanh(gate), up, out=out)
 
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
@@ -119,3 +122,16 @@ def _store(x: Tensor, cache: Blocks, slots: Tensor) -> None:
 def _over_rms(x: Tensor, eps: float) -> Tensor:
     """Rows of x divided by their root mean square."""
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+
+# Of torch's own SiLU and GELU the last bits depend on where an element lies in the tensor (vector
+# or remainder), and so on the other rows; those of exp and tanh do not.
+
+
+def _silu(x: Tensor) -> Tensor:
+    return x / torch.exp(-x).add_(1.0)
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    cubic = (x * x * x).mul_(0.044715).add_(x)
+    return cubic.mul_(GELU_SCALE).tanh_().add_(1.0).mul_(0.5).mul_(x)
