@@ -82,6 +82,20 @@ def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
     assert blocks[frozenset({1, 2})][0] > blocks[frozenset({1})][0] > 0
 
 
+@pytest.mark.parametrize("streamed", [frozenset[int](), frozenset({1})])
+def test_streamed_units_that_fit_the_cache_leave_the_engine_what_it_needs_there(streamed) -> None:
+    slow = {"sweep_s": 8.0, "cached_overhead_frac": 0.5}
+    engine_s = {
+        size: times_of(
+            replace(PLAIN, cpu=replace(PLAIN.cpu, cache_bytes=size, **slow)), streamed, 99
+        )
+        .load(ROWS)
+        .overhead_s
+        for size in (0, 1 << 40)
+    }
+    assert engine_s[0] - engine_s[1 << 40] == pytest.approx(4.0 if streamed else 0.0)
+
+
 def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units() -> None:
     link = replace(PLAIN.disk_read, request_s=1.0)
     config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another

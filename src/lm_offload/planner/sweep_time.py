@@ -174,7 +174,7 @@ class SweepTimes:
     def _overhead_s(self, shape: SweepShape) -> float:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
         more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays_cached)
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
@@ -191,7 +191,17 @@ class SweepTimes:
         way = self.read_block_bytes, self.read_concurrency
         sizes = self.streamed_bytes.values()
         blocks = sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
-        return blocks * self.profile.disk_read.block_s
+        frac = self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
+        return blocks * frac * self.profile.disk_read.block_s
+
+    @cached_property
+    def _stays_cached(self) -> bool:
+        """Whether what the engine needs stays in the last-level cache from sweep to sweep.
+
+        Weights that are streamed push it out only where they are larger than the cache.
+        """
+        fits = self.costs.model.units_bytes <= self.profile.cpu.cache_bytes
+        return self.costs.cached or (bool(self.streamed) and fits)
 
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
@@ -210,7 +220,7 @@ def overhead_s(
 ) -> float:
     """What the engine itself takes in a sweep of one micro-batch beside its tasks, with sampling.
 
-    `cached`: all weights stay in the last-level cache, and so does what the engine needs.
+    `cached`: what the engine needs stays in the last-level cache.
     """
     sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
     frac = cpu.cached_overhead_frac if cached else 1.0
