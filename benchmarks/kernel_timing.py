@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +21,22 @@ from torch import Tensor
 from lm_offload.kernels.memory import read_memory
 from lm_offload.storage.arena import MemoryTier
 
-STREAMED_BYTES = 256 << 20  # far more than any cache, so that weights come from memory
+LEAST_STREAMED_BYTES = 256 << 20
+TIMES_CACHE = 3  # as much as the largest cache, so that hardly anything is still in it
 READ_CHUNK_BYTES = 512 << 10  # `read_memory` leaves out what is behind the last whole one
 MIN_READ_CHUNKS = 8
 MIN_ROUNDS = 5
 SETTLE_S = 0.01  # until threads of torch, which spin after their work, have gone to sleep
+
+
+def largest_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
+    """The size of the first core's largest cache; zero where the system does not say."""
+    sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
+    return max((int(size[:-1]) << 10 for size in sizes if size[:-1].isdigit()), default=0)
+
+
+# What weights and caches take together, so that they come from memory.
+STREAMED_BYTES = max(LEAST_STREAMED_BYTES, TIMES_CACHE * largest_cache_bytes())
 
 Work = Callable[[], object]
 Seconds = dict[str, list[float]]  # by work, in the order of the rounds
