@@ -157,3 +157,12 @@ def test_help_and_completion_do_without_torch(run: Run) -> None:
     code = "import sys, lm_offload.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert "--install-completion" in run("--help").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    asked = {"_LM_OFFLOAD_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "lm-offload qu"}
+    words = {"COMP_WORDS": "lm-offload qu", "COMP_CWORD": "1"}
+    for name, value in {**asked, **words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}.items():
+        monkeypatch.setenv(name, value)
+    assert "quantize" in run().stdout
