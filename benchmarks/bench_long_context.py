@@ -12,51 +12,31 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.entry import result_parser, run
+from benchmarks.half_on_disk import Case, base_choice, half_on_disk
 from benchmarks.result import report
 from benchmarks.round_ratio import with_interval
 from benchmarks.synthetic_cache import fill
 from benchmarks.testbed import collect, largest_weight_file
-from lm_offload import LLM, SamplingParams, Workload
+from lm_offload import LLM, SamplingParams
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery
-from lm_offload.errors import BudgetError, ConfigError
-from lm_offload.kvcache.spilled_size import spilled_block_bytes
+from lm_offload.errors import ConfigError
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
-from lm_offload.plan import KVSpill, Plan
-from lm_offload.planner.fixed_plan import fixed_plan, sizes_of_choice
-from lm_offload.planner.kv_spill import spread_layers
-from lm_offload.planner.memory import kv_bytes, kv_staging_bytes
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.plan import Plan
+from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.plan_choice import PlanChoice
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 from lm_offload.step_time import StepTime
 
 READ_SWEEPS = 3
 ENOUGH = "95%"  # a budget in which everything is resident; only what is planned is taken
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sequences of one context, which is a whole number of blocks."""
-
-    model: Path
-    batch: int
-    context: int
-    sweeps: int
-    kv_format: str | None
-    groups: int
-    depth: int
-
-    @property
-    def workload(self) -> Workload:
-        """One token of the prompt is left to compute."""
-        return Workload((self.context + 1,) * self.batch, (self.sweeps + 1,) * self.batch)
 
 
 @dataclass(frozen=True)
@@ -89,10 +69,10 @@ def main() -> None:
         "speculation": "off",
     }
     with LLM(case.model, cpu_memory=ENOUGH, **options) as llm:
-        base = _base_choice(llm, case)
+        base = base_choice(llm, case)
         print("bound = max(KV bytes / disk rate, resident sweep); goal: at least 80 % of it")
         resident = measure(llm, case, base, None)
-        spilled = measure(llm, case, _half_on_disk(llm, case, base), args.trace)
+        spilled = measure(llm, case, half_on_disk(llm, case, base), args.trace)
     bed = collect(largest_weight_file(case.model), args.threads)
     row = row_of(case, resident, spilled)
     report("long-context", [row], args.json, show=format_row, bed=bed)
@@ -110,43 +90,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trace", type=Path)
     return parser.parse_args()
-
-
-def _base_choice(llm: LLM, case: Case) -> PlanChoice:
-    """Everything resident, all sequences in flight, a token of each in a sweep."""
-    choice = choice_of(llm.plan_for(case.workload))
-    return replace(
-        choice,
-        max_sequences=case.batch,
-        kv_blocks=case.batch * (case.context + case.sweeps + 2 + BLOCK_TOKENS) // BLOCK_TOKENS,
-        sweep_tokens=case.batch,
-        micro_batch_tokens=case.batch,
-    )
-
-
-def _half_on_disk(llm: LLM, case: Case, base: PlanChoice) -> PlanChoice:
-    """The fewest layers on disk with which cache and staging take half of the cache's bytes.
-
-    What is left of the half makes the ring longer.
-    """
-    request = llm._request(case.workload)
-    model, config = request.models[0], request.config
-    group = max(base.kv_blocks // case.groups, base.kv_blocks // case.batch)
-    sizes = sizes_of_choice(base)
-    whole_bytes = kv_bytes(model, sizes)
-    for count in range(1, config.num_layers + 1):
-        spill = KVSpill(spread_layers(config, count), group, case.depth * group)
-        found = replace(sizes, spill=spill)
-        if kv_bytes(model, found) + kv_staging_bytes(model, found) <= whole_bytes / 2:
-            left_bytes = whole_bytes / 2 - kv_bytes(model, found) - kv_staging_bytes(model, found)
-            more = int(left_bytes // spilled_block_bytes(config, model.kv_format))
-            return replace(
-                base,
-                kv_on_disk=spill.layers,
-                kv_group_blocks=spill.group_blocks,
-                kv_ring_blocks=spill.ring_blocks + more,
-            )
-    raise BudgetError("The staging ring alone takes half of the cache; raise --groups.")
 
 
 def measure(llm: LLM, case: Case, choice: PlanChoice, trace_file: Path | None) -> Run:

@@ -20,11 +20,9 @@ checkpoint that was quantized to int4 is about the best draft of itself that can
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,64 +31,14 @@ from unittest.mock import patch
 from benchmarks.entry import result_parser, run
 from benchmarks.result import report
 from benchmarks.round_ratio import quotients, with_interval
+from benchmarks.speculation_case import Case, Total, generated, open_llm
+from benchmarks.speculation_prompts import code_prompts, loop_prompts, text_prompts
 from benchmarks.testbed import collect, largest_weight_file
-from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.draft_model import DraftModel
 from lm_offload.engine.proposers import Draft, Wanted
 from lm_offload.plan import Plan
 from lm_offload.speculation.prompt_lookup import PromptLookup
-
-SEED_TOKENS = 8
-FUNCTION_CHARACTERS = 700  # of a function that is shown whole
-REPEATED_CHARACTERS = 120  # of its beginning, to be continued
-
-
-@dataclass(frozen=True)
-class Case:
-    """One checkpoint with one sort of prompts."""
-
-    model: Path
-    prompts: str
-    prompt_len: int
-    gen_len: int
-    rounds: int
-    threads: int
-    budget_frac: float
-    draft_model: Path | None = None
-
-    @property
-    def params(self) -> SamplingParams:
-        """Greedy; for loops used tokens become likelier, or random weights hardly repeat any."""
-        penalty = -2.0 if self.prompts == "loop" else 0.0
-        return SamplingParams(frequency_penalty=penalty, ignore_eos=True)
-
-    @property
-    def budget_bytes(self) -> int:
-        """A part of the checkpoint's bytes."""
-        size = sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
-        return int(size * self.budget_frac)
-
-
-@dataclass
-class Total:
-    """Decode of several runs."""
-
-    seconds: float = 0.0
-    tokens: int = 0
-    sweeps: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    runs_s: list[float] = field(default_factory=list)  # prompt after prompt
-
-    def add(self, llm: LLM) -> None:
-        """Count the last run."""
-        self.seconds += llm.stats.decode_s
-        self.runs_s.append(llm.stats.decode_s)
-        self.tokens += sum(sweep.decode_tokens for sweep in llm.stats.decode)
-        self.sweeps += len(llm.stats.decode)
-        self.drafted += llm.stats.drafted
-        self.accepted += llm.stats.accepted
 
 
 def main() -> None:
@@ -182,22 +130,6 @@ def _draft_row(
     }
 
 
-def open_llm(case: Case, prompts: list[list[int]], resident: bool = False, **how: Any) -> LLM:
-    """An engine loaded for the case, within its budget or with all in memory."""
-    budget = None if resident else case.budget_bytes
-    llm = LLM(case.model, cpu_memory=budget, threads=case.threads, **how)
-    llm.load(Workload((max(map(len, prompts)),), (case.gen_len,)))
-    return llm
-
-
-def generated(llm: LLM, case: Case, prompt: list[int], total: Total) -> list[int]:
-    """The tokens of one run, which is added to `total`."""
-    params = replace(case.params, max_tokens=case.gen_len)
-    tokens = llm.generate([prompt], params)[0].outputs[0].token_ids
-    total.add(llm)
-    return tokens
-
-
 @contextmanager
 def spoiled_drafts(vocab_size: int) -> Iterator[None]:
     """Within the block every drafted token is replaced by another."""
@@ -224,38 +156,6 @@ def first_layers(model: Path, layers: int, folder: Path) -> Path:
     (folder / "config.json").unlink()
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
     return folder
-
-
-def loop_prompts(case: Case) -> list[list[int]]:
-    """For each round a few tokens and what a resident model says after them."""
-    starts = [[7 + 31 * index + 5 * place for place in range(SEED_TOKENS)]
-              for index in range(case.rounds)]  # fmt: skip
-    params = replace(case.params, max_tokens=case.prompt_len - SEED_TOKENS)
-    with open_llm(case, starts, resident=True, speculation="off") as llm:
-        outputs = llm.generate(starts, params)
-    return [it.prompt_token_ids + it.outputs[0].token_ids for it in outputs]
-
-
-def code_prompts(case: Case) -> list[list[int]]:
-    """For each round a function of the held-out text and its beginning once more."""
-    return _encoded(case, (f"{it}\n\n\n{it[:REPEATED_CHARACTERS]}" for it in _functions(case)))
-
-
-def text_prompts(case: Case) -> list[list[int]]:
-    """For each round the beginning of a function of the held-out text."""
-    return [tokens[: case.prompt_len] for tokens in _encoded(case, _functions(case))]
-
-
-def _functions(case: Case) -> Iterator[str]:
-    text = (demo_path() / "heldout.txt").read_text(encoding="utf-8")
-    pieces = text.split("\ndef ")[1:]
-    long = (piece for piece in pieces if len(piece) >= FUNCTION_CHARACTERS)
-    return (f"def {piece[:FUNCTION_CHARACTERS]}" for piece in islice(long, case.rounds))
-
-
-def _encoded(case: Case, texts: Iterable[str]) -> list[list[int]]:
-    with LLM(case.model, threads=case.threads) as llm:
-        return [llm.tokenizer.encode(text) for text in texts]
 
 
 def format_row(name: str, total: Total, off: Total) -> str:

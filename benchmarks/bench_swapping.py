@@ -56,7 +56,7 @@ class ShortOutputs(OutputLengths):
 
     def expected_tokens(self, sequence: Sequence) -> int:
         """Of a sequence, those that it has among them."""
-        more = sequence.params.max_tokens // 4
+        more = sequence.params.most_tokens // 4
         return min(sequence.num_tokens + more, sequence.max_tokens)
 
 

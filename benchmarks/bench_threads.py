@@ -14,37 +14,29 @@ torch's default is every core for each of the first three. The fastest sweep of 
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
-from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from benchmarks.engine_turns import engine_of
 from benchmarks.entry import result_parser, run
 from benchmarks.result import report
 from benchmarks.round_ratio import quotients, with_bounds, with_interval
-from lm_offload import LLM, SamplingParams, Workload
+from benchmarks.switched_threads import GEN_LEN, SwitchedEngine
+from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
-from lm_offload.engine.engine import Engine
 from lm_offload.hardware.limits import allowed_cores
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import thread_counts
 from lm_offload.plan import Plan, ThreadPlan
-from lm_offload.sequence import Sequence
 
 if TYPE_CHECKING:
-    from lm_offload.kernels.base import Kernels
+    pass
 
 READERS = (1, 2, 4, 8)
-GEN_LEN = 128
-SWEEPS, WARM_UP = 4, 2  # at a time with one setting; the first ones record what the others replay
 SWEPT_FRAC = 0.6  # of a case's seconds; the rest is for turns with the fastest and the default
 MIN_DUEL_ROUNDS = 4
 GOAL = 1.03
@@ -134,7 +126,7 @@ def duel(llm: LLM, plan: Plan, case: Case, one: Row, other: Row, budget_s: float
         return [1.0] * MIN_DUEL_ROUNDS
     with ExitStack() as stack:
         engines = {
-            count: stack.enter_context(SwitchedEngine(llm, plan, case, count))
+            count: stack.enter_context(SwitchedEngine(llm, plan, count, case.batch, case.context))
             for count in {one["readers"], other["readers"]}
         }
         works = {
@@ -168,75 +160,11 @@ def sweeps(
     """Seconds of the fastest sweeps of each setting, on one engine with so many readers."""
     fastest = dict.fromkeys(settings(allowed_cores()), float("inf"))
     end_s = time.perf_counter() + budget_s
-    with SwitchedEngine(llm, plan, case, readers) as engine:
+    with SwitchedEngine(llm, plan, readers, case.batch, case.context) as engine:
         while time.perf_counter() < end_s or float("inf") in fastest.values():
             for threads in fastest:
                 fastest[threads] = min(fastest[threads], engine.sweep_s(threads))
     return fastest
-
-
-class SwitchedEngine:
-    """An engine with so many readers whose threads change between sweeps."""
-
-    def __init__(self, llm: LLM, plan: Plan, case: Case, readers: int) -> None:
-        self._kernels, self._case = SwitchedKernels(llm.kernels), case
-        plan = replace(plan, read_concurrency=readers)
-        self._context = engine_of(llm, plan, kernels=self._kernels)
-
-    def __enter__(self) -> SwitchedEngine:
-        self._engine = self._context.__enter__()
-        decode_s(self._engine, self._case)  # starts threads, touches the ring
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
-
-    def sweep_s(self, threads: ThreadPlan) -> float:
-        """Mean seconds of some sweeps with these threads."""
-        self._kernels.use(threads)
-        self._engine.machinery.runner.forget()
-        return decode_s(self._engine, self._case)
-
-
-class SwitchedKernels:
-    """Kernels whose threads change between sweeps."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        self._all = self._now = kernels
-
-    def use(self, threads: ThreadPlan) -> None:
-        """What `build_cpu_machinery` does with a plan's threads."""
-        torch.set_num_threads(threads.sampling)
-        self._now = self._all.with_threads(threads.compute, threads.attention)
-
-    def with_threads(self, compute: int, attention: int) -> SwitchedKernels:
-        """Itself: `use` has the say."""
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._now, name)
-
-
-def decode_s(engine: Engine, case: Case) -> float:
-    """Mean seconds of some sweeps; the first ones still find what was read before a change."""
-    seconds = []
-    for _ in range(SWEEPS):
-        if not engine.has_work:
-            engine.add(filled_sequences(case))
-        engine.records.clear()
-        engine.step()
-        seconds.append(engine.records[-1].time.total_s)
-    return statistics.mean(seconds[WARM_UP:])
-
-
-def filled_sequences(case: Case) -> list[Sequence]:
-    """Sequences that are taken to be prefilled but for their last token."""
-    params = SamplingParams(max_tokens=GEN_LEN, ignore_eos=True)
-    prompt = array("i", [1] * case.context)
-    return [
-        Sequence(index, prompt, params, num_computed=case.context - 1)
-        for index in range(case.batch)
-    ]
 
 
 def format_row(row: Row) -> str:

@@ -96,7 +96,7 @@ class Sequence:
     @property
     def max_tokens(self) -> int:
         """Tokens this sequence can reach."""
-        return len(self.prompt) + self.params.max_tokens
+        return len(self.prompt) + self.params.most_tokens
 
     @property
     def may_end_early(self) -> bool:

@@ -16,7 +16,7 @@ _FACTORS = {
     "g": GIB, "gib": GIB, "gb": 1000**3,
     "t": 1 << 40, "tib": 1 << 40, "tb": 1000**4,
 }  # fmt: skip
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*|%)\s*")
+_SIZE = re.compile(r"\s*(\d{1,24}(?:\.\d+)?)\s*([a-zA-Z]*|%)\s*")
 
 
 def parse_size(text: str | float, whole_bytes: int | None = None) -> int:

@@ -85,6 +85,9 @@ def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
         (["generate", "DEMO"], 7, "No prompt"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "lots"], 2, "not a size"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "0"], 2, "positive"),
+        (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "9" * 400], 2, "not a size"),
+        (["generate", "DEMO", "--prompt", "a", "--n", "9" * 30], 7, "1 to 16384"),
+        (["generate", "x" * 5000, "--prompt", "a"], 4, "cannot be looked at"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "1MiB"], 3, "smallest that works"),
         (["generate", "DEMO", "--prompt", "a", "--threads", "4096"], 2, "threads"),
         (["generate", "DEMO", "--prompt", "a", "--top-p", "2"], 7, "top_p"),
@@ -154,3 +157,12 @@ def test_help_and_completion_do_without_torch(run: Run) -> None:
     code = "import sys, lm_offload.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert "--install-completion" in run("--help").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    asked = {"_LM_OFFLOAD_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "lm-offload qu"}
+    words = {"COMP_WORDS": "lm-offload qu", "COMP_CWORD": "1"}
+    for name, value in {**asked, **words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}.items():
+        monkeypatch.setenv(name, value)
+    assert "quantize" in run().stdout

@@ -29,7 +29,7 @@ def test_the_table_tells_prediction_bounds_and_reasons(run: Run, demo: Path) -> 
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     for words in (
-        "While outputs end early 0 more",
+        "while outputs end early: none",
         "time to first token",
         "decode is bound by",
         "2x faster disk",
@@ -88,6 +88,12 @@ def test_a_model_that_ships_on_a_machine_that_ships(run: Run) -> None:
     assert "lm-offload simulate" in said
     roomy = planned(run, "llama-3.1-8b", "--machine", "t4-208gb")
     assert not roomy["streamed"]
+
+
+def test_an_unknown_model_is_told_what_ships(run: Run) -> None:
+    done = run("plan", "llama-3-8b")
+    assert done.returncode == 4
+    assert "llama-3.1-8b" in done.stderr
 
 
 def test_a_saved_plan_runs_and_can_be_edited(run: Run, demo: Path, tmp_path: Path) -> None:

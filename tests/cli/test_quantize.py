@@ -69,6 +69,18 @@ def test_a_folder_of_its_own_is_a_model(run: Run, cache: Path, demo: Path, tmp_p
     assert sum(unit["size_bytes"] for unit in found["units"]) == found["weight_bytes"]
 
 
+def test_fp8_is_made_and_runs(run: Run, demo: Path, tmp_path: Path) -> None:
+    folder = str(tmp_path / "made")
+    made = json.loads(run("quantize", str(demo), "--format", "fp8", "-o", folder, "--json").stdout)
+    assert (made["format"], made["folder"]) == ("fp8:row", folder)
+    assert 1 < made["bytes_per_weight"] < 1.05
+    done = run("generate", folder, *PROMPT)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > len("def add(")
+    asked = json.loads(run("inspect", folder, "--json").stdout)
+    assert asked["weight_format"] == "fp8:row"
+
+
 def test_plans_know_the_smaller_weights_and_make_none(
     run: Run, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from lm_offload.cli import checkup
 from tests.cli.conftest import Run
 
 
@@ -27,6 +29,15 @@ def test_inspect_adds_up_to_the_weights(run: Run, demo: Path) -> None:
 def test_an_untied_embedding_counts_too(run: Run, toy) -> None:
     found = inspect(run, toy("llama"))
     assert sum(unit["size_bytes"] for unit in found["units"]) == found["weight_bytes"]
+
+
+def test_inspect_counts_embedding_rows_that_stay_on_disk(run: Run, toy) -> None:
+    found = inspect(
+        run, toy("llama"), "--prompt-len", "8", "--gen-len", "8", "--cpu-memory", "300K"
+    )
+    (table,) = (unit for unit in found["units"] if unit["kind"] == "embed")
+    assert (table["size_bytes"], table["tier"]) == (found["rows_on_disk_bytes"], "disk")
+    assert not found["fits"]
 
 
 @pytest.mark.parametrize("key", ["smallest_budget_bytes", "resident_budget_bytes"])
@@ -66,6 +77,25 @@ def test_doctor_names_what_is_missing_and_its_cost(
     assert found["torch"]["value"]
     assert found["cores"]["value"] >= 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kernels", "in_use", "words"),
+    [
+        ("native-amx+onednn-bf16", True, None),
+        ("native-avx512-vnni", False, "only AMX would be faster"),
+        ("torch", False, "AVX512-BF16 or AMX would be faster"),
+    ],
+)
+def test_doctor_says_whether_bf16_units_are_used(
+    monkeypatch: pytest.MonkeyPatch, kernels: str, in_use: bool, words: str | None
+) -> None:
+    resolved = SimpleNamespace(name=kernels)
+    monkeypatch.setattr("lm_offload.kernels.resolve.resolve_kernels", lambda cores: resolved)
+    found = {finding.name: finding for finding in checkup._kernels(1)}
+    units = found["bf16 matrix units in use"]
+    assert units.value is in_use
+    assert (units.cost is None) if words is None else words in str(units.cost)
 
 
 def test_doctor_prints_a_table(run: Run, demo: Path) -> None:

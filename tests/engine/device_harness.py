@@ -35,14 +35,13 @@ def open_on_device(folder, gpu_memory, cpu_memory=PLENTY, device=STAND_IN, **opt
     return llm
 
 
-def smallest_budgets(folder, prompts=PROMPTS, attention="device", **options) -> tuple[int, int]:
-    """Bytes of the device and of the host that the error for hopeless budgets names."""
+def smallest_budgets(folder, prompts=PROMPTS, attention="device", **options) -> list[int]:
+    """Bytes of each device and of the host that the error for hopeless budgets names."""
     workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
     opened = open_on_device(folder, 1, 1, attention=attention, **options)
     with opened as llm, pytest.raises(BudgetError) as caught:
         llm.plan_for(workload)
-    device, host = re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])
-    return int(device) << 10, int(host) << 10
+    return [int(kib) << 10 for kib in re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])]
 
 
 def cpu_tokens(folder: Path, prompts: list[list[int]], **options: str) -> list[list[int]]:

@@ -78,11 +78,14 @@ def test_other_ways_to_say_the_same(given, same):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"max_tokens": None}, "max_tokens is None; allowed is a whole number"),
         ({"max_tokens": 2.5}, "max_tokens is 2.5; allowed is a whole number"),
         ({"temperature": "0.5"}, "temperature is '0.5'; allowed is a number"),
         ({"temperature": None}, "temperature is None; allowed is a number"),
-        ({"seed": None}, "seed is None; allowed is a whole number"),
+        ({"stop": {"a": 1}}, "stop is .*; allowed is strings"),
+        ({"stop_token_ids": 5.5}, r"stop_token_ids is \(5.5,\); allowed is token ids"),
+        ({"ignore_eos": "no"}, "ignore_eos is 'no'; allowed is True or False"),
+        ({"temperature": 10**400}, "temperature is 1000"),
+        ({"n": 10**9}, "allowed is 1 to 16384"),
         ({"n": "2"}, "n is '2'; allowed is a whole number"),
         ({"logprobs": 2.5}, "logprobs is 2.5; allowed is a whole number"),
         ({"logprobs": True}, "logprobs is True; allowed is a whole number"),

@@ -39,6 +39,24 @@ def test_parameters_for_another_number_of_prompts(llm):
         llm.generate(prompts_of(3, 4, 5), [GREEDY] * 2)
 
 
+def test_without_a_limit_output_fills_the_context(llm):
+    (prompt,) = prompts_of(6)
+    (output,) = llm.generate([prompt], SamplingParams(max_tokens=None, ignore_eos=True))
+    assert len(output.outputs[0].token_ids) == MAX_POSITIONS - 6
+    assert output.outputs[0].finish_reason == "length"
+
+
+def test_without_a_seed_each_request_draws_its_own(llm):
+    params = SamplingParams(max_tokens=20, temperature=1.0, seed=None, n=2)
+    found = [
+        tuple(one.token_ids)
+        for _ in range(2)
+        for output in llm.generate(prompts_of(6) * 2, params)
+        for one in output.outputs
+    ]
+    assert len(set(found)) == len(found) == 8
+
+
 def test_no_prompts_give_no_outputs(llm):
     assert llm.generate([], GREEDY) == []
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload import LLM, SamplingParams, Workload
+from lm_offload import LLM, SamplingParams
 from lm_offload.device.no_memory import no_memory
 from lm_offload.device.stand_in import StandIn
-from lm_offload.errors import BudgetError, ConfigError
+from lm_offload.errors import ConfigError
 from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.plan_text import plan_text
 from tests.engine.device_harness import (
@@ -25,20 +25,12 @@ from tests.engine.device_harness import (
     cpu_tokens,
     on_all_tiers,
     open_on_device,
+    smallest_budgets,
 )
-from tests.engine.harness import GREEDY, PLENTY, prompts_of, tokens_of
+from tests.engine.harness import PLENTY, prompts_of, tokens_of
 from tests.toy import MODEL_TYPES
 
 TWO, THREE = ",".join([STAND_IN] * 2), ",".join([STAND_IN] * 3)
-
-
-def smallest_budgets(folder, devices, prompts=PROMPTS) -> list[int]:
-    """Bytes of each device and of the host that the error for hopeless budgets names."""
-    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
-    opened = open_on_device(folder, 1, 1, device=devices)
-    with opened as llm, pytest.raises(BudgetError) as caught:
-        llm.plan_for(workload)
-    return [int(kib) << 10 for kib in re.findall(r"(\d+) KiB", str(caught.value).split(";")[0])]
 
 
 def text_of(budgets) -> str:
@@ -51,7 +43,7 @@ CASES = [*((name, TWO) for name in MODEL_TYPES), ("llama", THREE), ("gemma3_text
 @pytest.mark.parametrize(("model_type", "devices"), CASES)
 def test_tokens_are_those_of_the_cpu(toy, model_type, devices):
     folder = toy(model_type)
-    *gpus, cpu_bytes = smallest_budgets(folder, devices)
+    *gpus, cpu_bytes = smallest_budgets(folder, device=devices)
     budgets = text_of(size + (160 << 10) for size in gpus)
     with open_on_device(folder, budgets, cpu_bytes + (100 << 10), device=devices) as llm:
         assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
@@ -84,7 +76,7 @@ def test_all_three_tiers_hold_units(toy):
 )
 def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
     folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    *gpus, cpu_bytes = smallest_budgets(folder, TWO, prompts)
+    *gpus, cpu_bytes = smallest_budgets(folder, prompts, device=TWO)
     budgets = [least + more for least, more in zip(gpus, more_gpu, strict=True)]
     with open_on_device(folder, text_of(budgets), cpu_bytes + more_cpu, device=TWO) as llm:
         assert tokens_of(llm, prompts) == cpu_tokens(folder, prompts)
@@ -131,7 +123,7 @@ def test_prefixes_are_shared_and_sequences_preempted(toy):
 
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
-    budgets = text_of(size + (150 << 10) for size in smallest_budgets(folder, TWO)[:-1])
+    budgets = text_of(size + (150 << 10) for size in smallest_budgets(folder, device=TWO)[:-1])
     with open_on_device(folder, budgets, device=TWO) as llm:
         wanted, made = tokens_of(llm, PROMPTS), llm.plan
     text = plan_text(made, "toy")

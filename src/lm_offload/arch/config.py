@@ -53,19 +53,24 @@ def with_end_tokens(config: ModelConfig, folder: Path) -> ModelConfig:
     generation = folder / "generation_config.json"
     if not generation.is_file():
         return config
-    fields = Fields(read_json(generation), generation.name)
+    fields = _fields_of(read_json(generation), generation.name)
     return replace(config, eos_token_ids=fields.token_ids("eos_token_id", config.eos_token_ids))
+
+
+def _fields_of(raw: Any, where: str) -> Fields:
+    """Raises CheckpointError for what is no object."""
+    if not isinstance(raw, Mapping):
+        raise CheckpointError(
+            f"{where} holds {type(raw).__name__} data, but an object is needed; download it again."
+        )
+    return Fields(raw, where)
 
 
 def parse_config(
     raw: Mapping[str, Any], parsers: Parsers = PARSERS, where: str = "config.json"
 ) -> ModelConfig:
     """The content of a `config.json`, as written by transformers 4.x or 5.x."""
-    if not isinstance(raw, Mapping):
-        raise CheckpointError(
-            f"{where} holds {type(raw).__name__} data, but an object is needed; download it again."
-        )
-    fields = Fields(raw, where)
+    fields = _fields_of(raw, where)
     model_type = fields.text("model_type")
     if model_type not in parsers:
         planned = model_type in PLANNING_PARSERS

@@ -16,8 +16,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.machine import Machine, describe_machine
 from lm_offload.units import format_bytes
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
-MATRIX_UNITS = ("avx512_bf16", "amx_bf16")
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "gguf")
 TIGHT_BYTES = 1 << 30
 
 
@@ -51,9 +50,6 @@ def _processor(machine: Machine) -> Iterator[Finding]:
     yield Finding("cores", machine.cores)
     yield Finding("NUMA nodes", machine.numa_nodes)
     yield Finding("instruction sets", " ".join(machine.isa))
-    has_units = any(flag in machine.isa for flag in MATRIX_UNITS)
-    cost = "prefill and large batches compute in float32, about 2 to 8 times slower"
-    yield Finding("bf16 matrix units", has_units, None if has_units else cost)
 
 
 def _memory(machine: Machine) -> Iterator[Finding]:
@@ -84,8 +80,16 @@ def _kernels(cores: int) -> Iterator[Finding]:
 
     name = resolve_kernels(cores).name
     yield Finding("kernels", name)
+    native, tiles = "native" in name, "onednn" in name
     cost = "about 2 to 6 times slower with bf16 weights; reinstall with a C++17 compiler"
-    yield Finding("native kernels", "native" in name, None if "native" in name else cost)
+    yield Finding("native kernels", native, None if native else cost)
+    cost = f"prefill and large batches with bf16 weights compute in float32; {_units(native)}"
+    yield Finding("bf16 matrix units in use", tiles, None if tiles else cost)
+
+
+def _units(native: bool) -> str:
+    """What a processor would need for more; see `resolve_kernels`."""
+    return "only AMX would be faster" if native else "AVX512-BF16 or AMX would be faster"
 
 
 def _direct_reads(place: Path) -> Finding:

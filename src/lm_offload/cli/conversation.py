@@ -53,7 +53,7 @@ class Conversation:
         """
         messages = [*self._messages, {"role": "user", "content": question}]
         prompt = self._llm.tokenizer.apply_chat_template(messages)
-        self._progress.expect(len(prompt), self._params.max_tokens - 1)
+        self._progress.expect(len(prompt), self._params.most_tokens - 1)
         answer = ""
         with closing(pieces(self._llm, prompt, self._params, self._progress)) as parts:
             for piece in interruptible(parts):

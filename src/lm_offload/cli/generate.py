@@ -164,7 +164,7 @@ def _write_all(
     for result in llm.generate_each(prompts.token_ids, params, progress.on_sweep):
         write_output(sink, indices[result.index], prompts.texts[result.index], result)
         given = sum(len(completion.token_ids) for completion in result.outputs)
-        progress.on_early_end(params.n * params.max_tokens - given)
+        progress.on_early_end(params.n * params.most_tokens - given)
 
 
 def _encoded(llm: LLM, prompt: str, chat: bool) -> list[int]:

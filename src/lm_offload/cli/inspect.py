@@ -52,7 +52,7 @@ def _print_model(console: Console, found: Inspection) -> None:
 
 
 def _print_fit(console: Console, found: Inspection) -> None:
-    fits = "yes" if found.fits else "no, it would be streamed from disk in part"
+    fits = "yes" if found.fits else "no, a part would stay on disk"
     rows = [
         ("budget", format_bytes(found.budget_bytes)),
         ("smallest that works", format_bytes(found.smallest_budget_bytes)),
@@ -62,4 +62,7 @@ def _print_fit(console: Console, found: Inspection) -> None:
     if found.runs:
         rows.append(("resident in memory", format_bytes(found.tier_bytes["cpu"])))
         rows.append(("streamed from disk", format_bytes(found.tier_bytes["disk"])))
+    if found.rows_on_disk_bytes:
+        size = format_bytes(found.rows_on_disk_bytes)
+        rows.append(("embedding rows on disk", f"{size}, of which a sweep reads a row per token"))
     print_rows(console, "For this workload", rows)

@@ -61,8 +61,9 @@ class Inspection:
     smallest_budget_bytes: int
     resident_budget_bytes: int  # from here on nothing is streamed
     runs: bool
-    fits: bool  # nothing is streamed
+    fits: bool  # nothing stays on disk
     tier_bytes: dict[str, int]
+    rows_on_disk_bytes: int  # of embedding tables: a sweep reads a row for each token
     units: Sequence[UnitSummary]
 
 
@@ -84,6 +85,7 @@ def inspect_model(
         plan = plan_for([files], workload, NOMINAL, budget_bytes)
     roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
     units = [_unit_summary(files, index, plan) for index in range(len(files.units))]
+    rows_on_disk_bytes = _rows_on_disk_bytes(files, plan)
     return Inspection(
         name=model_name(files.folder),
         model_type=files.config.model_type,
@@ -99,8 +101,9 @@ def inspect_model(
         smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL),
         resident_budget_bytes=roomy.used_bytes,
         runs=plan is not None,
-        fits=plan is not None and not plan.streamed,
+        fits=plan is not None and not plan.streamed and not rows_on_disk_bytes,
         tier_bytes=_tier_bytes(plan),
+        rows_on_disk_bytes=rows_on_disk_bytes,
         units=units,
     )
 
@@ -109,15 +112,22 @@ def _unit_summary(files: ModelFiles, index: int, plan: Plan | None) -> UnitSumma
     unit, size_bytes = files.units[index], files.layouts[index].weight_bytes
     if unit.kind == "embed" and files.table_layout:
         size_bytes += files.table_layout.weight_bytes
-    return UnitSummary(unit.name, unit.kind, size_bytes, _tier(unit, plan))
+    return UnitSummary(unit.name, unit.kind, size_bytes, _tier(files, unit, plan))
 
 
-def _tier(unit: Unit, plan: Plan | None) -> str | None:
+def _tier(files: ModelFiles, unit: Unit, plan: Plan | None) -> str | None:
     if plan is None:
         return None
-    if unit.kind == "embed" and unit.tables and not plan.table_resident:
-        return "cpu" if plan.streamed == () else "disk"
+    if unit.kind == "embed" and unit.tables:
+        in_head = files.table_layout is None  # whose parts hold the rows
+        return "cpu" if plan.table_resident or (in_head and not plan.streamed) else "disk"
     return "cpu" if unit.name in plan.resident else "disk"
+
+
+def _rows_on_disk_bytes(files: ModelFiles, plan: Plan | None) -> int:
+    if plan is None or plan.table_resident or files.table_layout is None:
+        return 0
+    return files.table_layout.weight_bytes
 
 
 def _tier_bytes(plan: Plan | None) -> dict[str, int]:

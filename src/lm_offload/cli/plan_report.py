@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lm_offload.planner.between_sweeps import BetweenSweeps
     from lm_offload.planner.explain import Explanation, RunnerUp
     from lm_offload.planner.in_place_reason import InPlaceReason
+    from lm_offload.planner.side_by_side import SideBySide
     from lm_offload.planner.spare_sequences import Spare
 
 NO_CHANGE = 1.005  # a run that is shorter by less is as long
@@ -33,7 +34,8 @@ def print_explanation(console: Console, plan: Plan, found: Explanation) -> None:
 
 def print_spare(console: Console, spare: Spare) -> None:
     """Places that a run gets where outputs may end early, which the prediction leaves out."""
-    console.print(f"While outputs end early {spare.sequences} more in flight: {spare.reason}.")
+    more = spare.sequences or "none"
+    console.print(f"More sequences in flight while outputs end early: {more} ({spare.reason}).")
 
 
 def _print_prediction(console: Console, predicted: Figures, found: Explanation) -> None:
@@ -72,31 +74,37 @@ def _in_place(found: InPlaceReason) -> str:
 
 
 def _print_threads(console: Console, plan: Plan, found: Explanation) -> None:
-    threads, side = plan.threads, found.side_by_side
+    threads = plan.threads
     rows = [
         ("products and elementwise kernels", str(threads.compute)),
         ("attention", str(threads.attention)),
         ("sampling, by torch", str(threads.sampling)),
         ("reads, asleep while the disk works", str(plan.read_concurrency if plan.streamed else 0)),
-        ("every core for each of these", f"{found.threads_speedup:.2f}x the time"),
+        ("time with every core for each", f"{found.threads_speedup:.2f}x that of this plan"),
         *([("between two sweeps", _between(found.between))] if found.between else []),
-        ("products side by side", f"up to {side.width}, {side.speedup:.2f}x as fast in decode"),
+        ("products side by side", _beside(found.side_by_side)),
     ]
     print_rows(console, "Threads", rows)
 
 
+def _beside(found: SideBySide) -> str:
+    if found.width == 1:
+        return "no gain"
+    return f"{found.width} would be {found.speedup:.2f}x as fast in decode; they run one by one"
+
+
 def _between(found: BetweenSweeps) -> str:
     return (
-        f"{found.seconds * 1e3:.2f} ms ({found.sampling_s * 1e3:.2f} ms of them sampling); "
-        f"beside the next one it would save {found.gain_frac:.1%} at most"
+        f"{found.seconds * 1e3:.2f} ms, of them {found.sampling_s * 1e3:.2f} ms sampling; done "
+        f"beside the next sweep they would save {found.gain_frac:.1%} at most"
     )
 
 
 def _phase(tokens_per_s: float, ceiling: PhaseCeiling) -> str:
     share = tokens_per_s / ceiling.tokens_per_s
     return (
-        f"{tokens_per_s:.2f} tok/s, {share:.0%} of what the {ceiling.bound_by} allows "
-        f"({ceiling.tokens_per_s:.1f} tok/s)"
+        f"{tokens_per_s:.2f} tok/s, {share:.0%} of the ceiling "
+        f"({ceiling.tokens_per_s:.1f} tok/s, set by {ceiling.bound_by})"
     )
 
 

@@ -60,7 +60,7 @@ class PromptSet:
     def announce(self, progress: RunProgress, params: SamplingParams, max_positions: int) -> None:
         """Tell `progress` how many tokens there are to prefill and at most to decode."""
         lengths = [len(ids) for ids in self.token_ids]
-        decoded = [min(params.max_tokens, max_positions - length) - 1 for length in lengths]
+        decoded = [min(params.most_tokens, max_positions - length) - 1 for length in lengths]
         progress.expect(params.n * sum(lengths), params.n * sum(decoded))
 
 

@@ -50,14 +50,15 @@ def _as_dict(value: Any) -> dict[str, Any]:
 def print_plan(console: Console, plan: Plan) -> None:
     """What is resident, what is streamed, and where every byte of the budgets goes."""
     _print_memory(console, "CPU", plan)
-    units = len(plan.resident) + len(plan.streamed)
+    units, place = len(plan.resident) + len(plan.streamed), "resident"
     if plan.device is not None:
         for part in plan.device.stages or (plan.device,):
             _print_memory(console, part.name, part)
         units += len(plan.device.resident)
+        place, most = "in CPU memory", "up to " * bool(plan.device.in_place)
         console.print(
             f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
-            f"{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
+            f"{most}{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
             f"{_attention(plan, plan.device)}{_in_place(plan.device)}{_replays(plan.device)}."
         )
         _print_stages(console, plan.device)
@@ -65,8 +66,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
     some = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight{spare}"
     console.print(
-        f"{len(plan.resident)} of {units} units resident, {format_bytes(plan.streamed_bytes)} read "
-        f"from disk in each sweep; {some}, "
+        f"{len(plan.resident)} of {units} units {place}, {format_bytes(plan.streamed_bytes)} "
+        f"streamed from disk in each sweep; {some}, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )

@@ -13,6 +13,15 @@ from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.planner.policies.reasons import bottleneck, ceiling_tokens_per_s, phase_time
 from lm_offload.units import format_bytes
 
+NAMES = {
+    "gpu": "GPU",
+    "cpu": "CPU",
+    "disk": "disk",
+    "h2d": "link to the GPU",
+    "d2h": "link from the GPU",
+    "disk_read": "disk, reads",
+    "disk_write": "disk, writes",
+}
 WORTH_SAYING = 1.005  # a gain below this is none
 
 
@@ -35,21 +44,21 @@ def _policy_rows(policy: Policy) -> list[tuple[str, str]]:
         ("weights", f"{policy.weight_format}, {_places(policy.weights)}"),
         ("KV cache", f"{policy.kv_format}, {_places(policy.kv)}"),
         ("activations", _places(policy.activations)),
-        ("prefill", _devices(policy.prefill)),
-        ("decode", _devices(policy.decode)),
+        ("prefill computed", _devices(policy.prefill)),
+        ("decode computed", _devices(policy.decode)),
         ("schedule", f"{policy.schedule}, {policy.prefetch_units} units ahead"),
     ]
 
 
 def _places(share: Share) -> str:
     parts = ((tier, getattr(share, tier)) for tier in TIERS)
-    return ", ".join(f"{part:.1%} {tier}" for tier, part in parts if part)
+    return ", ".join(f"{part:.1%} {NAMES[tier]}" for tier, part in parts if part)
 
 
 def _devices(devices: PhasePolicy) -> str:
     if devices.compute == devices.attention:
-        return f"on the {devices.compute}"
-    return f"on the {devices.compute}, attention on the {devices.attention}"
+        return f"on the {NAMES[devices.compute]}"
+    return f"on the {NAMES[devices.compute]}, attention on the {NAMES[devices.attention]}"
 
 
 def _rate_rows(found: Simulation) -> list[tuple[str, str]]:
@@ -57,8 +66,8 @@ def _rate_rows(found: Simulation) -> list[tuple[str, str]]:
     rates = {
         "prefill": time.prefill_tokens_per_s,
         "decode": time.decode_tokens_per_s,
-        "generation": time.generation_tokens_per_s,
-        "ceiling": ceiling_tokens_per_s(time),
+        "generation, both phases": time.generation_tokens_per_s,
+        "its ceiling": ceiling_tokens_per_s(time),
     }
     return [(name, f"{rate:.2f} tok/s") for name, rate in rates.items()]
 
@@ -67,7 +76,7 @@ def _print_memory(console: Console, found: Simulation) -> None:
     table = Table("tier", "peak", "capacity", title="Memory", title_justify="left")
     peak, sizes = found.job.peak_bytes(found.policy), capacities(found.job.machine)
     for tier in TIERS:
-        table.add_row(tier, format_bytes(peak.of(tier)), format_bytes(sizes[tier]))
+        table.add_row(NAMES[tier], format_bytes(peak.of(tier)), format_bytes(sizes[tier]))
     console.print(table)
 
 
@@ -82,7 +91,7 @@ def _print_resources(console: Console, found: Simulation) -> None:
         for sweep, path_s in zip(sweeps, critical, strict=True):
             share = path_s.get(resource, 0.0) / sum(path_s.values())
             cells += [f"{sweep.busy_frac(resource):.0%}", f"{share:.0%}"]
-        table.add_row(resource, *cells)
+        table.add_row(NAMES.get(resource, resource), *cells)
     console.print(table)
 
 

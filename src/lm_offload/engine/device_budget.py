@@ -61,7 +61,7 @@ def split_max_memory(max_memory: Mapping[str | int, str | int]) -> tuple[Size, s
     """
     named = {f"cuda:{key}" if isinstance(key, int) else key: max_memory[key] for key in max_memory}
     cpu = named.pop("cpu", None)
-    if not all(map(is_device_name, named)) or not max_memory:
+    if not all(isinstance(name, str) and is_device_name(name) for name in named) or not max_memory:
         raise ConfigError(
             f'max_memory is {dict(max_memory)!r}; allowed are the key "cpu" and devices, as in '
             '{"cuda:0": "6GiB", "cpu": "8GiB"}.'

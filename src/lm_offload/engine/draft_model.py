@@ -100,7 +100,7 @@ class DraftModel:
             return None
         if max(sequence.prompt) >= self._vocab_size:
             return None
-        most = min(sequence.params.max_tokens, room)
+        most = min(sequence.params.most_tokens, room)
         params = replace(sequence.params, max_tokens=most, prompt_logprobs=None)
         mine = Sequence(sequence.index, sequence.prompt, params, seed=sequence.seed)
         blocks = self._machinery.scheduler.blocks

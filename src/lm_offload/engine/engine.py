@@ -152,4 +152,4 @@ class Engine:
             return "stop"
         if self._stops(sequence, token):
             return "stop"
-        return "length" if len(sequence.output) >= sequence.params.max_tokens else None
+        return "length" if len(sequence.output) >= sequence.params.most_tokens else None

@@ -11,6 +11,7 @@ from lm_offload.engine.device_options import check_options
 from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.formats import check_on_device
+from lm_offload.engine.option_kinds import check_kinds, check_objective
 from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
@@ -79,6 +80,26 @@ class LLM(TextModel):
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
     ) -> None:
+        check_kinds(
+            cpu_memory=cpu_memory,
+            gpu_memory=gpu_memory,
+            max_memory=max_memory,
+            device=device,
+            threads=threads,
+            overlap=overlap,
+            trace=trace,
+            weight_format=weight_format,
+            exact=exact,
+            kv_format=kv_format,
+            plan=plan,
+            prefix_sharing=prefix_sharing,
+            prefix_cache=prefix_cache,
+            prefix_cache_limit=prefix_cache_limit,
+            spill_dir=spill_dir,
+            on_load=on_load,
+            on_quantize=on_quantize,
+        )
+        check_objective(objective)
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
         choices = open_choices(model, weight_format, exact, saved, kv_format)
         on_cpu = attention, in_place

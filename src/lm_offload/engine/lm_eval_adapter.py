@@ -114,7 +114,7 @@ class OffloadLM(TemplateLM):  # type: ignore[misc]
         """The completion of each context, up to one of its stop strings."""
         params = [self._sampling_params(request.args[1]) for request in requests]
         prompts = [
-            self.tok_encode(request.args[0])[-max(self.max_length - one.max_tokens, 1) :]
+            self.tok_encode(request.args[0])[-max(self.max_length - one.most_tokens, 1) :]
             for request, one in zip(requests, params, strict=True)
         ]
         texts = [""] * len(requests)

@@ -12,6 +12,7 @@ from lm_offload.engine.assembly import Assembly, RunOptions
 from lm_offload.engine.disk_pace import warn_of_pace
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.option_kinds import check_workload
 from lm_offload.engine.out_of_memory import hopeless, smaller, stopped, unfinished, warn_of
 from lm_offload.engine.outputs import RunStats, SweepRecord
 from lm_offload.engine.planned import PlannedModel, Wishes
@@ -53,6 +54,7 @@ class LoadedModel(PlannedModel):
 
     def load(self, workload: Workload) -> Plan:
         """Plan for a workload and load what the plan keeps in memory; returns the plan."""
+        check_workload(workload)
         return self._engine_for(workload).machinery.plan
 
     def read_sweep(self) -> StepTime:

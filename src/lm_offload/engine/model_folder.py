@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from lm_offload.errors import CheckpointError
@@ -14,15 +15,33 @@ def find_folder(model: str | Path) -> Path:
 
     A GGUF file stands for a folder. Raises CheckpointError.
     """
+    if not isinstance(model, str | PathLike) or not str(model):
+        raise _not_a_folder(model)
     path = Path(model).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix == GGUF_SUFFIX):
+    is_folder, is_file = _kind_of(path)
+    if is_folder or (is_file and path.suffix == GGUF_SUFFIX):
         return path
-    if path.is_file() or str(model).count("/") > 1:
-        raise CheckpointError(
-            f"{str(model)!r} is not a folder; give the folder of a Hugging Face checkpoint, a GGUF "
-            "file, or a hub id that was downloaded before."
-        )
+    if is_file or str(model).count("/") > 1:
+        raise _not_a_folder(str(model))
     return _cached_folder(str(model))
+
+
+def _kind_of(path: Path) -> tuple[bool, bool]:
+    """Whether it is a folder, and whether a file; raises CheckpointError where nobody may look."""
+    try:
+        return path.is_dir(), path.is_file()
+    except OSError as error:
+        raise CheckpointError(
+            f"{str(path)[:80]!r} cannot be looked at ({error.strerror}); check the path and its "
+            "permissions."
+        ) from error
+
+
+def _not_a_folder(model: object) -> CheckpointError:
+    return CheckpointError(
+        f"{model!r} is not a folder; give the folder of a Hugging Face checkpoint, a GGUF file, or "
+        "a hub id that was downloaded before."
+    )
 
 
 def model_name(folder: Path) -> str:

@@ -14,10 +14,11 @@ from lm_offload.demo import demo_path
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.model_folder import find_folder
 from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
-from lm_offload.errors import ConfigError, UnsupportedModelError
+from lm_offload.errors import CheckpointError, ConfigError, UnsupportedModelError
 from lm_offload.planner.request import ModelSizes, sizes_of_config
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
@@ -40,6 +41,7 @@ def sizes_in(options: PlanOptions) -> AllowedSizes:
         config = find_config(options.model)
         return _with_kv_format(_sizes_by_config(config, options), config, options)
     formats = options.weight_format, options.exact, options.plan, options.kv_format
+    _check_known(options.model)
     allowed = open_choices(options.model, *formats)
     forbidden: Sequence[ModelFiles] = ()
     if options.weight_format is None and not options.exact and options.plan is None:
@@ -51,6 +53,15 @@ def sizes_in(options: PlanOptions) -> AllowedSizes:
         allowed[0].largest_file,
         allowed[0],
     )
+
+
+def _check_known(model: str) -> None:
+    """Raises CheckpointError for what is no checkpoint, with the names of the configs that ship."""
+    try:
+        find_folder(model)
+    except CheckpointError as error:
+        names = ", ".join(shipped_models())
+        raise CheckpointError(f"{error}; or plan for a config that ships: {names}.") from error
 
 
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> AllowedSizes:

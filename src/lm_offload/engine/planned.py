@@ -13,6 +13,7 @@ from lm_offload.engine.format_choices import in_formats
 from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.opening import prepared
+from lm_offload.engine.option_kinds import check_workload
 from lm_offload.engine.planning import planning_request
 from lm_offload.engine.profile_choice import profile_for
 from lm_offload.engine.residents import LoadProgress
@@ -78,7 +79,11 @@ class PlannedModel:
         return None
 
     def plan_for(self, workload: Workload) -> Plan:
-        """The plan for a workload; loads nothing. Raises BudgetError if none fits."""
+        """The plan for a workload; loads nothing.
+
+        Raises BudgetError if none fits, RequestError for a workload that is none.
+        """
+        check_workload(workload)
         if self._planned is None or self._planned[0] != workload:
             plan = plan_beside(self._wishes.draft, self._request(workload), self._make_plan)
             self._planned = workload, plan

@@ -56,8 +56,7 @@ def prefix_folder(
         raise ConfigError(
             f"The prefix cache {path} cannot be made ({error}); name a folder that is writable."
         ) from error
-    limit_bytes = parse_size(limit) if isinstance(limit, str) else limit
-    return PrefixFolder(path, DEFAULT_LIMIT_BYTES if limit_bytes is None else limit_bytes)
+    return PrefixFolder(path, DEFAULT_LIMIT_BYTES if limit is None else parse_size(limit))
 
 
 def owner_of(files: ModelFiles, kernels: Kernels) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
 from functools import partial
+from secrets import randbits
 from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
@@ -24,6 +25,7 @@ from lm_offload.sequence import Sequence
 if TYPE_CHECKING:
     from torch import Tensor
 
+SEED_BITS = 31
 ScoreConsumer = Callable[[int, int, "Tensor"], None]  # window, position of the first row, logits
 
 
@@ -41,14 +43,15 @@ def make_sequences(
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
         _check(request, ids, config, config.max_positions - 1)  # room for a token
         room = config.max_positions - len(ids)
-        one = replace(one, max_tokens=min(one.max_tokens, room))
+        one = replace(one, max_tokens=min(one.most_tokens, room))
+        seed = randbits(SEED_BITS) if one.seed is None else one.seed
         sequences += [
             Sequence(
                 len(sequences) + sample,
                 array("i", ids),
                 one,
                 request=request,
-                seed=one.seed + sample,
+                seed=seed + sample,
                 prompt_logprobs=[None],
                 arrival_s=now_s,
             )
@@ -116,7 +119,7 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
     """Token counts of these requests."""
     return Workload(
         tuple(len(sequence.prompt) for sequence in sequences),
-        tuple(sequence.params.max_tokens for sequence in sequences),
+        tuple(sequence.params.most_tokens for sequence in sequences),
         sum(
             len(sequence.prompt) - sequence.logits_from
             for sequence in sequences
