@@ -35,12 +35,8 @@ constexpr int64_t kFactorBytes = kTileLanes * sizeof(typename Codes::Factor);
 // The factors of the v-th vector of tiles that lie `stride` apart.
 template <class Codes>
 inline Vec load_factors(const uint8_t* from, int v, int64_t stride) {
-    typename Codes::Factor factors[kLanes];
-    for (int64_t t = 0; t < kTilesPerVector; ++t) {
-        std::memcpy(factors + t * kTileLanes, from + (v * kTilesPerVector + t) * stride,
-                    kFactorBytes<Codes>);
-    }
-    return load(factors);
+    const uint8_t* first = from + v * kTilesPerVector * stride;
+    return load_tiles(reinterpret_cast<const typename Codes::Factor*>(first), stride);
 }
 
 // Inlined with all that it calls: only then the compiler keeps arrays in registers.

@@ -101,6 +101,18 @@ inline Ints load_tiles(const uint8_t* p, int64_t stride) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(load_halves(p)), load_halves(p + stride), 1);
 }
 
+// Joined in registers: a load of what two stores have just written to the stack waits for both.
+inline Vec load_tiles(const F16* p, int64_t stride) {
+    const __m128i* low = reinterpret_cast<const __m128i*>(p);
+    const auto* high = reinterpret_cast<const __m128i*>(reinterpret_cast<const uint8_t*>(p) + stride);
+    const __m256i first = _mm256_castsi128_si256(_mm_loadu_si128(low));
+    return _mm512_cvtph_ps(_mm256_inserti128_si256(first, _mm_loadu_si128(high), 1));
+}
+
+inline Vec load_tiles(const float* p, int64_t stride) {
+    return _mm512_castsi512_ps(load_tiles(reinterpret_cast<const uint8_t*>(p), stride));
+}
+
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
 inline Ints nibbles(Ints a) {

@@ -153,6 +153,10 @@ inline void store_ints(void* p, Ints a) { std::memcpy(p, &a, sizeof a); }
 // Eight lanes of each tile that fills a vector; here of one.
 inline Ints load_tiles(const uint8_t* p, int64_t) { return load_ints(p); }
 
+inline Vec load_tiles(const F16* p, int64_t) { return load(p); }
+
+inline Vec load_tiles(const float* p, int64_t) { return load(p); }
+
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
 inline Ints nibbles(Ints a) {
