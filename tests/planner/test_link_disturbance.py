@@ -15,7 +15,6 @@ from lm_offload.plan import Workload
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
 from lm_offload.planner.device_load import DeviceSweepLoad
-from lm_offload.planner.device_simulation import device_sweep_seconds
 from lm_offload.planner.host_load import HostLoad
 from lm_offload.planner.link_disturbance import (
     ATTEND,
@@ -32,6 +31,7 @@ from lm_offload.planner.search import candidates
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.units import MIB
+from tests.planner.device_simulation import device_sweep_seconds
 from tests.planner.machines import PLAIN
 from tests.planner.requests import make_request
 from tests.planner.test_stages import SMALL

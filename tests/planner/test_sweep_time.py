@@ -14,11 +14,11 @@ from lm_offload.planner import sweep_time
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.sweep_load import SweepLoad
-from lm_offload.planner.sweep_simulation import sweep_seconds
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from tests.planner.machines import PLAIN, disturbed
 from tests.planner.requests import TINY
+from tests.planner.sweep_simulation import sweep_seconds
 from tests.planner.test_unit_cost import ROWS, sizes
 
 MEGABYTE = 10**6

@@ -1,6 +1,6 @@
 """When each sweep of a run ends, without a task for every read and compute.
 
-The tasks of `sweep_simulation.py` in order of use: whatever one waits for comes before it::
+The tasks of `SweepSchedule` in order of use: whatever one waits for comes before it::
 
     read ends      max(the read before, releases of what lay in its place)  + its seconds
     compute ends   max(the compute before, its reads)                       + its seconds
@@ -25,7 +25,7 @@ def sweep_seconds(
     ring_bytes: int,
     kv_ring_blocks: int = 0,
 ) -> list[float]:
-    """Seconds of sweeps that follow one another, as `sweep_simulation.sweep_seconds` gives them."""
+    """Seconds of sweeps that follow one another, as the simulation of their tasks gives them."""
     if not streamed_bytes and not kv_ring_blocks:
         return [load.cpu_s + load.overhead_s for load in loads]
     clocks = _Clocks(streamed_bytes, ring_bytes)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
 
 from lm_offload.planner.kv_reads import LayerReads
 from lm_offload.planner.timeline import simulate
-from lm_offload.schedule.kv_staging import Groups, StagedSweep
-from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 
 _FIRST = TaskId(0, "compute", 0)
@@ -52,33 +49,22 @@ class Load(Protocol):
         """Seconds of a task on the rows of a unit."""
 
 
-def sweep_seconds(
-    loads: Sequence[Load],
-    streamed_bytes: Mapping[int, int],
-    ring_bytes: int,
-    kv_ring_blocks: int = 0,
-) -> list[float]:
-    """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
-
-    Reads run ahead through the ring as the executor lets them; it is full when the first sweep
-    begins, since an engine reads on while it has nothing to compute.
-    """
-    if not streamed_bytes and not kv_ring_blocks:
-        return [load.cpu_s + load.overhead_s for load in loads]
-    schedule = SweepSchedule(streamed_bytes, ring_bytes)
-    if kv_ring_blocks:
-        return _seconds_of(loads, _staged_tasks(schedule, loads, kv_ring_blocks))
-    return simulated_seconds(loads, schedule.reads, schedule.computes)
-
-
 def simulated_seconds(
     loads: Sequence[Load], transfers: Transfers, computes: Computes
 ) -> list[float]:
-    """The same for the tasks of any generator, with the KV cache in memory."""
-    return _seconds_of(loads, _tasks(loads, transfers, computes))
+    """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
+
+    Transfers run ahead as the executor lets them, with the KV cache in memory.
+    """
+    return seconds_of(loads, _tasks(loads, transfers, computes))
 
 
-def _seconds_of(loads: Sequence[Load], tasks: Iterable[Task]) -> list[float]:
+def seconds_of(loads: Sequence[Load], tasks: Iterable[Task]) -> list[float]:
+    """The same of tasks in the order in which they are queued.
+
+    Rings are full when the first sweep begins, since an engine reads on while it has nothing to
+    compute.
+    """
     idle_s = loads[0].fill_s  # before the first task
     timeline = simulate(tasks, lambda task: _duration_s(task, loads, idle_s))
     last = len(loads[0].compute_s) - 1
@@ -93,34 +79,6 @@ def _tasks(loads: Sequence[Load], transfers: Transfers, computes: Computes) -> I
         if sweep + 1 < len(loads):
             yield from transfers(sweep + 1)
         yield from computes(sweep, load.counts)
-
-
-def _staged_tasks(
-    schedule: SweepSchedule, loads: Sequence[Load], kv_ring_blocks: int
-) -> Iterator[Task]:
-    """The same with the tasks of a KV cache on disk; one compute task for each of its groups."""
-    before: tuple[TaskId, ...] = ()
-    for sweep, load in enumerate(loads):
-        groups = {unit: layer.sizes for unit, layer in load.kv.items()}
-        staged = StagedSweep(sweep, groups, _ring_blocks(groups, kv_ring_blocks))
-        yield from _merged(schedule.reads(sweep), staged.reads, before)
-        counts = [len(groups.get(unit, (1,))) for unit in range(len(load.compute_s))]
-        yield from staged.weave(schedule.computes(sweep, counts))
-        before = (TaskId(sweep, "compute", len(counts) - 1), *staged.writes)
-
-
-def _ring_blocks(groups: Groups, ring_blocks: int) -> int:
-    """The ring, which holds two groups also where several are taken as one."""
-    most = max((group.blocks for staged in groups.values() for group in staged), default=0)
-    return max(ring_blocks, 2 * most)
-
-
-def _merged(
-    weights: Iterable[Task], kv: Iterable[Task], before: tuple[TaskId, ...]
-) -> Iterator[Task]:
-    """Reads in order of use; which blocks of the cache are read is known when a sweep begins."""
-    known = (replace(task, needs=(*task.needs, *before)) for task in kv)
-    yield from sorted((*weights, *known), key=lambda task: (task.id.unit, task.id.micro_batch))
 
 
 def _duration_s(task: Task, loads: Sequence[Load], idle_s: float) -> float:
