@@ -24,7 +24,7 @@ def test_demo_runs_below_the_size_of_the_model() -> None:
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("def read_file(path):")
-    assert "read from" in done.stderr.replace("\n", " ")
+    assert "streamed from" in done.stderr.replace("\n", " ")
 
 
 def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
