@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Rows from which a bf16 product of oneDNN beats the products it replaces. Without AMX it never
-# beats the native ones: 0.55 to 0.93 of their speed on AVX512-BF16, at any number of rows.
+# Rows from which a bf16 product of oneDNN beats the products it replaces. Without AMX it
+# does not beat the native ones on all cores: 0.55 to 0.93 of their speed on AVX512-BF16.
 ONEDNN_ROWS_OVER_NATIVE = 32
 ONEDNN_ROWS_OVER_TORCH = 8
 
