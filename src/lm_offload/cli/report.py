@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lm_offload.plan import DevicePlan, Plan
+from lm_offload.device_plan import DevicePlan
+from lm_offload.plan import Plan
 from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.step_time import StepTime
 from lm_offload.units import format_bytes, format_rate
