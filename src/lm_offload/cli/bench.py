@@ -12,8 +12,9 @@ from lm_offload.cli.bench_report import ceiling_record, print_ceiling, print_mea
 from lm_offload.cli.comparison_report import print_comparison
 from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
-from lm_offload.cli.report import people_console, print_json, print_plan, report_console
+from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Plan
