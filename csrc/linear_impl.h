@@ -12,7 +12,7 @@ namespace LMO_ISA {
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
 constexpr int64_t kPassedBytes = 512 << 10;  // where one pass uses them: fewer first tiles, unasked
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
-constexpr int64_t kAheadBytes = 16 << 10;   // how far ahead of their use weights are asked for
+constexpr int64_t kAheadBytes = 1 << 10;    // how far ahead of their use weights are asked for
 
 // One chunk of weight rows.
 template <class W>
@@ -20,8 +20,16 @@ struct Chunk {
     const LinearArgs& a;
     const W* weight;
     int64_t begin, end;
-    int64_t ahead;  // in rows
+    int64_t ahead;  // columns from what is read to what is asked for, at most all
 };
+
+// Elements from columns that R rows are read at to what is asked for meanwhile: later columns, and
+// behind the last ones the first columns of the next R rows.
+template <int R, class W>
+int64_t ahead_of(const Chunk<W>& chunk, int64_t column) {
+    const int64_t k = chunk.a.k, ahead = chunk.ahead;
+    return column + ahead < k ? ahead : ahead - k + R * chunk.a.weight_stride;
+}
 
 // out[m : m + C, n : n + R]; `Ask` for the weights of later tiles where these come from memory.
 template <bool Ask, int R, int C, class W>
@@ -35,7 +43,8 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     int64_t i = 0;
     if constexpr (Ask) {
         for (; i + step <= a.k; i += step) {
-            for (int r = 0; r < R; ++r) prefetch(weight + (r + chunk.ahead) * a.weight_stride + i);
+            const W* ahead = weight + i + ahead_of<R>(chunk, i);
+            for (int r = 0; r < R; ++r) prefetch(ahead + r * a.weight_stride);
             dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, step);
         }
     }
@@ -114,6 +123,13 @@ inline int64_t linear_step(const LinearArgs& a) {
     return chunk_rows(a.m, a.n, weight_row_bytes(a), tiles, a.threads);
 }
 
+// Several tiles of rows leave time enough for all columns of the next weights.
+template <class W>
+int64_t ahead_columns(const LinearArgs& a) {
+    constexpr int64_t columns = kAheadBytes / static_cast<int64_t>(sizeof(W));
+    return a.m > kTileRows ? a.k : std::min(a.k, columns);
+}
+
 inline void linear(const LinearRun& products) {
     const auto chunks = [](const LinearArgs& a) {
         const int64_t step = linear_step(a);
@@ -121,10 +137,10 @@ inline void linear(const LinearRun& products) {
     };
     each_chunk(products, chunks, [](const LinearArgs& a, int64_t i) {
         const int64_t step = linear_step(a), end = std::min(a.n, (i + 1) * step);
-        const int64_t ahead = std::max<int64_t>(3, kAheadBytes / weight_row_bytes(a));
         with_type(a.weight_dtype, [&](auto* type) {
             using W = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
-            linear_chunk(Chunk<W>{a, static_cast<const W*>(a.weight), i * step, end, ahead});
+            const auto* weight = static_cast<const W*>(a.weight);
+            linear_chunk(Chunk<W>{a, weight, i * step, end, ahead_columns<W>(a)});
         });
     });
 }

@@ -15,16 +15,6 @@ namespace LMO_ISA {
 
 static_assert(kLanes == kMatrixRowBytes / 4 && kPackedVectors == 2);
 
-// The columns that a unit of codes has in its bytes, low nibbles before high ones.
-template <class Codes>
-inline __m128i column_order() {
-    if constexpr (Codes::kPairs == 4) {
-        return _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-    } else {
-        return _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-    }
-}
-
 // The codes of a step as bytes, four columns a row, V vectors of tiles in kMatrixBytes each.
 // Rows of other columns of the block are zero: inputs need no cut.
 template <class Codes, int V>

@@ -94,6 +94,11 @@ struct ByteInt4Codes : Int4Codes<Minimums> {
         return Q == 0 ? low_nibbles(unit) : high_nibbles(unit);
     }
 
+    template <int Q>
+    static Ints signed_quad(Ints unit) {
+        return quad<Q>(unit);
+    }
+
     static void put(int8_t* to, Vec rounded) {
         store_bytes(reinterpret_cast<uint8_t*>(to), rounded);
     }
@@ -112,11 +117,35 @@ struct ByteInt8Codes : Int8Codes {
         return unit ^ splat(static_cast<int32_t>(0x80808080));
     }
 
+    template <int Q>
+    static Ints signed_quad(Ints unit) {
+        return unit;
+    }
+
     static void put(int8_t* to, Vec rounded) {
         store_quads(reinterpret_cast<uint8_t*>(to), rounded);
     }
 };
 
+// Codes that meet inputs of 16 bits as two bytes: those are products of bytes, too.
+template <class Codes>
+struct Split {};
+template <bool Minimums>
+struct Split<Int4Codes<Minimums>> : ByteInt4Codes<Minimums> {
+    using Inputs = PairInputs;
+};
+template <>
+struct Split<Int8Codes> : ByteInt8Codes {
+    using Inputs = PairInputs;
+};
+
+#endif
+
+template <class Codes>
+constexpr bool kSplit = false;
+#if defined(LMO_VNNI)
+template <class Codes>
+constexpr bool kSplit<Split<Codes>> = true;
 #endif
 
 // The bytes of codes that were unpacked into quads, in the cache, vector by vector.
@@ -142,6 +171,8 @@ struct UnpackedBytes {
 
 template <class Codes>
 constexpr bool kByteInputs = std::is_same_v<typename Codes::Inputs, ByteInputs>;
+template <class Codes>
+constexpr bool kPairInputs = std::is_same_v<typename Codes::Inputs, PairInputs>;
 template <class Codes>
 constexpr bool kFloatInputs = std::is_same_v<typename Codes::Inputs, FloatInputs>;
 

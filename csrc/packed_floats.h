@@ -58,12 +58,12 @@ LMO_INLINE void multiply_floats(const StepOf<Codes>& step, Vec (&sums)[R][V]) {
         if constexpr (Codes::kFromMemory) {
             for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * stride + ahead);
         }
-        unrolled<2>([&](auto u) {  // units of a cache line
+        unrolled<2>([&](auto u) LMO_BODY {  // units of a cache line
             decltype(Codes::load(at, 0, 0)) units[V];
             unrolled<V>([&](auto v) {
                 units[v] = Codes::load(at + u * Codes::kStepBytes, v, stride);
             });
-            unrolled<kUnitColumns>([&](auto c) {
+            unrolled<kUnitColumns>([&](auto c) LMO_BODY {
                 Vec weights[V];
                 unrolled<V>([&](auto v) { weights[v] = Codes::template column<c>(units[v]); });
                 unrolled<R>([&](auto r) {
@@ -89,7 +89,7 @@ template <class Codes, int V>
 inline Tiles unpack_floats(const StepOf<Codes>& step, uint8_t* bytes) {
     each_unit<Codes, V>(step, [&](int64_t i, int v, Ints unit) {
         auto* to = reinterpret_cast<float*>(bytes + v * kVectorFloatBytes);
-        unrolled<kUnitColumns>([&](auto c) {
+        unrolled<kUnitColumns>([&](auto c) LMO_BODY {
             store(to + (i * kUnitColumns + c) * kLanes, Codes::template column<c>(unit));
         });
     });

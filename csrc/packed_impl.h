@@ -16,11 +16,11 @@ void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
     write_totals<V>(w, tiles, totals);
 }
 
-// All rows times V vectors of tiles: few rows take the codes as they are.
-template <int V, class Codes>
+// All rows times V vectors of tiles: few rows, at most Most, take the codes as they are.
+template <int V, int Most, class Codes>
 void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
-    float totals[kPackedRows * V * kLanes] = {};
-    with_count<kPackedRows>(w.rows, [&](auto rows) {
+    float totals[Most * V * kLanes] = {};
+    with_count<Most>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
         each_step(w, tiles, [&](const StepOf<Codes>& step) {
             add_step<Codes, R, V>(step, totals);
@@ -53,21 +53,26 @@ void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
 template <int V, class Codes>
 void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     if (w.rows <= kPackedRows) {
-        few_rows<V>(w, tiles);
+        few_rows<V, kPackedRows>(w, tiles);
     } else {
         many_rows<V>(w, tiles);
     }
 }
 
-// Tiles [tile, end); those of a single row are taken more at a time.
-template <class Codes>
-void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
+// Tiles [tile, end), by body(vectors, tiles); those of a single row are taken more at a time.
+template <class Codes, class Body>
+void tile_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end, const Body& body) {
     if (w.rows == 1) {
         for (; tile + kRowTiles <= end; tile += kRowTiles) {
             single_row<kRowVectors>(w, {tile, kRowTiles});
         }
     }
-    each_tiling(tile, end, [&](auto vectors, const Tiling& tiles) {
+    each_tiling(tile, end, body);
+}
+
+template <class Codes>
+void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
+    tile_chunk(w, tile, end, [&](auto vectors, const Tiling& tiles) {
         packed_tiles<decltype(vectors)::value>(w, tiles);
     });
 }
@@ -101,9 +106,34 @@ const typename Codes::Inputs* quantized(const PackedArgs& a, int64_t first, int6
     return x;
 }
 
+#if defined(LMO_VNNI)
+
+template <class Codes>
+void split_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
+    tile_chunk(w, tile, end, [&](auto vectors, const Tiling& tiles) {
+        few_rows<decltype(vectors)::value, kSplitRows>(w, tiles);
+    });
+}
+
+// A few rows as bytes.
+template <class Codes>
+void split_rows(const PackedRun& products, int64_t first, int64_t rows) {
+    const PackedArgs& any = products.first();
+    const auto* x = quantized<Codes>(any, first, rows,
+                                     [&](auto& block) { split_block<Codes>(block, any.group); });
+    packed_block<Split<Codes>>(products, first, rows, x, split_chunk<Split<Codes>>);
+}
+
+#endif
+
 // A block of rows in vector registers.
 template <class Codes>
 void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
+#if defined(LMO_VNNI)
+    if constexpr (kPairInputs<Codes>) {
+        if (rows <= kSplitRows) return split_rows<Codes>(products, first, rows);
+    }
+#endif
     const auto* x = quantized<Codes>(products.first(), first, rows, [](auto&) {});
     packed_block<Codes>(products, first, rows, x, packed_chunk<Codes>);
 }

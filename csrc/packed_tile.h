@@ -8,6 +8,9 @@
 
 #include "packed_bytes.h"
 #include "packed_floats.h"
+#if defined(LMO_VNNI)
+#include "packed_split.h"
+#endif
 
 namespace lmo {
 namespace LMO_ISA {
@@ -42,12 +45,12 @@ LMO_INLINE void multiply_pairs(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
         if constexpr (Codes::kFromMemory) {
             for (int t = 0; t < V * kTilesPerVector; ++t) prefetch(at + t * stride + ahead);
         }
-        unrolled<2>([&](auto u) {  // units of a cache line
+        unrolled<2>([&](auto u) LMO_BODY {  // units of a cache line
             decltype(Codes::load(at, 0, 0)) units[V];
             unrolled<V>([&](auto v) {
                 units[v] = Codes::load(at + u * Codes::kStepBytes, v, stride);
             });
-            unrolled<Codes::kPairs>([&](auto p) {
+            unrolled<Codes::kPairs>([&](auto p) LMO_BODY {
                 Ints pairs[V];
                 unrolled<V>([&](auto v) { pairs[v] = Codes::template pair<p>(units[v]); });
                 auto& sum = parts[u % kParts];
@@ -73,6 +76,19 @@ LMO_INLINE void multiply_pairs(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
     });
 }
 
+// The same with whatever inputs the codes meet.
+template <class Codes, int R, int V>
+LMO_INLINE void multiply(const StepOf<Codes>& step, Ints (&sums)[R][V]) {
+#if defined(LMO_VNNI)
+    if constexpr (kSplit<Codes>) return multiply_split<Codes>(step, sums);
+#endif
+    if constexpr (kByteInputs<Codes>) {
+        multiply_bytes<Codes>(step, sums);
+    } else if constexpr (!kSplit<Codes>) {
+        multiply_pairs<Codes>(step, sums);
+    }
+}
+
 // totals[R][V] += one step.
 template <class Codes, int R, int V>
 LMO_INLINE void add_step(const StepOf<Codes>& step, float* totals) {
@@ -91,11 +107,7 @@ LMO_INLINE void add_step(const StepOf<Codes>& step, float* totals) {
         add_all(sums);
     } else {
         Ints sums[R][V];
-        if constexpr (kByteInputs<Codes>) {
-            multiply_bytes<Codes>(step, sums);
-        } else {
-            multiply_pairs<Codes>(step, sums);
-        }
+        multiply<Codes>(step, sums);
         add_all(sums);
     }
 }
@@ -107,7 +119,7 @@ template <class Codes, int V>
 inline Tiles unpack_pairs(const StepOf<Codes>& step, uint8_t* pairs) {
     each_unit<Codes, V>(step, [&](int64_t i, int v, Ints unit) {
         uint8_t* to = pairs + v * kVectorPairBytes + i * Codes::kPairs * kPairBytes;
-        unrolled<Codes::kPairs>([&](auto p) {
+        unrolled<Codes::kPairs>([&](auto p) LMO_BODY {
             store_ints(to + p * kPairBytes, Codes::template pair<p>(unit));
         });
     });

@@ -92,22 +92,7 @@ inline Ints byte_sum(const ByteSums& sums, int64_t row, const ByteInputs&) {
 // 256 * upper + lower of one row.
 inline Ints byte_sum(const ByteSums& sums, int64_t row, const PairInputs&) {
     const Ints upper = load_ints(sums.upper + row * kLanes);
-    return add(_mm512_slli_epi32(upper, 8), load_ints(sums.lower + row * kLanes));
-}
-
-// Splits 64 16-bit values in place: their upper bytes, signed, then their lower ones, unsigned;
-// both shuffled by `order` within every 16.
-inline void split_values(int16_t* values, __m128i order) {
-    const Ints low = load_ints(values), high = load_ints(values + kBlockColumns / 2);
-    const __m256i wide = _mm256_broadcastsi128_si256(order);
-    const auto put = [&](int64_t at, Ints bytes) {
-        const __m256i narrow = _mm512_cvtepi16_epi8(bytes);
-        store_halves(reinterpret_cast<uint8_t*>(values) + at, _mm256_shuffle_epi8(narrow, wide));
-    };
-    put(0, _mm512_srai_epi16(low, 8));
-    put(32, _mm512_srai_epi16(high, 8));
-    put(64, low);
-    put(96, high);
+    return joined_bytes(upper, load_ints(sums.lower + row * kLanes));
 }
 
 }  // namespace LMO_ISA

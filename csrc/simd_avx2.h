@@ -5,6 +5,8 @@
 
 #include "types.h"
 
+#define LMO_BODY  // see simd_avx512.h
+
 namespace lmo {
 namespace LMO_ISA {
 

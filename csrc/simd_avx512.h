@@ -8,6 +8,10 @@
 
 #include "types.h"
 
+// Before the body of an unrolled loop: gcc makes a function of a large one otherwise, to which arrays
+// go through memory. With 16 registers that is no loss.
+#define LMO_BODY __attribute__((always_inline))
+
 namespace lmo {
 namespace LMO_ISA {
 
@@ -152,6 +156,9 @@ inline void add_byte_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpbusd_e
 
 // The sums that add_byte_products made, in every lane.
 inline Ints byte_sums(Ints a) { return a; }
+
+// 256 * upper + lower: a sum of products with 16-bit inputs from those with their bytes.
+inline Ints joined_bytes(Ints upper, Ints lower) { return add(_mm512_slli_epi32(upper, 8), lower); }
 
 // Integral values within a byte, in the order of int8 codes: 0 2 1 3, and so on.
 inline void store_quads(uint8_t* p, Vec a) {

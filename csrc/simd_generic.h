@@ -7,6 +7,8 @@
 
 #include "types.h"
 
+#define LMO_BODY  // see simd_avx512.h
+
 namespace lmo {
 namespace LMO_ISA {
 

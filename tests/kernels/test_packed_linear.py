@@ -138,6 +138,22 @@ def test_a_row_that_is_not_finite_becomes_nan(kernels: Kernels, name: str, bad: 
 
 
 @each_native
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["int8:row", "int8:32", "int8:64", "int4:32", "int4:64:sym"])
+def test_the_largest_sums_are_exact(kernels: Kernels, name: str, sign: float) -> None:
+    """Few rows and many, whose inputs are multiplied as bytes and as pairs."""
+    format = parse_format(name)
+    code, dtype = (-127, torch.int8) if format.name == "int8" else (15, torch.uint8)
+    factors = torch.ones(24, 128 // (format.group_size or 128)).half()
+    minimums = None if format.symmetric else 0 * factors
+    weight = pack(Codes(torch.full((24, 128), code, dtype=dtype), factors, minimums), format)
+    value = code - 8 if format.name == "int4" and format.symmetric else code
+    for rows in (1, 2, 3, 4, 5, 20):
+        out = product(kernels, torch.full((rows, 128), 32767.0 * sign), weight)
+        assert (out == 128 * 32767.0 * sign * value).all()
+
+
+@each_native
 def test_zeros_and_values_of_any_size(kernels: Kernels) -> None:
     weight = random_weight("int4:64", 11, 128)
     assert (product(kernels, torch.zeros(3, 128), weight) == 0).all()
