@@ -188,6 +188,8 @@ class SweepTimes:
     @cached_property
     def _handing_s(self) -> float:
         """What handing over the blocks of a sweep takes from a thread that only runs Python."""
+        if not self.profile.disk_read.block_s:
+            return 0.0
         way = self.read_block_bytes, self.read_concurrency
         sizes = self.streamed_bytes.values()
         blocks = sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
