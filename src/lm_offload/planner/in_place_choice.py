@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_memory import host_rows_beside
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
@@ -68,8 +67,8 @@ def _few_rows(predictor: Predictor, candidate: Candidate, homes: Sequence[int]) 
 def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int], rows: int) -> int:
     """Of units, for sweeps of so many rows; 0 where moving all is as fast."""
     shape = decode_of(predictor, rows)
-    moved = load_of(predictor, _placed(candidate, NOTHING), shape)
-    every = load_of(predictor, _placed(candidate, frozenset(homes)), shape)
+    moved = predictor.times_beside(_placed(candidate, NOTHING)).sums(shape)
+    every = predictor.times_beside(_placed(candidate, frozenset(homes))).sums(shape)
     most = len(homes)
     per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
     spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
@@ -79,13 +78,6 @@ def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int]
         return predictor.times(_placed(candidate, _spread(homes, count))).steady_s(shape)
 
     return min(sorted({0, min(balanced, most), min(balanced + 1, most), most}), key=sweep_s)
-
-
-def load_of(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
-    """What device, CPU and link have to do in a sweep."""
-    load = predictor.times(candidate).load(shape)
-    assert isinstance(load, DeviceSweepLoad)
-    return load
 
 
 def switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:

@@ -20,7 +20,7 @@ from itertools import chain
 
 from lm_offload.planner.candidate import Candidate, Memory
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
-from lm_offload.planner.in_place_choice import decode_of, load_of, switch_rows, with_rows
+from lm_offload.planner.in_place_choice import decode_of, switch_rows, with_rows
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.placements import once_by_bytes, placed_on_device
 from lm_offload.planner.predictor import Predictor
@@ -88,7 +88,7 @@ class _LayerChoice:
         most = found.sizes.in_place_layers
         if one is None or most == 1:
             return []
-        few, many = load_of(self.predictor, one, shape), load_of(self.predictor, found, shape)
+        few, many = (self.predictor.times_beside(it).sums(shape) for it in (one, found))
         spare_s, over_s = max(few.h2d_s - few.rows_s, 0.0), many.rows_s - many.h2d_s
         if over_s <= 0:
             return []

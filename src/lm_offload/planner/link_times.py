@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +21,7 @@ class LinkTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
 
-    @property
+    @cached_property
     def _links(self) -> tuple[Link, Link]:
         """Down and up."""
         down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
@@ -34,11 +35,11 @@ class LinkTimes(SweepTimes):
         return losses_of(self.profile, *blocks)
 
     @cached_property
-    def uploaded_bytes(self) -> dict[int, int]:
+    def uploaded_bytes(self) -> Mapping[int, int]:
         """What is copied of which units, in order of use."""
-        return {unit: self.costs.model.unit_bytes[unit] for unit in sorted(self.uploaded)}
+        return self.costs.model.sizes_of(self.uploaded)
 
-    @property
+    @cached_property
     def uploads_ahead(self) -> bool:
         """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
         return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)

@@ -124,6 +124,12 @@ class Predictor:
         rows = candidate.sizes.in_place_rows
         return times_in_place(found, device.in_place, rows, self.common.programs)
 
+    def times_beside(self, candidate: Candidate) -> DeviceSweepTimes:
+        """The same of a candidate with a device."""
+        times = self.times(candidate)
+        assert isinstance(times, DeviceSweepTimes)
+        return times
+
     def _with_turns(self, plan: Plan, candidate: Candidate) -> Plan:
         """The plan with what decides how its sweeps are cut, if both processors attend."""
         if not candidate.sizes.device_blocks or plan.device is None:

@@ -53,9 +53,9 @@ class SweepTimes:
     lending: KVLending | None = None  # of unused KV memory to streamed units
 
     @cached_property
-    def streamed_bytes(self) -> dict[int, int]:
+    def streamed_bytes(self) -> Mapping[int, int]:
         """What is read of which units, in order of use."""
-        return {unit: self.costs.model.units[unit].size_bytes for unit in sorted(self.streamed)}
+        return self.costs.model.sizes_of(self.streamed)
 
     @cached_property
     def reads_ahead(self) -> bool:
