@@ -35,6 +35,7 @@ class Common:
     searched: list[Searched] = field(default_factory=list)
     programs: Programs = field(default_factory=dict)  # of sweeps with units in place
     by_bytes: dict[Key, tuple[ModelSizes, Any]] = field(default_factory=dict)  # see placements.py
+    rooms: dict[Key, int] = field(default_factory=dict)  # numbers of budgets and blocks
     _costs: dict[Key, UnitCosts] = field(default_factory=dict)
     _replays: dict[Key, list[SweepGroup]] = field(default_factory=dict)
     _processors: dict[Key, tuple[Processor, Processor]] = field(default_factory=dict)

@@ -70,6 +70,10 @@ class _LayerChoice:
 
     def placed(self, count: int) -> Candidate | None:
         """So many layers in place, in one piece where that leaves nothing to upload."""
+        key = "layers", self.sizes, self.depth, count
+        return once_by_bytes(self.predictor, self.model, key, lambda: self._in_pieces(count))
+
+    def _in_pieces(self, count: int) -> Candidate | None:
         in_one_piece = self.sizes.lanes <= self.sizes.micro_batch_tokens
         found = self._placed(count, in_one_piece) if count else None
         if found and in_one_piece and self._uploads(found):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
@@ -38,6 +39,14 @@ class Sizes:
     device_blocks: int = 0  # of the KV cache, where that lies in both memories
     in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
     in_place_layers: int = 0  # layers whose attention is among these units
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """A search looks sizes up again and again."""
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))
 
     @property
     def lanes(self) -> int:

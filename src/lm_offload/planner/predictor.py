@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
@@ -46,6 +47,16 @@ class Predictor:
     request: Request
     common: Common = field(default_factory=Common, compare=False)
     _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
+    _least: dict[tuple[object, ...], DeviceSweepTimes] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def room(self) -> int:
+        """A number for all that placements depend on beside models and sizes."""
+        request, rooms = self.request, self.common.rooms
+        link, disk = request.profile.h2d, request.profile.disk_read
+        blocks = link and link.block_bytes, disk.block_bytes, disk.concurrency
+        key = request.budget_bytes, request.device, request.default_threads, blocks
+        return rooms.setdefault(key, len(rooms))
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
@@ -165,6 +176,13 @@ class Predictor:
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
+        blocks = sizes.kv_blocks, sizes.device_blocks, sizes.max_sequences
+        key = id(model), sizes.micro_batch_tokens, sizes.attention, *blocks
+        if key not in self._least:
+            self._least[key] = self._least_device_times(model, sizes)
+        return self._least[key]
+
+    def _least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         threads, attends = self.request.default_threads, sizes.attention != "device"
         times = DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
@@ -236,5 +254,5 @@ def _margin(candidate: Candidate) -> float:
 
 def _ways_to_lend(candidate: Candidate) -> list[Candidate]:
     """Not at all, and where it is possible."""
-    ways = [replace(candidate, lends=False)]
+    ways = [replace(candidate, lends=False)] if candidate.lends else [candidate]
     return [*ways, replace(candidate, lends=True)] if candidate.can_lend else ways

@@ -37,6 +37,14 @@ class SweepShape:
         """Sequences that take part."""
         return sum(piece.sequences for piece in self.pieces)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """A search looks shapes up again and again."""
+        return hash((self.pieces, self.logit_rows))
+
     def later(self, sweeps: int) -> SweepShape:
         """The shape so many sweeps later, every context longer by one token a sweep."""
         pieces = (Piece(count, rows, context + sweeps) for count, rows, context in self.pieces)
