@@ -29,9 +29,8 @@ from lm_offload.planner.link_disturbance import slower
 from lm_offload.planner.link_times import LinkTimes
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_time import EMBED, SweepTimes
+from lm_offload.planner.sweep_time import EMBED
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.values import values_of
 from lm_offload.planner.written_back import are_whole_prompts, written_back
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import most_rows
@@ -208,26 +207,3 @@ class DeviceSweepTimes(LinkTimes):
 def sum_of(seconds: Sequence[float], units: frozenset[int]) -> float:
     """Of some units."""
     return sum(map(seconds.__getitem__, units))
-
-
-def times_on_device(
-    times: SweepTimes,
-    uploaded: frozenset[int],
-    device_ring_bytes: int,
-    host_costs: UnitCosts | None = None,
-    on_host: frozenset[int] = frozenset(),
-    prompts_here: bool = False,
-) -> DeviceSweepTimes:
-    """The same sweeps where a device computes and `uploaded` units are copied to it.
-
-    `host_costs` are the CPU's, which attends in the units `on_host`, but for `prompts_here`.
-    """
-    host = values_of(times, SweepTimes)
-    return DeviceSweepTimes(
-        **host,
-        uploaded=uploaded,
-        device_ring_bytes=device_ring_bytes,
-        host_costs=host_costs,
-        on_host=on_host,
-        prompts_here=prompts_here,
-    )

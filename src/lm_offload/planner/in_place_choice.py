@@ -113,6 +113,8 @@ def _placed(candidate: Candidate, units: frozenset[int]) -> Candidate:
 
 def with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
     """With memory for no more rows than that."""
+    if rows == candidate.sizes.in_place_rows:
+        return candidate
     request, model = predictor.request, candidate.model
     sizes = replace(candidate.sizes, in_place_rows=rows)
     memory = host_rows_beside(request, model, sizes, candidate.table_resident)

@@ -74,7 +74,7 @@ class _LayerChoice:
         return once_by_bytes(self.predictor, self.model, key, lambda: self._in_pieces(count))
 
     def _in_pieces(self, count: int) -> Candidate | None:
-        in_one_piece = self.sizes.lanes <= self.sizes.micro_batch_tokens
+        in_one_piece = self.sizes.lanes <= self.sizes.micro_batch_tokens and self._may_fit(count)
         found = self._placed(count, in_one_piece) if count else None
         if found and in_one_piece and self._uploads(found):
             return self._placed(count, in_one_piece=False)
@@ -114,13 +114,21 @@ class _LayerChoice:
         moved = found.uploaded - found.device.in_place
         return any(map(self.model.unit_bytes.__getitem__, moved))
 
-    def _upload_nothing(self, count: int) -> bool:
+    def _may_fit(self, count: int) -> bool:
+        """Whether the device may hold all but so many layers, whatever its ring."""
+        return self.model.units_bytes - self._bytes_of(count) <= self._left_bytes(count)
+
+    def _left_bytes(self, count: int) -> int:
         budget = self.predictor.request.device
         assert budget is not None
+        return budget.budget_bytes - _sum_of(
+            device_memory_table(self.model, self._with(count), budget)
+        )
+
+    def _upload_nothing(self, count: int) -> bool:
         kept_bytes = self.model.units_bytes - self._bytes_of(count)
         ring_bytes = self._ring_bytes if count else 0
-        table = device_memory_table(self.model, self._with(count), budget)
-        return kept_bytes + ring_bytes + _sum_of(table) <= budget.budget_bytes
+        return kept_bytes + ring_bytes <= self._left_bytes(count)
 
     def _fill_host(self, count: int) -> bool:
         """Whether so many leave no room for another, beside a ring and what passes through it."""

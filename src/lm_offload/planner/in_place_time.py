@@ -248,13 +248,5 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         return BLOCKS_AHEAD * block_bytes / self._link_bytes_per_s
 
 
-def times_in_place(
-    times: DeviceSweepTimes, units: frozenset[int], most_rows: int, programs: Programs
-) -> InPlaceSweepTimes:
-    """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
-    where, values = InPlace(units, most_rows), values_of(times, DeviceSweepTimes)
-    return InPlaceSweepTimes(**values, in_place=where, programs=programs)
-
-
 def _units_of(load: SweepLoad) -> frozenset[int]:
     return frozenset(load.in_place_s) if isinstance(load, InPlaceSweepLoad) else NOTHING
