@@ -11,8 +11,13 @@ from lm_offload.cli.uncollected import uncollected
 
 def test_collection_goes_on_afterwards_even_after_an_error():
     with pytest.raises(ValueError, match="no plan"), uncollected():
-        assert not gc.isenabled()
         raise ValueError("no plan")
+    assert gc.isenabled()
+
+
+def test_nothing_is_collected_meanwhile():
+    with uncollected():
+        assert not gc.isenabled()
     assert gc.isenabled()
 
 

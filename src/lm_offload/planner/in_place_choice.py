@@ -18,10 +18,12 @@ from dataclasses import replace
 
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_memory import host_rows_beside
+from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.values import values_of
 from lm_offload.schedule.in_place import NOTHING
 
 MOST_ROWS = 256  # of a sweep in place: memory is set aside for as many
@@ -82,9 +84,8 @@ def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int]
 
 def switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
     """The most rows, from `least` on, of which a sweep is faster with units in place."""
-    most = chosen.sizes.in_place_rows
-    never = replace(chosen, sizes=replace(chosen.sizes, in_place_rows=0))
-    in_place, moved = predictor.times(chosen), predictor.times(never)
+    most, in_place = chosen.sizes.in_place_rows, predictor.times_beside(chosen)
+    moved = DeviceSweepTimes(**values_of(in_place, DeviceSweepTimes))
     grid = sorted({least, *(1 << power for power in range(most.bit_length())), most})
     grid = grid[grid.index(least) :]
 

@@ -174,7 +174,8 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     @cached_property
     def _moved_s(self) -> float:
         """Uploads of a small sweep."""
-        return sum(map(self._uploads_s.__getitem__, self.uploaded - self.in_place.units))
+        sizes, moved = self.costs.model.unit_bytes, self.uploaded - self.in_place.units
+        return sum(self._upload_s[sizes[unit]] for unit in moved)
 
     def _small(
         self, load: DeviceSweepLoad, shape: SweepShape, units: frozenset[int]

@@ -46,13 +46,17 @@ class LinkTimes(SweepTimes):
 
     @cached_property
     def _uploads_s(self) -> dict[int, float]:
-        _, link = self._links
-        seconds = {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
-        return {unit: seconds[size] for unit, size in self.uploaded_bytes.items()}
+        return {unit: self._upload_s[size] for unit, size in self.uploaded_bytes.items()}
 
     @cached_property
     def _undisturbed_link_s(self) -> float:
-        return sum(self._uploads_s.values())
+        return sum(map(self._upload_s.__getitem__, self.uploaded_bytes.values()))
+
+    @cached_property
+    def _upload_s(self) -> dict[int, float]:
+        """By size of a unit."""
+        _, link = self._links
+        return {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
 
     def _download_s(self, shape: SweepShape) -> float:
         return self._links[0].transfer_s(
