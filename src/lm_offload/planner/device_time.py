@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple, cast
 
 from lm_offload.planner.device_load import DeviceSweepLoad
@@ -25,6 +24,7 @@ from lm_offload.planner.host_load import (
     project_frac,
     round_trip_s,
 )
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import slower
 from lm_offload.planner.link_times import LinkTimes
 from lm_offload.planner.sweep_load import SweepLoad
@@ -199,7 +199,7 @@ class DeviceSweepTimes(LinkTimes):
         """Whether resources may slow one another."""
         return bool(self._losses) and bool(self.on_host or (self.streamed and self.uploaded))
 
-    @cached_property
+    @lazy
     def _project_frac(self) -> float:
         return project_frac(self.costs.model)
 

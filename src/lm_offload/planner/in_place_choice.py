@@ -15,11 +15,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_memory import host_rows_beside
 from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
@@ -56,7 +56,7 @@ class _MlpChoice:
     candidate: Candidate
     _known: dict[int, Candidate] = field(default_factory=dict)
 
-    @cached_property
+    @lazy
     def homes(self) -> Sequence[int]:
         """The units that may be computed in place."""
         units, found = self.candidate.model.units, sorted(self.candidate.residency.resident)

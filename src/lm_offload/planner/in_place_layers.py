@@ -15,12 +15,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 
 from lm_offload.planner.candidate import Candidate, Memory
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.in_place_choice import decode_of, switch_rows, with_rows
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.placements import once_by_bytes, placed_on_device
 from lm_offload.planner.predictor import Predictor
@@ -153,7 +153,7 @@ class _LayerChoice:
     def _bytes_of(self, count: int) -> int:
         return self.model.first_layers_bytes[count]
 
-    @cached_property
+    @lazy
     def _ring_bytes(self) -> int:
         return largest_ring_bytes(self.model.unit_bytes, self.depth)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Self, cast
 
 from lm_offload.planner.device_load import DeviceSweepLoad
@@ -22,6 +21,7 @@ from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.device_time import DeviceSweepTimes, sum_of
 from lm_offload.planner.host_load import beside_s, counted_tasks, round_trip_s
 from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import COMPUTE, Slower, compute_loss
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
@@ -69,7 +69,7 @@ class InPlaceSweepLoad(DeviceSweepLoad):
         """Seconds of a task on the rows of a unit."""
         return self.by_kind[task.id.kind][task.id.unit]
 
-    @cached_property
+    @lazy
     def by_kind(self) -> Mapping[Kind, Sequence[float]]:
         """Seconds of a task of each kind, of each unit."""
         found, units = super().by_kind, len(self.micro_batches)
@@ -165,13 +165,13 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
         return own_s - sum_of(self.costs.attention_s(shape, most), on_host) + gather_s
 
-    @cached_property
+    @lazy
     def _trips(self) -> int:
         """Of hidden states, in a small sweep."""
         units = self.in_place.units
         return sum(unit - 1 not in units for unit in units)
 
-    @cached_property
+    @lazy
     def _moved_s(self) -> float:
         """Uploads of a small sweep."""
         sizes, moved = self.costs.model.unit_bytes, self.uploaded - self.in_place.units
@@ -235,13 +235,13 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         known = cast("Sequence[DeviceSweepLoad]", loads)
         return in_place_sweep_seconds(known, in_place, transfers, self.on_host, self.programs)
 
-    @cached_property
+    @lazy
     def _link_bytes_per_s(self) -> float:
         link = self.profile.h2d
         assert link is not None
         return link.bytes_per_s.at(link.block_bytes or max(self.uploaded_bytes.values(), default=1))
 
-    @cached_property
+    @lazy
     def _blocks_s(self) -> float:
         link = self.profile.h2d
         assert link is not None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from lm_offload.hardware.profile import Link
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import losses_of
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
@@ -21,7 +21,7 @@ class LinkTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
 
-    @cached_property
+    @lazy
     def _links(self) -> tuple[Link, Link]:
         """Down and up."""
         down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
@@ -29,30 +29,30 @@ class LinkTimes(SweepTimes):
         assert up is not None
         return down, up
 
-    @cached_property
+    @lazy
     def _losses(self) -> dict[tuple[int, int], float]:
         blocks = (float(link.block_bytes or MIB) for link in reversed(self._links))
         return losses_of(self.profile, *blocks)
 
-    @cached_property
+    @lazy
     def uploaded_bytes(self) -> Mapping[int, int]:
         """What is copied of which units, in order of use."""
         return self.costs.model.sizes_of(self.uploaded)
 
-    @cached_property
+    @lazy
     def uploads_ahead(self) -> bool:
         """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
         return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)
 
-    @cached_property
+    @lazy
     def _uploads_s(self) -> dict[int, float]:
         return {unit: self._upload_s[size] for unit, size in self.uploaded_bytes.items()}
 
-    @cached_property
+    @lazy
     def _undisturbed_link_s(self) -> float:
         return sum(map(self._upload_s.__getitem__, self.uploaded_bytes.values()))
 
-    @cached_property
+    @lazy
     def _upload_s(self) -> dict[int, float]:
         """By size of a unit."""
         _, link = self._links

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
@@ -12,6 +11,7 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, AttentionOn, KVSpill
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
@@ -43,7 +43,7 @@ class Sizes:
     def __hash__(self) -> int:
         return self._hash
 
-    @cached_property
+    @lazy
     def _hash(self) -> int:
         """A search looks sizes up again and again."""
         return hash(tuple(getattr(self, item.name) for item in fields(self)))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill
@@ -22,6 +21,7 @@ from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.spill_sums import spill_sums
 from lm_offload.planner.sweep_load import SweepLoad, SweepSums
@@ -52,12 +52,12 @@ class SweepTimes:
     spill: KVSpill = IN_MEMORY
     lending: KVLending | None = None  # of unused KV memory to streamed units
 
-    @cached_property
+    @lazy
     def streamed_bytes(self) -> Mapping[int, int]:
         """What is read of which units, in order of use."""
         return self.costs.model.sizes_of(self.streamed)
 
-    @cached_property
+    @lazy
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
         sizes = [*self.streamed_bytes.values()]
@@ -133,7 +133,7 @@ class SweepTimes:
         """Seconds of sweeps that follow one another, the whole ring read ahead."""
         return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
-    @cached_property
+    @lazy
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Of each unit."""
         seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
@@ -151,7 +151,7 @@ class SweepTimes:
             return queued_s
         return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
-    @cached_property
+    @lazy
     def _undisturbed_disk_s(self) -> float:
         return sum(self._undisturbed_reads_s.values())
 
@@ -161,11 +161,11 @@ class SweepTimes:
             return 0.0
         return self._gather.seconds(shape.rows, self.micro_batch_tokens, found.disk_busy_frac)
 
-    @cached_property
+    @lazy
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
 
-    @cached_property
+    @lazy
     def _gather(self) -> GatherCost:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
         queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
@@ -185,7 +185,7 @@ class SweepTimes:
         python_s = self.costs.total_fixed_s(shape, most) + engine_s
         return self._handing_s * python_s / (self.costs.total_s(shape, most) + engine_s)
 
-    @cached_property
+    @lazy
     def _handing_s(self) -> float:
         """What handing over the blocks of a sweep takes from a thread that only runs Python."""
         if not self.profile.disk_read.block_s:
@@ -196,7 +196,7 @@ class SweepTimes:
         frac = self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
         return blocks * frac * self.profile.disk_read.block_s
 
-    @cached_property
+    @lazy
     def _stays_cached(self) -> bool:
         """Whether what the engine needs stays in the last-level cache from sweep to sweep.
 
