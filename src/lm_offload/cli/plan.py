@@ -16,6 +16,7 @@ from lm_offload.cli.plan_report import print_explanation, print_spare
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, report_console
+from lm_offload.cli.uncollected import uncollected
 from lm_offload.plan import Plan
 
 if TYPE_CHECKING:
@@ -105,13 +106,14 @@ def plan(
     check_shape(case.request.config, shape)
     if verify:
         case.check_runnable()
-    chosen = case.plan(choice)
-    if save is not None:
-        _save(save, chosen, Path(model).name)
+    with uncollected():
+        chosen = case.plan(choice)
+        if save is not None:
+            _save(save, chosen, Path(model).name)
+        request = case.request_beside(chosen)
+        explanation = explain(request, chosen, case.forbidden, case.common)
+        spare = given_spare(chosen) if choice else spare_of(request, chosen, case.common)
     console = report_console(as_json, quiet=as_json)
-    request = case.request_beside(chosen)
-    explanation = explain(request, chosen, case.forbidden, case.common)
-    spare = given_spare(chosen) if choice else spare_of(request, chosen, case.common)
     print_plan(console, chosen)
     print_spare(console, spare)
     print_explanation(console, chosen, explanation)

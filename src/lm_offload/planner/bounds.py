@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lm_offload.planner.candidate import read_block_bytes
-from lm_offload.planner.device_bounds import NO_ROOM, Surplus, device_sweep_s, surplus_on_device
+from lm_offload.planner.device_bounds import (
+    NO_ROOM,
+    Surplus,
+    device_sweep_s,
+    homeless_on_device,
+    surplus_on_device,
+)
 from lm_offload.planner.disturbance import disturbance
 from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.kv_lending import used_blocks
@@ -34,6 +40,7 @@ from lm_offload.planner.least_moved import (
 )
 from lm_offload.planner.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.placements import once_by_bytes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.spill_sums import spill_sums
@@ -77,7 +84,13 @@ class Bounds:
     def _surplus(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> Surplus:
         request, other_bytes = self.predictor.request, self.predictor.common.other_bytes
         if request.device is not None:
-            return surplus_on_device(request, model, sizes)
+            homeless = once_by_bytes(
+                self.predictor,
+                model,
+                ("homeless", sizes),
+                lambda: homeless_on_device(request, model, sizes),
+            )
+            return surplus_on_device(request, model, homeless)
         room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
         with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
         if model.units_bytes + with_table_bytes <= request.budget_bytes:

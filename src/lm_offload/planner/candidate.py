@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 
 from lm_offload.device_plan import DevicePlan
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import Figures, Plan, Retention, ThreadPlan
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, residencies
@@ -54,13 +54,13 @@ class Candidate:
     device: DevicePlacement | None = None
     lends: bool = False  # unused KV memory to streamed units
 
-    @cached_property
+    @lazy
     def streamed(self) -> frozenset[int]:
         """Indices of the units that are read in each sweep."""
         kept = self.residency.resident | (self.device.resident if self.device else frozenset())
         return frozenset(range(len(self.model.units))) - kept
 
-    @cached_property
+    @lazy
     def uploaded(self) -> frozenset[int]:
         """Indices of the units that are copied to the device in each sweep."""
         return self.residency.resident | self.streamed if self.device else frozenset()

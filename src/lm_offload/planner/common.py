@@ -6,6 +6,7 @@ processor that is the same, the same seconds. Everything here is computed once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from lm_offload.planner.thread_rates import over_blocks_apart, with_threads
 from lm_offload.planner.unit_cost import UnitCosts, replaying
 
 if TYPE_CHECKING:
+    from lm_offload.planner.best_first import Group
     from lm_offload.planner.search import Searched
 
 MOST_GROUPS = 256  # of sweeps that are alike, in one run
@@ -35,6 +37,8 @@ class Common:
     searched: list[Searched] = field(default_factory=list)
     programs: Programs = field(default_factory=dict)  # of sweeps with units in place
     by_bytes: dict[Key, tuple[ModelSizes, Any]] = field(default_factory=dict)  # see placements.py
+    groups: dict[Key, tuple[Sequence[ModelSizes], Sequence[Group]]] = field(default_factory=dict)
+    rooms: dict[Key, int] = field(default_factory=dict)  # numbers of budgets and blocks
     _costs: dict[Key, UnitCosts] = field(default_factory=dict)
     _replays: dict[Key, list[SweepGroup]] = field(default_factory=dict)
     _processors: dict[Key, tuple[Processor, Processor]] = field(default_factory=dict)

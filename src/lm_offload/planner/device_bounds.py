@@ -47,11 +47,28 @@ class Surplus(NamedTuple):
 NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
 
 
-def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surplus:
+class Homeless(NamedTuple):
     """What has no room on the device, and of that what has none on the host."""
-    device, link = request.device, request.profile.h2d
+
+    size_bytes: float
+    upload: Moved
+    read: Moved
+
+
+def surplus_on_device(request: Request, model: ModelSizes, homeless: Homeless | None) -> Surplus:
+    """How long it takes to move that; None is what has no room at all."""
+    if homeless is None:
+        return NO_ROOM
+    assert request.profile.h2d is not None
+    read_s = least_read_s(model, request.profile.disk_read, homeless.read)
+    upload_s = least_upload_s(model, request.profile.h2d, homeless.upload)
+    return Surplus(homeless.read, read_s, upload_s, homeless.size_bytes)
+
+
+def homeless_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Homeless | None:
+    """By bytes alone; None where not even rings fit."""
+    device = request.device
     assert device is not None
-    assert link is not None
     layers = model.config.num_layers
     on_device = max(
         _left_bytes(device.budget_bytes, _device_table(model, option, device))
@@ -62,14 +79,13 @@ def surplus_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Surp
         for option in _with_layers(sizes, 1)
     )
     if min(on_device, on_host) <= 0:
-        return NO_ROOM
+        return None
     homeless_bytes = max(model.units_bytes - on_device, 0)
     upload = least_moved(model, homeless_bytes)
     read = least_moved(model, upload.size_bytes - on_host)
     if IMPOSSIBLE in (upload, read):
-        return NO_ROOM
-    read_s = least_read_s(model, request.profile.disk_read, read)
-    return Surplus(read, read_s, least_upload_s(model, link, upload), homeless_bytes)
+        return None
+    return Homeless(homeless_bytes, upload, read)
 
 
 def device_sweep_s(

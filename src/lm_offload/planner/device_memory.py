@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import PIECE_ELEMENTS
@@ -34,10 +33,10 @@ def device_memory_table(
     """Purpose and bytes of everything on the device but weights and their ring."""
     config, layers = model.config, model.config.num_layers
     return (
-        *_kv_cache(model, sizes, _device_blocks(sizes), layers - layers_on_host(model, sizes)),
-        ("hidden states", hidden_bytes(config, sizes)),
+        *_kv_cache(model, _device_blocks(sizes), layers - layers_on_host(model, sizes)),
+        ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
         *_exchanged(model, sizes, config.query_size + 2 * config.kv_size),
-        ("workspace", workspace_bytes(config, sizes)),
+        ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         ("indices", align_up(index_bytes(config, sizes))),
         ("kernel scratch", align_up(scratch_bytes(model, sizes))),
@@ -68,7 +67,7 @@ def host_memory_table(
     """
     config = model.config
     return (
-        *_kv_cache(model, sizes, *_kv_on_host(model, sizes)),
+        *_kv_cache(model, *_kv_on_host(model, sizes)),
         ("logits", align_up(sizes.logit_rows * config.vocab_size * F32_BYTES)),
         *_exchanged(model, sizes, 2 * (config.query_size + config.kv_size)),
         *_in_place(model, sizes),
@@ -116,11 +115,9 @@ def _device_blocks(sizes: Sizes) -> int:
     return sizes.device_blocks or sizes.kv_blocks
 
 
-def _kv_cache(
-    model: ModelSizes, sizes: Sizes, blocks: int, layers: int
-) -> Iterator[tuple[str, int]]:
+def _kv_cache(model: ModelSizes, blocks: int, layers: int) -> Iterator[tuple[str, int]]:
     if layers:
-        yield "KV cache", kv_bytes_of(model, replace(sizes, kv_blocks=blocks), layers)
+        yield "KV cache", kv_bytes_of(model, blocks, layers)
 
 
 def _exchanged(model: ModelSizes, sizes: Sizes, width: int) -> Iterator[tuple[str, int]]:
@@ -134,9 +131,8 @@ def _in_place(model: ModelSizes, sizes: Sizes) -> Iterator[tuple[str, int]]:
     if not sizes.in_place_rows:
         return
     most = min(sizes.micro_batch_tokens, sizes.in_place_rows)
-    small = replace(sizes, sweep_tokens=sizes.in_place_rows, micro_batch_tokens=most)
-    yield "hidden states", hidden_bytes(model.config, small)
-    yield "workspace", workspace_bytes(model.config, small)
+    yield "hidden states", hidden_bytes(model.config, sizes.in_place_rows)
+    yield "workspace", workspace_bytes(model.config, most, sizes.logit_rows)
     if model.weight_format.is_packed:
         yield "product scratch", product_bytes(model)
 

@@ -12,24 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import cast
+from typing import NamedTuple, cast
 
 from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_recurrence import device_sweep_seconds
-from lm_offload.planner.host_load import HostLoad, host_load, host_steady_s, project_frac
+from lm_offload.planner.host_load import (
+    HostLoad,
+    beside_s,
+    counted_tasks,
+    host_load,
+    project_frac,
+    round_trip_s,
+)
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import slower
 from lm_offload.planner.link_times import LinkTimes
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_time import SweepTimes
+from lm_offload.planner.sweep_time import EMBED
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.values import values_of
 from lm_offload.planner.written_back import are_whole_prompts, written_back
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.step_time import StepTime
+
+
+class DeviceSums(NamedTuple):
+    """Seconds of all reads, of all uploads, of all units, and of the engine itself."""
+
+    disk_s: float
+    h2d_s: float
+    rows_s: float
+    overhead_s: float
 
 
 @dataclass(frozen=True)
@@ -79,16 +94,23 @@ class DeviceSweepTimes(LinkTimes):
         self, shape: SweepShape, on_host: frozenset[int]
     ) -> tuple[list[float], HostLoad | None]:
         """What each unit takes of the device, and what the CPU does beside it."""
-        most, frac = self.micro_batch_tokens, self._project_frac
+        compute_s = self._compute_beside_s(shape, on_host)
         if not on_host:
-            return self.costs.unit_s(shape, most), None
+            return compute_s, None
         assert self.host_costs is not None
-        host = host_load(self.host_costs, shape, most, *self._links, frac, on_host)
-        compute_s = self.costs.unit_s(shape, host.most_rows)
-        alone_s = self.costs.without_attention_s(shape, host.most_rows)
+        most, frac = self.micro_batch_tokens, self._project_frac
+        return compute_s, host_load(self.host_costs, shape, most, *self._links, frac, on_host)
+
+    def _compute_beside_s(self, shape: SweepShape, on_host: frozenset[int]) -> list[float]:
+        """What each unit takes of the device, where the CPU attends in the units `on_host`."""
+        if not on_host:
+            return self.costs.unit_s(shape, self.micro_batch_tokens)
+        most = most_rows(shape.rows, self.micro_batch_tokens)
+        compute_s = self.costs.unit_s(shape, most)
+        alone_s = self.costs.without_attention_s(shape, most)
         for unit in on_host:
             compute_s[unit] = alone_s[unit]
-        return compute_s, host
+        return compute_s
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
@@ -102,12 +124,38 @@ class DeviceSweepTimes(LinkTimes):
 
     def steady_s(self, shape: SweepShape) -> float:
         """Seconds of the same, from sums over units where those are enough, which is faster."""
-        if not self.uploads_ahead or self._disturbs or self._is_here(shape):
+        if self._is_disturbed(shape):
             return self.steady(shape).total_s
-        disk_s, h2d_s = self._undisturbed_disk_s, self._undisturbed_link_s
+        disk_s, h2d_s, rows_s, overhead_s = self.sums(shape)
         if not self.reads_ahead:
             disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
-        return max(disk_s, h2d_s, self.least_s(shape))
+        if not self.uploads_ahead:
+            h2d_s += self._uploaded_compute_s(shape)
+        return max(disk_s, h2d_s, rows_s + overhead_s)
+
+    def sums(self, shape: SweepShape) -> DeviceSums:
+        """What the resources have to do in a sweep, over all units together."""
+        if self._is_disturbed(shape):
+            load = self.load(shape)
+            return DeviceSums(load.disk_s, load.h2d_s, load.rows_s, load.overhead_s)
+        engine_s = self._overhead_s(shape) + self._download_s(shape)
+        moved_s = self._undisturbed_disk_s, self._link_s(shape)
+        return DeviceSums(*moved_s, self._rows_s(shape), engine_s)
+
+    def _is_disturbed(self, shape: SweepShape) -> bool:
+        """Whether sums are not enough."""
+        return self._disturbs or self._is_here(shape)
+
+    def _link_s(self, shape: SweepShape) -> float:
+        """All uploads of a sweep."""
+        return self._undisturbed_link_s
+
+    def _uploaded_compute_s(self, shape: SweepShape) -> float:
+        """What uploaded units take of the device."""
+        compute_s = self._compute_beside_s(shape, self.on_host)
+        if not self.rows_in_memory:
+            compute_s[EMBED] += self._rows_of_table_s(shape)
+        return sum(map(compute_s.__getitem__, self.uploaded))
 
     def least_s(self, shape: SweepShape) -> float:
         """Seconds of a sweep that waits for no transfer; at least that, where prompts are here."""
@@ -123,19 +171,21 @@ class DeviceSweepTimes(LinkTimes):
 
     def _rows_s(self, shape: SweepShape) -> float:
         """All units, beside the CPU if that attends."""
-        gather_s = 0.0
-        if not self.rows_in_memory:
-            gather_s = self._rows_of_table_s(shape)
+        gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
         if not self.on_host:
             return self.costs.total_s(shape, self.micro_batch_tokens) + gather_s
-        if len(self.on_host) < self.costs.model.config.num_layers:
-            compute_s, host = self._split(shape, self.on_host)
-            assert host is not None
-            return host.steady_s(sum(compute_s) + gather_s)
         assert self.host_costs is not None
-        most = most_rows(shape.rows, self.micro_batch_tokens)
-        device_s = self.costs.total_without_attention_s(shape, most) + gather_s
-        return host_steady_s(self.host_costs, shape, most, *self._links, device_s)
+        most, on_host = most_rows(shape.rows, self.micro_batch_tokens), self.on_host
+        if len(on_host) == self.costs.model.config.num_layers:
+            device_s = self.costs.total_without_attention_s(shape, most)
+            attend_s = self.host_costs.total_attention_s(shape, most)
+        else:
+            own_s = sum_of(self.costs.attention_s(shape, most), on_host)
+            device_s = self.costs.total_s(shape, most) - own_s
+            attend_s = sum_of(self.host_costs.attention_s(shape, most), on_host)
+        tasks = counted_tasks(shape, most)
+        trip_s = sum(round_trip_s(self.costs.model, -(-shape.rows // tasks), *self._links))
+        return beside_s(device_s + gather_s, attend_s, tasks, len(on_host) * trip_s)
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, both rings filled before."""
@@ -149,29 +199,11 @@ class DeviceSweepTimes(LinkTimes):
         """Whether resources may slow one another."""
         return bool(self._losses) and bool(self.on_host or (self.streamed and self.uploaded))
 
-    @cached_property
+    @lazy
     def _project_frac(self) -> float:
         return project_frac(self.costs.model)
 
 
-def times_on_device(
-    times: SweepTimes,
-    uploaded: frozenset[int],
-    device_ring_bytes: int,
-    host_costs: UnitCosts | None = None,
-    on_host: frozenset[int] = frozenset(),
-    prompts_here: bool = False,
-) -> DeviceSweepTimes:
-    """The same sweeps where a device computes and `uploaded` units are copied to it.
-
-    `host_costs` are the CPU's, which attends in the units `on_host`, but for `prompts_here`.
-    """
-    host = values_of(times, SweepTimes)
-    return DeviceSweepTimes(
-        **host,
-        uploaded=uploaded,
-        device_ring_bytes=device_ring_bytes,
-        host_costs=host_costs,
-        on_host=on_host,
-        prompts_here=prompts_here,
-    )
+def sum_of(seconds: Sequence[float], units: frozenset[int]) -> float:
+    """Of some units."""
+    return sum(map(seconds.__getitem__, units))

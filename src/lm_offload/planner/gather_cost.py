@@ -26,7 +26,8 @@ class GatherCost:
         Each micro-batch of at most `most` rows fetches its own.
         """
         full, rest = divmod(rows, most)
-        return full * self._seconds(most, busy_frac) + self._seconds(rest, busy_frac)
+        full_s = full * self._seconds(most, busy_frac) if full else 0.0
+        return full_s + self._seconds(rest, busy_frac)
 
     def _seconds(self, rows: int, busy_frac: float) -> float:
         """Of rows that are asked for at once; a round of them waits behind the blocks in flight.

@@ -107,7 +107,7 @@ def host_load(
 ) -> HostLoad:
     """The CPU's part of a sweep, attention of the units `on_host`; `costs` are the CPU's."""
     most = most_rows(shape.rows, micro_batch_tokens)
-    tasks = _tasks(shape, most)
+    tasks = counted_tasks(shape, most)
     attend = costs.attention_s(shape, most)
     down_s, up_s = round_trip_s(costs.model, -(-shape.rows // tasks), down, up)
     return HostLoad(
@@ -120,21 +120,13 @@ def host_load(
     )
 
 
-def host_steady_s(
-    costs: UnitCosts, shape: SweepShape, most: int, down: Link, up: Link, device_s: float
-) -> float:
-    """`HostLoad.steady_s` of `most` rows in a micro-batch, from sums over units."""
-    tasks, units = _tasks(shape, most), costs.model.config.num_layers
-    link_s = units * sum(round_trip_s(costs.model, -(-shape.rows // tasks), down, up))
-    return beside_s(device_s, costs.total_attention_s(shape, most), tasks, link_s)
-
-
 def beside_s(device_s: float, attend_s: float, tasks: int, link_s: float) -> float:
     """The longer of device and CPU, or what of both no micro-batch can hide."""
     return max(device_s, attend_s, (device_s + attend_s) / tasks + link_s)
 
 
-def _tasks(shape: SweepShape, most: int) -> int:
+def counted_tasks(shape: SweepShape, most: int) -> int:
+    """Micro-batches of at most `most` rows, as far as they are told apart."""
     return min(-(-shape.rows // most), MOST_COUNTED)
 
 

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_memory import host_rows_beside
+from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.schedule.in_place import NOTHING
+from lm_offload.planner.values import values_of
 
 MOST_ROWS = 256  # of a sweep in place: memory is set aside for as many
 
@@ -37,62 +38,66 @@ def with_mlps_in_place(predictor: Predictor, candidate: Candidate) -> Iterator[C
     """The same with as many MLPs in place as is fastest, if any; those that a user wants to be."""
     device = predictor.request.device
     assert device is not None
-    homes, is_open = mlps_in_memory(candidate), device.in_place is None
-    rows, count = candidate.sizes.lanes, len(homes)
-    if is_open:
-        rows, count = _few_rows(predictor, candidate, homes)
+    choice, is_open = _MlpChoice(predictor, candidate), device.in_place is None
+    rows, count = choice.few_rows() if is_open else (candidate.sizes.lanes, len(choice.homes))
     if count:
-        chosen = _placed(candidate, _spread(homes, count))
+        chosen = choice.placed(count)
         most = switch_rows(predictor, chosen, rows if is_open else 0)
         yield with_rows(predictor, chosen, most if is_open else max(most, rows))
     elif not is_open:  # there is nothing to compute in place
         yield with_rows(predictor, candidate, 0)
 
 
-def mlps_in_memory(candidate: Candidate) -> Sequence[int]:
-    """The units that may be computed in place."""
-    units = candidate.model.units
-    return [it for it in sorted(candidate.residency.resident) if units[it].unit.kind == "mlp"]
+@dataclass(frozen=True)
+class _MlpChoice:
+    """Times a candidate with some of its MLPs in place; each number of them is placed once."""
 
+    predictor: Predictor
+    candidate: Candidate
+    _known: dict[int, Candidate] = field(default_factory=dict)
 
-def _few_rows(predictor: Predictor, candidate: Candidate, homes: Sequence[int]) -> tuple[int, int]:
-    """Rows of a sweep with as many sequences as gain by units in place, and how many units."""
-    rows = candidate.sizes.lanes if homes else 0
-    while rows:
-        if count := _best_count(predictor, candidate, homes, rows):
-            return rows, count
-        rows //= 2
-    return 0, 0
+    @lazy
+    def homes(self) -> Sequence[int]:
+        """The units that may be computed in place."""
+        units, found = self.candidate.model.units, sorted(self.candidate.residency.resident)
+        return [it for it in found if units[it].unit.kind == "mlp"]
 
+    def few_rows(self) -> tuple[int, int]:
+        """Rows of a sweep with as many sequences as gain by units in place, and how many units."""
+        rows = self.candidate.sizes.lanes if self.homes else 0
+        while rows:
+            if count := self._best_count(rows):
+                return rows, count
+            rows //= 2
+        return 0, 0
 
-def _best_count(predictor: Predictor, candidate: Candidate, homes: Sequence[int], rows: int) -> int:
-    """Of units, for sweeps of so many rows; 0 where moving all is as fast."""
-    shape = decode_of(predictor, rows)
-    moved = load_of(predictor, _placed(candidate, NOTHING), shape)
-    every = load_of(predictor, _placed(candidate, frozenset(homes)), shape)
-    most = len(homes)
-    per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
-    spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
-    balanced = int(max(spare_s, 0.0) / per_unit_s) if per_unit_s > 0 else most
+    def _best_count(self, rows: int) -> int:
+        """Of units, for sweeps of so many rows; 0 where moving all is as fast."""
+        shape, most = decode_of(self.predictor, rows), len(self.homes)
+        moved, every = (self._times(count).sums(shape) for count in (0, most))
+        per_unit_s = (moved.h2d_s - every.h2d_s + every.rows_s - moved.rows_s) / most
+        spare_s = moved.h2d_s - moved.rows_s - moved.overhead_s
+        balanced = int(max(spare_s, 0.0) / per_unit_s) if per_unit_s > 0 else most
+        counts = sorted({0, min(balanced, most), min(balanced + 1, most), most})
+        return min(counts, key=lambda count: self._times(count).steady_s(shape))
 
-    def sweep_s(count: int) -> float:
-        return predictor.times(_placed(candidate, _spread(homes, count))).steady_s(shape)
+    def _times(self, count: int) -> DeviceSweepTimes:
+        return self.predictor.times_beside(self.placed(count))
 
-    return min(sorted({0, min(balanced, most), min(balanced + 1, most), most}), key=sweep_s)
-
-
-def load_of(predictor: Predictor, candidate: Candidate, shape: SweepShape) -> DeviceSweepLoad:
-    """What device, CPU and link have to do in a sweep."""
-    load = predictor.times(candidate).load(shape)
-    assert isinstance(load, DeviceSweepLoad)
-    return load
+    def placed(self, count: int) -> Candidate:
+        """With so many in place, as far apart as can be."""
+        if count not in self._known:
+            device, units = self.candidate.device, _spread(self.homes, count)
+            assert device is not None
+            placed = replace(device, in_place=units)
+            self._known[count] = replace(self.candidate, device=placed)
+        return self._known[count]
 
 
 def switch_rows(predictor: Predictor, chosen: Candidate, least: int) -> int:
     """The most rows, from `least` on, of which a sweep is faster with units in place."""
-    most = chosen.sizes.in_place_rows
-    never = replace(chosen, sizes=replace(chosen.sizes, in_place_rows=0))
-    in_place, moved = predictor.times(chosen), predictor.times(never)
+    most, in_place = chosen.sizes.in_place_rows, predictor.times_beside(chosen)
+    moved = DeviceSweepTimes(**values_of(in_place, DeviceSweepTimes))
     grid = sorted({least, *(1 << power for power in range(most.bit_length())), most})
     grid = grid[grid.index(least) :]
 
@@ -114,13 +119,10 @@ def _spread(homes: Sequence[int], count: int) -> frozenset[int]:
     return frozenset(homes[(2 * place + 1) * len(homes) // (2 * count)] for place in range(count))
 
 
-def _placed(candidate: Candidate, units: frozenset[int]) -> Candidate:
-    assert candidate.device is not None
-    return replace(candidate, device=replace(candidate.device, in_place=units))
-
-
 def with_rows(predictor: Predictor, candidate: Candidate, rows: int) -> Candidate:
     """With memory for no more rows than that."""
+    if rows == candidate.sizes.in_place_rows:
+        return candidate
     request, model = predictor.request, candidate.model
     sizes = replace(candidate.sizes, in_place_rows=rows)
     memory = host_rows_beside(request, model, sizes, candidate.table_resident)

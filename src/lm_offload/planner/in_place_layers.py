@@ -15,12 +15,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 
 from lm_offload.planner.candidate import Candidate, Memory
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
-from lm_offload.planner.in_place_choice import decode_of, load_of, switch_rows, with_rows
+from lm_offload.planner.in_place_choice import decode_of, switch_rows, with_rows
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.placements import once_by_bytes, placed_on_device
 from lm_offload.planner.predictor import Predictor
@@ -70,7 +70,11 @@ class _LayerChoice:
 
     def placed(self, count: int) -> Candidate | None:
         """So many layers in place, in one piece where that leaves nothing to upload."""
-        in_one_piece = self.sizes.lanes <= self.sizes.micro_batch_tokens
+        key = "layers", self.sizes, self.depth, count
+        return once_by_bytes(self.predictor, self.model, key, lambda: self._in_pieces(count))
+
+    def _in_pieces(self, count: int) -> Candidate | None:
+        in_one_piece = self.sizes.lanes <= self.sizes.micro_batch_tokens and self._may_fit(count)
         found = self._placed(count, in_one_piece) if count else None
         if found and in_one_piece and self._uploads(found):
             return self._placed(count, in_one_piece=False)
@@ -88,7 +92,7 @@ class _LayerChoice:
         most = found.sizes.in_place_layers
         if one is None or most == 1:
             return []
-        few, many = load_of(self.predictor, one, shape), load_of(self.predictor, found, shape)
+        few, many = (self.predictor.times_beside(it).sums(shape) for it in (one, found))
         spare_s, over_s = max(few.h2d_s - few.rows_s, 0.0), many.rows_s - many.h2d_s
         if over_s <= 0:
             return []
@@ -110,13 +114,21 @@ class _LayerChoice:
         moved = found.uploaded - found.device.in_place
         return any(map(self.model.unit_bytes.__getitem__, moved))
 
-    def _upload_nothing(self, count: int) -> bool:
+    def _may_fit(self, count: int) -> bool:
+        """Whether the device may hold all but so many layers, whatever its ring."""
+        return self.model.units_bytes - self._bytes_of(count) <= self._left_bytes(count)
+
+    def _left_bytes(self, count: int) -> int:
         budget = self.predictor.request.device
         assert budget is not None
+        return budget.budget_bytes - _sum_of(
+            device_memory_table(self.model, self._with(count), budget)
+        )
+
+    def _upload_nothing(self, count: int) -> bool:
         kept_bytes = self.model.units_bytes - self._bytes_of(count)
         ring_bytes = self._ring_bytes if count else 0
-        table = device_memory_table(self.model, self._with(count), budget)
-        return kept_bytes + ring_bytes + _sum_of(table) <= budget.budget_bytes
+        return kept_bytes + ring_bytes <= self._left_bytes(count)
 
     def _fill_host(self, count: int) -> bool:
         """Whether so many leave no room for another, beside a ring and what passes through it."""
@@ -141,7 +153,7 @@ class _LayerChoice:
     def _bytes_of(self, count: int) -> int:
         return self.model.first_layers_bytes[count]
 
-    @cached_property
+    @lazy
     def _ring_bytes(self) -> int:
         return largest_ring_bytes(self.model.unit_bytes, self.depth)
 

@@ -14,25 +14,19 @@ Where the next sweep is of the other kind the rings are empty and fill anew.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lm_offload.planner.device_recurrence import Clocks
-from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
-from lm_offload.schedule.task import Kind, Task
+from lm_offload.schedule.device_sweep import Transfers
+from lm_offload.schedule.host_attention import Piece, stages_of
+from lm_offload.schedule.task import Kind
 
 if TYPE_CHECKING:
     from lm_offload.planner.device_load import DeviceSweepLoad
 
 _GPU, _DOWN, _CPU, _UP, _LEAVES = range(5)
-_LINK: Mapping[Kind, int] = {
-    "send_qkv": _DOWN,
-    "download_hidden": _DOWN,
-    "return_attended": _UP,
-    "upload_hidden": _UP,
-    "release": _LEAVES,
-}
 
 
 def in_place_sweep_seconds(
@@ -105,24 +99,60 @@ Programs = dict[tuple[object, ...], _Program]
 def _program(
     transfers: Transfers, on_host: frozenset[int], counts: Sequence[int], units: frozenset[int]
 ) -> _Program:
-    schedule = DeviceSweepSchedule(transfers, on_host)
-    uploads = {task.id.unit for task in schedule.transfers(0, units)}
-    tasks = [it for it in schedule.computes(0, counts, units) if it.id.kind != "download"]
-    kinds = [*dict.fromkeys((it.id.kind, it.id.unit) for it in tasks if it.id.kind != "release")]
-    return _Program([*_steps(tasks, kinds, uploads)], kinds)
-
-
-def _steps(
-    tasks: Sequence[Task], kinds: Sequence[tuple[Kind, int]], uploads: set[int]
-) -> Iterator[_Step]:
-    numbers, awaited = {key: number for number, key in enumerate(kinds)}, set(uploads)
-    for task in tasks:
-        _, kind, unit, micro_batch = task.id
-        place = _LINK.get(kind, _CPU if task.resource == "cpu" else _GPU)
+    sizes, ring_bytes = transfers.upload_bytes, transfers.device_ring_bytes
+    stages = stages_of(counts, on_host, sizes, ring_bytes, units)
+    numbers: dict[tuple[Kind, int], int] = {}
+    awaited, steps = {*sizes} - units, list[_Step]()
+    for place, kind, unit, micro_batch in _moves(stages, counts, on_host, {*awaited}):
         arrives = place == _GPU and unit in awaited
         if arrives:
             awaited.remove(unit)
-        yield _Step(place, unit, micro_batch, numbers.get((kind, unit), -1), arrives)
+        number = -1 if place == _LEAVES else numbers.setdefault((kind, unit), len(numbers))
+        steps.append(_Step(place, unit, micro_batch, number, arrives))
+    return _Program(steps, [*numbers])
+
+
+_Move = tuple[int, Kind, int, int]  # where, what, of which unit and micro-batch
+
+
+def _moves(
+    stages: Sequence[Sequence[Piece]],
+    counts: Sequence[int],
+    on_host: frozenset[int],
+    uploads: set[int],
+) -> Iterator[_Move]:
+    """What `DeviceSweepSchedule.computes` yields, but for the download at the end."""
+    away: dict[int, int] = {}  # by micro-batch, the unit that the CPU computed last
+    unit_before = 0
+    for stage in stages:
+        count = counts[stage[0].unit]
+        alike = counts[unit_before] == count
+        for micro_batch, (unit, kind) in itertools.product(range(count), stage):
+            if kind == "in place":
+                if micro_batch not in away:
+                    yield _DOWN, "download_hidden", unit, micro_batch
+                yield _CPU, "compute", unit, micro_batch
+                away[micro_batch] = unit
+                continue
+            wanted = [micro_batch] if alike else range(counts[unit_before])
+            for number in [it for it in wanted if it in away]:
+                yield _UP, "upload_hidden", away.pop(number), number
+            yield from _on_device(kind, unit, micro_batch, attends=unit in on_host)
+            if kind == "compute" and micro_batch == count - 1 and unit in uploads:
+                yield _LEAVES, "release", unit, 0
+        unit_before = stage[-1].unit
+
+
+def _on_device(
+    kind: Literal["project", "compute"], unit: int, micro_batch: int, attends: bool
+) -> Iterator[_Move]:
+    """A task of the device, with those that surround it where the CPU attends."""
+    if attends and kind == "compute":
+        yield _UP, "return_attended", unit, micro_batch
+    yield _GPU, kind, unit, micro_batch
+    if attends and kind == "project":
+        yield _DOWN, "send_qkv", unit, micro_batch
+        yield _CPU, "attend", unit, micro_batch
 
 
 class _InPlaceClocks(Clocks):

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Self, cast
 
 from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.device_memory import upload_block_bytes
-from lm_offload.planner.device_time import DeviceSweepTimes
-from lm_offload.planner.host_load import MOST_COUNTED, beside_s, round_trip_s
+from lm_offload.planner.device_time import DeviceSweepTimes, sum_of
+from lm_offload.planner.host_load import beside_s, counted_tasks, round_trip_s
 from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import COMPUTE, Slower, compute_loss
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.sweep_time import EMBED
 from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.planner.values import values_of
 from lm_offload.schedule.device_sweep import Transfers
@@ -68,7 +69,7 @@ class InPlaceSweepLoad(DeviceSweepLoad):
         """Seconds of a task on the rows of a unit."""
         return self.by_kind[task.id.kind][task.id.unit]
 
-    @cached_property
+    @lazy
     def by_kind(self) -> Mapping[Kind, Sequence[float]]:
         """Seconds of a task of each kind, of each unit."""
         found, units = super().by_kind, len(self.micro_batches)
@@ -114,29 +115,42 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         load = self._load(shape, self.on_host - units)
         return self._disturbed(self._small(load, shape, units) if units else load)
 
-    def steady_s(self, shape: SweepShape) -> float:
-        """Seconds of `steady`, from sums over units where those are enough, which is faster."""
+    def _is_disturbed(self, shape: SweepShape) -> bool:
+        """Whether sums are not enough."""
+        if self.in_place.of(shape.rows):
+            return bool(self._losses)
+        return super()._is_disturbed(shape)
+
+    def _link_s(self, shape: SweepShape) -> float:
+        """All uploads of a sweep."""
+        return self._moved_s if self.in_place.of(shape.rows) else super()._link_s(shape)
+
+    def _uploaded_compute_s(self, shape: SweepShape) -> float:
+        """What uploaded units take of the device."""
         units = self.in_place.of(shape.rows)
-        if not units or not self.uploads_ahead or self._losses:
-            return self.steady(shape).total_s if units else super().steady_s(shape)
-        disk_s, h2d_s = self._undisturbed_disk_s, self._moved_s
-        if not self.reads_ahead:
-            disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
-        engine_s = self._overhead_s(shape) + self._download_s(shape)
-        return max(disk_s, h2d_s, self._small_rows_s(shape, units) + engine_s)
+        if not units:
+            return super()._uploaded_compute_s(shape)
+        compute_s = self._compute_beside_s(shape, self.on_host - units)
+        if not self.rows_in_memory:
+            compute_s[EMBED] += self._rows_of_table_s(shape)
+        return sum_of(compute_s, self.uploaded - units)
+
+    def _rows_s(self, shape: SweepShape) -> float:
+        """All units, if neither ring holds anything up."""
+        units = self.in_place.of(shape.rows)
+        return self._small_rows_s(shape, units) if units else super()._rows_s(shape)
 
     def _small_rows_s(self, shape: SweepShape, units: frozenset[int]) -> float:
         """As `InPlaceSweepLoad.rows_s`."""
         assert self.host_costs is not None
         on_host, most = self.on_host - units, self.micro_batch_tokens
         most = most_rows(shape.rows, most) if on_host else most
-        tasks = min(-(-shape.rows // most), MOST_COUNTED)
+        tasks = counted_tasks(shape, most)
         rows, uploads = -(-shape.rows // tasks), self._moved_s > 0
         device_s = self._device_rows_s(shape, most, units, on_host)
-        in_place_s = self._slower(uploads) * _sum_of(self.host_costs.unit_s(shape, most), units)
-        attend_s = _sum_of(self.host_costs.attention_s(shape, most), on_host)
-        trips = len(units - {unit + 1 for unit in units})
-        cpu_s, trips_s = in_place_s + attend_s, trips * sum(self._trip_s(rows, uploads))
+        in_place_s = self._slower(uploads) * sum_of(self.host_costs.unit_s(shape, most), units)
+        attend_s = sum_of(self.host_costs.attention_s(shape, most), on_host)
+        cpu_s, trips_s = in_place_s + attend_s, self._trips * sum(self._trip_s(rows, uploads))
         alone_s = (device_s + cpu_s) / tasks + trips_s
         if not on_host:
             return max(cpu_s, alone_s)
@@ -147,14 +161,21 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         self, shape: SweepShape, most: int, units: frozenset[int], on_host: frozenset[int]
     ) -> float:
         """All units but those in place, without attention of those `on_host`."""
-        own_s = self.costs.total_s(shape, most) - _sum_of(self.costs.unit_s(shape, most), units)
+        own_s = self.costs.total_s(shape, most) - sum_of(self.costs.unit_s(shape, most), units)
         gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
-        return own_s - _sum_of(self.costs.attention_s(shape, most), on_host) + gather_s
+        return own_s - sum_of(self.costs.attention_s(shape, most), on_host) + gather_s
 
-    @cached_property
+    @lazy
+    def _trips(self) -> int:
+        """Of hidden states, in a small sweep."""
+        units = self.in_place.units
+        return sum(unit - 1 not in units for unit in units)
+
+    @lazy
     def _moved_s(self) -> float:
         """Uploads of a small sweep."""
-        return sum(map(self._uploads_s.__getitem__, self.uploaded - self.in_place.units))
+        sizes, moved = self.costs.model.unit_bytes, self.uploaded - self.in_place.units
+        return sum(self._upload_s[sizes[unit]] for unit in moved)
 
     def _small(
         self, load: DeviceSweepLoad, shape: SweepShape, units: frozenset[int]
@@ -187,7 +208,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     def _micro_batches(self, load: DeviceSweepLoad, shape: SweepShape) -> tuple[Sequence[int], int]:
         """Tasks of each unit that are counted, and the rows of one."""
         most = self._most(load)
-        tasks = min(-(-shape.rows // most), MOST_COUNTED)
+        tasks = counted_tasks(shape, most)
         counts = [1 if once else tasks for once in self.costs.model.once_in_sweep]
         return counts, -(-shape.rows // tasks)
 
@@ -214,13 +235,13 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         known = cast("Sequence[DeviceSweepLoad]", loads)
         return in_place_sweep_seconds(known, in_place, transfers, self.on_host, self.programs)
 
-    @cached_property
+    @lazy
     def _link_bytes_per_s(self) -> float:
         link = self.profile.h2d
         assert link is not None
         return link.bytes_per_s.at(link.block_bytes or max(self.uploaded_bytes.values(), default=1))
 
-    @cached_property
+    @lazy
     def _blocks_s(self) -> float:
         link = self.profile.h2d
         assert link is not None
@@ -228,17 +249,5 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         return BLOCKS_AHEAD * block_bytes / self._link_bytes_per_s
 
 
-def times_in_place(
-    times: DeviceSweepTimes, units: frozenset[int], most_rows: int, programs: Programs
-) -> InPlaceSweepTimes:
-    """The same sweeps where the CPU computes `units` in those of at most `most_rows` rows."""
-    where, values = InPlace(units, most_rows), values_of(times, DeviceSweepTimes)
-    return InPlaceSweepTimes(**values, in_place=where, programs=programs)
-
-
 def _units_of(load: SweepLoad) -> frozenset[int]:
     return frozenset(load.in_place_s) if isinstance(load, InPlaceSweepLoad) else NOTHING
-
-
-def _sum_of(seconds: Sequence[float], units: frozenset[int]) -> float:
-    return sum(map(seconds.__getitem__, units))

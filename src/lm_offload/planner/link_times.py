@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from lm_offload.hardware.profile import Link
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import losses_of
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
@@ -20,7 +21,7 @@ class LinkTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
 
-    @property
+    @lazy
     def _links(self) -> tuple[Link, Link]:
         """Down and up."""
         down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
@@ -28,30 +29,34 @@ class LinkTimes(SweepTimes):
         assert up is not None
         return down, up
 
-    @cached_property
+    @lazy
     def _losses(self) -> dict[tuple[int, int], float]:
         blocks = (float(link.block_bytes or MIB) for link in reversed(self._links))
         return losses_of(self.profile, *blocks)
 
-    @cached_property
-    def uploaded_bytes(self) -> dict[int, int]:
+    @lazy
+    def uploaded_bytes(self) -> Mapping[int, int]:
         """What is copied of which units, in order of use."""
-        return {unit: self.costs.model.unit_bytes[unit] for unit in sorted(self.uploaded)}
+        return self.costs.model.sizes_of(self.uploaded)
 
-    @property
+    @lazy
     def uploads_ahead(self) -> bool:
         """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
         return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)
 
-    @cached_property
+    @lazy
     def _uploads_s(self) -> dict[int, float]:
-        _, link = self._links
-        seconds = {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
-        return {unit: seconds[size] for unit, size in self.uploaded_bytes.items()}
+        return {unit: self._upload_s[size] for unit, size in self.uploaded_bytes.items()}
 
-    @cached_property
+    @lazy
     def _undisturbed_link_s(self) -> float:
-        return sum(self._uploads_s.values())
+        return sum(map(self._upload_s.__getitem__, self.uploaded_bytes.values()))
+
+    @lazy
+    def _upload_s(self) -> dict[int, float]:
+        """By size of a unit."""
+        _, link = self._links
+        return {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
 
     def _download_s(self, shape: SweepShape) -> float:
         return self._links[0].transfer_s(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from lm_offload.plan import Workload
@@ -21,21 +22,31 @@ class MeanSweeps(NamedTuple):
 def mean_prefill(workload: Workload, sizes: Sizes, count: int) -> MeanSweeps:
     """The sweeps that compute `count` prompts of one wave, all of them of mean length."""
     prompt, context = _tokens(workload.mean_computed), _tokens(workload.mean_prompt)
-    most = sizes.sweep_tokens
-    if workload.scored_tokens:  # one sweep gives as many scored tokens as it has logits
+    most, is_scored = sizes.sweep_tokens, workload.scored_tokens > 0
+    if is_scored:  # one sweep gives as many scored tokens as it has logits
         most = min(most, sizes.logit_rows)
-    together = max(min(most // prompt, count), 1)
-    rows = min(most, prompt)
-    piece = Piece(together, rows, context - prompt + (prompt + rows) // 2)
-    logits = together * rows if workload.scored_tokens else together
-    return MeanSweeps(SweepShape((piece,), logits), count * prompt / (together * rows))
+    return _prefill(prompt, context, most, is_scored, count)
 
 
 def mean_decode(workload: Workload, count: int) -> MeanSweeps:
     """The sweeps that decode one wave of `count` sequences, at the middle of its growth."""
     context = _tokens(workload.mean_prompt) + _tokens(workload.mean_output) // 2
-    shape = SweepShape((Piece(count, 1, context),), count)
-    return MeanSweeps(shape, workload.mean_output - 1)
+    return _decode(context, workload.mean_output - 1, count)
+
+
+@lru_cache(maxsize=1024)
+def _prefill(prompt: int, context: int, most: int, is_scored: bool, count: int) -> MeanSweeps:
+    """Of prompts with so many tokens to compute, in sweeps of at most so many rows."""
+    together = max(min(most // prompt, count), 1)
+    rows = min(most, prompt)
+    piece = Piece(together, rows, context - prompt + (prompt + rows) // 2)
+    logits = together * rows if is_scored else together
+    return MeanSweeps(SweepShape((piece,), logits), count * prompt / (together * rows))
+
+
+@lru_cache(maxsize=1024)
+def _decode(context: int, sweeps: float, count: int) -> MeanSweeps:
+    return MeanSweeps(SweepShape((Piece(count, 1, context),), count), sweeps)
 
 
 def counted_s(workload: Workload, sizes: Sizes, sweep_s: Callable[[SweepShape], float]) -> float:

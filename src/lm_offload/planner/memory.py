@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
@@ -12,6 +12,7 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
@@ -40,6 +41,14 @@ class Sizes:
     in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
     in_place_layers: int = 0  # layers whose attention is among these units
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @lazy
+    def _hash(self) -> int:
+        """A search looks sizes up again and again."""
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))
+
     @property
     def lanes(self) -> int:
         """Most sequences in flight, at their longest or not."""
@@ -56,15 +65,14 @@ class Sizes:
         return self.lanes + max(self.scored_rows, self.draft_rows)
 
 
-def hidden_bytes(config: ModelConfig, sizes: Sizes) -> int:
+def hidden_bytes(config: ModelConfig, rows: int) -> int:
     """Hidden states of all rows of a sweep, f32."""
-    return align_up(sizes.sweep_tokens * config.hidden_size * F32_BYTES)
+    return align_up(rows * config.hidden_size * F32_BYTES)
 
 
-def workspace_bytes(config: ModelConfig, sizes: Sizes) -> int:
+def workspace_bytes(config: ModelConfig, rows: int, logit_rows: int) -> int:
     """Intermediates of one unit on one micro-batch, or of the final norm on the sampled rows."""
-    floats = workspace_floats(config, sizes.micro_batch_tokens, sizes.logit_rows)
-    return align_up(floats * F32_BYTES)
+    return align_up(workspace_floats(config, rows, logit_rows) * F32_BYTES)
 
 
 def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -74,13 +82,14 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache, as far as it lies in memory."""
-    return kv_bytes_of(model, sizes, model.config.num_layers - len(sizes.spill.layers))
+    layers = model.config.num_layers - len(sizes.spill.layers)
+    return kv_bytes_of(model, sizes.kv_blocks, layers)
 
 
-def kv_bytes_of(model: ModelSizes, sizes: Sizes, layers: int) -> int:
-    """Of so many layers."""
+def kv_bytes_of(model: ModelSizes, blocks: int, layers: int) -> int:
+    """Of so many blocks and layers."""
     block_bytes = kv_block_bytes(model.config, model.kv_format)
-    return align_up(sizes.kv_blocks * block_bytes // model.config.num_layers * layers)
+    return align_up(blocks * block_bytes // model.config.num_layers * layers)
 
 
 def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
@@ -152,8 +161,8 @@ def memory_table(
         ("KV cache", kv_bytes(model, sizes)),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
-        ("hidden states", hidden_bytes(config, sizes)),
-        ("workspace", workspace_bytes(config, sizes)),
+        ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
+        ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),
         *([("product scratch", scratch_bytes)] if scratch_bytes else []),

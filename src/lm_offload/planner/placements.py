@@ -13,7 +13,7 @@ from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import ModelSizes
 from lm_offload.schedule.in_place import NOTHING
 
 Found = TypeVar("Found")
@@ -42,15 +42,8 @@ def once_by_bytes(
 ) -> Found:
     """What `find` gives, which depends on `key` and on bytes; remembered between searches."""
     known = predictor.common.by_bytes
-    whole = id(model), *key, *_room(predictor.request)
+    whole = predictor.room, id(model), *key
     if whole not in known:
         known[whole] = model, find()  # with the model, so that no other gets its identity
     found: Found = known[whole][1]
     return found
-
-
-def _room(request: Request) -> tuple[object, ...]:
-    """All else that a placement depends on."""
-    link, disk = request.profile.h2d, request.profile.disk_read
-    blocks = link and link.block_bytes, disk.block_bytes, disk.concurrency
-    return request.budget_bytes, request.device, request.default_threads, blocks

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from lm_offload.device_plan import TurnCosts
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, Retention, ThreadPlan
-from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
+from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, DevicePlacement, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
-from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device
-from lm_offload.planner.in_place_time import times_in_place
+from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.in_place_time import InPlaceSweepTimes
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
@@ -27,6 +29,7 @@ from lm_offload.planner.sweep_shape import SweepGroup
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.thread_choice import choose_threads
 from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.schedule.in_place import InPlace
 
 LENDING_GAIN = 1.003  # less is no reason to let blocks lie apart
 
@@ -47,6 +50,19 @@ class Predictor:
     request: Request
     common: Common = field(default_factory=Common, compare=False)
     _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
+    _times: dict[int, tuple[Candidate, DeviceSweepTimes]] = field(
+        default_factory=dict, compare=False
+    )
+    _least: dict[tuple[object, ...], DeviceSweepTimes] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def room(self) -> int:
+        """A number for all that placements depend on beside models and sizes."""
+        request, rooms = self.request, self.common.rooms
+        link, disk = request.profile.h2d, request.profile.disk_read
+        blocks = link and link.block_bytes, disk.block_bytes, disk.concurrency
+        key = request.budget_bytes, request.device, request.default_threads, blocks
+        return rooms.setdefault(key, len(rooms))
 
     def estimate_s(self, candidate: Candidate) -> float:
         """Seconds that the objective counts, from the mean sweep of each phase."""
@@ -96,34 +112,55 @@ class Predictor:
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
-        times = SweepTimes(
-            costs=self._costs_of(candidate),
-            profile=self._profile_of(candidate.threads),
-            streamed=candidate.streamed,
-            ring_bytes=candidate.residency.ring_bytes,
-            micro_batch_tokens=candidate.sizes.micro_batch_tokens,
-            rows_in_memory=candidate.rows_in_memory,
-            read_block_bytes=candidate.read_block_bytes,
-            read_concurrency=candidate.read_concurrency,
-            sampling_threads=candidate.threads.sampling,
-            spill=candidate.sizes.spill,
-            lending=self._lending(candidate),
-        )
         if candidate.device is None:
-            return times
-        device, model, on_host = candidate.device, candidate.model, candidate.on_host
-        on_cpu = self.cpu_costs(model, candidate.threads) if on_host or device.in_place else None
-        beside = device.ring_bytes, on_cpu, on_host, bool(device.prompt_blocks)
-        found = times_on_device(times, candidate.uploaded, *beside)
+            return SweepTimes(**self._host_part(candidate), lending=self._lending(candidate))
+        return self.times_beside(candidate)
+
+    def times_beside(self, candidate: Candidate) -> DeviceSweepTimes:
+        """The same of a candidate with a device; remembered, as a choice asks again and again."""
+        if id(candidate) not in self._times:
+            self._times[id(candidate)] = candidate, self._times_beside(candidate)
+        return self._times[id(candidate)][1]
+
+    def _times_beside(self, candidate: Candidate) -> DeviceSweepTimes:
+        device, sizes = candidate.device, candidate.sizes
+        assert device is not None
+        values = {**self._host_part(candidate), **self._device_part(candidate, device)}
         if device.stages:
-            return times_on_stages(found, device.stages)
-        if candidate.sizes.device_blocks:
-            turns = self._turn_costs(candidate.threads, candidate.model, candidate.sizes)
-            return split_times(found, candidate.sizes, turns)
+            return times_on_stages(DeviceSweepTimes(**values), device.stages)
+        if sizes.device_blocks:
+            turns = self._turn_costs(candidate.threads, candidate.model, sizes)
+            return split_times(DeviceSweepTimes(**values), sizes, turns)
         if not device.in_place:
-            return found
-        rows = candidate.sizes.in_place_rows
-        return times_in_place(found, device.in_place, rows, self.common.programs)
+            return DeviceSweepTimes(**values)
+        where = InPlace(device.in_place, sizes.in_place_rows)
+        return InPlaceSweepTimes(**values, in_place=where, programs=self.common.programs)
+
+    def _host_part(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            "costs": self._costs_of(candidate),
+            "profile": self._profile_of(candidate.threads),
+            "streamed": candidate.streamed,
+            "ring_bytes": candidate.residency.ring_bytes,
+            "micro_batch_tokens": candidate.sizes.micro_batch_tokens,
+            "rows_in_memory": candidate.rows_in_memory,
+            "read_block_bytes": candidate.read_block_bytes,
+            "read_concurrency": candidate.read_concurrency,
+            "sampling_threads": candidate.threads.sampling,
+            "spill": candidate.sizes.spill,
+        }
+
+    def _device_part(self, candidate: Candidate, device: DevicePlacement) -> dict[str, Any]:
+        """The CPU's costs where it attends or computes in place."""
+        model, on_host = candidate.model, candidate.on_host
+        on_cpu = self.cpu_costs(model, candidate.threads) if on_host or device.in_place else None
+        return {
+            "uploaded": candidate.uploaded,
+            "device_ring_bytes": device.ring_bytes,
+            "host_costs": on_cpu,
+            "on_host": on_host,
+            "prompts_here": bool(device.prompt_blocks),
+        }
 
     def _with_turns(self, plan: Plan, candidate: Candidate) -> Plan:
         """The plan with what decides how its sweeps are cut, if both processors attend."""
@@ -160,6 +197,13 @@ class Predictor:
 
     def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         """The times of sweeps on the device if nothing were streamed or uploaded."""
+        blocks = sizes.kv_blocks, sizes.device_blocks, sizes.max_sequences
+        key = id(model), sizes.micro_batch_tokens, sizes.attention, *blocks
+        if key not in self._least:
+            self._least[key] = self._least_device_times(model, sizes)
+        return self._least[key]
+
+    def _least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         threads, attends = self.request.default_threads, sizes.attention != "device"
         times = DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
@@ -231,5 +275,5 @@ def _margin(candidate: Candidate) -> float:
 
 def _ways_to_lend(candidate: Candidate) -> list[Candidate]:
     """Not at all, and where it is possible."""
-    ways = [replace(candidate, lends=False)]
+    ways = [replace(candidate, lends=False)] if candidate.lends else [candidate]
     return [*ways, replace(candidate, lends=True)] if candidate.can_lend else ways

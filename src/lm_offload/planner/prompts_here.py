@@ -50,7 +50,7 @@ def prompt_blocks(sizes: Sizes) -> int:
 def _memory(model: ModelSizes, sizes: Sizes) -> Memory:
     here = replace(sizes, kv_blocks=prompt_blocks(sizes))
     return (
-        (PROMPT_CACHE, align_up(kv_bytes_of(model, here, 1))),
+        (PROMPT_CACHE, align_up(kv_bytes_of(model, here.kv_blocks, 1))),
         ("prompt scratch", align_up(attention_scratch_bytes(model, here))),
     )
 

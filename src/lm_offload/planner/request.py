@@ -89,6 +89,16 @@ class ModelSizes:
         """Memory of all units, as they are laid out."""
         return sum(self.unit_bytes)
 
+    def sizes_of(self, units: frozenset[int]) -> Mapping[int, int]:
+        """Memory of some units, in order of use."""
+        if units not in self._sizes_by_units:
+            self._sizes_by_units[units] = {it: self.unit_bytes[it] for it in sorted(units)}
+        return self._sizes_by_units[units]
+
+    @cached_property
+    def _sizes_by_units(self) -> dict[frozenset[int], Mapping[int, int]]:
+        return {}
+
     def bytes_of_kind(self, kind: str) -> int:
         """Memory of all units of one kind."""
         return self._bytes_by_kind.get(kind, 0)
@@ -183,7 +193,7 @@ class Request:
     spill_bytes: int = 0  # of disk that a KV cache may take
     device: DeviceBudget | None = None  # None: the CPU computes; else `profile` has gpu and h2d
 
-    @property
+    @cached_property
     def default_threads(self) -> ThreadPlan:
         """What was asked for, or every core; sampling has seldom enough to do for more than one."""
         threads = self.threads or self.profile.cpu.threads

@@ -15,7 +15,7 @@ from math import inf
 
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Plan
-from lm_offload.planner.best_first import BestFirst, Estimated, steps
+from lm_offload.planner.best_first import BestFirst, Estimated, Group, steps
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
@@ -157,7 +157,18 @@ def _with_other_ways(found: Searched, fastest: Sequence[Timed]) -> Sequence[Time
 def _search(request: Request, common: Common) -> BestFirst:
     bounds = Bounds(Predictor(request, common))
     options = partial(expanded, request), partial(ways, bounds.predictor)
-    return BestFirst(bounds, [*groups_of(request)], *options)
+    return BestFirst(bounds, _groups_of(request, common), *options)
+
+
+def _groups_of(request: Request, common: Common) -> Sequence[Group]:
+    """The same for any budget and profile, which are many; remembered between searches."""
+    device, models = request.device, request.models
+    asked = device and (device.attention, device.in_place)
+    rows = request.workload, request.draft_rows, request.spill_bytes > 0
+    key = (*map(id, models), asked, *rows)
+    if key not in common.groups:
+        common.groups[key] = models, [*groups_of(request)]
+    return common.groups[key][1]
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:

@@ -73,6 +73,10 @@ class SplitSweepTimes(DeviceSweepTimes):
         )
         return [sum(parts) for parts in zip(own, *products, strict=True)], load
 
+    def _compute_beside_s(self, shape: SweepShape, on_host: frozenset[int]) -> list[float]:
+        """What each unit takes of the device."""
+        return self._split(shape, on_host)[0]
+
     def _rows_s(self, shape: SweepShape) -> float:
         """The same from sums over units."""
         assert self.host_costs is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import NamedTuple
+
+from lm_offload.planner.lazy import lazy
 
 
 class Piece(NamedTuple):
@@ -27,15 +28,23 @@ class SweepShape:
     logit_rows: int
     kept_blocks: int = field(default=0, compare=False)
 
-    @cached_property
+    @lazy
     def rows(self) -> int:
         """Rows of all sequences."""
         return sum(piece.sequences * piece.rows for piece in self.pieces)
 
-    @cached_property
+    @lazy
     def sequences(self) -> int:
         """Sequences that take part."""
         return sum(piece.sequences for piece in self.pieces)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @lazy
+    def _hash(self) -> int:
+        """A search looks shapes up again and again."""
+        return hash((self.pieces, self.logit_rows))
 
     def later(self, sweeps: int) -> SweepShape:
         """The shape so many sweeps later, every context longer by one token a sweep."""

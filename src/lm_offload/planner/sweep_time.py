@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import IN_MEMORY, KVSpill
@@ -22,6 +21,7 @@ from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
+from lm_offload.planner.lazy import lazy
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.spill_sums import spill_sums
 from lm_offload.planner.staging_cost import runs_of_kv, staging_s
@@ -51,12 +51,12 @@ class SweepTimes:
     spill: KVSpill = IN_MEMORY
     lending: KVLending | None = None  # of unused KV memory to streamed units
 
-    @cached_property
-    def streamed_bytes(self) -> dict[int, int]:
+    @lazy
+    def streamed_bytes(self) -> Mapping[int, int]:
         """What is read of which units, in order of use."""
-        return {unit: self.costs.model.units[unit].size_bytes for unit in sorted(self.streamed)}
+        return self.costs.model.sizes_of(self.streamed)
 
-    @cached_property
+    @lazy
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
         sizes = [*self.streamed_bytes.values()]
@@ -132,7 +132,7 @@ class SweepTimes:
         """Seconds of sweeps that follow one another, the whole ring read ahead."""
         return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
-    @cached_property
+    @lazy
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Of each unit."""
         seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
@@ -146,7 +146,7 @@ class SweepTimes:
             return queued_s
         return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
-    @cached_property
+    @lazy
     def _undisturbed_disk_s(self) -> float:
         return sum(self._undisturbed_reads_s.values())
 
@@ -156,11 +156,11 @@ class SweepTimes:
             return 0.0
         return self._gather.seconds(shape.rows, self.micro_batch_tokens, found.disk_busy_frac)
 
-    @cached_property
+    @lazy
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
 
-    @cached_property
+    @lazy
     def _gather(self) -> GatherCost:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
         queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
@@ -176,29 +176,29 @@ class SweepTimes:
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while kernels do not run."""
-        blocks = self._weight_blocks
+        block_s, blocks = self.profile.disk_read.block_s, self._weight_blocks
         if self.spill.layers:
             blocks += runs_of_kv(self._spilled, shape)
-        if not blocks:
+        if not block_s or not blocks:
             return 0.0
-        most, handing_s = self.micro_batch_tokens, blocks * self.profile.disk_read.block_s
+        most, handing_s = self.micro_batch_tokens, blocks * block_s
         python_s = self.costs.total_fixed_s(shape, most) + engine_s
         busy_s = self.costs.total_s(shape, most) + engine_s
         return self._python_frac * handing_s * python_s / busy_s
 
-    @cached_property
+    @lazy
     def _weight_blocks(self) -> float:
         """Blocks of streamed units, which a sweep hands to the readers."""
         way = self.read_block_bytes, self.read_concurrency
         sizes = self.streamed_bytes.values()
         return sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
 
-    @cached_property
+    @lazy
     def _python_frac(self) -> float:
         """What Python takes, of what it does after weights that fill the last-level cache."""
         return self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
 
-    @cached_property
+    @lazy
     def _stays_cached(self) -> bool:
         """Whether what the engine needs stays in the last-level cache from sweep to sweep.
 

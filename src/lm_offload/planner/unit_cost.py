@@ -52,6 +52,7 @@ class UnitCosts:
         default_factory=dict, compare=False, repr=False
     )
     _works: dict[tuple[str, int], _Work] = field(default_factory=dict, compare=False, repr=False)
+    _kernels: dict[tuple[str, int], int] = field(default_factory=dict, compare=False, repr=False)
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
@@ -97,6 +98,7 @@ class UnitCosts:
 
     def _each(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> list[float]:
         """Of every unit, computed once for each sort."""
+        most = min(most, shape.rows)  # of one micro-batch
         key = seconds_of.__name__, shape, most
         if key not in self._sweeps:
             seconds = {
@@ -109,6 +111,7 @@ class UnitCosts:
         self, seconds_of: _SecondsOf, shape: SweepShape, most: int, kind: str | None = None
     ) -> float:
         """Of all units, or those of one kind."""
+        most = min(most, shape.rows)
         key = seconds_of.__name__, shape, most, kind
         if key not in self._known:
             self._known[key] = sum(
@@ -172,9 +175,12 @@ class UnitCosts:
         )
 
     def _kernels_of(self, sized: UnitSize) -> int:
-        products, steps = self._work_of(sized)
-        more = {"attention": 1, "embed": self._lookups}
-        return sum(map(len, products)) + len(steps) + more.get(sized.unit.kind, 0)
+        key = sized.unit.kind, sized.size_bytes
+        if key not in self._kernels:
+            products, steps = self._work_of(sized)
+            more = {"attention": 1, "embed": self._lookups}
+            self._kernels[key] = sum(map(len, products)) + len(steps) + more.get(key[0], 0)
+        return self._kernels[key]
 
     @cached_property
     def _lookups(self) -> int:
