@@ -44,7 +44,7 @@ def build_stage_machinery(
         undo.pop_all()
     cache = parts.sides[0].cache  # blocks have the same numbers on every device
     made = runner, executor, scheduler_of(plan, cache), cache
-    tiers = (parts.memory.tier,)
+    tiers = parts.memory.tiers
     return Machinery(plan, parts.store, *made, devices=parts.devices, tiers=tiers)
 
 
