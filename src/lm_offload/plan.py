@@ -155,6 +155,7 @@ class DevicePlan:
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0  # most rows of such a sweep
     units: tuple[str, ...] = ()  # of a stage, what it computes
+    begins: tuple[str, ...] = ()  # of these, the first of each stretch
     stages: tuple[DevicePlan, ...] = ()
     replays: bool = False  # what decode launches, recorded as graphs: it follows from the rest
     prompt_blocks: int = 0  # for prompts that it attends to, the KV cache being on the host: so too

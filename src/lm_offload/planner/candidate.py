@@ -31,7 +31,7 @@ class DevicePlacement:
     ring_bytes: int
     other_memory: Sequence[tuple[str, int]]
     in_place: frozenset[int] = frozenset()  # units in host memory that the CPU computes there
-    units: range = range(0)  # of a stage, what it computes
+    units: Sequence[int] = ()  # of a stage, what it computes
     stages: tuple[DevicePlacement, ...] = ()
     replays: bool = False  # what decode launches, for which there is memory
     prompt_blocks: int = 0  # of one layer, for prompts with KV in host memory
@@ -151,6 +151,7 @@ class Candidate:
             in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),
+            begins=self._names(unit for unit in placed.units if unit - 1 not in placed.units),
             replays=placed.replays,
             prompt_blocks=placed.prompt_blocks,
         )
