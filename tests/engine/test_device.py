@@ -230,6 +230,7 @@ def test_a_device_that_is_not_described_is_measured(toy):
         assert max(link.bytes_per_s.rates) == pytest.approx(2e8, rel=0.4)
         assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)
         assert llm.profile.gpu.product_flops["bf16"].at(8) > 0
+        assert llm.profile.gpu.prefill_attention_flops["bf16/128x8"].at(256) > 0
         assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 

@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.calibrate import calibrate
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.device_probe import DeviceProbe
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
+from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.memory_probe import (
     last_level_cache_bytes,
     measure_memory,
@@ -256,3 +259,18 @@ def test_a_whole_calibration(tmp_path: Path, as_file: bool) -> None:
     check(profile.cpu.product_flops.values())
     assert profile.cpu.threads == 1
     assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+
+
+def test_attention_of_a_device() -> None:
+    """With its own kernels and events, in the memory that it has: what does not fit is left out."""
+    device = StandIn("standin", 48 * MIB, 1e9)
+    profile = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
+    found = DeviceProbe(device, TorchKernels(1), MIB, 24 * MIB).added_to(profile, 0.2)
+    device.close()
+    gpu = found.gpu
+    assert gpu is not None
+    for curves in (gpu.decode_attention_bytes_per_s, gpu.prefill_attention_flops):
+        assert {"bf16/128x1", "bf16/128x8"} <= {*curves}
+        assert all(rate > 0 for curve in curves.values() for rate in curve.rates)
+    [decode_sizes] = {curve.sizes for curve in gpu.decode_attention_bytes_per_s.values()}
+    assert decode_sizes == (256.0,)  # 16 contexts of 2048 take 64 MiB

@@ -16,14 +16,17 @@ import torch
 
 from lm_offload.device.base import Device, Graph
 from lm_offload.errors import DeviceError
+from lm_offload.hardware.attention_probe import AttentionRates, Setting, measure_attention
+from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_places import LinkPlaces
 from lm_offload.hardware.product_probe import matrices, work_s
 from lm_offload.hardware.profile import HardwareProfile, Processor
-from lm_offload.hardware.timing import typical_s
+from lm_offload.hardware.timing import Key, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
-from lm_offload.storage.arena import Tier
+from lm_offload.quant.kv_format import KV_FORMATS
+from lm_offload.storage.arena import Memory, Tier
 from lm_offload.units import PAGE_BYTES, align_down
 
 if TYPE_CHECKING:
@@ -35,7 +38,14 @@ ROWS = (1, 8, 64, 512)
 MATRIX_SIZE = 3072
 TINY = 8
 FORMATS = (Format("bf16"), Format("int4", 64, symmetric=False), Format("int8", 64))
-PARTS = 9 + 3 + len(FORMATS)  # of the time: links, fixed costs and memory, products
+ATTENTION_PARTS = 3
+# Of the time: links, fixed costs and memory, products, attention.
+PARTS = 9 + 3 + len(FORMATS) + ATTENTION_PARTS
+# By KV format, few shapes of heads: each of them is compiled, for decode and for prompts.
+WIDE = HeadShape(128, 8)
+HEADS = {"bf16": (HeadShape(128, 1), WIDE), "int8": (WIDE,), "int4": (WIDE,)}
+CONTEXTS = (256, 2048)
+SEQUENCES, PROMPT_ROWS = 16, 512  # enough for many processors
 UNIT_KERNELS = 8  # about as many as a layer's attention or MLP asks for
 
 
@@ -78,6 +88,7 @@ class DeviceProbe:
             )
             for format in FORMATS
         }
+        attention = self._attention(kernels, space, kernel_s, ATTENTION_PARTS * part_s)
         return Processor(
             threads=1,
             memory_bytes=self.device.memory().total_bytes,
@@ -87,7 +98,23 @@ class DeviceProbe:
             task_s=cpu.task_s,
             replay_s=replay_s,
             product_flops=products,
+            decode_attention_bytes_per_s=attention.decode_bytes_per_s,
+            prefill_attention_flops=attention.prefill_flops,
         )
+
+    def _attention(
+        self, kernels: Kernels, space: Memory, kernel_s: float, budget_s: float
+    ) -> AttentionRates:
+        """Over caches of every kind, as far as `space` holds them."""
+        setting = Setting(
+            SEQUENCES,
+            PROMPT_ROWS,
+            orders=False,
+            device=self.device.torch_device,
+            seconds_of=lambda works, part_s: self._typical_s(works, part_s, LAUNCHES),
+        )
+        shapes = {str(KV_FORMATS[name]): some for name, some in HEADS.items()}
+        return measure_attention(kernels, shapes, CONTEXTS, space, kernel_s, budget_s, setting)
 
     def _products(
         self, kernels: Kernels, weights: Sequence[Weight], kernel_s: float, part_s: float
@@ -119,8 +146,8 @@ class DeviceProbe:
         return self._typical_s({0: work}, part_s, launches)[0]
 
     def _typical_s(
-        self, works: Mapping[int, Callable[[], object]], part_s: float, launches: int
-    ) -> dict[int, float]:
+        self, works: Mapping[Key, Callable[[], object]], part_s: float, launches: int
+    ) -> dict[Key, float]:
         """Seconds of one call of each work."""
         for work in works.values():
             self._timed(work, 1)()
