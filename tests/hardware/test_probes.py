@@ -265,7 +265,7 @@ def test_attention_of_a_device() -> None:
     """With its own kernels and events, in the memory that it has: what does not fit is left out."""
     device = StandIn("standin", 48 * MIB, 1e9)
     profile = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
-    found = DeviceProbe(device, TorchKernels(1), MIB, 24 * MIB).added_to(profile, 1.0)
+    found = DeviceProbe(device, resolve_kernels(1), MIB, 24 * MIB).added_to(profile, 1.0)
     device.close()
     gpu = found.gpu
     assert gpu is not None

@@ -45,7 +45,7 @@ PARTS = 9 + 3 + len(FORMATS) + ATTENTION_PARTS
 WIDE = HeadShape(128, 8)
 HEADS = {"bf16": (HeadShape(128, 1), WIDE), "int8": (WIDE,), "int4": (WIDE,)}
 CONTEXTS = (256, 2048)
-SEQUENCES, PROMPT_ROWS = 16, 512  # enough for many processors
+SEQUENCES, PROMPT_ROWS = 16, 256  # enough for many processors
 UNIT_KERNELS = 8  # about as many as a layer's attention or MLP asks for
 
 
