@@ -158,6 +158,7 @@ class DevicePlan:
     begins: tuple[str, ...] = ()  # of these, the first of each stretch
     stages: tuple[DevicePlan, ...] = ()
     replays: bool = False  # what decode launches, recorded as graphs: it follows from the rest
+    few_rows: int = 0  # that multiply a packed weight as it is, as was measured; 0: not measured
     prompt_blocks: int = 0  # for prompts that it attends to, the KV cache being on the host: so too
 
     @property

@@ -248,5 +248,14 @@ def plan_of(
         spare_sequences=sizes.spare_sequences,
         spill=sizes.spill,
         retention=retention,
-        device=candidate.device_plan(request.device) if request.device else None,
+        device=_with_switch(request, candidate.device_plan(request.device))
+        if request.device
+        else None,
     )
+
+
+def _with_switch(request: Request, device: DevicePlan) -> DevicePlan:
+    """With what the profile says of the device's kernels."""
+    few_rows = request.profile.gpu.few_rows if request.profile.gpu else 0
+    stages = tuple(replace(stage, few_rows=few_rows) for stage in device.stages)
+    return replace(device, few_rows=few_rows, stages=stages)
