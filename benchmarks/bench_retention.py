@@ -19,7 +19,7 @@ from benchmarks.result import report
 from lm_offload import LLM, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.kvcache.growing_cache import GrowingCache
-from lm_offload.pipeline.retention import NOTHING_RETAINED, Retained, Retention
+from lm_offload.pipeline.retention import NOTHING_RETAINED, Retained, Retainer
 from lm_offload.planner.search import make_plan
 from lm_offload.sequence import Batch
 
@@ -46,7 +46,7 @@ class Case:
 class SwitchedRetention:
     """Decides as an engine does, or keeps nothing."""
 
-    def __init__(self, retention: Retention, cache: GrowingCache) -> None:
+    def __init__(self, retention: Retainer, cache: GrowingCache) -> None:
         self._retention, self._cache = retention, cache
         self._allowed = True
 
@@ -106,7 +106,7 @@ def switched(llm: LLM, engine: Engine, case: Case, rounds: int) -> Row:
     if parts.retention is None or not isinstance(parts.cache, GrowingCache):
         return {"note": "this plan lends no KV memory"}
     retention = SwitchedRetention(parts.retention, parts.cache)
-    engine.machinery = replace(parts, retention=cast("Retention", retention))
+    engine.machinery = replace(parts, retention=cast("Retainer", retention))
     read_bytes: dict[bool, list[float]] = {True: [], False: []}
 
     def turn(allowed: bool) -> float:

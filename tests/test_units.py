@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.errors import ConfigError
-from lm_offload.units import align_down, align_up, format_bytes, format_rate, parse_size
+from lm_offload.units import (
+    align_down,
+    align_up,
+    format_bytes,
+    format_rate,
+    format_seconds,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,12 @@ def test_no_text_gives_anything_but_bytes_or_a_config_error(text):
 @given(st.integers(1, 1 << 45))
 def test_formatted_bytes_read_back_within_a_percent(size_bytes):
     assert parse_size(format_bytes(size_bytes)) == pytest.approx(size_bytes, rel=0.01)
+
+
+def test_durations_below_a_second_are_in_milliseconds():
+    times = (0.0, 0.00123, 0.9999, 1.0, 61.5)
+    wanted = ["0.00 ms", "1.23 ms", "999.90 ms", "1.00 s", "61.50 s"]
+    assert [format_seconds(it) for it in times] == wanted
 
 
 def test_format_rate_is_decimal():

@@ -46,6 +46,11 @@ def format_rate(bytes_per_s: float) -> str:
     return f"{bytes_per_s / 1e9:.2f} GB/s"
 
 
+def format_seconds(seconds: float) -> str:
+    """A duration for people: milliseconds below a second."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
 def align_up(value: int, alignment: int = PAGE_BYTES) -> int:
     """The smallest multiple of `alignment` that is at least `value`."""
     return -(-value // alignment) * alignment

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lm_offload.cli.bench_report import print_comparison
+from lm_offload.cli.comparison_report import print_comparison
 from lm_offload.cli.measure import Shape, random_prompts
 from lm_offload.cli.memory_mark import peak_rss_bytes
 from lm_offload.engine.opening import open_model
@@ -85,8 +85,8 @@ def test_a_prediction_that_is_off_names_the_resource() -> None:
     print_comparison(console, predicted, measured)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "a decode sweep took 100% longer than predicted" in text
-    assert "the disk (1900.00 ms instead of 900.00 ms)" in text
+    assert "a decode sweep took 2.00 times as long as predicted" in text
+    assert "the disk (1.90 s instead of 900.00 ms)" in text
     assert "prefill sweep took" not in text
 
 
@@ -152,3 +152,34 @@ def test_peak_memory_never_sinks() -> None:
     before = peak_rss_bytes()
     assert before > 50 << 20
     assert peak_rss_bytes() >= before
+
+
+def report_of(predicted: Figures, measured: Figures) -> str:
+    file = io.StringIO()
+    print_comparison(Console(file=file, width=200), predicted, measured)
+    return file.getvalue()
+
+
+def test_a_part_that_nobody_predicted_is_shown_without_a_ratio() -> None:
+    """Its seconds are a difference of others, which may be rounded to just below 0."""
+    step = StepTime(total_s=1.0, cpu_s=0.6, wait_s=0.4 + 1e-16, disk_read_s=0.0, read_bytes=0)
+    found = StepTime(total_s=1.1, cpu_s=0.6, wait_s=0.4, disk_read_s=0.0, read_bytes=0)
+    text = report_of(
+        *(Figures(1.0, 1.0, 1.0, 1.0, 1.0, {"decode": it}, {}) for it in (step, found))
+    )
+    (line,) = (line for line in text.splitlines() if "the engine itself" in line)
+    assert "100.00 ms" in line
+    assert line.rstrip("│ ").endswith("100.00 ms")
+    assert "the disk" not in text
+
+
+def test_figures_stand_beside_what_was_predicted(run: Run, demo: Path) -> None:
+    overlapped = run("bench", str(demo), *SIZES, "--cpu-memory", "12MiB").stdout
+    serial = run("bench", str(demo), *SIZES, "--no-overlap").stdout
+    heads = [
+        next(line for line in out.splitlines() if "of the ceiling" in line)
+        for out in (overlapped, serial)
+    ]
+    assert "predicted" in heads[0]
+    assert "predicted" not in heads[1]
+    assert "measured" in heads[1]

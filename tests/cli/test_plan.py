@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lm_offload.cli.report import print_plan
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.demo import demo_path
 from lm_offload.units import MIB, PAGE_BYTES
 from tests.cli.conftest import Run

@@ -45,6 +45,20 @@ def test_a_file_without_prompts_is_named(tmp_path: Path, content: bytes) -> None
         read_prompts([], write(tmp_path / "empty.txt", content))
 
 
+@pytest.mark.parametrize("line", ["[1]", '"text"', "{", '{"prompt": 5}', '{"text": "a"}'])
+def test_a_line_without_a_prompt_is_named(tmp_path: Path, line: str) -> None:
+    file = write(tmp_path / "a.jsonl", b'{"prompt": "a"}\n\n' + line.encode())
+    with pytest.raises(RequestError, match=r"a\.jsonl:3 is not a line like"):
+        read_prompts([], file)
+
+
+def test_keys_that_would_be_ignored_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", b'{"prompt": "a", "max_tokens": 5, "id": 1}')
+    wanted = r"a\.jsonl:1 has 'max_tokens', 'id' beside \"prompt\""
+    with pytest.raises(RequestError, match=wanted):
+        read_prompts([], file)
+
+
 @pytest.mark.parametrize("prompt", ["a\udcffb", "\ud800"])
 def test_half_a_character_is_refused(run: Run, demo: Path, prompt: str) -> None:
     done = run("generate", str(demo), "--prompt", prompt, "-q")

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
+from hypothesis import strategies as st
 
 from lm_offload import LLM, Plan, Workload
 from lm_offload.errors import BudgetError
@@ -64,6 +67,36 @@ def plan_within(folder, prompts, gpu_bytes: int, cpu_bytes: int, **options) -> P
     assert plan.used_bytes <= cpu_bytes
     assert plan.device.used_bytes <= gpu_bytes
     return plan
+
+
+class Case(NamedTuple):
+    """A model, prompts of these lengths, and bytes beyond the smallest budgets."""
+
+    dtype: torch.dtype
+    model_type: str
+    more_gpu: int
+    more_cpu: int
+    lengths: list[int]
+
+
+def any_case(*model_types: str) -> st.SearchStrategy[Case]:
+    """Cases of one of these models."""
+    return st.builds(
+        Case,
+        dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+        model_type=st.sampled_from(model_types),
+        more_gpu=st.integers(0, 1 << 19),
+        more_cpu=st.integers(0, 1 << 19),
+        lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    )
+
+
+def plan_of_case(toy, case: Case, **options: str) -> Plan:
+    """See `plan_within`."""
+    folder, prompts = toy(case.model_type, dtype=case.dtype), prompts_of(*case.lengths)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
+    budgets = gpu_bytes + case.more_gpu, cpu_bytes + case.more_cpu
+    return plan_within(folder, prompts, *budgets, **options)
 
 
 def on_all_tiers(plan: Plan) -> PlanChoice:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.device.stand_in import StandIn
@@ -25,10 +24,12 @@ from tests.engine.device_harness import (
     PROMPTS,
     STAND_IN,
     WORKLOAD,
+    any_case,
     check_every_sweep_moved,
     cpu_tokens,
     on_all_tiers,
     open_on_device,
+    plan_of_case,
     plan_within,
     saved_plan_runs_again,
     smallest_budgets,
@@ -84,17 +85,9 @@ def test_more_memory_of_the_device_is_never_too_much(toy, attention):
 
 
 @settings(max_examples=10)
-@given(
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
-    model_type=st.sampled_from(["llama", "gemma3_text", "opt"]),
-    more_gpu=st.integers(0, 1 << 19),
-    more_cpu=st.integers(0, 1 << 19),
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
-)
-def test_any_budgets_and_any_batch(toy, dtype, model_type, more_gpu, more_cpu, lengths):
-    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts)
-    plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu)
+@given(case=any_case("llama", "gemma3_text", "opt"))
+def test_any_budgets_and_any_batch(toy, case):
+    plan_of_case(toy, case)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,14 +15,15 @@ from tests.engine.device_harness import (
     PROFILE,
     PROMPTS,
     WORKLOAD,
+    any_case,
     cpu_tokens,
     open_on_device,
-    plan_within,
+    plan_of_case,
     saved_plan_runs_again,
     small_sweeps,
     smallest_budgets,
 )
-from tests.engine.harness import PLENTY, prompts_of, tokens_of
+from tests.engine.harness import PLENTY, tokens_of
 from tests.toy import MODEL_TYPES
 
 ROOM = 128 << 10  # of the device, for more rows than a sweep of the smallest plan has
@@ -52,19 +52,9 @@ def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
 
 
 @settings(max_examples=5)
-@given(
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
-    model_type=st.sampled_from(["llama", "gemma3_text", "opt"]),
-    attention=st.sampled_from(["device", "cpu"]),
-    more_gpu=st.integers(0, 1 << 19),
-    more_cpu=st.integers(0, 1 << 19),
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
-)
-def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, more_cpu, lengths):
-    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    options = {"attention": attention, "in_place": "mlp"}
-    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
-    plan = plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options)
+@given(case=any_case("llama", "gemma3_text", "opt"), attention=st.sampled_from(["device", "cpu"]))
+def test_any_budgets_and_any_batch(toy, case, attention):
+    plan = plan_of_case(toy, case, attention=attention, in_place="mlp")
     in_memory = {name for name in plan.resident if name.endswith(".mlp")}
     assert set(plan.device.in_place) == in_memory
 

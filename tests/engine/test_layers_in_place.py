@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +14,10 @@ from lm_offload.planner.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROMPTS,
     WORKLOAD,
+    any_case,
     cpu_tokens,
     open_on_device,
-    plan_within,
+    plan_of_case,
     saved_plan_runs_again,
     small_sweeps,
     smallest_budgets,
@@ -71,19 +71,9 @@ def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
 
 
 @settings(max_examples=5)
-@given(
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
-    model_type=st.sampled_from(["llama", "gemma3_text", "opt"]),
-    attention=st.sampled_from(["device", "cpu"]),
-    more_gpu=st.integers(0, 1 << 19),
-    more_cpu=st.integers(0, 1 << 19),
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
-)
-def test_any_budgets_and_any_batch(toy, dtype, model_type, attention, more_gpu, more_cpu, lengths):
-    folder, prompts = toy(model_type, dtype=dtype), prompts_of(*lengths)
-    options = {"attention": attention, "in_place": "layers"}
-    gpu_bytes, cpu_bytes = smallest_budgets(folder, prompts, **options)
-    plan_within(folder, prompts, gpu_bytes + more_gpu, cpu_bytes + more_cpu, **options)
+@given(case=any_case("llama", "gemma3_text", "opt"), attention=st.sampled_from(["device", "cpu"]))
+def test_any_budgets_and_any_batch(toy, case, attention):
+    plan_of_case(toy, case, attention=attention, in_place="layers")
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])

@@ -10,7 +10,7 @@ import pytest
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.errors import CheckpointError, ConfigError, RequestError
-from tests.engine.harness import open_llm
+from tests.engine.harness import GREEDY, open_llm
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,18 @@ def test_workloads_that_are_none(toy, workload):
         for ask in (llm.plan_for, llm.load):
             with pytest.raises(RequestError, match="The workload"):
                 ask(workload)
+
+
+@pytest.mark.parametrize("way", ["generate", "generate_each", "stream", "score"])
+def test_what_is_no_function_is_refused_before_a_sweep(toy, way):
+    wanted = "on_sweep is 5; allowed is a function"
+    with open_llm(toy("llama")) as llm, pytest.raises(ConfigError, match=wanted):
+        getattr(llm, way)([[5, 6]], GREEDY, on_sweep=5)
+    assert not llm.stats.sweeps
+
+
+def test_an_iterator_refuses_a_bad_prompt_when_it_is_made(toy):
+    with open_llm(toy("llama")) as llm:
+        for make in (llm.generate_each, llm.stream):
+            with pytest.raises(RequestError, match="is 5; allowed are text"):
+                make(5, GREEDY)

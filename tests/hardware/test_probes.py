@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,27 @@ def test_reads_of_any_file(
     assert 0 < interference.compute_while_reading_frac <= 1
     assert 0 <= block_s < 1
     assert 0 < interference.disk_read_while_computing_frac <= 1
+
+
+@pytest.mark.parametrize(("ring_bytes", "places"), [(2 * MIB, 2), (16 * MIB, 4), (1, 1), (None, 4)])
+def test_samples_read_into_a_ring_of_the_size_that_they_are_given(
+    tmp_path: Path, ring_bytes: int | None, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(8 * MIB))
+    file, memory, seen = DirectFile(path), probe_memory(4 * MIB), set[int]()
+
+    def read_into(target: memoryview, offset: int) -> int:
+        seen.add(np.frombuffer(target, np.uint8).ctypes.data)
+        return len(target)
+
+    with DiskReader(file, memory.buffer) as reader:
+        reader.read_first(Way(MIB, 2), BUDGET_S)
+        reader.known_bytes = 8 * MIB
+        monkeypatch.setattr(file, "read_into", read_into)
+        reader.sampler(Way(MIB, 2), BUDGET_S, ring_bytes)()
+    file.close()
+    assert len(seen) == places
 
 
 def test_blocks_of_units_have_the_rate_of_the_way_that_was_chosen() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lm_offload.device.stand_in import StandIn
 from lm_offload.device.worker_stream import WorkerEvent
 from lm_offload.errors import DeviceError, StorageError
-from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
+from lm_offload.pipeline.device_executor import DeviceExecutor
 from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.device_resources import DeviceResources
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import ChromeTrace

@@ -144,8 +144,8 @@ def test_an_error_of_the_computation_leaves_the_executor_closable():
 def test_closing_does_not_wait_for_what_is_queued(read_s):
     rig = Rig([30] * 200, 3000, read_s=read_s)
     time.sleep(0.01)
-    start_s = time.perf_counter()
     rig.executor.close()
-    assert time.perf_counter() - start_s < 1
+    if read_s:  # for half of the ring the readers would need seconds
+        assert rig.disk.moved_bytes["read"] < 1500
     assert not reader_threads()
     rig.executor.close()  # a second time does no harm

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lm_offload.device.stand_in import StandIn
-from lm_offload.pipeline.device_executor import DeviceExecutor, DeviceResources
+from lm_offload.pipeline.device_executor import DeviceExecutor
 from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.device_resources import DeviceResources
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.progress import Progress

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from lm_offload.cli.report import print_plan
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload

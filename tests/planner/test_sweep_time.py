@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile, Interference
-from lm_offload.planner import sweep_time
+from lm_offload.plan import KVSpill
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from tests.planner.machines import PLAIN, disturbed
@@ -149,17 +150,30 @@ def test_a_steady_sweep_is_bound_by_the_slower_resource():
     assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
 
 
-def test_a_ring_of_one_reads_each_unit_alone_and_so_do_readers_of_small_blocks(monkeypatch):
+def test_a_ring_of_one_reads_each_unit_alone():
     burst = Curve((1.0,), (0.5e9,))  # half as fast as a queue that never runs dry
     profile = replace(PLAIN, disk_read=replace(PLAIN.disk_read, burst_bytes_per_s=burst))
     unit_bytes = sizes().units[2].size_bytes
     two, one = (times_of(profile, frozenset({2, 4}), count * unit_bytes) for count in (2, 1))
     assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
-    assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
-    monkeypatch.setattr(sweep_time, "QUEUED_BLOCK_BYTES", 1)
-    two, one = (replace(times) for times in (two, one))  # forget what they know
-    assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
     assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 1e9)
+
+
+def test_python_stages_each_group_and_hands_over_each_run():
+    cpu = replace(PLAIN.cpu, task_s=1e-3, call_s=1e-4, micro_batch_s=1e-2)
+    profile = replace(PLAIN, cpu=cpu, disk_read=replace(PLAIN.disk_read, block_s=1e-5))
+    decode = SweepShape((Piece(4, 1, 65),), 4)  # four sequences, of each four full blocks
+    inside, groups = times_of(profile, frozenset(), 0), (1, 4)
+    spills = (KVSpill((0, 1), 5 * 4 // count, 40) for count in groups)
+    spilled = [replace(inside, spill=spill) for spill in spills]
+    overheads_s = [times.load(decode).overhead_s for times in (inside, *spilled)]
+    costs = inside.costs
+    python_s = costs.total_fixed_s(decode, inside.micro_batch_tokens)
+    for count, overhead_s in zip(groups, overheads_s[1:], strict=True):
+        engine_s = overheads_s[0] + count * (1e-2 + 2 * (1e-3 + 4e-4))
+        busy_s = costs.total_s(decode, inside.micro_batch_tokens) + engine_s
+        handed_s = 2 * 4 * 1e-5 * (python_s + engine_s) / busy_s
+        assert overhead_s == pytest.approx(engine_s + handed_s)
 
 
 def test_resources_slow_one_another_for_the_time_that_both_work():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.plan import TurnCosts
+from lm_offload.device_plan import TurnCosts
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.turns import Seen, first_turn_rows
 from tests.schedule.test_host_attention import simulated

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.bench_report import (
-    ceiling_record,
-    print_ceiling,
-    print_comparison,
-    print_measured,
-)
+from lm_offload.cli.bench_report import ceiling_record, print_ceiling, print_measured
+from lm_offload.cli.comparison_report import print_comparison
 from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload, warm_up
 from lm_offload.cli.memory_mark import mark_memory
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
-from lm_offload.cli.report import people_console, print_json, print_plan, report_console
+from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Plan
@@ -94,9 +91,10 @@ def bench(
             progress.expect(batch_size * prompt_len, batch_size * (gen_len - 1))
             measured = run_workload(llm, shape, seed, memory, progress.on_sweep)
             progress.stop()
-            print_measured(console, measured, ceiling, load_s)
-            if overlap:  # what is predicted is the run that overlaps
-                print_comparison(console, plan.predicted, measured)
+            predicted = plan.predicted if overlap else None  # that of a run that overlaps
+            print_measured(console, measured, ceiling, load_s, predicted)
+            if predicted:
+                print_comparison(console, predicted, measured)
     if as_json:
         print_json(_record(llm, shape, plan, ceiling, measured, load_s))
 

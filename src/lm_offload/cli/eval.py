@@ -66,9 +66,9 @@ def evaluate(
     text = text or demo_path() / "heldout.txt"
     windows = _windows(files, text, context, tokens)
     open_llm = partial(LLM, model, cpu_memory=cpu_memory, threads=threads, overlap=overlap)
-    runner = Runner(open_llm, windows, people_console(quiet))
+    evaluator = Evaluator(open_llm, windows, people_console(quiet))
     formats = Formats(weight_format, kv_format)
-    rows = runner.run_alone() if formats == Formats() else runner.run_beside(files, formats)
+    rows = evaluator.run_alone() if formats == Formats() else evaluator.run_beside(files, formats)
     if as_json:
         print_json(quality_record(text.name, rows))
     else:
@@ -84,7 +84,7 @@ class Formats:
 
 
 @dataclass(frozen=True)
-class Runner:
+class Evaluator:
     """Runs a model in several formats over the same windows, with progress."""
 
     open_llm: Callable[..., LLM]

@@ -11,9 +11,11 @@ import typer
 from lm_offload.cli import options
 from lm_offload.cli.declare import check_sink
 from lm_offload.cli.line_file import LineSink, line_sink
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, left_to_do, read_prompts, write_output
-from lm_offload.cli.report import people_console, print_plan, print_stats
+from lm_offload.cli.report import people_console
+from lm_offload.cli.stats_report import print_stats
 from lm_offload.cli.streaming import stream_text
 from lm_offload.sampling import SamplingParams
 

@@ -11,6 +11,7 @@ from lm_offload.cli.report import print_rows
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.ceiling import PhaseCeiling
 from lm_offload.quant.quality import FormatQuality
+from lm_offload.units import format_seconds
 
 if TYPE_CHECKING:
     from lm_offload.planner.between_sweeps import BetweenSweeps
@@ -45,9 +46,9 @@ def _print_prediction(console: Console, predicted: Figures, found: Explanation) 
     if predicted.tpot_s is not None:
         rows.append(("decode", _phase(predicted.decode_tokens_per_s, found.ceiling.decode)))
         rows.append(("decode is bound by", found.bottleneck["decode"]))
-        rows.append(("time per output token", f"{predicted.tpot_s * 1e3:.1f} ms"))
-    rows.append(("time to first token", f"{predicted.ttft_s:.3f} s"))
-    rows.append(("all prompts", f"{predicted.run_s:.2f} s"))
+        rows.append(("time per output token", format_seconds(predicted.tpot_s)))
+    rows.append(("time to first token", format_seconds(predicted.ttft_s)))
+    rows.append(("all prompts", format_seconds(predicted.run_s)))
     if found.in_place:
         article = "an" if found.in_place.what == "MLP" else "a"
         rows.append((f"{article} {found.in_place.what} in CPU memory", _in_place(found.in_place)))

@@ -32,7 +32,13 @@ def print_profile(console: Console, profile: HardwareProfile) -> None:
 
 
 def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
-    cpu, read = profile.cpu, profile.disk_read
+    yield from _memory_rows(profile.cpu)
+    yield from _overhead_rows(profile.cpu)
+    yield from _disk_rows(profile)
+
+
+def _memory_rows(cpu: Processor) -> Iterator[tuple[str, str]]:
+    """The processor, its memory and its threads."""
     yield "threads", str(cpu.threads)
     yield "memory", format_bytes(cpu.memory_bytes)
     yield "memory reads", format_rate(cpu.memory_bytes_per_s)
@@ -44,26 +50,29 @@ def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
         factors = ", ".join(f"{size:.0f}: {rate:.2f}x" for size, rate in points)
         yield f"{work.replace('_', ' ')} by threads", factors
     yield "cache that holds weights", format_bytes(cpu.cache_bytes)
+
+
+def _overhead_rows(cpu: Processor) -> Iterator[tuple[str, str]]:
+    """What kernels and the engine take whatever they work on."""
     yield "fixed cost of a kernel", _microseconds(cpu.kernel_s)
-    starts_s = cpu.cached_start_s, cpu.memory_start_s
-    yield "start of a product from cache, from memory", ", ".join(map(_microseconds, starts_s))
-    yield (
-        "of a task, a kernel asked for, a sweep, a sequence",
-        ", ".join(map(_microseconds, (cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s))),
-    )
-    more_s = *(s or cpu.task_s for s in (cpu.tiny_task_s, cpu.large_task_s)), cpu.micro_batch_s
-    yield (
-        "of a task after a tiny and a large unit, a micro-batch",
-        ", ".join(map(_microseconds, more_s)),
-    )
+    starts = cpu.cached_start_s, cpu.memory_start_s
+    yield "start of a product from cache, from memory", _microseconds(*starts)
+    costs = cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s
+    yield "of a task, a kernel asked for, a sweep, a sequence", _microseconds(*costs)
+    more = *(s or cpu.task_s for s in (cpu.tiny_task_s, cpu.large_task_s)), cpu.micro_batch_s
+    yield "of a task after a tiny and a large unit, a micro-batch", _microseconds(*more)
     yield "left of these where weights stay cached", f"{cpu.cached_overhead_frac:.0%}"
+
+
+def _disk_rows(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
+    """Reads, writes, and how reads and computing slow one another."""
+    read, left = profile.disk_read, profile.interference
     blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
     yield "disk reads by block", ", ".join(blocks)
     yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"
     yield "of the CPU for each block", _microseconds(read.block_s)
     yield "first read of a byte", format_rate(read.first_bytes_per_s)
     yield "disk writes", format_rate(profile.disk_write.bytes_per_s.at(BLOCKS[-1]))
-    left = profile.interference
     yield "left of reads while computing", f"{left.disk_read_while_computing_frac:.0%}"
     yield "left of computing while reading", f"{left.compute_while_reading_frac:.0%}"
 
@@ -84,5 +93,5 @@ def _print_curves(
     console.print(table)
 
 
-def _microseconds(seconds: float) -> str:
-    return f"{seconds * 1e6:.1f} us"
+def _microseconds(*seconds: float) -> str:
+    return ", ".join(f"{value * 1e6:.1f} us" for value in seconds)

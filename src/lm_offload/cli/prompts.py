@@ -42,11 +42,18 @@ def _lines(file: Path, name: str) -> Iterator[str]:
 
 def _prompt(line: str, place: str) -> str:
     try:
-        prompt = json.loads(line)["prompt"]
-    except (ValueError, TypeError, KeyError):
-        prompt = None
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):
         raise RequestError(f'{place} is not a line like {{"prompt": "text"}}; correct it.')
+    others = [repr(name) for name in record if name != "prompt"]
+    if others:
+        raise RequestError(
+            f'{place} has {", ".join(others)} beside "prompt", which is all that a line may have: '
+            "options are those of the command, for all prompts; take the rest out."
+        )
     return prompt
 
 

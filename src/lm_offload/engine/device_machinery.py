@@ -24,14 +24,9 @@ from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
 from lm_offload.pipeline.captures import CAPTURED, Captures
-from lm_offload.pipeline.device_executor import (
-    DeviceExecutor,
-    DeviceResources,
-    never,
-    nothing_in_place,
-    stays,
-)
+from lm_offload.pipeline.device_executor import DeviceExecutor, never, nothing_in_place, stays
 from lm_offload.pipeline.device_queue import DeviceQueue
+from lm_offload.pipeline.device_resources import DeviceResources
 from lm_offload.pipeline.disk_queue import DiskQueue
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.host_attention import AttentionParts, HostAttention

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from lm_offload.device_plan import InPlaceKind
 from lm_offload.errors import ConfigError
-from lm_offload.plan import InPlaceKind
 from lm_offload.planner.draft_rows import FORCED
 from lm_offload.planner.request import DeviceBudget
 

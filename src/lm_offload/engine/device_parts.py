@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from lm_offload.device.base import Device
+from lm_offload.device_plan import DevicePlan
 from lm_offload.engine.device_side import DeviceSide, load_device, open_planned
 from lm_offload.engine.machinery import on_threads, store_of
 from lm_offload.engine.model_files import ModelFiles
@@ -14,7 +15,7 @@ from lm_offload.engine.pinned_memory import HostMemory, host_memory
 from lm_offload.engine.residents import LoadProgress, load_resident
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.upload import Uploader
-from lm_offload.plan import DevicePlan, Plan
+from lm_offload.plan import Plan
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.weight_store import WeightStore
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
+from lm_offload.device_plan import DevicePlan
 from lm_offload.engine.machinery import buffers_in, floats
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
@@ -23,7 +24,7 @@ from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader
-from lm_offload.plan import DevicePlan, Plan
+from lm_offload.plan import Plan
 from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
 from lm_offload.planner.prompts_here import PROMPT_CACHE
 from lm_offload.schedule.task import Task

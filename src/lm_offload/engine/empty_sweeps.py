@@ -15,7 +15,7 @@ from statistics import median
 
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
-from lm_offload.engine.memory_traffic import Stream, StreamingExecutor, Traffic
+from lm_offload.engine.memory_traffic import MemoryReads, StreamingExecutor, Traffic
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.planning import plan_for
 from lm_offload.engine.tiny_model import write_tiny_model
@@ -53,7 +53,7 @@ def typical_sweeps_s(
 
     `memory_bytes` bound what is read.
     """
-    stream = Stream(kernels.threads, memory_bytes)
+    reads = MemoryReads(kernels.threads, memory_bytes)
     order = [turns[index % len(turns)] for index in range(-FIRST_SWEEPS, SWEEPS)]
     counts = Counter[Case]()
     for case, traffic in (pair for turn in order for pair in turn):
@@ -61,7 +61,7 @@ def typical_sweeps_s(
     seconds: dict[tuple[Case, Traffic], list[float]] = defaultdict(list)
     with ExitStack() as stack:
         steps = {
-            case: stack.enter_context(_engine_step(case, count, profile, kernels, stream))
+            case: stack.enter_context(_engine_step(case, count, profile, kernels, reads))
             for case, count in counts.items()
         }
         for index, turn in enumerate(order):
@@ -80,7 +80,7 @@ def _uncounted(traffic: Traffic) -> int:
 
 @contextmanager
 def _engine_step(
-    case: Case, sweeps: int, profile: HardwareProfile, kernels: Kernels, stream: Stream
+    case: Case, sweeps: int, profile: HardwareProfile, kernels: Kernels, reads: MemoryReads
 ) -> Iterator[Callable[[Traffic], float]]:
     """A function that runs one of the sweeps of a case, all resident, and says its seconds."""
     workload, prompt = _workload(case, sweeps + 2)
@@ -91,11 +91,11 @@ def _engine_step(
         rows = case.sequences * case.rows
         plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
         machinery = build_cpu_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
-        executor = StreamingExecutor(machinery.executor, stream)
+        executor = StreamingExecutor(machinery.executor, reads)
         engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         engine.add(_sequences(prompt, workload))
         try:
-            yield lambda traffic: _step_s(engine, stream, traffic)
+            yield lambda traffic: _step_s(engine, reads, traffic)
         finally:
             machinery.close()
 
@@ -113,8 +113,8 @@ def _sequences(prompt: list[int], workload: Workload) -> list[Sequence]:
     ]
 
 
-def _step_s(engine: Engine, stream: Stream, traffic: Traffic) -> float:
-    stream.begin(traffic)
-    start_s, streamed_s = time.perf_counter(), stream.seconds
+def _step_s(engine: Engine, reads: MemoryReads, traffic: Traffic) -> float:
+    reads.begin(traffic)
+    start_s, streamed_s = time.perf_counter(), reads.seconds
     engine.step()
-    return time.perf_counter() - start_s - (stream.seconds - streamed_s)
+    return time.perf_counter() - start_s - (reads.seconds - streamed_s)

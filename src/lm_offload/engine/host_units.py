@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.arch.weights import attention_units
+from lm_offload.device_plan import DevicePlan
 from lm_offload.engine.device_side import indices_of
 from lm_offload.engine.machinery import floats
 from lm_offload.engine.model_files import ModelFiles
@@ -19,7 +20,6 @@ from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_processor import Copy
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.plan import DevicePlan
 from lm_offload.schedule.in_place import InPlace
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.weight_store import WeightStore

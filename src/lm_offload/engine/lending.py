@@ -6,7 +6,7 @@ from lm_offload.engine.model_files import ModelFiles
 from lm_offload.kvcache.cache import KVCache, kv_block_bytes
 from lm_offload.kvcache.growing_cache import GrowingCache
 from lm_offload.pipeline.executor import Executor, OverlappedExecutor
-from lm_offload.pipeline.retention import Retention
+from lm_offload.pipeline.retention import Retainer
 from lm_offload.plan import Plan
 from lm_offload.schedule.retention import Lending, lend
 from lm_offload.storage.arena import Arena, MemoryTier
@@ -33,7 +33,7 @@ def open_cache(files: ModelFiles, plan: Plan, tier: MemoryTier, overlap: bool) -
 
 def retention_over(
     cache: KVCache, executor: Executor, store: WeightStore, files: ModelFiles, plan: Plan
-) -> Retention | None:
+) -> Retainer | None:
     """What decides from sweep to sweep, where the cache can lend its memory."""
     if not isinstance(cache, GrowingCache) or not isinstance(executor, OverlappedExecutor):
         return None
@@ -41,7 +41,7 @@ def retention_over(
     assert isinstance(cache.memory, Arena)
     for unit, offset in zip(lending.units, lending.offsets, strict=True):
         store.settle(unit, cache.memory.slice(offset, sizes_bytes[unit]))
-    return Retention(lending, sizes_bytes, cache, executor)
+    return Retainer(lending, sizes_bytes, cache, executor)
 
 
 def _lending(files: ModelFiles, plan: Plan) -> Lending:

@@ -20,7 +20,7 @@ from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
 from lm_offload.pipeline.executor import Executor
-from lm_offload.pipeline.retention import Retention
+from lm_offload.pipeline.retention import Retainer
 from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import Plan
@@ -44,7 +44,7 @@ class Machinery:
     prefixes: PrefixStore | None = None  # what outlives the process
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
     swap: SwapStore | None = None  # where preempted sequences may go
-    retention: Retention | None = None  # of streamed weights in unused KV memory
+    retention: Retainer | None = None  # of streamed weights in unused KV memory
     devices: tuple[Device, ...] = ()  # what computes, if not the CPU
     tiers: tuple[MemoryTier, ...] = ()  # of host memory
 

@@ -27,7 +27,7 @@ class Traffic:
     within_bytes: int
 
 
-class Stream:
+class MemoryReads:
     """Reads of memory as weights cause them; `seconds` is what they took."""
 
     def __init__(self, threads: int, memory_bytes: int) -> None:
@@ -63,9 +63,9 @@ class Stream:
 class StreamingExecutor:
     """An executor with a read of memory after each compute task."""
 
-    def __init__(self, inner: Executor, stream: Stream) -> None:
+    def __init__(self, inner: Executor, reads: MemoryReads) -> None:
         self._inner = inner
-        self._stream = stream
+        self._reads = reads
 
     def run_sweep(
         self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
@@ -74,7 +74,7 @@ class StreamingExecutor:
 
         def compute_and_read(task: Task) -> None:
             compute(task)
-            self._stream.read_task()
+            self._reads.read_task()
 
         return self._inner.run_sweep(micro_batches, compute_and_read, groups)
 

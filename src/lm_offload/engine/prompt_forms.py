@@ -20,13 +20,14 @@ def as_batch(prompts: Prompt | Iterable[Prompt]) -> list[PlainPrompt]:
     """
     prompts = _listed(prompts)
     if isinstance(prompts, (str, Mapping)) or _is_ids(prompts):
-        return [_plain(prompts, "The prompt")]
+        return [as_prompt(prompts)]
     if not isinstance(prompts, Iterable) or isinstance(prompts, bytes):
         raise _not_a_prompt("The prompt", prompts)
-    return [_plain(prompt, f"Prompt {index}") for index, prompt in enumerate(prompts)]
+    return [as_prompt(prompt, f"Prompt {index}") for index, prompt in enumerate(prompts)]
 
 
-def _plain(prompt: Any, name: str) -> PlainPrompt:
+def as_prompt(prompt: Any, name: str = "The prompt") -> PlainPrompt:
+    """Text or token ids of one prompt; raises RequestError for what is none."""
     if isinstance(prompt, Mapping):
         ids = prompt.get("prompt_token_ids")
         prompt = prompt.get("prompt") if ids is None else ids

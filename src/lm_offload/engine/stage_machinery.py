@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from lm_offload.device.base import Device
+from lm_offload.device_plan import DevicePlan
 from lm_offload.engine.device_parts import DeviceParts, take_parts
 from lm_offload.engine.device_side import (
     DeviceSide,
@@ -29,7 +30,7 @@ from lm_offload.pipeline.stage_launcher import StageResources
 from lm_offload.pipeline.stage_runner import StageRunner
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader
-from lm_offload.plan import DevicePlan, Plan
+from lm_offload.plan import Plan
 from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
 
 

@@ -12,9 +12,10 @@ from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.loaded import LoadedModel, SweepCallback
 from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.option_kinds import check_kinds
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes
-from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch
+from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
 from lm_offload.engine.requests import ScoreConsumer, make_scored, make_sequences
 from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.text_stream import TextStream
@@ -50,8 +51,8 @@ class TextModel(LoadedModel):
         """Complete prompts, given as text or token ids; outputs in the order of the prompts.
 
         vLLM's {"prompt": text} and {"prompt_token_ids": ids} are taken, too, and arrays of ids.
-        `on_sweep` is called after every sweep with its record. Raises
-        RequestError for a bad prompt, BudgetError if the budget is too small.
+        `on_sweep` is called after every sweep with its record. Raises RequestError for a bad
+        prompt, ConfigError where `on_sweep` is no function, BudgetError if the budget is too small.
         """
         outputs = self.generate_each(prompts, sampling_params, on_sweep)
         return sorted(outputs, key=lambda output: output.index)
@@ -63,11 +64,16 @@ class TextModel(LoadedModel):
         on_sweep: SweepCallback | None = None,
     ) -> Iterator[RequestOutput]:
         """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
-        batch = as_batch(prompts)
+        check_kinds(on_sweep=on_sweep)
+        return self._finished(as_batch(prompts), sampling_params, on_sweep)
+
+    def _finished(
+        self, batch: Items[PlainPrompt], params: Params | None, on_sweep: SweepCallback | None
+    ) -> Iterator[RequestOutput]:
         gather = RequestGather()
         with (
             self._turn.taken(),
-            closing(self._sweeps(self._sequences(batch, sampling_params))) as sweeps,
+            closing(self._sweeps(self._sequences(batch, params))) as sweeps,
         ):
             for sampled in sweeps:
                 self._report(on_sweep)
@@ -86,8 +92,14 @@ class TextModel(LoadedModel):
 
         Raises RequestError where more than one completion is asked for.
         """
+        check_kinds(on_sweep=on_sweep)
+        return self._pieces(as_prompt(prompt), sampling_params, on_sweep)
+
+    def _pieces(
+        self, prompt: PlainPrompt, params: Params | None, on_sweep: SweepCallback | None
+    ) -> Iterator[str]:
         with self._turn.taken():
-            sequence, *others = self._sequences(as_batch([prompt]), sampling_params)
+            sequence, *others = self._sequences([prompt], params)
             if others:
                 raise RequestError(
                     f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
@@ -129,6 +141,7 @@ class TextModel(LoadedModel):
         `consumer(window, position, logits)` gets logits f32 [R, V] of the positions from
         `position` on, in order within a window; they are overwritten by the next sweep.
         """
+        check_kinds(on_sweep=on_sweep)
         sequences = make_scored(windows, consumer, self.files.config)
         with self._turn.taken(), closing(self._sweeps(sequences)) as sweeps:
             self._streams = {}

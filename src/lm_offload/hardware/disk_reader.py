@@ -15,6 +15,7 @@ from lm_offload.storage.direct_file import DirectFile
 
 MOST_DEPTH = 8
 SAMPLE_S = 0.03  # of reading, for one rate
+RING_UNITS = 2  # that a staging ring holds where it can
 
 
 class Way(NamedTuple):
@@ -36,7 +37,9 @@ class DiskReader:
 
     Weights are read again in every sweep. What lies below a disk (a hypervisor, a controller,
     memory of its own) may keep bytes, so that their first read is slower than all later ones:
-    `read_first` says how fast that is, and samples read only what it has read.
+    `read_first` says how fast that is, and samples read only what it has read. A small ring stays
+    in the caches, which makes reads into it up to 1.4 times as fast: samples have a ring of the
+    size that an engine would have.
     """
 
     def __init__(self, file: DirectFile, memory: memoryview) -> None:
@@ -48,19 +51,27 @@ class DiskReader:
     def read_first(self, way: Way, seconds: float) -> float:
         """Bytes per second of reading the file from its start for some time."""
         start_s = time.perf_counter()
-        done = self._read(iter(self._blocks(way.block_bytes, self._file.size_bytes)), way, seconds)
+        ahead = self._blocks(way.block_bytes, self._file.size_bytes, len(self._memory))
+        done = self._read(iter(ahead), way, seconds)
         self.known_bytes = sum(block.size_bytes for block in done)
         return self.known_bytes / (done[-1].at_s - start_s)
 
-    def sampler(self, way: Way, seconds: float = SAMPLE_S) -> Callable[[], float]:
-        """A function that gives seconds per byte, going on where its last sample ended."""
-        endless = itertools.cycle(self._blocks(way.block_bytes, self.known_bytes))
+    def sampler(
+        self, way: Way, seconds: float = SAMPLE_S, ring_bytes: int | None = None
+    ) -> Callable[[], float]:
+        """A function that gives seconds per byte, going on where its last sample ended.
+
+        It reads into `ring_bytes`, or into all of the memory.
+        """
+        ring_bytes = ring_bytes or len(self._memory)
+        endless = itertools.cycle(self._blocks(way.block_bytes, self.known_bytes, ring_bytes))
         return lambda: _byte_s(self._read(endless, way, seconds), way.depth)
 
     def burst_sampler(self, size_bytes: int, way: Way) -> Callable[[], float]:
         """A function that gives seconds per byte of so many bytes that are read alone."""
         block_bytes = block_bytes_of(size_bytes, way.block_bytes, way.depth)
-        endless = itertools.cycle(self._blocks(block_bytes, self.known_bytes))
+        ring_bytes = RING_UNITS * size_bytes
+        endless = itertools.cycle(self._blocks(block_bytes, self.known_bytes, ring_bytes))
         count = -(-size_bytes // block_bytes)
 
         def sample() -> float:
@@ -71,10 +82,10 @@ class DiskReader:
 
         return sample
 
-    def _blocks(self, block_bytes: int, stop: int) -> list[Block]:
-        """The blocks of the file that begin before `stop`; they share the places in memory."""
+    def _blocks(self, block_bytes: int, stop: int, ring_bytes: int) -> list[Block]:
+        """The blocks of the file that begin before `stop`; they share the places of a ring."""
         block_bytes = min(block_bytes, len(self._memory))
-        places = len(self._memory) // block_bytes
+        places = max(min(ring_bytes, len(self._memory)) // block_bytes, 1)
         return [
             Block(self._file, start, self._memory[index % places * block_bytes :][:block_bytes])
             for index, start in enumerate(range(0, stop, block_bytes))

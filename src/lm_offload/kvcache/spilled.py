@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
@@ -28,20 +30,20 @@ from lm_offload.kvcache.file_places import FilePlaces
 from lm_offload.kvcache.file_runs import Run, cut_in_file
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks
+from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks, address_of
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.spill_file import SpillFile
 
 Transfer = Callable[[], int]  # moves bytes and says how many
-WORD = torch.int64  # to copy blocks by: torch takes eight times as long by bytes
+WORD = torch.int64  # to copy blocks by: eight times as fast as by bytes
 
 
 class Seats(NamedTuple):
     """Partly filled blocks: where each is in its group, and the lane of its sequence."""
 
-    places: Tensor  # [n] int64
-    lanes: Tensor  # [n] int64
+    places: NDArray[np.int64]  # [n]
+    lanes: NDArray[np.int64]  # [n]
 
 
 class SpilledCache:
@@ -69,15 +71,21 @@ class SpilledCache:
         self._memory = arena.buffer[:ring_bytes]
         ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
         self._keys, self._values = _kernel_views(ring, config, format)
-        self._ring = ring.view(WORD)
+        self._address = address_of(self._keys)
+        # By numpy, for which a few blocks take some 3 us; torch takes 50 to 100.
+        self._ring = ring.view(WORD).numpy()
         lanes = (arena.size_bytes - ring_bytes) // (self.block_bytes * len(layers))
         words = self.block_bytes // WORD.itemsize
-        self._tails = arena.view(ring_bytes, WORD, (len(layers), lanes, words))
+        self._tails = arena.view(ring_bytes, WORD, (len(layers), lanes, words)).numpy()
         self._lost: list[tuple[Run, StorageError]] = []  # by all threads
 
     def views(self, offset: int, count: int) -> tuple[Blocks, Blocks]:
         """Keys and values of `count` blocks of the ring from `offset`, as kernels take them."""
         return _part(self._keys, offset, count), _part(self._values, offset, count)
+
+    def address(self, offset: int) -> int:
+        """Where the keys of a place of the ring begin."""
+        return self._address + offset * self.block_bytes
 
     def seat(self, layer: int, offset: int, seats: Seats) -> None:
         """Put the tails of a group into the ring, where attention continues them."""

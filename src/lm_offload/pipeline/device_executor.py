@@ -6,52 +6,18 @@ The caller launches; it waits for uploads, and at the end of a sweep for the log
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from lm_offload.device.base import Stream
-from lm_offload.pipeline.device_queue import DeviceQueue
-from lm_offload.pipeline.disk_queue import DiskQueue
+from lm_offload.pipeline.device_clock import DeviceClock
+from lm_offload.pipeline.device_resources import DeviceResources
 from lm_offload.pipeline.executor import NOTHING_STAGED, Compute
-from lm_offload.pipeline.host_processor import HostProcessor
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.trace import Trace
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.kv_staging import Groups
-from lm_offload.schedule.task import Resource, Task
+from lm_offload.schedule.task import Task
 from lm_offload.step_time import StepTime
-
-
-@dataclass(frozen=True)
-class DeviceResources:
-    """What works side by side: a queue for each link that brings weights, the device, its way back.
-
-    `links` has `disk_read` and `h2d`.
-    """
-
-    links: Mapping[Resource, DiskQueue]
-    processor: DeviceQueue
-    d2h: Stream
-    host: HostProcessor | None = None  # where the CPU attends or computes units
-
-    def submit(self, tasks: Sequence[Task]) -> None:
-        """Queue transfers, each at its link."""
-        for resource, link in self.links.items():
-            link.submit(task for task in tasks if task.resource == resource)
-
-    def withdraw(self) -> None:
-        """Drop the transfers that have not been started and wait for those that have."""
-        for link in self.links.values():
-            link.withdraw()
-
-    def close(self) -> None:
-        """Stop the threads of all of them."""
-        for link in self.links.values():
-            link.close()
-        self.processor.close()
-        if self.host is not None:
-            self.host.close()
 
 
 def nothing_in_place() -> frozenset[int]:
@@ -96,7 +62,7 @@ class DeviceExecutor:
         self._writes_back = writes_back
         self._expected = NOTHING  # to be computed in place, by the transfers that are queued
         self._sweep = 0
-        self._clock = _Clock(resources)
+        self._clock = DeviceClock(resources)
         resources.submit(schedule.transfers(0))
 
     def run_sweep(
@@ -113,8 +79,7 @@ class DeviceExecutor:
         self._resources.submit(self._schedule.transfers(self._sweep + 1, in_place))
         way = in_place, self._alone(), self._writes_back()
         for task in self._schedule.computes(self._sweep, micro_batches, *way):
-            clock.wait_s += self._wait(task)
-            clock.wait_s += self._start(task, compute)
+            clock.add_wait(self._wait(task) + self._start(task, compute))
         self._sweep += 1
         self._progress.forget_before(self._sweep)
         return clock.stop()
@@ -163,44 +128,3 @@ class DeviceExecutor:
         end_s = time.perf_counter()
         self._trace.record(task, start_s, end_s)
         return end_s - start_s
-
-
-class _Clock:
-    """Sums the seconds of a sweep by resource, with what was moved between the last one and it."""
-
-    def __init__(self, resources: DeviceResources) -> None:
-        self._resources = resources
-        self._seen = self._totals()
-        self.start()
-
-    def start(self) -> None:
-        """A sweep begins now."""
-        self.wait_s = 0.0
-        self._start_s = time.perf_counter()
-
-    def stop(self) -> StepTime:
-        """The record of the sweep, which ends now."""
-        total_s = time.perf_counter() - self._start_s
-        before, self._seen = self._seen, self._totals()
-        differences = (end - start for end, start in zip(self._seen, before, strict=True))
-        disk_s, read_bytes, h2d_s, h2d_bytes, gpu_s, attend_s = differences
-        return StepTime(
-            total_s=total_s,
-            cpu_s=total_s - self.wait_s,
-            wait_s=self.wait_s,
-            disk_read_s=disk_s,
-            read_bytes=read_bytes,
-            gpu_s=gpu_s,
-            h2d_s=h2d_s,
-            h2d_bytes=h2d_bytes,
-            attend_s=attend_s,
-        )
-
-    def _totals(self) -> tuple[float, ...]:
-        disk, h2d = self._resources.links["disk_read"], self._resources.links["h2d"]
-        gpu_s, host = self._resources.processor.busy_s, self._resources.host
-        return (
-            *(disk.busy_s, disk.moved_bytes.total()),
-            *(h2d.busy_s, h2d.moved_bytes.total()),
-            *(gpu_s, host.busy_s if host else 0.0),
-        )

@@ -41,7 +41,7 @@ class Retained(NamedTuple):
 NOTHING_RETAINED = Retained(0, 0)
 
 
-class Retention:
+class Retainer:
     """Decides before each sweep how many units are kept in the memory of a cache."""
 
     def __init__(

@@ -19,9 +19,8 @@ from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
 from lm_offload.pipeline.repeats import Repeats
 from lm_offload.pipeline.runner_parts import Buffers, Weights
-from lm_offload.pipeline.staged_cache import StagedCache
+from lm_offload.pipeline.staged_cache import Staged, StagedCache
 from lm_offload.pipeline.unit_functions import UnitFunctions
-from lm_offload.quant.kv_blocks import Blocks, address_of
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
@@ -175,16 +174,12 @@ class ModelRunner:
             self._functions.embed(weights, rows, token_ids, kernels)
 
     def _attend_staged(
-        self,
-        task: Task,
-        unit: Unit,
-        weights: Views,
-        rows: MicroBatch,
-        keys: Blocks,
-        values: Blocks,
+        self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, staged: Staged
     ) -> None:
-        compute = partial(self._functions.attend, unit, weights, rows, keys, values)
-        self._run(task, rows, address_of(keys), compute)
+        def compute(kernels: Kernels) -> None:
+            self._functions.attend(unit, weights, rows, *staged.views(), kernels)
+
+        self._run(task, rows, staged.address, compute)
 
 
 def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:

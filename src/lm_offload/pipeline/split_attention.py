@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lm_offload.device_plan import TurnCosts
 from lm_offload.kvcache.cache import KVCache, numbered_blocks
 from lm_offload.models.base import Weights
 from lm_offload.models.blocks import attend, rotated_qkv
@@ -27,7 +28,6 @@ from lm_offload.pipeline.micro_batches import (
     divided,
     rows_on_device,
 )
-from lm_offload.plan import TurnCosts
 from lm_offload.schedule.task import Task
 from lm_offload.schedule.turns import Seen, first_turn_rows
 from lm_offload.sequence import Batch, Chunk, MicroBatch

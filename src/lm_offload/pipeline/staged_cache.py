@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
@@ -15,7 +17,18 @@ from lm_offload.schedule.kv_staging import KVGroup
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch, MicroBatch
 
-Attend = Callable[[MicroBatch, Blocks, Blocks], None]
+
+class Staged(NamedTuple):
+    """A group's keys and values in the ring: where they begin, and as kernels take them.
+
+    Views are made when a kernel is called: what is replayed needs the address alone.
+    """
+
+    address: int
+    views: Callable[[], tuple[Blocks, Blocks]]
+
+
+Attend = Callable[[MicroBatch, Staged], None]
 
 
 class StagedCache:
@@ -85,7 +98,8 @@ class StagedCache:
         group, index = self._places[task.id.unit][task.id.micro_batch]
         if index == 0:
             self.cache.seat(layer, offset, group.begun)
-        attend(group.micro_batches[index], *self.cache.views(offset, group.blocks))
+        views = partial(self.cache.views, offset, group.blocks)
+        attend(group.micro_batches[index], Staged(self.cache.address(offset), views))
         if index == len(group.micro_batches) - 1:
             self.cache.keep(layer, offset, group.unfinished)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
@@ -154,5 +153,5 @@ def _seats(members: list[_Member], ends: list[int]) -> Seats:
         for member, end in zip(members, ends, strict=True)
         if end % BLOCK_TOKENS
     ]
-    pairs = torch.tensor(partly, dtype=torch.int64).reshape(-1, 2)
-    return Seats(pairs[:, 0].contiguous(), pairs[:, 1].contiguous())
+    pairs = np.array(partly, dtype=np.int64).reshape(-1, 2)
+    return Seats(pairs[:, 0], pairs[:, 1])

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
+from lm_offload.device_plan import DevicePlan
 from lm_offload.hardware.profile import Link
-from lm_offload.plan import DevicePlan, Figures, Plan, Retention, ThreadPlan
+from lm_offload.plan import Figures, Plan, Retention, ThreadPlan
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, residencies

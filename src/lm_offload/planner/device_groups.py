@@ -11,7 +11,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lm_offload.plan import InPlaceKind, Workload
+from lm_offload.device_plan import InPlaceKind
+from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
 from lm_offload.planner.device_placement import attention_choices, in_place_choices
 from lm_offload.planner.in_place_choice import reserved_rows

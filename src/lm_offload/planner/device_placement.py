@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from lm_offload.plan import AttentionOn, InPlaceKind
+from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes

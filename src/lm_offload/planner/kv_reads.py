@@ -39,6 +39,7 @@ class LayerReads:
     read_s: float
     write_bytes: float
     write_s: float
+    runs: float = 0.0  # transfers that the reads are cut into
 
     def slower(self, factor: float) -> LayerReads:
         """With reads that are disturbed."""
@@ -89,16 +90,17 @@ class SpillCosts:
         """Any of those with this window."""
         block_bytes = spilled_block_bytes(self.model.config, self.model.kv_format)
         groups = sum(self._groups(piece) for piece in shape.pieces)
-        staged = read_bytes = seconds = written = 0.0
+        staged = read_bytes = seconds = written = runs = 0.0
         for piece in shape.pieces:
             first, full = _first_block(piece, window), (piece.context - piece.rows) // BLOCK_TOKENS
             run_bytes = max(full - first, 0) * block_bytes
             staged += piece.sequences * (blocks_for(piece.context) - first)
             read_bytes += piece.sequences * run_bytes
             seconds += piece.sequences * self._run_s(run_bytes)
+            runs += piece.sequences * math.ceil(run_bytes / self.read_block_bytes)
             written += piece.sequences * piece.rows / BLOCK_TOKENS * block_bytes
         write_s = self.profile.disk_write.transfer_s(written)
-        return LayerReads(groups, staged / groups, read_bytes, seconds, written, write_s)
+        return LayerReads(groups, staged / groups, read_bytes, seconds, written, write_s, runs)
 
     def _groups(self, piece: Piece) -> int:
         together = max(self.spill.group_blocks // blocks_for(piece.context), 1)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
+from lm_offload.device_plan import AttentionOn
 from lm_offload.kernels.scratch import product_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
-from lm_offload.plan import IN_MEMORY, AttentionOn, KVSpill
+from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.request import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN

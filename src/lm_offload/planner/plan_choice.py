@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_offload.plan import AttentionOn, DevicePlan, Plan, ThreadPlan
+from lm_offload.device_plan import AttentionOn, DevicePlan
+from lm_offload.plan import Plan, ThreadPlan
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, get_args
 
+from lm_offload.device_plan import AttentionOn
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place
-from lm_offload.plan import AttentionOn, ThreadPlan
+from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
 from lm_offload.units import KIB, MIB, parse_size
 

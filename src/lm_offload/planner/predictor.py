@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from lm_offload.device_plan import TurnCosts
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
-from lm_offload.plan import Plan, Retention, ThreadPlan, TurnCosts
+from lm_offload.plan import Plan, Retention, ThreadPlan
 from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes, times_on_device

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lm_offload.plan import AttentionOn, Figures, Plan
+from lm_offload.device_plan import AttentionOn
+from lm_offload.plan import Figures, Plan
 from lm_offload.planner.in_place_reason import in_place_text
 from lm_offload.quant.format import parse_format
 from lm_offload.units import format_bytes

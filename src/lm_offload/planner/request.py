@@ -10,8 +10,9 @@ from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec, attention_units
+from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import AttentionOn, InPlaceKind, Speculation, ThreadPlan, Workload
+from lm_offload.plan import Speculation, ThreadPlan, Workload
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lm_offload.plan import TurnCosts, Workload
+from lm_offload.device_plan import TurnCosts
+from lm_offload.plan import Workload
 from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.host_load import HostLoad, round_trip_s
 from lm_offload.planner.mean_sweeps import mean_decode

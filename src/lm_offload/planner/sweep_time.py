@@ -24,16 +24,15 @@ from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.spill_sums import spill_sums
+from lm_offload.planner.staging_cost import runs_of_kv, staging_s
 from lm_offload.planner.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.step_time import StepTime
 from lm_offload.storage.blocks import block_bytes_of
-from lm_offload.units import MIB
 
 EMBED = 0  # the first unit
-QUEUED_BLOCK_BYTES = MIB  # of units whose reads follow one another without a pause
 
 
 @dataclass(frozen=True)
@@ -140,14 +139,10 @@ class SweepTimes:
         return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
 
     def _unit_read_s(self, size_bytes: int) -> float:
-        """Behind other reads or, where the ring or the readers do not hold more, alone.
-
-        Readers with a small block each have done it before the next unit is handed to them.
-        """
+        """Behind other reads or, where the ring does not hold more, alone."""
         link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
         queued_s = unit_read_s(link, size_bytes, *way)
-        queues = self.reads_ahead and block_bytes_of(size_bytes, *way) >= QUEUED_BLOCK_BYTES
-        if link.burst_bytes_per_s is None or queues:
+        if link.burst_bytes_per_s is None or self.reads_ahead:
             return queued_s
         return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
 
@@ -174,25 +169,34 @@ class SweepTimes:
     def _overhead_s(self, shape: SweepShape) -> float:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
         more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
+        if self.spill.layers:
+            more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
         engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays_cached)
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while kernels do not run."""
-        if not self._handing_s:
+        blocks = self._weight_blocks
+        if self.spill.layers:
+            blocks += runs_of_kv(self._spilled, shape)
+        if not blocks:
             return 0.0
-        most = self.micro_batch_tokens
+        most, handing_s = self.micro_batch_tokens, blocks * self.profile.disk_read.block_s
         python_s = self.costs.total_fixed_s(shape, most) + engine_s
-        return self._handing_s * python_s / (self.costs.total_s(shape, most) + engine_s)
+        busy_s = self.costs.total_s(shape, most) + engine_s
+        return self._python_frac * handing_s * python_s / busy_s
 
     @cached_property
-    def _handing_s(self) -> float:
-        """What handing over the blocks of a sweep takes from a thread that only runs Python."""
+    def _weight_blocks(self) -> float:
+        """Blocks of streamed units, which a sweep hands to the readers."""
         way = self.read_block_bytes, self.read_concurrency
         sizes = self.streamed_bytes.values()
-        blocks = sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
-        frac = self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
-        return blocks * frac * self.profile.disk_read.block_s
+        return sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
+
+    @cached_property
+    def _python_frac(self) -> float:
+        """What Python takes, of what it does after weights that fill the last-level cache."""
+        return self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
 
     @cached_property
     def _stays_cached(self) -> bool:

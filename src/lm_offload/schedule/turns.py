@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lm_offload.plan import TurnCosts
+from lm_offload.device_plan import TurnCosts
 
 
 class Seen(NamedTuple):

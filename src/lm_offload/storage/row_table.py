@@ -25,7 +25,7 @@ from lm_offload.units import KIB, PAGE_BYTES, align_down, align_up
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowRequest:
     """One request: which of the sorted row numbers it covers, and the pages to read."""
 
     first: int
@@ -52,23 +52,23 @@ class RowTable:
         distinct, inverse = torch.unique(indices, return_inverse=True)
         rows = torch.empty(len(distinct), self.width, dtype=self.dtype)
         numbers, out = distinct.tolist(), rows.view(torch.uint8).flatten().numpy().data
-        pieces = list(self._cut(numbers))
-        left = iter(pieces)  # the next of a list's iterator is atomic
+        requests = list(self._cut(numbers))
+        left = iter(requests)  # the next of a list's iterator is atomic
 
         def fetch(_: int) -> None:
-            for piece in left:
-                self._fetch(piece, numbers, out)
+            for request in left:
+                self._fetch(request, numbers, out)
 
-        list(self._pool.map(fetch, range(min(GATHER_THREADS, len(pieces)))))
+        list(self._pool.map(fetch, range(min(GATHER_THREADS, len(requests)))))
         return rows[inverse]
 
-    def _cut(self, numbers: Sequence[int]) -> Iterator[Piece]:
+    def _cut(self, numbers: Sequence[int]) -> Iterator[RowRequest]:
         first = 0
         for last in range(1, len(numbers) + 1):
             if not self._joins(numbers[first], numbers[last - 1 : last + 1]):
                 start = align_down(self._offset + numbers[first] * self._row_bytes)
                 stop = align_up(self._offset + (numbers[last - 1] + 1) * self._row_bytes)
-                yield Piece(first, last, start, stop - start)
+                yield RowRequest(first, last, start, stop - start)
                 first = last
 
     def _joins(self, first: int, pair: Sequence[int]) -> bool:
@@ -78,12 +78,12 @@ class RowTable:
         span_bytes = (pair[1] + 1 - first) * self._row_bytes
         return gap_bytes <= MERGE_GAP_BYTES and span_bytes <= PIECE_BYTES - 8 * KIB
 
-    def _fetch(self, piece: Piece, numbers: Sequence[int], out: memoryview) -> None:
+    def _fetch(self, request: RowRequest, numbers: Sequence[int], out: memoryview) -> None:
         """Without torch: its calls are long for threads that wait for one another to make them."""
-        read = memoryview(self._buffer())[: piece.size_bytes]
-        self._file.read_into(read, piece.file_offset)
-        start, size = self._offset - piece.file_offset, self._row_bytes
-        for place in range(piece.first, piece.last):
+        read = memoryview(self._buffer())[: request.size_bytes]
+        self._file.read_into(read, request.file_offset)
+        start, size = self._offset - request.file_offset, self._row_bytes
+        for place in range(request.first, request.last):
             at = start + numbers[place] * size
             out[place * size : (place + 1) * size] = read[at : at + size]
 

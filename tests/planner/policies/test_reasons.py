@@ -36,7 +36,7 @@ def bound_by(**changes):
 def test_the_work_of_the_busiest_resource_is_named():
     on_disk = bound_by(weights=Share(disk=1.0))
     assert (on_disk.resource, on_disk.work) == ("disk_read", "weights")
-    assert str(on_disk) == "decode bound by weights on disk reads"
+    assert str(on_disk) == "decode is bound by disk reads (weights)"
     few_heads = bound_by(weights=Share(gpu=1.0), kv=Share(disk=1.0))
     assert (few_heads.resource, few_heads.work) == ("disk_read", "KV cache")
 
@@ -52,7 +52,9 @@ def test_waiting_is_named_where_no_resource_is_busy():
     some = Share(gpu=0.6, cpu=0.4)
     found = bound_by(schedule="pipo-memory", num_micro_batches=1, decode=SPLIT, weights=some)
     assert found.busy_frac < 0.75
-    assert "bound by tasks that wait for one another; the link to the GPU (weights)" in str(found)
+    assert "is bound by tasks that wait for one another; the link to the GPU (weights)" in str(
+        found
+    )
 
 
 def test_the_ceiling_is_never_below_the_simulation():

@@ -17,6 +17,7 @@ from lm_offload.planner.policies.policy import PhasePolicy, Share
 from lm_offload.planner.policies.scene import decode_step, prefill_step
 from lm_offload.planner.policies.task_bytes import flows_of, transfer_bytes
 from lm_offload.planner.policies.task_costs import resource_seconds, task_seconds
+from lm_offload.quant.format import Format
 from tests.planner.scenes import (
     CPU,
     GPU,
@@ -134,6 +135,21 @@ def test_few_rows_reread_the_weights_and_many_are_bound_by_flops():
     assert few == pytest.approx(2 * 256 * 1024 / 1e11)
     many = compute_seconds(scene(micro_batch_size=1000))["compute", "head"]
     assert many == pytest.approx(2 * 1000 * 256 * 1024 / 1e13)
+
+
+@pytest.mark.parametrize("weight_format", [Format("fp16"), INT4])
+def test_a_product_starts_once_for_each_matrix(weight_format):
+    curves = {"fp16": constant(1e12)}
+    plain, slow = (
+        replace(MACHINE, gpu=replace(GPU, product_flops=curves, memory_start_s=start_s))
+        for start_s in (0.0, 1e-3)
+    )
+    for kind, matrices in (("attention", 4), ("mlp", 3), ("head", 1)):
+        before, after = (
+            compute_seconds(scene(machine=it, weight_format=weight_format))["compute", kind]
+            for it in (plain, slow)
+        )
+        assert after - before == pytest.approx(matrices * 1e-3)
 
 
 def test_dequantization_is_repeated_as_the_policy_says():

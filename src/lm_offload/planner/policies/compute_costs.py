@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.policies.model_shape import Matrices
 from lm_offload.planner.policies.scene import Scene
@@ -80,11 +82,13 @@ def _device_products_s(scene: Scene, processor: Processor, part: Matrices, rows:
     if format.is_packed and scene.policy.dequantize != "fused":
         seconds += dequantize_s(processor, format, part.elements) * _repetition(scene)
         format = scene.model.float_format
-    return seconds + _product_s(scene, processor, format, max(round(rows), 1)) * part.elements
+    return seconds + _matrices_s(scene, processor, format, part, max(round(rows), 1))
 
 
-def _product_s(scene: Scene, processor: Processor, format: Format, rows: int) -> float:
-    """Seconds for each weight of a product.
+def _matrices_s(
+    scene: Scene, processor: Processor, format: Format, part: Matrices, rows: int
+) -> float:
+    """Seconds of products with matrices, one after the other.
 
     A packed format whose rate is not known is as fast as the float product that computes as much
     for each byte: one of more rows.
@@ -92,9 +96,10 @@ def _product_s(scene: Scene, processor: Processor, format: Format, rows: int) ->
     known = processor.product_flops
     float_curve = known.get(str(scene.model.float_format))
     if not format.is_packed or str(format) in known or float_curve is None:
-        return processor.product_s(format, rows, 1.0)
+        return sum(processor.product_s(format, rows, math.prod(shape)) for shape in part.shapes)
     packed_bytes = format.matrix_bytes(1 << 12, 1 << 12) / (1 << 24)
-    return 2.0 * rows / float_curve.at(rows * float_bytes(scene) / packed_bytes)
+    flops = float_curve.at(rows * float_bytes(scene) / packed_bytes)
+    return 2.0 * rows * part.elements / flops + len(part.shapes) * processor.memory_start_s
 
 
 def _repetition(scene: Scene) -> float:

@@ -36,9 +36,9 @@ class Bottleneck:
 
     def __str__(self) -> str:
         if self.busy_frac >= BUSY:
-            return f"{self.phase} bound by {self.work} on {WORDS[self.resource]}"
+            return f"{self.phase} is bound by {WORDS[self.resource]} ({self.work})"
         busiest = f"{WORDS[self.resource]} ({self.work}) works {self.busy_frac:.0%} of the time"
-        return f"{self.phase} bound by tasks that wait for one another; {busiest}"
+        return f"{self.phase} is bound by tasks that wait for one another; {busiest}"
 
 
 def bottleneck(job: Job, policy: Policy, time: PolicyTime, phase: Phase) -> Bottleneck:
