@@ -6,7 +6,8 @@
     python -m benchmarks.gpu --model .checkpoints/llama-1.1b --gpu-memory 1.5GiB 3GiB
     python -m benchmarks.gpu --preset tiny --device standin:2GB/s --gpu-memory 2MiB 8MiB
 
-Ends within `--seconds` (500), the checkpoint included: every measurement is a process of its own
+Weights are bf16, on GPUs before capability 8.0 fp16. Ends within `--seconds` (500), the checkpoint
+included: every measurement is a process of its own
 with a limit, the only one that opens the GPU, and the file is written anew after each. Without a
 GPU only the stand-in runs, whose figures show that the command works and nothing about a GPU.
 """
@@ -22,30 +23,33 @@ from pathlib import Path
 from benchmarks.entry import result_parser, run
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import run_case
-from benchmarks.gpu.fast_checkpoint import made
+from benchmarks.gpu.fast_checkpoint import dtype_for, made
 from benchmarks.make_checkpoint import PRESETS
 from benchmarks.result import Row, report
 from lm_offload.device.registry import missing_gpu
 from lm_offload.errors import ConfigError
 
 ENGINE = "benchmarks.gpu.engine_case"
+CALIBRATION = "benchmarks.gpu.calibrate_case"
 PEERS = {
     "accelerate": "benchmarks.gpu.accelerate_case",
     "zero-inference": "benchmarks.gpu.zero_case",
     "flexllmgen": "benchmarks.gpu.flexllmgen_case",
 }
 PEER_FRAC = 0.4  # of the time that is left when the engine begins, kept for the others
+WRITE_FRAC = 0.5  # of all the time, that writing the checkpoint may take
 LEAST_S = 20.0  # of a measurement that is worth its start
 END_S = 5.0  # kept to write the result
 
 
 def main() -> None:
-    """Engine first, then the others on the first budget; a row each, then one JSON line."""
+    """The GPU, the engine, then the others on the first budget; a row each, then one JSON line."""
     args = _arguments()
     if args.device.startswith("cuda") and (reason := missing_gpu()):
         raise ConfigError(f"There is no GPU to measure: {reason}")
     deadline_s = time.perf_counter() + args.seconds - END_S
-    model = args.model or made(args.preset, args.folder)
+    dtype = dtype_for(args.device)
+    model = args.model or made(args.preset, dtype, args.folder, WRITE_FRAC * args.seconds)
     made_s = time.perf_counter() + args.seconds - END_S - deadline_s
     measured = _rows(args, model, deadline_s)
     report("gpu", measured, args.json, show=format_row, checkpoint_s=made_s)
@@ -72,6 +76,7 @@ def _measurements(
     peers = [name for name in PEERS if name in args.peers]
     engine_until_s = deadline_s - (PEER_FRAC * left_s if peers else 0.0)
     return [
+        ("calibration", CALIBRATION, case(args.gpu_memory[0], args.batches[0]), engine_until_s),
         *(
             ("lm-offload", ENGINE, case(memory, batch), engine_until_s)
             for memory in args.gpu_memory
@@ -108,6 +113,9 @@ def format_row(row: Row) -> str:
     head = f"{row['engine']:<15}{row['gpu_memory']:>8} batch {row['batch']:>3}"
     if "error" in row:
         return f"{head}  {row['error']}"
+    if "calibration_s" in row:
+        best = max(row["links_bytes_per_s"]["h2d"]["alone"].values())
+        return f"{head}  {row['calibration_s']:.1f} s, uploads at {best / 1e9:.2f} GB/s"
     rates = f"{head}  decode {row['decode_tokens_per_s']:8.2f} tok/s"
     if "gpu_busy_frac" not in row:
         return rates

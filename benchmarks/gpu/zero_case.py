@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.case import Case, answer
 
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 PORT = "29511"
+
+
+def dtype_of(model: str) -> str:
+    """Of its weights, as DeepSpeed calls it."""
+    config = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))
+    return "fp16" if config.get("torch_dtype") == "float16" else "bf16"
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -22,7 +30,7 @@ def measure(case: Case) -> dict[str, Any]:
 
     offload = {"device": "cpu", "pin_memory": True}
     config = {
-        "bf16": {"enabled": True},
+        dtype_of(case.model): {"enabled": True},
         "zero_optimization": {"stage": 3, "offload_param": offload},
         "train_micro_batch_size_per_gpu": 1,
     }

@@ -39,8 +39,10 @@ class DevicePlan:
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0  # most rows of such a sweep
     units: tuple[str, ...] = ()  # of a stage, what it computes
+    begins: tuple[str, ...] = ()  # of these, the first of each stretch
     stages: tuple[DevicePlan, ...] = ()
     replays: bool = False  # what decode launches, recorded as graphs: it follows from the rest
+    few_rows: int = 0  # that multiply a packed weight as it is, as was measured; 0: not measured
     prompt_blocks: int = 0  # for prompts that it attends to, the KV cache being on the host: so too
 
     @property

@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.gpu import child, driver_memory
+from benchmarks.gpu import child, driver_memory, fast_checkpoint
 from benchmarks.gpu.__main__ import format_row
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import Done, run_case
 from benchmarks.gpu.driver_memory import PeakMemory
 from benchmarks.gpu.engine_case import measure
+from benchmarks.gpu.fast_checkpoint import dtype_for, made
+from benchmarks.gpu.zero_case import dtype_of
+from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
+
+from lm_offload.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +44,9 @@ def test_the_whole_command_on_the_stand_in(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    engine, peer = json.loads(file.read_text())["rows"]
+    found, engine, peer = json.loads(file.read_text())["rows"]
+    assert found["engine"] == "calibration"
+    assert 0 < max(found["links_bytes_per_s"]["h2d"]["alone"].values()) < 2.5e9
     assert "error" not in engine, engine
     assert engine["decode_tokens_per_s"] > 0
     assert peer["engine"] == "accelerate"
@@ -86,3 +93,29 @@ def test_without_a_driver_there_is_no_count():
     with PeakMemory("standin:1GB/s") as peak:
         pass
     assert peak.taken_bytes is None
+
+
+@pytest.mark.parametrize(("said", "dtype"), [("7.5\n", "fp16"), ("9.0\n", "bf16"), ("", "bf16")])
+def test_weights_are_of_the_dtype_that_the_gpu_multiplies(monkeypatch, said, dtype):
+    def says(command, **options):
+        return subprocess.CompletedProcess(command, 0, stdout=said)
+
+    monkeypatch.setattr(fast_checkpoint.subprocess, "run", says)
+    assert dtype_for("cuda:1") == dtype
+    assert dtype_for("standin:1GB/s") == "bf16"
+
+
+def test_weights_of_either_dtype_are_those_that_peers_are_told_of(tmp_path):
+    for dtype in ("bf16", "fp16"):
+        assert dtype_of(str(made("tiny", dtype, tmp_path, 60.0))) == dtype
+    assert len({*tmp_path.iterdir()}) == 2
+
+
+def test_a_disk_that_is_too_slow_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="took more than 0 s; run again"):
+        made("tiny", "bf16", tmp_path, 0.0)
+
+
+def test_the_sizes_of_the_grid_are_those_of_models():
+    sizes = [checkpoint_bytes(PRESETS[name], "bf16") / 2e9 for name in ("7b", "13b", "30b")]
+    assert sizes == pytest.approx([6.7, 13.0, 32.5], rel=0.02)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from lm_offload.cli.plan_table import print_plan
 from lm_offload.demo import demo_path
-from lm_offload.units import PAGE_BYTES
+from lm_offload.units import MIB, PAGE_BYTES
 from tests.cli.conftest import Run
+from tests.planner.test_stages import plan_of
 
 SIZES = ["--batch-size", "2", "--prompt-len", "24", "--gen-len", "6"]
 STREAMED = ["--cpu-memory", "12MiB"]
@@ -201,3 +205,13 @@ def test_a_machine_without_a_gpu_has_no_gpu_memory(run: Run, demo: Path) -> None
     done = run("plan", str(demo), *SIZES, "--machine", str(machine), "--gpu-memory", "1GiB")
     assert done.returncode == 2
     assert "has no GPU" in " ".join(done.stderr.split())
+
+
+def test_devices_in_turn_are_told_with_their_stretches() -> None:
+    console = Console(record=True, width=200, file=io.StringIO())
+    plan = plan_of(450 * MIB, 450 * MIB)
+    print_plan(console, plan)
+    text = console.export_text()
+    for number, stage in enumerate(plan.device.stages):
+        first, last = stage.units[0], stage.units[-1]
+        assert f"Stage {number}, {first} to {last} in {len(stage.begins)} stretches on" in text

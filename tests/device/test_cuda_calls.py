@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lm_offload.device.base import ALLOCATOR_BYTES, CONTEXT_BYTES
-from lm_offload.device.cuda import PINNED_BEFORE, CudaDevice
-from lm_offload.errors import DeviceError
+from lm_offload.device.cuda import PINNED_BEFORE, CudaDevice, CudaEvent
+from lm_offload.errors import DeviceError, DeviceMemoryError
 from lm_offload.units import GIB, MIB
 from tests.device.played_cuda import TOTAL_BYTES, PlayedCuda
 
@@ -78,6 +78,45 @@ def test_a_gpu_that_is_lost_can_be_closed(cuda, monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lost)
     device.close()
     assert cuda.calls == ["register 4096", "unregister"]
+
+
+def test_a_gpu_that_cannot_even_be_chosen_can_be_closed(cuda, monkeypatch):
+    device = CudaDevice("cuda:1")
+    device.pin(torch.ones(4096, dtype=torch.uint8))
+
+    def lost(device):
+        raise torch.AcceleratorError("CUDA error: device unavailable")
+
+    monkeypatch.setattr(torch.cuda, "device", lost)
+    device.close()
+    assert device._pinned == []
+
+
+@pytest.mark.parametrize("name", ["Stream", "get_device_name"])
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [("all CUDA-capable devices are busy", DeviceError), ("out of memory", DeviceMemoryError)],
+)
+def test_a_gpu_that_others_hold_is_one_sentence(cuda, monkeypatch, name, words, kind):
+    def busy(device):
+        raise torch.AcceleratorError(f"CUDA error: {words}")
+
+    monkeypatch.setattr(torch.cuda, name, busy)
+    with pytest.raises(kind, match="making a context"):
+        CudaDevice("cuda:1")
+
+
+def test_events_of_a_lost_gpu_are_one_sentence(cuda):
+    class Lost:
+        def elapsed_time(self, end):
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    event, device = CudaEvent(Lost(), torch.device("cuda:1")), CudaDevice("cuda:1")
+    with pytest.raises(DeviceError, match="unspecified launch failure"):
+        event.elapsed_s(event)
+    device.compute._stream.wait_event = Lost().elapsed_time
+    with pytest.raises(DeviceError, match="unspecified launch failure"):
+        device.compute.wait(event)
 
 
 @pytest.fixture

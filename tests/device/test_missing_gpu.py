@@ -10,7 +10,7 @@ import torch
 from lm_offload import LLM
 from lm_offload.device import registry
 from lm_offload.device.registry import open_device
-from lm_offload.errors import ConfigError
+from lm_offload.errors import ConfigError, DeviceError
 
 
 @pytest.fixture
@@ -71,6 +71,24 @@ def test_a_gpu_that_is_not_there(play):
     play("13.0", True, 2, True)
     with pytest.raises(ConfigError, match="cuda:2 was given, this machine has 2 GPUs"):
         open_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+        "No CUDA GPUs are available",
+        "CUDA driver initialization failed, you might not have a CUDA gpu.",
+    ],
+)
+def test_a_driver_that_fails_at_the_first_call_is_one_sentence(play, monkeypatch, words):
+    def fail(device):
+        raise RuntimeError(words)
+
+    play("13.0", True, 1, True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", fail)
+    with pytest.raises(DeviceError, match=f"making a context .{words[:12]}"):
+        open_device("cuda:0")
 
 
 def test_a_name_that_is_none():

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from lm_offload import LLM, SamplingParams, Workload
+from lm_offload.device.stand_in import StandIn
 from lm_offload.engine import device_profile
 from lm_offload.engine.device_profile import with_device
 from lm_offload.errors import ConfigError
@@ -160,8 +161,6 @@ def test_more_than_the_device_has_is_refused(toy):
 
 
 def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
-    from lm_offload.device.stand_in import StandIn
-
     monkeypatch.setattr(StandIn, "pin", lambda self, memory: memory.nbytes <= 32 << 10)
     folder = toy("llama")
     gpu_bytes, _ = smallest_budgets(folder)
@@ -223,6 +222,7 @@ def test_a_device_that_is_not_described_is_measured(toy):
         assert max(link.bytes_per_s.rates) == pytest.approx(2e8, rel=0.4)
         assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)
         assert llm.profile.gpu.product_flops["bf16"].at(8) > 0
+        assert llm.profile.gpu.prefill_attention_flops["bf16/128x8"].at(256) > 0
         assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
 
 
@@ -247,3 +247,28 @@ def test_a_plan_may_be_made_for_a_device_that_is_not_here(toy):
         assert llm.plan_for(workload).device.name == "null:24GiB"
         with pytest.raises(ConfigError, match="plans alone"):
             llm.load(workload)
+
+
+def test_kernels_multiply_as_was_measured(toy, monkeypatch):
+    """Those with two ways are switched where the profile says."""
+    given, folder = [], toy("llama")
+
+    class TwoWays:
+        few_rows = 64
+
+        def __init__(self, kernels):
+            self._kernels = kernels
+
+        def __getattr__(self, name):
+            return getattr(self._kernels, name)
+
+        def switched_at(self, rows):
+            given.append(rows)
+            return self._kernels
+
+    monkeypatch.setattr(StandIn, "kernels", lambda device, cpu: TwoWays(cpu))
+    for device in (STAND_IN, f"{STAND_IN},{STAND_IN}"):
+        with open_on_device(folder, PLENTY, device=device) as llm:
+            llm.profile = replace(PROFILE, gpu=replace(PROFILE.gpu, few_rows=24))
+            assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
+    assert given == [24, 24, 24]

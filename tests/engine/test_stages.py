@@ -14,8 +14,8 @@ from lm_offload import LLM, SamplingParams
 from lm_offload.device.no_memory import no_memory
 from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.plan_choice import choice_of, joined
+from lm_offload.planner.plan_text import plan_text, read_plan
 from tests.engine.device_harness import (
     PROFILE,
     PROMPTS,
@@ -64,6 +64,32 @@ def test_all_three_tiers_hold_units(toy):
         devices = [time.devices[number] for time in times]
         check_every_sweep_moved((it.h2d_bytes for it in devices), stage.uploaded_bytes)
         assert sum(it.gpu_s for it in devices) > 0
+
+
+IN_TURN = (("embed", "layers.2.attention"), ("layers.1.attention", "layers.3.attention"))
+BACK = (("embed", "layers.3.attention"), ("layers.1.attention",))  # ends on the first device
+
+
+@pytest.mark.parametrize("begins", [IN_TURN, BACK])
+@pytest.mark.parametrize("rows", [3, 57])
+def test_devices_take_turns_by_layers(toy, tmp_path, begins, rows):
+    folder, file = toy("llama", num_hidden_layers=4), tmp_path / "plan.yaml"
+    with open_on_device(folder, PLENTY, device=TWO) as llm:
+        choice = on_all_tiers(llm.plan_for(WORKLOAD))
+    stages = (
+        replace(it, begins=names) for it, names in zip(choice.device.stages, begins, strict=True)
+    )
+    choice = replace(choice, device=joined([*stages]), micro_batch_tokens=rows)
+    with open_on_device(folder, PLENTY, device=TWO, plan=choice) as llm:
+        assert tokens_of(llm, PROMPTS) == cpu_tokens(folder, PROMPTS)
+        assert llm.read_sweep().total_s > 0
+        plan, times = llm.plan, [sweep.time for sweep in llm.stats.sweeps]
+    assert tuple(stage.begins for stage in plan.device.stages) == begins
+    for number, stage in enumerate(plan.device.stages):
+        moved = (time.devices[number].h2d_bytes for time in times)
+        check_every_sweep_moved(moved, stage.uploaded_bytes)
+    file.write_text(plan_text(plan, "toy"))
+    assert read_plan(file) == choice_of(plan)
 
 
 @settings(max_examples=4)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.calibrate import calibrate
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.device_probe import DeviceProbe
+from lm_offload.hardware.device_products import crossing
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
+from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.memory_probe import (
     last_level_cache_bytes,
     measure_memory,
@@ -34,12 +39,15 @@ from lm_offload.hardware.product_probe import (
     measure_kernel_s,
 )
 from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK
+from lm_offload.hardware.profile_text import profile_from_dict, profile_to_dict
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.device_kernels import DeviceKernels
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.quant.format import parse_format
+from lm_offload.quant.packed import PackedWeight
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, PAGE_BYTES
 from tests.hardware.profiles import TINY_EFFORT
@@ -278,3 +286,59 @@ def test_a_whole_calibration(tmp_path: Path, as_file: bool) -> None:
     check(profile.cpu.product_flops.values())
     assert profile.cpu.threads == 1
     assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+
+
+def test_attention_of_a_device() -> None:
+    """With its own kernels and events, in the memory that it has: what does not fit is left out."""
+    device = StandIn("standin", 48 * MIB, 1e9)
+    profile = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
+    found = DeviceProbe(device, resolve_kernels(1), MIB, 24 * MIB).added_to(profile, 1.0)
+    device.close()
+    gpu = found.gpu
+    assert gpu is not None
+    for curves in (gpu.decode_attention_bytes_per_s, gpu.prefill_attention_flops):
+        assert "bf16/128x1" in curves  # and others, as far as the time goes
+        assert all(rate > 0 for curve in curves.values() for rate in curve.rates)
+    [decode_sizes] = {curve.sizes for curve in gpu.decode_attention_bytes_per_s.values()}
+    assert decode_sizes == (256.0,)  # 16 contexts of 2048 take 64 MiB
+
+
+@pytest.mark.parametrize(
+    ("as_it_is", "as_floats", "few_rows"),
+    [((1, 2, 4), (3, 3, 3), 16), ((1, 2, 3), (9, 9, 9), 32), ((4, 4, 4), (3, 3, 3), 1)],
+)
+def test_packed_products_are_switched_where_their_times_cross(as_it_is, as_floats, few_rows):
+    seconds = {}
+    for rows, first_s, second_s in zip((8, 16, 32), as_it_is, as_floats, strict=True):
+        seconds |= {(rows, True): first_s, (rows, False): second_s}
+    assert crossing(seconds) == few_rows
+    assert crossing({**seconds, (64, True): 1}) == few_rows  # for more there was no time
+
+
+def test_products_of_a_device_are_measured_as_they_will_be_switched() -> None:
+    """By kernels whose first way is slow: they are asked for it in one row alone."""
+    asked: list[tuple[bool, int]] = []
+
+    class TwoWays(DeviceKernels):
+        def __init__(self, few_rows: int = 64) -> None:
+            super().__init__()
+            self.few_rows = few_rows
+
+        def switched_at(self, rows: int) -> TwoWays:
+            return TwoWays(rows)
+
+        def linear(self, x, weight, out, bias=None) -> None:
+            if isinstance(weight, PackedWeight):
+                asked.append((len(x) <= self.few_rows, len(x)))
+                time.sleep(0.01 if len(x) <= self.few_rows else 0.0001)
+
+    device = StandIn("standin", 48 * MIB, 1e9)
+    profile = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
+    probe = DeviceProbe(device, resolve_kernels(1), MIB, 8 * MIB)
+    space = device.tier(8 * MIB).allocate("kernels", 8 * MIB)
+    kernels, few_rows = probe._switched(TwoWays(), space, 0.1)
+    device.close()
+    assert (few_rows, kernels.few_rows) == (1, 1)
+    assert {(True, 8), (False, 8)} <= {*asked}
+    again = replace(profile, gpu=replace(profile.gpu, few_rows=few_rows))
+    assert profile_from_dict(profile_to_dict(again), "a test") == again

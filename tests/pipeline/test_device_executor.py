@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload.device.stand_in import StandIn
-from lm_offload.errors import StorageError
+from lm_offload.device.worker_stream import WorkerEvent
+from lm_offload.errors import DeviceError, StorageError
 from lm_offload.pipeline.device_executor import DeviceExecutor
 from lm_offload.pipeline.device_queue import DeviceQueue
 from lm_offload.pipeline.device_resources import DeviceResources
@@ -119,5 +120,29 @@ def test_links_and_device_work_side_by_side_and_into_the_next_sweep():
 def test_an_error_ends_the_sweep_and_close_still_works(where):
     rig = Rig([("device", 1), ("disk", 9), ("host", 9)], errors={where: StorageError("gone")})
     with pytest.raises(StorageError, match="gone"):
+        rig.sweep()
+    rig.close()
+
+
+def test_a_device_that_fails_to_say_how_long_it_took_ends_the_sweep(monkeypatch):
+    """And does not leave the caller waiting for ever."""
+
+    def lost(event, since):
+        raise DeviceError("gone")
+
+    monkeypatch.setattr(WorkerEvent, "elapsed_s", lost)
+    rig = Rig([("device", 1), ("host", 9)])
+    with pytest.raises(DeviceError, match="gone"):
+        rig.sweep()
+    rig.close()
+
+
+def test_a_transfer_that_cannot_be_begun_ends_the_sweep(monkeypatch):
+    def refuse(uploader, source, target):
+        raise DeviceError("gone")
+
+    monkeypatch.setattr(Uploader, "copies", refuse)
+    rig = Rig([("device", 1), ("host", 9)])
+    with pytest.raises(DeviceError, match="gone"):
         rig.sweep()
     rig.close()

@@ -34,11 +34,13 @@ ROWS = 8  # that a device has a place for
 class Rig:
     """An executor over bytes. A row is a list of the units that have computed it, in f32."""
 
-    def __init__(self, units, cuts, more=(0,) * 4, errors=None, work=lambda task: None):
+    def __init__(
+        self, units, cuts, more=(0,) * 4, errors=None, work=lambda task: None, devices=None
+    ):
         self.units, self._errors, self._work = units, errors or {}, work
-        self.schedule = schedule_of(units, cuts, more)
+        self.schedule = schedule_of(units, cuts, more, devices)
         stages, transfers = self.schedule.stages, self.schedule._transfers
-        self.stage_of = [n for n, stage in enumerate(stages) for _ in stage.units]
+        self.stage_of = {unit: n for n, stage in enumerate(stages) for unit in stage.units}
         self.ring = torch.zeros(transfers.ring_bytes, dtype=torch.uint8)
         self.rings = [torch.zeros(stage.ring_bytes, dtype=torch.uint8) for stage in stages]
         self.rows = [torch.zeros(ROWS, len(units)) for _ in stages]
@@ -68,8 +70,9 @@ class Rig:
             device.close()
 
     def _rows_of(self, task):
-        stage, row = self.stage_of[task.id.unit], task.id.micro_batch
-        return self.rows[stage][row], self.rows[stage + 1][row]
+        unit, row = task.id.unit, task.id.micro_batch
+        source, target = (self.rows[self.stage_of[it]] for it in (unit, unit + 1))
+        return source[row], target[row]
 
     def _reads(self, task):
         place = self.ring[task.ring_offset : task.ring_offset + task.size_bytes]
@@ -90,7 +93,7 @@ class Rig:
         if stage and "device" in self._errors:
             raise self._errors["device"]
         if kind == "download":
-            self.results.append(self.rows[-1].tolist())
+            self.results.append(self.rows[self.stage_of[len(self.units) - 1]].tolist())
             return
         home, size = self.units[unit]
         wanted = mark(task) if home == "disk" else 255 - unit
@@ -104,17 +107,17 @@ class Rig:
 
 @settings(max_examples=25)
 @given(UNITS, st.sets(st.integers(1, 2), min_size=1), st.integers(1, ROWS),
-       st.lists(st.integers(0, 50), min_size=4, max_size=4))  # fmt: skip
-def test_rows_pass_all_units_on_their_own_bytes(units, cuts, rows, more):
-    rig = Rig(units, sorted(cuts), more)
+       st.lists(st.integers(0, 50), min_size=4, max_size=4), st.booleans())  # fmt: skip
+def test_rows_pass_all_units_on_their_own_bytes(units, cuts, rows, more, in_turn):
+    rig = Rig(units, sorted(cuts), more, devices=2 if in_turn else None)
     times = [rig.sweep([rows] * len(units)) for _ in range(3)]
     rig.close()
     for sweep, found in enumerate(rig.results):
         assert found[:rows] == [[float(sweep + unit) for unit in range(len(units))]] * rows
     assert len(rig.results) == 3
     for step in times:
-        assert len(step.devices) == len(cuts) + 1
-        assert step.gpu_s == pytest.approx(sum(it.gpu_s for it in step.devices) / (len(cuts) + 1))
+        assert len(step.devices) == len(rig.devices)
+        assert step.gpu_s == pytest.approx(sum(it.gpu_s for it in step.devices) / len(rig.devices))
 
 
 def test_devices_work_at_the_same_time_and_say_how_long():
@@ -138,6 +141,22 @@ def test_devices_work_at_the_same_time_and_say_how_long():
     assert 2 * ROWS * least_s <= step.devices[-1].gpu_s <= step.total_s
     assert {event["cat"] for event in rig.trace._events} >= {"compute", "send_hidden"}
     assert {*rig.trace._names.values()} >= {"gpu0", "gpu1", "d2h0", "d2h1"}
+
+
+def test_links_of_devices_in_turn_work_at_the_same_time():
+    rig = Rig([("host", 3000)] * 12, range(1, 12), (0, 6000, 6000), devices=2)
+    for device in rig.devices:
+        device._bytes_per_s = 2e6  # 3 ms for each unit, as nothing is pinned
+    for _ in range(3):
+        rig.sweep([1] * 12)
+    rig.close()
+    uploads = [event for event in rig.trace._events if event["cat"] == "upload"]
+    spans = [
+        [(it["ts"], it["ts"] + it["dur"]) for it in uploads if rig.trace._names[it["tid"]] == name]
+        for name in ("h2d0", "h2d1")
+    ]
+    beside = [max(a, c) < min(b, d) for a, b in spans[0] for c, d in spans[1]]
+    assert sum(beside) > 20  # of some 20 uploads on each link
 
 
 @pytest.mark.parametrize("where", ["disk", "device"])

@@ -22,6 +22,7 @@ from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import DeviceBudget, Request, joined
 from lm_offload.planner.search import candidates, fastest_plans, make_plan
 from lm_offload.planner.stage_cut import balanced
+from lm_offload.planner.stages import in_turn
 from lm_offload.units import GIB, MIB
 from tests.planner.requests import TINY, make_request
 
@@ -102,8 +103,10 @@ def test_every_candidate_keeps_every_budget_and_has_each_unit_once(sizes_mib, cp
     request = replace(request, workload=Workload((64,) * 4, (8,) * 4))
     for candidate in candidates(request):
         plan = candidate.device_plan(request.device)
-        names = [name for stage in plan.stages for name in stage.units]
-        assert names == [sized.unit.name for sized in request.models[0].units]
+        names = [sized.unit.name for sized in request.models[0].units]
+        assert sorted(name for stage in plan.stages for name in stage.units) == sorted(names)
+        assert names[0] in plan.stages[0].units
+        assert names[-1] in plan.stages[-1].units
         for stage, budget in zip(plan.stages, request.device.stages, strict=True):
             assert stage.used_bytes <= budget.budget_bytes
             assert {*stage.resident} <= {*stage.units}
@@ -115,6 +118,31 @@ def test_every_candidate_keeps_every_budget_and_has_each_unit_once(sizes_mib, cp
 def test_two_devices_that_hold_the_model_beat_one_that_does_not():
     alone, together = plan_of(GIB), plan_of(GIB, 2 * GIB)
     assert together.predicted.run_s < 0.5 * alone.predicted.run_s
+
+
+def test_devices_that_upload_take_turns_and_bring_their_links_together():
+    request = request_of(900 * MIB)
+    whole = replace(request, device=replace(request.device, in_place="none"))
+    alone, together = make_plan(whole), plan_of(450 * MIB, 450 * MIB)
+    first, second = (plan.predicted.step_s["decode"] for plan in (alone, together))
+    assert second.total_s < 0.85 * first.total_s  # with a second ring in the same memory
+    assert all(device.h2d_s > 0.75 * second.total_s for device in second.devices)
+    assert all(len(stage.begins) > 2 for stage in together.device.stages)
+
+
+def test_where_nothing_is_uploaded_each_device_has_one_stretch():
+    assert [len(stage.begins) for stage in plan_of(4 * GIB, 4 * GIB).device.stages] == [1, 1]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_layers_are_mixed_evenly(counts):
+    devices = in_turn(counts)
+    assert [devices.count(device) for device in range(len(counts))] == counts
+    assert (devices[0], devices[-1]) == (0, len(counts) - 1)
+    for device, count in enumerate(counts):
+        for layers in range(len(devices) + 1):
+            share = count * layers / len(devices)
+            assert abs(devices[:layers].count(device) - share) <= len(counts)
 
 
 def test_a_prefill_in_many_micro_batches_takes_half_the_time_on_two_devices():
@@ -137,6 +165,7 @@ def test_estimates_agree_with_the_simulated_tasks(budgets_mib):
 def test_a_decided_plan_is_predicted_alike():
     request = request_of(500 * MIB, 700 * MIB)
     plan = make_plan(request)
+    assert len(plan.device.stages[0].begins) > 1
     again = fixed_plan(request, choice_of(plan))
     assert again.device == plan.device
     assert again.predicted == plan.predicted

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload.planner.timeline import Timeline, simulate
-from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
+from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers, virtual_stages
 from lm_offload.schedule.task import Task, TaskId
 
 SWEEPS = 3
@@ -19,14 +19,20 @@ UNITS = st.lists(st.tuples(HOMES, st.integers(1, 30)), min_size=2, max_size=8)
 MORE = st.lists(st.integers(0, 60), min_size=4, max_size=4)
 
 
-def schedule_of(units, cuts, more=(0,) * 5) -> StagedSchedule:
-    """Stages that end at `cuts`, with rings of their largest unit and as much more."""
+def schedule_of(units, cuts, more=(0,) * 5, devices=None) -> StagedSchedule:
+    """Stretches that end at `cuts`, on so many devices in turn (default: each on its own).
+
+    Rings are of their largest unit and as much more.
+    """
     read = {index: size for index, (home, size) in enumerate(units) if home == "disk"}
     upload = {index: size for index, (home, size) in enumerate(units) if home != "device"}
+    stretches = [range(*pair) for pair in pairwise([0, *cuts, len(units)])]
+    devices = devices or len(stretches)
     stages = []
-    for (first, stop), extra in zip(pairwise([0, *cuts, len(units)]), more[1:], strict=False):
-        largest = max((upload.get(unit, 0) for unit in range(first, stop)), default=0)
-        stages.append(Stage(range(first, stop), largest + extra))
+    for device, extra in zip(range(devices), more[1:], strict=False):
+        own = [unit for stretch in stretches[device::devices] for unit in stretch]
+        largest = max((upload.get(unit, 0) for unit in own), default=0)
+        stages.append(Stage(own, largest + extra))
     ring_bytes = max(read.values(), default=0) + more[0]
     return StagedSchedule(stages, StagedTransfers(read, upload, ring_bytes))
 
@@ -44,8 +50,9 @@ def tasks_of(schedule: StagedSchedule, counts, sweeps=SWEEPS) -> list[Task]:
 def scenes(draw):
     """A schedule with the homes and stages of its units, and counts of compute tasks."""
     units = draw(UNITS)
-    cuts = draw(st.sets(st.integers(1, len(units) - 1), min_size=1, max_size=2))
-    schedule = schedule_of(units, sorted(cuts), draw(MORE))
+    cuts = draw(st.sets(st.integers(1, len(units) - 1), min_size=1, max_size=5))
+    devices = draw(st.integers(2, min(len(cuts) + 1, 3)))
+    schedule = schedule_of(units, sorted(cuts), draw(MORE), devices)
     last = len(units) - 1
     micro_batches = draw(st.integers(1, 4))
     single = last if draw(st.booleans()) and last not in cuts else len(units)
@@ -115,7 +122,7 @@ def test_weights_are_there_and_rows_come_from_the_device_before(scene):
             assert task.resource == f"gpu{number}"
             assert (upload in task.needs) == (home != "device")
             assert task.ring_offset == (by_id[upload].ring_offset if home != "device" else -1)
-            begins = unit in {stage.units[0] for stage in schedule.stages[1:]}
+            begins = unit in {it.units[0] for it in virtual_stages(schedule.stages)[1:]}
             assert (TaskId(sweep, "send_hidden", unit - 1, micro_batch) in task.needs) == begins
         if kind == "upload":
             assert task.resource == f"h2d{number}"
@@ -147,6 +154,38 @@ def test_weights_that_fit_the_ring_together_do_not_hold_up_the_next_stage():
 
     assert sweep_s(40) == 4 * (8 + 1)  # all four units of a stage: it hands on after each row
     assert sweep_s(0) > 1.5 * sweep_s(40)  # one after the other: after the last unit
+
+
+def uploading_s(schedule: StagedSchedule, units: int, count: int, computing: float) -> float:
+    """Of ten sweeps whose uploads take a second each."""
+    kinds = {"upload": 1.0, "compute": computing / count}
+    tasks = tasks_of(schedule, [count] * units, sweeps=10)
+    return simulate(tasks, lambda task: kinds.get(task.id.kind, 0.0)).makespan_s / 10
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_devices_in_turn_upload_at_the_same_time(devices):
+    units, rings = [("host", 10)] * 12, (0, *[20] * devices)
+    cuts = [12 * device // devices for device in range(1, devices)]
+    alone_s = uploading_s(schedule_of(units, [], rings), 12, 1, 0.01)
+    stretches_s = uploading_s(schedule_of(units, cuts, rings), 12, 1, 0.01)
+    in_turn_s = uploading_s(schedule_of(units, range(1, 12), rings, devices), 12, 1, 0.01)
+    assert alone_s == pytest.approx(12, rel=0.1)
+    assert stretches_s > 0.7 * alone_s * (1 - 3 * (devices - 1) / 12)  # but for what rings hold
+    assert in_turn_s == pytest.approx(12 / devices, rel=0.1)
+
+
+def test_devices_in_turn_compute_at_the_same_time_while_weights_are_uploaded():
+    units, rings = [("host", 10)] * 12, (0, 20, 20)
+    stretches_s = uploading_s(schedule_of(units, [6], rings), 12, 4, 1.0)
+    in_turn_s = uploading_s(schedule_of(units, range(1, 12), rings, 2), 12, 4, 1.0)
+    assert in_turn_s == pytest.approx(6, rel=0.15)  # half of 12 seconds of computes
+    assert stretches_s > 1.4 * in_turn_s
+
+
+def test_stretches_are_ordered_by_units():
+    stages = [Stage((0, 1, 4), 0), Stage((2, 3, 5), 0)]
+    assert virtual_stages(stages) == [(0, [0, 1]), (1, [2, 3]), (0, [4]), (1, [5])]
 
 
 def test_nothing_is_transferred_where_all_is_on_the_devices():

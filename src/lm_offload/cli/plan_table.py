@@ -67,8 +67,10 @@ def _replays(device: DevicePlan) -> str:
 
 def _print_stages(console: Console, device: DevicePlan) -> None:
     for number, stage in enumerate(device.stages):
+        stretches = len(stage.begins)
+        parts = f" in {stretches} stretches" * (stretches > 1)
         console.print(
-            f"Stage {number}, {stage.units[0]} to {stage.units[-1]} on {stage.name}: "
+            f"Stage {number}, {stage.units[0]} to {stage.units[-1]}{parts} on {stage.name}: "
             f"{len(stage.resident)} of {len(stage.units)} units stay, "
             f"{format_bytes(stage.uploaded_bytes)} uploaded in each sweep."
         )

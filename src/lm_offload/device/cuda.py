@@ -52,7 +52,8 @@ class CudaEvent:
     def elapsed_s(self, since: Event) -> float:
         """See `Event.elapsed_s`."""
         assert isinstance(since, CudaEvent)
-        return float(since.event.elapsed_time(self.event)) / 1e3
+        with errors_named("computing on the GPU"), torch.cuda.device(self._device):
+            return float(since.event.elapsed_time(self.event)) / 1e3
 
 
 class CudaStream:
@@ -82,7 +83,7 @@ class CudaStream:
     def wait(self, event: Event) -> None:
         """See `Stream.wait`."""
         assert isinstance(event, CudaEvent)
-        with torch.cuda.device(self._device):
+        with errors_named("computing on the GPU"), torch.cuda.device(self._device):
             self._stream.wait_event(event.event)
 
     @contextlib.contextmanager
@@ -99,14 +100,15 @@ class CudaDevice:
 
     def __init__(self, name: str, limit_bytes: int | None = None) -> None:
         self.name = name
-        self.model = torch.cuda.get_device_name(name)
         self.torch_device = torch.device(name)
         self._pinned: list[Tensor] = []
         self._arenas: list[Tensor] = []
         self._undo = contextlib.ExitStack()
         self._captures = False  # whether kernels can be taken down
         self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
-        self.compute, self.h2d, self.d2h = (CudaStream(self.torch_device) for _ in range(3))
+        with errors_named("making a context"):
+            self.model = torch.cuda.get_device_name(name)
+            self.compute, self.h2d, self.d2h = (CudaStream(self.torch_device) for _ in range(3))
         if limit_bytes is not None:
             self._limit(limit_bytes)
 
@@ -166,15 +168,16 @@ class CudaDevice:
 
     def close(self) -> None:
         """See `Device.close`; of a GPU that is lost as much as can be given back."""
-        with torch.cuda.device(self.torch_device):
-            with contextlib.suppress(RuntimeError):
-                torch.cuda.synchronize()  # copies may be under way from what is unpinned
-            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-            for memory in self._pinned:
-                runtime.cudaHostUnregister(memory.data_ptr())
-            self._pinned.clear()
-            with contextlib.suppress(RuntimeError):
-                self._give_back()
+        # Copies may be under way from what is unpinned.
+        for step in (torch.cuda.synchronize, self._unpin, self._give_back):
+            with contextlib.suppress(RuntimeError), torch.cuda.device(self.torch_device):
+                step()
+        self._pinned.clear()
+
+    def _unpin(self) -> None:
+        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        for memory in self._pinned:
+            runtime.cudaHostUnregister(memory.data_ptr())
 
     def _give_back(self) -> None:
         """Device memory, whoever still holds a view of it: the next budget counts on it."""

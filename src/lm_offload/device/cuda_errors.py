@@ -14,7 +14,9 @@ from lm_offload.units import parse_size
 
 # Libraries raise plain RuntimeErrors: cuBLAS takes memory beside torch's allocator, Triton launches
 # through the driver.
-_OF_CUDA = re.compile(r"(CUDA|Triton) (driver )?error", re.IGNORECASE)
+_OF_CUDA = re.compile(
+    r"(CUDA|Triton) (driver |unknown )?error|CUDA driver initialization|No CUDA GPUs", re.IGNORECASE
+)
 _NO_MEMORY = re.compile(r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|cublasCreate")
 
 

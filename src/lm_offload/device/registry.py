@@ -87,13 +87,15 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
     import torch
 
     from lm_offload.device.cuda import CudaDevice
+    from lm_offload.device.cuda_errors import errors_named
 
     device = torch.device(name if ":" in name else DEFAULT_DEVICE)
     if (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"{name} was given, this machine has {torch.cuda.device_count()} GPUs; count from 0."
         )
-    capability = torch.cuda.get_device_capability(device)
+    with errors_named("making a context"):
+        capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         raise ConfigError(
             f"{name} has compute capability {capability[0]}.{capability[1]}, allowed is 7.5 or "

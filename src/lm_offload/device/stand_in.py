@@ -49,6 +49,7 @@ class StandIn:
         self._pins = pins
         self._pinned: list[range] = []
         self._used_bytes = 0
+        self._tiers: list[MemoryTier] = []
         self.compute = WorkerStream(f"{name} compute", self._pace)
         self.h2d = WorkerStream(f"{name} h2d", self._pace)
         self.d2h = WorkerStream(f"{name} d2h", self._pace)
@@ -60,6 +61,7 @@ class StandIn:
     def tier(self, capacity_bytes: int) -> DeviceTier:
         """See `Device.tier`."""
         tier = MemoryTier(self.name, capacity_bytes)
+        self._tiers.append(tier)
         self._used_bytes += tier.capacity_bytes
         arena = tier.allocate("device memory", tier.capacity_bytes)
         return DeviceTier(self.name, arena.view(0, torch.uint8, (arena.size_bytes,)))
@@ -83,6 +85,10 @@ class StandIn:
         for stream in (self.compute, self.h2d, self.d2h):
             stream.close()
         self._pinned.clear()
+        for tier in self._tiers:  # whoever still holds a view of it, as a GPU does
+            tier.release()
+        self._tiers.clear()
+        self._used_bytes = 0
 
     def _pace(self, source: Tensor, target: Tensor) -> float:
         pinned = any(self._is_pinned(memory) for memory in (source, target))

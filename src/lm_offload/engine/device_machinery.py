@@ -66,7 +66,7 @@ def build_device_machinery(
         undo.pop_all()
     cache = parts.side.cache
     made = runner, executor, scheduler_of(plan, cache), cache
-    tiers = parts.memory.tier, *([kv_tier] if kv_tier else [])
+    tiers = *parts.memory.tiers, *([kv_tier] if kv_tier else [])
     return Machinery(plan, parts.store, *made, devices=parts.devices, tiers=tiers)
 
 

@@ -15,7 +15,7 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import MIB
 
-SECONDS = 1.5
+SECONDS = 1.8
 OF_DEVICE = (  # of a profile, measured with a device
     *("gpu", "h2d", "d2h", "host_copy", "d2h_pageable", "h2d_staged"),
     "link_interference",

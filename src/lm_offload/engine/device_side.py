@@ -15,7 +15,7 @@ from lm_offload.device_plan import DevicePlan
 from lm_offload.engine.machinery import buffers_in, floats
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
-from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.base import Kernels, SwitchedProducts
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.models.base import Context
 from lm_offload.models.workspace import Workspace
@@ -121,8 +121,11 @@ def indices_of(files: ModelFiles, names: Collection[str]) -> list[int]:
 
 def context_of(files: ModelFiles, side: DeviceSide, kernels: Kernels) -> Context:
     """What units compute with there; `kernels` are those of the CPU."""
-    workspace = Workspace(floats(side.memory["workspace"]))
-    return Context(files.config, side.device.kernels(kernels), workspace)
+    workspace, few_rows = Workspace(floats(side.memory["workspace"])), side.on_device.few_rows
+    found = side.device.kernels(kernels)
+    if few_rows and isinstance(found, SwitchedProducts):
+        found = found.switched_at(few_rows)
+    return Context(files.config, found, workspace)
 
 
 def buffers_of(files: ModelFiles, plan: Plan, side: DeviceSide, result: Memory) -> Buffers:

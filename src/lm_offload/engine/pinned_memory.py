@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from lm_offload.device.base import Device
 from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import Plan
@@ -24,7 +26,7 @@ HOST_ARENAS = (  # on the link, but for the workspace
 class HostMemory:
     """What a plan with devices takes of host memory but for keys and values."""
 
-    tier: MemoryTier
+    tiers: tuple[MemoryTier, ...]  # the one of the arenas, and staging buffers behind it
     arenas: dict[str, Arena]
     uploaders: list[Uploader]  # one for each device
 
@@ -40,14 +42,15 @@ def host_memory(plan: Plan, devices: Sequence[Device]) -> HostMemory:
     pinned = [device.pin(tier.whole()) for device in devices]
     if all(pinned):
         uploaders = [Uploader(device.h2d, block_bytes) for device in devices]
-    else:
-        uploaders = [_staged(device, part_bytes, block_bytes) for device in devices]
-    return HostMemory(tier, arenas, uploaders)
+        return HostMemory((tier,), arenas, uploaders)
+    stages = tuple(MemoryTier("CPU", part_bytes) for _ in devices)
+    pairs = zip(devices, stages, strict=True)
+    uploaders = [_staged(device, stage.whole(), block_bytes) for device, stage in pairs]
+    return HostMemory((tier, *stages), arenas, uploaders)
 
 
-def _staged(device: Device, staging_bytes: int, block_bytes: int) -> Uploader:
+def _staged(device: Device, staging: Tensor, block_bytes: int) -> Uploader:
     """Through buffers of its own, where the system pins at least these."""
-    staging = MemoryTier("CPU", staging_bytes).whole()
     pinned = device.pin(staging)
     log.warning(
         "The system refuses to pin the memory of the weights; uploads %s. Raise the limit of "

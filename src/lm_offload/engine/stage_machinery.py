@@ -45,7 +45,7 @@ def build_stage_machinery(
         undo.pop_all()
     cache = parts.sides[0].cache  # blocks have the same numbers on every device
     made = runner, executor, scheduler_of(plan, cache), cache
-    tiers = (parts.memory.tier,)
+    tiers = parts.memory.tiers
     return Machinery(plan, parts.store, *made, devices=parts.devices, tiers=tiers)
 
 
@@ -76,11 +76,12 @@ def _runner(parts: DeviceParts) -> StageRunner:
         )
         for side in parts.sides
     ]
-    stage_of = [
-        number
+    numbers = {
+        unit: number
         for number, side in enumerate(parts.sides)
-        for _ in indices_of(files, side.on_device.units)
-    ]
+        for unit in indices_of(files, side.on_device.units)
+    }
+    stage_of = [numbers[unit] for unit in sorted(numbers)]
     return StageRunner(files.config, files.units, runners, stage_of, plan.micro_batch_tokens)
 
 
@@ -105,8 +106,8 @@ def _schedule(parts: DeviceParts) -> StagedSchedule:
     files, plan = parts.files, parts.plan
     stages = []
     for side in parts.sides:
-        first, *_ = units = indices_of(files, side.on_device.units)
-        stages.append(Stage(range(first, first + len(units)), side.on_device.ring_bytes))
+        units = indices_of(files, side.on_device.units)
+        stages.append(Stage(units, side.on_device.ring_bytes))
     read = indices_of(files, plan.streamed)
     sizes = [layout.size_bytes for layout in files.layouts]
     uploaded = [*read, *indices_of(files, plan.resident)]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from lm_offload.hardware.attention_batch import batch_of, on_device
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
@@ -17,16 +18,31 @@ from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
-from lm_offload.quant.kv_format import BLOCK_TOKENS, head_bytes
+from lm_offload.quant.kv_format import head_bytes
 from lm_offload.sequence import MicroBatch
-from lm_offload.storage.arena import Arena
+from lm_offload.storage.arena import Memory
 
 KV_HEADS = 4
-DECODE = ("decode", 4, 1)  # sequences, rows of each
-ORDERED = (("beside", *DECODE[1:]), ("apart", *DECODE[1:]))
 LONG = 512  # context from which on attention is bound by its blocks
-PREFILL_ROWS = 64  # of a chunk at the end of its context
 MOST_LAYERS = 256
+
+CPU = torch.device("cpu")
+
+Works = Mapping["_Key", Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is attended to, where, and who says how long a call takes."""
+
+    sequences: int = 4  # in decode
+    prompt_rows: int = 64  # of a chunk at the end of its context
+    orders: bool = True  # whether the order of blocks is looked at
+    device: torch.device = CPU
+    seconds_of: Callable[[Works, float], dict[_Key, float]] = typical_s
+
+
+ON_CPU = Setting()
 
 
 @dataclass(frozen=True)
@@ -49,9 +65,10 @@ def measure_attention(
     kernels: Kernels,
     shapes: Mapping[str, Sequence[HeadShape]],
     contexts: Iterable[int],
-    arena: Arena,
+    arena: Memory,
     kernel_s: float,
     budget_s: float,
+    setting: Setting = ON_CPU,
 ) -> AttentionRates:
     """Rates by format, shapes of heads and contexts, which ascend; `kernel_s` is taken off.
 
@@ -62,18 +79,24 @@ def measure_attention(
     amounts: dict[_Key, int] = {}
     pairs = [(format, shape) for format, some in shapes.items() for shape in some]
     for context, (format, shape) in itertools.product(contexts, pairs):
-        in_order = ORDERED if context >= LONG and shape == shapes[format][0] else ()
-        prefill = ("prefill", 1, min(PREFILL_ROWS, context))
-        for kind, sequences, rows in (DECODE, *in_order, prefill):
+        ordered = setting.orders and context >= LONG and shape == shapes[format][0]
+        for kind in ("decode", *(("beside", "apart") if ordered else ()), "prefill"):
             key = _Key(kind, format, shape, context)
-            batch = _batch(context, sequences, rows, kind)
+            batch = batch_of(context, *_rows(setting, kind, context), kind)
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
-                works[key] = _work(kernels, shape, batch, layers)
+                works[key] = _work(kernels, shape, batch, layers, setting.device)
                 amounts[key] = _amount(key, batch)
-    seconds = typical_s(works, budget_s)
+    seconds = setting.seconds_of(works, budget_s)
     rates = {key: amounts[key] / work_s(seconds[key], kernel_s) for key in seconds}
     return AttentionRates(_curves(rates, "decode"), _curves(rates, "prefill"), _apart(rates))
+
+
+def _rows(setting: Setting, kind: str, context: int) -> tuple[int, int]:
+    """Sequences, and rows of each."""
+    if kind == "prefill":
+        return 1, min(setting.prompt_rows, context)
+    return setting.sequences, 1
 
 
 def _amount(key: _Key, batch: MicroBatch) -> int:
@@ -103,31 +126,7 @@ def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
     return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
 
 
-def _tables(sequences: int, blocks: int, kind: str) -> torch.Tensor:
-    """Blocks [sequences, blocks] in any order, in order, or as sequences take them that grow."""
-    if kind == "beside":
-        return torch.arange(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
-    if kind == "apart":
-        grown = torch.arange(sequences * blocks, dtype=torch.int32).view(blocks, sequences)
-        return grown.T.contiguous()
-    return torch.randperm(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
-
-
-def _batch(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
-    """The last `rows` rows of sequences that are `context` tokens long."""
-    blocks = -(-context // BLOCK_TOKENS)
-    return MicroBatch(
-        start=0,
-        stop=sequences * rows,
-        positions=torch.arange(context - rows, context).repeat(sequences),
-        query_starts=torch.arange(0, sequences * rows + 1, rows, dtype=torch.int32),
-        context_lens=torch.full((sequences,), context, dtype=torch.int32),
-        block_tables=_tables(sequences, blocks, kind),
-        slots=torch.zeros(sequences * rows, dtype=torch.int64),
-    )
-
-
-def _layers(arena: Arena, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]:
+def _layers(arena: Memory, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]:
     """Keys and values of as many layers as fit; empty where not one does."""
     shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
     layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
@@ -142,7 +141,7 @@ def _layers(arena: Arena, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]
 
 
 def attention_work(
-    arena: Arena, kind: str, shape: HeadShape, context: int
+    arena: Memory, kind: str, shape: HeadShape, context: int
 ) -> Callable[[Kernels], Callable[[], None]]:
     """From kernels to a function that attends in the next bf16 layer of `arena` at each call.
 
@@ -150,8 +149,7 @@ def attention_work(
     """
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()
     while True:
-        rows = (DECODE[1:], (1, min(PREFILL_ROWS, context)))[kind == "prefill"]
-        batch = _batch(context, *rows, kind)
+        batch = batch_of(context, *_rows(ON_CPU, kind, context), kind)
         layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
             return lambda kernels: _work(kernels, shape, batch, layers)
@@ -159,9 +157,14 @@ def attention_work(
 
 
 def _work(
-    kernels: Kernels, shape: HeadShape, batch: MicroBatch, layers: list[tuple[Blocks, Blocks]]
+    kernels: Kernels,
+    shape: HeadShape,
+    batch: MicroBatch,
+    layers: list[tuple[Blocks, Blocks]],
+    device: torch.device = CPU,
 ) -> Callable[[], None]:
     """A function that attends in the next layer at each call."""
     q = torch.randn(batch.num_tokens, KV_HEADS * shape.group, shape.head_dim)
+    q, batch = q.to(device), on_device(device, batch)
     out, scale, endless = torch.empty_like(q), shape.head_dim**-0.5, itertools.cycle(layers)
     return lambda: kernels.attention(q, *next(endless), batch, scale, out)

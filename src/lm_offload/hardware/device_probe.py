@@ -16,14 +16,18 @@ import torch
 
 from lm_offload.device.base import Device, Graph
 from lm_offload.errors import DeviceError
+from lm_offload.hardware.attention_probe import AttentionRates, Setting, measure_attention
+from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.device_products import crossing, endless_product, tiny_product
 from lm_offload.hardware.link_places import LinkPlaces
 from lm_offload.hardware.product_probe import matrices, work_s
 from lm_offload.hardware.profile import HardwareProfile, Processor
-from lm_offload.hardware.timing import typical_s
-from lm_offload.kernels.base import Kernels
+from lm_offload.hardware.timing import Key, typical_s
+from lm_offload.kernels.base import Kernels, SwitchedProducts
 from lm_offload.quant.format import Format
-from lm_offload.storage.arena import Tier
+from lm_offload.quant.kv_format import KV_FORMATS
+from lm_offload.storage.arena import Memory, Tier
 from lm_offload.units import PAGE_BYTES, align_down
 
 if TYPE_CHECKING:
@@ -33,9 +37,17 @@ LAUNCHES = 8  # of kernels that are timed together ...
 TINY_LAUNCHES = 64  # ... and of tiny ones, beside which the wait for the last is nothing
 ROWS = (1, 8, 64, 512)
 MATRIX_SIZE = 3072
-TINY = 8
-FORMATS = (Format("bf16"), Format("int4", 64, symmetric=False), Format("int8", 64))
-PARTS = 9 + 3 + len(FORMATS)  # of the time: links, fixed costs and memory, products
+PACKED = Format("int4", 64, symmetric=False)
+FORMATS = (Format("bf16"), PACKED, Format("int8", 64))
+SWITCH_ROWS = (8, 16, 32, 64, 128, 256)
+ATTENTION_PARTS = 3
+# Of the time: links, fixed costs, memory and the switch of products, products, attention.
+PARTS = 9 + 4 + len(FORMATS) + ATTENTION_PARTS
+# By KV format, few shapes of heads: each of them is compiled, for decode and for prompts.
+WIDE = HeadShape(128, 8)
+HEADS = {"bf16": (HeadShape(128, 1), WIDE), "int8": (WIDE,), "int4": (WIDE,)}
+CONTEXTS = (256, 2048)
+SEQUENCES, PROMPT_ROWS = 16, 256  # enough for many processors
 UNIT_KERNELS = 8  # about as many as a layer's attention or MLP asks for
 
 
@@ -66,18 +78,20 @@ class DeviceProbe:
     def _processor(self, tier: Tier, cpu: Processor, part_s: float) -> Processor:
         """Fixed costs of a task and of a sweep are those of the host, which launches them."""
         kernels, here = self.device.kernels(self.cpu_kernels), self.device.torch_device
-        kernel_s = self._call_s(_tiny_product(kernels, here), part_s, TINY_LAUNCHES)
-        replay_s = self._replay_s(_tiny_product(kernels, here), part_s)
+        kernel_s = self._call_s(tiny_product(kernels, here), part_s, TINY_LAUNCHES)
+        replay_s = self._replay_s(tiny_product(kernels, here), part_s)
         space = tier.allocate("kernels", tier.capacity_bytes - tier.used_bytes)
         half = space.size_bytes // 2 // PAGE_BYTES * PAGE_BYTES
         low, high = (space.view(start, torch.uint8, (half,)) for start in (0, half))
         copy_s = self._call_s(lambda: high.copy_(low), part_s)
+        kernels, few_rows = self._switched(kernels, space, part_s)
         products = {
             str(format): self._products(
                 kernels, matrices(space, format, MATRIX_SIZE), kernel_s, part_s
             )
             for format in FORMATS
         }
+        attention = self._attention(kernels, space, kernel_s, ATTENTION_PARTS * part_s)
         return Processor(
             threads=1,
             memory_bytes=self.device.memory().total_bytes,
@@ -86,8 +100,40 @@ class DeviceProbe:
             kernel_s=kernel_s,
             task_s=cpu.task_s,
             replay_s=replay_s,
+            few_rows=few_rows,
             product_flops=products,
+            decode_attention_bytes_per_s=attention.decode_bytes_per_s,
+            prefill_attention_flops=attention.prefill_flops,
         )
+
+    def _attention(
+        self, kernels: Kernels, space: Memory, kernel_s: float, budget_s: float
+    ) -> AttentionRates:
+        """Over caches of every kind, as far as `space` holds them."""
+        setting = Setting(
+            SEQUENCES,
+            PROMPT_ROWS,
+            orders=False,
+            device=self.device.torch_device,
+            seconds_of=lambda works, part_s: self._typical_s(works, part_s, LAUNCHES),
+        )
+        shapes = {str(KV_FORMATS[name]): some for name, some in HEADS.items()}
+        return measure_attention(kernels, shapes, CONTEXTS, space, kernel_s, budget_s, setting)
+
+    def _switched(self, kernels: Kernels, space: Memory, part_s: float) -> tuple[Kernels, int]:
+        """With packed products switched where the two ways cross, and at how many rows."""
+        if not isinstance(kernels, SwitchedProducts):
+            return kernels, 0
+        weights, here = matrices(space, PACKED, MATRIX_SIZE), self.device.torch_device
+        works = {
+            (rows, as_it_is): endless_product(
+                kernels.switched_at(rows * as_it_is), weights, rows, here
+            )
+            for rows in SWITCH_ROWS
+            for as_it_is in (True, False)
+        }
+        few_rows = crossing(self._typical_s(works, part_s, LAUNCHES))
+        return kernels.switched_at(few_rows), few_rows
 
     def _products(
         self, kernels: Kernels, weights: Sequence[Weight], kernel_s: float, part_s: float
@@ -95,7 +141,7 @@ class DeviceProbe:
         """FLOP/s by rows, `kernel_s` taken off."""
         count, width = weights[0].shape
         here = self.device.torch_device
-        works = {rows: _product(kernels, weights[-1], rows, here) for rows in ROWS}
+        works = {rows: endless_product(kernels, weights, rows, here) for rows in ROWS}
         seconds = self._typical_s(works, part_s, LAUNCHES)
         call_s = {rows: work_s(seconds[rows], kernel_s) for rows in seconds}
         flops = (2.0 * rows * count * width / call_s[rows] for rows in call_s)
@@ -119,8 +165,8 @@ class DeviceProbe:
         return self._typical_s({0: work}, part_s, launches)[0]
 
     def _typical_s(
-        self, works: Mapping[int, Callable[[], object]], part_s: float, launches: int
-    ) -> dict[int, float]:
+        self, works: Mapping[Key, Callable[[], object]], part_s: float, launches: int
+    ) -> dict[Key, float]:
         """Seconds of one call of each work."""
         for work in works.values():
             self._timed(work, 1)()
@@ -136,18 +182,6 @@ class DeviceProbe:
             self.device.compute.record().synchronize()
 
         return launch
-
-
-def _tiny_product(kernels: Kernels, here: torch.device) -> Callable[[], None]:
-    x, out = torch.ones(1, TINY, device=here), torch.empty(1, TINY, device=here)
-    weight = torch.ones(TINY, TINY, dtype=torch.bfloat16, device=here)
-    return lambda: kernels.linear(x, weight, out)
-
-
-def _product(kernels: Kernels, weight: Weight, rows: int, here: torch.device) -> Callable[[], None]:
-    count, width = weight.shape
-    x, out = torch.ones(rows, width, device=here), torch.empty(rows, count, device=here)
-    return lambda: kernels.linear(x, weight, out)
 
 
 def _ignore(result: object) -> None:

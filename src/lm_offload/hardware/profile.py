@@ -74,6 +74,7 @@ class Processor:
     large_task_s: float = 0.0  # the same after weights that fill the last-level cache; 0: task_s
     call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
     replay_s: float = 0.0  # of a unit whose launches a device has recorded; 0: it records none
+    few_rows: int = 0  # that multiply a packed weight as it is, of two ways; 0: not measured
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first

@@ -14,7 +14,7 @@ named in onednn_kernels.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Items
@@ -120,3 +120,13 @@ class Kernels(Protocol):
 
     def relu(self, x: Tensor) -> None:
         """x[T, I] = max(x, 0) in place."""
+
+
+@runtime_checkable
+class SwitchedProducts(Protocol):
+    """Kernels with two ways to multiply by a packed weight: as it is, and turned into floats."""
+
+    few_rows: int  # up to which it is multiplied as it is
+
+    def switched_at(self, rows: int) -> Kernels:
+        """The same operations with another switch; 0 always turns weights into floats."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.sequence import MicroBatch
 
-FEW_ROWS = 64  # up to which a packed weight is multiplied as it is; not measured on a GPU yet
+FEW_ROWS = 64  # up to which a packed weight is multiplied as it is, where nothing was measured
 
 
 class TritonKernels:
@@ -45,6 +45,10 @@ class TritonKernels:
     def with_threads(self, compute: int, attention: int) -> TritonKernels:
         """See `Kernels.with_threads`: a GPU's threads are its own."""
         return self
+
+    def switched_at(self, rows: int) -> TritonKernels:
+        """See `SwitchedProducts.switched_at`."""
+        return TritonKernels(self._torch, rows)
 
     def record(self) -> None:
         """See `Kernels.record`."""

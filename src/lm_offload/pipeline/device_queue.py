@@ -76,10 +76,10 @@ class DeviceQueue:
         while (launched := self._launched.get()) is not None:
             try:
                 launched.end.synchronize()
+                self._count(launched)
             except BaseException as error:
                 self._progress.fail(error)
                 return
-            self._count(launched)
 
     def _count(self, launched: _Launched) -> None:
         if launched.start is None:

@@ -101,14 +101,12 @@ class DiskQueue:
             thread.join()
 
     def _work(self) -> None:
-        while (claimed := self._claim()) is not None:
-            opened, block = claimed
-            try:
-                count = block()
-            except BaseException as error:
-                self._progress.fail(error)
-                return
-            self._complete(opened, count)
+        try:
+            while (claimed := self._claim()) is not None:
+                opened, block = claimed
+                self._complete(opened, block())
+        except BaseException as error:
+            self._progress.fail(error)
 
     def _claim(self) -> tuple[_OpenTask, Transfer] | None:
         with self._progress.lock:

@@ -42,7 +42,7 @@ class StageRunner:
             runner.begin(sweep)
         counts = self.task_counts(len(sweep.micro_batches))
         time = executor.run_sweep(counts, self._compute)
-        return self._runners[-1].logits, time
+        return self._runners[self._stage_of[-1]].logits, time
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
@@ -55,8 +55,8 @@ class StageRunner:
 
     def rows_of(self, task: Task) -> tuple[Tensor, Tensor]:
         """Hidden states of a micro-batch on the device that made them, and on the next one."""
-        stage = self._stage_of[task.id.unit]
-        source, target = (runner.hidden for runner in self._runners[stage : stage + 2])
+        stages = self._stage_of[task.id.unit : task.id.unit + 2]
+        source, target = (self._runners[stage].hidden for stage in stages)
         if not self._micro_batches:  # a sweep that only reads
             return source[:0], target[:0]
         rows = self._micro_batches[task.id.micro_batch]

@@ -32,7 +32,7 @@ class DevicePlacement:
     ring_bytes: int
     other_memory: Sequence[tuple[str, int]]
     in_place: frozenset[int] = frozenset()  # units in host memory that the CPU computes there
-    units: range = range(0)  # of a stage, what it computes
+    units: Sequence[int] = ()  # of a stage, what it computes
     stages: tuple[DevicePlacement, ...] = ()
     replays: bool = False  # what decode launches, for which there is memory
     prompt_blocks: int = 0  # of one layer, for prompts with KV in host memory
@@ -152,6 +152,7 @@ class Candidate:
             in_place=self._names(sorted(placed.in_place)),
             in_place_rows=self.sizes.in_place_rows,
             units=self._names(placed.units),
+            begins=self._names(unit for unit in placed.units if unit - 1 not in placed.units),
             replays=placed.replays,
             prompt_blocks=placed.prompt_blocks,
         )
@@ -248,5 +249,14 @@ def plan_of(
         spare_sequences=sizes.spare_sequences,
         spill=sizes.spill,
         retention=retention,
-        device=candidate.device_plan(request.device) if request.device else None,
+        device=_with_switch(request, candidate.device_plan(request.device))
+        if request.device
+        else None,
     )
+
+
+def _with_switch(request: Request, device: DevicePlan) -> DevicePlan:
+    """With what the profile says of the device's kernels."""
+    few_rows = request.profile.gpu.few_rows if request.profile.gpu else 0
+    stages = tuple(replace(stage, few_rows=few_rows) for stage in device.stages)
+    return replace(device, few_rows=few_rows, stages=stages)

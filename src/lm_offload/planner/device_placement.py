@@ -45,18 +45,29 @@ def place_on_device(
     assert request.device is not None
     assert request.profile.h2d is not None
     if request.device.stages:
-        on_device = place_on_stages(request, model, sizes, depth)
+        found = place_on_stages(request, model, sizes, depth)
     else:
-        on_device = _on_device(model, sizes, depth, request.device, host_first)
-    if on_device is None:
-        return []
+        found = _on_device(model, sizes, depth, request.device, host_first)
+    placed = (_beside(request, model, sizes, depth, on_device, host_first) for on_device in found)
+    return [candidate for candidate in placed if candidate is not None]
+
+
+def _beside(
+    request: Request,
+    model: ModelSizes,
+    sizes: Sizes,
+    depth: int,
+    on_device: DevicePlacement,
+    host_first: frozenset[int],
+) -> Candidate | None:
+    """With the host's part of what the device does not hold."""
     rows = host_rows_beside(request, model, sizes)
     left_bytes = request.budget_bytes - sum(size_bytes for _, size_bytes in rows)
     on_host = _on_host(model, on_device.resident, host_first, depth, left_bytes)
     if on_host is None:
-        return []
+        return None
     disk = request.profile.disk_read
-    candidate = Candidate(
+    return Candidate(
         model=model,
         sizes=sizes,
         ring_depth=depth,
@@ -68,12 +79,11 @@ def place_on_device(
         threads=request.default_threads,
         device=on_device,
     )
-    return [candidate]
 
 
 def _on_device(
     model: ModelSizes, sizes: Sizes, depth: int, budget: DeviceBudget, last: frozenset[int]
-) -> DevicePlacement | None:
+) -> list[DevicePlacement]:
     """Attention of the units that come `last` is uploaded: its keys and values are not here."""
     rows = device_memory_table(model, sizes, budget)
     left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
@@ -81,7 +91,7 @@ def _on_device(
     ring_bytes = sum(sorted(map(model.unit_bytes.__getitem__, away))[-depth:])
     first = every - last if last else last
     found = _some_of(model, sorted(every - away), first, depth, left_bytes, ring_bytes)
-    return DevicePlacement(found.resident, found.ring_bytes, rows) if found else None
+    return [DevicePlacement(found.resident, found.ring_bytes, rows)] if found else []
 
 
 def _on_host(

@@ -21,7 +21,7 @@ class DeviceChoice:
     kv_blocks: int = 0  # of those of the plan, where both attend
     in_place: tuple[str, ...] = ()
     in_place_rows: int = 0
-    begins: str = ""  # the first unit of a stage
+    begins: tuple[str, ...] = ()  # the first units of the stretches of a stage
     stages: tuple[DeviceChoice, ...] = ()
 
     @property
@@ -107,7 +107,7 @@ def _choice_on(found: DevicePlan) -> DeviceChoice:
         kv_blocks=found.kv_blocks,
         in_place=found.in_place,
         in_place_rows=found.in_place_rows,
-        begins=found.units[0] if found.units else "",
+        begins=found.begins,
     )
 
 

@@ -95,7 +95,7 @@ _DEVICE_PARSERS: Parsers = {
 _STAGE_PARSERS: Parsers = {
     "name": values.text,
     "budget": values.size,
-    "begins": values.text,
+    "begins": values.one_or_more,
     "resident": values.units,
     "ring": values.size_or_none,
 }

@@ -43,7 +43,7 @@ def plain_record(values: Mapping[str, Any], parsers: Parsers) -> dict[str, Any]:
 
 def _plain(value: Any, parser: Parser) -> Any:
     if isinstance(value, tuple):
-        return list(value)
+        return value[0] if parser is one_or_more and len(value) == 1 else list(value)
     if isinstance(value, ThreadPlan):
         return dict(vars(value))
     return _size_text(value) if parser in (size, size_or_none) else value
@@ -113,6 +113,11 @@ def units(value: object, place: Place) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         place.refuse(repr(value), "a list of units such as [embed, layers.0.mlp]")
     return tuple(value)
+
+
+def one_or_more(value: object, place: Place) -> tuple[str, ...]:
+    """Names of units, or the name of one."""
+    return units([value] if isinstance(value, str) else value, place)
 
 
 def layers(value: object, place: Place) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ def _room_bytes(device: DeviceBudget, model: ModelSizes, sizes: Sizes) -> NDArra
     count, units = model.config.num_layers, len(model.units)
     layers = np.arange(count + 1)
     cache_bytes = kv_bytes(model, sizes) // count * (layers - layers[:, None])
-    nothing = range(0), range(units, units)  # no layers, without and with the end of the model
+    nothing = range(0), range(units - 1, units)  # no layers, without and with the end of the model
     left_bytes = [
         [part.budget_bytes - _other_bytes(model, sizes, part, it) for it in nothing]
         for part in device.stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from lm_offload.planner.device_memory import device_memory_table
@@ -12,13 +13,15 @@ from lm_offload.units import align_up
 Rows = tuple[tuple[str, int], ...]  # purpose, bytes
 
 
-def stage_memory_table(model: ModelSizes, sizes: Sizes, budget: DeviceBudget, units: range) -> Rows:
+def stage_memory_table(
+    model: ModelSizes, sizes: Sizes, budget: DeviceBudget, units: Sequence[int]
+) -> Rows:
     """Everything on the device of a stage but weights and ring: the KV cache of its layers, and
-    logits only behind the last one."""
+    logits only beside the last unit."""
     layers = sum(model.units[unit].unit.kind == "attention" for unit in units)
     cache_bytes = align_up(kv_bytes(model, sizes) // model.config.num_layers * layers)
     changed = {"KV cache": cache_bytes}
-    if units.stop < len(model.units):
+    if len(model.units) - 1 not in units:
         changed["logits"] = 0
     rows = ((name, changed.get(name, n)) for name, n in device_memory_table(model, sizes, budget))
     return tuple((name, size_bytes) for name, size_bytes in rows if size_bytes)

@@ -2,11 +2,15 @@
 
 ::
 
-    a stage whose weights are there    hands on each micro-batch when it has computed it:
+    a stretch whose weights are there  hands on each micro-batch when it has computed it:
                                        lead = its computes / micro-batches
     one that goes unit by unit         the first one with its last unit:
                                        lead = all, but the other micro-batches of the last span
-    sweep = max(leads + the longest rest of a stage + sends + overhead, uploads of a stage, reads)
+    one stretch for each device        its computes are as long as its uploads at least, since
+                                       its link waits for its ring before its turn
+    sweep = max(leads + the longest rest of one + sends + overhead,
+                computes of a device, uploads of a device, reads)
+    with a ring of one unit uploads and the computes of what is uploaded come one after the other
 
 The executor's own tasks have the last word; this form gives the search its speed. Devices are taken
 to be alike, and a send to take both ways of the link, through the host.
@@ -24,7 +28,7 @@ from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_simulation import simulated_seconds
 from lm_offload.planner.unit_work import F32_BYTES
-from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers
+from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers, virtual_stages
 from lm_offload.schedule.task import Task
 from lm_offload.step_time import DeviceTime, StepTime, of_devices
 
@@ -93,18 +97,30 @@ class StagedTimes(DeviceSweepTimes):
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
         load = self.load(shape)
-        times = [load.time_of(stage) for stage in self.stages]
-        count = max(load.unit_counts)
+        device_s = max(self._device_s(load, stage) for stage in self.stages)
+        return load.step_time(max(self._flow_s(load), device_s, load.disk_s))
+
+    def _device_s(self, load: StagedLoad, stage: Stage) -> float:
+        """Of one device alone: uploads beside computes, or after them with a ring of one unit."""
+        time, uploaded = load.time_of(stage), [it for it in stage.units if it in load.upload_s]
+        largest_bytes = max((self.uploaded_bytes[unit] for unit in uploaded), default=0)
+        if stage.ring_bytes >= 2 * largest_bytes:
+            return max(time.gpu_s, time.h2d_s)
+        return max(time.gpu_s, time.h2d_s + sum(load.compute_s[unit] for unit in uploaded))
+
+    def _flow_s(self, load: StagedLoad) -> float:
+        """From the first unit to the last, each stretch when the one before hands on."""
+        count, stretches = max(load.unit_counts), virtual_stages(self.stages)
+        waits = len(stretches) == len(self.stages)
         leads, rests = [], []
-        for stage, time in zip(self.stages, times, strict=True):
-            spans = self._spans(stage)
-            busy_s = max(time.gpu_s, time.h2d_s) if spans > 1 else time.gpu_s
+        for stretch in stretches:
+            stage = Stage(stretch.units, self.stages[stretch.device].ring_bytes)
+            time, spans = load.time_of(stage), self._spans(stage)
+            busy_s = max(time.gpu_s, time.h2d_s) if waits and spans > 1 else time.gpu_s
             rests.append(busy_s * (1 - 1 / count) / spans)
             leads.append(busy_s - rests[-1])
-        sends_s = (len(self.stages) - 1) * load.send_s / count
-        flow_s = sum(leads) + max(rests) + sends_s + load.overhead_s
-        h2d_s = max(time.h2d_s for time in times)
-        return load.step_time(max(flow_s, h2d_s, load.disk_s))
+        sends_s = (len(stretches) - 1) * load.send_s / count
+        return sum(leads) + max(rests) + sends_s + load.overhead_s
 
     def steady_s(self, shape: SweepShape) -> float:
         """Seconds of the same."""

@@ -1,9 +1,13 @@
-"""Places a model on several devices: a stage of whole layers on each.
+"""Places a model on several devices: one stretch of whole layers on each, or several in turn.
 
 ::
 
-    units     embed A0 M0 A1 M1 A2 M2 A3 M3 norm head      A, M: attention and MLP of a layer
-    stages    |----- cuda:0 -----|------ cuda:1 -----|     the head is the last one's
+    units       embed A0 M0 A1 M1 A2 M2 A3 M3 norm head      A, M: attention and MLP of a layer
+    stretches   |----- cuda:0 -----|------ cuda:1 -----|     the head is the last one's
+    in turn     |- cuda:0 -|cuda:1 |cuda:0 |-- cuda:1 -|
+
+In turn all links bring weights all the time; where none are uploaded that is nothing but more
+hidden states sent, and is left out.
 """
 
 from __future__ import annotations
@@ -19,29 +23,41 @@ from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
 from lm_offload.planner.residency import Residency, choose_residency
 from lm_offload.planner.stage_memory import layer_starts, stage_memory_table
 
+UnitsOf = Sequence[Sequence[int]]  # of each device, ascending
+
 
 def place_on_stages(
     request: Request, model: ModelSizes, sizes: Sizes, depth: int
-) -> DevicePlacement | None:
-    """The best cut with rings of `depth` units; None if it does not fit the budgets."""
+) -> list[DevicePlacement]:
+    """The best cut with rings of `depth` units, and the same shares in turn; those that fit."""
     from lm_offload.planner.stage_cut import best_cut
 
     assert request.device is not None
     budgets = request.device.stages
     ends = best_cut(request, model, sizes, depth)
     if ends is None:
-        return None
-    firsts = [0, *(layer_starts(model)[end] for end in ends[:-1]), len(model.units)]
-    stages = []
-    for budget, pair in zip(budgets, pairwise(firsts), strict=True):
-        units = range(*pair)
-        rows = stage_memory_table(model, sizes, budget, units)
-        left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
-        found = _resident(model, units, left_bytes, depth)
-        if found is None:
-            return None
-        stages.append(DevicePlacement(found.resident, found.ring_bytes, rows, units=units))
-    return joined_placement(stages)
+        return []
+    whole = _placed(model, sizes, budgets, _by_layer(model, _stretches(ends)), depth)
+    if whole is not None and not _uploads(model, whole):
+        return [whole]
+    counts = [stop - start for start, stop in pairwise([0, *ends])]
+    turns = _placed(model, sizes, budgets, _by_layer(model, in_turn(counts)), depth)
+    return [found for found in (whole, turns) if found is not None]
+
+
+def in_turn(counts: Sequence[int]) -> list[int]:
+    """The device of each layer, each with so many, evenly mixed.
+
+    The first layer is the first device's and the last one the last one's, as where each has one
+    stretch: the memory beside their layers is the same.
+    """
+    last = len(counts) - 1
+    places = [
+        ((layer + (device / last if last else 0.0)) / count, device)
+        for device, count in enumerate(counts)
+        for layer in range(count)
+    ]
+    return [device for _, device in sorted(places)]
 
 
 def fixed_stages(
@@ -52,27 +68,16 @@ def fixed_stages(
     resident: frozenset[int],
 ) -> DevicePlacement:
     """The stages of a plan that was decided; raises ConfigError for a cut that is none."""
-    names = [sized.unit.name for sized in model.units]
-    firsts = [names.index(choice.begins) if choice.begins in names else -1 for choice in choices]
-    layers = [unit for unit in layer_starts(model) if unit > 1]
-    if firsts[0] != 0 or firsts != sorted({*firsts}) or not {*firsts[1:]} <= {*layers}:
-        raise ConfigError(
-            f"In the plan stages begin at {', '.join(choice.begins for choice in choices)}, "
-            f"allowed are {names[0]} and then later layers in order, each at its attention; change "
-            "them."
+    stages = [
+        DevicePlacement(
+            resident & {*units},
+            choice.ring,
+            stage_memory_table(model, sizes, part, units),
+            units=units,
         )
-    ranges = [range(*pair) for pair in pairwise([*firsts, len(names)])]
-    return joined_placement(
-        [
-            DevicePlacement(
-                resident & {*units},
-                choice.ring,
-                stage_memory_table(model, sizes, part, units),
-                units=units,
-            )
-            for units, choice, part in zip(ranges, choices, budget.stages, strict=True)
-        ]
-    )
+        for units, choice, part in zip(_begun(model, choices), choices, budget.stages, strict=True)
+    ]
+    return joined_placement(stages)
 
 
 def joined_placement(stages: Sequence[DevicePlacement]) -> DevicePlacement:
@@ -87,7 +92,70 @@ def joined_placement(stages: Sequence[DevicePlacement]) -> DevicePlacement:
     )
 
 
-def _resident(model: ModelSizes, units: range, left_bytes: int, depth: int) -> Residency | None:
+def _begun(model: ModelSizes, choices: Sequence[DeviceChoice]) -> UnitsOf:
+    """The units of each device by the names of those that its stretches begin with."""
+    names = [sized.unit.name for sized in model.units]
+    device_of = {name: device for device, it in enumerate(choices) for name in it.begins}
+    _check_begins(model, choices)
+    units: list[list[int]] = [[] for _ in choices]
+    device = 0
+    for index, name in enumerate(names):
+        device = device_of.get(name, device)
+        units[device].append(index)
+    return units
+
+
+def _check_begins(model: ModelSizes, choices: Sequence[DeviceChoice]) -> None:
+    first = model.units[0].unit.name
+    layers = {model.units[unit].unit.name for unit in layer_starts(model) if unit > 1}
+    begins = [name for choice in choices for name in choice.begins]
+    is_whole = all(choice.begins for choice in choices) and begins[0] == first
+    if not is_whole or len({*begins}) < len(begins) or not {*begins[1:]} <= layers:
+        raise ConfigError(
+            f"In the plan stages begin at {', '.join(begins)}, allowed are {first} and then "
+            "later layers, each at its attention and once; change them."
+        )
+
+
+def _stretches(ends: Sequence[int]) -> list[int]:
+    """The device of each layer where each device has those up to its end."""
+    pairs = enumerate(pairwise([0, *ends]))
+    return [device for device, (start, stop) in pairs for _ in range(start, stop)]
+
+
+def _by_layer(model: ModelSizes, devices: Sequence[int]) -> UnitsOf:
+    """The units of each device; what lies before all layers and behind them is with the nearest."""
+    starts = layer_starts(model)
+    bounds = pairwise([0, *starts[1:], len(model.units)])
+    units: list[list[int]] = [[] for _ in range(max(devices) + 1)]
+    for device, pair in zip(devices, bounds, strict=True):
+        units[device] += range(*pair)
+    return units
+
+
+def _placed(
+    model: ModelSizes, sizes: Sizes, budgets: Sequence[DeviceBudget], units: UnitsOf, depth: int
+) -> DevicePlacement | None:
+    """Every device with its units, of which as many stay as fit; None where a ring does not."""
+    stages = []
+    for budget, own in zip(budgets, units, strict=True):
+        rows = stage_memory_table(model, sizes, budget, own)
+        left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
+        found = _resident(model, own, left_bytes, depth)
+        if found is None:
+            return None
+        stages.append(DevicePlacement(found.resident, found.ring_bytes, rows, units=own))
+    return joined_placement(stages)
+
+
+def _uploads(model: ModelSizes, placed: DevicePlacement) -> bool:
+    others = frozenset(range(len(model.units))) - placed.resident
+    return any(model.unit_bytes[unit] for unit in others)
+
+
+def _resident(
+    model: ModelSizes, units: Sequence[int], left_bytes: int, depth: int
+) -> Residency | None:
     """What of a stage stays on its device."""
     sizes_bytes = [model.units[unit].size_bytes for unit in units]
     found = choose_residency(sizes_bytes, left_bytes, depth) if left_bytes > 0 else None

@@ -1,4 +1,4 @@
-"""The sweep over several devices: each computes a stage of the units, rows flow through them.
+"""The sweep over several devices: each computes some of the units, rows flow through them.
 
 A micro-batch goes to the next device as soon as the last unit of a stage has computed it, so that
 devices work at the same time::
@@ -16,6 +16,15 @@ each unit is finished for all micro-batches before the next::
     a span of all units        gpu0 | a0 b0 c0 | a1 b1 c1 | a2 b2 c2 |     c0 leaves early
     a span for each unit       gpu0 | a0 a1 a2 | b0 b1 b2 | c0 c1 c2 |     each unit is there once
 
+A device may have several stretches of units, virtual stages (arXiv:2104.04473), in turn with the
+others. Weights of all devices are then on their way all the time, where with one stretch for each a
+link waits for its ring as soon as that is full::
+
+    a stretch for each device  h2d0 | u0 | u1 | u2 |                   | u0' ...
+                               h2d1 | u3 |              | u4 | u5 |
+    two devices in turn        h2d0 | u0 | u2 | u4 | u0' ...
+                               h2d1 | u1 | u3 | u5 | u1' ...
+
 Resources carry the number of their device: gpu0, h2d1. The disk and its ring are common to all.
 """
 
@@ -24,6 +33,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
@@ -33,8 +43,22 @@ from lm_offload.schedule.task import Task, TaskId
 class Stage:
     """What one device computes; `ring_bytes` are for those of its units that are uploaded."""
 
-    units: range
+    units: Sequence[int]  # ascending
     ring_bytes: int
+
+
+class VirtualStage(NamedTuple):
+    """Units that follow one another on one device."""
+
+    device: int
+    units: Sequence[int]
+
+
+def virtual_stages(stages: Sequence[Stage]) -> list[VirtualStage]:
+    """The stretches of all devices in the order in which rows pass them."""
+    devices = {unit: number for number, stage in enumerate(stages) for unit in stage.units}
+    runs = itertools.groupby(sorted(devices), key=devices.__getitem__)
+    return [VirtualStage(device, [*units]) for device, units in runs]
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,7 @@ class StagedSchedule:
 
     def __init__(self, stages: Sequence[Stage], transfers: StagedTransfers) -> None:
         self.stages = stages
+        self._virtual = virtual_stages(stages)
         self._transfers = transfers
         self._ring = Ring(transfers.ring_bytes)
         self._device_rings = [Ring(stage.ring_bytes) for stage in stages]
@@ -59,11 +84,11 @@ class StagedSchedule:
     def transfers(self, sweep: int) -> list[Task]:
         """Reads and uploads of one sweep in order of use; call once for each sweep, in order."""
         tasks = []
-        for number, stage in enumerate(self.stages):
+        for stage in self._virtual:
             for unit in stage.units:
                 if unit in self._transfers.upload_bytes:
                     reads = [*self._reads(Key(sweep, unit))]
-                    tasks += [*reads, self._upload(Key(sweep, unit), number, reads)]
+                    tasks += [*reads, self._upload(Key(sweep, unit), stage.device, reads)]
         return tasks
 
     def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
@@ -72,24 +97,23 @@ class StagedSchedule:
         `micro_batches[unit]` is the number of compute tasks of each unit. After its `transfers`.
         """
         last = len(micro_batches) - 1
-        for number, stage in enumerate(self.stages):
+        for stage in self._virtual:
             for span in self._spans(stage, micro_batches):
-                yield from self._span(sweep, number, span, micro_batches[span[0]])
+                yield from self._span(sweep, stage, span, micro_batches[span[0]])
         needs = (TaskId(sweep, "compute", last, micro_batches[last] - 1),)
-        yield Task(TaskId(sweep, "download", last), f"d2h{len(self.stages) - 1}", needs)
+        yield Task(TaskId(sweep, "download", last), f"d2h{self._virtual[-1].device}", needs)
 
-    def _spans(self, stage: Stage, micro_batches: Sequence[int]) -> list[list[int]]:
+    def _spans(self, stage: VirtualStage, micro_batches: Sequence[int]) -> list[list[int]]:
         """A span ends where no more weights fit, or where the number of micro-batches changes."""
         spans: list[list[int]] = []
-        sizes = self._transfers.upload_bytes
-        largest_bytes = max((sizes.get(unit, 0) for unit in stage.units), default=0)
+        sizes, device = self._transfers.upload_bytes, self.stages[stage.device]
+        largest_bytes = max((sizes.get(unit, 0) for unit in device.units), default=0)
+        whole_bytes = device.ring_bytes - largest_bytes  # wherever the ring is cut off
         taken_bytes = 0
         for unit in stage.units:
             size_bytes = sizes.get(unit, 0)
             alike = bool(spans) and micro_batches[spans[-1][0]] == micro_batches[unit]
-            room_bytes = (
-                stage.ring_bytes - taken_bytes - largest_bytes
-            )  # whatever the ring cuts off
+            room_bytes = whole_bytes - taken_bytes
             if alike and (not size_bytes or not taken_bytes or size_bytes <= room_bytes):
                 spans[-1].append(unit)
             else:
@@ -98,9 +122,11 @@ class StagedSchedule:
             taken_bytes += size_bytes
         return spans
 
-    def _span(self, sweep: int, number: int, span: Sequence[int], count: int) -> Iterator[Task]:
+    def _span(
+        self, sweep: int, stage: VirtualStage, span: Sequence[int], count: int
+    ) -> Iterator[Task]:
         """All micro-batches through the units of a span; weights are released behind the last."""
-        stage, resource = self.stages[number], f"gpu{number}"
+        resource = f"gpu{stage.device}"
         for micro_batch, unit in itertools.product(range(count), span):
             task_id = TaskId(sweep, "compute", unit, micro_batch)
             uploaded = unit in self._transfers.upload_bytes
@@ -109,11 +135,16 @@ class StagedSchedule:
             if uploaded and micro_batch == count - 1:
                 yield Task(TaskId(sweep, "release", unit), resource, (task_id,))
                 del self._offsets[Key(sweep, unit)]
-            if unit == stage.units[-1] and number < len(self.stages) - 1:
+            if unit == stage.units[-1] and unit < self._last:
                 sent = TaskId(sweep, "send_hidden", unit, micro_batch)
-                yield Task(sent, f"d2h{number}", (task_id,))
+                yield Task(sent, f"d2h{stage.device}", (task_id,))
 
-    def _needs(self, task_id: TaskId, stage: Stage) -> tuple[TaskId, ...]:
+    @property
+    def _last(self) -> int:
+        """The last unit of all."""
+        return self._virtual[-1].units[-1]
+
+    def _needs(self, task_id: TaskId, stage: VirtualStage) -> tuple[TaskId, ...]:
         """Its weights and, at the beginning of a stage, its rows; the device keeps order."""
         sweep, _, unit, micro_batch = task_id
         needs = []
@@ -122,7 +153,7 @@ class StagedSchedule:
         if unit == stage.units[0] and unit > 0:
             needs.append(TaskId(sweep, "send_hidden", unit - 1, micro_batch))
         if unit == 0 and sweep > 0:  # its tokens are drawn from the logits of the last sweep
-            needs.append(TaskId(sweep - 1, "download", self.stages[-1].units[-1]))
+            needs.append(TaskId(sweep - 1, "download", self._last))
         return tuple(needs)
 
     def _reads(self, key: Key) -> Iterator[Task]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lm_offload.kernels.base import SwitchedProducts
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import unpack
@@ -119,3 +120,9 @@ def test_parts_have_enough_steps(kernels, outputs, steps):
 
     parts = split_parts(outputs, steps)
     assert parts == 1 or (steps // parts >= MIN_STEPS and outputs < 1 << 15)
+
+
+def test_the_switch_can_be_set(kernels):
+    assert isinstance(kernels, SwitchedProducts)
+    assert kernels.switched_at(7).few_rows == 7
+    assert kernels.few_rows != 7

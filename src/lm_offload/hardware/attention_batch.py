@@ -1,0 +1,46 @@
+"""Rows that attention is measured with: the last ones of sequences that are equally long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from lm_offload.quant.kv_format import BLOCK_TOKENS
+from lm_offload.sequence import MicroBatch
+
+
+def batch_of(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
+    """The last `rows` rows of sequences that are `context` tokens long."""
+    blocks = -(-context // BLOCK_TOKENS)
+    return MicroBatch(
+        start=0,
+        stop=sequences * rows,
+        positions=torch.arange(context - rows, context).repeat(sequences),
+        query_starts=torch.arange(0, sequences * rows + 1, rows, dtype=torch.int32),
+        context_lens=torch.full((sequences,), context, dtype=torch.int32),
+        block_tables=_tables(sequences, blocks, kind),
+        slots=torch.zeros(sequences * rows, dtype=torch.int64),
+    )
+
+
+def on_device(device: torch.device, batch: MicroBatch) -> MicroBatch:
+    """The same with its tensors there."""
+    return replace(
+        batch,
+        positions=batch.positions.to(device),
+        query_starts=batch.query_starts.to(device),
+        context_lens=batch.context_lens.to(device),
+        block_tables=batch.block_tables.to(device),
+        slots=batch.slots.to(device),
+    )
+
+
+def _tables(sequences: int, blocks: int, kind: str) -> torch.Tensor:
+    """Blocks [sequences, blocks] in any order, in order, or as sequences take them that grow."""
+    if kind == "beside":
+        return torch.arange(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
+    if kind == "apart":
+        grown = torch.arange(sequences * blocks, dtype=torch.int32).view(blocks, sequences)
+        return grown.T.contiguous()
+    return torch.randperm(sequences * blocks, dtype=torch.int32).view(sequences, blocks)
