@@ -20,7 +20,7 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
     constexpr int kUnitColumns = Codes::kQuads * kQuadColumns;
     constexpr int kParts = R * V < kProductChains ? 2 : 1;  // of a sum, by turns
     Ints parts[kParts][R][V];
-    unrolled<kHalfColumns / kUnitColumns>([&](auto u) LMO_BODY {
+    unrolled<kHalfColumns / kUnitColumns>([&](auto u) {
         const uint8_t* at = codes.at + u * Codes::kStepBytes;
         if constexpr (Codes::kFromMemory && u % 2 == 0) {  // a cache line
             for (int t = 0; t < V * kTilesPerVector; ++t) {
@@ -29,7 +29,7 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
         }
         decltype(Codes::load(at, 0, 0)) units[V];
         unrolled<V>([&](auto v) { units[v] = Codes::load(at, v, codes.stride); });
-        unrolled<Codes::kQuads>([&](auto q) LMO_BODY {
+        unrolled<Codes::kQuads>([&](auto q) {
             constexpr int kTurn = u * Codes::kQuads + q;
             Ints quads[V];
             unrolled<V>([&](auto v) { quads[v] = Codes::template quad<q>(units[v]); });
@@ -49,7 +49,7 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
     });
     unrolled<R>([&](auto r) {
         unrolled<V>([&](auto v) {
-            unrolled<kParts>([&](auto p) LMO_BODY {
+            unrolled<kParts>([&](auto p) {
                 sums[r][v] = add(sums[r][v], byte_sums(parts[p][r][v]));
             });
         });
@@ -78,7 +78,7 @@ template <class Codes, int V>
 inline Tiles unpack_quads(const StepOf<Codes>& step, uint8_t* bytes) {
     each_unit<Codes, V>(step, [&](int64_t i, int v, Ints unit) {
         uint8_t* to = bytes + v * kVectorByteBytes + i * Codes::kQuads * kPairBytes;
-        unrolled<Codes::kQuads>([&](auto q) LMO_BODY {
+        unrolled<Codes::kQuads>([&](auto q) {
             store_ints(to + q * kPairBytes, Codes::template quad<q>(unit));
         });
     });
