@@ -37,10 +37,16 @@ def probed(pins: bool, weights) -> HardwareProfile:
 
 
 def test_links_are_measured_in_both_directions_and_staged(weights):
-    found = probed(True, weights)
-    assert found.h2d.bytes_per_s.rates[0] == pytest.approx(RATE, rel=0.3)
-    assert found.h2d_staged.bytes_per_s.rates[0] == pytest.approx(RATE, rel=0.4)
-    assert found.host_copy.bytes_per_s.rates[0] == pytest.approx(RATE / 2, rel=0.3)
+    """What else the machine does only lowers a rate: the best of three is the link's."""
+    several = [probed(True, weights) for _ in range(3)]
+
+    def best(name: str) -> float:
+        return max(getattr(found, name).bytes_per_s.rates[0] for found in several)
+
+    assert best("h2d") == pytest.approx(RATE, rel=0.3)
+    assert best("h2d_staged") == pytest.approx(RATE, rel=0.4)
+    assert best("host_copy") == pytest.approx(RATE / 2, rel=0.3)
+    found = several[0]
     for link in (found.h2d, found.d2h, found.host_copy, found.d2h_pageable):
         assert all(0 < frac <= 1 for frac in link.opposed_frac.rates)
     assert found.h2d != found.h2d_staged
