@@ -1,8 +1,8 @@
-// Products with row-major weights [n, k] that are read from memory once and never copied:
-// they are converted in registers for each tile, which costs less than keeping them converted.
+// Products with row-major weights [n, k] that are read from memory once. For few rows they are
+// converted in registers for each tile, which costs less than keeping them converted.
 #pragma once
 
-#include "linear_tile.h"
+#include "linear_converted.h"
 #include "packed_codes.h"
 #include "product_chunks.h"
 
@@ -105,13 +105,19 @@ void linear_chunk(const Chunk<W>& chunk) {
     }
 }
 
-// How many of n rows of weights make a chunk for m rows of inputs: four chunks a thread, or as many
-// bytes as stay in the cache for the next tile of inputs; a multiple of `step`.
-inline int64_t chunk_rows(int64_t m, int64_t n, int64_t row_bytes, int64_t step, int threads) {
+// How many of n rows of weights make a chunk: four chunks a thread, or as many as the bytes hold;
+// a multiple of `step`.
+inline int64_t chunk_rows_within(int64_t bytes, int64_t n, int64_t row_bytes, int64_t step,
+                                 int threads) {
     const int64_t share = (n + 4 * threads - 1) / (4 * threads);
-    const int64_t bytes = m > kTileRows ? kChunkBytes : kPassedBytes;
     const int64_t fit = std::min(share, bytes / row_bytes);
     return std::max(step, (fit + step - 1) / step * step);
+}
+
+// The same for m rows of inputs: as many bytes as stay in the cache for the next tile of them.
+inline int64_t chunk_rows(int64_t m, int64_t n, int64_t row_bytes, int64_t step, int threads) {
+    const int64_t bytes = m > kTileRows ? kChunkBytes : kPassedBytes;
+    return chunk_rows_within(bytes, n, row_bytes, step, threads);
 }
 
 inline int64_t weight_row_bytes(const LinearArgs& a) {
@@ -119,6 +125,9 @@ inline int64_t weight_row_bytes(const LinearArgs& a) {
 }
 
 inline int64_t linear_step(const LinearArgs& a) {
+    if (a.m >= kConvertedRows) {
+        return chunk_rows_within(kConvertedBytes, a.n, a.k * 4, kTileWeights, a.threads);
+    }
     constexpr int64_t tiles = kTileWeights * (kTileWeights + 1);  // of whole_tiles and of last_rows
     return chunk_rows(a.m, a.n, weight_row_bytes(a), tiles, a.threads);
 }
@@ -140,6 +149,7 @@ inline void linear(const LinearRun& products) {
         with_type(a.weight_dtype, [&](auto* type) {
             using W = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
             const auto* weight = static_cast<const W*>(a.weight);
+            if (a.m >= kConvertedRows) return converted_chunk(a, weight, i * step, end);
             linear_chunk(Chunk<W>{a, weight, i * step, end, ahead_columns<W>(a)});
         });
     });

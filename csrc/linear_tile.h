@@ -59,15 +59,27 @@ inline float element(const void* data, Dtype dtype, int64_t index) {
     return value;
 }
 
+// The sums of the lanes of R accumulators, four at a time.
+template <int R, int C>
+inline void tile_sums(const Accumulators<R, C>& acc, int c, float* sums) {
+    int r = 0;
+    for (; r + 4 <= R; r += 4) {
+        four_sums(acc.at[r][c], acc.at[r + 1][c], acc.at[r + 2][c], acc.at[r + 3][c], sums + r);
+    }
+    for (; r < R; ++r) sums[r] = sum(acc.at[r][c]);
+}
+
 // Adds up the lanes and writes out[m + c, n + r].
 template <int R, int C>
 inline void finish_tile(const LinearArgs& a, int64_t m, int64_t n, const Accumulators<R, C>& acc) {
-    for (int r = 0; r < R; ++r) {
-        const float bias = a.bias ? element(a.bias, a.bias_dtype, n + r) : 0.0f;
-        for (int c = 0; c < C; ++c) {
-            float& out = a.out[(m + c) * a.out_stride + n + r];
-            const float value = a.bias ? sum(acc.at[r][c]) + bias : sum(acc.at[r][c]);
-            out = a.accumulate ? out + value : value;
+    float bias[R], sums[R];
+    for (int r = 0; r < R; ++r) bias[r] = a.bias ? element(a.bias, a.bias_dtype, n + r) : 0.0f;
+    for (int c = 0; c < C; ++c) {
+        float* out = a.out + (m + c) * a.out_stride + n;
+        tile_sums(acc, c, sums);
+        for (int r = 0; r < R; ++r) {
+            const float value = a.bias ? sums[r] + bias[r] : sums[r];
+            out[r] = a.accumulate ? out[r] + value : value;
         }
     }
 }

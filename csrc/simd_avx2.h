@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "simd_sums.h"
 #include "types.h"
 
 #define LMO_BODY  // see simd_avx512.h
@@ -93,12 +94,8 @@ inline void interleave(Vec a, Vec b, float* p) {
     store(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
 }
 
-// The sum of the lanes: ((0+2)+(1+3)) + ((4+6)+(5+7)).
-inline float sum(Vec a) {
-    a = _mm256_add_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(1, 0, 3, 2)));
-    a = _mm256_add_ps(a, _mm256_permute_ps(a, _MM_SHUFFLE(2, 3, 0, 1)));
-    return _mm256_cvtss_f32(_mm256_add_ps(a, _mm256_permute2f128_ps(a, a, 1)));
-}
+inline float sum(Vec a) { return lane_sum(a); }
+inline void four_sums(Vec a, Vec b, Vec c, Vec d, float* sums) { lane_sums(a, b, c, d, sums); }
 
 // Eight lanes of 32 bits, each a number or a pair of 16-bit numbers.
 using Ints = __m256i;

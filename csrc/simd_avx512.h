@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "simd_sums.h"
 #include "types.h"
 
 // Before the body of an unrolled loop: gcc makes a function of a large one otherwise, to which arrays
@@ -81,12 +82,14 @@ inline void store(int16_t* p, Vec a) {
 // The largest lane of a vector without NaN.
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a); }
 
-// The sum of the lanes: those of both halves first, then as with AVX2.
-inline float sum(Vec a) {
-    __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
-    b = _mm256_add_ps(b, _mm256_permute_ps(b, _MM_SHUFFLE(1, 0, 3, 2)));
-    b = _mm256_add_ps(b, _mm256_permute_ps(b, _MM_SHUFFLE(2, 3, 0, 1)));
-    return _mm256_cvtss_f32(_mm256_add_ps(b, _mm256_permute2f128_ps(b, b, 1)));
+// Both halves added up: what is summed then as with AVX2.
+inline __m256 half_sums(Vec a) {
+    return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+}
+
+inline float sum(Vec a) { return lane_sum(half_sums(a)); }
+inline void four_sums(Vec a, Vec b, Vec c, Vec d, float* sums) {
+    lane_sums(half_sums(a), half_sums(b), half_sums(c), half_sums(d), sums);
 }
 
 // Sixteen lanes of 32 bits, each a number or a pair of 16-bit numbers.

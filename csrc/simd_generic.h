@@ -130,6 +130,10 @@ inline float sum(Vec a) {
     return ((a[0] + a[2]) + (a[1] + a[3])) + ((a[4] + a[6]) + (a[5] + a[7]));
 }
 
+inline void four_sums(Vec a, Vec b, Vec c, Vec d, float* sums) {
+    sums[0] = sum(a), sums[1] = sum(b), sums[2] = sum(c), sums[3] = sum(d);
+}
+
 // Writes a0 b0 a1 b1 and so on, 16 floats.
 inline void interleave(Vec a, Vec b, float* p) {
     for (int i = 0; i < 16; ++i) p[i] = i % 2 ? b[i / 2] : a[i / 2];
