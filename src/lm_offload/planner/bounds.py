@@ -40,9 +40,9 @@ from lm_offload.planner.least_moved import (
 )
 from lm_offload.planner.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.placements import once_by_bytes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.spill_sums import spill_sums
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s

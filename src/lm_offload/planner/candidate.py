@@ -11,7 +11,8 @@ from lm_offload.hardware.profile import Link
 from lm_offload.plan import Figures, Plan, Retention, ThreadPlan
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes, memory_table
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.residency import Residency, residencies
 from lm_offload.units import MIB, align_up
 

@@ -26,7 +26,8 @@ from lm_offload.planner.least_moved import (
     least_upload_s,
 )
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.stage_memory import even_cut, stage_memory_table
 from lm_offload.planner.stages import joined_placement
 from lm_offload.planner.sweep_shape import SweepShape

@@ -17,7 +17,8 @@ from lm_offload.planner.best_first import Group
 from lm_offload.planner.device_placement import attention_choices, in_place_choices
 from lm_offload.planner.in_place_choice import reserved_rows
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
 from lm_offload.planner.smallest import blocks_needed
 
 PARTS = 8  # of the sequences in flight, of which 1 to 7 are on the device

@@ -15,8 +15,9 @@ from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.ordered_residency import choose_in_order
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.residency import Residency, choose_residency
 from lm_offload.planner.stages import place_on_stages
 

@@ -17,9 +17,10 @@ from lm_offload.planner.in_place_choice import with_mlps_in_place
 from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.placements import placed_on_device
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.smallest import blocks_needed
 from lm_offload.schedule.in_place import NOTHING
 

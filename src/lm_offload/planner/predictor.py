@@ -18,10 +18,11 @@ from lm_offload.planner.in_place_time import InPlaceSweepTimes
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.prompts_here import with_prompts_here
 from lm_offload.planner.recordings import with_recordings
 from lm_offload.planner.replay import fewest_groups
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.run_time import RunTime, time_run
 from lm_offload.planner.split_time import split_times, turn_costs
 from lm_offload.planner.stage_time import times_on_stages

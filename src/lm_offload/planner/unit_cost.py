@@ -19,7 +19,7 @@ from functools import cached_property
 
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
-from lm_offload.planner.request import ModelSizes, UnitSize
+from lm_offload.planner.model_sizes import ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_work import Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
