@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.planner.candidate import read_block_bytes
 from lm_offload.planner.device_bounds import (
     NO_ROOM,
     Surplus,
@@ -26,6 +25,7 @@ from lm_offload.planner.device_bounds import (
     surplus_on_device,
 )
 from lm_offload.planner.disturbance import disturbance
+from lm_offload.planner.host_placement import read_block_bytes
 from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.kv_lending import used_blocks
 from lm_offload.planner.kv_reads import SpillCosts

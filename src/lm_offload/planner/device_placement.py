@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import get_args
 
 from lm_offload.device_plan import AttentionOn, InPlaceKind
-from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
+from lm_offload.planner.candidate import Candidate, DevicePlacement
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
+from lm_offload.planner.host_placement import read_block_bytes
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.ordered_residency import choose_in_order

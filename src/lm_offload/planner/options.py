@@ -9,10 +9,11 @@ from functools import partial
 
 from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
-from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_groups import groups_beside
 from lm_offload.planner.device_placement import mlps
 from lm_offload.planner.draft_rows import with_rows
+from lm_offload.planner.host_placement import RING_DEPTHS, place
 from lm_offload.planner.in_place_choice import with_mlps_in_place
 from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills

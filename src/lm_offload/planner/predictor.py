@@ -11,9 +11,11 @@ from lm_offload.device_plan import TurnCosts
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.plan import Plan, Retention, ThreadPlan
-from lm_offload.planner.candidate import READ_BLOCK_BYTES, Candidate, DevicePlacement, plan_of
+from lm_offload.planner.candidate import Candidate, DevicePlacement
+from lm_offload.planner.candidate_plan import plan_of
 from lm_offload.planner.common import MOST_GROUPS, Common
 from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.host_placement import READ_BLOCK_BYTES
 from lm_offload.planner.in_place_time import InPlaceSweepTimes
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
