@@ -18,8 +18,9 @@ from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.replay import sweeps_of
 from lm_offload.planner.sweep_shape import SweepGroup
+from lm_offload.planner.task_cost import replaying
 from lm_offload.planner.thread_rates import over_blocks_apart, with_threads
-from lm_offload.planner.unit_cost import UnitCosts, replaying
+from lm_offload.planner.unit_cost import UnitCosts
 
 if TYPE_CHECKING:
     from lm_offload.planner.best_first import Group

@@ -13,6 +13,8 @@ from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
+ONCE = ("final_norm", "head")  # kinds that compute once in a sweep, whatever its micro-batches
+
 
 @dataclass(frozen=True)
 class UnitSize:
@@ -54,7 +56,7 @@ class ModelSizes:
     @cached_property
     def once_in_sweep(self) -> Sequence[bool]:
         """Of each unit, whether it computes once in a sweep, whatever its micro-batches."""
-        return [sized.unit.kind in ("final_norm", "head") for sized in self.units]
+        return [sized.unit.kind in ONCE for sized in self.units]
 
     @cached_property
     def unit_bytes(self) -> Sequence[int]:
