@@ -24,14 +24,16 @@ def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list
     left_bytes, table = _left(request, model, sizes, table_resident=True)
     if left_bytes > 0 and model.units_bytes <= left_bytes:
         everything = Residency(frozenset(range(len(model.units))), 0)
-        return [_candidate(request, model, sizes, depth, everything, table, table_resident=True)]
+        return [
+            candidate_with(request, model, sizes, depth, everything, table, table_resident=True)
+        ]
     left_bytes, table = _left(request, model, sizes, table_resident=False)
     if left_bytes <= 0:
         return []
     unit_bytes = model.unit_bytes
     most = 1 if sizes.spill.layers else None  # reads of a cache leave little to an order
     found = islice(residencies(unit_bytes, left_bytes, depth), most)
-    return [_candidate(request, model, sizes, depth, chosen, table) for chosen in found]
+    return [candidate_with(request, model, sizes, depth, chosen, table) for chosen in found]
 
 
 def _left(
@@ -43,15 +45,16 @@ def _left(
     return request.budget_bytes - sum(row[1] for row in table) - table_bytes, table
 
 
-def _candidate(
+def candidate_with(
     request: Request,
     model: ModelSizes,
     sizes: Sizes,
     depth: int,
     residency: Residency,
-    table: Memory,
+    other_memory: Memory,
     table_resident: bool = False,
 ) -> Candidate:
+    """These units resident, read as the disk likes it and computed on the default threads."""
     disk = request.profile.disk_read
     return Candidate(
         model=model,
@@ -59,7 +62,7 @@ def _candidate(
         ring_depth=depth,
         residency=residency,
         table_resident=table_resident,
-        other_memory=table,
+        other_memory=other_memory,
         read_block_bytes=read_block_bytes(disk),
         read_concurrency=disk.concurrency,
         threads=request.default_threads,
