@@ -23,6 +23,7 @@ class RequestCosts:
     request: Request
     common: Common = field(default_factory=Common, compare=False)
     _profiles: dict[ThreadPlan, HardwareProfile] = field(default_factory=dict, compare=False)
+    _turns: dict[tuple[object, ...], TurnCosts] = field(default_factory=dict, compare=False)
 
     def profile_of(self, threads: ThreadPlan) -> HardwareProfile:
         """The request's machine on these threads."""
@@ -52,8 +53,11 @@ class RequestCosts:
 
     def turn_costs_of(self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes) -> TurnCosts:
         """What decides how sweeps are cut in which both processors attend."""
-        device = self.costs_on(threads, model, sizes, moves=True)
-        return turn_costs(device, self.cpu_costs(model, threads), self.request.workload, sizes)
+        key = threads, id(model), sizes.max_sequences, sizes.micro_batch_tokens
+        if key not in self._turns:
+            on_both = self.costs_on(threads, model, sizes, True), self.cpu_costs(model, threads)
+            self._turns[key] = turn_costs(*on_both, self.request.workload, sizes)
+        return self._turns[key]
 
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""
