@@ -29,9 +29,9 @@ from benchmarks.kernel_timing import (
 )
 from benchmarks.round_ratio import quotients, with_bounds, with_interval
 from lm_offload.kernels.base import Kernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS, KV_FORMATS
-from lm_offload.sequence import MicroBatch
 from lm_offload.storage.arena import MemoryTier
 
 FORMATS = ("bf16", "int8", "int4")

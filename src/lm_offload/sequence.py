@@ -1,11 +1,7 @@
 """The nouns of one request and of one sweep; everyone imports them.
 
-A sweep works on a ragged batch of flattened tokens: one decode token of each running
-sequence and chunks of prompts still in prefill::
-
-    tokens      a a a a | b | c | d d        4 sequences, 8 rows
-    query_starts 0       4   5   6    8
-    context_lens [4,      9,  3,  7]         tokens in the KV cache after this sweep
+A sweep works on a ragged batch: one decode token of each running sequence, and chunks of prompts
+that are still in prefill. What of it is computed together is a `MicroBatch`.
 """
 
 from __future__ import annotations
@@ -23,29 +19,6 @@ if TYPE_CHECKING:
 
 FinishReason = Literal["stop", "length", "error"] | None  # None while unfinished
 LogitsConsumer = Callable[[int, "Tensor"], None]  # first position, its logits and those after it
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """The rows of a sweep that are computed together, as attention needs them.
-
-    Shapes: T rows, S sequences, B blocks of the longest sequence. Integer tensors are
-    contiguous; those the native kernels read are int32.
-    """
-
-    start: int  # first row of this micro-batch in the sweep's hidden states
-    stop: int  # one past its last row
-    positions: Tensor  # [T] int64, position of each row in its own sequence
-    query_starts: Tensor  # [S + 1] int32, first row of each sequence, relative to `start`
-    context_lens: Tensor  # [S] int32, KV length of each sequence including these rows
-    block_tables: Tensor  # [S, B] int32, KV block numbers in order of position
-    slots: Tensor  # [T] int64, block number * block_tokens + offset, where K and V are written
-    rotary: tuple[tuple[Tensor, Tensor], ...] = ()  # (cos, sin) [T, rotary_dim / 2] f32 per kind
-
-    @property
-    def num_tokens(self) -> int:
-        """Rows in this micro-batch."""
-        return self.stop - self.start
 
 
 @dataclass(eq=False)

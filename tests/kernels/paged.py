@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import format_of_dtype
 from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.sequence import MicroBatch
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 
 from lm_offload.kernels.device_kernels import DeviceKernels
 from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.quant.quantize import quantize
-from lm_offload.sequence import MicroBatch
 
 WIDTH, OUTPUTS, HEADS, HEAD_DIM = 64, 40, 2, 16
 CONTEXTS = (5, 33)

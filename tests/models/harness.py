@@ -13,12 +13,12 @@ from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidates
 from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context
 from lm_offload.models.blocks import attention
 from lm_offload.models.registry import load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
-from lm_offload.sequence import MicroBatch
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lm_offload.planner import device_recurrence
 from lm_offload.planner.device_load import DeviceSweepLoad
 from lm_offload.planner.host_load import HostLoad
+from lm_offload.planner.in_place_load import InPlaceSweepLoad
 from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
-from lm_offload.planner.in_place_time import InPlaceSweepLoad
 from lm_offload.planner.ring_gates import ring_gates
 from lm_offload.planner.split_load import SplitLoad
 from lm_offload.planner.written_back import WrittenBack

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.plan import Workload
+from lm_offload.planner.candidate_plan import device_plan
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_choice import choice_of
@@ -102,7 +103,7 @@ def test_every_candidate_keeps_every_budget_and_has_each_unit_once(sizes_mib, cp
     request = request_of(*(size * MIB for size in sizes_mib), cpu_bytes=cpu_gib * GIB)
     request = replace(request, workload=Workload((64,) * 4, (8,) * 4))
     for candidate in candidates(request):
-        plan = candidate.device_plan(request.device)
+        plan = device_plan(request, candidate)
         names = [sized.unit.name for sized in request.models[0].units]
         assert sorted(name for stage in plan.stages for name in stage.units) == sorted(names)
         assert names[0] in plan.stages[0].units

@@ -11,8 +11,9 @@ from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.candidate import Candidate, place
+from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.draft_rows import FORCED, MOST_DEPTH, cost_of, wants_drafts
+from lm_offload.planner.host_placement import place
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.request import Request

@@ -19,7 +19,7 @@ from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import CheckpointError, ConfigError, UnsupportedModelError
-from lm_offload.planner.request import ModelSizes, sizes_of_config
+from lm_offload.planner.model_sizes import ModelSizes, sizes_of_config
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
 

@@ -28,8 +28,9 @@ from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.plan_choice import PlanChoice
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.search import make_plan
 
 

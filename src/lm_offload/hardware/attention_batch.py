@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.sequence import MicroBatch
 
 
 def batch_of(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
@@ -21,18 +19,6 @@ def batch_of(context: int, sequences: int, rows: int, kind: str) -> MicroBatch:
         context_lens=torch.full((sequences,), context, dtype=torch.int32),
         block_tables=_tables(sequences, blocks, kind),
         slots=torch.zeros(sequences * rows, dtype=torch.int64),
-    )
-
-
-def on_device(device: torch.device, batch: MicroBatch) -> MicroBatch:
-    """The same with its tensors there."""
-    return replace(
-        batch,
-        positions=batch.positions.to(device),
-        query_starts=batch.query_starts.to(device),
-        context_lens=batch.context_lens.to(device),
-        block_tables=batch.block_tables.to(device),
-        slots=batch.slots.to(device),
     )
 
 

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import torch
 
-from lm_offload.hardware.attention_batch import batch_of, on_device
+from lm_offload.hardware.attention_batch import batch_of
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
 from lm_offload.quant.kv_format import head_bytes
-from lm_offload.sequence import MicroBatch
 from lm_offload.storage.arena import Memory
 
 KV_HEADS = 4
@@ -165,6 +165,6 @@ def _work(
 ) -> Callable[[], None]:
     """A function that attends in the next layer at each call."""
     q = torch.randn(batch.num_tokens, KV_HEADS * shape.group, shape.head_dim)
-    q, batch = q.to(device), on_device(device, batch)
+    q, batch = q.to(device), batch.on(device, device)
     out, scale, endless = torch.empty_like(q), shape.head_dim**-0.5, itertools.cycle(layers)
     return lambda: kernels.attention(q, *next(endless), batch, scale, out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_interference import LinkInterference
+from lm_offload.hardware.product_rates import curve_of
 from lm_offload.quant.format import Format, parse_format
 
 OPERATIONS = (
@@ -115,7 +116,7 @@ class Processor:
     def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""
         curves = self.cached_product_flops if cached else self.product_flops
-        curve = _curve_of(curves, format) or _curve_of(self.product_flops, format)
+        curve = curve_of(curves, format) or curve_of(self.product_flops, format)
         flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
         return 2.0 * rows * weights / flops + (
             self.cached_start_s if cached else self.memory_start_s
@@ -159,19 +160,6 @@ class Processor:
         """Seconds of `flops` (4 x query heads x head_dim for each visible pair of tokens)."""
         curves = self.prefill_attention_flops
         return flops / (attention_rate(curves, str(format), shape, context) or self.peak_flops)
-
-
-def _curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
-    """The curve of a format, of the same codes in groups of another size, or with exact inputs."""
-    alike = (curve for name, curve in curves.items() if _is_alike(name, format))
-    found = curves.get(str(format)) or next(alike, None)
-    if found is None and format.int8_activations:
-        return _curve_of(curves, format.stored)
-    return found
-
-
-def _is_alike(name: str, format: Format) -> bool:
-    return name.partition(":")[0] == format.name and name.endswith(":a8") is format.int8_activations
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.quant.packed import PackedWeight
-    from lm_offload.sequence import MicroBatch
 
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
     Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias

@@ -19,8 +19,8 @@ from lm_offload.quant.kv_blocks import PackedBlocks, read_blocks
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
 
 SEGMENT_TOKENS = 256
 TILE_ROWS = 128

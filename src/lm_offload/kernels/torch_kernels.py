@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.base import Product, Weight
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
 
 GELU_SCALE = math.sqrt(2.0 / math.pi)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.torch_attention import Scores
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
 
 WANTED_PROGRAMS = 512  # a few for each processor of a large GPU
 MIN_PART_TOKENS = 256

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.quantize import quantize
-from lm_offload.sequence import MicroBatch
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Kernels

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels.base import Kernels, Product, Weight
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
 
 FEW_ROWS = 64  # up to which a packed weight is multiplied as it is, where nothing was measured
 

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import StorageError
@@ -30,8 +29,7 @@ from lm_offload.kvcache.file_places import FilePlaces
 from lm_offload.kvcache.file_runs import Run, cut_in_file
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
-from lm_offload.quant.kv_blocks import DTYPES, Blocks, PackedBlocks, address_of
-from lm_offload.quant.kv_format import BLOCK_TOKENS
+from lm_offload.quant.kv_blocks import Blocks, CacheShape, PackedBlocks, address_of, blocks_in
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.spill_file import SpillFile
 
@@ -70,7 +68,10 @@ class SpilledCache:
         ring_bytes = ring_blocks * self.block_bytes
         self._memory = arena.buffer[:ring_bytes]
         ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
-        self._keys, self._values = _kernel_views(ring, config, format)
+        shape = CacheShape(ring_blocks, config.num_kv_heads, config.head_dim, format)
+        part_bytes = kv_block_bytes(config, format) // config.num_layers // 2
+        self._keys = blocks_in(ring[:, :part_bytes], shape, "tokens")
+        self._values = blocks_in(ring[:, part_bytes : 2 * part_bytes], shape, "channels")
         self._address = address_of(self._keys)
         # By numpy, for which a few blocks take some 3 us; torch takes 50 to 100.
         self._ring = ring.view(WORD).numpy()
@@ -176,24 +177,6 @@ class SpilledCache:
         half, rest = divmod(int(self.places.of[number]), self._num_blocks)
         row = half * len(self._index) + self._index[layer]
         return (row * self._num_blocks + rest) * self.block_bytes
-
-
-def _kernel_views(ring: Tensor, config: ModelConfig, format: Format) -> tuple[Blocks, Blocks]:
-    """Keys and values [blocks, kv_heads, block_tokens, head_dim] over ring[blocks, bytes]."""
-    half_bytes = kv_block_bytes(config, format) // config.num_layers // 2
-    halves = ring[:, :half_bytes], ring[:, half_bytes : 2 * half_bytes]
-    heads = len(ring), config.num_kv_heads
-    if format.is_packed:
-        keys, values = (half.view(*heads, -1) for half in halves)
-        return (
-            PackedBlocks(keys, format, config.head_dim, "tokens"),
-            PackedBlocks(values, format, config.head_dim, "channels"),
-        )
-    keys, values = (half.view(DTYPES[format.name]) for half in halves)
-    return (
-        keys.view(*heads, config.head_dim, BLOCK_TOKENS).transpose(2, 3),
-        values.view(*heads, BLOCK_TOKENS, config.head_dim),
-    )
 
 
 def _part(blocks: Blocks, offset: int, count: int) -> Blocks:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.models.base import QKV, ModelFunctions
     from lm_offload.quant.kv_blocks import Blocks
-    from lm_offload.sequence import MicroBatch
 
 QKV_ROLES = (("q_proj", "q_bias"), ("k_proj", "k_bias"), ("v_proj", "v_bias"))
 GATE_AND_UP_ROLES = (("gate_proj", "gate_bias"), ("up_proj", "up_bias"))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.sequence import MicroBatch
+from lm_offload.micro_batch import MicroBatch
 
 if TYPE_CHECKING:
     from lm_offload.models.base import QKV

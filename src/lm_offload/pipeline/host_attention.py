@@ -9,13 +9,14 @@ from torch import Tensor
 
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions, Weights
 from lm_offload.models.blocks import attend, rotated_qkv
 from lm_offload.pipeline.exchange import Exchange
 from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import Batch, MicroBatch
+from lm_offload.sequence import Batch
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from lm_offload.arch.weights import Unit
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
 from lm_offload.schedule.in_place import NOTHING, InPlace
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import MicroBatch
 from lm_offload.storage.unit_views import Views
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import numbered_blocks
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.sequence import Batch, Chunk, MicroBatch
+from lm_offload.sequence import Batch, Chunk
 
 TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
 BlocksOf = Callable[
@@ -57,29 +58,11 @@ def build_sweep_input(
 
 
 def on_device(sweep: SweepInput, device: torch.device, cache_device: torch.device) -> SweepInput:
-    """The same for kernels on `device` and attention on `cache_device`.
-
-    Token ids and positions stay: the host looks rows of tables up by them.
-    """
+    """As `MicroBatch.on`; token ids stay as well."""
     if device == CPU:
         return sweep
-    places = device, cache_device
-    micro_batches = tuple(rows_on_device(rows, *places) for rows in sweep.micro_batches)
+    micro_batches = tuple(rows.on(device, cache_device) for rows in sweep.micro_batches)
     return replace(sweep, micro_batches=micro_batches, logit_rows=sweep.logit_rows.to(device))
-
-
-def rows_on_device(
-    micro_batch: MicroBatch, device: torch.device, cache_device: torch.device
-) -> MicroBatch:
-    """`on_device` of one micro-batch."""
-    return replace(
-        micro_batch,
-        query_starts=micro_batch.query_starts.to(cache_device),
-        context_lens=micro_batch.context_lens.to(cache_device),
-        block_tables=micro_batch.block_tables.to(cache_device),
-        slots=micro_batch.slots.to(cache_device),
-        rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in micro_batch.rotary),
-    )
 
 
 def divided(rows: MicroBatch, first: int) -> tuple[MicroBatch | None, MicroBatch | None]:
@@ -89,30 +72,26 @@ def divided(rows: MicroBatch, first: int) -> tuple[MicroBatch | None, MicroBatch
     """
     if first in (0, rows.num_tokens):
         return (rows, None) if first else (None, rows)
-    starts = rows.query_starts
-    sequences, cut = int(torch.searchsorted(starts, first)), rows.start + first
-    tables, lengths = rows.block_tables, rows.context_lens
-    before = replace(
-        rows,
-        stop=cut,
-        positions=rows.positions[:first],
-        query_starts=starts[: sequences + 1],
-        context_lens=lengths[:sequences],
-        block_tables=tables[:sequences],
-        slots=rows.slots[:first],
+    starts, cut = rows.query_starts, rows.start + first
+    sequences = int(torch.searchsorted(starts, first))
+    before = _part(rows, slice(first), slice(sequences))
+    after = _part(rows, slice(first, None), slice(sequences, None))
+    return (
+        replace(before, stop=cut, query_starts=starts[: sequences + 1]),
+        replace(after, start=cut, query_starts=starts[sequences:] - first),
+    )
+
+
+def _part(batch: MicroBatch, rows: slice, sequences: slice) -> MicroBatch:
+    """What some rows, of some sequences, have of their own."""
+    return replace(
+        batch,
+        positions=batch.positions[rows],
+        context_lens=batch.context_lens[sequences],
+        block_tables=batch.block_tables[sequences],
+        slots=batch.slots[rows],
         rotary=(),
     )
-    after = replace(
-        rows,
-        start=cut,
-        positions=rows.positions[first:],
-        query_starts=starts[sequences:] - first,
-        context_lens=lengths[sequences:],
-        block_tables=tables[sequences:],
-        slots=rows.slots[first:],
-        rotary=(),
-    )
-    return before, after
 
 
 def build_micro_batches(

@@ -14,12 +14,13 @@ from itertools import accumulate
 from torch import Tensor
 
 from lm_offload.kvcache.cache import KVCache, blocks_for
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Weights
 from lm_offload.models.blocks import attend, rotated_qkv
 from lm_offload.pipeline.host_attention import AttentionParts, HostAttention
-from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input, rows_on_device
+from lm_offload.pipeline.micro_batches import SweepInput, build_sweep_input
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import Batch, Chunk, MicroBatch
+from lm_offload.sequence import Batch, Chunk
 
 LAYER = 0  # of the cache on the device
 
@@ -92,4 +93,4 @@ class PromptAttention(HostAttention):
         config, device = self._parts.context.config, self._exchange.on_device.device
         found = build_sweep_input(config, batch, micro_batch_tokens, blocks_of)
         plain = (replace(rows, rotary=()) for rows in found.micro_batches)
-        return [rows_on_device(rows, device, device) for rows in plain]
+        return [rows.on(device, device) for rows in plain]

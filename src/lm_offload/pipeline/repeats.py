@@ -9,12 +9,12 @@ from functools import partial
 from torch import Tensor
 
 from lm_offload.kernels.base import Kernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context
 from lm_offload.pipeline.captures import CAPTURED, Captures
 from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.replay import Place, Replays, SteadyTensors, at_rest
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import MicroBatch
 
 
 class Repeats:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lm_offload.kernels.base import Kernels, Recording
-from lm_offload.sequence import MicroBatch
+from lm_offload.micro_batch import MicroBatch
 
 MOST_RECORDINGS = 2048  # a few KB each: some dozen batch sizes of a large model
 SPARE = 2  # a tensor that outgrows its memory gets this many times what it needs

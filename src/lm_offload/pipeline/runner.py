@@ -11,6 +11,7 @@ from torch import Tensor
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
 from lm_offload.pipeline.executor import Executor
@@ -23,7 +24,7 @@ from lm_offload.pipeline.staged_cache import Staged, StagedCache
 from lm_offload.pipeline.unit_functions import UnitFunctions
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import Batch, MicroBatch
+from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
 from lm_offload.storage.unit_views import Views
 from lm_offload.storage.weight_store import Rows

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lm_offload.device_plan import TurnCosts
 from lm_offload.kvcache.cache import KVCache, numbered_blocks
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Weights
 from lm_offload.models.blocks import attend, rotated_qkv
 from lm_offload.pipeline.host_attention import AttentionParts, HostAttention
@@ -26,11 +27,10 @@ from lm_offload.pipeline.micro_batches import (
     SweepInput,
     build_sweep_input,
     divided,
-    rows_on_device,
 )
 from lm_offload.schedule.task import Task
 from lm_offload.schedule.turns import Seen, first_turn_rows
-from lm_offload.sequence import Batch, Chunk, MicroBatch
+from lm_offload.sequence import Batch, Chunk
 
 
 class _Cut(NamedTuple):
@@ -109,7 +109,7 @@ class SplitAttention(HostAttention):
         own, sent = divided(rows, count)
         if own is not None:
             device = self._exchange.on_device.device
-            own = rows_on_device(replace(own, rotary=()), device, device)
+            own = replace(own, rotary=()).on(device, device)
         return _Cut(own, sent)
 
     def _is_own(self, chunk: Chunk) -> bool:

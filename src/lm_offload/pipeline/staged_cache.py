@@ -9,13 +9,14 @@ from typing import NamedTuple
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
 from lm_offload.kvcache.spilled import SpilledCache, Transfer
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.pipeline.replay import SteadyTensors
 from lm_offload.pipeline.staged_groups import StagedGroup, stage
 from lm_offload.plan import KVSpill
 from lm_offload.quant.kv_blocks import Blocks
 from lm_offload.schedule.kv_staging import KVGroup
 from lm_offload.schedule.task import Task
-from lm_offload.sequence import Batch, MicroBatch
+from lm_offload.sequence import Batch
 
 
 class Staged(NamedTuple):

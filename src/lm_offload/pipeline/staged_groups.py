@@ -21,11 +21,12 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.file_runs import Run, runs_of
 from lm_offload.kvcache.spilled import Seats
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.pipeline.micro_batches import build_micro_batches
 from lm_offload.pipeline.replay import SteadyTensors, at_rest
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.schedule.kv_staging import KVGroup
-from lm_offload.sequence import Chunk, MicroBatch
+from lm_offload.sequence import Chunk
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
+from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.quant.kv_blocks import Blocks
-from lm_offload.sequence import MicroBatch
 from lm_offload.storage.unit_views import Views
 from lm_offload.storage.weight_store import Rows
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from lm_offload.planner.bounds import Bounds
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 
 TIE = 1.01  # predictions closer than this are the same
 FINALISTS = 16  # candidates that may win

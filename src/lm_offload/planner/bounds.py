@@ -17,33 +17,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lm_offload.planner.candidate import read_block_bytes
-from lm_offload.planner.device_bounds import (
-    NO_ROOM,
-    Surplus,
-    device_sweep_s,
-    homeless_on_device,
-    surplus_on_device,
-)
+from lm_offload.planner.device_bounds import least_device_sweep
 from lm_offload.planner.disturbance import disturbance
-from lm_offload.planner.in_place_bounds import in_place_sweep_s
+from lm_offload.planner.host_placement import read_block_bytes
 from lm_offload.planner.kv_lending import used_blocks
 from lm_offload.planner.kv_reads import SpillCosts
-from lm_offload.planner.layer_bounds import large_sweep_s, small_sweep_s
-from lm_offload.planner.least_moved import (
-    IMPOSSIBLE,
-    NOTHING,
-    Moved,
-    least_gather_s,
-    least_moved,
-    least_read_s,
-)
+from lm_offload.planner.least_moved import least_gather_s
 from lm_offload.planner.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.placements import once_by_bytes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.spill_sums import spill_sums
+from lm_offload.planner.surplus import (
+    NO_ROOM,
+    Surplus,
+    homeless_on_device,
+    surplus_on_device,
+    surplus_on_host,
+)
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import overhead_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -83,27 +75,15 @@ class Bounds:
 
     def _surplus(self, model: ModelSizes, sizes: Sizes, spilled: bool) -> Surplus:
         request, other_bytes = self.predictor.request, self.predictor.common.other_bytes
-        if request.device is not None:
-            homeless = once_by_bytes(
-                self.predictor,
-                model,
-                ("homeless", sizes),
-                lambda: homeless_on_device(request, model, sizes),
-            )
-            return surplus_on_device(request, model, homeless)
-        room_bytes = request.budget_bytes - other_bytes(model, sizes, False)
-        with_table_bytes = other_bytes(model, sizes, True) + model.table_bytes
-        if model.units_bytes + with_table_bytes <= request.budget_bytes:
-            return Surplus(NOTHING, 0.0)
-        if room_bytes + (kv_bytes(model, sizes) if spilled else 0) <= 0:
-            return NO_ROOM
-        surplus_bytes = max(model.units_bytes - room_bytes, 0)
-        if spilled:
-            return Surplus(Moved(surplus_bytes), 0.0)
-        moved = least_moved(model, surplus_bytes)
-        if moved == IMPOSSIBLE:
-            return NO_ROOM
-        return Surplus(moved, least_read_s(model, request.profile.disk_read, moved))
+        if request.device is None:
+            return surplus_on_host(request, model, sizes, spilled, other_bytes)
+        homeless = once_by_bytes(
+            self.predictor,
+            model,
+            ("homeless", sizes),
+            lambda: homeless_on_device(request, model, sizes),
+        )
+        return surplus_on_device(request, model, homeless)
 
     def _counted_s(
         self, model: ModelSizes, sizes: Sizes, surplus: Surplus, sweep_s: _SweepSeconds
@@ -113,28 +93,7 @@ class Bounds:
             return math.inf
         if self.predictor.request.device is None:
             return counted_s(workload, sizes, lambda it: sweep_s(model, sizes, it, surplus))
-        return counted_s(workload, sizes, self._device_sweep_s(model, sizes, surplus))
-
-    def _device_sweep_s(
-        self, model: ModelSizes, sizes: Sizes, surplus: Surplus
-    ) -> Callable[[SweepShape], float]:
-        times, device = (
-            self.predictor.least_device_times(model, sizes),
-            self.predictor.request.device,
-        )
-        assert device is not None
-        devices = len(device.each)
-
-        def sweep_s(shape: SweepShape) -> float:
-            if shape.rows > sizes.in_place_rows and sizes.in_place_layers:
-                return large_sweep_s(times, shape, surplus)
-            if shape.rows > sizes.in_place_rows:
-                return device_sweep_s(times, shape, surplus, devices)
-            small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
-            args = self.predictor, model, sizes, shape, surplus.homeless_bytes
-            return max(small_s(*args), surplus.read_s)
-
-        return sweep_s
+        return counted_s(workload, sizes, least_device_sweep(self.predictor, model, sizes, surplus))
 
     def _sweep_s(
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus

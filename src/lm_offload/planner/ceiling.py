@@ -19,7 +19,7 @@ from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 Bound = Literal["disk", "link", "memory", "compute"]

@@ -15,11 +15,12 @@ from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.in_place_recurrence import Programs
 from lm_offload.planner.memory import Sizes, memory_table
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.replay import sweeps_of
-from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepGroup
+from lm_offload.planner.task_cost import replaying
 from lm_offload.planner.thread_rates import over_blocks_apart, with_threads
-from lm_offload.planner.unit_cost import UnitCosts, replaying
+from lm_offload.planner.unit_cost import UnitCosts
 
 if TYPE_CHECKING:
     from lm_offload.planner.best_first import Group

@@ -11,107 +11,40 @@ Several devices share the first two evenly at best.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable
 
-from lm_offload.planner.candidate import DevicePlacement, Memory
-from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.device_time import DeviceSweepTimes
-from lm_offload.planner.least_moved import (
-    IMPOSSIBLE,
-    Moved,
-    least_moved,
-    least_read_s,
-    least_upload_s,
-)
+from lm_offload.planner.in_place_bounds import in_place_sweep_s
+from lm_offload.planner.layer_bounds import large_sweep_s, small_sweep_s
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
-from lm_offload.planner.stage_memory import even_cut, stage_memory_table
-from lm_offload.planner.stages import joined_placement
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.surplus import Surplus
 from lm_offload.planner.sweep_shape import SweepShape
 
 
-class Surplus(NamedTuple):
-    """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`.
-
-    `homeless_bytes` are those without a home on the device, uploaded or computed in place.
-    """
-
-    read: Moved
-    read_s: float
-    upload_s: float = 0.0
-    homeless_bytes: float = 0.0
-
-
-NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
-
-
-class Homeless(NamedTuple):
-    """What has no room on the device, and of that what has none on the host."""
-
-    size_bytes: float
-    upload: Moved
-    read: Moved
-
-
-def surplus_on_device(request: Request, model: ModelSizes, homeless: Homeless | None) -> Surplus:
-    """How long it takes to move that; None is what has no room at all."""
-    if homeless is None:
-        return NO_ROOM
-    assert request.profile.h2d is not None
-    read_s = least_read_s(model, request.profile.disk_read, homeless.read)
-    upload_s = least_upload_s(model, request.profile.h2d, homeless.upload)
-    return Surplus(homeless.read, read_s, upload_s, homeless.size_bytes)
-
-
-def homeless_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Homeless | None:
-    """By bytes alone; None where not even rings fit."""
-    device = request.device
+def least_device_sweep(
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, surplus: Surplus
+) -> Callable[[SweepShape], float]:
+    """What a sweep of these sizes takes at least."""
+    times, device = predictor.least_device_times(model, sizes), predictor.request.device
     assert device is not None
-    layers = model.config.num_layers
-    on_device = max(
-        _left_bytes(device.budget_bytes, _device_table(model, option, device))
-        for option in _with_layers(sizes, layers)
-    )
-    on_host = max(
-        _left_bytes(request.budget_bytes, host_rows_beside(request, model, option))
-        for option in _with_layers(sizes, 1)
-    )
-    if min(on_device, on_host) <= 0:
-        return None
-    homeless_bytes = max(model.units_bytes - on_device, 0)
-    upload = least_moved(model, homeless_bytes)
-    read = least_moved(model, upload.size_bytes - on_host)
-    if IMPOSSIBLE in (upload, read):
-        return None
-    return Homeless(homeless_bytes, upload, read)
+    devices = len(device.each)
+
+    def sweep_s(shape: SweepShape) -> float:
+        if shape.rows > sizes.in_place_rows and sizes.in_place_layers:
+            return large_sweep_s(times, shape, surplus)
+        if shape.rows > sizes.in_place_rows:
+            return _device_sweep_s(times, shape, surplus, devices)
+        small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
+        args = predictor, model, sizes, shape, surplus.homeless_bytes
+        return max(small_s(*args), surplus.read_s)
+
+    return sweep_s
 
 
-def device_sweep_s(
+def _device_sweep_s(
     times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus, devices: int
 ) -> float:
-    """What a sweep takes at least; `times` are those of one device that moves nothing."""
+    """With nothing in place; `times` are those of one device that moves nothing."""
     return max(max(times.least_s(shape), surplus.upload_s) / devices, surplus.read_s)
-
-
-def _device_table(model: ModelSizes, sizes: Sizes, device: DeviceBudget) -> Memory:
-    """Of several devices what all of them need at least, the cut being open."""
-    if not device.stages:
-        return device_memory_table(model, sizes, device)
-    cuts = zip(device.stages, even_cut(model, len(device.stages)), strict=True)
-    tables = (stage_memory_table(model, sizes, *cut) for cut in cuts)
-    stages = [DevicePlacement(frozenset(), 0, table) for table in tables]
-    return tuple(joined_placement(stages).other_memory)
-
-
-def _with_layers(sizes: Sizes, count: int) -> list[Sizes]:
-    """So many layers in place where their number is open, and none."""
-    if not sizes.in_place_layers:
-        return [sizes]
-    none = replace(sizes, in_place_rows=0, in_place_layers=0)
-    return [none, replace(sizes, in_place_layers=count)]
-
-
-def _left_bytes(budget_bytes: int, table: tuple[tuple[str, int], ...]) -> int:
-    return budget_bytes - sum(size_bytes for _, size_bytes in table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from lm_offload.planner.host_load import HostLoad
 from lm_offload.planner.link_disturbance import ATTEND, DISK, DOWN, UP, Slower
@@ -105,3 +105,12 @@ class DeviceSweepLoad(SweepLoad):
             h2d_bytes=self.upload_bytes,
             attend_s=self.host.attend_s if self.host else 0.0,
         )
+
+
+class DeviceSums(NamedTuple):
+    """Seconds of all reads, of all uploads, of all units, and of the engine itself."""
+
+    disk_s: float
+    h2d_s: float
+    rows_s: float
+    overhead_s: float

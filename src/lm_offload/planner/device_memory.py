@@ -17,7 +17,8 @@ from lm_offload.planner.memory import (
     product_bytes,
     workspace_bytes,
 )
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import MIB, align_up
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
 from lm_offload.planner.stage_memory import even_cut, stage_memory_table
 from lm_offload.units import KIB, format_bytes
 

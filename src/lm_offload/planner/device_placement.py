@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import get_args
 
 from lm_offload.device_plan import AttentionOn, InPlaceKind
-from lm_offload.planner.candidate import Candidate, DevicePlacement, read_block_bytes
+from lm_offload.planner.candidate import Candidate, DevicePlacement
 from lm_offload.planner.device_memory import device_memory_table, host_rows_beside
+from lm_offload.planner.host_placement import candidate_with
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.ordered_residency import choose_in_order
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.residency import Residency, choose_residency
 from lm_offload.planner.stages import place_on_stages
 
@@ -66,19 +68,8 @@ def _beside(
     on_host = _on_host(model, on_device.resident, host_first, depth, left_bytes)
     if on_host is None:
         return None
-    disk = request.profile.disk_read
-    return Candidate(
-        model=model,
-        sizes=sizes,
-        ring_depth=depth,
-        residency=on_host,
-        table_resident=False,
-        other_memory=rows,
-        read_block_bytes=read_block_bytes(disk),
-        read_concurrency=disk.concurrency,
-        threads=request.default_threads,
-        device=on_device,
-    )
+    found = candidate_with(request, model, sizes, depth, on_host, rows)
+    return replace(found, device=on_device)
 
 
 def _on_device(

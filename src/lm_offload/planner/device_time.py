@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import cast
 
-from lm_offload.planner.device_load import DeviceSweepLoad
+from lm_offload.planner.device_load import DeviceSums, DeviceSweepLoad
 from lm_offload.planner.device_recurrence import device_sweep_seconds
 from lm_offload.planner.host_load import (
     HostLoad,
@@ -36,15 +36,6 @@ from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.step_time import StepTime
-
-
-class DeviceSums(NamedTuple):
-    """Seconds of all reads, of all uploads, of all units, and of the engine itself."""
-
-    disk_s: float
-    h2d_s: float
-    rows_s: float
-    overhead_s: float
 
 
 @dataclass(frozen=True)

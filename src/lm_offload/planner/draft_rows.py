@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from lm_offload.plan import Plan
-from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
+from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import candidate_of_plan
+from lm_offload.planner.host_placement import RING_DEPTHS, place
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.predictor import Predictor

@@ -12,9 +12,10 @@ from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.improvements import Improvements, WhatIf
 from lm_offload.planner.in_place_reason import InPlaceReason, in_place_reason, in_place_text
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.reasons import is_lossy, plan_name, reason_of
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.search import better_plan, ranked_plans
 from lm_offload.planner.side_by_side import SideBySide, side_by_side
 from lm_offload.planner.thread_rates import with_threads

@@ -9,8 +9,8 @@ from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Workload
 from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.plan_choice import PlanChoice
-from lm_offload.planner.request import ModelSizes
 from lm_offload.units import PAGE_BYTES, format_bytes
 
 MOST_CONCURRENT_READS = 64

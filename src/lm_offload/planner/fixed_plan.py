@@ -17,9 +17,10 @@ from lm_offload.planner.fixed_checks import (
 )
 from lm_offload.planner.fixed_device import check_device, fixed_on_device
 from lm_offload.planner.memory import Sizes, memory_table
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.predictor import Predictor, Timed
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.residency import Residency
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import Link
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import F32_BYTES, is_matrix

@@ -15,8 +15,8 @@ import math
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.link_disturbance import compute_loss
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.schedule.host_attention import most_rows
 

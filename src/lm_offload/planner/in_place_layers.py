@@ -22,9 +22,9 @@ from lm_offload.planner.device_memory import device_memory_table, host_rows_besi
 from lm_offload.planner.in_place_choice import decode_of, switch_rows, with_rows
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.placements import once_by_bytes, placed_on_device
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
 from lm_offload.planner.residency import largest_ring_bytes
 
 

@@ -21,7 +21,7 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.plan import KVSpill
 from lm_offload.planner.disk_cost import read_s
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.schedule.kv_staging import KVGroup

@@ -23,7 +23,8 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill, Workload
 from lm_offload.planner.memory import Sizes, kv_bytes, memory_table
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
 
 WORTH_FRAC = 0.1  # of the budget; a smaller cache makes no room that is worth its reads
 

@@ -11,12 +11,12 @@ The first two at the share of bytes that balances them, as far as there are laye
 
 from __future__ import annotations
 
-from lm_offload.planner.device_bounds import Surplus
 from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.host_load import MOST_COUNTED
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.surplus import Surplus
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.schedule.host_attention import most_rows
 

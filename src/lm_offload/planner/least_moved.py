@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import Link
-from lm_offload.planner.candidate import read_block_bytes
 from lm_offload.planner.gather_cost import GatherCost
-from lm_offload.planner.request import ModelSizes
-from lm_offload.planner.sweep_time import queue_bytes, unit_read_s
+from lm_offload.planner.host_placement import read_block_bytes
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.read_times import queue_bytes, unit_read_s
 
 
 class Moved(NamedTuple):

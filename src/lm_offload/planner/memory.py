@@ -13,7 +13,7 @@ from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.lazy import lazy
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.speculation.token_index import BYTES_PER_TOKEN
 from lm_offload.storage.gather_size import gather_bytes

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from lm_offload.plan import Workload
 from lm_offload.planner.best_first import Group
-from lm_offload.planner.candidate import RING_DEPTHS, Candidate, place
-from lm_offload.planner.device_groups import groups_beside
+from lm_offload.planner.candidate import Candidate
+from lm_offload.planner.device_options import options_beside
 from lm_offload.planner.device_placement import mlps
 from lm_offload.planner.draft_rows import with_rows
+from lm_offload.planner.host_placement import RING_DEPTHS, place
 from lm_offload.planner.in_place_choice import with_mlps_in_place
 from lm_offload.planner.in_place_layers import with_layers_in_place
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.placements import placed_on_device
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.request import Request
 from lm_offload.planner.smallest import blocks_needed
 from lm_offload.schedule.in_place import NOTHING
 
@@ -30,16 +32,23 @@ SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 
 def groups_of(request: Request) -> Iterator[Group]:
     """Models and sequences in flight, with keys and values in memory or some on disk."""
-    for model, in_flight in itertools.product(request.models, _in_flight_options(request.workload)):
-        options = [
-            with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
-        ]
-        if request.device is not None:
-            yield from groups_beside(request, Group(model, options, spilled=False))
-            continue
-        yield Group(model, options, spilled=False)
-        if request.spill_bytes and not request.draft_rows:
-            yield Group(model, options, spilled=True)
+    every = [[*_options_of(request, it)] for it in _in_flight_options(request.workload)]
+    for model, ways in itertools.product(request.models, every):
+        for options, spilled in ways:
+            yield Group(model, options, spilled)
+
+
+def _options_of(request: Request, in_flight: int) -> Iterator[tuple[Sequence[Sizes], bool]]:
+    """The same for any model, and whether some keys and values are to lie on disk."""
+    options = [
+        with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
+    ]
+    if request.device is not None:
+        yield from ((some, False) for some in options_beside(request, options))
+        return
+    yield options, False
+    if request.spill_bytes and not request.draft_rows:
+        yield options, True
 
 
 def expanded(request: Request, group: Group, sizes: Sizes) -> Iterator[Sizes]:

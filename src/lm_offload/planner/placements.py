@@ -12,8 +12,8 @@ from typing import TypeVar
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_placement import place_on_device
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import ModelSizes
 from lm_offload.schedule.in_place import NOTHING
 
 Found = TypeVar("Found")

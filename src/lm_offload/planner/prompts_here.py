@@ -13,7 +13,8 @@ from lm_offload.planner.candidate import Candidate, Memory
 from lm_offload.planner.device_memory import attention_scratch_bytes
 from lm_offload.planner.mean_sweeps import mean_prefill
 from lm_offload.planner.memory import Sizes, kv_bytes_of
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import align_up

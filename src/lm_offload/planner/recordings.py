@@ -13,8 +13,10 @@ from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.device_memory import scratch_bytes
 from lm_offload.planner.mean_sweeps import mean_decode
 from lm_offload.planner.memory import Sizes
-from lm_offload.planner.request import ModelSizes, Request
-from lm_offload.planner.unit_cost import REPLAYED, UnitCosts
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
+from lm_offload.planner.task_cost import REPLAYED
+from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.units import KIB, MIB, align_up
 
 GAIN = 1.05  # of a decode sweep; less is not worth the memory

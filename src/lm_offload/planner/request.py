@@ -2,142 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Speculation, ThreadPlan, Workload
-from lm_offload.quant.format import Format, format_of_dtype
-from lm_offload.units import align_up
-
-
-@dataclass(frozen=True)
-class UnitSize:
-    """One unit as the planner sees it: its memory in the layout of its files."""
-
-    unit: Unit
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class ModelSizes:
-    """A model whose matrices are stored in one format."""
-
-    config: ModelConfig
-    weight_format: Format  # of matrices; vectors and row tables keep the checkpoint's own dtype
-    units: Sequence[UnitSize]
-    table_bytes: int  # of an embedding table that could be resident, 0 where it is tied
-    kv_wanted: Format | None = None  # of keys and values; None is the checkpoint's own precision
-
-    @cached_property
-    def kv_format(self) -> Format:
-        """Of keys and values in the cache."""
-        return self.kv_wanted or format_of_dtype(self.config.dtype)
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the tensors of all units; row tables are not among them."""
-        return sum(
-            spec_bytes(spec, self.weight_format, self.config)
-            for sized in self.units
-            for spec in sized.unit.loaded
-        )
-
-    @cached_property
-    def attention_units(self) -> frozenset[int]:
-        """Indices of the units with attention."""
-        return attention_units(sized.unit for sized in self.units)
-
-    @cached_property
-    def once_in_sweep(self) -> Sequence[bool]:
-        """Of each unit, whether it computes once in a sweep, whatever its micro-batches."""
-        return [sized.unit.kind in ("final_norm", "head") for sized in self.units]
-
-    @cached_property
-    def unit_bytes(self) -> Sequence[int]:
-        """Memory of each unit."""
-        return [unit.size_bytes for unit in self.units]
-
-    @cached_property
-    def layer_units(self) -> Sequence[Sequence[int]]:
-        """Indices of attention and MLP of each layer."""
-        found: list[list[int]] = [[] for _ in range(self.config.num_layers)]
-        for index, sized in enumerate(self.units):
-            if sized.unit.kind in ("attention", "mlp"):
-                found[sized.unit.index].append(index)
-        return found
-
-    @cached_property
-    def first_layers_bytes(self) -> Sequence[int]:
-        """Memory of the first layers, by their number from 0 on."""
-        layers = (sum(self.units[it].size_bytes for it in units) for units in self.layer_units)
-        return [*accumulate(layers, initial=0)]
-
-    @cached_property
-    def largest_bytes(self) -> int:
-        """Memory of the largest unit."""
-        return max(self.unit_bytes)
-
-    @cached_property
-    def units_bytes(self) -> int:
-        """Memory of all units, as they are laid out."""
-        return sum(self.unit_bytes)
-
-    def sizes_of(self, units: frozenset[int]) -> Mapping[int, int]:
-        """Memory of some units, in order of use."""
-        if units not in self._sizes_by_units:
-            self._sizes_by_units[units] = {it: self.unit_bytes[it] for it in sorted(units)}
-        return self._sizes_by_units[units]
-
-    @cached_property
-    def _sizes_by_units(self) -> dict[frozenset[int], Mapping[int, int]]:
-        return {}
-
-    def bytes_of_kind(self, kind: str) -> int:
-        """Memory of all units of one kind."""
-        return self._bytes_by_kind.get(kind, 0)
-
-    @cached_property
-    def _bytes_by_kind(self) -> Mapping[str, int]:
-        found = Counter[str]()
-        for sized in self.units:
-            found[sized.unit.kind] += sized.size_bytes
-        return found
-
-    @cached_property
-    def bytes_up_to(self) -> Mapping[int, int]:
-        """Memory of all units of a size or a smaller one, by size, the smallest first."""
-        sizes = sorted(unit.size_bytes for unit in self.units if unit.size_bytes)
-        return dict(zip(sizes, accumulate(sizes), strict=True))  # of equal ones the last counts
-
-    @cached_property
-    def most_columns(self) -> int:
-        """Of the widest matrix."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.shape[1] for spec in specs if len(spec.shape) == 2)
-
-    @cached_property
-    def most_rows(self) -> int:
-        """Of the tallest matrix, as it is multiplied with."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)
-
-    @cached_property
-    def most_elements(self) -> int:
-        """Of the largest matrix."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.elements for spec in specs if len(spec.shape) == 2)
-
-    @cached_property
-    def bytes_by_name(self) -> Mapping[str, int]:
-        """The size of each unit."""
-        return {unit.unit.name: unit.size_bytes for unit in self.units}
+from lm_offload.planner.model_sizes import ModelSizes
 
 
 @dataclass(frozen=True)
@@ -212,29 +85,3 @@ class Request:
             for model in self.models
             if (str(model.weight_format), str(model.kv_format)) == wanted
         )
-
-
-def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:
-    """Bytes of one tensor: a matrix in its format, a vector in the checkpoint's own dtype."""
-    if len(spec.shape) == 2:
-        return weight_format.matrix_bytes(*spec.view_shape)
-    return spec.elements * config.itemsize
-
-
-def sizes_of_config(
-    config: ModelConfig,
-    units: Sequence[Unit],
-    weight_format: Format,
-    kv_wanted: Format | None = None,
-) -> ModelSizes:
-    """The sizes of a model of which there are no files, laid out as packed folders are."""
-    sized = [UnitSize(unit, _unit_bytes(unit, weight_format, config)) for unit in units]
-    tied = config.tie_embeddings and not weight_format.is_packed
-    tables = [spec for spec in units[0].tables if not (tied and spec.role == "tokens")]
-    table_bytes = align_up(sum(spec.elements * config.itemsize for spec in tables))
-    return ModelSizes(config, weight_format, sized, table_bytes, kv_wanted)
-
-
-def _unit_bytes(unit: Unit, weight_format: Format, config: ModelConfig) -> int:
-    specs = (align_up(spec_bytes(spec, weight_format, config), 64) for spec in unit.loaded)
-    return align_up(sum(specs))

@@ -52,10 +52,13 @@ def choose_residency(
     best = None
     ring_bytes = largest_ring_bytes(sizes_bytes, ring_depth)
     for _ in range(3):  # the ring shrinks with the streamed set, which leaves room for more
-        if ring_bytes <= budget_bytes:
-            resident = _spread(sizes_bytes, budget_bytes - ring_bytes)
-            ring_bytes = _ring_bytes(sizes_bytes, everything - resident, ring_depth)
-            best = _better(sizes_bytes, budget_bytes, best, Residency(resident, ring_bytes))
+        if ring_bytes > budget_bytes:
+            break
+        known_bytes, resident = ring_bytes, _spread(sizes_bytes, budget_bytes - ring_bytes)
+        ring_bytes = _ring_bytes(sizes_bytes, everything - resident, ring_depth)
+        best = _better(sizes_bytes, budget_bytes, best, Residency(resident, ring_bytes))
+        if ring_bytes == known_bytes:
+            break
     return best
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Processor, thread_counts
 from lm_offload.plan import Plan
-from lm_offload.planner.request import ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.thread_rates import speedup
 from lm_offload.planner.unit_work import levels
 

@@ -12,7 +12,8 @@ from lm_offload.planner.device_placement import attention_choices, in_place_choi
 from lm_offload.planner.draft_rows import with_rows
 from lm_offload.planner.kv_spill import spills
 from lm_offload.planner.memory import Sizes, memory_table
-from lm_offload.planner.request import ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import Request
 from lm_offload.units import KIB, format_bytes
 
 

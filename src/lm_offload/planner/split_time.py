@@ -58,10 +58,9 @@ class SplitSweepTimes(DeviceSweepTimes):
         products = [self.costs.without_attention_s(turn, most) for turn in cut.shapes]
         own = [cut.own_frac * seconds for seconds in self.costs.attention_s(shape, most)]
         others = [(1 - cut.own_frac) * s for s in self.host_costs.attention_s(shape, most)]
-        kinds = [sized.unit.kind for sized in self.costs.model.units]
         load = SplitLoad(
             most_rows=most,
-            counts=[1 if it in ("final_norm", "head") else len(cut.shapes) for it in kinds],
+            counts=[1 if once else len(cut.shapes) for once in self.costs.model.once_in_sweep],
             attend=others,
             project_frac=self._project_frac,
             down_s=0.0,

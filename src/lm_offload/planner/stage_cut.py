@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from lm_offload.planner.mean_sweeps import mean_decode, mean_prefill
 from lm_offload.planner.memory import Sizes, kv_bytes
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.stage_memory import layer_starts, stage_memory_table
 from lm_offload.planner.unit_cost import UnitCosts
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from lm_offload.planner.device_memory import device_memory_table
 from lm_offload.planner.memory import Sizes, kv_bytes
-from lm_offload.planner.request import DeviceBudget, ModelSizes
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.request import DeviceBudget
 from lm_offload.units import align_up
 
 Rows = tuple[tuple[str, int], ...]  # purpose, bytes

@@ -145,9 +145,7 @@ class StagedTimes(DeviceSweepTimes):
         return max(-(-uploaded_bytes // room_bytes), 1)
 
     def _send_s(self, shape: SweepShape, count: int) -> float:
-        down, up = self.profile.d2h or self.profile.h2d, self.profile.h2d
-        assert down is not None
-        assert up is not None
+        down, up = self._links
         size_bytes = shape.rows * self.costs.model.config.hidden_size * F32_BYTES // count
         return count * (down.transfer_s(size_bytes) + up.transfer_s(size_bytes))
 

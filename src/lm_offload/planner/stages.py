@@ -18,8 +18,9 @@ from itertools import pairwise
 from lm_offload.errors import ConfigError
 from lm_offload.planner.candidate import DevicePlacement
 from lm_offload.planner.memory import Sizes
+from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.plan_choice import DeviceChoice
-from lm_offload.planner.request import DeviceBudget, ModelSizes, Request
+from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.residency import Residency, choose_residency
 from lm_offload.planner.stage_memory import layer_starts, stage_memory_table
 

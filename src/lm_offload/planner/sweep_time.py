@@ -14,54 +14,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import HardwareProfile, Link, Processor
+from lm_offload.hardware.profile import Processor
 from lm_offload.plan import IN_MEMORY, KVSpill
-from lm_offload.planner.disk_cost import read_s
 from lm_offload.planner.disturbance import Disturbance, disturbance
-from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.lazy import lazy
+from lm_offload.planner.read_times import ReadTimes
 from lm_offload.planner.sampling_cost import sampling_s
 from lm_offload.planner.spill_sums import spill_sums
 from lm_offload.planner.staging_cost import runs_of_kv, staging_s
 from lm_offload.planner.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweep_recurrence import sweep_seconds
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.step_time import StepTime
-from lm_offload.storage.blocks import block_bytes_of
 
 EMBED = 0  # the first unit
 
 
 @dataclass(frozen=True)
-class SweepTimes:
+class SweepTimes(ReadTimes):
     """Times of one way to run a model: what is streamed, how rows are cut."""
 
-    costs: UnitCosts
-    profile: HardwareProfile
-    streamed: frozenset[int]
-    ring_bytes: int
-    micro_batch_tokens: int
-    rows_in_memory: bool  # embedding rows, which are read from disk otherwise
-    read_block_bytes: int
-    read_concurrency: int
-    sampling_threads: int
     spill: KVSpill = IN_MEMORY
     lending: KVLending | None = None  # of unused KV memory to streamed units
-
-    @lazy
-    def streamed_bytes(self) -> Mapping[int, int]:
-        """What is read of which units, in order of use."""
-        return self.costs.model.sizes_of(self.streamed)
-
-    @lazy
-    def reads_ahead(self) -> bool:
-        """Whether the ring holds a unit that is read beside one that is computed."""
-        sizes = [*self.streamed_bytes.values()]
-        neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
-        return self.ring_bytes >= max(map(sum, neighbours), default=0)
 
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
@@ -132,24 +108,6 @@ class SweepTimes:
         """Seconds of sweeps that follow one another, the whole ring read ahead."""
         return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
-    @lazy
-    def _undisturbed_reads_s(self) -> dict[int, float]:
-        """Of each unit."""
-        seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
-        return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
-
-    def _unit_read_s(self, size_bytes: int) -> float:
-        """Behind other reads or, where the ring does not hold more, alone."""
-        link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
-        queued_s = unit_read_s(link, size_bytes, *way)
-        if link.burst_bytes_per_s is None or self.reads_ahead:
-            return queued_s
-        return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
-
-    @lazy
-    def _undisturbed_disk_s(self) -> float:
-        return sum(self._undisturbed_reads_s.values())
-
     def _gather_s(self, shape: SweepShape, found: Disturbance) -> float:
         """What embedding rows that are read from disk add to the first unit."""
         if self.rows_in_memory:
@@ -159,12 +117,6 @@ class SweepTimes:
     @lazy
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
-
-    @lazy
-    def _gather(self) -> GatherCost:
-        largest_bytes = max(self.streamed_bytes.values(), default=0)
-        queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
-        return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
     def _overhead_s(self, shape: SweepShape) -> float:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
@@ -187,13 +139,6 @@ class SweepTimes:
         return self._python_frac * handing_s * python_s / busy_s
 
     @lazy
-    def _weight_blocks(self) -> float:
-        """Blocks of streamed units, which a sweep hands to the readers."""
-        way = self.read_block_bytes, self.read_concurrency
-        sizes = self.streamed_bytes.values()
-        return sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
-
-    @lazy
     def _python_frac(self) -> float:
         """What Python takes, of what it does after weights that fill the last-level cache."""
         return self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
@@ -206,17 +151,6 @@ class SweepTimes:
         """
         fits = self.costs.model.units_bytes <= self.profile.cpu.cache_bytes
         return self.costs.cached or (bool(self.streamed) and fits)
-
-
-def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
-    """The read of one unit, with the hand-off to the readers, which shows where it is small."""
-    own_bytes = block_bytes_of(size_bytes, block_bytes, concurrency)
-    return link.request_s + read_s(link, size_bytes, own_bytes)
-
-
-def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
-    """The blocks in flight at once while units of at most this size are read."""
-    return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
 
 
 def overhead_s(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Link
-from lm_offload.planner.host_load import MOST_COUNTED, HostLoad
+from lm_offload.planner.host_load import HostLoad, counted_tasks
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.planner.unit_work import F32_BYTES
@@ -31,14 +31,14 @@ def written_back(
     costs: UnitCosts, shape: SweepShape, most: int, down: Link, on_host: frozenset[int]
 ) -> WrittenBack:
     """Of a sweep in micro-batches of at most `most` rows; `costs` are the CPU's."""
-    config, units = costs.model.config, [sized.unit for sized in costs.model.units]
-    tasks = min(-(-shape.rows // most), MOST_COUNTED)
+    config, once = costs.model.config, costs.model.once_in_sweep
+    tasks = counted_tasks(shape, most)
     kv_bytes = 2 * shape.rows * config.kv_size
     store_s = costs.processor.operation_s("store_kv", kv_bytes * (F32_BYTES + config.itemsize))
     return WrittenBack(
         most_rows=most,
-        counts=[1 if unit.kind in ("final_norm", "head") else tasks for unit in units],
-        attend=[store_s if unit in on_host else 0.0 for unit in range(len(units))],
+        counts=[1 if alone else tasks for alone in once],
+        attend=[store_s if unit in on_host else 0.0 for unit in range(len(once))],
         project_frac=0.0,
         down_s=down.transfer_s(kv_bytes * F32_BYTES / tasks),
         up_s=0.0,
