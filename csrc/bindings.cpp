@@ -133,6 +133,10 @@ void gate(Target& target, Address gate, int64_t gate_stride, Address up, int64_t
                                  at<float>(out), out_stride, rows, width, threads});
 }
 
+int64_t linear_scratch_bytes(const Operations& ops, int64_t rows, int64_t columns) {
+    return ops.linear_scratch_bytes(rows, columns);
+}
+
 void read_memory(const Operations& ops, Address data, int64_t bytes, int threads) {
     ops.read(at<float>(data), bytes / static_cast<int64_t>(sizeof(float)), threads);
 }
@@ -163,6 +167,7 @@ NB_MODULE(_native, m) {
     nb::class_<Operations> table(m, "Operations");
     define_operations<const Operations>(table);
     table.def_prop_ro("name", [](const Operations& ops) { return ops.name; })
+        .def("linear_scratch_bytes", linear_scratch_bytes)
         .def("read", read_memory, no_gil);
     nb::class_<Program, Operations> program(m, "Program");
     define_operations<Program>(program);

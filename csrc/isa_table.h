@@ -11,8 +11,9 @@ namespace lmo {
 namespace LMO_ISA {
 
 constexpr Operations operations(const char* name) {
-    return {name,   linear,   packed_linear, rms_norm,      layer_norm, rotary,
-            store_kv, attention, silu_mul,      gelu_tanh_mul, relu,       read};
+    return {name,      linear,   packed_linear, rms_norm, layer_norm, rotary,
+            store_kv,  attention, silu_mul,     gelu_tanh_mul, relu,  read,
+            linear_scratch_bytes};
 }
 
 }  // namespace LMO_ISA

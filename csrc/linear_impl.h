@@ -139,6 +139,14 @@ int64_t ahead_columns(const LinearArgs& a) {
     return a.m > kTileRows ? a.k : std::min(a.k, columns);
 }
 
+inline int64_t linear_scratch_bytes(int64_t m, int64_t k) {
+    if (m < kConvertedRows) return 0;
+    const LinearArgs any{nullptr, 0, nullptr, 0, Dtype::f32, nullptr, Dtype::f32, nullptr,
+                         0,       m, INT64_MAX / 8, k, false, 1};
+    const ConvertedChunk largest{any, 0, linear_step(any), nullptr};
+    return largest.size() * static_cast<int64_t>(sizeof(float));
+}
+
 inline void linear(const LinearRun& products) {
     const auto chunks = [](const LinearArgs& a) {
         const int64_t step = linear_step(a);

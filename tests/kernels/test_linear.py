@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.scratch import linear_scratch_bytes
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.quantize import quantize
 from tests.kernels.implementations import DTYPES, all_kernels
@@ -24,7 +25,14 @@ names = st.sampled_from(DTYPES)
 
 
 @pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
-@given(m=sizes, n=sizes, k=st.integers(1, 200), weight_name=names, bias_name=names, seed=sizes)
+@given(
+    m=st.integers(1, 130),
+    n=sizes,
+    k=st.integers(1, 200),
+    weight_name=names,
+    bias_name=names,
+    seed=sizes,
+)
 def test_linear_is_the_product(
     kernels: Kernels, m: int, n: int, k: int, weight_name: str, bias_name: str, seed: int
 ) -> None:
@@ -43,7 +51,7 @@ def test_linear_is_the_product(
 
 @pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
 @pytest.mark.parametrize("packed", ["none", "all", "some", "two formats"])
-@pytest.mark.parametrize("m", [1, 5, 70])
+@pytest.mark.parametrize("m", [1, 5, 70, 200])
 def test_several_products_are_those_of_one_at_a_time(kernels: Kernels, packed: str, m: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(m, 128)
@@ -98,6 +106,14 @@ def test_no_rows_and_nan(kernels: Kernels) -> None:
     kernels.linear(x, weight, out)
     assert out[0].isfinite().all()
     assert out[1].isnan().all()
+
+
+def test_only_many_rows_keep_a_part_of_a_float_weight() -> None:
+    assert linear_scratch_bytes(1, 8192, 2) == 0
+    for columns in (64, 2048, 28672):
+        one = linear_scratch_bytes(512, columns, 1)
+        assert one < 1 << 20
+        assert linear_scratch_bytes(512, columns, 4) == 4 * one
 
 
 @pytest.mark.parametrize("dtype_name", ["bfloat16", "float16"])

@@ -14,7 +14,7 @@ from torch import Tensor
 import lm_offload.kernels
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.onednn_kernels import OneDnnKernels
-from lm_offload.kernels.scratch import product_scratch_bytes
+from lm_offload.kernels.scratch import packed_scratch_bytes
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
@@ -217,6 +217,6 @@ def test_onednn_leaves_packed_weights_to_the_other_kernels(kernels: Kernels) -> 
 
 def test_working_memory_grows_with_the_columns_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in all_kernels()[-2:]:  # with native code, then without
-        assert 0 < product_scratch_bytes(2048) <= product_scratch_bytes(8192) < 4 << 20
+        assert 0 < packed_scratch_bytes(2048) <= packed_scratch_bytes(8192) < 4 << 20
         monkeypatch.delattr(lm_offload.kernels, "_native", raising=False)
         monkeypatch.setitem(sys.modules, "lm_offload.kernels._native", None)

@@ -1,12 +1,14 @@
-"""How much memory a product with packed weights takes beside its arguments."""
+"""How much memory a product takes beside its arguments."""
 
 from __future__ import annotations
+
+from functools import cache
 
 PIECE_ELEMENTS = 1 << 22  # of a packed matrix on a device, as float32 and as it is stored
 TORCH_BYTES_PER_ELEMENT = 8  # float32 values of a piece, and its codes on the way to them
 
 
-def product_scratch_bytes(columns: int) -> int:
+def packed_scratch_bytes(columns: int) -> int:
     """Most bytes for `Kernels.linear` with a packed weight [N, columns], for any N and rows of x.
 
     Native code has up to 64 rows of x in 16 bits, or 32 in float32 where codes are floats, and
@@ -20,3 +22,16 @@ def product_scratch_bytes(columns: int) -> int:
 
         return TORCH_BYTES_PER_ELEMENT * piece_rows(columns) * columns
     return _native.packed_scratch_bytes(columns)
+
+
+@cache
+def linear_scratch_bytes(rows: int, columns: int, threads: int) -> int:
+    """Most bytes for `Kernels.linear` with a float weight [N, columns], for any N, `rows` and fewer.
+
+    Native code keeps a part of the weight in float32 for each thread where rows are many.
+    """
+    try:
+        from lm_offload.kernels import _native
+    except ImportError:
+        return 0
+    return threads * _native.best_operations().linear_scratch_bytes(rows, columns)

@@ -134,8 +134,8 @@ def _in_place(model: ModelSizes, sizes: Sizes) -> Iterator[tuple[str, int]]:
     most = min(sizes.micro_batch_tokens, sizes.in_place_rows)
     yield "hidden states", hidden_bytes(model.config, sizes.in_place_rows)
     yield "workspace", workspace_bytes(model.config, most, sizes.logit_rows)
-    if model.weight_format.is_packed:
-        yield "product scratch", product_bytes(model)
+    if scratch := product_bytes(model, sizes):
+        yield "product scratch", scratch
 
 
 def _attention_bytes(config: ModelConfig, sizes: Sizes) -> int:

@@ -54,7 +54,7 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         for index, sized in enumerate(model.units)
         if sized.unit.name in named or sized.size_bytes == 0  # there is nothing to read
     )
-    sizes = sizes_of_choice(choice)
+    sizes = sizes_of_choice(choice, threads.compute)
     tied = not model.table_bytes and len(resident) == len(model.units)  # to a head in memory
     candidate = Candidate(
         model=model,
@@ -76,7 +76,7 @@ def candidate_of_plan(request: Request, plan: Plan) -> Candidate:
     return candidate_of(model, choice_of(plan), plan.threads)
 
 
-def sizes_of_choice(choice: PlanChoice) -> Sizes:
+def sizes_of_choice(choice: PlanChoice, threads: int) -> Sizes:
     """What of a choice memory other than weights depends on."""
     return Sizes(
         choice.kv_blocks,
@@ -91,6 +91,7 @@ def sizes_of_choice(choice: PlanChoice) -> Sizes:
         device_blocks=choice.device.kv_blocks if choice.device else 0,
         in_place_rows=choice.device.in_place_rows if choice.device else 0,
         in_place_layers=choice.device.in_place_layers if choice.device else 0,
+        threads=threads,
     )
 
 

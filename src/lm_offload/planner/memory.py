@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device_plan import AttentionOn
-from lm_offload.kernels.scratch import product_scratch_bytes
+from lm_offload.kernels.scratch import linear_scratch_bytes, packed_scratch_bytes
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
@@ -40,6 +40,7 @@ class Sizes:
     device_blocks: int = 0  # of the KV cache, where that lies in both memories
     in_place_rows: int = 0  # most rows of a sweep of which the CPU computes units beside a device
     in_place_layers: int = 0  # layers whose attention is among these units
+    threads: int = 1  # most threads of a product: each may keep memory of its own
 
     def __hash__(self) -> int:
         return self._hash
@@ -144,10 +145,12 @@ def host_rows(
     )
 
 
-def product_bytes(model: ModelSizes) -> int:
-    """What products with packed weights keep for themselves."""
-    packed = model.weight_format.is_packed
-    return align_up(product_scratch_bytes(model.most_columns)) if packed else 0
+def product_bytes(model: ModelSizes, sizes: Sizes) -> int:
+    """What products on the CPU keep for themselves."""
+    if model.weight_format.is_packed:
+        return align_up(packed_scratch_bytes(model.most_columns))
+    rows = max(sizes.micro_batch_tokens, sizes.logit_rows)
+    return align_up(linear_scratch_bytes(rows, model.most_columns, sizes.threads))
 
 
 def memory_table(
@@ -155,7 +158,7 @@ def memory_table(
 ) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
-    scratch_bytes, staging_bytes = product_bytes(model), kv_staging_bytes(model, sizes)
+    scratch_bytes, staging_bytes = product_bytes(model, sizes), kv_staging_bytes(model, sizes)
     moved_bytes = swap_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),

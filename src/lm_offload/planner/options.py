@@ -40,9 +40,7 @@ def groups_of(request: Request) -> Iterator[Group]:
 
 def _options_of(request: Request, in_flight: int) -> Iterator[tuple[Sequence[Sizes], bool]]:
     """The same for any model, and whether some keys and values are to lie on disk."""
-    options = [
-        with_rows(sizes, request.draft_rows) for sizes in _sizes(request.workload, in_flight)
-    ]
+    options = [with_rows(sizes, request.draft_rows) for sizes in _sizes(request, in_flight)]
     if request.device is not None:
         yield from ((some, False) for some in options_beside(request, options))
         return
@@ -86,8 +84,9 @@ def _placed(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[C
             return  # without a ring there is no depth to choose
 
 
-def _sizes(workload: Workload, in_flight: int) -> Iterator[Sizes]:
+def _sizes(request: Request, in_flight: int) -> Iterator[Sizes]:
     """Rows of a sweep, of a micro-batch, with logits; those with fewer rows first."""
+    workload, threads = request.workload, request.default_threads.compute
     blocks = blocks_needed(workload, in_flight)
     rows = sum(sorted(workload.computed_lens)[-in_flight:])
     sweeps = sorted({max(min(option, rows), in_flight) for option in SWEEP_TOKENS})
@@ -96,7 +95,7 @@ def _sizes(workload: Workload, in_flight: int) -> Iterator[Sizes]:
         most = min(workload.scored_tokens, sweep_tokens)
         scored = sorted({min(option, most) for option in SCORED_ROWS})
         for micro, extra in itertools.product(micros, scored):
-            yield Sizes(blocks, in_flight, sweep_tokens, micro, extra)
+            yield Sizes(blocks, in_flight, sweep_tokens, micro, extra, threads=threads)
 
 
 def _in_flight_options(workload: Workload) -> list[int]:
