@@ -2,7 +2,8 @@
 //
 // Unsigned codes times signed inputs, neighbours added up, are one instruction. Where that adds up
 // in 16 bits, those hold 32 columns of four-bit codes, 8 * 2 * 15 * 127 < 2^15, and join the sum of
-// 32 bits then. So sums are exact, as those with inputs of 16 bits are.
+// 32 bits then; where it adds up in 32 bits, they go on with that sum. So sums are exact, as those
+// with inputs of 16 bits are.
 #pragma once
 
 #include "packed_step.h"
@@ -20,6 +21,9 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
     constexpr int kUnitColumns = Codes::kQuads * kQuadColumns;
     constexpr int kParts = R * V < kProductChains ? 2 : 1;  // of a sum, by turns
     Ints parts[kParts][R][V];
+    if constexpr (kWideByteSums) {
+        unrolled<R>([&](auto r) { unrolled<V>([&](auto v) { parts[0][r][v] = sums[r][v]; }); });
+    }
     unrolled<kHalfColumns / kUnitColumns>([&](auto u) {
         const uint8_t* at = codes.at + u * Codes::kStepBytes;
         if constexpr (Codes::kFromMemory && u % 2 == 0) {  // a cache line
@@ -38,7 +42,7 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
                 const Ints input = splat_pair(reinterpret_cast<const int16_t*>(four));
                 unrolled<V>([&](auto v) {
                     Ints& part = parts[kTurn % kParts][r][v];
-                    if constexpr (kTurn < kParts) {
+                    if constexpr (kTurn < kParts && !(kWideByteSums && kTurn == 0)) {
                         part = byte_products(quads[v], input);
                     } else {
                         add_byte_products(part, quads[v], input);
@@ -50,7 +54,8 @@ LMO_INLINE void add_half(const Tiles& codes, const int8_t* values, Ints (&sums)[
     unrolled<R>([&](auto r) {
         unrolled<V>([&](auto v) {
             unrolled<kParts>([&](auto p) {
-                sums[r][v] = add(sums[r][v], byte_sums(parts[p][r][v]));
+                const Ints part = byte_sums(parts[p][r][v]);
+                sums[r][v] = kWideByteSums && p == 0 ? part : add(sums[r][v], part);
             });
         });
     });

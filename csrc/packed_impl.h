@@ -11,7 +11,7 @@ namespace LMO_ISA {
 // One row times V vectors of tiles.
 template <int V, class Codes>
 void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
-    float totals[V * kLanes] = {};
+    alignas(64) float totals[V * kLanes] = {};
     each_step(w, tiles, [&](const StepOf<Codes>& step) { add_step<Codes, 1, V>(step, totals); });
     write_totals<V>(w, tiles, totals);
 }
@@ -19,7 +19,7 @@ void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
 // All rows times V vectors of tiles: few rows, at most Most, take the codes as they are.
 template <int V, int Most, class Codes>
 void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
-    float totals[Most * V * kLanes] = {};
+    alignas(64) float totals[Most * V * kLanes] = {};
     with_count<Most>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
         each_step(w, tiles, [&](const StepOf<Codes>& step) {
@@ -34,9 +34,12 @@ template <int V, class Codes>
 void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     constexpr int64_t kMost = kUnpackedRows<Codes>;
     alignas(64) uint8_t bytes[V * kUnpackedBytes<Codes>];
-    float totals[kBlockRows * V * kLanes];
+    alignas(64) float totals[kBlockRows * V * kLanes];
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
     each_step(w, tiles, [&](StepOf<Codes> step) {
+        Factors factors[V];
+        unrolled<V>([&](auto v) { factors[v] = factors_of<Codes>(step, v); });
+        step.factors = reinterpret_cast<const uint8_t*>(factors);
         step.codes = unpack<Codes, V>(step, bytes);
         for (int64_t row = 0; row < w.rows; row += kMost) {
             const int64_t height = std::min(kMost, w.rows - row);

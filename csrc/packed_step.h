@@ -17,7 +17,7 @@ struct Tiles {
 // Columns that lie in one weight group and one input block.
 template <class Inputs>
 struct Step {
-    const uint8_t* factors;  // scales and minimums of the group
+    const uint8_t* factors;  // scales and minimums of the group, or `Factors` of unpacked codes
     int64_t factor_stride;   // bytes from a tile's to its neighbour's
     Tiles codes;
     const Inputs* x;         // of the first row; the others follow
@@ -49,6 +49,7 @@ struct Factors {
 
 template <class Codes>
 LMO_INLINE Factors factors_of(const StepOf<Codes>& step, int v) {
+    if constexpr (!Codes::kFromMemory) return reinterpret_cast<const Factors*>(step.factors)[v];
     const Vec scale = load_factors<Codes>(step.factors, v, step.factor_stride);
     if constexpr (!Codes::kMinimums) return {scale, zero()};
     const uint8_t* minimums = step.factors + kFactorBytes<Codes>;

@@ -165,6 +165,8 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 inline Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 inline Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
 
+constexpr bool kWideByteSums = false;  // byte_products add up in 32 bits
+
 // The products of unsigned bytes a and signed bytes b, neighbours added up.
 inline Ints byte_products(Ints a, Ints b) {
     Ints product;

@@ -151,6 +151,8 @@ constexpr int kProductChains = 8;  // sums that keep the multipliers of integers
 // sum += a0 * b0 + a1 * b1 in every lane.
 inline void add_products(Ints& sum, Ints a, Ints b) { sum = _mm512_dpwssd_epi32(sum, a, b); }
 
+constexpr bool kWideByteSums = true;  // byte_products add up in 32 bits
+
 // The products of unsigned bytes a and signed bytes b, four neighbours added up.
 inline Ints byte_products(Ints a, Ints b) { return _mm512_dpbusd_epi32(splat(0), a, b); }
 
@@ -176,6 +178,8 @@ constexpr int kProductChains = 1;
 
 // sum += a0 * b0 + a1 * b1 in every lane.
 inline void add_products(Ints& sum, Ints a, Ints b) { sum = add(sum, _mm512_madd_epi16(a, b)); }
+
+constexpr bool kWideByteSums = false;
 
 // The products of unsigned bytes a and signed bytes b, neighbours added up.
 inline Ints byte_products(Ints a, Ints b) { return _mm512_maddubs_epi16(a, b); }

@@ -195,6 +195,8 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 inline Ints low_nibbles(Ints a) { return a & 0x0F0F0F0F; }
 inline Ints high_nibbles(Ints a) { return (a >> 4) & 0x0F0F0F0F; }
 
+constexpr bool kWideByteSums = false;  // byte_products add up in 32 bits
+
 // The products of unsigned bytes a and signed bytes b, neighbours added up.
 inline Ints byte_products(Ints a, Ints b) {
     uint8_t unsigned_bytes[32];
