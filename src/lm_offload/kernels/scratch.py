@@ -26,7 +26,7 @@ def packed_scratch_bytes(columns: int) -> int:
 
 @cache
 def linear_scratch_bytes(rows: int, columns: int, threads: int) -> int:
-    """Most bytes for `Kernels.linear` with a float weight [N, columns], for any N, `rows` and fewer.
+    """Most bytes for `Kernels.linear` with a float weight [N, columns] and so many rows of x.
 
     Native code keeps a part of the weight in float32 for each thread where rows are many.
     """
