@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
+from lm_offload.hardware import timing
 from lm_offload.hardware.timing import Deadline, capped_mean, typical, typical_s
 
 
@@ -22,6 +24,21 @@ def test_samplers_run_in_turns_and_each_at_least_once() -> None:
     samplers = {name: (lambda name=name: calls.append(name) or 1.0) for name in "abc"}
     typical(samplers, Deadline(0.0))
     assert calls == ["a", "b", "c"]
+
+
+def test_no_sampler_runs_after_the_deadline(monkeypatch) -> None:
+    clock = SimpleNamespace(now_s=0.0)
+    clock.perf_counter = lambda: clock.now_s
+    monkeypatch.setattr(timing, "time", clock)
+    starts_s: list[float] = []
+
+    def sample() -> float:
+        starts_s.append(clock.now_s)
+        clock.now_s += 1.0
+        return 1.0
+
+    typical({"one": sample, "other": sample}, Deadline(5.0))
+    assert starts_s == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def test_works_that_the_budget_does_not_reach_are_left_out() -> None:

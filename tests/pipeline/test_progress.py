@@ -1,16 +1,29 @@
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
+from lm_offload.pipeline import progress as progress_module
 from lm_offload.pipeline.progress import Progress
 from lm_offload.schedule.task import TaskId
 
 FIRST, SECOND = TaskId(0, "read", 0), TaskId(1, "read", 0)
 
 
-def later(action, *args) -> threading.Thread:
-    thread = threading.Timer(0.02, action, args)
+def once_waited_for(monkeypatch, progress: Progress, action, *args) -> threading.Thread:
+    """Does something, for which it needs the lock, as soon as a wait has begun and let go of it."""
+    begun, wait_for = threading.Event(), progress.changed.wait_for
+
+    def noted(predicate):
+        begun.set()
+        return wait_for(predicate)
+
+    def act() -> None:
+        begun.wait()
+        action(*args)
+
+    monkeypatch.setattr(progress.changed, "wait_for", noted)
+    thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
 
@@ -22,30 +35,45 @@ def test_what_is_done_is_not_waited_for():
     assert progress.wait(()) == 0.0
 
 
-def test_waiting_ends_when_the_last_need_is_announced():
+def test_waiting_ends_when_the_last_need_is_announced(monkeypatch):
+    clock = SimpleNamespace(now_s=1.0)
+    clock.perf_counter = lambda: clock.now_s
+    monkeypatch.setattr(progress_module, "time", clock)
     progress = Progress()
     progress.announce(FIRST)
-    thread = later(progress.announce, SECOND)
-    assert progress.wait((FIRST, SECOND)) > 0.005
+
+    def announce() -> None:
+        with progress.lock:
+            clock.now_s += 2.0
+            progress.announce(SECOND)
+
+    thread = once_waited_for(monkeypatch, progress, announce)
+    assert progress.wait((FIRST, SECOND)) == 2.0
     thread.join()
 
 
 def test_an_error_ends_every_wait_and_the_first_one_counts():
     progress = Progress()
-    later(progress.fail, OSError("first")).join()
+    progress.fail(OSError("first"))
     progress.fail(OSError("second"))
     with pytest.raises(OSError, match="first"):
         progress.wait((FIRST,))
 
 
-def test_an_error_ends_a_wait_that_has_begun():
-    progress = Progress()
-    thread = later(progress.fail, OSError("broken"))
-    start_s = time.perf_counter()
-    with pytest.raises(OSError, match="broken"):
-        progress.wait((FIRST,))
-    assert time.perf_counter() - start_s < 5
-    thread.join()
+def test_an_error_ends_a_wait_that_has_begun(monkeypatch):
+    progress, errors = Progress(), []
+
+    def wait() -> None:
+        try:
+            progress.wait((FIRST,))
+        except OSError as error:
+            errors.append(str(error))
+
+    once_waited_for(monkeypatch, progress, progress.fail, OSError("broken"))
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert errors == ["broken"]
 
 
 def test_tasks_of_forgotten_sweeps_count_as_done():

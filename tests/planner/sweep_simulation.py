@@ -24,8 +24,6 @@ def sweep_seconds(
 
     Reads run ahead through the ring as the executor lets them.
     """
-    if not streamed_bytes and not kv_ring_blocks:
-        return [load.cpu_s + load.overhead_s for load in loads]
     schedule = SweepSchedule(streamed_bytes, ring_bytes)
     if kv_ring_blocks:
         return seconds_of(loads, _staged_tasks(schedule, loads, kv_ring_blocks))

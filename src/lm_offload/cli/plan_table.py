@@ -14,32 +14,43 @@ from lm_offload.units import format_bytes
 def print_plan(console: Console, plan: Plan) -> None:
     """What is resident, what is streamed, and where every byte of the budgets goes."""
     _print_memory(console, "CPU", plan)
-    units, place = len(plan.resident) + len(plan.streamed), "resident"
+    units = len(plan.resident) + len(plan.streamed)
     if plan.device is not None:
-        for part in plan.device.stages or (plan.device,):
-            _print_memory(console, part.name, part)
         units += len(plan.device.resident)
-        place, most = "in CPU memory", "up to " * bool(plan.device.in_place)
-        console.print(
-            f"{len(plan.device.resident)} of {units} units on {plan.device.name}, "
-            f"{most}{format_bytes(plan.device.uploaded_bytes)} uploaded in each sweep; "
-            f"{_attention(plan, plan.device)}{_in_place(plan.device)}{_replays(plan.device)}."
-        )
-        _print_stages(console, plan.device)
-    drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
-    spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
-    some = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight{spare}"
-    console.print(
-        f"{len(plan.resident)} of {units} units {place}, {format_bytes(plan.streamed_bytes)} "
-        f"streamed from disk in each sweep; {some}, "
-        f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
-        f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
-    )
+        _print_device(console, plan, plan.device, units)
+    console.print(_host_text(plan, units))
     if plan.retention is not None:
         console.print(
             f"Retention: about {plan.retention.units:.0f} streamed units lie in unused KV memory, "
             f"{format_bytes(round(plan.retention.size_bytes))} less read in a mean sweep."
         )
+
+
+def _print_device(console: Console, plan: Plan, device: DevicePlan, units: int) -> None:
+    """The same of all devices, which hold some of so many units."""
+    for part in device.stages or (device,):
+        _print_memory(console, part.name, part)
+    most = "up to " * bool(device.in_place)
+    console.print(
+        f"{len(device.resident)} of {units} units on {device.name}, "
+        f"{most}{format_bytes(device.uploaded_bytes)} uploaded in each sweep; "
+        f"{_attention(plan, device)}{_in_place(device)}{_replays(device)}."
+    )
+    _print_stages(console, device)
+
+
+def _host_text(plan: Plan, units: int) -> str:
+    """What is in CPU memory, what is read, and how a sweep is cut."""
+    place = "in CPU memory" if plan.device else "resident"
+    drafts = f"; up to {plan.draft_rows} drafted tokens a sweep" if plan.draft_rows else ""
+    spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
+    some = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight{spare}"
+    return (
+        f"{len(plan.resident)} of {units} units {place}, {format_bytes(plan.streamed_bytes)} "
+        f"streamed from disk in each sweep; {some}, "
+        f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
+        f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
+    )
 
 
 def _attention(plan: Plan, device: DevicePlan) -> str:

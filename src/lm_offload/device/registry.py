@@ -96,6 +96,14 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
         )
     with errors_named("making a context"):
         capability = torch.cuda.get_device_capability(device)
+    _check_capability(name, capability)
+    return CudaDevice(str(device), limit_bytes)
+
+
+def _check_capability(name: str, capability: tuple[int, int]) -> None:
+    """Raises ConfigError for a GPU that is too old, or that this torch has no code for."""
+    import torch
+
     if capability < LEAST_CAPABILITY:
         raise ConfigError(
             f"{name} has compute capability {capability[0]}.{capability[1]}, allowed is 7.5 or "
@@ -107,7 +115,6 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
             f"{capability[0]}.{capability[1]}; install a build that has, or leave GPU memory out "
             "to compute on the CPU."
         )
-    return CudaDevice(str(device), limit_bytes)
 
 
 def _has_code_for(capability: tuple[int, int], built_for: Sequence[str]) -> bool:

@@ -44,23 +44,11 @@ def check_device(request: Request, choice: PlanChoice) -> None:
 def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice) -> Candidate:
     """`candidate` with its device; raises ConfigError or BudgetError for one that cannot hold."""
     assert request.device is not None
-    model, sizes = candidate.model, candidate.sizes
-    named = frozenset(choice.resident)
-    resident = frozenset(
-        index
-        for index, sized in enumerate(model.units)
-        if sized.unit.name in named or sized.size_bytes == 0
-    )
-    if choice.stages:
-        device = fixed_stages(request.device, model, sizes, choice.stages, resident)
-    else:
-        memory = device_memory_table(model, sizes, request.device)
-        device = DevicePlacement(resident, choice.ring, memory, _in_place(candidate, choice))
+    model, sizes, host = candidate.model, candidate.sizes, candidate.residency
+    device = _placement(request.device, candidate, choice)
     placed = replace(
         candidate,
-        residency=Residency(
-            candidate.residency.resident - resident, candidate.residency.ring_bytes
-        ),
+        residency=Residency(host.resident - device.resident, host.ring_bytes),
         other_memory=host_rows_beside(request, model, sizes, candidate.table_resident),
         device=device,
     )
@@ -69,6 +57,20 @@ def fixed_on_device(request: Request, candidate: Candidate, choice: DeviceChoice
     for part, chosen, budget in parts:
         _check_budget(placed, part, min(chosen.budget, budget.budget_bytes))
     return placed
+
+
+def _placement(budget: DeviceBudget, candidate: Candidate, choice: DeviceChoice) -> DevicePlacement:
+    """What is named, and units without bytes, on the device or on several."""
+    model, sizes, named = candidate.model, candidate.sizes, frozenset(choice.resident)
+    resident = frozenset(
+        index
+        for index, sized in enumerate(model.units)
+        if sized.unit.name in named or sized.size_bytes == 0
+    )
+    if choice.stages:
+        return fixed_stages(budget, model, sizes, choice.stages, resident)
+    memory = device_memory_table(model, sizes, budget)
+    return DevicePlacement(resident, choice.ring, memory, _in_place(candidate, choice))
 
 
 def _check_split(choice: PlanChoice, on_device: DeviceChoice) -> None:

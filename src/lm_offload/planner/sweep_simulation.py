@@ -27,10 +27,6 @@ class Load(Protocol):
         """Seconds of the engine itself."""
 
     @property
-    def cpu_s(self) -> float:
-        """Seconds of all units."""
-
-    @property
     def fill_s(self) -> float:
         """Enough to fill every ring of weights."""
 
