@@ -54,7 +54,7 @@ def half_on_disk(llm: LLM, case: Case, base: PlanChoice) -> PlanChoice:
     request = llm._request(case.workload)
     model, config = request.models[0], request.config
     group = max(base.kv_blocks // case.groups, base.kv_blocks // case.batch)
-    sizes = sizes_of_choice(base)
+    sizes = sizes_of_choice(base, request.default_threads.compute)
     whole_bytes = kv_bytes(model, sizes)
     for count in range(1, config.num_layers + 1):
         spill = KVSpill(spread_layers(config, count), group, case.depth * group)
