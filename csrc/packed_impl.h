@@ -38,8 +38,10 @@ void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     std::fill_n(totals, w.rows * V * kLanes, 0.0f);
     each_step(w, tiles, [&](StepOf<Codes> step) {
         Factors factors[V];
-        unrolled<V>([&](auto v) { factors[v] = factors_of<Codes>(step, v); });
-        step.factors = reinterpret_cast<const uint8_t*>(factors);
+        if constexpr (kKeepsFactors) {
+            unrolled<V>([&](auto v) { factors[v] = factors_of<Codes>(step, v); });
+            step.factors = reinterpret_cast<const uint8_t*>(factors);
+        }
         step.codes = unpack<Codes, V>(step, bytes);
         for (int64_t row = 0; row < w.rows; row += kMost) {
             const int64_t height = std::min(kMost, w.rows - row);

@@ -42,6 +42,9 @@ inline Vec load_factors(const uint8_t* from, int v, int64_t stride) {
 // Inlined with all that it calls: only then the compiler keeps arrays in registers.
 #define LMO_INLINE inline __attribute__((always_inline, flatten))
 
+// Whether unpacked codes have their factors as floats: with 16 registers they would be slower.
+constexpr bool kKeepsFactors = kRegisters == 32;
+
 // What the sums of a vector of tiles are multiplied with.
 struct Factors {
     Vec scale, minimum;
@@ -49,7 +52,8 @@ struct Factors {
 
 template <class Codes>
 LMO_INLINE Factors factors_of(const StepOf<Codes>& step, int v) {
-    if constexpr (!Codes::kFromMemory) return reinterpret_cast<const Factors*>(step.factors)[v];
+    constexpr bool kKept = kKeepsFactors && !Codes::kFromMemory;
+    if constexpr (kKept) return reinterpret_cast<const Factors*>(step.factors)[v];
     const Vec scale = load_factors<Codes>(step.factors, v, step.factor_stride);
     if constexpr (!Codes::kMinimums) return {scale, zero()};
     const uint8_t* minimums = step.factors + kFactorBytes<Codes>;

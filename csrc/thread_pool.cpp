@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "chunk_shares.h"
 #include "spin.h"
 
 namespace lmo {
@@ -28,10 +29,9 @@ public:
         start_workers(threads - 1);
         body_ = body;
         context_ = context;
-        chunks_ = chunks;
-        next_.store(0, std::memory_order_relaxed);
+        shares_.deal(chunks, threads);
         open(threads - 1);
-        take_chunks();
+        take_chunks(0);
         close();
     }
 
@@ -65,10 +65,8 @@ private:
 #endif
     }
 
-    void take_chunks() {
-        for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < chunks_;) {
-            body_(context_, i);
-        }
+    void take_chunks(int thread) {
+        for (int64_t i; (i = shares_.take(thread)) >= 0;) body_(context_, i);
     }
 
     // Lets workers in, of which the first `helpers` take part; those asleep are woken.
@@ -105,7 +103,7 @@ private:
         for (uint64_t seen = 0;;) {
             seen = wait_for_run(seen);
             if (!enter()) continue;
-            if (index < helpers_.load(std::memory_order_relaxed)) take_chunks();
+            if (index < helpers_.load(std::memory_order_relaxed)) take_chunks(index + 1);
             inside_.fetch_sub(1, std::memory_order_release);
         }
     }
@@ -139,8 +137,7 @@ private:
     std::vector<std::vector<int>> nodes_;  // cores of each; empty: wherever the system puts them
     ChunkBody body_ = nullptr;
     void* context_ = nullptr;
-    int64_t chunks_ = 0;
-    alignas(64) std::atomic<int64_t> next_{0};
+    ChunkShares shares_;
     alignas(64) std::atomic<uint64_t> epoch_{0};
     std::atomic<int> helpers_{0};
     std::atomic<int> sleepers_{0};

@@ -46,6 +46,16 @@ def test_the_same_kernels_on_other_threads() -> None:
     assert torch.equal(one, three)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 24, 250, 2000])
+def test_every_chunk_is_computed_once(threads: int, n: int) -> None:
+    kernels = native_kernels(threads)[0]
+    x, weight, out = torch.ones(2, 64), torch.ones(n, 64).bfloat16(), torch.zeros(2, n)
+    for count in range(1, 40):
+        kernels.linear_add(x, weight, out)
+        assert torch.equal(out, torch.full_like(out, 64.0 * count))
+
+
 def test_workers_that_slept_wake_up() -> None:
     kernels = native_kernels(2)[0]
     x, weight, out = torch.randn(2, 64), torch.randn(400, 64), torch.empty(2, 400)
