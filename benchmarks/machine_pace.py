@@ -18,12 +18,13 @@ from statistics import mean
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.memory_probe import probe_memory
-from lm_offload.hardware.product_probe import (
+from lm_offload.hardware.product_probe import matrices, product_work
+from lm_offload.hardware.profile import (
     MEMORY_SIZE,
-    matrices,
-    product_work,
+    HardwareProfile,
+    Link,
+    Processor,
 )
-from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.quant.format import Format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ THREADED_WORK = (  # whose speed by threads is measured
 )
 
 
+# N and K of the matrices that products are measured with: as wide as those of models that do not
+# fit the cache, and of models that do.
+MEMORY_SIZE, CACHED_SIZE = 3072, 512
 TINY_TASK_BYTES = 1 << 16  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
 
@@ -112,14 +116,28 @@ class Processor:
         seconds = (value or self.task_s for value in known.values())
         return Curve(tuple(known), tuple(seconds)).at(weight_bytes)
 
-    def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
-        """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""
-        curves = self.cached_product_flops if cached else self.product_flops
-        curve = _curve_of(curves, format) or _curve_of(self.product_flops, format)
-        flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
+    def product_s(
+        self, format: Format, rows: int, weights: float, cached: bool = False, width: int = 0
+    ) -> float:
+        """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`.
+
+        `width` is K of its matrices; 0: as of those that were measured.
+        """
+        flops = self._flops_of(format, rows, cached, width)
         return 2.0 * rows * weights / flops + (
             self.cached_start_s if cached else self.memory_start_s
         )
+
+    def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
+        """From the curve for where the weights lie; narrow ones are never as fast as wide ones."""
+        small = _curve_of(self.cached_product_flops, format)
+        large = _curve_of(self.product_flops, format) or (small if cached else None)
+        if large is None:
+            return self._product_flops_like_others(format, rows)
+        wide, narrow = large.at(rows), (small or large).at(rows)
+        share = _share_of_wide(width or (CACHED_SIZE if cached else MEMORY_SIZE))
+        ends = (narrow, max(narrow, wide)) if cached else (min(narrow, wide), wide)
+        return float(ends[0] ** (1 - share) * ends[1] ** share)
 
     def _product_flops_like_others(self, format: Format, rows: int) -> float:
         """The roofline, of which as much is reached as by another format that is known."""
@@ -168,6 +186,12 @@ def _curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
     if found is None and format.int8_activations:
         return _curve_of(curves, format.stored)
     return found
+
+
+def _share_of_wide(width: int) -> float:
+    """How far matrices of this width are from the narrow ones to the wide ones, by logarithms."""
+    share = math.log(width / CACHED_SIZE) / math.log(MEMORY_SIZE / CACHED_SIZE)
+    return min(max(share, 0.0), 1.0)
 
 
 def _is_alike(name: str, format: Format) -> bool:

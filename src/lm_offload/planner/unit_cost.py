@@ -21,14 +21,14 @@ from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.request import ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_work import Operation, levels, operations, visible_tokens
+from lm_offload.planner.unit_work import Matrix, Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
 LOOKUPS_OF_PART = 7  # calls of torch in `ResidentRows.gather`
 ONCE = ("final_norm", "head")  # in a sweep, whatever its micro-batches
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
-_Work = tuple[list[list[int]], tuple[Operation, ...]]  # weights of each product, other kernels
+_Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
 
 def replaying(processor: Processor) -> Processor:
@@ -228,7 +228,10 @@ class UnitCosts:
             return 0.0
         processor, weight_format = self.processor, self.model.weight_format
         products, steps = self._work_of(sized)
-        products_s = (processor.product_s(weight_format, rows, sum(n), cached) for n in products)
+        products_s = (
+            processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
+            for weights, widths in (zip(*level, strict=True) for level in products)
+        )
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
         return sum(products_s) + sum(steps_s)
 
