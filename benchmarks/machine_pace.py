@@ -46,6 +46,7 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
         "sweep_s",
         "sequence_s",
         "micro_batch_s",
+        "row_s",
     )
     scaled = {
         **{name: _curves(getattr(cpu, name), pace.cores) for name in curves},

@@ -14,6 +14,7 @@ from lm_offload.quant.format import Format, parse_format
 OPERATIONS = (
     *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
     "gather",  # rows of hidden states, picked by index
+    "embed",  # rows of a table in memory, picked by index
 )
 THREADED_WORK = (  # whose speed by threads is measured
     *("product_row", "packed_product_row", "cached_product_row", "product_rows"),
@@ -82,6 +83,7 @@ class Processor:
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
+    row_s: float = 0.0  # of a sweep for each row beyond one of a sequence: index tensors
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters

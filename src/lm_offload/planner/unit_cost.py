@@ -184,10 +184,14 @@ class UnitCosts:
 
     @cached_property
     def _lookups(self) -> int:
-        """Calls by which rows are picked from a tied head that lies in memory in several parts."""
+        """Calls by which rows are picked from several parts."""
+        return LOOKUPS_OF_PART * self._table_parts if self._table_parts > 1 else 0
+
+    @cached_property
+    def _table_parts(self) -> int:
+        """Parts in which a tied head lies in memory, in each of which all rows are looked for."""
         heads = [sized for sized in self.model.units if sized.unit.kind == "head"]
-        several = len(heads) > 1 and not self.model.table_bytes
-        return LOOKUPS_OF_PART * len(heads) if several else 0
+        return 1 if self.model.table_bytes else max(len(heads), 1)
 
     def _work_of(self, sized: UnitSize) -> _Work:
         """The same for units alike."""
@@ -233,7 +237,8 @@ class UnitCosts:
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
-        return sum(products_s) + sum(steps_s)
+        parts = self._table_parts if sized.unit.kind == "embed" else 1
+        return sum(products_s) + parts * sum(steps_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""
