@@ -63,6 +63,11 @@ class SweepTimes:
         neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
         return self.ring_bytes >= max(map(sum, neighbours), default=0)
 
+    @property
+    def reads_wait(self) -> bool:
+        """Whether a read has to wait until the unit before it was computed."""
+        return bool(self.streamed) and not self.reads_ahead
+
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
         kv = self._spilled.layers(shape) if self.spill.layers else {}
