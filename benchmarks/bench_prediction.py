@@ -107,6 +107,8 @@ def measure(
     llm, workload = opened
     with llm:
         plan, load = llm.plan_for(workload), OtherLoad()
+        llm.prepare(plan)
+        meter.read_from(llm.files.largest_file)
         runs = list(paced_runs(llm, plan, workload, take_slice))
         paces = {phase: meter.pace(weight_format, slices_of(runs, phase)) for phase in PHASES}
         predicted = {phase: predict(llm, plan, workload, base, paces[phase]) for phase in PHASES}

@@ -44,7 +44,7 @@ def test_slices_are_taken_within_sweeps_where_that_is_allowed(
 
     def take_slice(with_disk: bool) -> Slice:
         taken.append(with_disk)
-        return Slice(1.0, 1.0, 1.0, 1.0, 1.0 if with_disk else None)
+        return Slice(1.0, 1.0, 1.0, 1.0 if with_disk else None)
 
     def run_sweep(micro_batches, compute, groups):
         for task in range(3):
@@ -63,13 +63,13 @@ def test_slices_are_taken_within_sweeps_where_that_is_allowed(
     assert taken == [False] * 3
     assert computed == [0, 1, 2] * 2
     assert executor.take() == ([], 0.0)
-    assert executor.take_between() == [Slice(1.0, 1.0, 1.0, 1.0, 1.0)] * SIDE
+    assert executor.take_between() == [Slice(1.0, 1.0, 1.0, 1.0)] * SIDE
     executor.enabled = False
     assert executor.take_between() == []
 
 
 def test_a_slice_that_met_a_stall_does_not_count() -> None:
-    usual, stalled = Slice(1.0, 2.0, 3.0, 4.0, 5.0), Slice(30.0, 60.0, 90.0, 120.0, 150.0)
+    usual, stalled = Slice(1.0, 2.0, 3.0, 4.0), Slice(30.0, 60.0, 90.0, 120.0)
     without_disk = usual._replace(disk_byte_s=None)
     assert typical_slice([usual, stalled, without_disk, usual]) == list(usual)
     assert is_steady([usual, stalled, usual], [usual, usual, stalled])
@@ -80,7 +80,7 @@ def test_a_slice_that_met_a_stall_does_not_count() -> None:
 
 def run_at(tokens_per_s: float, pace: float, steady: bool) -> PacedRun:
     sweep = StepTime(total_s=1 / tokens_per_s, cpu_s=0.0, wait_s=0.0, disk_read_s=0.0, read_bytes=0)
-    phase = PacedPhase(1, [sweep], [Slice(pace, pace, pace, pace, pace)])
+    phase = PacedPhase(1, [sweep], [Slice(pace, pace, pace, pace)])
     return PacedRun({"prefill": phase, "decode": phase}, steady)
 
 

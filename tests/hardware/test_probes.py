@@ -189,14 +189,14 @@ def test_the_last_level_cache_is_the_largest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_products(kernels: Kernels, format) -> None:
     assert len(matrices(probe_memory(MIB), format, 3072)) >= 2
-    products = Products(3072, 1e-6)
+    products = Products(3072, 1e-6, cached=False)
     for _ in range(2):
         products.measure(kernels, probe_memory(MIB), [format], (1, 3), BUDGET_S)
     check([products.flops(format)])
 
 
 def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels: Kernels) -> None:
-    products = Products(256, 0.0)
+    products = Products(256, 0.0, cached=True)
     products.measure(kernels, probe_memory(4 * MIB), FORMATS, (1, 64), 0.2)
     curves = [products.flops(format) for format in FORMATS]
     check(curves)

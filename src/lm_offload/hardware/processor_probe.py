@@ -113,7 +113,7 @@ def _measure_products(
     """
     formats = (*FORMATS, *effort.other_formats)
     cached, uncached = (
-        Products(size, seconds)
+        Products(size, seconds, cached=size == CACHED_SIZE)
         for size, seconds in zip((CACHED_SIZE, MEMORY_SIZE), fixed_s, strict=True)
     )
     for turn in range(effort.turns):

@@ -51,12 +51,14 @@ def empty_call(kernels: Kernels) -> Callable[[], None]:
 class Products:
     """Seconds of products with matrices of one size by format and rows, taken in several turns.
 
-    `fixed_s` is what a call takes beside its FLOPs.
+    `fixed_s` is what a call takes beside its FLOPs. `cached`: weights are brought into the cache
+    before they are timed, as they lie there in a sweep.
     """
 
-    def __init__(self, size: int, fixed_s: float) -> None:
+    def __init__(self, size: int, fixed_s: float, *, cached: bool) -> None:
         self._size = size
         self._fixed_s = fixed_s
+        self._cached = cached
         self._flop_s: dict[tuple[Format, int], list[float]] = {}  # seconds of a FLOP, of each turn
 
     def measure(
@@ -77,20 +79,29 @@ class Products:
             (format, count): product_work(kernels, weights[format], count)
             for count, format in itertools.product(rows, formats)
         }
+        if self._cached:
+            _warm_up(kernels, weights.values())
         for (format, count), call_s in typical_s(works, budget_s).items():
             flops = 2.0 * count * math.prod(weights[format][0].shape)
             flop_s = work_s(call_s, self._fixed_s) / flops
             self._flop_s.setdefault((format, count), []).append(flop_s)
 
     def flops(self, format: Format) -> Curve:
-        """FLOP/s by rows, ascending; the mean of the seconds of all turns."""
+        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one."""
         known = sorted(
             (count, taken) for (of, count), taken in self._flop_s.items() if of == format
         )
         return Curve(
             tuple(float(count) for count, _ in known),
-            tuple(1 / statistics.fmean(flop_s) for _, flop_s in known),
+            tuple(1 / statistics.median(flop_s) for _, flop_s in known),
         )
+
+
+def _warm_up(kernels: Kernels, weights: Iterable[Sequence[Weight]]) -> None:
+    for some in weights:
+        work = product_work(kernels, some, 1)
+        for _ in some:
+            work()
 
 
 def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:
