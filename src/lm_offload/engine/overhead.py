@@ -10,7 +10,8 @@ replayed: it has tasks, but no calls of kernels. Two depths of decode and of pro
 and prompts in micro-batches give five unknowns; `row_s`, which shows in long prompts only, is
 measured by itself (engine/row_cost.py). Memory is read before each sweep and between
 tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
-left them more with large units, and less with tiny ones of a model that stays in the cache.
+left them more with large units, and less with tiny ones of a model that stays in the
+last-level cache, whose weights pass through the caches of the cores all the same.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
 SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
-IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 4 * MIB)
+IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 16 * MIB)
 TURN: Turn = (
     *((case, SMALL_UNITS) for case in CASES),
     *((case, IN_CACHE) for case in (DECODE, DEEP_DECODE)),

@@ -25,7 +25,7 @@ THREADED_WORK = (  # whose speed by threads is measured
 # N and K of the matrices that products are measured with: as wide as those of models that do not
 # fit the cache, and of models that do.
 MEMORY_SIZE, CACHED_SIZE = 3072, 512
-TINY_TASK_BYTES = 1 << 16  # of weights, up to which a task takes `tiny_task_s`
+TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
 
 
