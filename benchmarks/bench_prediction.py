@@ -3,9 +3,11 @@
 Profile the machine first (`lm-offload profile`): the points are no part of that calibration. A
 shared machine changes its pace by tens of per cent within seconds, so each point is run several
 times in turns with slices of the pace of memory, cores and disk (`benchmarks/paced_runs.py`), and
-each run is predicted from the profile at the pace of the slices around and within it. The plan is
-the one of the pace before the point; what is predicted depends on no time of the run. Of a point
-counts the median over its runs of predicted over measured rate, prefill and decode apart.
+it is predicted from the profile at the median pace of the slices around and within its runs, of
+each phase apart. The plan is the one of the pace before the point; what is predicted depends on no
+time of a run. A run whose slices on both sides differ by half is kept in the result, but counts
+only where no other did better; whether one counts depends on no error either. Of a point counts the
+predicted rate over the median of those measured, prefill and decode apart.
 
 A point takes some 10 s, 64 about twelve minutes. It is written as soon as it is measured, points
 come in an order in which every axis is spread from the start, and a run that is started again goes
@@ -19,22 +21,24 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.entry import result_parser, run
-from benchmarks.machine_pace import Pace, PaceMeter, Slice, at_pace
-from benchmarks.paced_runs import PHASES, PacedRun, paced_runs
+from benchmarks.machine_pace import Pace, at_pace
+from benchmarks.pace_meter import PaceMeter
+from benchmarks.paced_runs import PHASES, paced_runs
 from benchmarks.part_file import write_whole
 from benchmarks.prediction_grid import FORMATS, Point, chosen, grid, open_point
+from benchmarks.prediction_row import compared, plan_row, run_row, slices_of, step_row
 from benchmarks.prediction_summary import format_row, print_summary, summary
 from benchmarks.result import result_of
+from benchmarks.slicing_executor import side_of
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.planning import planning_request
@@ -46,7 +50,6 @@ from lm_offload.plan import Figures, Plan
 from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.predictor import Predictor
 from lm_offload.quant.format import Format, parse_format
-from lm_offload.step_time import StepTime, mean_step
 
 SEED = 0
 Row = dict[str, Any]
@@ -95,7 +98,8 @@ def measure(
     """Plan at the machine's pace, run one point several times, predict each run at its own pace."""
     row: Row = {"key": point.key, **asdict(point)}
     weight_format = stored_as(point.weight_format)
-    now = meter.pace(weight_format, [meter.slice(weight_format)])
+    take_slice = partial(meter.slice, weight_format)
+    now = meter.pace(weight_format, side_of(take_slice))
     use_profile(at_pace(base, now))
     opened = open_point(folder, point, threads)
     if opened is None:
@@ -103,51 +107,21 @@ def measure(
     llm, workload = opened
     with llm:
         plan, load = llm.plan_for(workload), OtherLoad()
-        found = [
-            run_row(
-                run, partial(meter.pace, weight_format), partial(predict, llm, plan, workload, base)
-            )
-            for run in paced_runs(llm, plan, workload, partial(meter.slice, weight_format))
-        ]
+        llm.prepare(plan)
+        meter.read_from(llm.files.largest_file)
+        runs = list(paced_runs(llm, plan, workload, take_slice))
+        paces = {phase: meter.pace(weight_format, slices_of(runs, phase)) for phase in PHASES}
+        predicted = {phase: predict(llm, plan, workload, base, paces[phase]) for phase in PHASES}
     return {
         **row,
         "gen_len": workload.output_lens[0],
         "others_frac": load.busy_frac,
         "plan": plan_row(plan),
-        "errors": {
-            phase: statistics.median(
-                one[phase]["predicted"] / one[phase]["measured"] - 1 for one in found
-            )
-            for phase in PHASES
-        },
-        **{
-            side: {
-                f"{phase}_tokens_per_s": statistics.median(one[phase][side] for one in found)
-                for phase in PHASES
-            }
-            for side in ("predicted", "measured")
-        },
-        "runs": found,
+        **compared(predicted, runs),
+        "paces": {phase: asdict(pace) for phase, pace in paces.items()},
+        "predicted_step_s": {phase: step_row(predicted[phase].step_s[phase]) for phase in PHASES},
+        "runs": [run_row(one) for one in runs],
     }
-
-
-def run_row(
-    run: PacedRun, pace_of: Callable[[Iterable[Slice]], Pace], predict_at: Callable[[Pace], Figures]
-) -> Row:
-    """Rates of each phase of one run, predicted at its pace and measured, with mean sweeps."""
-    row = {}
-    for phase, measured in run.items():
-        pace = pace_of(measured.slices)
-        predicted = predict_at(pace)
-        row[phase] = {
-            "predicted": getattr(predicted, f"{phase}_tokens_per_s"),
-            "measured": measured.tokens_per_s,
-            "pace": asdict(pace),
-            "slices": len(measured.slices),
-            "predicted_step_s": step_row(predicted.step_s[phase]),
-            "measured_step_s": step_row(mean_step((sweep, 1.0) for sweep in measured.sweeps)),
-        }
-    return row
 
 
 def predict(llm: LLM, plan: Plan, workload: Workload, base: HardwareProfile, pace: Pace) -> Figures:
@@ -161,12 +135,6 @@ def stored_as(weight_format: str) -> Format:
     return parse_format("bf16" if weight_format == "own" else weight_format)
 
 
-def step_row(step: StepTime) -> Row:
-    """Seconds of a sweep by resource."""
-    names = ("total_s", "cpu_s", "wait_s", "disk_read_s", "read_bytes")
-    return {name: getattr(step, name) for name in names}
-
-
 def use_profile(profile: HardwareProfile) -> None:
     """Have engines that are opened from now on plan from it."""
     file = Path(tempfile.gettempdir()) / f"lm-offload-pace-{os.getpid()}.json"
@@ -174,18 +142,12 @@ def use_profile(profile: HardwareProfile) -> None:
     os.environ[GIVEN_PROFILE] = str(file)
 
 
-def plan_row(plan: Plan) -> Row:
-    """What of a plan matters to its speed."""
-    names = ("max_sequences", "sweep_tokens", "micro_batch_tokens", "ring_bytes", "streamed_bytes")
-    return {"budget_bytes": plan.budget_bytes, **{name: getattr(plan, name) for name in names}}
-
-
 def load_rows(file: Path | None) -> dict[str, Row]:
     """The points that an earlier run has measured in this way."""
     if file is None or not file.exists():
         return {}
     rows = json.loads(file.read_text())["rows"]
-    return {row["key"]: row for row in rows if "runs" in row or "skipped" in row}
+    return {row["key"]: row for row in rows if "paces" in row or "skipped" in row}
 
 
 def save(file: Path | None, rows: Iterable[Row]) -> None:

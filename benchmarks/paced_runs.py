@@ -2,37 +2,35 @@
 
 ::
 
-    slice | prefill, decode, decode, ... | slice | prefill, decode, ... | slice
+    slices | prefill, decode, decode, ... | slices | prefill, decode, ... | slices
 
 Short runs follow one another for half a second between two slices and count as one: slices pass
 a gigabyte through the caches, and what comes right after them is slower than what a user sees.
-Sweeps that the CPU binds are interrupted between two tasks for slices, too, every half second; what
-a slice takes is not counted. Sweeps that wait for the disk are left alone: it would read ahead.
+Sweeps that the CPU binds are interrupted between two tasks for a slice, too, every half second, and
+a long prompt is followed by slices; what they take is not counted. Sweeps that wait for the disk
+are left alone: it would read ahead.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.engine_turns import engine_of, sequences_of
-from benchmarks.machine_pace import Slice
+from benchmarks.pace_meter import Slice, is_steady
+from benchmarks.slicing_executor import INTERVAL_S, SlicingExecutor, TakeSlice, side_of
 from lm_offload import LLM
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.outputs import SweepRecord
-from lm_offload.pipeline.executor import NOTHING_STAGED, Compute, Executor
 from lm_offload.plan import Plan, Workload
-from lm_offload.schedule.kv_staging import Groups
-from lm_offload.schedule.task import Task
 from lm_offload.step_time import StepTime
 
-TakeSlice = Callable[[bool], Slice]  # with the disk or without
 PHASES = ("prefill", "decode")
-INTERVAL_S = 0.5  # between slices
 WAITING_FRAC = 0.02  # of a sweep, for the disk, by prediction: one that waits longer is left alone
 RUNS_S = 4.0  # of all runs of a workload
 MOST_RUNS = 12
+MOST_AGAIN = 2  # more runs than fit, where none was steady
 LONG_RUN_S = 3.0  # a longer one is warmed up by a run of one token, others by themselves
 
 
@@ -51,7 +49,12 @@ class PacedPhase:
         return self.tokens / seconds if seconds else 0.0
 
 
-PacedRun = dict[str, PacedPhase]  # by PHASES
+@dataclass(frozen=True)
+class PacedRun:
+    """Phases by PHASES; `steady` unless the machine changed its pace from one side to the other."""
+
+    phases: Mapping[str, PacedPhase]
+    steady: bool
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def paced_runs(
 ) -> Iterator[PacedRun]:
     """As many runs as fit RUNS_S, at least one; what a first one touches is touched before.
 
-    `take_slice(with_disk)` says the pace of the moment. Runs that follow one another without a
-    slice between them are one.
+    Where none of them was steady there are MOST_AGAIN more at most. `take_slice(with_disk)` says
+    the pace of the moment. Runs that follow one another without a slice between them are one.
     """
     with engine_of(llm, plan) as engine:
         slicing = SlicingExecutor(engine.machinery.executor, take_slice)
@@ -74,13 +77,18 @@ def paced_runs(
         short = plan.predicted.run_s <= LONG_RUN_S
         _run(engine, llm, workload if short else Workload((1,), (1,)), slicing, ())
         cpu_bound = [phase for phase in PHASES if _is_cpu_bound(plan, phase)]
-        before, start_s = take_slice(True), time.monotonic()
+        before, start_s, unsteady = side_of(take_slice), time.monotonic(), 0
         for done in range(MOST_RUNS):
-            if done and time.monotonic() - start_s > RUNS_S:
+            none_steady = unsteady == done <= MOST_AGAIN
+            if done and not none_steady and time.monotonic() - start_s > RUNS_S:
                 return
             sweeps = _runs(engine, llm, workload, slicing, cpu_bound)
-            after = take_slice(True)
-            yield {phase: _phase(phase, sweeps, (before, after)) for phase in PHASES}
+            after = side_of(take_slice)
+            steady = is_steady(before, after)
+            unsteady += not steady
+            yield PacedRun(
+                {phase: _phase(phase, sweeps, before, after) for phase in PHASES}, steady
+            )
             before = after
 
 
@@ -111,18 +119,25 @@ def _run(
     slicing: SlicingExecutor,
     interrupted: Sequence[str],
 ) -> list[_Sweep]:
-    """Every sweep of the workload; phases that are not `interrupted` have no slices."""
+    """Every sweep of the workload; phases that are not `interrupted` have no slices within.
+
+    Those between the phases count for both.
+    """
     sequences = sequences_of(
         llm, len(workload.prompt_lens), workload.prompt_lens[0], workload.output_lens[0]
     )
     engine.add(sequences)
     slicing.begin()
-    sweeps = []
+    sweeps, between = list[_Sweep](), list[Slice]()
     while engine.has_work:
         in_prompts = any(not sequence.output for sequence in sequences)
         slicing.enabled = ("prefill" if in_prompts else "decode") in interrupted
         engine.step()
-        slices, sliced_s = slicing.take()
+        within, sliced_s = slicing.take()
+        slices, between = [*between, *within], []
+        if in_prompts and all(sequence.output for sequence in sequences):
+            between = slicing.take_between()
+            slices += between
         record = engine.records[-1]
         times = record.time.total_s, record.time.cpu_s
         total_s, cpu_s = (seconds - sliced_s for seconds in times)
@@ -131,55 +146,13 @@ def _run(
     return sweeps
 
 
-def _phase(phase: str, sweeps: Sequence[_Sweep], around: Sequence[Slice]) -> PacedPhase:
+def _phase(
+    phase: str, sweeps: Sequence[_Sweep], before: Sequence[Slice], after: Sequence[Slice]
+) -> PacedPhase:
     """A sweep with any prompt token counts as prefill."""
     of_phase = [one for one in sweeps if bool(one.record.prefill_tokens) == (phase == "prefill")]
     return PacedPhase(
         sum(one.record.prefill_tokens or one.record.decode_tokens for one in of_phase),
         [one.record.time for one in of_phase],
-        [*around, *(taken for one in of_phase for taken in one.slices)],
+        [*before, *after, *(taken for one in of_phase for taken in one.slices)],
     )
-
-
-class SlicingExecutor:
-    """An executor that takes a slice after a compute task where the last one is long ago."""
-
-    def __init__(self, inner: Executor, take_slice: TakeSlice) -> None:
-        self.enabled = False
-        self._inner = inner
-        self._take_slice = take_slice
-        self._slices: list[Slice] = []
-        self._sliced_s = 0.0
-        self._last_s = time.perf_counter()
-
-    def run_sweep(
-        self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
-    ) -> StepTime:
-        """See `Executor.run_sweep`; the seconds include those of slices, `cpu_s` too."""
-
-        def compute_and_slice(task: Task) -> None:
-            compute(task)
-            if self.enabled and time.perf_counter() - self._last_s > INTERVAL_S:
-                self._slice()
-
-        return self._inner.run_sweep(micro_batches, compute_and_slice, groups)
-
-    def begin(self) -> None:
-        """A run begins, right after a slice: short ones are not interrupted."""
-        self._last_s = time.perf_counter()
-
-    def take(self) -> tuple[list[Slice], float]:
-        """The slices since the last call, and their seconds."""
-        taken = self._slices, self._sliced_s
-        self._slices, self._sliced_s = [], 0.0
-        return taken
-
-    def close(self) -> None:
-        """See `Executor.close`."""
-        self._inner.close()
-
-    def _slice(self) -> None:
-        start_s = time.perf_counter()
-        self._slices.append(self._take_slice(False))
-        self._last_s = time.perf_counter()
-        self._sliced_s += self._last_s - start_s

@@ -48,10 +48,10 @@ def format_row(row: Row) -> str:
     """The figures of one point on one line."""
     if "skipped" in row:
         return f"{row['key']:<40} {row['skipped']}"
-    parts = [f"{row['key']:<40} others {row['others_frac']:4.0%}, {len(row['runs']):>2} runs"]
+    steady = sum(run["steady"] for run in row["runs"])
+    parts = [f"{row['key']:<40} others {row['others_frac']:4.0%}, {steady} of {len(row['runs'])}"]
     for phase, error in row["errors"].items():
-        paces = [statistics.median(run[phase]["pace"][one] for run in row["runs"]) for one in PACES]
-        told = " ".join(f"{pace:.2f}" for pace in paces)
+        told = " ".join(f"{row['paces'][phase][one]:.2f}" for one in PACES)
         rate = row["measured"][f"{phase}_tokens_per_s"]
         parts.append(f"{phase} {rate:9.2f} tok/s (pace {told}), predicted {error:+.1%}")
     return "  ".join(parts)

@@ -8,18 +8,22 @@ from types import SimpleNamespace
 import pytest
 from benchmarks.bench_plan_choice import DUELS, losses
 from benchmarks.bench_prediction import load_rows, save
-from benchmarks.machine_pace import Pace, Slice, at_pace
-from benchmarks.paced_runs import SlicingExecutor
+from benchmarks.machine_pace import Pace, at_pace
+from benchmarks.pace_meter import Slice, is_steady, typical_slice
+from benchmarks.paced_runs import PacedPhase, PacedRun
+from benchmarks.prediction_row import compared, slices_of
 from benchmarks.prediction_summary import summary
+from benchmarks.slicing_executor import SIDE, SlicingExecutor
 
 from lm_offload.hardware.curve import Curve
+from lm_offload.step_time import StepTime
 from tests.planner.machines import with_cpu
 
 
 def row(key: str, error: float, others_frac: float = 0.0) -> dict:
     return {
         "key": key, "model": "m", "weight_format": "own", "others_frac": others_frac,
-        "measured": {}, "errors": {"prefill": error, "decode": -error}, "runs": [],
+        "measured": {}, "errors": {"prefill": error, "decode": -error}, "paces": {},
     }  # fmt: skip
 
 
@@ -40,13 +44,13 @@ def test_slices_are_taken_within_sweeps_where_that_is_allowed(
 
     def take_slice(with_disk: bool) -> Slice:
         taken.append(with_disk)
-        return Slice(1.0, 1.0, None)
+        return Slice(1.0, 1.0, 1.0, 1.0 if with_disk else None)
 
     def run_sweep(micro_batches, compute, groups):
         for task in range(3):
             compute(task)
 
-    monkeypatch.setattr("benchmarks.paced_runs.INTERVAL_S", -1.0)
+    monkeypatch.setattr("benchmarks.slicing_executor.INTERVAL_S", -1.0)
     executor = SlicingExecutor(SimpleNamespace(run_sweep=run_sweep), take_slice)
     computed: list[int] = []
     executor.run_sweep([1], computed.append)
@@ -59,6 +63,37 @@ def test_slices_are_taken_within_sweeps_where_that_is_allowed(
     assert taken == [False] * 3
     assert computed == [0, 1, 2] * 2
     assert executor.take() == ([], 0.0)
+    assert executor.take_between() == [Slice(1.0, 1.0, 1.0, 1.0)] * SIDE
+    executor.enabled = False
+    assert executor.take_between() == []
+
+
+def test_a_slice_that_met_a_stall_does_not_count() -> None:
+    usual, stalled = Slice(1.0, 2.0, 3.0, 4.0), Slice(30.0, 60.0, 90.0, 120.0)
+    without_disk = usual._replace(disk_byte_s=None)
+    assert typical_slice([usual, stalled, without_disk, usual]) == list(usual)
+    assert is_steady([usual, stalled, usual], [usual, usual, stalled])
+    for name in Slice._fields:
+        slower = usual._replace(**{name: 1.6 * getattr(usual, name)})
+        assert not is_steady([usual] * 3, [slower] * 3)
+
+
+def run_at(tokens_per_s: float, pace: float, steady: bool) -> PacedRun:
+    sweep = StepTime(total_s=1 / tokens_per_s, cpu_s=0.0, wait_s=0.0, disk_read_s=0.0, read_bytes=0)
+    phase = PacedPhase(1, [sweep], [Slice(pace, pace, pace, pace)])
+    return PacedRun({"prefill": phase, "decode": phase}, steady)
+
+
+def test_runs_while_the_machine_changed_its_pace_count_only_alone() -> None:
+    runs = [run_at(10.0, 1.0, True), run_at(12.0, 1.1, True), run_at(50.0, 5.0, False)]
+    predicted = SimpleNamespace(prefill_tokens_per_s=22.0, decode_tokens_per_s=11.0)
+    found = compared({"prefill": predicted, "decode": predicted}, runs)
+    assert found["measured"] == pytest.approx(
+        {"prefill_tokens_per_s": 11.0, "decode_tokens_per_s": 11.0}
+    )
+    assert found["errors"] == pytest.approx({"prefill": 1.0, "decode": 0.0})
+    assert [one.few_rows_s for one in slices_of(runs, "decode")] == [1.0, 1.1]
+    assert [one.few_rows_s for one in slices_of(runs[2:], "decode")] == [5.0]
 
 
 def test_errors_are_summed_up_and_points_of_another_protocol_are_measured_anew(tmp_path) -> None:
@@ -72,7 +107,7 @@ def test_errors_are_summed_up_and_points_of_another_protocol_are_measured_anew(t
     save(file, rows)
     assert load_rows(file).keys() == {"a", "b", "c"}
     text = json.loads(file.read_text())
-    del text["rows"][0]["runs"]
+    del text["rows"][0]["paces"]
     file.write_text(json.dumps(text))
     assert load_rows(file).keys() == {"b", "c"}
 

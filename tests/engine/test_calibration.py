@@ -125,6 +125,7 @@ def test_the_overhead_of_the_engine_is_positive_and_small() -> None:
     assert 0 <= cpu.call_s < 0.1
     assert 0 <= cpu.sweep_s < 0.1
     assert 0 <= cpu.sequence_s < 0.1
+    assert 0 < cpu.row_s < 1e-3
     assert cpu.sampled_values_per_s > 0
 
 

@@ -188,12 +188,20 @@ def test_the_last_level_cache_is_the_largest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_products(kernels: Kernels, format) -> None:
-    weights = matrices(probe_memory(MIB), format, 3072)
-    assert len(weights) >= 2
-    products = Products(1e-6)
+    assert len(matrices(probe_memory(MIB), format, 3072)) >= 2
+    products = Products(3072, 1e-6, cached=False)
     for _ in range(2):
-        products.measure(kernels, weights, (1, 3), BUDGET_S)
-    check([products.flops])
+        products.measure(kernels, probe_memory(MIB), [format], (1, 3), BUDGET_S)
+    check([products.flops(format)])
+
+
+def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels: Kernels) -> None:
+    products = Products(256, 0.0, cached=True)
+    products.measure(kernels, probe_memory(4 * MIB), FORMATS, (1, 64), 0.2)
+    curves = [products.flops(format) for format in FORMATS]
+    check(curves)
+    assert [curve.sizes for curve in curves] == [(1.0, 64.0)] * len(FORMATS)
+    assert len({curve.rates for curve in curves}) == len(FORMATS)
 
 
 def test_a_kernel_takes_time(kernels: Kernels) -> None:
@@ -215,6 +223,8 @@ def test_attention(kernels: Kernels) -> None:
     for curves in (rates.decode_bytes_per_s, rates.prefill_flops):
         assert curves.keys() == {"bf16/64x1", "bf16/64x4", "fp32/64x4"}
         check(curves.values())
+    assert rates.decode_bytes_per_s["bf16/64x4"].sizes == (5.0, 64.0)
+    assert rates.prefill_flops["bf16/64x4"].sizes == (3.0, 32.5)  # the mean over the rows
 
 
 def test_contexts_that_do_not_fit_are_left_out(kernels: Kernels) -> None:
@@ -287,7 +297,7 @@ def test_a_whole_calibration(tmp_path: Path, as_file: bool) -> None:
     assert planned_s[0] == 0.0
     assert planned_s[-1] < TINY_EFFORT.seconds
     assert stages[0] == "disk writes"
-    assert "products bf16" in stages
+    assert "products 1 of 1" in stages
     assert not found.is_sound  # 8 MiB are less than the cache
     profile = found.profile
     check([profile.disk_read.bytes_per_s, profile.disk_write.bytes_per_s])

@@ -4,6 +4,7 @@ import pytest
 
 from lm_offload.hardware.attention_rates import HeadShape, split_key
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.profile import Link, Processor
 from lm_offload.quant.format import parse_format
 
@@ -41,6 +42,23 @@ def test_a_product_takes_the_curve_of_its_format_and_place() -> None:
     assert cpu.product_s(BF16, 1, 1e9) == 2.0
     assert cpu.product_s(BF16, 1, 1e9, cached=True) == 1.0
     assert cpu.product_s(parse_format("int4:32"), 1, 1e9, cached=True) == 0.5  # groups alike
+
+
+def test_narrow_matrices_are_as_slow_from_memory_as_from_the_cache() -> None:
+    cpu = processor(
+        product_flops={"bf16": Curve((1.0, 64.0), (1e9, 9e9))},
+        cached_product_flops={"bf16": Curve((1.0, 64.0), (4e9, 4e9))},
+    )
+
+    def flops(rows: int, cached: bool, width: int) -> float:
+        return 2.0 * rows * 1e9 / cpu.product_s(BF16, rows, 1e9, cached, width)
+
+    assert [flops(64, cached, 384) for cached in (False, True)] == pytest.approx([4e9, 4e9])
+    assert [flops(64, cached, 6000) for cached in (False, True)] == pytest.approx([9e9, 9e9])
+    between = int((CACHED_SIZE * MEMORY_SIZE) ** 0.5)  # half of the way on a logarithmic axis
+    assert flops(64, False, between) == pytest.approx(6e9, rel=1e-3)
+    assert [flops(1, False, width) for width in (384, between)] == pytest.approx([1e9, 1e9])
+    assert [flops(1, True, width) for width in (384, 6000)] == pytest.approx([4e9, 4e9])
 
 
 def test_elementwise_kernels_fall_back_to_the_rate_of_all() -> None:

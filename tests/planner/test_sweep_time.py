@@ -13,8 +13,9 @@ from lm_offload.hardware.profile import HardwareProfile, Interference
 from lm_offload.plan import KVSpill
 from lm_offload.planner.disturbance import Disturbance, disturbance
 from lm_offload.planner.gather_cost import GatherCost
+from lm_offload.planner.run_time import SIMULATED_SWEEPS, time_run
 from lm_offload.planner.sweep_load import SweepLoad
-from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.sweep_shape import Piece, SweepGroup, SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from tests.planner.machines import PLAIN, disturbed
@@ -23,6 +24,7 @@ from tests.planner.sweep_simulation import sweep_seconds
 from tests.planner.test_unit_cost import ROWS, sizes
 
 MEGABYTE = 10**6
+LATE = SIMULATED_SWEEPS + 4
 TIMES = st.lists(st.floats(1e-4, 1e-2), min_size=1, max_size=12)
 
 
@@ -148,6 +150,22 @@ def test_a_steady_sweep_is_bound_by_the_slower_resource():
     tight = times_of(PLAIN, frozenset({2, 4}), ring_bytes).steady(ROWS)
     alone_s = load.compute_s[2] + load.compute_s[4]
     assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
+
+
+def test_late_sweeps_of_a_run_wait_for_a_ring_of_one_as_early_ones_do():
+    """Beside the engine's own work only the first read can be done."""
+    profile = replace(PLAIN, cpu=replace(PLAIN.cpu, sweep_s=4e-4))
+    units = frozenset(range(1, len(sizes().units)))
+    times = times_of(profile, units, max(unit.size_bytes for unit in sizes().units))
+    shapes = [SweepShape((Piece(1, 1, context),), 1) for context in range(10, 10 + LATE)]
+    run = time_run([SweepGroup(shape, 1, 0) for shape in shapes], times)
+    sweeps_s = [timed.mean.total_s for timed in run.groups]
+    assert sweeps_s[-1] == pytest.approx(sweeps_s[SIMULATED_SWEEPS - 1], rel=1e-3)
+    load = times.load(shapes[-1])
+    assert sweeps_s[-1] >= load.overhead_s + load.disk_s - load.read_s[1]
+    assert sweeps_s[-1] > 1.3 * times.steady_s(shapes[-1])
+    found = run.groups[-1].mean
+    assert found.wait_s == pytest.approx(found.total_s - found.cpu_s - load.overhead_s)
 
 
 def test_a_ring_of_one_reads_each_unit_alone():

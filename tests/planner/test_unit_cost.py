@@ -87,8 +87,8 @@ def test_a_task_takes_longer_after_a_unit_that_leaves_less_of_the_cache() -> Non
     assert [cpu.task_fixed_s(size) for size in (0, small, 1 << 40)] == [1.0, 1.0, 3.0]
     assert 1.0 < cpu.task_fixed_s(4 << 20) < cpu.task_fixed_s(8 << 20) < 3.0
     tiny = replace(cpu, tiny_task_s=0.5)
-    assert [tiny.task_fixed_s(size) for size in (0, 1 << 16, small)] == [0.5, 0.5, 1.0]
-    assert 0.5 < tiny.task_fixed_s(1 << 18) < 1.0
+    assert [tiny.task_fixed_s(size) for size in (0, 1 << 19, small)] == [0.5, 0.5, 1.0]
+    assert 0.5 < tiny.task_fixed_s(3 << 18) < 1.0
     assert replace(tiny, task_s=0.0).task_fixed_s(small) == 0.0
     assert replace(cpu, large_task_s=0.0).task_fixed_s(large) == 1.0
 

@@ -27,7 +27,7 @@ def print_profile(console: Console, profile: HardwareProfile) -> None:
     cpu = profile.cpu
     title = "Decode attention, GB/s of keys and values by context"
     _print_curves(console, title, CONTEXTS, cpu.decode_attention_bytes_per_s)
-    title = "Prefill attention, GFLOP/s by context"
+    title = "Prefill attention, GFLOP/s by tokens that a row sees"
     _print_curves(console, title, CONTEXTS, cpu.prefill_attention_flops)
 
 
@@ -59,8 +59,9 @@ def _overhead_rows(cpu: Processor) -> Iterator[tuple[str, str]]:
     yield "start of a product from cache, from memory", _microseconds(*starts)
     costs = cpu.task_s, cpu.call_s, cpu.sweep_s, cpu.sequence_s
     yield "of a task, a kernel asked for, a sweep, a sequence", _microseconds(*costs)
-    more = *(s or cpu.task_s for s in (cpu.tiny_task_s, cpu.large_task_s)), cpu.micro_batch_s
-    yield "of a task after a tiny and a large unit, a micro-batch", _microseconds(*more)
+    tasks = (s or cpu.task_s for s in (cpu.tiny_task_s, cpu.large_task_s))
+    more = *tasks, cpu.micro_batch_s, cpu.row_s
+    yield "of a task after a tiny and a large unit, a micro-batch, a row", _microseconds(*more)
     yield "left of these where weights stay cached", f"{cpu.cached_overhead_frac:.0%}"
 
 

@@ -3,13 +3,15 @@
 ::
 
     sweep = sweep_s + sequences * sequence_s + (micro-batches - 1) * micro_batch_s
-          + tasks * task_s + kernels * call_s
+          + rows * row_s + tasks * task_s + kernels * call_s
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
 replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
-and prompts in micro-batches give the five unknowns. Memory is read before each sweep and between
+and prompts in micro-batches give five unknowns; `row_s`, which shows in long prompts only, is
+measured by itself (engine/row_cost.py). Memory is read before each sweep and between
 tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
-left them more with large units, and less with tiny ones of a model that stays in the cache.
+left them more with large units, and less with tiny ones of a model that stays in the
+last-level cache, whose weights pass through the caches of the cores all the same.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from lm_offload.engine.empty_sweeps import Case, Measured, Turn, typical_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
+from lm_offload.engine.row_cost import measure_row_s
 from lm_offload.engine.tiny_model import VOCAB_SIZE
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
@@ -50,7 +53,7 @@ CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
 SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
-IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 4 * MIB)
+IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 16 * MIB)
 TURN: Turn = (
     *((case, SMALL_UNITS) for case in CASES),
     *((case, IN_CACHE) for case in (DECODE, DEEP_DECODE)),
@@ -86,6 +89,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
         micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
+        row_s=measure_row_s(),
         cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )

@@ -47,7 +47,7 @@ ON_CPU = Setting()
 
 @dataclass(frozen=True)
 class AttentionRates:
-    """Curves by context, named as `attention_rates.rate_key` does."""
+    """Curves by the tokens that a row sees, named as `attention_rates.rate_key` does."""
 
     decode_bytes_per_s: dict[str, Curve]
     prefill_flops: dict[str, Curve]
@@ -77,6 +77,7 @@ def measure_attention(
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()  # finite in every format
     works: dict[_Key, Callable[[], None]] = {}
     amounts: dict[_Key, int] = {}
+    seen: dict[_Key, float] = {}
     pairs = [(format, shape) for format, some in shapes.items() for shape in some]
     for context, (format, shape) in itertools.product(contexts, pairs):
         ordered = setting.orders and context >= LONG and shape == shapes[format][0]
@@ -86,10 +87,11 @@ def measure_attention(
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
                 works[key] = _work(kernels, shape, batch, layers, setting.device)
-                amounts[key] = _amount(key, batch)
+                amounts[key], seen[key] = _amount(key, batch), _seen(batch)
     seconds = setting.seconds_of(works, budget_s)
     rates = {key: amounts[key] / work_s(seconds[key], kernel_s) for key in seconds}
-    return AttentionRates(_curves(rates, "decode"), _curves(rates, "prefill"), _apart(rates))
+    decode, prefill = (_curves(rates, kind, seen) for kind in ("decode", "prefill"))
+    return AttentionRates(decode, prefill, _apart(rates))
 
 
 def _rows(setting: Setting, kind: str, context: int) -> tuple[int, int]:
@@ -108,11 +110,16 @@ def _amount(key: _Key, batch: MicroBatch) -> int:
     return 4 * KV_HEADS * key.shape.group * key.shape.head_dim * visible
 
 
-def _curves(rates: dict[_Key, float], kind: str) -> dict[str, Curve]:
+def _seen(batch: MicroBatch) -> float:
+    """Tokens that a row sees, the mean over all rows."""
+    return (int(batch.positions.sum()) + batch.num_tokens) / batch.num_tokens
+
+
+def _curves(rates: dict[_Key, float], kind: str, seen: Mapping[_Key, float]) -> dict[str, Curve]:
     points: dict[str, dict[float, float]] = {}
     for key, rate in rates.items():
         if key.kind == kind:
-            points.setdefault(rate_key(key.format, key.shape), {})[key.context] = rate
+            points.setdefault(rate_key(key.format, key.shape), {})[seen[key]] = rate
     return {name: Curve(tuple(at), tuple(at.values())) for name, at in points.items()}
 
 

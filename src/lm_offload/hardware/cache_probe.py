@@ -10,13 +10,8 @@ import math
 from typing import NamedTuple
 
 from lm_offload.hardware.memory_probe import last_level_cache_bytes
-from lm_offload.hardware.product_probe import (
-    CACHED_SIZE,
-    MEMORY_SIZE,
-    PLAIN,
-    matrices,
-    product_work,
-)
+from lm_offload.hardware.product_probe import PLAIN, matrices, product_work
+from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format

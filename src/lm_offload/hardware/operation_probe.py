@@ -17,6 +17,7 @@ from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 WIDTH, HEAD_DIM = 2048, 64
+TABLE_ROWS = 1024  # of embeddings, bf16
 F32_BYTES = torch.float32.itemsize
 
 
@@ -53,6 +54,7 @@ def _calls(kernels: Kernels, rows: int) -> dict[str, _Call]:
     shape = CacheShape(-(-rows // BLOCK_TOKENS), KV_HEADS, HEAD_DIM, Format("bf16"))
     memory = torch.zeros(2, shape.size_bytes, dtype=torch.uint8)
     keys, values = blocks_in(memory[0], shape, "tokens"), blocks_in(memory[1], shape, "channels")
+    table, numbers = torch.rand(TABLE_ROWS, WIDTH).bfloat16(), torch.randint(TABLE_ROWS, (rows,))
     moved = rows * WIDTH * F32_BYTES
     stored = 2 * rows * kv_width * (F32_BYTES + torch.bfloat16.itemsize)
     return {
@@ -64,4 +66,5 @@ def _calls(kernels: Kernels, rows: int) -> dict[str, _Call]:
         "gelu_tanh_mul": _Call(lambda: kernels.gelu_tanh_mul(x, y, out), 3 * moved),
         "relu": _Call(lambda: kernels.relu(y), 2 * moved),
         "gather": _Call(lambda: x[slots], 2 * moved),
+        "embed": _Call(lambda: out.copy_(table[numbers]), moved + moved // 2),
     }

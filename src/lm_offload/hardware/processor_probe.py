@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
 
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.cache_probe import measure_cache
@@ -12,18 +14,18 @@ from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
 from lm_offload.hardware.product_probe import (
-    CACHED_SIZE,
     FORMATS,
-    MEMORY_SIZE,
     Products,
     matrices,
     measure_kernel_s,
     product_work,
 )
+from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
 from lm_offload.units import MIB
@@ -106,26 +108,35 @@ def _measure_products(
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Curves by format with weights in `small` from the cache, and in `arena` from memory.
 
-    `fixed_s` of a call are taken off. In several turns over all formats: a machine that changes its
-    pace is to be as fast for each.
+    `fixed_s` of a call are taken off. The pace of a shared machine moves within a second: it is to
+    be the same for all formats, so those from memory are measured side by side, and each of those
+    from the cache, which would push one another out of a small one, in many short turns.
     """
-    cached_s, uncached_s = fixed_s
     formats = (*FORMATS, *effort.other_formats)
-    cached = {str(format): Products(cached_s) for format in formats}
-    uncached = {str(format): Products(uncached_s) for format in formats}
-    for format in formats * effort.turns:
-        budget_s = clock.budget_s("products", str(format), len(formats) * effort.turns)
-        for places, memory, size, frac in (
-            (cached, small, CACHED_SIZE, CACHED_TIME_FRAC),
-            (uncached, arena, MEMORY_SIZE, 1 - CACHED_TIME_FRAC),
-        ):
-            weights = matrices(memory, format, size)
-            places[str(format)].measure(kernels, weights, effort.rows, budget_s * frac)
-    return _curves(cached), _curves(uncached)
+    cached, uncached = (
+        Products(size, seconds, cached=size == CACHED_SIZE)
+        for size, seconds in zip((CACHED_SIZE, MEMORY_SIZE), fixed_s, strict=True)
+    )
+    for turn in range(effort.turns):
+        budget_s = clock.budget_s("products", f"{turn + 1} of {effort.turns}", effort.turns)
+        for some in _together(formats, arena.size_bytes):
+            part_s = budget_s * (1 - CACHED_TIME_FRAC) * len(some) / len(formats)
+            uncached.measure(kernels, arena, some, effort.rows, part_s)
+        short = [*formats] * effort.turns
+        for format in short:
+            short_s = budget_s * CACHED_TIME_FRAC / len(short)
+            cached.measure(kernels, small, [format], effort.rows, short_s)
+    return _curves(cached, formats), _curves(uncached, formats)
 
 
-def _curves(products: Mapping[str, Products]) -> dict[str, Curve]:
-    return {format: taken.flops for format, taken in products.items()}
+def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Format]]:
+    """As many formats at once as have matrices of full size in so many bytes."""
+    count = max(size_bytes // (2 * MEMORY_SIZE**2 * torch.float32.itemsize), 1)
+    return [formats[start : start + count] for start in range(0, len(formats), count)]
+
+
+def _curves(products: Products, formats: Iterable[Format]) -> dict[str, Curve]:
+    return {str(format): products.flops(format) for format in formats}
 
 
 def memory_bound_product(kernels: Kernels, arena: Arena) -> Callable[[], None]:

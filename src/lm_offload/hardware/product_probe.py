@@ -16,13 +16,12 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.quantize import quantize
-from lm_offload.storage.arena import Memory
+from lm_offload.storage.arena import Arena, Memory
+from lm_offload.units import align_down
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
 
-MEMORY_SIZE = 3072  # N and K: as wide as the matrices of models that do not fit the cache
-CACHED_SIZE = 512  # as those of models that do
 SIZE_STEP = 128  # a multiple of every format's groups
 LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
 
@@ -50,33 +49,59 @@ def empty_call(kernels: Kernels) -> Callable[[], None]:
 
 
 class Products:
-    """Seconds of products with matrices of one size, taken in several turns.
+    """Seconds of products with matrices of one size by format and rows, taken in several turns.
 
-    `fixed_s` is what a call takes beside its FLOPs.
+    `fixed_s` is what a call takes beside its FLOPs. `cached`: weights are brought into the cache
+    before they are timed, as they lie there in a sweep.
     """
 
-    def __init__(self, fixed_s: float) -> None:
+    def __init__(self, size: int, fixed_s: float, *, cached: bool) -> None:
+        self._size = size
         self._fixed_s = fixed_s
-        self._flop_s: dict[int, list[float]] = {}  # seconds of a FLOP by rows, of each turn
+        self._cached = cached
+        self._flop_s: dict[tuple[Format, int], list[float]] = {}  # seconds of a FLOP, of each turn
 
     def measure(
-        self, kernels: Kernels, weights: Sequence[Weight], rows: Iterable[int], budget_s: float
+        self,
+        kernels: Kernels,
+        arena: Arena,
+        formats: Sequence[Format],
+        rows: Iterable[int],
+        budget_s: float,
     ) -> None:
-        """Another turn, of matrices that are used one after the other."""
-        size = weights[0].shape[0] * weights[0].shape[1]
-        works = {count: product_work(kernels, weights, count) for count in rows}
-        for count, call_s in typical_s(works, budget_s).items():
-            flop_s = work_s(call_s, self._fixed_s) / (2.0 * count * size)
-            self._flop_s.setdefault(count, []).append(flop_s)
+        """Another turn over formats whose matrices share `arena` and are used in turns."""
+        part_bytes = align_down(arena.size_bytes // len(formats))
+        weights = {
+            format: matrices(arena.slice(part * part_bytes, part_bytes), format, self._size)
+            for part, format in enumerate(formats)
+        }
+        works = {
+            (format, count): product_work(kernels, weights[format], count)
+            for count, format in itertools.product(rows, formats)
+        }
+        if self._cached:
+            _warm_up(kernels, weights.values())
+        for (format, count), call_s in typical_s(works, budget_s).items():
+            flops = 2.0 * count * math.prod(weights[format][0].shape)
+            flop_s = work_s(call_s, self._fixed_s) / flops
+            self._flop_s.setdefault((format, count), []).append(flop_s)
 
-    @property
-    def flops(self) -> Curve:
-        """FLOP/s by rows, ascending; the mean of the seconds of all turns."""
-        known = sorted(self._flop_s.items())
+    def flops(self, format: Format) -> Curve:
+        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one."""
+        known = sorted(
+            (count, taken) for (of, count), taken in self._flop_s.items() if of == format
+        )
         return Curve(
             tuple(float(count) for count, _ in known),
-            tuple(1 / statistics.fmean(flop_s) for _, flop_s in known),
+            tuple(1 / statistics.median(flop_s) for _, flop_s in known),
         )
+
+
+def _warm_up(kernels: Kernels, weights: Iterable[Sequence[Weight]]) -> None:
+    for some in weights:
+        work = product_work(kernels, some, 1)
+        for _ in some:
+            work()
 
 
 def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.quant.format import Format
+
+# N and K of the matrices that products are measured with: as wide as those of models that do not
+# fit the cache, and of models that do.
+MEMORY_SIZE, CACHED_SIZE = 3072, 512
 
 
 def curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
@@ -15,6 +20,19 @@ def curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
     if found is None and format.int8_activations:
         return curve_of(curves, format.stored)
     return found
+
+
+def rate_by_width(narrow: float, wide: float, width: int, cached: bool) -> float:
+    """Between the rates with narrow matrices from the cache and with wide ones from memory.
+
+    By the logarithm of K, `width`; 0: as of those that were measured. Narrow ones are never as fast
+    as wide ones.
+    """
+    own = CACHED_SIZE if cached else MEMORY_SIZE
+    share = math.log((width or own) / CACHED_SIZE) / math.log(MEMORY_SIZE / CACHED_SIZE)
+    share = min(max(share, 0.0), 1.0)
+    ends = (narrow, max(narrow, wide)) if cached else (min(narrow, wide), wide)
+    return float(ends[0] ** (1 - share) * ends[1] ** share)
 
 
 def _is_alike(name: str, format: Format) -> bool:

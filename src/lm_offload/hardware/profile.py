@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_interference import LinkInterference
-from lm_offload.hardware.product_rates import curve_of
+from lm_offload.hardware.product_rates import curve_of, rate_by_width
 from lm_offload.quant.format import Format, parse_format
 
 OPERATIONS = (
     *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
     "gather",  # rows of hidden states, picked by index
+    "embed",  # rows of a table in memory, picked by index
 )
 THREADED_WORK = (  # whose speed by threads is measured
     *("product_row", "packed_product_row", "cached_product_row", "product_rows"),
@@ -21,7 +22,7 @@ THREADED_WORK = (  # whose speed by threads is measured
 )
 
 
-TINY_TASK_BYTES = 1 << 16  # of weights, up to which a task takes `tiny_task_s`
+TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
 
 
@@ -79,6 +80,7 @@ class Processor:
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
+    row_s: float = 0.0  # of a sweep for each row beyond one of a sequence: index tensors
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
@@ -113,14 +115,25 @@ class Processor:
         seconds = (value or self.task_s for value in known.values())
         return Curve(tuple(known), tuple(seconds)).at(weight_bytes)
 
-    def product_s(self, format: Format, rows: int, weights: float, cached: bool = False) -> float:
-        """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`."""
-        curves = self.cached_product_flops if cached else self.product_flops
-        curve = curve_of(curves, format) or curve_of(self.product_flops, format)
-        flops = curve.at(rows) if curve else self._product_flops_like_others(format, rows)
+    def product_s(
+        self, format: Format, rows: int, weights: float, cached: bool = False, width: int = 0
+    ) -> float:
+        """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`.
+
+        `width` is K of its matrices; 0: as of those that were measured.
+        """
+        flops = self._flops_of(format, rows, cached, width)
         return 2.0 * rows * weights / flops + (
             self.cached_start_s if cached else self.memory_start_s
         )
+
+    def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
+        """From the curve for where the weights lie, or from other formats."""
+        small = curve_of(self.cached_product_flops, format)
+        large = curve_of(self.product_flops, format) or (small if cached else None)
+        if large is None:
+            return self._product_flops_like_others(format, rows)
+        return rate_by_width((small or large).at(rows), large.at(rows), width, cached)
 
     def _product_flops_like_others(self, format: Format, rows: int) -> float:
         """The roofline, of which as much is reached as by another format that is known."""

@@ -53,8 +53,7 @@ def build_sweep_input(
     groups = _cut(batch.chunks, max_rows, turn_rows)
     micro_batches = _built(config, groups, 0, blocks_of)
     is_decode = len(token_ids) == len(logit_rows) == len(batch.chunks)
-    tensors = torch.tensor(token_ids), torch.tensor(logit_rows)
-    return SweepInput(micro_batches, *tensors, is_decode)
+    return SweepInput(micro_batches, _tensor(token_ids), _tensor(logit_rows), is_decode)
 
 
 def on_device(sweep: SweepInput, device: torch.device, cache_device: torch.device) -> SweepInput:
@@ -103,6 +102,11 @@ def build_micro_batches(
 ) -> tuple[MicroBatch, ...]:
     """`chunks`, whose rows begin at `first_row`, in micro-batches of at most `max_rows`."""
     return _built(config, _cut(chunks, max_rows), first_row, blocks_of)
+
+
+def _tensor(numbers: list[int]) -> Tensor:
+    """[N] int64; by numpy, which takes a tenth of the time for a long prompt."""
+    return torch.from_numpy(np.array(numbers, dtype=np.int64))
 
 
 def _built(

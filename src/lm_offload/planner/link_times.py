@@ -21,6 +21,11 @@ class LinkTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
 
+    @property
+    def reads_wait(self) -> bool:
+        """Never: sums of steady sweeps stand for all that are beside a device."""
+        return False
+
     @lazy
     def _links(self) -> tuple[Link, Link]:
         """Down and up."""

@@ -39,6 +39,11 @@ class ReadTimes:
         neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
         return self.ring_bytes >= max(map(sum, neighbours), default=0)
 
+    @property
+    def reads_wait(self) -> bool:
+        """Whether a read has to wait until the unit before it was computed."""
+        return bool(self.streamed) and not self.reads_ahead
+
     @lazy
     def _undisturbed_reads_s(self) -> dict[int, float]:
         """Of each unit."""

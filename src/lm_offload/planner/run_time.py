@@ -110,7 +110,15 @@ def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[Ste
     loads = [times.load(shape) for shape in shapes[:SIMULATED_SWEEPS]]
     seconds = times.simulated_s(loads)
     yield from (load.step_time(total_s) for load, total_s in zip(loads, seconds, strict=True))
-    yield from (times.steady(shape) for shape in shapes[SIMULATED_SWEEPS:])
+    yield from (_later(shape, times) for shape in shapes[SIMULATED_SWEEPS:])
+
+
+def _later(shape: SweepShape, times: SweepTimes) -> StepTime:
+    """One of many sweeps alike; sums alone would let reads run beside units that they wait for."""
+    if not times.reads_wait:
+        return times.steady(shape)
+    load = times.load(shape)
+    return load.step_time(times.simulated_s([load, load])[-1])
 
 
 def _samples(group: SweepGroup) -> Iterator[Sample]:

@@ -39,7 +39,10 @@ def side_by_side(model: ModelSizes, cpu: Processor, plan: Plan) -> SideBySide:
     pace = _Pace(cpu, threads, cached)
     one_by_one_s, beside_s, widest = 0.0, 0.0, 1
     for level in (level for sized in model.units for level in levels(sized.unit)):
-        seconds = [cpu.product_s(model.weight_format, rows, weights, cached) for weights in level]
+        seconds = [
+            cpu.product_s(model.weight_format, rows, matrix.weights, cached, matrix.width)
+            for matrix in level
+        ]
         widths = range(1, min(len(level), threads) + 1)
         known = {width: pace.level_s(seconds, width) for width in widths}
         best = min(known, key=known.__getitem__)

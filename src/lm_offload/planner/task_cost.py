@@ -19,12 +19,12 @@ from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.model_sizes import ONCE, ModelSizes, UnitSize
 from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_work import Operation, levels, operations, visible_tokens
+from lm_offload.planner.unit_work import Matrix, Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
 LOOKUPS_OF_PART = 7  # calls of torch in `ResidentRows.gather`
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
-_Work = tuple[list[list[int]], tuple[Operation, ...]]  # weights of each product, other kernels
+_Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
 
 def replaying(processor: Processor) -> Processor:
@@ -92,10 +92,14 @@ class TaskCosts:
 
     @cached_property
     def _lookups(self) -> int:
-        """Calls by which rows are picked from a tied head that lies in memory in several parts."""
+        """Calls by which rows are picked from several parts."""
+        return LOOKUPS_OF_PART * self._table_parts if self._table_parts > 1 else 0
+
+    @cached_property
+    def _table_parts(self) -> int:
+        """Parts in which a tied head lies in memory, in each of which all rows are looked for."""
         heads = [sized for sized in self.model.units if sized.unit.kind == "head"]
-        several = len(heads) > 1 and not self.model.table_bytes
-        return LOOKUPS_OF_PART * len(heads) if several else 0
+        return 1 if self.model.table_bytes else max(len(heads), 1)
 
     def _work_of(self, sized: UnitSize) -> _Work:
         """The same for units alike."""
@@ -130,9 +134,13 @@ class TaskCosts:
             return 0.0
         processor, weight_format = self.processor, self.model.weight_format
         products, steps = self._work_of(sized)
-        products_s = (processor.product_s(weight_format, rows, sum(n), cached) for n in products)
+        products_s = (
+            processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
+            for weights, widths in (zip(*level, strict=True) for level in products)
+        )
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
-        return sum(products_s) + sum(steps_s)
+        parts = self._table_parts if sized.unit.kind == "embed" else 1
+        return sum(products_s) + parts * sum(steps_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""

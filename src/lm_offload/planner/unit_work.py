@@ -23,12 +23,23 @@ class Operation(NamedTuple):
     row_bytes: int
 
 
-def levels(unit: Unit) -> list[list[int]]:
-    """Weights of the matrices of each product: those that do not need one another are one call."""
+class Matrix(NamedTuple):
+    """What the time of a product depends on: its weights, and how many of them a row has."""
+
+    weights: int
+    width: int
+
+
+def levels(unit: Unit) -> list[list[Matrix]]:
+    """The matrices of each product: those that do not need one another are one call."""
     products = [spec for spec in unit.loaded if is_matrix(spec)]
-    first = [spec.elements for spec in products if spec.role not in LAST]
-    last = [spec.elements for spec in products if spec.role in LAST]
+    first = [_matrix(spec) for spec in products if spec.role not in LAST]
+    last = [_matrix(spec) for spec in products if spec.role in LAST]
     return [level for level in (first, last) if level]
+
+
+def _matrix(spec: WeightSpec) -> Matrix:
+    return Matrix(spec.elements, spec.shape[1])
 
 
 def is_matrix(spec: WeightSpec) -> bool:

@@ -121,8 +121,9 @@ def _attend_s(scene: Scene, processor: Processor, share: float) -> float:
 
 def _prefill_attention_s(scene: Scene, processor: Processor, sequences: float) -> float:
     model, step = scene.model, scene.step
-    flops = 4.0 * model.query_size * sequences * model.visible_pairs(step.tokens)
-    return processor.prefill_attention_s(model.float_format, model.heads, step.context, flops)
+    pairs = model.visible_pairs(step.tokens)
+    flops, seen = 4.0 * model.query_size * sequences * pairs, pairs / step.tokens
+    return processor.prefill_attention_s(model.float_format, model.heads, seen, flops)
 
 
 def _decode_attention_s(scene: Scene, processor: Processor, sequences: float) -> float:

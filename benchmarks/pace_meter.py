@@ -1,0 +1,124 @@
+"""Slices of the machine's pace, taken between and within what is measured.
+
+A product of one row tells the memory's pace, one of many rows the cores', both in the format of the
+weights; so does one of many rows with weights from the cache. One row from the cache would not: it
+is most of all a start, which takes another time among other work. Reads of the file that is
+streamed tell the disk's: of another file they differ by up to 40 %.
+What moves within a tenth of a second is noise that no slice can tell of a run beside it, so a pace
+is that of the median of several slices, of which one that met a stall does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import NamedTuple
+
+from benchmarks.machine_pace import FEW_ROWS, MANY_ROWS, Pace
+from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.memory_probe import probe_memory
+from lm_offload.hardware.product_probe import matrices, product_work
+from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.timing import typical_s
+from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.quant.format import Format
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.units import GIB, MIB
+
+PRODUCTS_S = 0.08  # of a slice
+DISK_S = 0.05
+FIRST_READ_S = 0.3  # of what the disk's slices read again
+READ_MEMORY_BYTES = 32 * MIB
+CACHED_BYTES = 4 * MIB
+MOST_RATIO = 1.5  # of the paces on both sides of a steady run
+
+
+class Slice(NamedTuple):
+    """Seconds of one product, by rows and where the weights lie, and of a byte from the disk.
+
+    `disk_byte_s` is None where the disk was not asked, as it was at work for a sweep.
+    """
+
+    few_rows_s: float
+    many_rows_s: float
+    cached_many_rows_s: float
+    disk_byte_s: float | None
+
+
+class PaceMeter:
+    """Holds the matrices and the file that slices are measured with."""
+
+    def __init__(
+        self, profile: HardwareProfile, threads: int, file: Path, formats: Iterable[Format]
+    ) -> None:
+        self._profile = profile
+        self._kernels = resolve_kernels(threads)
+        self._works = {format: self._products(format) for format in formats}
+        self._memory = probe_memory(READ_MEMORY_BYTES)
+        self._opened = ExitStack()
+        self.read_from(file)
+
+    def read_from(self, file: Path) -> None:
+        """The file that slices read from now on: the one that is streamed."""
+        link = self._profile.disk_read
+        way = Way(link.block_bytes, link.concurrency)
+        self._opened.close()
+        direct = self._opened.enter_context(closing(DirectFile(file)))
+        reader = self._opened.enter_context(DiskReader(direct, self._memory.buffer))
+        reader.read_first(way, FIRST_READ_S)
+        self._byte_s = reader.sampler(way, DISK_S)
+
+    def _products(self, format: Format) -> dict[tuple[bool, int], Callable[[], None]]:
+        """By whether the weights come from the cache, and rows."""
+        large = matrices(probe_memory(GIB), format, MEMORY_SIZE)
+        small = matrices(probe_memory(CACHED_BYTES), format, CACHED_SIZE)
+        return {
+            (False, FEW_ROWS): product_work(self._kernels, large, FEW_ROWS),
+            (False, MANY_ROWS): product_work(self._kernels, large, MANY_ROWS),
+            (True, MANY_ROWS): product_work(self._kernels, small, MANY_ROWS),
+        }
+
+    def slice(self, format: Format, with_disk: bool = True) -> Slice:
+        """This moment's."""
+        works, seconds = self._works[format], dict[tuple[bool, int], float]()
+        while len(seconds) < len(works):  # a stall leaves no time for all
+            seconds = typical_s(works, PRODUCTS_S)
+        return Slice(
+            seconds[False, FEW_ROWS],
+            seconds[False, MANY_ROWS],
+            seconds[True, MANY_ROWS],
+            self._byte_s() if with_disk else None,
+        )
+
+    def pace(self, format: Format, slices: Sequence[Slice]) -> Pace:
+        """Of some slices in a format, at least one of them with the disk."""
+        cpu, link = self._profile.cpu, self._profile.disk_read
+        expected = [
+            cpu.kernel_s + cpu.product_s(format, rows, size**2, cached)
+            for rows, size, cached in (
+                (FEW_ROWS, MEMORY_SIZE, False),
+                (MANY_ROWS, MEMORY_SIZE, False),
+                (MANY_ROWS, CACHED_SIZE, True),
+            )
+        ]
+        seconds = typical_slice(slices)
+        memory, *cores = (
+            profiled / measured for profiled, measured in zip(expected, seconds[:-1], strict=True)
+        )
+        disk = 1 / (seconds[-1] * link.bytes_per_s.at(link.block_bytes))
+        return Pace(memory, geometric_mean(cores), disk)
+
+
+def typical_slice(slices: Iterable[Slice]) -> list[float]:
+    """The median of each of its figures."""
+    columns = zip(*slices, strict=True)
+    return [median(value for value in column if value is not None) for column in columns]
+
+
+def is_steady(before: Iterable[Slice], after: Iterable[Slice]) -> bool:
+    """Whether the machine was about as fast after a run as before it."""
+    pairs = zip(typical_slice(before), typical_slice(after), strict=True)
+    return all(1 / MOST_RATIO <= first / second <= MOST_RATIO for first, second in pairs)
