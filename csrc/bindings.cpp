@@ -133,8 +133,8 @@ void gate(Target& target, Address gate, int64_t gate_stride, Address up, int64_t
                                  at<float>(out), out_stride, rows, width, threads});
 }
 
-int64_t linear_scratch_bytes(const Operations& ops, int64_t rows, int64_t columns) {
-    return ops.linear_scratch_bytes(rows, columns);
+int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_t k, int threads) {
+    return ops.linear_scratch_bytes(m, n, k, threads);
 }
 
 void read_memory(const Operations& ops, Address data, int64_t bytes, int threads) {

@@ -18,29 +18,40 @@ namespace LMO_ISA {
 constexpr int64_t kConvertedRows = kRegisters == 32 ? 16 * kTileRows : INT64_MAX;
 constexpr int64_t kConvertedBytes = 640 << 10;  // of a chunk's floats: they stay in the L2 cache
 constexpr int64_t kPieceColumns = 1024;         // inputs of a tile: half of the L1 cache
-constexpr int64_t kPiecePitch = kPieceColumns + kLanes;  // rows do not meet in a few sets of lines
 constexpr int64_t kTileSums = kTileWeights * kTileRows * kLanes;
 
-// Weights [begin, end) as floats [pieces][weights][kPiecePitch], then sums [tiles][kTileSums].
+// Weights [begin, end) as floats [pieces][weights][pitch], then sums [tiles][kTileSums] where there
+// are several pieces.
 struct ConvertedChunk {
     const LinearArgs& a;
     int64_t begin, end;
     float* floats;
 
-    int64_t pieces() const { return (a.k + kPieceColumns - 1) / kPieceColumns; }
-    int64_t tiles() const { return (end - begin + kTileWeights - 1) / kTileWeights; }
-    int64_t weight_floats() const { return pieces() * (end - begin) * kPiecePitch; }
-    int64_t size() const { return weight_floats() + tiles() * kTileSums; }
-    float* sums() const { return floats + weight_floats(); }
-    float* row(int64_t piece, int64_t n) const {
-        return floats + (piece * (end - begin) + n - begin) * kPiecePitch;
+    int64_t pieces() const {
+        return std::max<int64_t>(1, (a.k + kPieceColumns - 1) / kPieceColumns);
     }
+    int64_t columns(int64_t piece) const {
+        return std::min(kPieceColumns, a.k - piece * kPieceColumns);
+    }
+    // One vector more than a row needs: rows do not meet in a few sets of the L1 cache's lines.
+    int64_t pitch(int64_t piece) const { return columns(piece) / kLanes * kLanes + 2 * kLanes; }
+    int64_t offset(int64_t piece, int64_t n) const {
+        const int64_t before = piece * (end - begin) * pitch(0);
+        return before + (n - begin) * pitch(piece);
+    }
+    int64_t weight_floats() const { return offset(pieces() - 1, end); }
+    int64_t size() const {
+        const int64_t tiles = (end - begin + kTileWeights - 1) / kTileWeights;
+        return weight_floats() + (pieces() > 1 ? tiles * kTileSums : 0);
+    }
+    float* row(int64_t piece, int64_t n) const { return floats + offset(piece, n); }
+    float* sums() const { return floats + weight_floats(); }
 };
 
 template <class W>
 void convert_piece(const ConvertedChunk& chunk, const W* weight, int64_t piece) {
     const LinearArgs& a = chunk.a;
-    const int64_t column = piece * kPieceColumns, count = std::min(kPieceColumns, a.k - column);
+    const int64_t column = piece * kPieceColumns, count = chunk.columns(piece);
     for (int64_t n = chunk.begin; n < chunk.end; ++n) {
         const W* row = weight + n * a.weight_stride + column;
         float* floats = chunk.row(piece, n);
@@ -66,15 +77,14 @@ void restore(Accumulators<R, C>& acc, const float* sums) {
 template <int R, int C>
 void piece_tile(const ConvertedChunk& chunk, int64_t piece, int64_t m, int64_t n, float* sums) {
     const LinearArgs& a = chunk.a;
-    const int64_t column = piece * kPieceColumns, count = std::min(kPieceColumns, a.k - column);
-    const float* x = a.x + m * a.x_stride + column;
+    const float* x = a.x + m * a.x_stride + piece * kPieceColumns;
     Accumulators<R, C> acc;
     if (piece == 0) {
         acc.clear();
     } else {
         restore(acc, sums);
     }
-    dot_tile(acc, chunk.row(piece, n), kPiecePitch, x, a.x_stride, count);
+    dot_tile(acc, chunk.row(piece, n), chunk.pitch(piece), x, a.x_stride, chunk.columns(piece));
     if (piece + 1 == chunk.pieces()) {
         finish_tile(a, m, n, acc);
     } else {

@@ -139,12 +139,12 @@ int64_t ahead_columns(const LinearArgs& a) {
     return a.m > kTileRows ? a.k : std::min(a.k, columns);
 }
 
-inline int64_t linear_scratch_bytes(int64_t m, int64_t k) {
+inline int64_t linear_scratch_bytes(int64_t m, int64_t n, int64_t k, int threads) {
     if (m < kConvertedRows) return 0;
-    const LinearArgs any{nullptr, 0, nullptr, 0, Dtype::f32, nullptr, Dtype::f32, nullptr,
-                         0,       m, INT64_MAX / 8, k, false, 1};
-    const ConvertedChunk largest{any, 0, linear_step(any), nullptr};
-    return largest.size() * static_cast<int64_t>(sizeof(float));
+    LinearArgs sizes{};
+    sizes.m = m, sizes.n = n, sizes.k = k, sizes.threads = threads;
+    const ConvertedChunk chunk{sizes, 0, linear_step(sizes), nullptr};
+    return threads * chunk.size() * static_cast<int64_t>(sizeof(float));
 }
 
 inline void linear(const LinearRun& products) {

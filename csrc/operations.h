@@ -154,8 +154,8 @@ struct Operations {
     void (*gelu_tanh_mul)(const GateArgs&);
     void (*relu)(const GateArgs&);
     void (*read)(const float* data, int64_t count, int threads);
-    // Bytes that `linear` keeps for each thread with m rows of k columns.
-    int64_t (*linear_scratch_bytes)(int64_t m, int64_t k);
+    // Bytes that `linear` keeps for its threads after a product of these sizes.
+    int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);
 };
 
 const Operations& generic_operations();

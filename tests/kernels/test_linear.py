@@ -109,11 +109,12 @@ def test_no_rows_and_nan(kernels: Kernels) -> None:
 
 
 def test_only_many_rows_keep_a_part_of_a_float_weight() -> None:
-    assert linear_scratch_bytes(1, 8192, 2) == 0
-    for columns in (64, 2048, 28672):
-        one = linear_scratch_bytes(512, columns, 1)
+    assert linear_scratch_bytes(1, 8192, 8192, 2) == 0
+    for columns in (64, 1040, 2048, 28672):
+        one = linear_scratch_bytes(512, 1 << 20, columns, 1)
         assert one < 1 << 20
-        assert linear_scratch_bytes(512, columns, 4) == 4 * one
+        assert linear_scratch_bytes(512, 1 << 20, columns, 4) == 4 * one
+        assert linear_scratch_bytes(512, 64, columns, 1) <= one
 
 
 @pytest.mark.parametrize("dtype_name", ["bfloat16", "float16"])

@@ -25,13 +25,13 @@ def packed_scratch_bytes(columns: int) -> int:
 
 
 @cache
-def linear_scratch_bytes(rows: int, columns: int, threads: int) -> int:
-    """Most bytes for `Kernels.linear` with a float weight [N, columns] and so many rows of x.
+def linear_scratch_bytes(m: int, n: int, k: int, threads: int) -> int:
+    """Bytes that `Kernels.linear` keeps after a product of x [m, k] with a float weight [n, k].
 
-    Native code keeps a part of the weight in float32 for each thread where rows are many.
+    Native code has a part of the weight in float32 for each thread where rows of x are many.
     """
     try:
         from lm_offload.kernels import _native
     except ImportError:
         return 0
-    return threads * _native.best_operations().linear_scratch_bytes(rows, columns)
+    return _native.best_operations().linear_scratch_bytes(m, n, k, threads)

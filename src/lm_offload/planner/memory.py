@@ -150,7 +150,8 @@ def product_bytes(model: ModelSizes, sizes: Sizes) -> int:
     if model.weight_format.is_packed:
         return align_up(packed_scratch_bytes(model.most_columns))
     rows = max(sizes.micro_batch_tokens, sizes.logit_rows)
-    return align_up(linear_scratch_bytes(rows, model.most_columns, sizes.threads))
+    kept = (linear_scratch_bytes(rows, n, k, sizes.threads) for n, k in model.matrix_shapes)
+    return align_up(max(kept))
 
 
 def memory_table(

@@ -116,6 +116,14 @@ class ModelSizes:
         return dict(zip(sizes, accumulate(sizes), strict=True))  # of equal ones the last counts
 
     @cached_property
+    def matrix_shapes(self) -> frozenset[tuple[int, int]]:
+        """Rows and columns of all matrices, as they are multiplied with."""
+        specs = (spec for sized in self.units for spec in sized.unit.loaded)
+        return frozenset(
+            (spec.view_shape[0], spec.shape[1]) for spec in specs if len(spec.shape) == 2
+        )
+
+    @cached_property
     def most_columns(self) -> int:
         """Of the widest matrix."""
         specs = (spec for sized in self.units for spec in sized.unit.loaded)
