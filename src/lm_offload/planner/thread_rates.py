@@ -29,31 +29,9 @@ Curves = Mapping[str, Curve]
 
 def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfile:
     """The rates of CPU tasks on the threads of a plan."""
-    cpu = profile.cpu
-    compute, attention = threads.compute, threads.attention
-    if compute == attention == cpu.threads:
+    if threads.compute == threads.attention == profile.cpu.threads:
         return profile
-    arithmetic, memory = _share(cpu, "product_rows", compute), _memory_share(cpu, compute)
-    return replace(
-        profile,
-        cpu=replace(
-            cpu,
-            memory_bytes_per_s=cpu.memory_bytes_per_s * memory,
-            peak_flops=cpu.peak_flops * arithmetic,
-            elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * memory,
-            operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
-            product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
-            cached_product_flops=_products(
-                cpu.cached_product_flops, cpu, "cached_product_row", compute
-            ),
-            decode_attention_bytes_per_s=_scaled(
-                cpu.decode_attention_bytes_per_s, _share(cpu, "decode_attention", attention)
-            ),
-            prefill_attention_flops=_scaled(
-                cpu.prefill_attention_flops, _share(cpu, "prefill_attention", attention)
-            ),
-        ),
-    )
+    return replace(profile, cpu=_on_threads(profile.cpu, threads.compute, threads.attention))
 
 
 def over_blocks_apart(cpu: Processor) -> Processor:
@@ -74,6 +52,24 @@ def speedup(cpu: Processor, work: str, threads: int) -> float:
     if curve is None and work in MEMORY_BOUND:
         curve = cpu.memory_by_threads_bytes_per_s
     return curve.at(threads) / curve.at(1) if curve else float(threads)
+
+
+def _on_threads(cpu: Processor, compute: int, attention: int) -> Processor:
+    arithmetic, memory = _share(cpu, "product_rows", compute), _memory_share(cpu, compute)
+    decode = _share(cpu, "decode_attention", attention)
+    prefill = _share(cpu, "prefill_attention", attention)
+    cached = _products(cpu.cached_product_flops, cpu, "cached_product_row", compute)
+    return replace(
+        cpu,
+        memory_bytes_per_s=cpu.memory_bytes_per_s * memory,
+        peak_flops=cpu.peak_flops * arithmetic,
+        elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * memory,
+        operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
+        product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
+        cached_product_flops=cached,
+        decode_attention_bytes_per_s=_scaled(cpu.decode_attention_bytes_per_s, decode),
+        prefill_attention_flops=_scaled(cpu.prefill_attention_flops, prefill),
+    )
 
 
 def _share(cpu: Processor, work: str, threads: int) -> float:
