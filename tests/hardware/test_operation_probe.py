@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from lm_offload.hardware.measured_work import OPERATIONS
 from lm_offload.hardware.operation_probe import measure_operations
-from lm_offload.hardware.profile import OPERATIONS
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.torch_kernels import TorchKernels
 from tests.hardware.probing import check

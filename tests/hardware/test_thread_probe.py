@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from lm_offload.hardware.measured_work import THREADED_WORK
 from lm_offload.hardware.memory_probe import probe_memory
-from lm_offload.hardware.profile import THREADED_WORK
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
