@@ -11,24 +11,8 @@ from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.product_rates import curve_of, rate_by_width
 from lm_offload.quant.format import Format, parse_format
 
-OPERATIONS = (
-    *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
-    "gather",  # rows of hidden states, picked by index
-    "embed",  # rows of a table in memory, picked by index
-)
-THREADED_WORK = (  # whose speed by threads is measured
-    *("product_row", "packed_product_row", "cached_product_row", "product_rows"),
-    *("decode_attention", "prefill_attention"),
-)
-
-
 TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
-
-
-def thread_counts(most: int) -> list[int]:
-    """The numbers of threads that are measured and chosen from: powers of two, and `most`."""
-    return sorted({*(1 << power for power in range(most.bit_length())), most})
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ class Processor:
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
-    # By name in OPERATIONS, by bytes of activations that a call reads and writes.
+    # By name in OPERATIONS (measured_work), by bytes of activations that a call reads and writes.
     operation_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     # By format, by rows; weights from memory, or from the cache.
     product_flops: Mapping[str, Curve] = field(default_factory=dict)
@@ -99,7 +83,7 @@ class Processor:
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
-    # By name in THREADED_WORK, by number of threads: how much faster than on one.
+    # By name in THREADED_WORK (there), by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
     def task_fixed_s(self, weight_bytes: float) -> float:
