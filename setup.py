@@ -21,7 +21,7 @@ BASE_FLAGS = ["-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
 RELEASE = ["-O3", "-g0", "-DNDEBUG"]
 MOST_COMPILERS = 2  # at once: each takes up to 2 GB
-SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+SANITIZE = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 
 
 class OptionalBuild(build_ext):
