@@ -37,8 +37,7 @@ def least_device_sweep(
         if shape.rows > sizes.in_place_rows:
             return _device_sweep_s(times, shape, surplus, devices)
         small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
-        args = predictor, model, sizes, shape, surplus.homeless_bytes
-        return max(small_s(*args), surplus.read_s)
+        return max(small_s(predictor, model, sizes, shape, surplus), surplus.read_s)
 
     return sweep_s
 

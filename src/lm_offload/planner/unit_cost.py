@@ -60,6 +60,17 @@ class UnitCosts:
         """Scores and weighted sums of all units alone."""
         return self._sum(self._tasks.attend_s, shape, micro_batch_tokens)
 
+    def attention_range_s(self, shape: SweepShape, micro_batch_tokens: int) -> tuple[float, float]:
+        """The same if every layer took as little as any, and if every one took as much."""
+        most = min(micro_batch_tokens, shape.rows)
+        each = [
+            self._tasks.attend_s(sized, shape, most)
+            for sized in self._examples.values()
+            if sized.unit.kind == "attention"
+        ]
+        layers = self.model.config.num_layers
+        return layers * min(each), layers * max(each)
+
     def total_of_kind_s(self, kind: str, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of all units of one kind, without scores and weighted sums."""
         return self._sum(self._tasks.rows_s, shape, micro_batch_tokens, kind)
