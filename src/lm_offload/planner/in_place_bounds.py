@@ -31,7 +31,7 @@ def in_place_sweep_s(
     if sizes.attention == "cpu":
         most = most_rows(shape.rows, most)
         attend_s = cpu.total_attention_s(shape, most)
-    rows_s = predictor.least_device_times(model, sizes).least_s(shape)
+    rows_s = predictor.least_device_s(model, sizes, shape)
     device_s = predictor.least_costs(model, sizes).total_of_kind_s("mlp", shape, most)
     mlp_bytes = model.bytes_of_kind("mlp")
     byte_s = cpu.total_of_kind_s("mlp", shape, most) / mlp_bytes

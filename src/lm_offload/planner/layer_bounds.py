@@ -17,7 +17,6 @@ import math
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.host_load import counted_tasks
 from lm_offload.planner.host_placement import RING_DEPTHS
 from lm_offload.planner.link_disturbance import compute_loss
@@ -82,10 +81,14 @@ def small_sweep_s(
     return min(least_s, _least_s(profile, _mlps(device, cpu, shape, most), mlps))
 
 
-def large_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:
+def large_sweep_s(
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+) -> float:
     """The same of a sweep in which nothing is in place; the CPU attends in some layers."""
-    attended_s = times.costs.total_attention_s(shape, times.micro_batch_tokens)
-    least_s = times.least_s(shape) - (0.0 if times.on_host else attended_s)
+    costs, attended_s = predictor.least_costs(model, sizes), 0.0
+    if sizes.attention == "device":
+        attended_s = costs.total_attention_s(shape, sizes.micro_batch_tokens)
+    least_s = predictor.least_device_s(model, sizes, shape) - attended_s
     return max(least_s, surplus.upload_s, surplus.read_s)
 
 
