@@ -30,7 +30,7 @@ class CandidateTimes(RequestCosts):
         default_factory=dict, compare=False
     )
     _least: dict[tuple[object, ...], DeviceSweepTimes] = field(default_factory=dict, compare=False)
-    _least_s: dict[tuple[int, SweepShape], float] = field(default_factory=dict, compare=False)
+    _least_s: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False)
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
@@ -93,11 +93,15 @@ class CandidateTimes(RequestCosts):
         return self._least[key]
 
     def least_device_s(self, model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:
-        """Seconds of one of them; computed once for what differs in units in place."""
-        times = self.least_device_times(model, sizes)
-        key = id(times), shape
+        """Seconds of one of them; computed once for what differs in units in place.
+
+        Nor are micro-batches told apart that hold all rows of the sweep, or of a decode sweep.
+        """
+        most, blocks = sizes.micro_batch_tokens, (sizes.kv_blocks, sizes.device_blocks)
+        rows = min(most, shape.rows), min(most, sizes.max_sequences)
+        key = id(model), sizes.attention, sizes.max_sequences, *blocks, *rows, shape
         if key not in self._least_s:
-            self._least_s[key] = times.least_s(shape)
+            self._least_s[key] = self.least_device_times(model, sizes).least_s(shape)
         return self._least_s[key]
 
     def _least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:

@@ -163,18 +163,22 @@ class _InPlaceClocks(Clocks):
         seconds = program.seconds(load)
         device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
         rows_s: dict[int, float] = {}  # by micro-batch, when link or CPU had done with it
-        for place, unit, micro_batch, kind, arrives in program.steps:
+        for place, unit, micro_batch, kind, arrives in program.steps:  # no calls of `max`: slow
             if place == _GPU:
-                if arrives:
-                    device_s = max(device_s, self._upload(unit, load))
+                if arrives and (ready_s := self._upload(unit, load)) > device_s:
+                    device_s = ready_s
                 device_s += seconds[kind]
             elif place == _DOWN:
-                rows_s[micro_batch] = down_s = max(down_s, device_s) + seconds[kind]
+                down_s = (device_s if device_s > down_s else down_s) + seconds[kind]
+                rows_s[micro_batch] = down_s
             elif place == _CPU:
-                rows_s[micro_batch] = cpu_s = max(cpu_s, rows_s[micro_batch]) + seconds[kind]
+                ready_s = rows_s[micro_batch]
+                cpu_s = (ready_s if ready_s > cpu_s else cpu_s) + seconds[kind]
+                rows_s[micro_batch] = cpu_s
             elif place == _UP:
-                down_s = max(down_s, rows_s[micro_batch]) + seconds[kind]
-                device_s = max(device_s, down_s)
+                ready_s = rows_s[micro_batch]
+                down_s = (ready_s if ready_s > down_s else down_s) + seconds[kind]
+                device_s = down_s if down_s > device_s else device_s
             else:
                 self._left_device_s.append(device_s)
         self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
