@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from lm_offload.planner.device_recurrence import Clocks
 from lm_offload.schedule.device_sweep import Transfers
@@ -67,14 +67,9 @@ def _key(transfers: Transfers, on_host: frozenset[int]) -> tuple[object, ...]:
     return tuple(transfers.upload_bytes.items()), transfers.device_ring_bytes, on_host
 
 
-class _Step(NamedTuple):
-    """A task where it is computed or copied."""
-
-    place: int
-    unit: int
-    micro_batch: int
-    kind: int  # which of the kinds of the program
-    arrives: bool  # the first of an uploaded unit
+# A task: where it is computed or copied, of which unit and micro-batch, which of the kinds of the
+# program it is, and whether it is the first of an uploaded unit. Many, so without a class.
+_Step = tuple[int, int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def _program(
         if arrives:
             awaited.remove(unit)
         number = -1 if place == _LEAVES else numbers.setdefault((kind, unit), len(numbers))
-        steps.append(_Step(place, unit, micro_batch, number, arrives))
+        steps.append((place, unit, micro_batch, number, arrives))
     return _Program(steps, [*numbers])
 
 
