@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -47,3 +48,12 @@ def test_the_bound_is_not_far_below(attention, gpu_mib, typical, most):
     ratios = [estimate_s / bound_s for bound_s, estimate_s in of_sizes(search)]
     assert median(ratios) < typical
     assert max(ratios) < most
+
+
+@pytest.mark.parametrize("attention", ["device", "cpu"])
+def test_what_is_never_in_place_is_in_the_bound(attention):
+    """Also where each task takes long, so that layers seem to take more than all units do."""
+    request = layers_request(attention=attention, gpu_mib=1024)
+    gpu = replace(request.profile.gpu, task_s=1e-3)
+    search = searched(replace(request, profile=replace(request.profile, gpu=gpu)))
+    assert all(bound_s > 0 for bound_s in search.group_bounds_s)

@@ -72,13 +72,16 @@ def small_sweep_s(
     profile, most = predictor.request.profile, sizes.micro_batch_tokens
     away = _away(model, surplus)
     if sizes.attention != "cpu":
-        return _least_s(profile, _layers(device, cpu, shape, most, away), away)
-    split = most_rows(shape.rows, most)
-    least_s = _least_s(profile, _attending(device, cpu, shape, split, away), away)
+        layers = _layers(device, cpu, shape, most, away)
+        return max(_least_s(profile, layers, away), _others_s(device, shape, most, layers.turns))
+    some = _attending(device, cpu, shape, most_rows(shape.rows, most), away)
+    others_s = _others_s(device, shape, most, some.turns)
+    least_s = max(_least_s(profile, some, away), others_s)
     if not _may_be_all(model, away):
         return least_s
     mlps = Away(max(away.homeless - away.attention, 0.0), away.layers - away.attention, 0.0)
-    return min(least_s, _least_s(profile, _mlps(device, cpu, shape, most), mlps))
+    all_s = _least_s(profile, _mlps(device, cpu, shape, most), mlps)
+    return min(least_s, max(all_s, others_s))
 
 
 def large_sweep_s(
@@ -144,6 +147,12 @@ def _mlps(device: UnitCosts, cpu: UnitCosts, shape: SweepShape, most: int) -> La
         more_s=mlp_s[0],
         fewer_s=mlp_s[1],
     )
+
+
+def _others_s(device: UnitCosts, shape: SweepShape, most: int, turns: int) -> float:
+    """What is never in place, as far as it is not hidden."""
+    in_layers_s = sum(device.total_of_kind_s(kind, shape, most) for kind in ("attention", "mlp"))
+    return (device.total_without_attention_s(shape, most) - in_layers_s) / turns
 
 
 def _of_layers_s(
