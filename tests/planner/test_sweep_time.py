@@ -152,6 +152,18 @@ def test_a_steady_sweep_is_bound_by_the_slower_resource():
     assert tight.total_s == pytest.approx(max(load.disk_s, load.cpu_s - alone_s) + alone_s)
 
 
+def test_sweeps_that_are_alike_are_loaded_once(monkeypatch):
+    times, loaded = times_of(PLAIN, frozenset({2, 4}), sizes().units[2].size_bytes), []
+    load = type(times).load
+    monkeypatch.setattr(
+        type(times), "load", lambda it, shape: loaded.append(shape) or load(it, shape)
+    )
+    prompts = [SweepShape((Piece(1, 64, 64),), 1)] * (SIMULATED_SWEEPS + 4)
+    run = time_run([SweepGroup(shape, 1, 64) for shape in prompts], times)
+    assert len(run.groups) == len(prompts)
+    assert len(loaded) == 2  # of those that are simulated, and of those after them
+
+
 def test_late_sweeps_of_a_run_wait_for_a_ring_of_one_as_early_ones_do():
     """Beside the engine's own work only the first read can be done."""
     profile = replace(PLAIN, cpu=replace(PLAIN.cpu, sweep_s=4e-4))

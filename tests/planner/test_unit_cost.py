@@ -173,3 +173,22 @@ def test_fewer_bytes_take_less_time_where_memory_binds() -> None:
 def test_every_unit_of_every_family_has_a_cost(raw) -> None:
     costs = UnitCosts(sizes(raw), PLAIN_CPU, cached=False)
     assert all(seconds > 0 for name, seconds in by_name(costs, ROWS).items())
+
+
+@pytest.mark.parametrize("raw", [TINY, GEMMA_2_9B])
+def test_sums_over_some_units_are_those_of_each(raw) -> None:
+    costs = UnitCosts(sizes(raw), PLAIN_CPU, cached=False)
+    some = frozenset(range(0, len(costs.model.units), 3))
+    whole, attend = costs.unit_s(ROWS, 2), costs.attention_s(ROWS, 2)
+    assert costs.sum_of_s(some, ROWS, 2) == pytest.approx(sum(whole[unit] for unit in some))
+    assert costs.sum_of_attention_s(some, ROWS, 2) == pytest.approx(sum(attend[it] for it in some))
+
+
+def test_layers_with_windows_span_a_range_of_attention() -> None:
+    costs = UnitCosts(sizes(GEMMA_2_9B), PLAIN_CPU, cached=False)
+    shape = SweepShape((Piece(4, 1, 8000),), 4)
+    least_s, most_s = costs.attention_range_s(shape, 4)
+    assert least_s < costs.total_attention_s(shape, 4) < most_s
+    layers = costs.model.config.num_layers
+    seconds = [it for it in costs.attention_s(shape, 4) if it]
+    assert (least_s, most_s) == pytest.approx((layers * min(seconds), layers * max(seconds)))

@@ -16,6 +16,7 @@ from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.request_costs import RequestCosts
 from lm_offload.planner.split_time import split_times
 from lm_offload.planner.stage_time import times_on_stages
+from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.schedule.in_place import InPlace
@@ -29,6 +30,7 @@ class CandidateTimes(RequestCosts):
         default_factory=dict, compare=False
     )
     _least: dict[tuple[object, ...], DeviceSweepTimes] = field(default_factory=dict, compare=False)
+    _least_s: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False)
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
@@ -89,6 +91,18 @@ class CandidateTimes(RequestCosts):
         if key not in self._least:
             self._least[key] = self._least_device_times(model, sizes)
         return self._least[key]
+
+    def least_device_s(self, model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:
+        """Seconds of one of them; computed once for what differs in units in place.
+
+        Nor are micro-batches told apart that hold all rows of the sweep, or of a decode sweep.
+        """
+        most, blocks = sizes.micro_batch_tokens, (sizes.kv_blocks, sizes.device_blocks)
+        rows = min(most, shape.rows), min(most, sizes.max_sequences)
+        key = id(model), sizes.attention, sizes.max_sequences, *blocks, *rows, shape
+        if key not in self._least_s:
+            self._least_s[key] = self.least_device_times(model, sizes).least_s(shape)
+        return self._least_s[key]
 
     def _least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
         threads, attends = self.request.default_threads, sizes.attention != "device"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.in_place_bounds import in_place_sweep_s
 from lm_offload.planner.layer_bounds import large_sweep_s, small_sweep_s
 from lm_offload.planner.memory import Sizes
@@ -27,24 +26,17 @@ def least_device_sweep(
     predictor: Predictor, model: ModelSizes, sizes: Sizes, surplus: Surplus
 ) -> Callable[[SweepShape], float]:
     """What a sweep of these sizes takes at least."""
-    times, device = predictor.least_device_times(model, sizes), predictor.request.device
+    device = predictor.request.device
     assert device is not None
     devices = len(device.each)
 
     def sweep_s(shape: SweepShape) -> float:
         if shape.rows > sizes.in_place_rows and sizes.in_place_layers:
-            return large_sweep_s(times, shape, surplus)
+            return large_sweep_s(predictor, model, sizes, shape, surplus)
         if shape.rows > sizes.in_place_rows:
-            return _device_sweep_s(times, shape, surplus, devices)
+            least_s = predictor.least_device_s(model, sizes, shape)
+            return max(max(least_s, surplus.upload_s) / devices, surplus.read_s)
         small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
-        args = predictor, model, sizes, shape, surplus.homeless_bytes
-        return max(small_s(*args), surplus.read_s)
+        return max(small_s(predictor, model, sizes, shape, surplus), surplus.read_s)
 
     return sweep_s
-
-
-def _device_sweep_s(
-    times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus, devices: int
-) -> float:
-    """With nothing in place; `times` are those of one device that moves nothing."""
-    return max(max(times.least_s(shape), surplus.upload_s) / devices, surplus.read_s)

@@ -171,9 +171,9 @@ class DeviceSweepTimes(LinkTimes):
             device_s = self.costs.total_without_attention_s(shape, most)
             attend_s = self.host_costs.total_attention_s(shape, most)
         else:
-            own_s = sum_of(self.costs.attention_s(shape, most), on_host)
+            own_s = self.costs.sum_of_attention_s(on_host, shape, most)
             device_s = self.costs.total_s(shape, most) - own_s
-            attend_s = sum_of(self.host_costs.attention_s(shape, most), on_host)
+            attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
         tasks = counted_tasks(shape, most)
         trip_s = sum(round_trip_s(self.costs.model, -(-shape.rows // tasks), *self._links))
         return beside_s(device_s + gather_s, attend_s, tasks, len(on_host) * trip_s)

@@ -6,14 +6,17 @@ beat: what bounds say cannot, is not looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures, Plan
+from lm_offload.planner.best_first import BestFirst
 from lm_offload.planner.common import Common
 from lm_offload.planner.fixed_plan import fixed_timed
+from lm_offload.planner.host_room import fits_host
 from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.predictor import Timed
 from lm_offload.planner.request import Request
@@ -28,6 +31,7 @@ from lm_offload.planner.what_if import (
 from lm_offload.units import GIB
 
 FACTOR = 2.0
+MORE_MEMORY = "1 GiB more memory"
 Helper = Callable[[HardwareProfile, float], HardwareProfile]
 HELPERS: dict[str, Helper] = {
     "disk": faster_disk,
@@ -41,6 +45,13 @@ DEVICE_HELPERS: dict[str, Helper] = {
     "GPU memory": on_gpu(faster_memory),
     "GPU": on_gpu(faster_compute),
 }
+
+
+def _faster_text(name: str) -> str:
+    return f"{FACTOR:.0f}x faster {name}"
+
+
+OF_HOST = (MORE_MEMORY, _faster_text("disk"))  # what matters where host memory is short
 
 
 @dataclass(frozen=True)
@@ -73,31 +84,43 @@ class Improvements:
 
     def what_ifs(self) -> Iterator[WhatIf]:
         """Planned anew, for what is better may ask for another plan."""
-        same = self._timed(self.request)
+        same, half_s = self._timed(self.request), self._floors_s()
         for change, better in self._with_more_memory():
-            yield self._what_if(change, better, same)
-        floors_s = self._floors_s()
+            yield self._what_if(change, better, same, [0.0] * len(half_s))
         for name, better in self._faster.items():
-            yield self._what_if(f"{FACTOR:.0f}x faster {name}", better, self._kept[name], floors_s)
+            yield self._what_if(_faster_text(name), better, self._kept[name], half_s)
 
     def _what_if(
-        self, change: str, better: Request, kept: Timed, floors_s: Sequence[float] = ()
+        self, change: str, better: Request, kept: Timed, floors_s: Sequence[float]
     ) -> WhatIf:
+        if change in OF_HOST:
+            floors_s = self._where_host_is_short(floors_s)
         found = better_plan(better, self.common, kept, floors_s).predicted
         return WhatIf(change, found, self.plan.predicted.run_s / found.run_s)
 
     def _with_more_memory(self) -> Iterator[tuple[str, Request]]:
         request = self.request
-        yield "1 GiB more memory", replace(request, budget_bytes=request.budget_bytes + GIB)
+        yield MORE_MEMORY, replace(request, budget_bytes=request.budget_bytes + GIB)
         if device := request.device:
             more = device.changed(lambda part: part.budget_bytes + GIB)
             yield "1 GiB more GPU memory", replace(request, device=more)
 
     def _floors_s(self) -> Sequence[float]:
         """With any one rate doubled no run takes less than half of its time."""
-        searches = (it.search for it in self.common.searched if it.request == self.request)
-        bounds_s = next((search.group_bounds_s for search in searches), ())
-        return [bound_s / FACTOR for bound_s in bounds_s]
+        return [bound_s / FACTOR for it in self._searches for bound_s in it.group_bounds_s]
+
+    def _where_host_is_short(self, floors_s: Sequence[float]) -> Sequence[float]:
+        """Other groups gain nothing but time for embedding rows, as the plan itself does."""
+        groups = (group for search in self._searches for group in search.groups)
+        return [
+            math.inf if fits_host(self.request, group) else floor_s
+            for group, floor_s in zip(groups, floors_s, strict=True)
+        ]
+
+    @cached_property
+    def _searches(self) -> Sequence[BestFirst]:
+        """The one that found the plan, if it was searched for."""
+        return [it.search for it in self.common.searched if it.request == self.request][:1]
 
     @cached_property
     def _faster(self) -> Mapping[str, Request]:

@@ -17,24 +17,25 @@ from lm_offload.planner.link_disturbance import compute_loss
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.surplus import Surplus
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.schedule.host_attention import most_rows
 
 
 def in_place_sweep_s(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, upload_bytes: float
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
 ) -> float:
-    """What a sweep takes at least where all but `upload_bytes` is on the device."""
+    """What a sweep takes at least, whatever of what has no home on the device is in place."""
     profile, most, attend_s = predictor.request.profile, sizes.micro_batch_tokens, 0.0
     cpu = predictor.cpu_costs(model)
     if sizes.attention == "cpu":
         most = most_rows(shape.rows, most)
         attend_s = cpu.total_attention_s(shape, most)
-    rows_s = predictor.least_device_times(model, sizes).least_s(shape)
+    rows_s = predictor.least_device_s(model, sizes, shape)
     device_s = predictor.least_costs(model, sizes).total_of_kind_s("mlp", shape, most)
     mlp_bytes = model.bytes_of_kind("mlp")
     byte_s = cpu.total_of_kind_s("mlp", shape, most) / mlp_bytes
-    both_s = _balanced_s(profile, upload_bytes, mlp_bytes, attend_s, byte_s)
+    both_s = _balanced_s(profile, surplus.homeless_bytes, mlp_bytes, attend_s, byte_s)
     return max(both_s, rows_s - device_s)
 
 

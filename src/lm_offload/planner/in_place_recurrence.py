@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from lm_offload.planner.device_recurrence import Clocks
 from lm_offload.schedule.device_sweep import Transfers
@@ -67,14 +67,9 @@ def _key(transfers: Transfers, on_host: frozenset[int]) -> tuple[object, ...]:
     return tuple(transfers.upload_bytes.items()), transfers.device_ring_bytes, on_host
 
 
-class _Step(NamedTuple):
-    """A task where it is computed or copied."""
-
-    place: int
-    unit: int
-    micro_batch: int
-    kind: int  # which of the kinds of the program
-    arrives: bool  # the first of an uploaded unit
+# A task: where it is computed or copied, of which unit and micro-batch, which of the kinds of the
+# program it is, and whether it is the first of an uploaded unit. Many, so without a class.
+_Step = tuple[int, int, int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def _program(
         if arrives:
             awaited.remove(unit)
         number = -1 if place == _LEAVES else numbers.setdefault((kind, unit), len(numbers))
-        steps.append(_Step(place, unit, micro_batch, number, arrives))
+        steps.append((place, unit, micro_batch, number, arrives))
     return _Program(steps, [*numbers])
 
 
@@ -163,18 +158,22 @@ class _InPlaceClocks(Clocks):
         seconds = program.seconds(load)
         device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
         rows_s: dict[int, float] = {}  # by micro-batch, when link or CPU had done with it
-        for place, unit, micro_batch, kind, arrives in program.steps:
+        for place, unit, micro_batch, kind, arrives in program.steps:  # no calls of `max`: slow
             if place == _GPU:
-                if arrives:
-                    device_s = max(device_s, self._upload(unit, load))
+                if arrives and (ready_s := self._upload(unit, load)) > device_s:
+                    device_s = ready_s
                 device_s += seconds[kind]
             elif place == _DOWN:
-                rows_s[micro_batch] = down_s = max(down_s, device_s) + seconds[kind]
+                down_s = (device_s if device_s > down_s else down_s) + seconds[kind]
+                rows_s[micro_batch] = down_s
             elif place == _CPU:
-                rows_s[micro_batch] = cpu_s = max(cpu_s, rows_s[micro_batch]) + seconds[kind]
+                ready_s = rows_s[micro_batch]
+                cpu_s = (ready_s if ready_s > cpu_s else cpu_s) + seconds[kind]
+                rows_s[micro_batch] = cpu_s
             elif place == _UP:
-                down_s = max(down_s, rows_s[micro_batch]) + seconds[kind]
-                device_s = max(device_s, down_s)
+                ready_s = rows_s[micro_batch]
+                down_s = (ready_s if ready_s > down_s else down_s) + seconds[kind]
+                device_s = down_s if down_s > device_s else device_s
             else:
                 self._left_device_s.append(device_s)
         self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s

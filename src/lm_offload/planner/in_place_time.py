@@ -47,7 +47,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep, small or large."""
         units = self.in_place.of(shape.rows)
-        load = self._load(shape, self.on_host - units)
+        load = self._load(shape, self._attended if units else self.on_host)
         return self._disturbed(self._small(load, shape, units) if units else load)
 
     def _is_disturbed(self, shape: SweepShape) -> bool:
@@ -65,7 +65,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         units = self.in_place.of(shape.rows)
         if not units:
             return super()._uploaded_compute_s(shape)
-        compute_s = self._compute_beside_s(shape, self.on_host - units)
+        compute_s = self._compute_beside_s(shape, self._attended)
         if not self.rows_in_memory:
             compute_s[EMBED] += self._rows_of_table_s(shape)
         return sum_of(compute_s, self.uploaded - units)
@@ -78,13 +78,13 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     def _small_rows_s(self, shape: SweepShape, units: frozenset[int]) -> float:
         """As `InPlaceSweepLoad.rows_s`."""
         assert self.host_costs is not None
-        on_host, most = self.on_host - units, self.micro_batch_tokens
+        on_host, most = self._attended, self.micro_batch_tokens
         most = most_rows(shape.rows, most) if on_host else most
         tasks = counted_tasks(shape, most)
         rows, uploads = -(-shape.rows // tasks), self._moved_s > 0
         device_s = self._device_rows_s(shape, most, units, on_host)
-        in_place_s = self._slower(uploads) * sum_of(self.host_costs.unit_s(shape, most), units)
-        attend_s = sum_of(self.host_costs.attention_s(shape, most), on_host)
+        in_place_s = self._slower(uploads) * self.host_costs.sum_of_s(units, shape, most)
+        attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
         cpu_s, trips_s = in_place_s + attend_s, self._trips * sum(self._trip_s(rows, uploads))
         alone_s = (device_s + cpu_s) / tasks + trips_s
         if not on_host:
@@ -96,9 +96,14 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         self, shape: SweepShape, most: int, units: frozenset[int], on_host: frozenset[int]
     ) -> float:
         """All units but those in place, without attention of those `on_host`."""
-        own_s = self.costs.total_s(shape, most) - sum_of(self.costs.unit_s(shape, most), units)
+        own_s = self.costs.total_s(shape, most) - self.costs.sum_of_s(units, shape, most)
         gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
-        return own_s - sum_of(self.costs.attention_s(shape, most), on_host) + gather_s
+        return own_s - self.costs.sum_of_attention_s(on_host, shape, most) + gather_s
+
+    @lazy
+    def _attended(self) -> frozenset[int]:
+        """Units on the device in a small sweep, in which the CPU attends."""
+        return self.on_host - self.in_place.units
 
     @lazy
     def _trips(self) -> int:
@@ -109,8 +114,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     @lazy
     def _moved_s(self) -> float:
         """Uploads of a small sweep."""
-        sizes, moved = self.costs.model.unit_bytes, self.uploaded - self.in_place.units
-        return sum(self._upload_s[sizes[unit]] for unit in moved)
+        return self._link_s_of(self.uploaded - self.in_place.units)
 
     def _small(
         self, load: DeviceSweepLoad, shape: SweepShape, units: frozenset[int]

@@ -3,63 +3,185 @@
 ::
 
     small   sweep >= max(bytes that are moved / link,
-                         (layers on the device + bytes in place / CPU) / micro-batches)
+                         attention + bytes in place / CPU,
+                         (device + CPU) / micro-batches)
     large   sweep >= max(device without attention, uploads, reads)
 
-The first two at the share of bytes that balances them, as far as there are layers.
+The first at the share of bytes that balances it with each of the others, as far as there are
+layers; the CPU is slower while anything is moved. MLPs of layers in place may be on the device.
 """
 
 from __future__ import annotations
 
-from lm_offload.planner.device_time import DeviceSweepTimes
-from lm_offload.planner.host_load import MOST_COUNTED
+import math
+from typing import NamedTuple
+
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.planner.host_load import counted_tasks
+from lm_offload.planner.host_placement import RING_DEPTHS
+from lm_offload.planner.link_disturbance import compute_loss
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.predictor import Predictor
 from lm_offload.planner.surplus import Surplus
 from lm_offload.planner.sweep_shape import SweepShape
+from lm_offload.planner.unit_cost import UnitCosts
 from lm_offload.schedule.host_attention import most_rows
 
 
-def small_sweep_s(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, upload_bytes: float
-) -> float:
-    """What a sweep takes at least where all but `upload_bytes` is on the device."""
-    link = predictor.request.profile.h2d
-    assert link is not None
-    bytes_per_s, layers_bytes = max(link.bytes_per_s.rates), model.first_layers_bytes[-1]
-    none_s, every_s = _rows_s(predictor, model, sizes, shape)
-    byte_s = max(every_s - none_s, 0.0) / layers_bytes  # of one in place instead of on the device
-    balanced = (upload_bytes / bytes_per_s - none_s) / (1 / bytes_per_s + byte_s)
-    in_place = min(max(balanced, 0.0), upload_bytes, layers_bytes)
-    moved_s = (upload_bytes - in_place) / bytes_per_s
-    return max(moved_s, min(none_s, every_s) + in_place * byte_s)
-
-
-def _rows_s(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape
-) -> tuple[float, float]:
-    """Seconds of device and CPU one after the other, shared by micro-batches at best.
-
-    Without a layer in place, and with every one.
+class Layers(NamedTuple):
+    """Seconds of both processors with nothing in place, and what all layers in place would add to
+    the CPU and take from the device.
     """
-    most = sizes.micro_batch_tokens
+
+    turns: int  # micro-batches that are told apart
+    cpu_s: float
+    device_s: float
+    more_s: float
+    fewer_s: float
+
+    def of_cpu_s(self, frac: float, slower: float = 1.0) -> float:
+        """The CPU, with so much of the layers in place."""
+        return self.cpu_s + slower * frac * self.more_s
+
+    def of_both_s(self, frac: float, slower: float = 1.0) -> float:
+        """Both processors, as far as micro-batches hide one behind the other."""
+        cpu_s = self.of_cpu_s(frac, slower)
+        return (cpu_s + self.device_s - frac * self.fewer_s) / self.turns
+
+    def seconds(self, frac: float) -> float:
+        """Of a sweep that moves nothing, with at least so much in place."""
+        return max(self.of_cpu_s(frac), min(self.of_both_s(frac), self.of_both_s(1.0)))
+
+
+class Away(NamedTuple):
+    """Bytes without a home on the device while nothing is in place, and how many fewer with every
+    layer; some leave with their attention alone.
+    """
+
+    homeless: float
+    layers: float
+    attention: float
+
+
+def small_sweep_s(
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+) -> float:
+    """What a sweep takes at least, however many layers are in place."""
     device, cpu = predictor.least_costs(model, sizes), predictor.cpu_costs(model)
-    attend_s, attends = cpu.total_attention_s(shape, most), sizes.attention == "cpu"
-    own_attend_s = attend_s if attends else device.total_attention_s(shape, most)
-    all_s = device.total_without_attention_s(shape, most)
-    in_layers_s, on_cpu_s = (
-        sum(costs.total_of_kind_s(kind, shape, most) for kind in ("attention", "mlp"))
-        for costs in (device, cpu)
-    )
-    rows = most_rows(shape.rows, most) if attends else most
-    turns = min(-(-shape.rows // rows), MOST_COUNTED)
-    none_s, every_s = all_s + own_attend_s, all_s - in_layers_s + on_cpu_s + attend_s
-    return none_s / turns, every_s / turns
+    profile, most = predictor.request.profile, sizes.micro_batch_tokens
+    away = _away(model, surplus)
+    if sizes.attention != "cpu":
+        layers = _layers(device, cpu, shape, most, away)
+        return max(_least_s(profile, layers, away), _others_s(device, shape, most, layers.turns))
+    some = _attending(device, cpu, shape, most_rows(shape.rows, most), away)
+    others_s = _others_s(device, shape, most, some.turns)
+    least_s = max(_least_s(profile, some, away), others_s)
+    if not _may_be_all(model, away):
+        return least_s
+    mlps = Away(max(away.homeless - away.attention, 0.0), away.layers - away.attention, 0.0)
+    all_s = _least_s(profile, _mlps(device, cpu, shape, most), mlps)
+    return min(least_s, max(all_s, others_s))
 
 
-def large_sweep_s(times: DeviceSweepTimes, shape: SweepShape, surplus: Surplus) -> float:
+def large_sweep_s(
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
+) -> float:
     """The same of a sweep in which nothing is in place; the CPU attends in some layers."""
-    attended_s = times.costs.total_attention_s(shape, times.micro_batch_tokens)
-    least_s = times.least_s(shape) - (0.0 if times.on_host else attended_s)
+    costs, attended_s = predictor.least_costs(model, sizes), 0.0
+    if sizes.attention == "device":
+        attended_s = costs.total_attention_s(shape, sizes.micro_batch_tokens)
+    least_s = predictor.least_device_s(model, sizes, shape) - attended_s
     return max(least_s, surplus.upload_s, surplus.read_s)
+
+
+def _away(model: ModelSizes, surplus: Surplus) -> Away:
+    layers, attention = model.first_layers_bytes[-1], model.bytes_of_kind("attention")
+    spared = max(surplus.spared_bytes, 0.0)
+    return Away(surplus.homeless_bytes, layers + spared, attention + spared)
+
+
+def _may_be_all(model: ModelSizes, away: Away) -> bool:
+    """Whether all layers but one may leave anything to upload, so that rows are cut as in one."""
+    layers, ring_bytes = model.config.num_layers, max(RING_DEPTHS) * model.largest_bytes
+    return away.homeless + ring_bytes > away.layers * (layers - 1) / layers
+
+
+def _attending(
+    device: UnitCosts, cpu: UnitCosts, shape: SweepShape, most: int, away: Away
+) -> Layers:
+    """Where the CPU attends in all layers."""
+    more_s, fewer_s = (_of_layers_s(costs, shape, most, away, 0.0) for costs in (cpu, device))
+    return Layers(
+        turns=counted_tasks(shape, most),
+        cpu_s=cpu.total_attention_s(shape, most),
+        device_s=device.total_without_attention_s(shape, most),
+        more_s=min(more_s),
+        fewer_s=max(fewer_s),
+    )
+
+
+def _layers(device: UnitCosts, cpu: UnitCosts, shape: SweepShape, most: int, away: Away) -> Layers:
+    """Where it attends in layers in place alone."""
+    least_s, _ = cpu.attention_range_s(shape, most)
+    _, most_s = device.attention_range_s(shape, most)
+    return Layers(
+        turns=counted_tasks(shape, most),
+        cpu_s=0.0,
+        device_s=device.total_s(shape, most),
+        more_s=min(_of_layers_s(cpu, shape, most, away, least_s)),
+        fewer_s=max(_of_layers_s(device, shape, most, away, most_s)),
+    )
+
+
+def _mlps(device: UnitCosts, cpu: UnitCosts, shape: SweepShape, most: int) -> Layers:
+    """Where attention of all layers is in place, and MLPs may be."""
+    attention_s, mlp_s = (
+        [costs.total_of_kind_s(kind, shape, most) for costs in (cpu, device)]
+        for kind in ("attention", "mlp")
+    )
+    return Layers(
+        turns=counted_tasks(shape, most),
+        cpu_s=cpu.total_attention_s(shape, most) + attention_s[0],
+        device_s=device.total_without_attention_s(shape, most) - attention_s[1],
+        more_s=mlp_s[0],
+        fewer_s=mlp_s[1],
+    )
+
+
+def _others_s(device: UnitCosts, shape: SweepShape, most: int, turns: int) -> float:
+    """What is never in place, as far as it is not hidden."""
+    in_layers_s = sum(device.total_of_kind_s(kind, shape, most) for kind in ("attention", "mlp"))
+    return (device.total_without_attention_s(shape, most) - in_layers_s) / turns
+
+
+def _of_layers_s(
+    costs: UnitCosts, shape: SweepShape, most: int, away: Away, attend_s: float
+) -> tuple[float, float]:
+    """All layers, and attention alone that would leave as many bytes."""
+    attention_s = costs.total_of_kind_s("attention", shape, most) + attend_s
+    alike_s = attention_s * away.layers / away.attention
+    return attention_s + costs.total_of_kind_s("mlp", shape, most), alike_s
+
+
+def _least_s(profile: HardwareProfile, layers: Layers, away: Away) -> float:
+    """With the best share in place, with and without uploads beside it."""
+    assert profile.h2d is not None
+    rates, homeless = profile.h2d.bytes_per_s.rates, away.homeless / away.layers
+    all_s, slower = away.layers / max(rates), 1 + compute_loss(profile, min(rates))
+    moving_s = max(
+        _balanced_s(all_s, homeless, work(0.0, slower), work(1.0, slower))
+        for work in (layers.of_cpu_s, layers.of_both_s)
+    )
+    return min(moving_s, layers.seconds(homeless) if homeless <= 1 else math.inf)
+
+
+def _balanced_s(all_s: float, homeless: float, none_s: float, every_s: float) -> float:
+    """Where uploads of what is `homeless` but not in place take as long as the rest.
+
+    That takes `none_s` with no layer in place and `every_s` with all of them; moving them, `all_s`.
+    """
+    least_s, more_s = min(none_s, every_s), max(every_s - none_s, 0.0)
+    balanced = (homeless * all_s - least_s) / (all_s + more_s)
+    in_place = min(max(balanced, 0.0), homeless, 1.0)
+    return max((homeless - in_place) * all_s, least_s + in_place * more_s)

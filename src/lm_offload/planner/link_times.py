@@ -55,7 +55,13 @@ class LinkTimes(SweepTimes):
 
     @lazy
     def _undisturbed_link_s(self) -> float:
-        return sum(map(self._upload_s.__getitem__, self.uploaded_bytes.values()))
+        return self._link_s_of(self.uploaded)
+
+    def _link_s_of(self, units: frozenset[int]) -> float:
+        """Uploads of some units together."""
+        sorts, seconds = self.costs.model.sorts, self._upload_s
+        counts = sorts.counts_of(units)
+        return sum(count * seconds[sorts.examples[sort].size_bytes] for sort, count in counts)
 
     @lazy
     def _upload_s(self) -> dict[int, float]:

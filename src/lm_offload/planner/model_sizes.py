@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec, attention_units
+from lm_offload.planner.unit_sorts import UnitSorts, sorts_of
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
@@ -62,6 +63,11 @@ class ModelSizes:
     def unit_bytes(self) -> Sequence[int]:
         """Memory of each unit."""
         return [unit.size_bytes for unit in self.units]
+
+    @cached_property
+    def sorts(self) -> UnitSorts:
+        """Which units cost the same."""
+        return sorts_of(self.units, [layer.window for layer in self.config.layers])
 
     @cached_property
     def layer_units(self) -> Sequence[Sequence[int]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from lm_offload.plan import Figures
 from lm_offload.planner.sweep_shape import SweepGroup, SweepShape
@@ -17,6 +17,8 @@ from lm_offload.step_time import StepTime, mean_step
 LEADING = 2  # sweeps of a long group that are timed alone: they use up what was read ahead
 SPANS = 3  # of the others, each timed at its middle
 SIMULATED_SWEEPS = 16  # the sweeps of a longer run are then taken as steady
+
+Found = TypeVar("Found")
 
 
 class Sample(NamedTuple):
@@ -107,13 +109,27 @@ def time_run(groups: Iterable[SweepGroup], times: SweepTimes) -> RunTime:
 
 
 def _step_times(shapes: Sequence[SweepShape], times: SweepTimes) -> Iterator[StepTime]:
-    loads = [times.load(shape) for shape in shapes[:SIMULATED_SWEEPS]]
+    load_of = _once(times.load)
+    loads = [load_of(shape) for shape in shapes[:SIMULATED_SWEEPS]]
     seconds = times.simulated_s(loads)
     yield from (load.step_time(total_s) for load, total_s in zip(loads, seconds, strict=True))
-    yield from (_later(shape, times) for shape in shapes[SIMULATED_SWEEPS:])
+    yield from map(_once(partial(_later, times)), shapes[SIMULATED_SWEEPS:])
 
 
-def _later(shape: SweepShape, times: SweepTimes) -> StepTime:
+def _once(timed: Callable[[SweepShape], Found]) -> Callable[[SweepShape], Found]:
+    """The same, computed once for shapes that are alike: prompts are computed in many."""
+    known: dict[tuple[SweepShape, int], Found] = {}
+
+    def found(shape: SweepShape) -> Found:
+        key = shape, shape.kept_blocks
+        if key not in known:
+            known[key] = timed(shape)
+        return known[key]
+
+    return found
+
+
+def _later(times: SweepTimes, shape: SweepShape) -> StepTime:
     """One of many sweeps alike; sums alone would let reads run beside units that they wait for."""
     if not times.reads_wait:
         return times.steady(shape)

@@ -29,22 +29,28 @@ OtherBytes = Callable[[ModelSizes, Sizes, bool], int]  # with a resident table; 
 class Surplus(NamedTuple):
     """What is read and uploaded in each sweep at least; `read` are the bytes of `read_s`.
 
-    `homeless_bytes` are those without a home on the device, uploaded or computed in place.
+    `homeless_bytes` are those without a home on the device, uploaded or computed in place, of
+    `spared_bytes` fewer where all layers are, and their keys and values with them.
     """
 
     read: Moved
     read_s: float
     upload_s: float = 0.0
     homeless_bytes: float = 0.0
+    spared_bytes: float = 0.0
 
 
 NO_ROOM = Surplus(IMPOSSIBLE, math.inf, math.inf)
 
 
 class Homeless(NamedTuple):
-    """What has no room on the device, and of that what has none on the host."""
+    """What has no room on the device, and of that what has none on the host.
+
+    `size_bytes` with no layer in place, `spared_bytes` less with all of them; `upload` is the less.
+    """
 
     size_bytes: float
+    spared_bytes: float
     upload: Moved
     read: Moved
 
@@ -75,7 +81,7 @@ def surplus_on_device(request: Request, model: ModelSizes, homeless: Homeless | 
     assert request.profile.h2d is not None
     read_s = least_read_s(model, request.profile.disk_read, homeless.read)
     upload_s = least_upload_s(model, request.profile.h2d, homeless.upload)
-    return Surplus(homeless.read, read_s, upload_s, homeless.size_bytes)
+    return Surplus(homeless.read, read_s, upload_s, homeless.size_bytes, homeless.spared_bytes)
 
 
 def homeless_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Homeless | None:
@@ -83,10 +89,11 @@ def homeless_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Hom
     device = request.device
     assert device is not None
     layers = model.config.num_layers
-    on_device = max(
+    left_bytes = [
         _left_bytes(device.budget_bytes, _device_table(model, option, device))
         for option in _with_layers(sizes, layers)
-    )
+    ]
+    on_device = max(left_bytes)
     on_host = max(
         _left_bytes(request.budget_bytes, host_rows_beside(request, model, option))
         for option in _with_layers(sizes, 1)
@@ -98,7 +105,8 @@ def homeless_on_device(request: Request, model: ModelSizes, sizes: Sizes) -> Hom
     read = least_moved(model, upload.size_bytes - on_host)
     if IMPOSSIBLE in (upload, read):
         return None
-    return Homeless(homeless_bytes, upload, read)
+    most_bytes = max(model.units_bytes - left_bytes[0], 0)
+    return Homeless(most_bytes, left_bytes[-1] - left_bytes[0], upload, read)
 
 
 def _device_table(model: ModelSizes, sizes: Sizes, device: DeviceBudget) -> Memory:

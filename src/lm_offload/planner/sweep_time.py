@@ -129,10 +129,13 @@ class SweepTimes(ReadTimes):
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while kernels do not run."""
-        block_s, blocks = self.profile.disk_read.block_s, self._weight_blocks
+        block_s = self.profile.disk_read.block_s
+        if not block_s:
+            return 0.0
+        blocks = self._weight_blocks
         if self.spill.layers:
             blocks += runs_of_kv(self._spilled, shape)
-        if not block_s or not blocks:
+        if not blocks:
             return 0.0
         most, handing_s = self.micro_batch_tokens, blocks * block_s
         python_s = self.costs.total_fixed_s(shape, most) + engine_s

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +27,7 @@ class UnitCosts:
     _sums: dict[tuple[str, SweepShape, int, str | None], float] = field(
         default_factory=dict, compare=False, repr=False
     )
-    _sweeps: dict[tuple[str, SweepShape, int], list[float]] = field(
+    _sweeps: dict[tuple[str, SweepShape, int], Sequence[float]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -60,30 +59,61 @@ class UnitCosts:
         """Scores and weighted sums of all units alone."""
         return self._sum(self._tasks.attend_s, shape, micro_batch_tokens)
 
+    def attention_range_s(self, shape: SweepShape, micro_batch_tokens: int) -> tuple[float, float]:
+        """The same if every layer took as little as any, and if every one took as much."""
+        most = min(micro_batch_tokens, shape.rows)
+        each = [
+            self._tasks.attend_s(sized, shape, most)
+            for sized in self.model.sorts.examples
+            if sized.unit.kind == "attention"
+        ]
+        layers = self.model.config.num_layers
+        return layers * min(each), layers * max(each)
+
     def total_of_kind_s(self, kind: str, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of all units of one kind, without scores and weighted sums."""
         return self._sum(self._tasks.rows_s, shape, micro_batch_tokens, kind)
 
     def some_s(self, rows_of: Mapping[int, int], shape: SweepShape) -> dict[int, float]:
         """Seconds of some units, each with its own most rows of a micro-batch."""
-        kinds = {unit: (self._alike[unit], rows) for unit, rows in rows_of.items()}
-        examples = {kind: unit for unit, kind in kinds.items()}
+        sorts = self.model.sorts
+        kinds = {unit: (sorts.of_units[unit], rows) for unit, rows in rows_of.items()}
         seconds = {
-            kind: self._tasks.unit_s(self.model.units[unit], shape, rows_of[unit])
-            for kind, unit in examples.items()
+            kind: self._tasks.unit_s(sorts.examples[kind[0]], shape, kind[1])
+            for kind in {*kinds.values()}
         }
         return {unit: seconds[kind] for unit, kind in kinds.items()}
 
+    def sum_of_s(self, units: frozenset[int], shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of some units together."""
+        return self._some(self._tasks.unit_s, units, shape, micro_batch_tokens)
+
+    def sum_of_attention_s(
+        self, units: frozenset[int], shape: SweepShape, micro_batch_tokens: int
+    ) -> float:
+        """Their scores and weighted sums alone."""
+        return self._some(self._tasks.attend_s, units, shape, micro_batch_tokens)
+
+    def _some(
+        self, seconds_of: _SecondsOf, units: frozenset[int], shape: SweepShape, most: int
+    ) -> float:
+        seconds = self._by_sort(seconds_of, shape, most)
+        return sum(count * seconds[sort] for sort, count in self.model.sorts.counts_of(units))
+
     def _each(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> list[float]:
-        """Of every unit, computed once for each sort."""
+        """Of every unit."""
+        seconds = self._by_sort(seconds_of, shape, most)
+        return [*map(seconds.__getitem__, self.model.sorts.of_units)]
+
+    def _by_sort(self, seconds_of: _SecondsOf, shape: SweepShape, most: int) -> Sequence[float]:
+        """Of a unit of each sort, computed once."""
         most = min(most, shape.rows)  # of one micro-batch
         key = seconds_of.__name__, shape, most
         if key not in self._sweeps:
-            seconds = {
-                alike: seconds_of(sized, shape, most) for alike, sized in self._examples.items()
-            }
-            self._sweeps[key] = [seconds[alike] for alike in self._alike]
-        return [*self._sweeps[key]]
+            self._sweeps[key] = [
+                seconds_of(sized, shape, most) for sized in self.model.sorts.examples
+            ]
+        return self._sweeps[key]
 
     def _sum(
         self, seconds_of: _SecondsOf, shape: SweepShape, most: int, kind: str | None = None
@@ -93,35 +123,18 @@ class UnitCosts:
         key = seconds_of.__name__, shape, most, kind
         if key not in self._sums:
             self._sums[key] = sum(
-                self._counts[alike] * seconds_of(sized, shape, most)
-                for alike, sized in self._examples.items()
+                count * seconds_of(sized, shape, most)
+                for sized, count in self._counted
                 if kind in (None, sized.unit.kind)
             )
         return self._sums[key]
 
     @cached_property
+    def _counted(self) -> Sequence[tuple[UnitSize, int]]:
+        """A unit of each sort, and how many there are."""
+        sorts = self.model.sorts
+        return [(sized, sorts.of_units.count(sort)) for sort, sized in enumerate(sorts.examples)]
+
+    @cached_property
     def _tasks(self) -> TaskCosts:
         return TaskCosts(self.model, self.processor, self.cached)
-
-    @cached_property
-    def _alike(self) -> list[object]:
-        """What the cost of each unit depends on: layers differ in little."""
-        layers = self.model.config.layers
-        return [
-            (
-                sized.unit.kind,
-                sized.size_bytes,
-                sized.unit.kind == "attention" and layers[sized.unit.index].window,
-            )
-            for sized in self.model.units
-        ]
-
-    @cached_property
-    def _counts(self) -> Counter[object]:
-        """Units of each sort."""
-        return Counter(self._alike)
-
-    @cached_property
-    def _examples(self) -> dict[object, UnitSize]:
-        """One unit of each sort."""
-        return dict(zip(self._alike, self.model.units, strict=True))
