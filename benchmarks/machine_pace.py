@@ -61,6 +61,8 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
             name: _product_at_pace(curve, pace) for name, curve in cpu.product_flops.items()
         },
         decode_attention_bytes_per_s=decode,
+        product_input_s=_seconds(cpu.product_input_s, pace.cores),
+        product_output_s=_seconds(cpu.product_output_s, pace.cores),
         **scaled,
     )
 
@@ -73,6 +75,10 @@ def _product_at_pace(curve: Curve, pace: Pace) -> Curve:
         share = min(max((rate - least) / (most - least), 0.0), 1.0) if most > least else 1.0
         rates.append(rate * pace.memory ** (1 - share) * pace.cores**share)
     return Curve(curve.sizes, tuple(rates))
+
+
+def _seconds(by_format: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {name: value / factor for name, value in by_format.items()}
 
 
 def _curves(curves: Mapping[str, Curve], factor: float) -> dict[str, Curve]:

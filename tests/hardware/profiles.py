@@ -91,6 +91,8 @@ processors = st.builds(
     operation_bytes_per_s=st.dictionaries(st.sampled_from(OPERATIONS), curves(), max_size=2),
     product_flops=by_format(curves()),
     cached_product_flops=by_format(curves()),
+    product_input_s=by_format(positive),
+    product_output_s=by_format(positive),
     decode_attention_bytes_per_s=attention,
     prefill_attention_flops=attention,
     quantize_values_per_s=by_format(positive),

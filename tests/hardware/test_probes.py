@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import ConfigError
+from lm_offload.hardware import timing
 from lm_offload.hardware.attention_probe import measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.cache_probe import measure_cache
@@ -32,12 +34,15 @@ from lm_offload.hardware.memory_probe import (
     probe_memory,
 )
 from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.product_ends import NO_ENDS, ProductEnds
 from lm_offload.hardware.product_probe import (
     FORMATS,
+    PLAIN,
     Products,
     matrices,
     measure_kernel_s,
 )
+from lm_offload.hardware.product_rates import CACHED_SIZE
 from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK
 from lm_offload.hardware.profile_text import profile_from_dict, profile_to_dict
 from lm_offload.hardware.quantize_probe import measure_quantizing
@@ -202,6 +207,34 @@ def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels
     check(curves)
     assert [curve.sizes for curve in curves] == [(1.0, 64.0)] * len(FORMATS)
     assert len({curve.rates for curve in curves}) == len(FORMATS)
+
+
+class SlowEnds:
+    """Products that take 1 ns a weight and row, 2 ns an input and 8 ns an output."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def linear(self, x: Tensor, weight: Tensor, out: Tensor) -> None:
+        (rows, inputs), outputs = x.shape, out.shape[1]
+        self.now_s += 1e-9 * rows * (inputs * outputs + 2 * inputs + 8 * outputs)
+
+
+def test_inputs_and_outputs_of_products_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = SlowEnds()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: kernels.now_s)
+    ends, products = ProductEnds(0.0), Products(CACHED_SIZE, 0.0, cached=True)
+    ends.measure(kernels, probe_memory(4 * MIB), PLAIN, 1.0)
+    products.measure(kernels, probe_memory(4 * MIB), [PLAIN], (1, 64), 1.0)
+    found = ends.of(PLAIN)
+    assert found == pytest.approx((2e-9, 8e-9))
+    assert products.flops(PLAIN, found.both_s).rates == pytest.approx((2e9, 2e9))
+
+
+def test_where_there_is_no_room_for_them_nothing_is_known(kernels: Kernels) -> None:
+    ends = ProductEnds(0.0)
+    ends.measure(kernels, probe_memory(MIB // 4), PLAIN, BUDGET_S)
+    assert ends.of(PLAIN) == NO_ENDS
 
 
 def test_a_kernel_takes_time(kernels: Kernels) -> None:

@@ -44,6 +44,24 @@ def test_a_product_takes_the_curve_of_its_format_and_place() -> None:
     assert cpu.product_s(parse_format("int4:32"), 1, 1e9, cached=True) == 0.5  # groups alike
 
 
+def test_values_of_inputs_and_outputs_take_time_beside_the_flops() -> None:
+    cpu = processor(
+        product_flops={"bf16": Curve((1.0,), (1e9,))},
+        product_input_s={"bf16": 1e-6},
+        product_output_s={"bf16": 1e-7},
+    )
+    inputs, outputs, rows = 512, 2048, 3
+    alone_s = 2 * rows * inputs * outputs / 1e9
+    ends_s = rows * (inputs * 1e-6 + outputs * 1e-7)
+    product_s = cpu.product_s(BF16, rows, inputs * outputs, width=inputs)
+    assert product_s == pytest.approx(alone_s + ends_s)
+    square_s = cpu.product_s(BF16, rows, MEMORY_SIZE**2)  # as of those that were measured
+    assert square_s == pytest.approx(2 * rows * MEMORY_SIZE**2 / 1e9 + rows * MEMORY_SIZE * 1.1e-6)
+    int8 = parse_format("int8")
+    unknown = processor(product_flops=cpu.product_flops)
+    assert cpu.product_s(int8, rows, 1e6) == unknown.product_s(int8, rows, 1e6)
+
+
 def test_narrow_matrices_are_as_slow_from_memory_as_from_the_cache() -> None:
     cpu = processor(
         product_flops={"bf16": Curve((1.0, 64.0), (1e9, 9e9))},

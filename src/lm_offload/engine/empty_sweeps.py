@@ -84,6 +84,20 @@ def _engine_step(
 ) -> Iterator[Callable[[Traffic], float]]:
     """A function that runs one of the sweeps of a case, all resident, and says its seconds."""
     workload, prompt = _workload(case, sweeps + 2)
+    with empty_engine(case, workload, profile, kernels, reads) as engine:
+        engine.add(_sequences(prompt, workload))
+        yield lambda traffic: _step_s(engine, reads, traffic)
+
+
+@contextmanager
+def empty_engine(
+    case: Case,
+    workload: Workload,
+    profile: HardwareProfile,
+    kernels: Kernels,
+    reads: MemoryReads,
+) -> Iterator[Engine]:
+    """An engine for a case, all resident, in which memory is read between tasks."""
     with tempfile.TemporaryDirectory() as folder:
         write_tiny_model(Path(folder), case.layers)
         files = open_model(folder)
@@ -92,10 +106,8 @@ def _engine_step(
         plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
         machinery = build_cpu_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
         executor = StreamingExecutor(machinery.executor, reads)
-        engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
-        engine.add(_sequences(prompt, workload))
         try:
-            yield lambda traffic: _step_s(engine, reads, traffic)
+            yield Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         finally:
             machinery.close()
 

@@ -89,7 +89,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
         micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
-        row_s=measure_row_s(),
+        row_s=measure_row_s(profile, kernels, min(ARENA_BYTES, memory_bytes), SMALL_UNITS),
         cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )

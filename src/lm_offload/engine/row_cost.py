@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-import tempfile
 from array import array
-from functools import partial
-from pathlib import Path
+from collections import defaultdict
+from contextlib import AbstractContextManager, ExitStack
+from statistics import median
 
-import torch
-
-from lm_offload.arch.config import ModelConfig, load_config
-from lm_offload.engine.tiny_model import write_tiny_model
-from lm_offload.hardware.timing import typical_s
-from lm_offload.pipeline.micro_batches import build_sweep_input
+from lm_offload.engine.empty_sweeps import Case, empty_engine
+from lm_offload.engine.engine import Engine
+from lm_offload.engine.memory_traffic import MemoryReads, Traffic
+from lm_offload.engine.tiny_model import MAX_POSITIONS
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.kernels.base import Kernels
+from lm_offload.plan import Workload
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sampling import SamplingParams
-from lm_offload.sequence import Batch, Chunk, Sequence
+from lm_offload.sequence import Sequence
 
-FEW, MANY = BLOCK_TOKENS, 512  # rows
-BUDGET_S = 0.05
-
-
-def measure_row_s() -> float:
-    """Seconds that a row more of a prompt adds, on one thread, as plans have it for this."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_tiny_model(Path(folder), layers=1)
-        config = load_config(Path(folder))
-    works = {rows: partial(_build, config, rows) for rows in (FEW, MANY)}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    seconds = typical_s(works, BUDGET_S)
-    torch.set_num_threads(threads)
-    return max(seconds[MANY] - seconds[FEW], 0.0) / (MANY - FEW)
+FEW, MANY = BLOCK_TOKENS, MAX_POSITIONS - 1  # rows of a prompt, all of it in one sweep
+SWEEPS, FIRST_SWEEPS = 20, 2  # of each
 
 
-def _build(config: ModelConfig, rows: int) -> None:
-    """What a sweep needs beside weights and cache, of one prompt."""
-    sequence = Sequence(0, array("i", [1] * rows), SamplingParams())
-    sequence.blocks = list(range(rows // BLOCK_TOKENS))
-    build_sweep_input(config, Batch((Chunk(sequence, 0, rows),)), rows)
+def measure_row_s(
+    profile: HardwareProfile, kernels: Kernels, memory_bytes: int, traffic: Traffic
+) -> float:
+    """Seconds that a row more of a prompt adds to a sweep beside its tasks.
+
+    `memory_bytes` bound what is read for `traffic`.
+    """
+    reads = MemoryReads(kernels.threads, memory_bytes)
+    beside_s: dict[int, list[float]] = defaultdict(list)
+    with ExitStack() as stack:
+        engines = {
+            rows: stack.enter_context(_engine(rows, profile, kernels, reads))
+            for rows in (FEW, MANY)
+        }
+        for index in range(-FIRST_SWEEPS, SWEEPS):
+            for rows, engine in engines.items():
+                reads.begin(traffic)
+                seconds = _beside_tasks_s(engine, rows)
+                if index >= 0:
+                    beside_s[rows].append(seconds)
+    return max(median(beside_s[MANY]) - median(beside_s[FEW]), 0.0) / (MANY - FEW)
+
+
+def _engine(
+    rows: int, profile: HardwareProfile, kernels: Kernels, reads: MemoryReads
+) -> AbstractContextManager[Engine]:
+    return empty_engine(Case(1, rows=rows), Workload((rows,), (1,)), profile, kernels, reads)
+
+
+def _beside_tasks_s(engine: Engine, rows: int) -> float:
+    """Of one sweep over a prompt of its own, which ends with its first token."""
+    params = SamplingParams(max_tokens=1, ignore_eos=True)
+    engine.add([Sequence(0, array("i", [1] * rows), params)])
+    engine.step()
+    return engine.records[-1].time.overhead_s

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.product_ends import Ends, ProductEnds
 from lm_offload.hardware.product_probe import (
     FORMATS,
     Products,
@@ -25,7 +27,7 @@ from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
 from lm_offload.units import MIB
@@ -37,6 +39,7 @@ KERNEL_BUDGET_S = 0.02
 # sweeps of models of that size.
 CACHED_BYTES = 4 * MIB
 CACHED_TIME_FRAC = 0.25  # of the time for products
+ENDS_TIME_FRAC = 0.2  # of that, for inputs and outputs
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 
@@ -48,7 +51,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
     small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
     fixed_s = kernel_s + cache.cached_start_s, kernel_s + cache.start_s
-    cached, uncached = _measure_products(kernels, small, arena, effort, fixed_s, clock)
+    products = _measure_products(kernels, small, arena, effort, fixed_s, clock)
     attention = measure_attention(
         kernels,
         {
@@ -69,15 +72,17 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         memory_bytes=describe_machine().memory_bytes,
         memory_bytes_per_s=by_threads.at(kernels.threads),
         # Of matrices from memory: calls so long that a fixed cost measured amiss cannot show.
-        peak_flops=max(max(curve.rates) for curve in uncached.values()),
+        peak_flops=max(max(curve.rates) for curve in products.uncached.values()),
         kernel_s=kernel_s,
         memory_start_s=cache.start_s,
         cached_start_s=cache.cached_start_s,
         cache_bytes=cache.cache_bytes,
         elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
         operation_bytes_per_s=operations,
-        product_flops=uncached,
-        cached_product_flops=cached,
+        product_flops=products.uncached,
+        cached_product_flops=products.cached,
+        product_input_s=_known({name: ends.input_s for name, ends in products.ends.items()}),
+        product_output_s=_known({name: ends.output_s for name, ends in products.ends.items()}),
         decode_attention_bytes_per_s=attention.decode_bytes_per_s,
         prefill_attention_flops=attention.prefill_flops,
         attention_apart_frac=attention.apart_frac,
@@ -98,6 +103,14 @@ def _measure_speedups(
     return measure_speedups(kernels, arena, budget_s)
 
 
+class _ProductRates(NamedTuple):
+    """By format: curves with weights from the cache and from memory, and what goes beside them."""
+
+    cached: dict[str, Curve]
+    uncached: dict[str, Curve]
+    ends: dict[str, Ends]
+
+
 def _measure_products(
     kernels: Kernels,
     small: Arena,
@@ -105,8 +118,8 @@ def _measure_products(
     effort: Effort,
     fixed_s: tuple[float, float],
     clock: Clock,
-) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Curves by format with weights in `small` from the cache, and in `arena` from memory.
+) -> _ProductRates:
+    """With weights in `small` from the cache, and in `arena` from memory.
 
     `fixed_s` of a call are taken off. The pace of a shared machine moves within a second: it is to
     be the same for all formats, so those from memory are measured side by side, and each of those
@@ -117,6 +130,7 @@ def _measure_products(
         Products(size, seconds, cached=size == CACHED_SIZE)
         for size, seconds in zip((CACHED_SIZE, MEMORY_SIZE), fixed_s, strict=True)
     )
+    ends = ProductEnds(fixed_s[0])
     for turn in range(effort.turns):
         budget_s = clock.budget_s("products", f"{turn + 1} of {effort.turns}", effort.turns)
         for some in _together(formats, arena.size_bytes):
@@ -125,8 +139,10 @@ def _measure_products(
         short = [*formats] * effort.turns
         for format in short:
             short_s = budget_s * CACHED_TIME_FRAC / len(short)
-            cached.measure(kernels, small, [format], effort.rows, short_s)
-    return _curves(cached, formats), _curves(uncached, formats)
+            cached.measure(kernels, small, [format], effort.rows, short_s * (1 - ENDS_TIME_FRAC))
+            ends.measure(kernels, small, format, short_s * ENDS_TIME_FRAC)
+    found = {str(format): ends.of(format) for format in formats}
+    return _ProductRates(_curves(cached, found), _curves(uncached, found), found)
 
 
 def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Format]]:
@@ -135,8 +151,13 @@ def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Forma
     return [formats[start : start + count] for start in range(0, len(formats), count)]
 
 
-def _curves(products: Products, formats: Iterable[Format]) -> dict[str, Curve]:
-    return {str(format): products.flops(format) for format in formats}
+def _curves(products: Products, ends: Mapping[str, Ends]) -> dict[str, Curve]:
+    return {name: products.flops(parse_format(name), of.both_s) for name, of in ends.items()}
+
+
+def _known(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Those that take any time."""
+    return {name: value for name, value in seconds.items() if value}
 
 
 def memory_bound_product(kernels: Kernels, arena: Arena) -> Callable[[], None]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.quant.format import Format
+
+Known = TypeVar("Known")
 
 # N and K of the matrices that products are measured with: as wide as those of models that do not
 # fit the cache, and of models that do.
@@ -15,10 +18,19 @@ MEMORY_SIZE, CACHED_SIZE = 3072, 512
 
 def curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
     """The curve of a format, of the same codes in groups of another size, or with exact inputs."""
-    alike = (curve for name, curve in curves.items() if _is_alike(name, format))
-    found = curves.get(str(format)) or next(alike, None)
+    return _known_of(curves, format)
+
+
+def value_of(seconds: Mapping[str, float], format: Format) -> float:
+    """The same of a number; 0 where none is known."""
+    return _known_of(seconds, format) or 0.0
+
+
+def _known_of(known: Mapping[str, Known], format: Format) -> Known | None:
+    alike = (value for name, value in known.items() if _is_alike(name, format))
+    found = known.get(str(format)) or next(alike, None)
     if found is None and format.int8_activations:
-        return curve_of(curves, format.stored)
+        return _known_of(known, format.stored)
     return found
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_interference import LinkInterference
-from lm_offload.hardware.product_rates import curve_of, rate_by_width
+from lm_offload.hardware.product_rates import (
+    CACHED_SIZE,
+    MEMORY_SIZE,
+    curve_of,
+    rate_by_width,
+    value_of,
+)
 from lm_offload.quant.format import Format, parse_format
 
 OPERATIONS = (
@@ -90,6 +96,9 @@ class Processor:
     # By format, by rows; weights from memory, or from the cache.
     product_flops: Mapping[str, Curve] = field(default_factory=dict)
     cached_product_flops: Mapping[str, Curve] = field(default_factory=dict)
+    # By format: of a value of the inputs, whatever the number of outputs, and the other way round.
+    product_input_s: Mapping[str, float] = field(default_factory=dict)
+    product_output_s: Mapping[str, float] = field(default_factory=dict)
     # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
     decode_attention_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     prefill_attention_flops: Mapping[str, Curve] = field(default_factory=dict)
@@ -120,12 +129,15 @@ class Processor:
     ) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`.
 
-        `width` is K of its matrices; 0: as of those that were measured.
+        `width` is K of its matrices, which have one input; 0: as of those that were measured.
         """
         flops = self._flops_of(format, rows, cached, width)
-        return 2.0 * rows * weights / flops + (
-            self.cached_start_s if cached else self.memory_start_s
-        )
+        start_s = self.cached_start_s if cached else self.memory_start_s
+        own = width or (CACHED_SIZE if cached else MEMORY_SIZE)
+        inputs, outputs = width or weights / own, weights / own
+        ends_s = inputs * value_of(self.product_input_s, format)
+        ends_s += outputs * value_of(self.product_output_s, format)
+        return 2.0 * rows * weights / flops + rows * ends_s + start_s
 
     def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
         """From the curve for where the weights lie, or from other formats."""

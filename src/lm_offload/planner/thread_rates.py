@@ -46,6 +46,8 @@ def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfi
             cached_product_flops=_products(
                 cpu.cached_product_flops, cpu, "cached_product_row", compute
             ),
+            product_input_s=_slower(cpu.product_input_s, arithmetic),
+            product_output_s=_slower(cpu.product_output_s, arithmetic),
             decode_attention_bytes_per_s=_scaled(
                 cpu.decode_attention_bytes_per_s, _share(cpu, "decode_attention", attention)
             ),
@@ -116,6 +118,10 @@ def _operations(curves: Curves, share: float) -> dict[str, Curve]:
 
 def _scaled(curves: Curves, share: float) -> dict[str, Curve]:
     return {name: _slowed(curve, share) for name, curve in curves.items()}
+
+
+def _slower(seconds: Mapping[str, float], share: float) -> dict[str, float]:
+    return {name: value / share for name, value in seconds.items()}
 
 
 def _slowed(curve: Curve, share: float) -> Curve:

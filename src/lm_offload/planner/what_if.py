@@ -77,6 +77,8 @@ def faster_compute(profile: HardwareProfile, factor: float) -> HardwareProfile:
         elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * factor,
         operation_bytes_per_s=_all_scaled(cpu.operation_bytes_per_s, factor),
         cached_product_flops=_all_scaled(cpu.cached_product_flops, factor),
+        product_input_s=_all_shorter(cpu.product_input_s, factor),
+        product_output_s=_all_shorter(cpu.product_output_s, factor),
         prefill_attention_flops=_all_scaled(cpu.prefill_attention_flops, factor),
         decode_attention_bytes_per_s=_attention_curves(cpu, 1.0, factor),
         product_flops={
@@ -85,6 +87,10 @@ def faster_compute(profile: HardwareProfile, factor: float) -> HardwareProfile:
         },
     )
     return replace(profile, cpu=faster)
+
+
+def _all_shorter(seconds: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {name: value / factor for name, value in seconds.items()}
 
 
 def _product_curve(
