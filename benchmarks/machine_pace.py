@@ -1,8 +1,10 @@
 """The profile that predictions are made from, as fast as the machine is just now.
 
 A virtual machine shares memory, clock and disk with neighbours that no process list shows: its pace
-moves by tens of per cent within a second. `benchmarks/pace_meter.py` measures it. Fixed costs are
-taken to follow the cores: empty calls, timed by themselves, differ by three times within seconds.
+moves by tens of per cent within a second. `benchmarks/pace_meter.py` measures it. Each curve of
+products follows the product that tells its pace, as a point of the profile that was measured amiss
+is then no pace of anything else. What computes from the caches follows products from the cache, and
+so do fixed costs: empty calls, timed by themselves, differ by three times within seconds.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
 class Pace:
     """Measured over profiled rates; 1.0 is as profiled."""
 
-    memory: float
-    cores: float
+    memory: float  # of products of a row with weights from memory
+    cores: float  # of products of many rows with weights from memory
+    cached: float  # of products of many rows with weights from the cache
     disk: float
 
 
@@ -49,11 +52,11 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
         "row_s",
     )
     scaled = {
-        **{name: _curves(getattr(cpu, name), pace.cores) for name in curves},
-        **{name: getattr(cpu, name) * pace.cores for name in rates},
-        **{name: getattr(cpu, name) / pace.cores for name in fixed},
+        **{name: _curves(getattr(cpu, name), pace.cached) for name in curves},
+        **{name: getattr(cpu, name) * pace.cached for name in rates},
+        **{name: getattr(cpu, name) / pace.cached for name in fixed},
     }
-    decode = _curves(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cores) ** 0.5)
+    decode = _curves(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cached) ** 0.5)
     return replace(
         cpu,
         memory_bytes_per_s=cpu.memory_bytes_per_s * pace.memory,
@@ -61,8 +64,8 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
             name: _product_at_pace(curve, pace) for name, curve in cpu.product_flops.items()
         },
         decode_attention_bytes_per_s=decode,
-        product_input_s=_seconds(cpu.product_input_s, pace.cores),
-        product_output_s=_seconds(cpu.product_output_s, pace.cores),
+        product_input_s=_seconds(cpu.product_input_s, pace.cached),
+        product_output_s=_seconds(cpu.product_output_s, pace.cached),
         **scaled,
     )
 

@@ -1,9 +1,9 @@
 """Slices of the machine's pace, taken between and within what is measured.
 
 A product of one row tells the memory's pace, one of many rows the cores', both in the format of the
-weights; so does one of many rows with weights from the cache. One row from the cache would not: it
-is most of all a start, which takes another time among other work. Reads of the file that is
-streamed tell the disk's: of another file they differ by up to 40 %.
+weights; one of many rows with weights from the cache tells that of all that computes there. One row
+from the cache would not: it is most of all a start, which takes another time among other work.
+Reads of the file that is streamed tell the disk's: of another file they differ by up to 40 %.
 What moves within a tenth of a second is noise that no slice can tell of a run beside it, so a pace
 is that of the median of several slices, of which one that met a stall does not count.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import median
 from typing import NamedTuple
 
 from benchmarks.machine_pace import FEW_ROWS, MANY_ROWS, Pace
@@ -105,11 +105,11 @@ class PaceMeter:
             )
         ]
         seconds = typical_slice(slices)
-        memory, *cores = (
+        memory, cores, cached = (
             profiled / measured for profiled, measured in zip(expected, seconds[:-1], strict=True)
         )
         disk = 1 / (seconds[-1] * link.bytes_per_s.at(link.block_bytes))
-        return Pace(memory, geometric_mean(cores), disk)
+        return Pace(memory, cores, cached, disk)
 
 
 def typical_slice(slices: Iterable[Slice]) -> list[float]:

@@ -29,11 +29,19 @@ def row(key: str, error: float, others_frac: float = 0.0) -> dict:
 
 def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
     curve = Curve((1, 2, 64, 128), (10.0, 55.0, 100.0, 90.0))
-    profile = with_cpu(product_flops={"bf16": curve}, task_s=1.0, sampled_values_per_s=1.0)
-    found = at_pace(profile, Pace(memory=0.25, cores=4.0, disk=0.5))
+    profile = with_cpu(
+        product_flops={"bf16": curve},
+        cached_product_flops={"bf16": curve},
+        product_input_s={"bf16": 1.0},
+        task_s=1.0,
+        sampled_values_per_s=1.0,
+    )
+    found = at_pace(profile, Pace(memory=0.25, cores=4.0, cached=2.0, disk=0.5))
     rates = found.cpu.product_flops["bf16"].rates
     assert rates == pytest.approx((2.5, 55.0, 400.0, 90.0 * 4.0 ** (7 / 9)))
-    assert found.cpu.task_s == 0.25
+    assert found.cpu.cached_product_flops["bf16"].rates == (20.0, 110.0, 200.0, 180.0)
+    assert found.cpu.product_input_s["bf16"] == 0.5
+    assert found.cpu.task_s == 0.5
     assert found.disk_read.bytes_per_s.at(1) == 0.5 * profile.disk_read.bytes_per_s.at(1)
 
 

@@ -233,7 +233,7 @@ def test_inputs_and_outputs_of_products_are_told_apart(monkeypatch: pytest.Monke
 
 def test_where_there_is_no_room_for_them_nothing_is_known(kernels: Kernels) -> None:
     ends = ProductEnds(0.0)
-    ends.measure(kernels, probe_memory(MIB // 4), PLAIN, BUDGET_S)
+    ends.measure(kernels, probe_memory(MIB).slice(0, MIB // 4), PLAIN, BUDGET_S)
     assert ends.of(PLAIN) == NO_ENDS
 
 

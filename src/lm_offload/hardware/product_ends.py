@@ -21,7 +21,7 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
 from lm_offload.storage.arena import Arena
 
-ROWS = 64  # of a product whose fixed cost is little beside the rest
+ROWS = 256  # of a product whose fixed cost is little beside the rest
 PART = 4  # of the outputs, or of the inputs
 SHAPES = {  # [N, K]
     "whole": (CACHED_SIZE, CACHED_SIZE),
