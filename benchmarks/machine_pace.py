@@ -48,6 +48,7 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
         "call_s",
         "sweep_s",
         "sequence_s",
+        "prompt_s",
         "micro_batch_s",
         "row_s",
     )

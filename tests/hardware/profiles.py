@@ -85,6 +85,7 @@ processors = st.builds(
     call_s=at_least_zero,
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,
+    prompt_s=at_least_zero,
     sampled_values_per_s=at_least_zero,
     cache_bytes=st.integers(0, 1 << 40),
     elementwise_bytes_per_s=at_least_zero,

@@ -68,6 +68,16 @@ def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather()
     assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
 
 
+def test_a_prompt_takes_time_in_the_sweep_in_which_it_begins() -> None:
+    times, slower = (
+        times_of(replace(PLAIN, cpu=replace(PLAIN.cpu, prompt_s=s)), frozenset(), 0)
+        for s in (0.0, 1.0)
+    )
+    begins = Piece(3, 8, 8), Piece(2, 1, 1), Piece(2, 8, 24), Piece(1, 1, 9)
+    shape = SweepShape(begins, 8)
+    assert slower.load(shape).overhead_s - times.load(shape).overhead_s == pytest.approx(3.0)
+
+
 def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
     """All of it does where tasks have a fixed cost that outweighs their kernels, none without."""
     slow = replace(PLAIN, disk_read=replace(PLAIN.disk_read, block_s=1.0))

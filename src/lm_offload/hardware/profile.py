@@ -85,6 +85,7 @@ class Processor:
     few_rows: int = 0  # that multiply a packed weight as it is, of two ways; 0: not measured
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
+    prompt_s: float = 0.0  # the same for each whose prompt begins in it: finding its blocks
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
     row_s: float = 0.0  # of a sweep for each row beyond one of a sequence: index tensors
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
@@ -111,8 +112,8 @@ class Processor:
     # By name in THREADED_WORK, by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
-    def task_fixed_s(self, weight_bytes: float) -> float:
-        """`task_s` of a task that reads so many bytes of weights.
+    def task_fixed_s(self, moved_bytes: float) -> float:
+        """`task_s` of a task with so many bytes of weights and activations.
 
         They push out of the caches what the engine itself needs, the more of them the more.
         """
@@ -122,7 +123,7 @@ class Processor:
         if self.cache_bytes > SMALL_TASK_BYTES:
             known[self.cache_bytes] = self.large_task_s
         seconds = (value or self.task_s for value in known.values())
-        return Curve(tuple(known), tuple(seconds)).at(weight_bytes)
+        return Curve(tuple(known), tuple(seconds)).at(moved_bytes)
 
     def product_s(
         self, format: Format, rows: int, weights: float, cached: bool = False, width: int = 0
