@@ -106,15 +106,10 @@ def test_activations_push_out_of_the_caches_what_the_engine_needs() -> None:
 
 
 def test_inputs_of_q_k_and_v_are_counted_once() -> None:
-    """hidden 64 of all heads, half of it of keys and of values."""
-    model = sizes()
-    kv = model.config.kv_size
-    for name, values in (
-        ("product_input_s", 64 + model.config.query_size),
-        ("product_output_s", model.config.query_size + 2 * kv + 64),
-    ):
+    """64 inputs and 128 outputs, 64 and 64 of o, beside 16 and 8 of squares of 512 x 512."""
+    for name, values in (("product_input_s", 128 - 24), ("product_output_s", 192 - 24)):
         cpu = replace(PLAIN_CPU, **{name: {"fp32": 1e6}})
-        found = by_name(UnitCosts(model, cpu, cached=False), ROWS)
+        found = by_name(UnitCosts(sizes(), cpu, cached=False), ROWS)
         assert found["layers.0.attention"] == pytest.approx(4 * values * 1e6)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
-from lm_offload.quant.format import Format, parse_format
+from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
 from lm_offload.units import MIB
@@ -142,7 +142,7 @@ def _measure_products(
             cached.measure(kernels, small, [format], effort.rows, short_s * (1 - ENDS_TIME_FRAC))
             ends.measure(kernels, small, format, short_s * ENDS_TIME_FRAC)
     found = {str(format): ends.of(format) for format in formats}
-    return _ProductRates(_curves(cached, found), _curves(uncached, found), found)
+    return _ProductRates(_curves(cached, formats), _curves(uncached, formats), found)
 
 
 def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Format]]:
@@ -151,8 +151,8 @@ def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Forma
     return [formats[start : start + count] for start in range(0, len(formats), count)]
 
 
-def _curves(products: Products, ends: Mapping[str, Ends]) -> dict[str, Curve]:
-    return {name: products.flops(parse_format(name), of.both_s) for name, of in ends.items()}
+def _curves(products: Products, formats: Iterable[Format]) -> dict[str, Curve]:
+    return {str(format): products.flops(format) for format in formats}
 
 
 def _known(seconds: Mapping[str, float]) -> dict[str, float]:

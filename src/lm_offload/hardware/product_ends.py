@@ -1,11 +1,8 @@
-"""What products take for each value of their inputs and outputs, beside their FLOPs.
-
-::
-
-    product = 2 M N K / F + M K input_s + M N output_s
+"""What products take for each value of their inputs and outputs, whatever their FLOPs.
 
 Inputs are rounded or put in order once for all N outputs, sums of lanes are added up once for all
-K inputs. Matrices of a quarter of the outputs, or of the inputs, tell the two apart.
+K inputs. Matrices of four times the outputs, or the inputs, tell the two apart. Smaller ones would
+not: their chunks leave threads without work.
 """
 
 from __future__ import annotations
@@ -22,11 +19,12 @@ from lm_offload.quant.format import Format
 from lm_offload.storage.arena import Arena
 
 ROWS = 256  # of a product whose fixed cost is little beside the rest
-PART = 4  # of the outputs, or of the inputs
+ENOUGH_TURNS = 5  # a difference of few is mostly noise
+TIMES = 4  # as many outputs, or inputs
 SHAPES = {  # [N, K]
-    "whole": (CACHED_SIZE, CACHED_SIZE),
-    "few outputs": (CACHED_SIZE // PART, CACHED_SIZE),
-    "few inputs": (CACHED_SIZE, CACHED_SIZE // PART),
+    "square": (CACHED_SIZE, CACHED_SIZE),
+    "more outputs": (TIMES * CACHED_SIZE, CACHED_SIZE),
+    "more inputs": (CACHED_SIZE, TIMES * CACHED_SIZE),
 }
 
 
@@ -35,11 +33,6 @@ class Ends(NamedTuple):
 
     input_s: float
     output_s: float
-
-    @property
-    def both_s(self) -> float:
-        """Of one value of each."""
-        return self.input_s + self.output_s
 
 
 NO_ENDS = Ends(0.0, 0.0)
@@ -54,7 +47,7 @@ class ProductEnds:
 
     def measure(self, kernels: Kernels, arena: Arena, format: Format, budget_s: float) -> None:
         """Another turn with weights in `arena`, which the cache holds."""
-        if format.matrix_bytes(*SHAPES["whole"]) > arena.size_bytes:
+        if max(format.matrix_bytes(*shape) for shape in SHAPES.values()) > arena.size_bytes:
             return
         works = {
             name: product_work(kernels, shaped_matrices(arena, format, shape), ROWS)
@@ -65,12 +58,14 @@ class ProductEnds:
             self._turns.setdefault(format, []).append(self._ends(seconds))
 
     def of(self, format: Format) -> Ends:
-        """The median of the turns; nothing where none was finished."""
-        turns = self._turns.get(format, [NO_ENDS])
-        return Ends(*(statistics.median(values) for values in zip(*turns, strict=True)))
+        """The median of the turns; nothing where there were too few."""
+        turns = self._turns.get(format, [])
+        if len(turns) < ENOUGH_TURNS:
+            return NO_ENDS
+        return Ends(*(max(statistics.median(values), 0.0) for values in zip(*turns, strict=True)))
 
     def _ends(self, seconds: Mapping[str, float]) -> Ends:
-        """From what a product with a quarter of the values takes too long for a quarter."""
-        whole_s, *parts_s = (work_s(seconds[name], self._fixed_s) for name in SHAPES)
-        more_s = [(PART * part_s - whole_s) / (PART - 1) for part_s in parts_s]
-        return Ends(*(max(value_s, 0.0) / (ROWS * CACHED_SIZE) for value_s in more_s))
+        """From what products with four times as many of the others take less than four times."""
+        square_s, *larger_s = (work_s(seconds[name], self._fixed_s) for name in SHAPES)
+        saved_s = [(TIMES * square_s - one_s) / (TIMES - 1) for one_s in larger_s]
+        return Ends(*(value_s / (ROWS * CACHED_SIZE) for value_s in saved_s))

@@ -86,19 +86,14 @@ class Products:
             flop_s = work_s(call_s, self._fixed_s) / flops
             self._flop_s.setdefault((format, count), []).append(flop_s)
 
-    def flops(self, format: Format, ends_s: float = 0.0) -> Curve:
-        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one.
-
-        `ends_s` is taken off: what a value of the inputs and one of the outputs take.
-        """
+    def flops(self, format: Format) -> Curve:
+        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one."""
         known = sorted(
-            (count, statistics.median(taken))
-            for (of, count), taken in self._flop_s.items()
-            if of == format
+            (count, taken) for (of, count), taken in self._flop_s.items() if of == format
         )
-        rest_s = [work_s(flop_s, ends_s / (2 * self._size)) for _, flop_s in known]
         return Curve(
-            tuple(float(count) for count, _ in known), tuple(1 / flop_s for flop_s in rest_s)
+            tuple(float(count) for count, _ in known),
+            tuple(1 / statistics.median(flop_s) for _, flop_s in known),
         )
 
 

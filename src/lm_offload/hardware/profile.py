@@ -28,6 +28,7 @@ THREADED_WORK = (  # whose speed by threads is measured
 )
 
 
+LEAST_FRAC = 0.2  # of a product with square matrices, however few inputs one of others has
 TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
 
@@ -97,7 +98,8 @@ class Processor:
     # By format, by rows; weights from memory, or from the cache.
     product_flops: Mapping[str, Curve] = field(default_factory=dict)
     cached_product_flops: Mapping[str, Curve] = field(default_factory=dict)
-    # By format: of a value of the inputs, whatever the number of outputs, and the other way round.
+    # By format: of a value of the inputs, whatever the number of outputs, and the other way round;
+    # rates of products are those of square matrices, whose values are in them.
     product_input_s: Mapping[str, float] = field(default_factory=dict)
     product_output_s: Mapping[str, float] = field(default_factory=dict)
     # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
@@ -132,13 +134,17 @@ class Processor:
 
         `width` is K of its matrices, which have one input; 0: as of those that were measured.
         """
-        flops = self._flops_of(format, rows, cached, width)
-        start_s = self.cached_start_s if cached else self.memory_start_s
-        own = width or (CACHED_SIZE if cached else MEMORY_SIZE)
-        inputs, outputs = width or weights / own, weights / own
-        ends_s = inputs * value_of(self.product_input_s, format)
-        ends_s += outputs * value_of(self.product_output_s, format)
-        return 2.0 * rows * weights / flops + rows * ends_s + start_s
+        square_s = 2.0 * weights / self._flops_of(format, rows, cached, width)
+        row_s = max(square_s + self._ends_s(format, weights, width), LEAST_FRAC * square_s)
+        return rows * row_s + (self.cached_start_s if cached else self.memory_start_s)
+
+    def _ends_s(self, format: Format, weights: float, width: int) -> float:
+        """Of a row, what its inputs and outputs take more than those of square matrices."""
+        if not width:
+            return 0.0
+        values = weights / min(max(width, CACHED_SIZE), MEMORY_SIZE)  # of each, in square ones
+        more_s = (width - values) * value_of(self.product_input_s, format)
+        return more_s + (weights / width - values) * value_of(self.product_output_s, format)
 
     def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
         """From the curve for where the weights lie, or from other formats."""

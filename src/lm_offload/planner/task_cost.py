@@ -4,7 +4,7 @@
 
     task = task_s + kernels * call_s            no calls in decode, which is replayed
          + sum over products  2 rows weights / F(format, rows)   of matrices with one input
-                              + rows (inputs * input_s + outputs * output_s)
+                              + rows (inputs input_s + outputs output_s), beyond square ones
          + sum over kernels   bytes / B(kernel)
          + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
 
