@@ -39,7 +39,7 @@ KERNEL_BUDGET_S = 0.02
 # sweeps of models of that size.
 CACHED_BYTES = 4 * MIB
 CACHED_TIME_FRAC = 0.25  # of the time for products
-ENDS_TIME_FRAC = 0.2  # of that, for inputs and outputs
+ENDS_TIME_FRAC = 0.25  # of that, for inputs and outputs
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 
