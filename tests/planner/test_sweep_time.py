@@ -118,6 +118,18 @@ def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units()
     assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(3 * 0.5)  # eight at once, 1 GB/s
 
 
+def test_rows_that_are_most_of_a_table_are_read_in_a_burst() -> None:
+    """A table of 131 rows is one request."""
+    small, large = (sizes({**TINY, "vocab_size": count}).config for count in (131, 1 << 20))
+    burst = replace(PLAIN.disk_read, burst_bytes_per_s=Curve((1 << 12, 1 << 16), (2e9, 2.5e8)))
+    table_bytes = small.vocab_size * small.embed_size * small.itemsize
+    found_s = GatherCost(small, burst, 0).seconds(64, 64, 0.0)
+    assert found_s == pytest.approx(table_bytes / burst.burst_bytes_per_s.at(table_bytes))
+    assert found_s > GatherCost(small, PLAIN.disk_read, 0).seconds(64, 64, 0.0)
+    far_s = (GatherCost(large, link, 0).seconds(1, 1, 0.0) for link in (burst, PLAIN.disk_read))
+    assert len({*far_s}) == 1
+
+
 @given(TIMES, st.floats(0, 1e-2))
 def test_a_resident_sweep_takes_its_units_and_the_engine(compute_s, overhead_s):
     found = sweep_seconds([load_of(compute_s, {}, overhead_s)] * 2, {}, 0)

@@ -38,8 +38,8 @@ KERNEL_BUDGET_S = 0.02
 # does other work meanwhile: of 12 MiB a part had to make room, and one row took twice as long as in
 # sweeps of models of that size.
 CACHED_BYTES = 4 * MIB
-CACHED_TIME_FRAC = 0.25  # of the time for products
-ENDS_TIME_FRAC = 0.25  # of that, for inputs and outputs
+CACHED_TIME_FRAC = 0.35  # of the time for products
+ENDS_TIME_FRAC = 0.4  # of that, for inputs and outputs
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 

@@ -18,7 +18,7 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
 from lm_offload.storage.arena import Arena
 
-ROWS = 64  # of a product whose fixed cost is little beside the rest
+ROWS = 256  # of a product whose fixed cost, and the state of threads before, is little of it
 ENOUGH_TURNS = 5  # a difference of few is mostly noise
 TIMES = 4  # as many outputs, or inputs
 SHAPES = {  # [N, K]
