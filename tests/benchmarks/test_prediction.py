@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.bench_plan_choice import DUELS, losses
-from benchmarks.bench_prediction import load_rows, save
+from benchmarks.bench_prediction import load_rows, read_bytes, save
 from benchmarks.machine_pace import Pace, at_pace
 from benchmarks.pace_meter import Slice, is_steady, typical_slice
 from benchmarks.paced_runs import PacedPhase, PacedRun
@@ -17,6 +17,7 @@ from benchmarks.slicing_executor import SIDE, SlicingExecutor
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.step_time import StepTime
+from lm_offload.storage.gather_size import PIECE_BYTES
 from tests.planner.machines import with_cpu
 
 
@@ -43,6 +44,14 @@ def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
     assert found.cpu.product_input_s["bf16"] == 0.5
     assert found.cpu.task_s == 0.5
     assert found.disk_read.bytes_per_s.at(1) == 0.5 * profile.disk_read.bytes_per_s.at(1)
+
+
+def test_the_disk_is_asked_in_the_pieces_that_a_plan_reads() -> None:
+    units = [SimpleNamespace(name=name) for name in ("layers.0.mlp", "layers.1.mlp", "head.0")]
+    layouts = [SimpleNamespace(size_bytes=size) for size in (100, 200, 300)]
+    llm = SimpleNamespace(files=SimpleNamespace(units=units, layouts=layouts))
+    assert read_bytes(llm, SimpleNamespace(streamed=("layers.0.mlp", "layers.1.mlp"))) == 200
+    assert read_bytes(llm, SimpleNamespace(streamed=())) == PIECE_BYTES
 
 
 def test_slices_are_taken_within_sweeps_where_that_is_allowed(
