@@ -21,7 +21,8 @@ from benchmarks.half_on_disk import Case, base_choice, half_on_disk
 from benchmarks.result import report
 from benchmarks.round_ratio import with_interval
 from benchmarks.synthetic_cache import fill
-from benchmarks.testbed import collect, largest_weight_file
+from benchmarks.testbed import collect
+from benchmarks.weight_files import largest_weight_file
 from lm_offload import LLM, SamplingParams
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine

@@ -34,6 +34,7 @@ from rich.console import Console
 from benchmarks.entry import result_parser, run
 from benchmarks.result import report
 from benchmarks.round_ratio import with_interval
+from benchmarks.weight_files import weight_file_bytes
 from lm_offload import LLM
 from lm_offload.cli.measure import Shape
 from lm_offload.cli.progress import RunProgress
@@ -98,10 +99,8 @@ def key_of(row: Row) -> tuple[object, ...]:
 
 def measure(folder: Path, budget_frac: float, shape: Shape, threads: int) -> Row:
     """One case: plans of the whole range, each measured."""
-    weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    with LLM(
-        folder, cpu_memory=int(budget_frac * weight_bytes), threads=threads, speculation="off"
-    ) as llm:
+    budget_bytes = int(budget_frac * weight_file_bytes(folder))
+    with LLM(folder, cpu_memory=budget_bytes, threads=threads, speculation="off") as llm:
         parts = llm.choices, shape.workload, llm.profile, llm.budget_bytes
         request = planning_request(*parts)
     load, progress = OtherLoad(), RunProgress(Console(quiet=True))

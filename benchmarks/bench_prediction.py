@@ -39,6 +39,7 @@ from benchmarks.prediction_row import compared, plan_row, run_row, slices_of, st
 from benchmarks.prediction_summary import format_row, print_summary, summary
 from benchmarks.result import result_of
 from benchmarks.slicing_executor import side_of
+from benchmarks.weight_files import largest_weight_file
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.engine.planning import planning_request
@@ -70,7 +71,7 @@ def main() -> None:
         models[args.model.name] = args.model
     rows = load_rows(args.json)
     start_s, base = time.monotonic(), LLM(demo_path()).profile
-    files = [file for folder in models.values() for file in folder.glob("*.safetensors")]
+    files = map(largest_weight_file, models.values())
     largest = max(files, key=lambda file: file.stat().st_size)
     meter = PaceMeter(base, args.threads, largest, map(stored_as, FORMATS))
     wanted = [it for it in chosen(grid(models), args.points, args.seed) if it.key not in rows]

@@ -19,7 +19,8 @@ from benchmarks.entry import result_parser, run
 from benchmarks.peers.protocol import make_prompts
 from benchmarks.result import Row, report
 from benchmarks.round_ratio import with_interval
-from benchmarks.testbed import collect, largest_weight_file
+from benchmarks.testbed import collect
+from benchmarks.weight_files import largest_weight_file
 from lm_offload import LLM, SamplingParams, Workload
 
 ROUNDS = 5

@@ -16,6 +16,7 @@ from typing import Any, cast
 from benchmarks.engine_turns import Row, compared, engine_of, sequences_of
 from benchmarks.entry import result_parser, run
 from benchmarks.result import report
+from benchmarks.weight_files import weight_file_bytes
 from lm_offload import LLM, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.kvcache.growing_cache import GrowingCache
@@ -39,8 +40,7 @@ class Case:
     @property
     def budget_bytes(self) -> int:
         """A part of the checkpoint's bytes."""
-        size = sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
-        return int(size * self.budget_frac)
+        return int(weight_file_bytes(self.model) * self.budget_frac)
 
 
 class SwitchedRetention:

@@ -33,7 +33,8 @@ from benchmarks.result import report
 from benchmarks.round_ratio import quotients, with_interval
 from benchmarks.speculation_case import Case, Total, generated, open_llm
 from benchmarks.speculation_prompts import code_prompts, loop_prompts, text_prompts
-from benchmarks.testbed import collect, largest_weight_file
+from benchmarks.testbed import collect
+from benchmarks.weight_files import largest_weight_file
 from lm_offload.demo import demo_path
 from lm_offload.engine.draft_model import DraftModel
 from lm_offload.engine.proposers import Draft, Wanted

@@ -19,7 +19,8 @@ from benchmarks.entry import result_parser, run
 from benchmarks.peers.protocol import make_prompts
 from benchmarks.result import Row, report
 from benchmarks.round_ratio import with_interval
-from benchmarks.testbed import collect, largest_weight_file
+from benchmarks.testbed import collect
+from benchmarks.weight_files import largest_weight_file, weight_file_bytes
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.outputs import SweepRecord
 
@@ -57,7 +58,8 @@ def measure(case: Case) -> Row:
     rates = RateMeter(case.model, None, False, case.threads).read()
     resident_s, streamed_s, disk_rates, ratios = [], [], [], []
     read_bytes, retained_bytes = [], []
-    with open_llm(case, None) as resident, open_llm(case, half_of(case)) as streamed:
+    half_bytes = weight_file_bytes(case.model) // 2
+    with open_llm(case, None) as resident, open_llm(case, half_bytes) as streamed:
         weight_bytes, plan = streamed.files.weight_bytes, streamed.plan
         assert plan is not None
         for _ in range(ROUNDS):
@@ -94,11 +96,6 @@ def measure(case: Case) -> Row:
         "decode_tokens_per_s": case.batch / statistics.median(streamed_s),
         "decode_tokens_per_s_runs": [case.batch / sweep for sweep in streamed_s],
     }
-
-
-def half_of(case: Case) -> int:
-    """Half of the checkpoint's bytes."""
-    return sum(path.stat().st_size for path in case.model.glob("*.safetensors")) // 2
 
 
 def open_llm(case: Case, budget_bytes: int | None) -> LLM:

@@ -29,8 +29,8 @@ from benchmarks.switched_threads import GEN_LEN, SwitchedEngine
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
 from lm_offload.hardware.limits import allowed_cores
+from lm_offload.hardware.measured_work import thread_counts
 from lm_offload.hardware.other_load import OtherLoad
-from lm_offload.hardware.profile import thread_counts
 from lm_offload.plan import Plan, ThreadPlan
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.kernel_timing import Reading, Work, rounds_s, settled, streamed_copies
 from benchmarks.product_rows import K, N, own_product
-from benchmarks.testbed import direct_read_bytes_per_s, largest_weight_file
+from benchmarks.testbed import direct_read_bytes_per_s
+from benchmarks.weight_files import largest_weight_file
 from lm_offload.arch.accounting import loaded_bytes, unit_flops
 from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import build_units

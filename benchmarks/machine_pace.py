@@ -9,10 +9,10 @@ so do fixed costs: empty calls, timed by themselves, differ by three times withi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 
 FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
@@ -53,11 +53,11 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
         "row_s",
     )
     scaled = {
-        **{name: _curves(getattr(cpu, name), pace.cached) for name in curves},
+        **{name: all_scaled(getattr(cpu, name), pace.cached) for name in curves},
         **{name: getattr(cpu, name) * pace.cached for name in rates},
         **{name: getattr(cpu, name) / pace.cached for name in fixed},
     }
-    decode = _curves(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cached) ** 0.5)
+    decode = all_scaled(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cached) ** 0.5)
     return replace(
         cpu,
         memory_bytes_per_s=cpu.memory_bytes_per_s * pace.memory,
@@ -65,8 +65,8 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
             name: _product_at_pace(curve, pace) for name, curve in cpu.product_flops.items()
         },
         decode_attention_bytes_per_s=decode,
-        product_input_s=_seconds(cpu.product_input_s, pace.cached),
-        product_output_s=_seconds(cpu.product_output_s, pace.cached),
+        product_input_s=all_shorter(cpu.product_input_s, pace.cached),
+        product_output_s=all_shorter(cpu.product_output_s, pace.cached),
         **scaled,
     )
 
@@ -81,24 +81,10 @@ def _product_at_pace(curve: Curve, pace: Pace) -> Curve:
     return Curve(curve.sizes, tuple(rates))
 
 
-def _seconds(by_format: Mapping[str, float], factor: float) -> dict[str, float]:
-    return {name: value / factor for name, value in by_format.items()}
-
-
-def _curves(curves: Mapping[str, Curve], factor: float) -> dict[str, Curve]:
-    return {name: _curve(curve, factor) for name, curve in curves.items()}
-
-
-def _curve(curve: Curve, factor: float) -> Curve:
-    return Curve(curve.sizes, tuple(rate * factor for rate in curve.rates))
-
-
 def _link_at_pace(link: Link, factor: float) -> Link:
     return replace(
         link,
-        bytes_per_s=_curve(link.bytes_per_s, factor),
+        bytes_per_s=link.bytes_per_s.scaled(factor),
         request_s=link.request_s / factor,
-        burst_bytes_per_s=_curve(link.burst_bytes_per_s, factor)
-        if link.burst_bytes_per_s
-        else None,
+        burst_bytes_per_s=link.burst_bytes_per_s.scaled(factor) if link.burst_bytes_per_s else None,
     )

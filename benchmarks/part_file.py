@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from lm_offload.errors import ConfigError
+from lm_offload.storage import durable
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -22,12 +22,6 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def write_whole(path: Path, result: dict[str, Any]) -> None:
-    """Write beside the file, then take its place."""
+    """Write beside the file, then take its place; raises OSError and leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.write_text(json.dumps(result, indent=1) + "\n")
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)  # a full disk leaves the file before as it was
-        raise
+    durable.write_whole(path, (json.dumps(result, indent=1) + "\n").encode())

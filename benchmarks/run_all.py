@@ -25,6 +25,7 @@ from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
 from benchmarks.part_file import write_whole
 from benchmarks.peers.obstacles import require_disk
 from benchmarks.suite import Part, Suite, full, quick
+from benchmarks.weight_files import weight_file_bytes
 
 PROGRESS = "progress.state"  # not .json: no result file
 PROBE_LIMIT_BYTES = 64 << 20
@@ -75,8 +76,8 @@ def parse_args() -> argparse.Namespace:
 def make_model(suite: Suite) -> None:
     """Write what is missing of the checkpoint; RuntimeError where the disk is too small."""
     size_bytes = checkpoint_bytes(PRESETS[suite.preset], "bf16")
-    have_bytes = sum(path.stat().st_size for path in suite.model.glob("*.safetensors"))
-    require_disk(suite.model, size_bytes - have_bytes, f"the checkpoint {suite.model.name}")
+    missing_bytes = size_bytes - weight_file_bytes(suite.model)
+    require_disk(suite.model, missing_bytes, f"the checkpoint {suite.model.name}")
     if not ends_well(["benchmarks.make_checkpoint", suite.preset, "--out", str(suite.model)]):
         raise RuntimeError("the checkpoint could not be written")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.weight_files import weight_file_bytes
 from lm_offload import LLM, SamplingParams, Workload
 
 
@@ -31,8 +32,7 @@ class Case:
     @property
     def budget_bytes(self) -> int:
         """A part of the checkpoint's bytes."""
-        size = sum(path.stat().st_size for path in self.model.glob("*.safetensors"))
-        return int(size * self.budget_frac)
+        return int(weight_file_bytes(self.model) * self.budget_frac)
 
 
 @dataclass

@@ -22,13 +22,10 @@ from typing import Any
 import torch
 
 from benchmarks.entry import parser_of, run
-from lm_offload.errors import CheckpointError
+from benchmarks.weight_files import largest_weight_file
+from lm_offload.hardware.machine import describe_machine
+from lm_offload.units import GIB, MIB
 
-MIB, GIB = 1 << 20, 1 << 30
-ISA_FLAGS = (
-    "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-    "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "bf16", "i8mm", "sve",
-)  # fmt: skip
 MATMUL_SHAPE = (2048, 5632)  # (in, out) features of the 1.1 B model's gate projection
 
 
@@ -153,42 +150,10 @@ def direct_read_table(path: Path) -> dict[str, int | None]:
     return table
 
 
-def allowed_cores() -> float:
-    """Cores by affinity, or fewer where a cgroup gives a smaller share of time."""
-    affinity = float(len(os.sched_getaffinity(0)))
-    quota, period = _cpu_quota()
-    return min(affinity, quota / period) if quota > 0 else affinity
-
-
-def _cpu_quota() -> tuple[float, float]:
-    text = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(text) == 2 and text[0] != "max":
-        return float(text[0]), float(text[1])
-    quota = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-    period = _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    return (float(quota), float(period)) if quota and period else (-1.0, 1.0)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
-
-
-def _field(text: str, names: tuple[str, ...]) -> str:
-    """The value of the first `name : value` line with one of `names`; empty if there is none."""
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in names:
-            return value.strip()
-    return ""
-
-
 def filesystem_of(path: Path) -> str:
     """The type of the file system that holds `path`, for example `ext4`."""
     target, best = path.resolve(), (0, "unknown")
-    for line in _read("/proc/self/mountinfo").splitlines():
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, tail = line.partition(" - ")
         mount = Path(fields.split()[4])
         if target.is_relative_to(mount):
@@ -198,14 +163,12 @@ def filesystem_of(path: Path) -> str:
 
 def describe() -> dict[str, Any]:
     """What can be read without measuring: processor, cores, memory, kernel, versions."""
-    cpuinfo = _read("/proc/cpuinfo")
-    flags = _field(cpuinfo, ("flags", "Features")).split()
-    total_kib = _field(_read("/proc/meminfo"), ("MemTotal",)).split()
+    machine = describe_machine()
     return {
-        "cpu": _field(cpuinfo, ("model name", "Model")) or platform.machine(),
-        "cores": allowed_cores(),
-        "isa": [flag for flag in ISA_FLAGS if flag in flags],
-        "memory_bytes": int(total_kib[0]) * 1024 if total_kib else None,
+        "cpu": machine.cpu,
+        "cores": machine.cores,
+        "isa": list(machine.isa),
+        "memory_bytes": machine.memory_bytes,
         "kernel": platform.release(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -224,13 +187,6 @@ def collect(checkpoint_file: Path | None = None, threads: int = 2) -> dict[str, 
         bed["filesystem"] = filesystem_of(checkpoint_file)
         measured["direct_read_bytes_per_s"] = direct_read_table(checkpoint_file)
     return {**bed, "measured": measured}
-
-
-def largest_weight_file(folder: Path) -> Path:
-    """The biggest safetensors file of a checkpoint: what the disk is measured on."""
-    if not (files := list(folder.glob("*.safetensors"))):
-        raise CheckpointError(f"{folder} has no safetensors files; name a checkpoint's folder.")
-    return max(files, key=lambda path: path.stat().st_size)
 
 
 def main() -> None:

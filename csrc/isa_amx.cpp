@@ -24,6 +24,7 @@
 #define LMO_ISA amx
 #include "simd_avx512.h"
 #include "simd_common.h"
+#include "transpose_avx512.h"
 #include "packed_amx.h"
 
 #if defined(__clang__)

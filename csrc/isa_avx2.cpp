@@ -15,6 +15,7 @@
 #define LMO_ISA avx2
 #include "simd_avx2.h"
 #include "simd_common.h"
+#include "transpose_avx2.h"
 #include "isa_table.h"
 
 #if defined(__clang__)

@@ -18,6 +18,7 @@
 #define LMO_ISA avx512
 #include "simd_avx512.h"
 #include "simd_common.h"
+#include "transpose_avx512.h"
 #include "isa_table.h"
 
 #if defined(__clang__)

@@ -19,6 +19,7 @@
 #define LMO_ISA avx512_vnni
 #include "simd_avx512.h"
 #include "simd_common.h"
+#include "transpose_avx512.h"
 #include "isa_table.h"
 
 #if defined(__clang__)

@@ -4,6 +4,7 @@
 #define LMO_ISA generic
 #include "simd_generic.h"
 #include "simd_common.h"
+#include "transpose_generic.h"
 #include "isa_table.h"
 
 namespace lmo {

@@ -2,13 +2,14 @@
 // converted in registers for each tile, which costs less than keeping them converted.
 #pragma once
 
-#include "linear_converted.h"
+#include "linear_lanes.h"
 #include "packed_codes.h"
 #include "product_chunks.h"
 
 namespace lmo {
 namespace LMO_ISA {
 
+constexpr int64_t kLaneProducts = kRegisters == 32 ? 32 : 48;  // from how many rows on
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
 constexpr int64_t kPassedBytes = 512 << 10;  // where one pass uses them: fewer first tiles, unasked
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
@@ -105,19 +106,13 @@ void linear_chunk(const Chunk<W>& chunk) {
     }
 }
 
-// How many of n rows of weights make a chunk: four chunks a thread, or as many as the bytes hold;
-// a multiple of `step`.
-inline int64_t chunk_rows_within(int64_t bytes, int64_t n, int64_t row_bytes, int64_t step,
-                                 int threads) {
+// How many of n rows of weights make a chunk: four chunks a thread, or as many bytes as stay in the
+// cache for the next tile of the m rows of inputs; a multiple of `step`.
+inline int64_t chunk_rows(int64_t m, int64_t n, int64_t row_bytes, int64_t step, int threads) {
+    const int64_t bytes = m > kTileRows ? kChunkBytes : kPassedBytes;
     const int64_t share = (n + 4 * threads - 1) / (4 * threads);
     const int64_t fit = std::min(share, bytes / row_bytes);
     return std::max(step, (fit + step - 1) / step * step);
-}
-
-// The same for m rows of inputs: as many bytes as stay in the cache for the next tile of them.
-inline int64_t chunk_rows(int64_t m, int64_t n, int64_t row_bytes, int64_t step, int threads) {
-    const int64_t bytes = m > kTileRows ? kChunkBytes : kPassedBytes;
-    return chunk_rows_within(bytes, n, row_bytes, step, threads);
 }
 
 inline int64_t weight_row_bytes(const LinearArgs& a) {
@@ -125,9 +120,6 @@ inline int64_t weight_row_bytes(const LinearArgs& a) {
 }
 
 inline int64_t linear_step(const LinearArgs& a) {
-    if (a.m >= kConvertedRows) {
-        return chunk_rows_within(kConvertedBytes, a.n, a.k * 4, kTileWeights, a.threads);
-    }
     constexpr int64_t tiles = kTileWeights * (kTileWeights + 1);  // of whole_tiles and of last_rows
     return chunk_rows(a.m, a.n, weight_row_bytes(a), tiles, a.threads);
 }
@@ -140,14 +132,11 @@ int64_t ahead_columns(const LinearArgs& a) {
 }
 
 inline int64_t linear_scratch_bytes(int64_t m, int64_t n, int64_t k, int threads) {
-    if (m < kConvertedRows) return 0;
-    LinearArgs sizes{};
-    sizes.m = m, sizes.n = n, sizes.k = k, sizes.threads = threads;
-    const ConvertedChunk chunk{sizes, 0, linear_step(sizes), nullptr};
-    return threads * chunk.size() * static_cast<int64_t>(sizeof(float));
+    return m < kLaneProducts ? 0 : lane_scratch_bytes(m, n, k, threads);
 }
 
 inline void linear(const LinearRun& products) {
+    if (products.first().m >= kLaneProducts) return lane_linear(products);
     const auto chunks = [](const LinearArgs& a) {
         const int64_t step = linear_step(a);
         return (a.n + step - 1) / step;
@@ -157,7 +146,6 @@ inline void linear(const LinearRun& products) {
         with_type(a.weight_dtype, [&](auto* type) {
             using W = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
             const auto* weight = static_cast<const W*>(a.weight);
-            if (a.m >= kConvertedRows) return converted_chunk(a, weight, i * step, end);
             linear_chunk(Chunk<W>{a, weight, i * step, end, ahead_columns<W>(a)});
         });
     });

@@ -30,7 +30,7 @@ struct Accumulators {
 // acc[r][c] += weight[r, 0:k] * x[c, 0:k], lane by lane. The shorter of the two lists stays in
 // registers while the other one passes by.
 template <int R, int C, class W>
-inline void dot_tile(Accumulators<R, C>& acc, const W* weight, int64_t weight_stride,
+inline __attribute__((always_inline)) void dot_tile(Accumulators<R, C>& acc, const W* weight, int64_t weight_stride,
                      const float* x, int64_t x_stride, int64_t k) {
     each_vector(k, [&](int64_t i, auto span) {
         if constexpr (R > C) {

@@ -5,6 +5,7 @@
 #include "linear_impl.h"
 #include "packed_quantize.h"
 #include "packed_tile.h"
+#include "write_rows.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -89,26 +90,11 @@ void each_step(const PackedWork<Codes>& w, const Tiling& tiles, const Body& body
     }
 }
 
-// Writes out[rows, outputs of the tiles] from totals, V vectors a row.
+// Writes the outputs of the tiles from totals, V vectors a row.
 template <int V, class Codes>
 void write_totals(const PackedWork<Codes>& w, const Tiling& tiles, const float* totals) {
-    const PackedArgs& a = w.a;
-    const int64_t n = tiles.first * kTileLanes;
-    each_vector(tiles.outputs(a.n), [&](int64_t i, auto span) {
-        Vec bias = zero();
-        if (a.bias) {
-            with_type(a.bias_dtype, [&](auto* type) {
-                bias = load(static_cast<decltype(type)>(a.bias) + n + i, span);
-            });
-        }
-        for (int64_t row = 0; row < w.rows; ++row) {
-            float* out = a.out + (w.first_row + row) * a.out_stride + n + i;
-            Vec value = load(totals + row * V * kLanes + i);
-            if (a.bias) value = value + bias;
-            if (a.accumulate) value = load(out, span) + value;
-            store(out, value, span);
-        }
-    });
+    const Rows rows{w.first_row, w.rows};
+    write_rows<V>(w.a, rows, tiles.first * kTileLanes, tiles.outputs(w.a.n), totals);
 }
 
 }  // namespace LMO_ISA

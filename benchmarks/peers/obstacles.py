@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.peers.case import Case, work_dir
 from benchmarks.peers.environments import PeerSpec
+from benchmarks.weight_files import weight_file_bytes
 
 from lm_offload.units import format_bytes
 
@@ -17,18 +18,20 @@ def check_disk(spec: PeerSpec, case: Case) -> None:
     """RuntimeError where a peer would fill the disk with weights that it has not converted yet."""
     folder = work_dir(spec, case)
     if spec.converts and not folder.exists():
-        require_disk(folder, int(ROOM * weight_bytes(case.model)), "the converted weights")
+        require_disk(folder, int(ROOM * weight_file_bytes(case.model)), "the converted weights")
 
 
 def check_conversion(spec: PeerSpec, case: Case) -> None:
     """RuntimeError where a converter would use up the machine's memory."""
-    require_memory(int(spec.conversion_memory * weight_bytes(case.model)), "convert the weights")
+    require_memory(
+        int(spec.conversion_memory * weight_file_bytes(case.model)), "convert the weights"
+    )
 
 
 def check_memory(case: Case) -> None:
     """RuntimeError where a run without a limit needs more memory than there is."""
     if case.limit_bytes is None:
-        require_memory(int(ROOM * weight_bytes(case.model)), "hold the model")
+        require_memory(int(ROOM * weight_file_bytes(case.model)), "hold the model")
 
 
 def require_memory(needed_bytes: int, purpose: str) -> None:
@@ -50,11 +53,6 @@ def require_disk(folder: Path, needed_bytes: int, what: str) -> None:
             f"too little disk: {format_bytes(needed_bytes)} needed for {what}, "
             f"{format_bytes(free_bytes)} free"
         )
-
-
-def weight_bytes(model: Path) -> int:
-    """Of a checkpoint's weight files."""
-    return sum(path.stat().st_size for path in model.glob("*.safetensors"))
 
 
 def available_memory_bytes() -> int:

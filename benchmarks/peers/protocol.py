@@ -45,15 +45,20 @@ class Peer:
     prepare: Callable[[argparse.Namespace], None] | None = None
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments that all runners take."""
-    parser = argparse.ArgumentParser()
+def add_workload(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is generated, by how many threads."""
     parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--prompt-len", type=int, default=32)
     parser.add_argument("--gen-len", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments that all runners take."""
+    parser = argparse.ArgumentParser()
+    add_workload(parser)
     parser.add_argument("--work-dir", type=Path, required=True, help="for converted weights")
     parser.add_argument("--limit-bytes", type=int, help="memory that the model may use")
     parser.add_argument("--weight-format", choices=WEIGHT_FORMATS, help="default: as stored")

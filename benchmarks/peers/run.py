@@ -26,6 +26,7 @@ from benchmarks.entry import parser_of, run
 from benchmarks.peers.case import Case, Row, work_dir
 from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment
 from benchmarks.peers.obstacles import check_conversion, check_disk, check_memory
+from benchmarks.peers.protocol import add_workload
 from benchmarks.peers.session import Session, SessionError, last_line, result_in
 
 PREPARE_S = 3600.0  # for a conversion, which is not measured
@@ -179,15 +180,10 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__)
     parser.add_argument("--peer", choices=[*PEERS, "all"], default="all")
-    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument(
         "--limit-bytes", type=parse_limit, help="memory for the model, for example 1280MiB"
     )
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--prompt-len", type=int, default=32)
-    parser.add_argument("--gen-len", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
+    add_workload(parser)
     parser.add_argument("--timeout-s", type=float, default=1800.0)
     parser.add_argument("--out", type=Path, help="append the rows to this JSON-lines file")
     return parser.parse_args()

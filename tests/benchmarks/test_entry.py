@@ -9,7 +9,7 @@ from benchmarks.cgroup import CgroupUnavailableError
 from benchmarks.entry import parser_of, result_parser, run
 from benchmarks.part_file import write_whole
 from benchmarks.result import report
-from benchmarks.testbed import largest_weight_file
+from benchmarks.weight_files import largest_weight_file, weight_file_bytes
 
 from lm_offload.errors import CheckpointError, ConfigError
 
@@ -59,6 +59,13 @@ def test_the_first_line_of_a_module_describes_its_command_line():
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no safetensors files"):
         largest_weight_file(tmp_path)
+
+
+def test_weight_files_are_counted_and_the_largest_found(tmp_path):
+    for name, size in (("a.safetensors", 3), ("b.safetensors", 5), ("tokenizer.json", 9)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert weight_file_bytes(tmp_path) == 8
+    assert largest_weight_file(tmp_path).name == "b.safetensors"
 
 
 def test_rows_are_kept_as_they_come_and_survive_an_interruption(tmp_path, capsys):

@@ -50,7 +50,7 @@ def test_too_little_memory_is_said(case, monkeypatch):
 
 
 def test_too_little_disk_for_converted_weights_is_said(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(obstacles, "weight_bytes", lambda model: 1 << 60)
+    monkeypatch.setattr(obstacles, "weight_file_bytes", lambda model: 1 << 60)
     monkeypatch.setattr(obstacles, "work_dir", lambda spec, case: tmp_path / "work" / "there")
     with pytest.raises(RuntimeError, match=r"too little disk: .* needed for the converted weights"):
         obstacles.check_disk(LLAMA_CPP, case)

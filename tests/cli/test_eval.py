@@ -11,11 +11,7 @@ from tests.cli.conftest import Run
 
 SHORT = ["--tokens", "300", "--context", "128", "--threads", "1"]
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_perplexity_is_the_same_where_weights_are_streamed(run: Run, demo: Path) -> None:

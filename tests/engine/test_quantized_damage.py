@@ -30,12 +30,6 @@ def folder(toy) -> Path:
     return toy("llama", **toy_shapes("llama"))
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def quantize(folder: Path, on_progress=lambda done, total: None) -> Path:
     """Make the entry of the cache and return its folder."""
     files = open_model(folder, FORMAT)

@@ -26,15 +26,11 @@ TYPES = [
     ("opt", {"word_embed_proj_dim": 32}),
 ]
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 def ignore(done_bytes: int, total_bytes: int) -> None:
     """Nobody watches."""
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Lock
-from time import sleep
+from functools import partial
+from threading import Barrier
 
 import pytest
 
-from lm_offload.device.stand_in import StandIn
+from lm_offload.device import worker_stream
+from lm_offload.device.stand_in import PAGEABLE_FRAC, StandIn
+from lm_offload.hardware import interference_probe, timing
 from lm_offload.hardware.device_probe import DeviceProbe
 from lm_offload.hardware.link_interference import LinkInterference
+from lm_offload.hardware.link_places import LinkPlaces
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_from_dict, profile_to_dict
 from lm_offload.hardware.together import left_of_each
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.units import MIB
+from tests.clock import FakeClock, fake_clock
 from tests.planner.machines import PLAIN
 
-RATE = 1e8  # slow enough that what the machine does else is not seen
+RATE = 1e8
 
 
 @pytest.fixture
@@ -36,18 +40,31 @@ def probed(pins: bool, weights) -> HardwareProfile:
         device.close()
 
 
-def test_links_are_measured_in_both_directions_and_staged(weights):
-    """What else the machine does only lowers a rate: the best of three is the link's."""
-    several = [probed(True, weights) for _ in range(3)]
+def test_rates_are_those_of_links_that_are_pinned_staged_and_pageable(monkeypatch):
+    """On a clock that only copies move, so that nothing else is seen."""
+    fake_clock(monkeypatch, timing, worker_stream)
+    device = StandIn("standin", 4 * MIB, RATE)
+    places = LinkPlaces.taken(device, device.tier(2 * MIB).allocate("copies", MIB))
+    links = places.links(0.1)
+    device.close()
+    assert places.is_pinned
+    rates = {name: link.bytes_per_s.rates for name, link in links.items()}
+    assert all(len(of_link) == 1 for of_link in rates.values())
+    assert {name: of_link[0] for name, of_link in rates.items()} == pytest.approx(
+        {
+            "h2d": RATE,
+            "d2h": RATE,
+            "h2d_staged": RATE,  # one half is filled while the other is copied
+            "host_copy": RATE * PAGEABLE_FRAC,
+            "d2h_pageable": RATE * PAGEABLE_FRAC,
+        }
+    )
 
-    def best(name: str) -> float:
-        return max(getattr(found, name).bytes_per_s.rates[0] for found in several)
 
-    assert best("h2d") == pytest.approx(RATE, rel=0.3)
-    assert best("h2d_staged") == pytest.approx(RATE, rel=0.4)
-    assert best("host_copy") == pytest.approx(RATE / 2, rel=0.3)
-    found = several[0]
+def test_links_are_measured_in_both_directions_and_beside_other_work(weights):
+    found = probed(True, weights)
     for link in (found.h2d, found.d2h, found.host_copy, found.d2h_pageable):
+        assert all(rate > 0 for rate in link.bytes_per_s.rates)
         assert all(0 < frac <= 1 for frac in link.opposed_frac.rates)
     assert found.h2d != found.h2d_staged
     assert found.link_interference != LinkInterference()
@@ -59,16 +76,35 @@ def test_uploads_are_taken_to_be_staged_where_nothing_can_be_pinned(weights):
     assert found.h2d == found.h2d_staged
 
 
-def test_two_that_need_the_same_leave_one_another_half():
-    one = Lock()
+class Pair:
+    """Two works of a second on a clock of their own, each called alone and then beside the other.
 
-    def work() -> None:
-        with one:
-            sleep(2e-3)
+    Those that meet wait for one another, which fails where they are called in turns.
+    """
 
-    fracs = left_of_each(work, work, 0.1)
-    assert sum(fracs) == pytest.approx(1.0, abs=0.3)
-    assert min(left_of_each(lambda: sleep(2e-3), lambda: sleep(2e-3), 0.1)) > 0.7
+    def __init__(self, clock: FakeClock, share: bool) -> None:
+        self._clock, self._share = clock, share
+        self._meeting = Barrier(2, timeout=60)
+        self.calls = [0, 0]
+
+    def work(self, index: int) -> None:
+        self.calls[index] += 1
+        begin_s = self._clock.now_s
+        if self.calls[index] == 1:
+            return self._clock.sleep(1.0)
+        self._meeting.wait()
+        if self._share:
+            self._clock.sleep(1.0)  # after that of the other, or before it
+        else:
+            self._clock.sleep_until(begin_s + 1.0)
+        self._meeting.wait()
+
+
+@pytest.mark.parametrize(("share", "left"), [(True, 0.5), (False, 1.0)])
+def test_two_that_need_the_same_leave_one_another_half(monkeypatch, share, left):
+    pair = Pair(fake_clock(monkeypatch, timing, interference_probe), share)
+    assert left_of_each(partial(pair.work, 0), partial(pair.work, 1), 0.0) == (left, left)
+    assert pair.calls == [2, 2]
 
 
 def test_without_a_file_nothing_is_known_of_the_disk():

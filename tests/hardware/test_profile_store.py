@@ -25,11 +25,7 @@ PROFILE = HardwareProfile(
     fingerprint=FINGERPRINT,
 )  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_what_is_stored_is_loaded(cache: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-import time
-from types import SimpleNamespace
+from functools import partial
+
+import pytest
 
 from lm_offload.hardware import timing
 from lm_offload.hardware.timing import Deadline, capped_mean, typical, typical_s
+from tests.clock import fake_clock
 
 
 def test_the_capped_mean_counts_slow_samples_but_none_as_more_than_three_medians() -> None:
@@ -27,28 +29,31 @@ def test_samplers_run_in_turns_and_each_at_least_once() -> None:
 
 
 def test_no_sampler_runs_after_the_deadline(monkeypatch) -> None:
-    clock = SimpleNamespace(now_s=0.0)
-    clock.perf_counter = lambda: clock.now_s
-    monkeypatch.setattr(timing, "time", clock)
+    clock = fake_clock(monkeypatch, timing)
     starts_s: list[float] = []
 
     def sample() -> float:
         starts_s.append(clock.now_s)
-        clock.now_s += 1.0
+        clock.sleep(1.0)
         return 1.0
 
     typical({"one": sample, "other": sample}, Deadline(5.0))
     assert starts_s == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_works_that_the_budget_does_not_reach_are_left_out() -> None:
-    works = {"first": lambda: time.sleep(0.02), "second": lambda: None}
-    found = typical_s(works, 0.0)
-    assert found.keys() == {"first"}
-    assert 0.02 <= found["first"] < 0.5
+def test_works_that_the_budget_does_not_reach_are_left_out(monkeypatch) -> None:
+    clock = fake_clock(monkeypatch, timing)
+    works = {"first": partial(clock.sleep, 0.02), "second": lambda: None}
+    assert typical_s(works, 0.0) == {"first": 0.02}
 
 
-def test_longer_works_take_longer() -> None:
+def test_each_work_has_the_time_of_one_call_however_many_make_a_sample(monkeypatch) -> None:
+    clock = fake_clock(monkeypatch, timing)
+    works = {"short": partial(clock.sleep, 1e-5), "long": partial(clock.sleep, 3e-3)}
+    assert typical_s(works, 0.05) == pytest.approx({"short": 1e-5, "long": 3e-3})
+
+
+def test_longer_works_take_longer_on_a_clock_that_runs() -> None:
     works = {"short": lambda: sum(range(100)), "long": lambda: sum(range(100_000))}
     found = typical_s(works, 0.05)
     assert 0 < found["short"] < found["long"]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
@@ -40,6 +41,13 @@ def random_float8(rows: int, columns: int) -> Tensor:
     """All e4m3 floats but NaN, subnormal ones and both zeros among them."""
     bits = torch.randint(0, 127, (rows, columns)) | torch.randint(0, 2, (rows, columns)) << 7
     return bits.to(torch.uint8).view(torch.float8_e4m3fn)
+
+
+def product(kernels: Kernels, x: Tensor, weight: PackedWeight) -> Tensor:
+    """What the kernels make of it, in memory of its own."""
+    out = torch.empty(x.shape[0], weight.shape[0])
+    kernels.linear(x, weight, out)
+    return out
 
 
 def exact_product(x: Tensor, weight: PackedWeight) -> tuple[Tensor, Tensor]:

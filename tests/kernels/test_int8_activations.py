@@ -16,15 +16,9 @@ from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
 from tests.kernels.implementations import all_kernels
-from tests.kernels.packed import ROUNDED_FORMATS, random_weight
+from tests.kernels.packed import ROUNDED_FORMATS, product, random_weight
 
 each_kernels = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda each: each.name)
-
-
-def product(kernels: Kernels, x: Tensor, weight: PackedWeight) -> Tensor:
-    out = torch.empty(x.shape[0], weight.shape[0])
-    kernels.linear(x, weight, out)
-    return out
 
 
 @each_kernels

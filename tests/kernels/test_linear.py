@@ -108,13 +108,15 @@ def test_no_rows_and_nan(kernels: Kernels) -> None:
     assert out[1].isnan().all()
 
 
-def test_only_many_rows_keep_a_part_of_a_float_weight() -> None:
+def test_only_many_rows_keep_memory_with_a_float_weight() -> None:
     assert linear_scratch_bytes(1, 8192, 8192, 2) == 0
     for columns in (64, 1040, 2048, 28672):
-        one = linear_scratch_bytes(512, 1 << 20, columns, 1)
-        assert one < 1 << 20
-        assert linear_scratch_bytes(512, 1 << 20, columns, 4) == 4 * one
-        assert linear_scratch_bytes(512, 64, columns, 1) <= one
+        one, two, four = (linear_scratch_bytes(512, 1 << 20, columns, t) for t in (1, 2, 4))
+        assert four - one == 3 * (two - one)  # weights: a part for each thread
+        assert two - one < 256 * columns + (1 << 20)
+        assert one < (640 + 256) * columns + (1 << 20)  # inputs: a block of at most 160 rows
+        assert linear_scratch_bytes(1 << 20, 1 << 20, columns, 1) < 1.25 * one
+        assert linear_scratch_bytes(512, 32, columns, 4) == one
 
 
 @pytest.mark.parametrize("dtype_name", ["bfloat16", "float16"])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 import lm_offload.kernels
 from lm_offload.kernels.base import Kernels
@@ -19,18 +18,12 @@ from lm_offload.quant.format import parse_format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
 from tests.kernels.implementations import DTYPES, all_kernels, native_kernels
-from tests.kernels.packed import ALL_FORMATS, ROUNDED_FORMATS, exact_product, random_weight
+from tests.kernels.packed import ALL_FORMATS, ROUNDED_FORMATS, exact_product, product, random_weight
 
 each_kernels = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda each: each.name)
 each_native = pytest.mark.parametrize("kernels", native_kernels(1), ids=lambda each: each.name)
 FORMATS = (*ALL_FORMATS, *ROUNDED_FORMATS)
 each_format = pytest.mark.parametrize("name", FORMATS)
-
-
-def product(kernels: Kernels, x: Tensor, weight: PackedWeight) -> Tensor:
-    out = torch.empty(x.shape[0], weight.shape[0])
-    kernels.linear(x, weight, out)
-    return out
 
 
 def columns_of(name: str, steps: int) -> int:

@@ -12,6 +12,7 @@
 #include "emulated_avx512.h"
 #include "simd_avx512.h"
 #include "simd_common.h"
+#include "transpose_avx512.h"
 #include "packed_amx.h"
 
 #pragma GCC pop_options

@@ -10,6 +10,7 @@
 #include "emulated_avx512.h"
 #include "simd_avx512.h"
 #include "simd_common.h"
+#include "transpose_avx512.h"
 #include "isa_table.h"
 
 #pragma GCC pop_options

@@ -70,6 +70,8 @@ LMO_UNARY(__m512i, cvtps_epi32, __m512, _mm256_cvtps_epi32)
 LMO_UNARY(__m512, cvtepi32_ps, __m512i, _mm256_cvtepi32_ps)
 LMO_BINARY(__m512, max_ps, _mm256_max_ps)
 LMO_BINARY(__m512, min_ps, _mm256_min_ps)
+LMO_BINARY(__m512, unpacklo_ps, _mm256_unpacklo_ps)
+LMO_BINARY(__m512, unpackhi_ps, _mm256_unpackhi_ps)
 LMO_BINARY(__m512i, add_epi32, _mm256_add_epi32)
 LMO_BINARY(__m512i, add_epi16, _mm256_add_epi16)
 LMO_BINARY(__m512i, and_si512, _mm256_and_si256)
@@ -136,6 +138,20 @@ inline __m256 extractf32x8_ps(__m512 a) {
     return half(a, Index);
 }
 
+template <int Order>
+inline __m512 shuffle_ps(__m512 a, __m512 b) {
+    return join<__m512>(_mm256_shuffle_ps(half(a, 0), half(b, 0), Order),
+                        _mm256_shuffle_ps(half(a, 1), half(b, 1), Order));
+}
+
+// Two quarters of a, then two of b.
+template <int Order>
+inline __m512 shuffle_f32x4(__m512 a, __m512 b) {
+    __m128 quarters[4];
+    for (int i = 0; i < 4; ++i) quarters[i] = part<__m128>(i < 2 ? a : b, Order >> 2 * i & 3);
+    return part<__m512>(quarters, 0);
+}
+
 template <int Index>
 inline __m512i inserti64x4(__m512i a, __m256i b) {
     return Index == 0 ? join<__m512i>(b, half(a, 1)) : join<__m512i>(half(a, 0), b);
@@ -191,11 +207,15 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #undef _mm512_cmp_ps_mask
 #undef _mm512_extractf32x8_ps
 #undef _mm512_inserti64x4
+#undef _mm512_shuffle_ps
+#undef _mm512_shuffle_f32x4
 #define _mm512_roundscale_ps(a, mode) lmo::emulated::roundscale_ps<mode>(a)
 #define _mm512_cvtps_ph(a, mode) lmo::emulated::cvtps_ph<mode>(a)
 #define _mm512_cmp_ps_mask(a, b, predicate) lmo::emulated::cmp_ps_mask<predicate>(a, b)
 #define _mm512_extractf32x8_ps(a, index) lmo::emulated::extractf32x8_ps<index>(a)
 #define _mm512_inserti64x4(a, b, index) lmo::emulated::inserti64x4<index>(a, b)
+#define _mm512_shuffle_ps(a, b, order) lmo::emulated::shuffle_ps<order>(a, b)
+#define _mm512_shuffle_f32x4(a, b, order) lmo::emulated::shuffle_f32x4<order>(a, b)
 #define _mm512_add_epi16 lmo::emulated::add_epi16
 #define _mm512_add_epi32 lmo::emulated::add_epi32
 #define _mm512_and_si512 lmo::emulated::and_si512

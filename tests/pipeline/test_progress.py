@@ -1,11 +1,11 @@
 import threading
-from types import SimpleNamespace
 
 import pytest
 
 from lm_offload.pipeline import progress as progress_module
 from lm_offload.pipeline.progress import Progress
 from lm_offload.schedule.task import TaskId
+from tests.clock import fake_clock
 
 FIRST, SECOND = TaskId(0, "read", 0), TaskId(1, "read", 0)
 
@@ -36,15 +36,13 @@ def test_what_is_done_is_not_waited_for():
 
 
 def test_waiting_ends_when_the_last_need_is_announced(monkeypatch):
-    clock = SimpleNamespace(now_s=1.0)
-    clock.perf_counter = lambda: clock.now_s
-    monkeypatch.setattr(progress_module, "time", clock)
+    clock = fake_clock(monkeypatch, progress_module)
     progress = Progress()
     progress.announce(FIRST)
 
     def announce() -> None:
         with progress.lock:
-            clock.now_s += 2.0
+            clock.sleep(2.0)
             progress.announce(SECOND)
 
     thread = once_waited_for(monkeypatch, progress, announce)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import THREADED_WORK
+from lm_offload.hardware.measured_work import THREADED_WORK
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.best_first import TIE
 from lm_offload.planner.bounds import Bounds

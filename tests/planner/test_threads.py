@@ -9,7 +9,8 @@ import pytest
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import THREADED_WORK, HardwareProfile, thread_counts
+from lm_offload.hardware.measured_work import THREADED_WORK, thread_counts
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.fixed_plan import fixed_plan
 from lm_offload.planner.plan_choice import PlanChoice, choice_of

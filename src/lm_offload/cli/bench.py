@@ -91,10 +91,10 @@ def bench(
             progress.expect(batch_size * prompt_len, batch_size * (gen_len - 1))
             measured = run_workload(llm, shape, seed, memory, progress.on_sweep)
             progress.stop()
-            predicted = plan.predicted if overlap else None  # that of a run that overlaps
-            print_measured(console, measured, ceiling, load_s, predicted)
-            if predicted:
-                print_comparison(console, predicted, measured)
+    predicted = plan.predicted if overlap else None  # that of a run that overlaps
+    print_measured(console, measured, ceiling, load_s, predicted)
+    if predicted:
+        print_comparison(console, predicted, measured)
     if as_json:
         print_json(_record(llm, shape, plan, ceiling, measured, load_s))
 

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from lm_offload.cli import options
 from lm_offload.cli.conversation import HELP, Conversation, converse
@@ -94,12 +95,17 @@ def chat(
             conversation.check_template()
             llm.load(_workload(min(context_len, llm.files.config.max_positions), max_tokens))
             progress.stop()
-            interactive = sys.stdin.isatty()
-            if interactive:
-                import readline  # noqa: F401  input() then has a history and edits lines
+            _converse(conversation, as_json, console)
 
-                console.print(HELP, style="dim")
-            converse(conversation, as_json, interactive)
+
+def _converse(conversation: Conversation, as_json: bool, console: Console) -> None:
+    """With editing of lines and a hint where somebody types."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        import readline  # noqa: F401  input() then has a history and edits lines
+
+        console.print(HELP, style="dim")
+    converse(conversation, as_json, interactive)
 
 
 def _workload(context_len: int, max_tokens: int) -> Workload:

@@ -80,9 +80,7 @@ def inspect_model(
     from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
 
     files, budget_bytes = open_model(model, weight_format, exact), resolve_budget(cpu_memory)
-    plan = None
-    with contextlib.suppress(BudgetError):
-        plan = plan_for([files], workload, NOMINAL, budget_bytes)
+    plan = _plan_within(files, workload, budget_bytes)
     roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
     units = [_unit_summary(files, index, plan) for index in range(len(files.units))]
     rows_on_disk_bytes = _rows_on_disk_bytes(files, plan)
@@ -106,6 +104,15 @@ def inspect_model(
         rows_on_disk_bytes=rows_on_disk_bytes,
         units=units,
     )
+
+
+def _plan_within(files: ModelFiles, workload: Workload, budget_bytes: int) -> Plan | None:
+    """None where the workload does not run in the budget."""
+    from lm_offload.engine.planning import plan_for
+
+    with contextlib.suppress(BudgetError):
+        return plan_for([files], workload, NOMINAL, budget_bytes)
+    return None
 
 
 def _unit_summary(files: ModelFiles, index: int, plan: Plan | None) -> UnitSummary:

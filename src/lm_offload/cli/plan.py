@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -21,7 +21,11 @@ from lm_offload.plan import Plan
 
 if TYPE_CHECKING:
     from lm_offload.cli.verify import Verification
+    from lm_offload.engine.plan_request import PlanningCase
+    from lm_offload.planner.explain import Explanation
+    from lm_offload.planner.plan_choice import PlanChoice
     from lm_offload.planner.request import Request
+    from lm_offload.planner.spare_sequences import Spare
 
 GPU_NOTE = (
     "This plan uses the CPU and the disk of {name} alone; --gpu-memory plans for its GPU, and "
@@ -79,9 +83,7 @@ def plan(
     """Show the plan for a workload, its predicted speed, what bounds it and what was not chosen."""
     from lm_offload.engine.plan_options import PlanOptions
     from lm_offload.engine.plan_request import planning_case
-    from lm_offload.planner.explain import explain
     from lm_offload.planner.plan_text import read_plan
-    from lm_offload.planner.spare_sequences import given_spare, spare_of
 
     choice = read_plan(saved_plan) if saved_plan else None
     asked = PlanOptions(
@@ -107,23 +109,45 @@ def plan(
     if verify:
         case.check_runnable()
     with uncollected():
-        chosen = case.plan(choice)
-        if save is not None:
-            _save(save, chosen, Path(model).name)
-        request = case.request_beside(chosen)
-        explanation = explain(request, chosen, case.forbidden, case.common)
-        spare = given_spare(chosen) if choice else spare_of(request, chosen, case.common)
+        found = _found(case, choice, save, Path(model).name)
     console = report_console(as_json, quiet=as_json)
-    print_plan(console, chosen)
-    print_spare(console, spare)
-    print_explanation(console, chosen, explanation)
-    record = {**vars(chosen), "explanation": explanation, "spare": spare}
+    _print_found(console, found)
+    record = {**vars(found.chosen), "explanation": found.explanation, "spare": found.spare}
     if verify:
-        record["verification"] = _verified(request, model, shape, console)
+        record["verification"] = _verified(found.request, model, shape, console)
     if as_json:
         print_json(record)
     if case.request.profile.gpu is not None and case.request.device is None:
         people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
+
+
+class _Found(NamedTuple):
+    """A plan, what it was made for and why it was chosen."""
+
+    request: Request
+    chosen: Plan
+    explanation: Explanation
+    spare: Spare
+
+
+def _found(case: PlanningCase, choice: PlanChoice | None, save: Path | None, name: str) -> _Found:
+    """The plan is saved before it is explained, which may take longer."""
+    from lm_offload.planner.explain import explain
+    from lm_offload.planner.spare_sequences import given_spare, spare_of
+
+    chosen = case.plan(choice)
+    if save is not None:
+        _save(save, chosen, name)
+    request = case.request_beside(chosen)
+    explanation = explain(request, chosen, case.forbidden, case.common)
+    spare = given_spare(chosen) if choice else spare_of(request, chosen, case.common)
+    return _Found(request, chosen, explanation, spare)
+
+
+def _print_found(console: Console, found: _Found) -> None:
+    print_plan(console, found.chosen)
+    print_spare(console, found.spare)
+    print_explanation(console, found.chosen, found.explanation)
 
 
 def _verified(request: Request, model: str, shape: Shape, console: Console) -> Verification:

@@ -36,7 +36,7 @@ ROUGH = (("seen", "in little memory, or by a small file"),)  # kept apart from s
 
 
 def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
-    """This machine in about 3 s, with the disk that holds the file `weights`.
+    """This machine in a few seconds, with the disk that holds the file `weights`.
 
     Stored; where `memory_bytes` are too few to see the rates of memory, for starts with as little,
     which do not measure again.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager
 from typing import Self
 
 from lm_offload.engine.assembly import Assembly, RunOptions
@@ -113,14 +114,25 @@ class LoadedModel(PlannedModel):
         engine = self._engine_for(workload_of(sequences))
         engine.records.clear()
         engine.add(sequences)
+        with self._left_in_order(engine):
+            yield from self._steps(engine, sequences)
+
+    def _steps(
+        self, engine: Engine, sequences: list[Sequence]
+    ) -> Generator[list[Sequence], None, None]:
+        while engine.has_work:
+            yield engine.step()
+            self._check_open(engine)
+            if self._wishes.saved_plan is None and engine.drafts_give_way(sequences):
+                self._give_up_draft(engine)
+                return
+        self._end(engine, sequences)
+
+    @contextmanager
+    def _left_in_order(self, engine: Engine) -> Iterator[None]:
+        """A run that ends early leaves an engine that can go on, or none; what it did counts."""
         try:
-            while engine.has_work:
-                yield engine.step()
-                self._check_open(engine)
-                if self._wishes.saved_plan is None and engine.drafts_give_way(sequences):
-                    self._give_up_draft(engine)
-                    return
-            self._end(engine, sequences)
+            yield
         except GeneratorExit:
             engine.machinery.scheduler.drop_all()
             raise

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,30 +73,43 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
     call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
-    kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
-    tiny_task_s, task_s, large_task_s = (
-        max(_layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s, 0.0) / LAYER_TASKS
-        for traffic in (IN_CACHE, SMALL_UNITS, LARGE_UNITS)
-    )
+    task = _task_times(sweeps, 0.0 if call_s else LAYER_KERNELS * kernel_s)
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
     prompts = measure_prompts(profile, kernels, min(ARENA_BYTES, memory_bytes), SMALL_UNITS)
-    beside_s = seconds[DECODE] - TASKS * task_s
-    beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * tiny_task_s
+    beside_s = seconds[DECODE] - TASKS * task.small_s
+    beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * task.tiny_s
     cpu = replace(
         profile.cpu,
-        task_s=task_s,
-        tiny_task_s=min(tiny_task_s, task_s),
-        large_task_s=max(large_task_s, task_s),
+        task_s=task.small_s,
+        tiny_task_s=min(task.tiny_s, task.small_s),
+        large_task_s=max(task.large_s, task.small_s),
         call_s=call_s,
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
-        micro_batch_s=_micro_batch_s(seconds, task_s, kernel_s),
+        micro_batch_s=_micro_batch_s(seconds, task.small_s, kernel_s),
         prompt_s=max(prompts.sequence_s - sequence_s, 0.0),
         row_s=prompts.row_s,
         cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
+
+
+class _TaskTimes(NamedTuple):
+    """Of one task, by how much its weights push out of the caches."""
+
+    tiny_s: float
+    small_s: float
+    large_s: float
+
+
+def _task_times(sweeps: Measured, kernels_s: float) -> _TaskTimes:
+    """What a layer adds beside `kernels_s`, shared by its tasks."""
+    beside_s = (
+        _layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s
+        for traffic in (IN_CACHE, SMALL_UNITS, LARGE_UNITS)
+    )
+    return _TaskTimes(*(max(layer_s, 0.0) / LAYER_TASKS for layer_s in beside_s))
 
 
 def _call_s(sweeps: Measured) -> float:

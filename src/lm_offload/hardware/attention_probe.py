@@ -120,7 +120,7 @@ def _curves(rates: dict[_Key, float], kind: str, seen: Mapping[_Key, float]) -> 
     for key, rate in rates.items():
         if key.kind == kind:
             points.setdefault(rate_key(key.format, key.shape), {})[seen[key]] = rate
-    return {name: Curve(tuple(at), tuple(at.values())) for name, at in points.items()}
+    return {name: Curve.through(at) for name, at in points.items()}
 
 
 def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:

@@ -58,11 +58,10 @@ def calibrate(
     ):
         read = measure_reads(reader, effort.ways, clock.budget_s("disk reads"))
         cpu = measure_processor(kernels, arena, effort, clock)
-        compute, way = memory_bound_product(kernels, arena), Way(read.block_bytes, read.concurrency)
         budget_s = clock.budget_s("interference")
+        compute, way = memory_bound_product(kernels, arena), Way(read.block_bytes, read.concurrency)
         interference = measure_interference(reader, way, compute, budget_s * (1 - CALLS_FRAC))
-        call, depth = empty_call(kernels), read.concurrency
-        block_s = measure_block_s(reader, depth, call, budget_s * CALLS_FRAC)
+        block_s = measure_block_s(reader, way.depth, empty_call(kernels), budget_s * CALLS_FRAC)
         is_sound = is_enough_memory(memory_bytes) and file.size_bytes >= ENOUGH_FILE_BYTES
     profile = HardwareProfile(
         name=describe_machine().cpu,

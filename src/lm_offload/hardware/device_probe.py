@@ -28,7 +28,7 @@ from lm_offload.kernels.base import Kernels, SwitchedProducts
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Memory, Tier
-from lm_offload.units import PAGE_BYTES, align_down
+from lm_offload.units import align_down
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
@@ -81,9 +81,7 @@ class DeviceProbe:
         kernel_s = self._call_s(tiny_product(kernels, here), part_s, TINY_LAUNCHES)
         replay_s = self._replay_s(tiny_product(kernels, here), part_s)
         space = tier.allocate("kernels", tier.capacity_bytes - tier.used_bytes)
-        half = space.size_bytes // 2 // PAGE_BYTES * PAGE_BYTES
-        low, high = (space.view(start, torch.uint8, (half,)) for start in (0, half))
-        copy_s = self._call_s(lambda: high.copy_(low), part_s)
+        memory_bytes_per_s = self._memory_bytes_per_s(space, kernel_s, part_s)
         kernels, few_rows = self._switched(kernels, space, part_s)
         products = {
             str(format): self._products(
@@ -95,7 +93,7 @@ class DeviceProbe:
         return Processor(
             threads=1,
             memory_bytes=self.device.memory().total_bytes,
-            memory_bytes_per_s=2 * half / work_s(copy_s, kernel_s),
+            memory_bytes_per_s=memory_bytes_per_s,
             peak_flops=max(rate for curve in products.values() for rate in curve.rates),
             kernel_s=kernel_s,
             task_s=cpu.task_s,
@@ -105,6 +103,13 @@ class DeviceProbe:
             decode_attention_bytes_per_s=attention.decode_bytes_per_s,
             prefill_attention_flops=attention.prefill_flops,
         )
+
+    def _memory_bytes_per_s(self, space: Memory, kernel_s: float, part_s: float) -> float:
+        """Read and written by a copy of one half of `space` to the other."""
+        half = align_down(space.size_bytes // 2)
+        low, high = (space.view(start, torch.uint8, (half,)) for start in (0, half))
+        copy_s = self._call_s(lambda: high.copy_(low), part_s)
+        return 2 * half / work_s(copy_s, kernel_s)
 
     def _attention(
         self, kernels: Kernels, space: Memory, kernel_s: float, budget_s: float

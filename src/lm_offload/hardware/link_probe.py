@@ -9,7 +9,7 @@ Copies are timed two in flight, as uploads are::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -62,8 +62,8 @@ def with_opposed(
         for size in sizes
     }
     return (
-        replace(up, opposed_frac=_curve({size: pair[0] for size, pair in left.items()})),
-        replace(down, opposed_frac=_curve({size: pair[1] for size, pair in left.items()})),
+        replace(up, opposed_frac=Curve.through({size: pair[0] for size, pair in left.items()})),
+        replace(down, opposed_frac=Curve.through({size: pair[1] for size, pair in left.items()})),
     )
 
 
@@ -96,12 +96,8 @@ def _link(copies: Copies, most_bytes: int, budget_s: float, count: int = COPIES)
     request_s = seconds.pop(PAGE_BYTES) / count if len(seconds) > 1 else 0.0
     rates = {size: size * count / call_s for size, call_s in seconds.items()}
     best = max(rates, key=rates.__getitem__)
-    return Link(_curve(rates), request_s, best, COPIES)
+    return Link(Curve.through(rates), request_s, best, COPIES)
 
 
 def _works(copies: Copies, sizes: Iterable[int]) -> dict[int, Callable[[], object]]:
     return {size: partial(copies, size) for size in sizes}
-
-
-def _curve(rates: Mapping[int, float]) -> Curve:
-    return Curve(tuple(map(float, rates)), tuple(rates.values()))

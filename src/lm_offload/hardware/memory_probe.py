@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.measured_work import thread_counts
 from lm_offload.hardware.numa import interleaved_nodes
-from lm_offload.hardware.profile import thread_counts
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.memory import read_memory
 from lm_offload.storage.arena import Arena, MemoryTier

@@ -31,7 +31,7 @@ def measure_operations(
     for (name, count), call_s in seconds.items():
         size_bytes = calls[name, count].size_bytes
         points.setdefault(name, {})[size_bytes] = size_bytes / work_s(call_s, kernel_s)
-    return {name: Curve(tuple(at), tuple(at.values())) for name, at in points.items()}
+    return {name: Curve.through(at) for name, at in points.items()}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.attention_probe import AttentionRates, measure_attention
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Clock, Effort
@@ -52,17 +52,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
     fixed_s = kernel_s + cache.cached_start_s, kernel_s + cache.start_s
     products = _measure_products(kernels, small, arena, effort, fixed_s, clock)
-    attention = measure_attention(
-        kernels,
-        {
-            str(format): effort.shapes if name == COMMON else effort.other_shapes
-            for name, format in KV_FORMATS.items()
-        },
-        effort.contexts,
-        arena,
-        kernel_s,
-        clock.budget_s("attention"),
-    )
+    attention = _measure_attention(kernels, arena, effort, kernel_s, clock.budget_s("attention"))
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
@@ -91,6 +81,17 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         memory_by_threads_bytes_per_s=by_threads,
         thread_speedup=speedups,
     )
+
+
+def _measure_attention(
+    kernels: Kernels, arena: Arena, effort: Effort, kernel_s: float, budget_s: float
+) -> AttentionRates:
+    """Over caches of every format, the common one in more shapes of heads than others."""
+    shapes = {
+        str(format): effort.shapes if name == COMMON else effort.other_shapes
+        for name, format in KV_FORMATS.items()
+    }
+    return measure_attention(kernels, shapes, effort.contexts, arena, kernel_s, budget_s)
 
 
 def _measure_speedups(

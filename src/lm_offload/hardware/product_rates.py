@@ -14,6 +14,7 @@ Known = TypeVar("Known")
 # N and K of the matrices that products are measured with: as wide as those of models that do not
 # fit the cache, and of models that do.
 MEMORY_SIZE, CACHED_SIZE = 3072, 512
+LEAST_FRAC = 0.2  # of a product with square matrices, however few inputs one of others has
 
 
 def curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
@@ -24,6 +25,25 @@ def curve_of(curves: Mapping[str, Curve], format: Format) -> Curve | None:
 def value_of(seconds: Mapping[str, float], format: Format) -> float:
     """The same of a number; 0 where none is known."""
     return _known_of(seconds, format) or 0.0
+
+
+def all_shorter(seconds: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Those of every format where all is so many times as fast."""
+    return {name: value / factor for name, value in seconds.items()}
+
+
+def with_ends(
+    square_s: float, input_s: float, output_s: float, weights: float, width: int
+) -> float:
+    """Seconds of a row with matrices of K = `width` that have one input together.
+
+    `square_s` with square ones, the values of whose inputs and outputs are in their rates.
+    """
+    if not width:
+        return square_s
+    values = weights / min(max(width, CACHED_SIZE), MEMORY_SIZE)  # of each, with square ones
+    more_s = (width - values) * input_s + (weights / width - values) * output_s
+    return max(square_s + more_s, LEAST_FRAC * square_s)
 
 
 def _known_of(known: Mapping[str, Known], format: Format) -> Known | None:

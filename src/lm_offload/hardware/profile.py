@@ -8,34 +8,11 @@ from dataclasses import dataclass, field
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_interference import LinkInterference
-from lm_offload.hardware.product_rates import (
-    CACHED_SIZE,
-    MEMORY_SIZE,
-    curve_of,
-    rate_by_width,
-    value_of,
-)
+from lm_offload.hardware.product_rates import curve_of, rate_by_width, value_of, with_ends
 from lm_offload.quant.format import Format, parse_format
 
-OPERATIONS = (
-    *("rms_norm", "layer_norm", "rotary", "store_kv", "silu_mul", "gelu_tanh_mul", "relu"),
-    "gather",  # rows of hidden states, picked by index
-    "embed",  # rows of a table in memory, picked by index
-)
-THREADED_WORK = (  # whose speed by threads is measured
-    *("product_row", "packed_product_row", "cached_product_row", "product_rows"),
-    *("decode_attention", "prefill_attention"),
-)
-
-
-LEAST_FRAC = 0.2  # of a product with square matrices, however few inputs one of others has
 TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
 SMALL_TASK_BYTES = 1 << 20  # with which it takes `task_s`
-
-
-def thread_counts(most: int) -> list[int]:
-    """The numbers of threads that are measured and chosen from: powers of two, and `most`."""
-    return sorted({*(1 << power for power in range(most.bit_length())), most})
 
 
 @dataclass(frozen=True)
@@ -93,7 +70,7 @@ class Processor:
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
-    # By name in OPERATIONS, by bytes of activations that a call reads and writes.
+    # By name in OPERATIONS (measured_work), by bytes of activations that a call reads and writes.
     operation_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     # By format, by rows; weights from memory, or from the cache.
     product_flops: Mapping[str, Curve] = field(default_factory=dict)
@@ -111,7 +88,7 @@ class Processor:
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads
-    # By name in THREADED_WORK, by number of threads: how much faster than on one.
+    # By name in THREADED_WORK (there), by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
     def task_fixed_s(self, moved_bytes: float) -> float:
@@ -135,16 +112,10 @@ class Processor:
         `width` is K of its matrices, which have one input; 0: as of those that were measured.
         """
         square_s = 2.0 * weights / self._flops_of(format, rows, cached, width)
-        row_s = max(square_s + self._ends_s(format, weights, width), LEAST_FRAC * square_s)
+        input_s = value_of(self.product_input_s, format)
+        output_s = value_of(self.product_output_s, format)
+        row_s = with_ends(square_s, input_s, output_s, weights, width)
         return rows * row_s + (self.cached_start_s if cached else self.memory_start_s)
-
-    def _ends_s(self, format: Format, weights: float, width: int) -> float:
-        """Of a row, what its inputs and outputs take more than those of square matrices."""
-        if not width:
-            return 0.0
-        values = weights / min(max(width, CACHED_SIZE), MEMORY_SIZE)  # of each, in square ones
-        more_s = (width - values) * value_of(self.product_input_s, format)
-        return more_s + (weights / width - values) * value_of(self.product_output_s, format)
 
     def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
         """From the curve for where the weights lie, or from other formats."""

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_rates import split_key
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import OPERATIONS, THREADED_WORK
+from lm_offload.hardware.measured_work import OPERATIONS, THREADED_WORK
 from lm_offload.hardware.quantity import AXIS, Quantity, quantity_of
 from lm_offload.quant.format import parse_format
 

@@ -59,8 +59,8 @@ class Executor(Protocol):
         """Stop the threads of the resources."""
 
 
-class OverlappedExecutor:
-    """Reads run ahead as far as the staging ring allows, across units and across sweeps."""
+class _CpuExecutor:
+    """What both ways of carrying out sweeps have: the disk, the CPU and how far they are."""
 
     def __init__(
         self, schedule: SweepSchedule, disk: Disk, progress: Progress, trace: Trace
@@ -70,20 +70,39 @@ class OverlappedExecutor:
         self._cpu = _Cpu(disk, progress, trace)
         self._progress = progress
         self._sweep = 0
+
+    def close(self) -> None:
+        """Stop the reader threads."""
+        self._disk.close()
+
+    def _staged(self, groups: Groups) -> StagedSweep:
+        return StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
+
+    def _go_on(self) -> None:
+        """To the next sweep: nothing of the last one is waited for any more."""
+        self._sweep += 1
+        self._progress.forget_before(self._sweep)
+
+
+class OverlappedExecutor(_CpuExecutor):
+    """Reads run ahead as far as the staging ring allows, across units and across sweeps."""
+
+    def __init__(
+        self, schedule: SweepSchedule, disk: Disk, progress: Progress, trace: Trace
+    ) -> None:
+        super().__init__(schedule, disk, progress, trace)
         self._disk.reads.submit(schedule.reads(0))
 
     def run_sweep(
         self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
     ) -> StepTime:
         """Queue KV reads and the reads of the sweep after this one, then compute this one."""
-        clock = SweepClock(self._disk.reads)
-        staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
+        clock, staged = SweepClock(self._disk.reads), self._staged(groups)
         self._disk.reads.submit([*staged.reads, *self._schedule.reads(self._sweep + 1)])
         tasks = staged.weave(self._schedule.computes(self._sweep, micro_batches))
         self._cpu.run(tasks, compute, clock)
         self._progress.wait(tuple(staged.writes))
-        self._sweep += 1
-        self._progress.forget_before(self._sweep)
+        self._go_on()
         return clock.stop()
 
     @property
@@ -105,42 +124,23 @@ class OverlappedExecutor:
         self._schedule.restart()
         self._disk.reads.submit(self._schedule.reads(self._sweep))
 
-    def close(self) -> None:
-        """Stop the reader threads."""
-        self._disk.close()
 
-
-class SerialExecutor:
+class SerialExecutor(_CpuExecutor):
     """Nothing overlaps: each read starts when its weights are needed. For comparison only."""
-
-    def __init__(
-        self, schedule: SweepSchedule, disk: Disk, progress: Progress, trace: Trace
-    ) -> None:
-        self._schedule = schedule
-        self._disk = disk
-        self._cpu = _Cpu(disk, progress, trace)
-        self._progress = progress
-        self._sweep = 0
 
     def run_sweep(
         self, micro_batches: Sequence[int], compute: Compute, groups: Groups = NOTHING_STAGED
     ) -> StepTime:
         """Run reads, computes and writes strictly one after the other."""
-        clock = SweepClock(self._disk.reads)
-        staged = StagedSweep(self._sweep, groups, self._disk.kv_ring_blocks)
+        clock, staged = SweepClock(self._disk.reads), self._staged(groups)
         reads = {task.id: task for task in (*self._schedule.reads(self._sweep), *staged.reads)}
         for task in staged.weave(self._schedule.computes(self._sweep, micro_batches)):
             self._disk.reads.submit([reads.pop(need) for need in task.needs if need in reads])
             self._cpu.run([task], compute, clock)
             if task.id.kind == "write_kv":
                 self._progress.wait((task.id,))
-        self._sweep += 1
-        self._progress.forget_before(self._sweep)
+        self._go_on()
         return clock.stop()
-
-    def close(self) -> None:
-        """Stop the reader threads."""
-        self._disk.close()
 
 
 class _Cpu:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Processor, thread_counts
+from lm_offload.hardware.measured_work import thread_counts
+from lm_offload.hardware.profile import Processor
 from lm_offload.plan import Plan
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.thread_rates import speedup

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from lm_offload.hardware.profile import Processor, thread_counts
+from lm_offload.hardware.measured_work import thread_counts
+from lm_offload.hardware.profile import Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.planner.thread_rates import speedup
 

@@ -11,11 +11,12 @@ read memory by `memory_by_threads_bytes_per_s` or in proportion too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lm_offload.hardware.attention_rates import split_key
-from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
@@ -29,33 +30,9 @@ Curves = Mapping[str, Curve]
 
 def with_threads(profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfile:
     """The rates of CPU tasks on the threads of a plan."""
-    cpu = profile.cpu
-    compute, attention = threads.compute, threads.attention
-    if compute == attention == cpu.threads:
+    if threads.compute == threads.attention == profile.cpu.threads:
         return profile
-    arithmetic, memory = _share(cpu, "product_rows", compute), _memory_share(cpu, compute)
-    return replace(
-        profile,
-        cpu=replace(
-            cpu,
-            memory_bytes_per_s=cpu.memory_bytes_per_s * memory,
-            peak_flops=cpu.peak_flops * arithmetic,
-            elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * memory,
-            operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
-            product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
-            cached_product_flops=_products(
-                cpu.cached_product_flops, cpu, "cached_product_row", compute
-            ),
-            product_input_s=_slower(cpu.product_input_s, arithmetic),
-            product_output_s=_slower(cpu.product_output_s, arithmetic),
-            decode_attention_bytes_per_s=_scaled(
-                cpu.decode_attention_bytes_per_s, _share(cpu, "decode_attention", attention)
-            ),
-            prefill_attention_flops=_scaled(
-                cpu.prefill_attention_flops, _share(cpu, "prefill_attention", attention)
-            ),
-        ),
-    )
+    return replace(profile, cpu=_on_threads(profile.cpu, threads.compute, threads.attention))
 
 
 def over_blocks_apart(cpu: Processor) -> Processor:
@@ -64,7 +41,7 @@ def over_blocks_apart(cpu: Processor) -> Processor:
     if not losses:
         return cpu
     rates = {
-        name: _slowed(curve, losses.get(split_key(name)[0], 1.0))
+        name: curve.scaled(losses.get(split_key(name)[0], 1.0))
         for name, curve in cpu.decode_attention_bytes_per_s.items()
     }
     return replace(cpu, decode_attention_bytes_per_s=rates)
@@ -76,6 +53,26 @@ def speedup(cpu: Processor, work: str, threads: int) -> float:
     if curve is None and work in MEMORY_BOUND:
         curve = cpu.memory_by_threads_bytes_per_s
     return curve.at(threads) / curve.at(1) if curve else float(threads)
+
+
+def _on_threads(cpu: Processor, compute: int, attention: int) -> Processor:
+    arithmetic, memory = _share(cpu, "product_rows", compute), _memory_share(cpu, compute)
+    decode = _share(cpu, "decode_attention", attention)
+    prefill = _share(cpu, "prefill_attention", attention)
+    cached = _products(cpu.cached_product_flops, cpu, "cached_product_row", compute)
+    return replace(
+        cpu,
+        memory_bytes_per_s=cpu.memory_bytes_per_s * memory,
+        peak_flops=cpu.peak_flops * arithmetic,
+        elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * memory,
+        operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
+        product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
+        cached_product_flops=cached,
+        product_input_s=all_shorter(cpu.product_input_s, arithmetic),
+        product_output_s=all_shorter(cpu.product_output_s, arithmetic),
+        decode_attention_bytes_per_s=all_scaled(cpu.decode_attention_bytes_per_s, decode),
+        prefill_attention_flops=all_scaled(cpu.prefill_attention_flops, prefill),
+    )
 
 
 def _share(cpu: Processor, work: str, threads: int) -> float:
@@ -106,28 +103,11 @@ def _product(curve: Curve, one: float, many: float) -> Curve:
         share = min(math.log(max(rows, 1.0)) / math.log(MANY_ROWS), 1.0)
         return flops * math.pow(one, 1 - share) * math.pow(many, share)
 
-    return _mapped(curve, slower)
+    return curve.mapped(slower)
 
 
 def _operations(curves: Curves, share: float) -> dict[str, Curve]:
     def slower(size_bytes: float, rate: float) -> float:
         return rate * share if size_bytes >= PARALLEL_BYTES else rate
 
-    return {name: _mapped(curve, slower) for name, curve in curves.items()}
-
-
-def _scaled(curves: Curves, share: float) -> dict[str, Curve]:
-    return {name: _slowed(curve, share) for name, curve in curves.items()}
-
-
-def _slower(seconds: Mapping[str, float], share: float) -> dict[str, float]:
-    return {name: value / share for name, value in seconds.items()}
-
-
-def _slowed(curve: Curve, share: float) -> Curve:
-    return _mapped(curve, lambda _, rate: rate * share)
-
-
-def _mapped(curve: Curve, rate_of: Callable[[float, float], float]) -> Curve:
-    points = zip(curve.sizes, curve.rates, strict=True)
-    return Curve(curve.sizes, tuple(rate_of(size, rate) for size, rate in points))
+    return {name: curve.mapped(slower) for name, curve in curves.items()}

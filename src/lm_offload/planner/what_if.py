@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.quant.format import Format, parse_format
 
@@ -23,7 +24,7 @@ Curves = Mapping[str, Curve]
 def faster_disk(profile: HardwareProfile, factor: float) -> HardwareProfile:
     """Every read takes less time."""
     link = profile.disk_read
-    rates = _scaled(link.bytes_per_s, factor)
+    rates = link.bytes_per_s.scaled(factor)
     faster = replace(link, bytes_per_s=rates, request_s=link.request_s / factor)
     return replace(profile, disk_read=faster)
 
@@ -33,7 +34,7 @@ def faster_link(profile: HardwareProfile, factor: float) -> HardwareProfile:
     link = profile.h2d
     if link is None:
         return profile
-    rates = _scaled(link.bytes_per_s, factor)
+    rates = link.bytes_per_s.scaled(factor)
     faster = replace(link, bytes_per_s=rates, request_s=link.request_s / factor)
     return replace(profile, h2d=faster)
 
@@ -75,11 +76,11 @@ def faster_compute(profile: HardwareProfile, factor: float) -> HardwareProfile:
         cpu,
         peak_flops=cpu.peak_flops * factor,
         elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * factor,
-        operation_bytes_per_s=_all_scaled(cpu.operation_bytes_per_s, factor),
-        cached_product_flops=_all_scaled(cpu.cached_product_flops, factor),
-        product_input_s=_all_shorter(cpu.product_input_s, factor),
-        product_output_s=_all_shorter(cpu.product_output_s, factor),
-        prefill_attention_flops=_all_scaled(cpu.prefill_attention_flops, factor),
+        operation_bytes_per_s=all_scaled(cpu.operation_bytes_per_s, factor),
+        cached_product_flops=all_scaled(cpu.cached_product_flops, factor),
+        product_input_s=all_shorter(cpu.product_input_s, factor),
+        product_output_s=all_shorter(cpu.product_output_s, factor),
+        prefill_attention_flops=all_scaled(cpu.prefill_attention_flops, factor),
         decode_attention_bytes_per_s=_attention_curves(cpu, 1.0, factor),
         product_flops={
             name: _product_curve(curve, cpu, name, 1.0, factor)
@@ -87,10 +88,6 @@ def faster_compute(profile: HardwareProfile, factor: float) -> HardwareProfile:
         },
     )
     return replace(profile, cpu=faster)
-
-
-def _all_shorter(seconds: Mapping[str, float], factor: float) -> dict[str, float]:
-    return {name: value / factor for name, value in seconds.items()}
 
 
 def _product_curve(
@@ -107,7 +104,7 @@ def _product_curve(
         most = 2 * rows * cpu.memory_bytes_per_s / _bytes_per_weight(weight_format)
         return max(flops, min(flops * compute_factor, most))
 
-    return _mapped(curve, faster)
+    return curve.mapped(faster)
 
 
 def _attention_curves(cpu: Processor, memory_factor: float, compute_factor: float) -> Curves:
@@ -117,21 +114,8 @@ def _attention_curves(cpu: Processor, memory_factor: float, compute_factor: floa
         return rate * (memory_factor if rate >= limit else compute_factor)
 
     curves = cpu.decode_attention_bytes_per_s
-    return {name: _mapped(curve, faster) for name, curve in curves.items()}
+    return {name: curve.mapped(faster) for name, curve in curves.items()}
 
 
 def _bytes_per_weight(weight_format: Format) -> float:
     return weight_format.matrix_bytes(MATRIX, MATRIX) / MATRIX**2
-
-
-def _all_scaled(curves: Curves, factor: float) -> Curves:
-    return {name: _scaled(curve, factor) for name, curve in curves.items()}
-
-
-def _scaled(curve: Curve, factor: float) -> Curve:
-    return _mapped(curve, lambda size, rate: rate * factor)
-
-
-def _mapped(curve: Curve, rate_of: Callable[[float, float], float]) -> Curve:
-    points = zip(curve.sizes, curve.rates, strict=True)
-    return Curve(curve.sizes, tuple(rate_of(size, rate) for size, rate in points))

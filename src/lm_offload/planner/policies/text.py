@@ -23,6 +23,7 @@ from typing import Any, get_args, get_type_hints
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place, default_of
+from lm_offload.planner.plan_values import flag
 from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.yaml_file import read_yaml
@@ -107,10 +108,6 @@ def _count(value: object, place: Place) -> int:
     return value
 
 
-def _flag(value: object, place: Place) -> bool:
-    return value if isinstance(value, bool) else place.refuse(repr(value), "true or false")
-
-
 def _phase(value: object, place: Place) -> PhasePolicy:
     hints = get_type_hints(PhasePolicy)
     given = _mapping(value, tuple(hints), place)
@@ -131,7 +128,7 @@ _PARSERS: dict[type, Callable[[object, Place], Any]] = {
     PhasePolicy: _phase,
     Format: _format,
     int: _count,
-    bool: _flag,
+    bool: flag,
 }
 
 

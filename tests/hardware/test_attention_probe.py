@@ -1,0 +1,33 @@
+"""Attention over caches of several formats and shapes of heads."""
+
+from __future__ import annotations
+
+from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.memory_probe import probe_memory
+from lm_offload.kernels.base import Kernels
+from lm_offload.units import MIB
+from tests.hardware.probing import BUDGET_S, check
+
+
+def test_attention(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1), HeadShape(64, 4)], "fp32": [HeadShape(64, 4)]}
+    rates = measure_attention(kernels, shapes, (5, 64), probe_memory(MIB), 1e-6, 0.5)
+    for curves in (rates.decode_bytes_per_s, rates.prefill_flops):
+        assert curves.keys() == {"bf16/64x1", "bf16/64x4", "fp32/64x4"}
+        check(curves.values())
+    assert rates.decode_bytes_per_s["bf16/64x4"].sizes == (5.0, 64.0)
+    assert rates.prefill_flops["bf16/64x4"].sizes == (3.0, 32.5)  # the mean over the rows
+
+
+def test_contexts_that_do_not_fit_are_left_out(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1)]}
+    rates = measure_attention(kernels, shapes, (16, 1 << 20), probe_memory(MIB), 0.0, BUDGET_S)
+    assert rates.decode_bytes_per_s["bf16/64x1"].sizes == (16,)
+
+
+def test_attention_over_blocks_that_lie_apart(kernels: Kernels) -> None:
+    shapes = {"bf16": [HeadShape(64, 1), HeadShape(64, 4)], "int4:64": [HeadShape(64, 1)]}
+    rates = measure_attention(kernels, shapes, (16, 512), probe_memory(4 * MIB), 1e-6, 0.5)
+    assert rates.apart_frac.keys() == {"bf16", "int4:64"}
+    assert all(0 < frac <= 1 for frac in rates.apart_frac.values())

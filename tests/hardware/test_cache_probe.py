@@ -1,0 +1,20 @@
+"""What the last-level cache keeps, whatever memory there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from lm_offload.hardware.cache_probe import measure_cache
+from lm_offload.hardware.memory_probe import probe_memory
+from lm_offload.kernels.base import Kernels
+from lm_offload.units import MIB
+from tests.hardware.probing import BUDGET_S
+
+
+@pytest.mark.parametrize("memory_bytes", [MIB, 8 * MIB])
+@pytest.mark.parametrize("budget_s", [0.0, BUDGET_S])
+def test_the_cache(kernels: Kernels, memory_bytes: int, budget_s: float) -> None:
+    found = measure_cache(kernels, probe_memory(memory_bytes), 1e-6, budget_s)
+    assert 0 < found.cache_bytes <= memory_bytes
+    assert 0 <= found.cached_start_s < 1
+    assert 0 <= found.start_s < 1

@@ -1,0 +1,80 @@
+"""Reads of files of any size, and what is made of their times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
+from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
+from lm_offload.hardware.memory_probe import probe_memory
+from lm_offload.storage.direct_file import DirectFile
+from lm_offload.units import MIB, PAGE_BYTES
+from tests.hardware.probing import BUDGET_S, check
+
+
+@pytest.mark.parametrize("file_bytes", [10, 3 * PAGE_BYTES + 5, 3 * MIB])
+@pytest.mark.parametrize("memory_bytes", [1, 4 * MIB])
+@pytest.mark.parametrize("ways", [(PREFERRED, LATENCY), FEW_WAYS])
+def test_reads_of_any_file(
+    tmp_path: Path, file_bytes: int, memory_bytes: int, ways: tuple[Way, ...]
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(file_bytes))
+    file, memory = DirectFile(path), probe_memory(memory_bytes)
+    with DiskReader(file, memory.buffer) as reader:
+        link = measure_reads(reader, ways, BUDGET_S)
+        assert reader.known_bytes == file_bytes
+        interference = measure_interference(reader, LATENCY, torch.ones(9).sum, BUDGET_S)
+        block_s = measure_block_s(reader, 2, torch.ones(9).sum, BUDGET_S)
+    file.close()
+    check([link.bytes_per_s])
+    assert link.bytes_per_s.sizes[0] == PAGE_BYTES
+    assert link.first_bytes_per_s > 0
+    assert link.request_s > 0
+    assert Way(link.block_bytes, link.concurrency) in ways
+    assert 0 < interference.compute_while_reading_frac <= 1
+    assert 0 <= block_s < 1
+    assert 0 < interference.disk_read_while_computing_frac <= 1
+
+
+@pytest.mark.parametrize(("ring_bytes", "places"), [(2 * MIB, 2), (16 * MIB, 4), (1, 1), (None, 4)])
+def test_samples_read_into_a_ring_of_the_size_that_they_are_given(
+    tmp_path: Path, ring_bytes: int | None, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(8 * MIB))
+    file, memory, seen = DirectFile(path), probe_memory(4 * MIB), set[int]()
+
+    def read_into(target: memoryview, offset: int) -> int:
+        seen.add(np.frombuffer(target, np.uint8).ctypes.data)
+        return len(target)
+
+    with DiskReader(file, memory.buffer) as reader:
+        reader.read_first(Way(MIB, 2), BUDGET_S)
+        reader.known_bytes = 8 * MIB
+        monkeypatch.setattr(file, "read_into", read_into)
+        reader.sampler(Way(MIB, 2), BUDGET_S, ring_bytes)()
+    file.close()
+    assert len(seen) == places
+
+
+def test_blocks_of_units_have_the_rate_of_the_way_that_was_chosen() -> None:
+    from lm_offload.hardware.disk_probe import _costs_by_size
+
+    costs = {Way(MIB, 2): 3.0, Way(MIB, 8): 1.0, Way(PAGE_BYTES, 2): 9.0, Way(PAGE_BYTES, 8): 5.0}
+    assert _costs_by_size(costs, Way(4 * MIB, 2)) == {MIB: 3.0, PAGE_BYTES: 5.0}
+    assert _costs_by_size(costs, Way(4 * MIB, 4)) == {MIB: 1.0, PAGE_BYTES: 5.0}
+
+
+def test_the_preferred_way_stays_unless_another_is_clearly_better() -> None:
+    from lm_offload.hardware.disk_probe import _way_to_stream
+
+    costs = dict.fromkeys(ALL_WAYS, 1.0)
+    assert _way_to_stream({**costs, Way(MIB, 4): 0.95}) == PREFERRED
+    assert _way_to_stream({**costs, Way(MIB, 4): 0.8}) == Way(MIB, 4)
+    assert _way_to_stream({**costs, LATENCY: 0.1, Way(MIB, 1): 0.1}) == PREFERRED

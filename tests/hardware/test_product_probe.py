@@ -1,0 +1,33 @@
+"""Products of every format, and the fixed cost of a kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from lm_offload.hardware.memory_probe import probe_memory
+from lm_offload.hardware.product_probe import FORMATS, Products, matrices, measure_kernel_s
+from lm_offload.kernels.base import Kernels
+from lm_offload.units import MIB
+from tests.hardware.probing import BUDGET_S, check
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=str)
+def test_products(kernels: Kernels, format) -> None:
+    assert len(matrices(probe_memory(MIB), format, 3072)) >= 2
+    products = Products(3072, 1e-6, cached=False)
+    for _ in range(2):
+        products.measure(kernels, probe_memory(MIB), [format], (1, 3), BUDGET_S)
+    check([products.flops(format)])
+
+
+def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels: Kernels) -> None:
+    products = Products(256, 0.0, cached=True)
+    products.measure(kernels, probe_memory(4 * MIB), FORMATS, (1, 64), 0.2)
+    curves = [products.flops(format) for format in FORMATS]
+    check(curves)
+    assert [curve.sizes for curve in curves] == [(1.0, 64.0)] * len(FORMATS)
+    assert len({curve.rates for curve in curves}) == len(FORMATS)
+
+
+def test_a_kernel_takes_time(kernels: Kernels) -> None:
+    assert 0 < measure_kernel_s(kernels, BUDGET_S) < 1
