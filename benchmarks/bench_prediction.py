@@ -51,6 +51,7 @@ from lm_offload.plan import Figures, Plan
 from lm_offload.planner.fixed_plan import candidate_of_plan
 from lm_offload.planner.predictor import Predictor
 from lm_offload.quant.format import Format, parse_format
+from lm_offload.storage.gather_size import PIECE_BYTES
 
 SEED = 0
 Row = dict[str, Any]
@@ -109,7 +110,7 @@ def measure(
     with llm:
         plan, load = llm.plan_for(workload), OtherLoad()
         llm.prepare(plan)
-        meter.read_from(llm.files.largest_file)
+        meter.read_from(llm.files.largest_file, read_bytes(llm, plan))
         runs = list(paced_runs(llm, plan, workload, take_slice))
         paces = {phase: meter.pace(weight_format, slices_of(runs, phase)) for phase in PHASES}
         predicted = {phase: predict(llm, plan, workload, base, paces[phase]) for phase in PHASES}
@@ -123,6 +124,13 @@ def measure(
         "predicted_step_s": {phase: step_row(predicted[phase].step_s[phase]) for phase in PHASES},
         "runs": [run_row(one) for one in runs],
     }
+
+
+def read_bytes(llm: LLM, plan: Plan) -> int:
+    """The largest piece that a plan has read at once: a streamed unit, or rows of the embedding."""
+    sizes = zip(llm.files.units, llm.files.layouts, strict=True)
+    streamed = (layout.size_bytes for unit, layout in sizes if unit.name in plan.streamed)
+    return max(streamed, default=PIECE_BYTES)
 
 
 def predict(llm: LLM, plan: Plan, workload: Workload, base: HardwareProfile, pace: Pace) -> Figures:

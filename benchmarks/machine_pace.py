@@ -1,8 +1,10 @@
 """The profile that predictions are made from, as fast as the machine is just now.
 
 A virtual machine shares memory, clock and disk with neighbours that no process list shows: its pace
-moves by tens of per cent within a second. `benchmarks/pace_meter.py` measures it. Fixed costs are
-taken to follow the cores: empty calls, timed by themselves, differ by three times within seconds.
+moves by tens of per cent within a second. `benchmarks/pace_meter.py` measures it. Each curve of
+products follows the product that tells its pace, as a point of the profile that was measured amiss
+is then no pace of anything else. What computes from the caches follows products from the cache, and
+so do fixed costs: empty calls, timed by themselves, differ by three times within seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 
 FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
@@ -19,8 +22,9 @@ FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
 class Pace:
     """Measured over profiled rates; 1.0 is as profiled."""
 
-    memory: float
-    cores: float
+    memory: float  # of products of a row with weights from memory
+    cores: float  # of products of many rows with weights from memory
+    cached: float  # of products of many rows with weights from the cache
     disk: float
 
 
@@ -44,15 +48,16 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
         "call_s",
         "sweep_s",
         "sequence_s",
+        "prompt_s",
         "micro_batch_s",
         "row_s",
     )
     scaled = {
-        **{name: all_scaled(getattr(cpu, name), pace.cores) for name in curves},
-        **{name: getattr(cpu, name) * pace.cores for name in rates},
-        **{name: getattr(cpu, name) / pace.cores for name in fixed},
+        **{name: all_scaled(getattr(cpu, name), pace.cached) for name in curves},
+        **{name: getattr(cpu, name) * pace.cached for name in rates},
+        **{name: getattr(cpu, name) / pace.cached for name in fixed},
     }
-    decode = all_scaled(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cores) ** 0.5)
+    decode = all_scaled(cpu.decode_attention_bytes_per_s, (pace.memory * pace.cached) ** 0.5)
     return replace(
         cpu,
         memory_bytes_per_s=cpu.memory_bytes_per_s * pace.memory,
@@ -60,6 +65,8 @@ def _cpu_at_pace(cpu: Processor, pace: Pace) -> Processor:
             name: _product_at_pace(curve, pace) for name, curve in cpu.product_flops.items()
         },
         decode_attention_bytes_per_s=decode,
+        product_input_s=all_shorter(cpu.product_input_s, pace.cached),
+        product_output_s=all_shorter(cpu.product_output_s, pace.cached),
         **scaled,
     )
 

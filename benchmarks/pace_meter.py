@@ -1,9 +1,10 @@
 """Slices of the machine's pace, taken between and within what is measured.
 
 A product of one row tells the memory's pace, one of many rows the cores', both in the format of the
-weights; so does one of many rows with weights from the cache. One row from the cache would not: it
-is most of all a start, which takes another time among other work. Reads of the file that is
-streamed tell the disk's: of another file they differ by up to 40 %.
+weights; one of many rows with weights from the cache tells that of all that computes there. One row
+from the cache would not: it is most of all a start, which takes another time among other work.
+Reads of the file that is streamed, in its blocks, tell the disk's: of another file they differ by
+up to 40 %, and large blocks of a file that a host keeps are read faster while small ones are not.
 What moves within a tenth of a second is noise that no slice can tell of a run beside it, so a pace
 is that of the median of several slices, of which one that met a stall does not count.
 """
@@ -13,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import median
 from typing import NamedTuple
 
 from benchmarks.machine_pace import FEW_ROWS, MANY_ROWS, Pace
-from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.product_probe import matrices, product_work
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
@@ -25,6 +26,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.quant.format import Format
+from lm_offload.storage.blocks import block_bytes_of
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import GIB, MIB
 
@@ -59,17 +61,20 @@ class PaceMeter:
         self._works = {format: self._products(format) for format in formats}
         self._memory = probe_memory(READ_MEMORY_BYTES)
         self._opened = ExitStack()
-        self.read_from(file)
+        self.read_from(file, READ_MEMORY_BYTES)
 
-    def read_from(self, file: Path) -> None:
-        """The file that slices read from now on: the one that is streamed."""
+    def read_from(self, file: Path, unit_bytes: int) -> None:
+        """The file that slices read from now on, in the blocks of units of this size."""
         link = self._profile.disk_read
-        way = Way(link.block_bytes, link.concurrency)
+        self._block_bytes = block_bytes_of(unit_bytes, link.block_bytes, link.concurrency)
+        is_small = self._block_bytes < link.block_bytes
+        ring_bytes = RING_UNITS * link.concurrency * self._block_bytes if is_small else None
         self._opened.close()
         direct = self._opened.enter_context(closing(DirectFile(file)))
         reader = self._opened.enter_context(DiskReader(direct, self._memory.buffer))
-        reader.read_first(way, FIRST_READ_S)
-        self._byte_s = reader.sampler(way, DISK_S)
+        reader.read_first(Way(link.block_bytes, link.concurrency), FIRST_READ_S)
+        way = Way(self._block_bytes, link.concurrency)
+        self._byte_s = reader.sampler(way, DISK_S, ring_bytes)
 
     def _products(self, format: Format) -> dict[tuple[bool, int], Callable[[], None]]:
         """By whether the weights come from the cache, and rows."""
@@ -105,11 +110,11 @@ class PaceMeter:
             )
         ]
         seconds = typical_slice(slices)
-        memory, *cores = (
+        memory, cores, cached = (
             profiled / measured for profiled, measured in zip(expected, seconds[:-1], strict=True)
         )
-        disk = 1 / (seconds[-1] * link.bytes_per_s.at(link.block_bytes))
-        return Pace(memory, geometric_mean(cores), disk)
+        disk = 1 / (seconds[-1] * link.bytes_per_s.at(self._block_bytes))
+        return Pace(memory, cores, cached, disk)
 
 
 def typical_slice(slices: Iterable[Slice]) -> list[float]:

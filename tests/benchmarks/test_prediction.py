@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.bench_plan_choice import DUELS, losses
-from benchmarks.bench_prediction import load_rows, save
+from benchmarks.bench_prediction import load_rows, read_bytes, save
 from benchmarks.machine_pace import Pace, at_pace
 from benchmarks.pace_meter import Slice, is_steady, typical_slice
 from benchmarks.paced_runs import PacedPhase, PacedRun
@@ -17,6 +17,7 @@ from benchmarks.slicing_executor import SIDE, SlicingExecutor
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.step_time import StepTime
+from lm_offload.storage.gather_size import PIECE_BYTES
 from tests.planner.machines import with_cpu
 
 
@@ -29,12 +30,28 @@ def row(key: str, error: float, others_frac: float = 0.0) -> dict:
 
 def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
     curve = Curve((1, 2, 64, 128), (10.0, 55.0, 100.0, 90.0))
-    profile = with_cpu(product_flops={"bf16": curve}, task_s=1.0, sampled_values_per_s=1.0)
-    found = at_pace(profile, Pace(memory=0.25, cores=4.0, disk=0.5))
+    profile = with_cpu(
+        product_flops={"bf16": curve},
+        cached_product_flops={"bf16": curve},
+        product_input_s={"bf16": 1.0},
+        task_s=1.0,
+        sampled_values_per_s=1.0,
+    )
+    found = at_pace(profile, Pace(memory=0.25, cores=4.0, cached=2.0, disk=0.5))
     rates = found.cpu.product_flops["bf16"].rates
     assert rates == pytest.approx((2.5, 55.0, 400.0, 90.0 * 4.0 ** (7 / 9)))
-    assert found.cpu.task_s == 0.25
+    assert found.cpu.cached_product_flops["bf16"].rates == (20.0, 110.0, 200.0, 180.0)
+    assert found.cpu.product_input_s["bf16"] == 0.5
+    assert found.cpu.task_s == 0.5
     assert found.disk_read.bytes_per_s.at(1) == 0.5 * profile.disk_read.bytes_per_s.at(1)
+
+
+def test_the_disk_is_asked_in_the_pieces_that_a_plan_reads() -> None:
+    units = [SimpleNamespace(name=name) for name in ("layers.0.mlp", "layers.1.mlp", "head.0")]
+    layouts = [SimpleNamespace(size_bytes=size) for size in (100, 200, 300)]
+    llm = SimpleNamespace(files=SimpleNamespace(units=units, layouts=layouts))
+    assert read_bytes(llm, SimpleNamespace(streamed=("layers.0.mlp", "layers.1.mlp"))) == 200
+    assert read_bytes(llm, SimpleNamespace(streamed=())) == PIECE_BYTES
 
 
 def test_slices_are_taken_within_sweeps_where_that_is_allowed(

@@ -44,6 +44,29 @@ def test_a_product_takes_the_curve_of_its_format_and_place() -> None:
     assert cpu.product_s(parse_format("int4:32"), 1, 1e9, cached=True) == 0.5  # groups alike
 
 
+def test_values_of_inputs_and_outputs_take_time_beside_the_flops() -> None:
+    cpu = processor(
+        product_flops={"bf16": Curve((1.0,), (1e9,))},
+        product_input_s={"bf16": 1e-6},
+        product_output_s={"bf16": 1e-7},
+    )
+
+    def more_s(rows: int, inputs: int, outputs: int) -> float:
+        """Than by its FLOPs alone."""
+        weights = inputs * outputs
+        return cpu.product_s(BF16, rows, weights, width=inputs) - 2 * rows * weights / 1e9
+
+    assert more_s(3, 512, 2048) == pytest.approx(3 * (512 - 2048) * 1e-6)  # for four of 512 x 512
+    assert more_s(3, 2048, 512) == pytest.approx(3 * (2048 - 512) * 1e-6 + 3 * (512 - 512) * 1e-7)
+    assert more_s(3, 128, 128) == pytest.approx(3 * (128 - 32) * 1.1e-6)
+    assert more_s(3, 1024, 1024) == pytest.approx(0.0, abs=1e-12)
+    rows, int8 = 3, parse_format("int8")
+    assert cpu.product_s(BF16, rows, 1e6) == 2 * rows * 1e6 / 1e9  # as of those that were measured
+    assert cpu.product_s(BF16, 1, 1e8, width=1) > 0
+    unknown = processor(product_flops=cpu.product_flops)
+    assert cpu.product_s(int8, rows, 1e6) == unknown.product_s(int8, rows, 1e6)
+
+
 def test_narrow_matrices_are_as_slow_from_memory_as_from_the_cache() -> None:
     cpu = processor(
         product_flops={"bf16": Curve((1.0, 64.0), (1e9, 9e9))},

@@ -68,6 +68,16 @@ def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather()
     assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
 
 
+def test_a_prompt_takes_time_in_the_sweep_in_which_it_begins() -> None:
+    times, slower = (
+        times_of(replace(PLAIN, cpu=replace(PLAIN.cpu, prompt_s=s)), frozenset(), 0)
+        for s in (0.0, 1.0)
+    )
+    begins = Piece(3, 8, 8), Piece(2, 1, 1), Piece(2, 8, 24), Piece(1, 1, 9)
+    shape = SweepShape(begins, 8)
+    assert slower.load(shape).overhead_s - times.load(shape).overhead_s == pytest.approx(3.0)
+
+
 def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
     """All of it does where tasks have a fixed cost that outweighs their kernels, none without."""
     slow = replace(PLAIN, disk_read=replace(PLAIN.disk_read, block_s=1.0))
@@ -106,6 +116,18 @@ def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units()
     few_s, many_s = (idle.seconds(rows, rows, 0.5) for rows in (1, 24))
     assert 1.0 < few_s < many_s < 1.01
     assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(3 * 0.5)  # eight at once, 1 GB/s
+
+
+def test_rows_that_are_most_of_a_table_are_read_in_a_burst() -> None:
+    """A table of 131 rows is one request."""
+    small, large = (sizes({**TINY, "vocab_size": count}).config for count in (131, 1 << 20))
+    burst = replace(PLAIN.disk_read, burst_bytes_per_s=Curve((1 << 12, 1 << 16), (2e9, 2.5e8)))
+    table_bytes = small.vocab_size * small.embed_size * small.itemsize
+    found_s = GatherCost(small, burst, 0).seconds(64, 64, 0.0)
+    assert found_s == pytest.approx(table_bytes / burst.burst_bytes_per_s.at(table_bytes))
+    assert found_s > GatherCost(small, PLAIN.disk_read, 0).seconds(64, 64, 0.0)
+    far_s = (GatherCost(large, link, 0).seconds(1, 1, 0.0) for link in (burst, PLAIN.disk_read))
+    assert len({*far_s}) == 1
 
 
 @given(TIMES, st.floats(0, 1e-2))

@@ -107,9 +107,11 @@ def test_rates_follow_the_speedups() -> None:
         product_flops={"bf16": curve},
         decode_attention_bytes_per_s=attention,
         prefill_attention_flops=attention,
+        product_input_s={"bf16": 1e-9},
     )
     slower = with_threads(replace(PLAIN, cpu=cpu), ThreadPlan(1, 4, 2)).cpu
     assert slower.product_flops["bf16"].rates == pytest.approx((1e9 / 2, 1e11 / 8))
+    assert slower.product_input_s["bf16"] == pytest.approx(8e-9)  # as products of many rows
     assert slower.decode_attention_bytes_per_s["bf16"].rates == pytest.approx((6e9,))
     assert slower.prefill_attention_flops["bf16"].rates == pytest.approx((3e9,))
     assert slower.memory_bytes_per_s == pytest.approx(cpu.memory_bytes_per_s / 2)

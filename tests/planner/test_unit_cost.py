@@ -93,6 +93,26 @@ def test_a_task_takes_longer_after_a_unit_that_leaves_less_of_the_cache() -> Non
     assert replace(cpu, large_task_s=0.0).task_fixed_s(large) == 1.0
 
 
+def test_activations_push_out_of_the_caches_what_the_engine_needs() -> None:
+    """An MLP with 68 KiB of weights moves 2.3 MiB of norms and activations with 1500 rows."""
+    cpu = replace(PLAIN_CPU, task_s=1e6, large_task_s=4e6, cache_bytes=4 << 20)
+    costs, mlp = UnitCosts(sizes(), cpu, cached=False), "layers.0.mlp"
+    few, many = (SweepShape((Piece(1, rows, rows),), 1) for rows in (64, 1500))
+    assert by_name(costs, few)[mlp] == pytest.approx(1e6, rel=1e-3)
+    moved_bytes = 3 * 64 * 88 * 4 + 2 * 64 * 4 + 1500 * 4 * (2 * 64 + 3 * 88)
+    tasks_s = cpu.task_fixed_s(moved_bytes)
+    assert 2e6 < tasks_s < 4e6
+    assert by_name(costs, many, 1500)[mlp] == pytest.approx(tasks_s, rel=1e-2)
+
+
+def test_inputs_of_q_k_and_v_are_counted_once() -> None:
+    """64 inputs and 128 outputs, 64 and 64 of o, beside 16 and 8 of squares of 512 x 512."""
+    for name, values in (("product_input_s", 128 - 24), ("product_output_s", 192 - 24)):
+        cpu = replace(PLAIN_CPU, **{name: {"fp32": 1e6}})
+        found = by_name(UnitCosts(sizes(), cpu, cached=False), ROWS)
+        assert found["layers.0.attention"] == pytest.approx(4 * values * 1e6)
+
+
 def test_overhead_is_less_where_all_weights_stay_in_the_cache() -> None:
     """An MLP of prompts calls five kernels."""
     cpu = replace(PLAIN_CPU, task_s=1e6, call_s=1e6, cached_overhead_frac=0.5)

@@ -16,13 +16,17 @@ from statistics import median
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.memory_traffic import MemoryReads, StreamingExecutor, Traffic
+from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.opening import open_model
-from lm_offload.engine.planning import plan_for
+from lm_offload.engine.planning import planning_request
 from lm_offload.engine.tiny_model import write_tiny_model
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace
-from lm_offload.plan import Workload
+from lm_offload.plan import Plan, Workload
+from lm_offload.planner.fixed_plan import fixed_plan
+from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.search import make_plan
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 from lm_offload.units import MIB
@@ -84,20 +88,41 @@ def _engine_step(
 ) -> Iterator[Callable[[Traffic], float]]:
     """A function that runs one of the sweeps of a case, all resident, and says its seconds."""
     workload, prompt = _workload(case, sweeps + 2)
+    with empty_engine(case, workload, profile, kernels, reads) as engine:
+        engine.add(_sequences(prompt, workload))
+        yield lambda traffic: _step_s(engine, reads, traffic)
+
+
+@contextmanager
+def empty_engine(
+    case: Case,
+    workload: Workload,
+    profile: HardwareProfile,
+    kernels: Kernels,
+    reads: MemoryReads,
+) -> Iterator[Engine]:
+    """An engine for a case, all resident, in which memory is read between tasks."""
     with tempfile.TemporaryDirectory() as folder:
         write_tiny_model(Path(folder), case.layers)
         files = open_model(folder)
-        plan = plan_for([files], workload, profile, BUDGET_BYTES, kernels.threads)
-        rows = case.sequences * case.rows
-        plan = replace(plan, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
+        plan = _plan_for(case, files, workload, profile, kernels.threads)
         machinery = build_cpu_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
         executor = StreamingExecutor(machinery.executor, reads)
-        engine = Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
-        engine.add(_sequences(prompt, workload))
         try:
-            yield lambda traffic: _step_s(engine, reads, traffic)
+            yield Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)
         finally:
             machinery.close()
+
+
+def _plan_for(
+    case: Case, files: ModelFiles, workload: Workload, profile: HardwareProfile, threads: int
+) -> Plan:
+    """The best plan but for its sweeps, which are those of the case."""
+    request = planning_request([files], workload, profile, BUDGET_BYTES, threads=threads)
+    rows = case.sequences * case.rows
+    choice = choice_of(make_plan(request))
+    of_case = replace(choice, sweep_tokens=rows, micro_batch_tokens=rows // case.micro_batches)
+    return fixed_plan(request, of_case)
 
 
 def _workload(case: Case, sweeps: int) -> tuple[Workload, list[int]]:

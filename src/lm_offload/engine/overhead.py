@@ -7,10 +7,10 @@
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
 replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
-and prompts in micro-batches give five unknowns; `row_s`, which shows in long prompts only, is
-measured by itself (engine/row_cost.py). Memory is read before each sweep and between
-tasks, as it is for weights: what Python needs has left the caches when it is needed again. It has
-left them more with large units, and less with tiny ones of a model that stays in the
+and prompts in micro-batches give five unknowns; what shows in whole prompts only, `row_s` and
+`prompt_s`, is measured by itself (engine/prompt_cost.py). Memory is read before each sweep and
+between tasks, as it is for weights: what Python needs has left the caches when it is needed again.
+It has left them more with large units, and less with tiny ones of a model that stays in the
 last-level cache, whose weights pass through the caches of the cores all the same.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from lm_offload.engine.empty_sweeps import Case, Measured, Turn, typical_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
-from lm_offload.engine.row_cost import measure_row_s
+from lm_offload.engine.prompt_cost import measure_prompts
 from lm_offload.engine.tiny_model import VOCAB_SIZE
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
@@ -75,6 +75,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
     task = _task_times(sweeps, 0.0 if call_s else LAYER_KERNELS * kernel_s)
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
+    prompts = measure_prompts(profile, kernels, min(ARENA_BYTES, memory_bytes), SMALL_UNITS)
     beside_s = seconds[DECODE] - TASKS * task.small_s
     beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * task.tiny_s
     cpu = replace(
@@ -86,7 +87,8 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int)
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s - FEW * sequence_s, 0.0),
         sequence_s=sequence_s,
         micro_batch_s=_micro_batch_s(seconds, task.small_s, kernel_s),
-        row_s=measure_row_s(),
+        prompt_s=max(prompts.sequence_s - sequence_s, 0.0),
+        row_s=prompts.row_s,
         cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
         sampled_values_per_s=_sampled_values_per_s(),
     )

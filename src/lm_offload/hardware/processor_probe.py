@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -13,6 +14,7 @@ from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.product_ends import Ends, ProductEnds
 from lm_offload.hardware.product_probe import (
     FORMATS,
     Products,
@@ -36,7 +38,8 @@ KERNEL_BUDGET_S = 0.02
 # does other work meanwhile: of 12 MiB a part had to make room, and one row took twice as long as in
 # sweeps of models of that size.
 CACHED_BYTES = 4 * MIB
-CACHED_TIME_FRAC = 0.25  # of the time for products
+CACHED_TIME_FRAC = 0.35  # of the time for products
+ENDS_TIME_FRAC = 0.4  # of that, for inputs and outputs
 OPERATION_ROWS = (1, 16, 128)
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 
@@ -48,7 +51,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
     small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
     fixed_s = kernel_s + cache.cached_start_s, kernel_s + cache.start_s
-    cached, uncached = _measure_products(kernels, small, arena, effort, fixed_s, clock)
+    products = _measure_products(kernels, small, arena, effort, fixed_s, clock)
     attention = _measure_attention(kernels, arena, effort, kernel_s, clock.budget_s("attention"))
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
@@ -59,15 +62,17 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         memory_bytes=describe_machine().memory_bytes,
         memory_bytes_per_s=by_threads.at(kernels.threads),
         # Of matrices from memory: calls so long that a fixed cost measured amiss cannot show.
-        peak_flops=max(max(curve.rates) for curve in uncached.values()),
+        peak_flops=max(max(curve.rates) for curve in products.uncached.values()),
         kernel_s=kernel_s,
         memory_start_s=cache.start_s,
         cached_start_s=cache.cached_start_s,
         cache_bytes=cache.cache_bytes,
         elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
         operation_bytes_per_s=operations,
-        product_flops=uncached,
-        cached_product_flops=cached,
+        product_flops=products.uncached,
+        cached_product_flops=products.cached,
+        product_input_s=_known({name: ends.input_s for name, ends in products.ends.items()}),
+        product_output_s=_known({name: ends.output_s for name, ends in products.ends.items()}),
         decode_attention_bytes_per_s=attention.decode_bytes_per_s,
         prefill_attention_flops=attention.prefill_flops,
         attention_apart_frac=attention.apart_frac,
@@ -99,6 +104,14 @@ def _measure_speedups(
     return measure_speedups(kernels, arena, budget_s)
 
 
+class _ProductRates(NamedTuple):
+    """By format: curves with weights from the cache and from memory, and what goes beside them."""
+
+    cached: dict[str, Curve]
+    uncached: dict[str, Curve]
+    ends: dict[str, Ends]
+
+
 def _measure_products(
     kernels: Kernels,
     small: Arena,
@@ -106,8 +119,8 @@ def _measure_products(
     effort: Effort,
     fixed_s: tuple[float, float],
     clock: Clock,
-) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Curves by format with weights in `small` from the cache, and in `arena` from memory.
+) -> _ProductRates:
+    """With weights in `small` from the cache, and in `arena` from memory.
 
     `fixed_s` of a call are taken off. The pace of a shared machine moves within a second: it is to
     be the same for all formats, so those from memory are measured side by side, and each of those
@@ -118,6 +131,7 @@ def _measure_products(
         Products(size, seconds, cached=size == CACHED_SIZE)
         for size, seconds in zip((CACHED_SIZE, MEMORY_SIZE), fixed_s, strict=True)
     )
+    ends = ProductEnds(fixed_s[0])
     for turn in range(effort.turns):
         budget_s = clock.budget_s("products", f"{turn + 1} of {effort.turns}", effort.turns)
         for some in _together(formats, arena.size_bytes):
@@ -126,8 +140,10 @@ def _measure_products(
         short = [*formats] * effort.turns
         for format in short:
             short_s = budget_s * CACHED_TIME_FRAC / len(short)
-            cached.measure(kernels, small, [format], effort.rows, short_s)
-    return _curves(cached, formats), _curves(uncached, formats)
+            cached.measure(kernels, small, [format], effort.rows, short_s * (1 - ENDS_TIME_FRAC))
+            ends.measure(kernels, small, format, short_s * ENDS_TIME_FRAC)
+    found = {str(format): ends.of(format) for format in formats}
+    return _ProductRates(_curves(cached, formats), _curves(uncached, formats), found)
 
 
 def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Format]]:
@@ -138,6 +154,11 @@ def _together(formats: Sequence[Format], size_bytes: int) -> list[Sequence[Forma
 
 def _curves(products: Products, formats: Iterable[Format]) -> dict[str, Curve]:
     return {str(format): products.flops(format) for format in formats}
+
+
+def _known(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Those that take any time."""
+    return {name: value for name, value in seconds.items() if value}
 
 
 def memory_bound_product(kernels: Kernels, arena: Arena) -> Callable[[], None]:

@@ -121,19 +121,23 @@ def matrices(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
     """As many [size, size] matrices as fit into `arena`; smaller ones where two would not fit."""
     most = math.isqrt(arena.size_bytes // 2 // torch.float32.itemsize)
     size = max(min(size, most) // SIZE_STEP, 1) * SIZE_STEP
-    return (_packed if format.is_packed else _plain)(arena, format, size)
+    return shaped_matrices(arena, format, (size, size))
 
 
-def _plain(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
+def shaped_matrices(arena: Memory, format: Format, shape: tuple[int, int]) -> Sequence[Weight]:
+    """As many matrices [N, K] as fit into `arena`, in multiples of SIZE_STEP."""
+    return (_packed if format.is_packed else _plain)(arena, format, shape)
+
+
+def _plain(arena: Memory, format: Format, shape: tuple[int, int]) -> Sequence[Weight]:
     dtype = DTYPES[format.name]
-    count = max(arena.size_bytes // format.matrix_bytes(size, size), 1)
-    return list(arena.view(0, dtype, (count, size, size)).fill_(0.01))
+    count = max(arena.size_bytes // format.matrix_bytes(*shape), 1)
+    return list(arena.view(0, dtype, (count, *shape)).fill_(0.01))
 
 
-def _packed(arena: Memory, format: Format, size: int) -> Sequence[Weight]:
+def _packed(arena: Memory, format: Format, shape: tuple[int, int]) -> Sequence[Weight]:
     """Matrices of one tile of eight rows again and again."""
-    tile = quantize(torch.randn(TILE_ROWS, size), format, "a probe").data
-    matrix_bytes = format.matrix_bytes(size, size)
-    count = max(arena.size_bytes // matrix_bytes, 1)
-    data = arena.view(0, torch.uint8, (count, size // TILE_ROWS, len(tile))).copy_(tile)
-    return [PackedWeight(part.flatten(), format, (size, size)) for part in data]
+    tile = quantize(torch.randn(TILE_ROWS, shape[1]), format, "a probe").data
+    count = max(arena.size_bytes // format.matrix_bytes(*shape), 1)
+    data = arena.view(0, torch.uint8, (count, shape[0] // TILE_ROWS, len(tile))).copy_(tile)
+    return [PackedWeight(part.flatten(), format, shape) for part in data]

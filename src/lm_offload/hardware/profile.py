@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lm_offload.hardware.attention_rates import HeadShape, attention_rate, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link_interference import LinkInterference
-from lm_offload.hardware.product_rates import curve_of, rate_by_width
+from lm_offload.hardware.product_rates import curve_of, rate_by_width, value_of, with_ends
 from lm_offload.quant.format import Format, parse_format
 
 TINY_TASK_BYTES = 1 << 19  # of weights, up to which a task takes `tiny_task_s`
@@ -63,6 +63,7 @@ class Processor:
     few_rows: int = 0  # that multiply a packed weight as it is, of two ways; 0: not measured
     sweep_s: float = 0.0  # fixed cost of one sweep beside its tasks
     sequence_s: float = 0.0  # of a sweep for each sequence in it: scheduling, its sampled token
+    prompt_s: float = 0.0  # the same for each whose prompt begins in it: finding its blocks
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
     row_s: float = 0.0  # of a sweep for each row beyond one of a sequence: index tensors
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
@@ -74,6 +75,10 @@ class Processor:
     # By format, by rows; weights from memory, or from the cache.
     product_flops: Mapping[str, Curve] = field(default_factory=dict)
     cached_product_flops: Mapping[str, Curve] = field(default_factory=dict)
+    # By format: of a value of the inputs, whatever the number of outputs, and the other way round;
+    # rates of products are those of square matrices, whose values are in them.
+    product_input_s: Mapping[str, float] = field(default_factory=dict)
+    product_output_s: Mapping[str, float] = field(default_factory=dict)
     # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
     decode_attention_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     prefill_attention_flops: Mapping[str, Curve] = field(default_factory=dict)
@@ -86,8 +91,8 @@ class Processor:
     # By name in THREADED_WORK (there), by number of threads: how much faster than on one.
     thread_speedup: Mapping[str, Curve] = field(default_factory=dict)
 
-    def task_fixed_s(self, weight_bytes: float) -> float:
-        """`task_s` of a task that reads so many bytes of weights.
+    def task_fixed_s(self, moved_bytes: float) -> float:
+        """`task_s` of a task with so many bytes of weights and activations.
 
         They push out of the caches what the engine itself needs, the more of them the more.
         """
@@ -97,19 +102,20 @@ class Processor:
         if self.cache_bytes > SMALL_TASK_BYTES:
             known[self.cache_bytes] = self.large_task_s
         seconds = (value or self.task_s for value in known.values())
-        return Curve(tuple(known), tuple(seconds)).at(weight_bytes)
+        return Curve(tuple(known), tuple(seconds)).at(moved_bytes)
 
     def product_s(
         self, format: Format, rows: int, weights: float, cached: bool = False, width: int = 0
     ) -> float:
         """Seconds of a product of `rows` rows with `weights` weights, without `kernel_s`.
 
-        `width` is K of its matrices; 0: as of those that were measured.
+        `width` is K of its matrices, which have one input; 0: as of those that were measured.
         """
-        flops = self._flops_of(format, rows, cached, width)
-        return 2.0 * rows * weights / flops + (
-            self.cached_start_s if cached else self.memory_start_s
-        )
+        square_s = 2.0 * weights / self._flops_of(format, rows, cached, width)
+        input_s = value_of(self.product_input_s, format)
+        output_s = value_of(self.product_output_s, format)
+        row_s = with_ends(square_s, input_s, output_s, weights, width)
+        return rows * row_s + (self.cached_start_s if cached else self.memory_start_s)
 
     def _flops_of(self, format: Format, rows: int, cached: bool, width: int) -> float:
         """From the curve for where the weights lie, or from other formats."""

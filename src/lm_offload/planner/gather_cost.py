@@ -33,14 +33,20 @@ class GatherCost:
         """Of rows that are asked for at once; a round of them waits behind the blocks in flight.
 
         The rate of small blocks is that of as many in flight: only the first has to be waited for.
+        The threads were idle, and their buffers have left the caches: megabytes take a burst.
         """
         if rows == 0:
             return 0.0
         requests, request_bytes = self._requests(rows)
         behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
-        own_s = read_s(self.link, requests * request_bytes, request_bytes)
+        own_s = self._own_s(requests * request_bytes, request_bytes)
         rounds = math.ceil(requests / GATHER_THREADS)
         return self.link.request_s + rounds * behind_s + own_s
+
+    def _own_s(self, size_bytes: int, request_bytes: int) -> float:
+        """In requests of this size, or in one burst if that is longer."""
+        queued_s, burst = read_s(self.link, size_bytes, request_bytes), self.link.burst_bytes_per_s
+        return max(queued_s, size_bytes / burst.at(size_bytes)) if burst else queued_s
 
     def _requests(self, rows: int) -> tuple[int, int]:
         """Requests and their bytes; rows share one where the gaps between them are small."""

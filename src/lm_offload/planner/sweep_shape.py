@@ -38,6 +38,12 @@ class SweepShape:
         """Sequences that take part."""
         return sum(piece.sequences for piece in self.pieces)
 
+    @lazy
+    def prompts(self) -> int:
+        """Sequences whose prompts begin here; those of one row count as decode."""
+        first = (piece for piece in self.pieces if 1 < piece.rows == piece.context)
+        return sum(piece.sequences for piece in first)
+
     def __hash__(self) -> int:
         return self._hash
 

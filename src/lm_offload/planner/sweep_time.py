@@ -121,7 +121,7 @@ class SweepTimes(ReadTimes):
     def _overhead_s(self, shape: SweepShape) -> float:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
         more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
-        more_s += (shape.rows - shape.sequences) * cpu.row_s
+        more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
         engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays_cached)

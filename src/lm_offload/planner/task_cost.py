@@ -4,6 +4,7 @@
 
     task = task_s + kernels * call_s            no calls in decode, which is replayed
          + sum over products  2 rows weights / F(format, rows)   of matrices with one input
+                              + rows (inputs input_s + outputs output_s), beyond square ones
          + sum over kernels   bytes / B(kernel)
          + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
 
@@ -61,8 +62,10 @@ class TaskCosts:
 
     def fixed_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """What its tasks take whatever their size: Python, for the most part."""
-        tasks = 1 if sized.unit.kind in ONCE else -(-shape.rows // micro_batch_tokens)
-        return tasks * self._task_s(sized, shape)
+        if sized.unit.kind in ONCE:
+            return self._task_s(sized, shape, shape.logit_rows)
+        rows = min(shape.rows, micro_batch_tokens)
+        return -(-shape.rows // micro_batch_tokens) * self._task_s(sized, shape, rows)
 
     def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Scores and weighted sums alone, 0 for units without attention."""
@@ -71,10 +74,11 @@ class TaskCosts:
         window = self.model.config.layers[sized.unit.index].window
         return sum(self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces)
 
-    def _task_s(self, sized: UnitSize, shape: SweepShape) -> float:
+    def _task_s(self, sized: UnitSize, shape: SweepShape, rows: int) -> float:
         """The same of one task; decode replays layers without a call of a kernel."""
-        processor = self.processor
-        task_s = processor.task_fixed_s(sized.size_bytes)
+        processor, (_, steps) = self.processor, self._work_of(sized)
+        activations_bytes = rows * sum(step.row_bytes for step in steps)
+        task_s = processor.task_fixed_s(sized.size_bytes + activations_bytes)
         if not processor.call_s:
             return task_s + self._kernels_of(sized) * processor.kernel_s
         if sized.unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces):

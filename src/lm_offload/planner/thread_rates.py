@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from lm_offload.hardware.attention_rates import split_key
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
@@ -67,6 +68,8 @@ def _on_threads(cpu: Processor, compute: int, attention: int) -> Processor:
         operation_bytes_per_s=_operations(cpu.operation_bytes_per_s, arithmetic),
         product_flops=_products(cpu.product_flops, cpu, "product_row", compute),
         cached_product_flops=cached,
+        product_input_s=all_shorter(cpu.product_input_s, arithmetic),
+        product_output_s=all_shorter(cpu.product_output_s, arithmetic),
         decode_attention_bytes_per_s=all_scaled(cpu.decode_attention_bytes_per_s, decode),
         prefill_attention_flops=all_scaled(cpu.prefill_attention_flops, prefill),
     )

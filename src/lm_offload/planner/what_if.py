@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.product_rates import all_shorter
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.quant.format import Format, parse_format
 
@@ -77,6 +78,8 @@ def faster_compute(profile: HardwareProfile, factor: float) -> HardwareProfile:
         elementwise_bytes_per_s=cpu.elementwise_bytes_per_s * factor,
         operation_bytes_per_s=all_scaled(cpu.operation_bytes_per_s, factor),
         cached_product_flops=all_scaled(cpu.cached_product_flops, factor),
+        product_input_s=all_shorter(cpu.product_input_s, factor),
+        product_output_s=all_shorter(cpu.product_output_s, factor),
         prefill_attention_flops=all_scaled(cpu.prefill_attention_flops, factor),
         decode_attention_bytes_per_s=_attention_curves(cpu, 1.0, factor),
         product_flops={
