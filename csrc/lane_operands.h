@@ -28,6 +28,8 @@ struct LaneInputs {
 
     int64_t begin(int64_t tile) const { return tile * least + std::min(tile, higher); }
     int64_t height(int64_t tile) const { return tile < higher ? least + 1 : least; }
+    // The end of the tiles from this one on that are as high.
+    int64_t same_height(int64_t tile) const { return tile < higher ? higher : tiles; }
     // A vector more than its rows need: the last one that is stored reaches behind them.
     int64_t pitch() const { return steps_of(a.k) * kLaneRows + kLanes; }
     int64_t size() const { return kLanes * tiles * pitch(); }

@@ -5,7 +5,7 @@
 // for a few products. Here it holds one lane of neighbouring results: an input is the same for all
 // of them, and a tile of rows keeps the multipliers busy from the L1 cache.
 //
-//     for each place:  for each tile of rows:  sums over the steps, which then join those that wait
+//     for each tile of rows:  for each place:  sums over the steps, which then join those that wait
 //
 //     place    0    1       2    3             4 ...     sums of one, two, four ... lanes wait in
 //     waits    0    0+1     2    2+3 -> 0..3   4         levels 0, 1, 2 ..., as digits of a counter
@@ -24,17 +24,24 @@ namespace LMO_ISA {
 
 constexpr int64_t kTileFloats = kLaneRows * kPanel;
 
-// A panel's weights, and the sums of every tile that wait.
+constexpr int64_t kCachedBytes = 1 << 20;  // of a panel that stays in the L2 cache
+constexpr int64_t kTogether = 4;           // tiles that share the lanes of a larger one
+
+// A panel's weights, and the sums that wait of tiles that are computed together.
 struct LanePanel {
-    int64_t k, tiles;
+    int64_t k;
     float* floats;
 
     int64_t weights() const { return kLanes * panel_pitch(k); }
-    int64_t size() const { return weights() + tiles * (kLaneLevels + 1) * kTileFloats; }
-    const float* at(int64_t place) const { return floats + place * panel_pitch(k); }
-    float* waiting(int64_t tile) const {
-        return floats + weights() + tile * (kLaneLevels + 1) * kTileFloats;
+    int64_t together() const {
+        return weights() * static_cast<int64_t>(sizeof(float)) > kCachedBytes ? kTogether : 1;
     }
+    int64_t size() const { return weights() + together() * (kLaneLevels + 1) * kTileFloats; }
+    const float* at(int64_t place) const { return floats + place * panel_pitch(k); }
+    float* waiting(int64_t i) const {
+        return floats + weights() + i * (kLaneLevels + 1) * kTileFloats;
+    }
+    const float* sums(int64_t i) const { return waiting(i) + kLaneLevels * kTileFloats; }
 };
 
 // What is asked for while a tile is computed: its share of the next panel's weights.
@@ -88,47 +95,39 @@ struct LaneTile {
     }
 };
 
-// One lane of one tile.
-inline void lane_tile(const LaneInputs& inputs, const LanePanel& panel, int64_t place, int64_t tile,
-                      const Ahead& ahead) {
-    const float* x = inputs.at(place, tile);
-    with_count<kLaneRows>(inputs.height(tile), [&](auto rows) {
-        LaneTile<decltype(rows)::value> sums;
-        sums.add_steps(x, panel.at(place), steps_of(panel.k), ahead);
-        sums.join(panel.waiting(tile), joins_at(place));
+// All lanes of tiles [first, end), of one height; each asks for its share of the `bytes` at `next`.
+inline void lane_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t first,
+                       int64_t end, const char* next, int64_t bytes) {
+    const int64_t share = bytes / (kLanes * (end - first));
+    with_count<kLaneRows>(inputs.height(first), [&](auto rows) {
+        for (int64_t place = 0; place < kLanes; ++place) {
+            for (int64_t tile = first; tile < end; ++tile, next += share) {
+                LaneTile<decltype(rows)::value> sums;
+                sums.add_steps(inputs.at(place, tile), panel.at(place), steps_of(panel.k),
+                               Ahead{next, next + share});
+                sums.join(panel.waiting(tile - first), joins_at(place));
+            }
+        }
     });
 }
 
-// Calls body(tile, ahead) for the tiles of one place.
-template <class Body>
-void each_tile(const LanePanel& panel, int64_t place, const char* next, int64_t bytes,
-               const Body& body) {
-    const int64_t share = bytes / (kLanes * panel.tiles);
-    next += share * place * panel.tiles;
-    for (int64_t tile = 0; tile < panel.tiles; ++tile, next += share) {
-        body(tile, Ahead{next, next + share});
-    }
-}
-
-inline void write_tile(const LaneInputs& inputs, const LanePanel& panel, const LinearArgs& a,
-                       int64_t n, int64_t tile) {
-    const float* sums = panel.waiting(tile) + kLaneLevels * kTileFloats;
-    const Rows rows{inputs.first + inputs.begin(tile), inputs.height(tile)};
-    write_rows<kPanelVectors>(a, rows, n, std::min(kPanel, a.n - n), sums);
-}
-
+// A block of rows times weights [n, n + kPanel), while the next ones are asked for.
 template <class W>
 void lane_chunk(const LaneInputs& inputs, const LinearArgs& a, const W* weight, int64_t n) {
-    LanePanel panel{a.k, inputs.tiles, nullptr};
+    LanePanel panel{a.k, nullptr};
     panel.floats = scratch(Scratch::chunk, panel.size());
     widen_panel(a, weight, n, panel.floats);
     const int64_t bytes = kPanel * a.weight_stride * static_cast<int64_t>(sizeof(W));
+    const int64_t share = bytes / inputs.tiles;
     const char* next = reinterpret_cast<const char*>(weight + n * a.weight_stride) + bytes;
-    for (int64_t place = 0; place < kLanes; ++place) {
-        each_tile(panel, place, next, bytes, [&](int64_t tile, const Ahead& ahead) {
-            lane_tile(inputs, panel, place, tile, ahead);
-            if (place + 1 == kLanes) write_tile(inputs, panel, a, n, tile);
-        });
+    for (int64_t first = 0, end; first < inputs.tiles; first = end) {
+        end = std::min(first + panel.together(), inputs.same_height(first));
+        lane_tiles(inputs, panel, first, end, next + first * share, (end - first) * share);
+        for (int64_t tile = first; tile < end; ++tile) {
+            const Rows rows{inputs.first + inputs.begin(tile), inputs.height(tile)};
+            const int64_t count = std::min(kPanel, a.n - n);
+            write_rows<kPanelVectors>(a, rows, n, count, panel.sums(tile - first));
+        }
     }
 }
 
@@ -166,7 +165,7 @@ inline int64_t lane_scratch_bytes(int64_t m, int64_t n, int64_t k, int threads) 
     const int64_t count = (m + lane_blocks(m) - 1) / lane_blocks(m);
     const LaneInputs inputs = lane_inputs(sizes, 0, count);
     const int64_t used = std::min<int64_t>(threads, (n + kPanel - 1) / kPanel);
-    const int64_t floats = inputs.size() + used * LanePanel{k, inputs.tiles, nullptr}.size();
+    const int64_t floats = inputs.size() + used * LanePanel{k, nullptr}.size();
     return floats * static_cast<int64_t>(sizeof(float));
 }
 
