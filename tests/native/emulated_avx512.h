@@ -254,3 +254,5 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_srli_epi32 lmo::emulated::srli_epi32
 #define _mm512_storeu_ps lmo::emulated::storeu_ps
 #define _mm512_storeu_si512 lmo::emulated::storeu_si512
+#define _mm512_unpackhi_ps lmo::emulated::unpackhi_ps
+#define _mm512_unpacklo_ps lmo::emulated::unpacklo_ps
