@@ -4,7 +4,11 @@
 namespace lmo {
 namespace LMO_ISA {
 
-// Of each quarter of two vectors: the first two lanes of both, and the last two.
+// Of each quarter of two vectors: the lower two lanes of both in turn, and the upper two.
+inline Vec low_lanes(Vec a, Vec b) { return _mm512_unpacklo_ps(a, b); }
+inline Vec high_lanes(Vec a, Vec b) { return _mm512_unpackhi_ps(a, b); }
+
+// The first two lanes of both, and the last two.
 inline Vec first_pairs(Vec a, Vec b) { return _mm512_shuffle_ps(a, b, 0x44); }
 inline Vec last_pairs(Vec a, Vec b) { return _mm512_shuffle_ps(a, b, 0xEE); }
 
@@ -12,17 +16,18 @@ inline Vec last_pairs(Vec a, Vec b) { return _mm512_shuffle_ps(a, b, 0xEE); }
 inline Vec even_quarters(Vec a, Vec b) { return _mm512_shuffle_f32x4(a, b, 0x88); }
 inline Vec odd_quarters(Vec a, Vec b) { return _mm512_shuffle_f32x4(a, b, 0xDD); }
 
+}  // namespace LMO_ISA
+}  // namespace lmo
+
+#include "transpose_quarters.h"
+
+namespace lmo {
+namespace LMO_ISA {
+
 // Lane i of vector j becomes lane j of vector i.
 inline __attribute__((always_inline)) void transpose(Vec (&v)[16]) {
-    Vec quads[16];  // [4 g + c]: lanes c, c + 4, c + 8 and c + 12 of vectors 4 g to 4 g + 3
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        const Vec low = _mm512_unpacklo_ps(v[i], v[i + 1]), high = _mm512_unpackhi_ps(v[i], v[i + 1]);
-        const Vec low2 = _mm512_unpacklo_ps(v[i + 2], v[i + 3]);
-        const Vec high2 = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
-        quads[i] = first_pairs(low, low2), quads[i + 1] = last_pairs(low, low2);
-        quads[i + 2] = first_pairs(high, high2), quads[i + 3] = last_pairs(high, high2);
-    }
+    Vec quads[16];
+    transpose_quarters(v, quads);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
         const Vec even = even_quarters(quads[c], quads[4 + c]);

@@ -28,7 +28,8 @@ def packed_scratch_bytes(columns: int) -> int:
 def linear_scratch_bytes(m: int, n: int, k: int, threads: int) -> int:
     """Bytes that `Kernels.linear` keeps after a product of x [m, k] with a float weight [n, k].
 
-    Native code has a part of the weight in float32 for each thread where rows of x are many.
+    Where rows of x are many, native code has some of them in another order, and for each thread a
+    part of the weight in float32.
     """
     try:
         from lm_offload.kernels import _native
