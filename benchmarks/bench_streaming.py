@@ -23,6 +23,7 @@ from benchmarks.testbed import collect
 from benchmarks.weight_files import largest_weight_file, weight_file_bytes
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.engine.outputs import SweepRecord
+from lm_offload.plan import Plan
 
 ROUNDS = 5
 PROMPT_LEN = 8
@@ -53,44 +54,86 @@ def main() -> None:
     report("streaming", map(measure, cases), args.json, show=format_row, bed=bed)
 
 
+@dataclass(frozen=True)
+class Round:
+    """A resident sweep, streamed ones, and what the disk did before and after these."""
+
+    resident_s: float
+    streamed_s: float
+    disk_rates: tuple[float, float]
+    read_bytes: float
+    retained_bytes: float
+    ratio: float  # of the streamed sweep to its bound
+
+
 def measure(case: Case) -> Row:
     """Resident sweep, disk rate and streamed sweeps, in turn, `ROUNDS` times; medians."""
     rates = RateMeter(case.model, None, False, case.threads).read()
-    resident_s, streamed_s, disk_rates, ratios = [], [], [], []
-    read_bytes, retained_bytes = [], []
     half_bytes = weight_file_bytes(case.model) // 2
     with open_llm(case, None) as resident, open_llm(case, half_bytes) as streamed:
-        weight_bytes, plan = streamed.files.weight_bytes, streamed.plan
-        assert plan is not None
-        for _ in range(ROUNDS):
-            resident_s.append(sweep_s(decode_sweeps(resident, case)))
-            disk_rates.append(disk_rate(streamed))
-            sweeps = decode_sweeps(streamed, case)
-            disk_rates.append(disk_rate(streamed))
-            streamed_s.append(sweep_s(sweeps))
-            read_bytes += [sweep.time.read_bytes for sweep in sweeps]
-            retained_bytes.append(statistics.mean(sweep.retained_bytes for sweep in sweeps))
-            unread_bytes = plan.streamed_bytes - retained_bytes[-1]
-            read_s = unread_bytes / statistics.mean(disk_rates[-2:])
-            ratios.append(streamed_s[-1] / max(read_s, resident_s[-1]))
-        resident_bytes = dict(plan.memory)["resident weights"]
-    table_bytes = streamed.files.table_layout.weight_bytes if streamed.files.table_layout else 0
+        rounds = [measure_round(case, resident, streamed) for _ in range(ROUNDS)]
+        return {
+            "batch": case.batch,
+            **bytes_row(streamed, rounds),
+            **times_row(case, rounds),
+            "memory_read_bytes_per_s": round(rates.memory_read_bytes_per_s),
+            "product_flops_per_s": round(rates.product_flops_per_s),
+        }
+
+
+def measure_round(case: Case, resident: LLM, streamed: LLM) -> Round:
+    """One of each, the disk's rate on both sides of the streamed sweeps."""
+    resident_s = sweep_s(decode_sweeps(resident, case))
+    before = disk_rate(streamed)
+    sweeps = decode_sweeps(streamed, case)
+    disk_rates = (before, disk_rate(streamed))
+    retained_bytes = statistics.mean(sweep.retained_bytes for sweep in sweeps)
+    unread_bytes = plan_of(streamed).streamed_bytes - retained_bytes
+    read_s = unread_bytes / statistics.mean(disk_rates)
+    return Round(
+        resident_s=resident_s,
+        streamed_s=sweep_s(sweeps),
+        disk_rates=disk_rates,
+        read_bytes=statistics.mean(sweep.time.read_bytes for sweep in sweeps),
+        retained_bytes=retained_bytes,
+        ratio=sweep_s(sweeps) / max(read_s, resident_s),
+    )
+
+
+def plan_of(llm: LLM) -> Plan:
+    """The plan of an engine that is loaded."""
+    assert llm.plan is not None
+    return llm.plan
+
+
+def bytes_row(llm: LLM, rounds: list[Round]) -> Row:
+    """What is resident, what is read in each sweep, and what should be."""
+    layout, plan = llm.files.table_layout, plan_of(llm)
+    table_bytes = layout.weight_bytes if layout else 0
+    resident_bytes = dict(plan.memory)["resident weights"]
+    retained_bytes = statistics.mean(each.retained_bytes for each in rounds)
+    unread_bytes = llm.files.weight_bytes - resident_bytes - table_bytes - retained_bytes
     return {
-        "batch": case.batch,
         "budget_bytes": plan.budget_bytes,
-        "weight_bytes": weight_bytes,
+        "weight_bytes": llm.files.weight_bytes,
         "resident_bytes": resident_bytes,
-        "retained_bytes_per_sweep": round(statistics.mean(retained_bytes)),
+        "retained_bytes_per_sweep": round(retained_bytes),
         "row_gathered_bytes": table_bytes,
-        "read_bytes_per_sweep": round(statistics.mean(read_bytes)),
-        "expected_read_bytes": round(
-            weight_bytes - resident_bytes - table_bytes - statistics.mean(retained_bytes)
+        "read_bytes_per_sweep": round(statistics.mean(each.read_bytes for each in rounds)),
+        "expected_read_bytes": round(unread_bytes),
+    }
+
+
+def times_row(case: Case, rounds: list[Round]) -> Row:
+    """Medians of sweeps and of the disk, and how far the streamed ones are from their bound."""
+    streamed_s = [each.streamed_s for each in rounds]
+    ratios = [each.ratio for each in rounds]
+    return {
+        "disk_bytes_per_s": round(
+            statistics.median(rate for each in rounds for rate in each.disk_rates)
         ),
-        "disk_bytes_per_s": round(statistics.median(disk_rates)),
-        "resident_sweep_s": statistics.median(resident_s),
+        "resident_sweep_s": statistics.median(each.resident_s for each in rounds),
         "streamed_sweep_s": statistics.median(streamed_s),
-        "memory_read_bytes_per_s": round(rates.memory_read_bytes_per_s),
-        "product_flops_per_s": round(rates.product_flops_per_s),
         "ratio_to_bound_runs": ratios,
         **with_interval("ratio_to_bound", ratios),
         "decode_tokens_per_s": case.batch / statistics.median(streamed_s),

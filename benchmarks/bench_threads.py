@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.entry import result_parser, run
 from benchmarks.result import report
@@ -32,9 +32,6 @@ from lm_offload.hardware.limits import allowed_cores
 from lm_offload.hardware.measured_work import thread_counts
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.plan import Plan, ThreadPlan
-
-if TYPE_CHECKING:
-    pass
 
 READERS = (1, 2, 4, 8)
 SWEPT_FRAC = 0.6  # of a case's seconds; the rest is for turns with the fastest and the default
@@ -81,23 +78,11 @@ def cases(model: Path) -> list[Case]:
 
 def measure(case: Case, budget_s: float) -> Row:
     """The plan's choice, then every setting, of threads with its readers and the other way."""
-    workload = Workload((case.context,) * case.batch, (GEN_LEN,) * case.batch)
-    load = OtherLoad()
-    with LLM(case.model, weight_format=case.weight_format) as llm:
-        resident = llm.plan_for(workload)  # everything but weights and ring comes on top
-        other_bytes = sum(size for name, size in resident.memory if name != "resident weights")
-    budget_bytes = int(case.budget_frac * llm.files.weight_bytes) + other_bytes
+    load, budget_bytes = OtherLoad(), memory_of(case)
     with LLM(case.model, weight_format=case.weight_format, cpu_memory=budget_bytes) as llm:
-        plan = llm.plan_for(workload)
+        plan = llm.plan_for(workload_of(case))
         llm.prepare(plan)
-        readers = {*READERS, plan.read_concurrency} if plan.streamed else {plan.read_concurrency}
-        share_s = SWEPT_FRAC * budget_s / len(readers)
-        found = [
-            {**asdict(threads), "readers": count, "sweep_s": seconds}
-            for count in sorted(readers)
-            for threads, seconds in sweeps(llm, plan, case, count, share_s).items()
-        ]
-        found.sort(key=lambda setting: setting["sweep_s"])
+        found = all_settings(llm, plan, case, SWEPT_FRAC * budget_s)
         chosen, default = (
             {**asdict(threads), "readers": plan.read_concurrency}
             for threads in (plan.threads, ThreadPlan.on(allowed_cores()))
@@ -118,6 +103,30 @@ def measure(case: Case, budget_s: float) -> Row:
         **with_interval("speedup_over_default", gains),
         "settings": found,
     }
+
+
+def workload_of(case: Case) -> Workload:
+    """Prompts that fill the context."""
+    return Workload((case.context,) * case.batch, (GEN_LEN,) * case.batch)
+
+
+def memory_of(case: Case) -> int:
+    """The case's part of the weights, and on top all but weights and ring of a resident plan."""
+    with LLM(case.model, weight_format=case.weight_format) as llm:
+        memory = llm.plan_for(workload_of(case)).memory
+        other_bytes = sum(size for name, size in memory if name != "resident weights")
+        return int(case.budget_frac * llm.files.weight_bytes) + other_bytes
+
+
+def all_settings(llm: LLM, plan: Plan, case: Case, budget_s: float) -> list[Row]:
+    """Every setting with the seconds of its fastest sweep, the fastest setting first."""
+    readers = {*READERS, plan.read_concurrency} if plan.streamed else {plan.read_concurrency}
+    found = [
+        {**asdict(threads), "readers": count, "sweep_s": seconds}
+        for count in sorted(readers)
+        for threads, seconds in sweeps(llm, plan, case, count, budget_s / len(readers)).items()
+    ]
+    return sorted(found, key=lambda setting: setting["sweep_s"])
 
 
 def duel(llm: LLM, plan: Plan, case: Case, one: Row, other: Row, budget_s: float) -> list[float]:
