@@ -14,6 +14,11 @@ namespace LMO_ISA {
 constexpr int kParts = kSixteen / kLanes;
 constexpr int kChains = kRegisters / 4;  // sixteens of sums that keep the multipliers busy
 
+// Sixteens of keys or values that meet C queries: more than one, where registers last, so that an
+// input is loaded once for all.
+template <int C>
+constexpr int kMet = std::max(kChains / C, kRegisters / 16);
+
 struct Sixteen {
     Vec at[kParts];
 };
@@ -59,6 +64,31 @@ inline void store_sixteen(float* p, const Sixteens& x) {
     }
 }
 
+// Asks for 16 elements of a block that is read later: at even steps for those of this step and the
+// next one in a far block, at odd ones for those of this step and the one before in a near block.
+// With both at every step, too many lines are on their way at a time.
+template <bool Even, class T>
+LMO_INLINE void ask(const T* near, const T* far, int64_t offset) {
+    constexpr int64_t lines = 2 * kSixteen * sizeof(T) / kLineBytes, line = kLineBytes / sizeof(T);
+    for (int64_t i = 0; i < lines; ++i) {
+        if constexpr (Even) {
+            prefetch_far(far + offset + i * line);
+        } else {
+            prefetch(near + offset - kSixteen + i * line);
+        }
+    }
+}
+
+// Calls body(i, is_even) for n steps, of which two make what `ask` asks for.
+template <class Body>
+LMO_INLINE void each_step(int64_t n, const Body& body) {
+    for (int64_t i = 0; i + 2 <= n; i += 2) {
+        body(i, std::true_type());
+        body(i + 1, std::false_type());
+    }
+    if (n % 2 != 0) body(n - 1, std::true_type());
+}
+
 inline void scale_queries(const Work& w) {
     const int64_t head_dim = w.a.cache.head_dim;
     const Vec scale = splat(w.a.scale * kLog2E);
@@ -82,11 +112,12 @@ LMO_INLINE void score_blocks(const Work& w, const uint8_t* const* blocks, int64_
             unrolled<kParts>([&](auto part) { sums[b][c].at[part] = zero(); });
         });
     });
-    for (int64_t d = 0; d < head_dim; ++d) {
+    const auto elements = [&](int64_t b) { return reinterpret_cast<const T*>(blocks[b]); };
+    each_step(head_dim, [&](int64_t d, auto is_even) LMO_BODY {
         const int64_t offset = d * kBlockTokens;
         unrolled<B>([&](auto b) {
-            prefetch(reinterpret_cast<const T*>(blocks[b + Blocks::kFloatsAhead]) + offset);
-            const Sixteen key = load_sixteen(reinterpret_cast<const T*>(blocks[b]) + offset);
+            ask<is_even>(elements(b + Blocks::kNear), elements(b + Blocks::kFloatsFar), offset);
+            const Sixteen key = load_sixteen(elements(b) + offset);
             unrolled<C>([&](auto c) {
                 const Vec input = splat(queries[c * head_dim + d]);
                 unrolled<kParts>([&](auto part) {
@@ -95,7 +126,7 @@ LMO_INLINE void score_blocks(const Work& w, const uint8_t* const* blocks, int64_
                 });
             });
         });
-    }
+    });
     unrolled<B>([&](auto b) {
         unrolled<C>([&](auto c) {
             float* out = scores + c * kScorePitch + b * kBlockTokens;
@@ -108,8 +139,8 @@ template <class T>
 void score_floats(const Work& w, const Range& range, const Blocks& blocks) {
     for (int64_t begin = 0; begin < blocks.count; begin += kChains) {
         const int64_t end = std::min(blocks.count, begin + kChains);
-        each_four(w, [&](auto queries, int64_t query) {
-            constexpr int C = decltype(queries)::value, B = kChains / C;
+        each_few(w, [&](auto queries, int64_t query) {
+            constexpr int C = decltype(queries)::value, B = kMet<C>;
             float* scores = w.scores + query * kScorePitch + range.offset();
             int64_t i = begin;
             for (; i + B <= end; i += B) {
@@ -125,8 +156,8 @@ void score_floats(const Work& w, const Range& range, const Blocks& blocks) {
 // Tokens of one block: values and their weights.
 template <class T>
 struct Run {
-    const T* values;     // [tokens][head_dim]
-    const T* ahead;      // of a later block
+    const T* values;       // [tokens][head_dim]
+    const T *near, *far;   // of later blocks
     const float* weights;  // [queries][kScorePitch]
     int64_t tokens;
 };
@@ -140,10 +171,11 @@ LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span,
     unrolled<C>([&](auto c) {
         unrolled<V>([&](auto v) { sums[c][v] = load(mixed + c * w.pitch + d + v * kLanes); });
     });
-    for (int64_t t = 0; t < run.tokens; ++t) {
+    each_step(run.tokens, [&](int64_t t, auto is_even) LMO_BODY {
         unrolled<P>([&](auto p) {
             const int64_t at = t * head_dim + d + p * kSixteen;
-            prefetch(run.ahead + d * kBlockTokens + (t * P + p) * kSixteen);
+            constexpr bool even = ((is_even ? 0 : P) + p) % 2 == 0;
+            ask<even>(run.near, run.far, d * kBlockTokens + (t * P + p) * kSixteen);
             const Sixteen value = load_sixteen(run.values + at, span);
             unrolled<C>([&](auto c) {
                 const Vec weight = splat(run.weights[c * kScorePitch + t]);
@@ -153,7 +185,7 @@ LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span,
                 });
             });
         });
-    }
+    });
     unrolled<C>([&](auto c) {
         unrolled<V>([&](auto v) { store(mixed + c * w.pitch + d + v * kLanes, sums[c][v]); });
     });
@@ -161,7 +193,7 @@ LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span,
 
 template <int C, class T>
 inline void mix_run(const Work& w, const Run<T>& run, float* mixed) {
-    constexpr int P = kChains / C;
+    constexpr int P = kMet<C>;
     const int64_t head_dim = w.a.cache.head_dim;
     int64_t d = 0;
     for (; d + P * kSixteen <= head_dim; d += P * kSixteen) {
@@ -182,11 +214,12 @@ void mix_floats(const Work& w, const Range& range, const Blocks& blocks, float* 
         const auto values = [&](int64_t block) {
             return reinterpret_cast<const T*>(blocks.values()[block]) + at;
         };
-        each_four(w, [&](auto queries, int64_t query) {
+        each_few(w, [&](auto queries, int64_t query) {
             const float* weights = w.scores + query * kScorePitch + first - range.segment;
-            mix_run<decltype(queries)::value>(
-                w, Run<T>{values(i), values(i + Blocks::kFloatsAhead), weights, tokens},
-                mixed + query * w.pitch);
+            mix_run<decltype(queries)::value>(w,
+                                              Run<T>{values(i), values(i + Blocks::kNear),
+                                                     values(i + Blocks::kFloatsFar), weights, tokens},
+                                              mixed + query * w.pitch);
         });
     }
 }

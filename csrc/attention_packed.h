@@ -84,9 +84,10 @@ inline void round_queries(const Work& w) {
 
 // Scores of C queries with the 16 keys of a block.
 template <int Bits, int C>
-LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* block, const uint8_t* ahead,
-                        int64_t query, float* scores) {
+LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* const* blocks, int64_t query,
+                        float* scores) {
     const Record<Bits>& layout = r.layout;
+    const uint8_t* block = *blocks;
     const F16* scales = layout.scales(block);
     const F16* minimums = layout.minimums(block);
     Vec total[C][kBlockVectors];
@@ -95,7 +96,9 @@ LMO_INLINE void score_block(const Rounded<Bits>& r, const uint8_t* block, const 
         const int64_t begin = g * kGroupChannels, columns = layout.group_end(g) - begin;
         Ints sums[C][kBlockVectors];
         clear(sums);
-        const Lanes lanes{block + begin * Bits, layout.key_tile_bytes(), ahead + 2 * begin * Bits};
+        const int64_t at = 2 * begin * Bits;  // of both tiles
+        const Lanes lanes{block + begin * Bits, layout.key_tile_bytes(), blocks[Blocks::kNear] + at,
+                          blocks[Blocks::kFar] + at};
         Products<Bits>::template add<true>(
             sums, lanes, r.queries + query * layout.head_dim + begin, layout.head_dim, columns);
         const float* query_sums = r.query_sums + query * layout.groups() + g;
@@ -122,12 +125,11 @@ template <int Bits>
 inline void score_packed(const Work& w, const Range& range, const Blocks& blocks) {
     const Rounded<Bits> r = rounded_in<Bits>(w);
     for (int64_t i = 0; i < blocks.count; ++i) {
-        const uint8_t* block = blocks.keys()[i];
-        const uint8_t* ahead = blocks.keys()[i + Blocks::kAhead];
-        r.layout.ask_factors(ahead);
+        const uint8_t* const* block = blocks.keys() + i;
+        r.layout.ask_factors(block[Blocks::kFar]);
         float* scores = w.scores + range.offset() + i * kBlockTokens;
-        each_four(w, [&](auto count, int64_t query) {
-            score_block<Bits, decltype(count)::value>(r, block, ahead, query,
+        each_few(w, [&](auto count, int64_t query) {
+            score_block<Bits, decltype(count)::value>(r, block, query,
                                                       scores + query * kScorePitch);
         });
     }
@@ -210,7 +212,8 @@ LMO_INLINE void mix_tiles(const Rounded<Bits>& r, const uint8_t* const* blocks, 
     Ints sums[C][T];
     clear(sums);
     for (int64_t i = 0; i < count; ++i) {
-        const Lanes lanes{blocks[i] + at, stride, blocks[i + Blocks::kAhead] + at};
+        const Lanes lanes{blocks[i] + at, stride, blocks[i + Blocks::kNear] + at,
+                          blocks[i + Blocks::kFar] + at};
         Products<Bits>::template add<false>(sums, lanes, weights + i * kBlockTokens,
                                             r.weight_pitch(), kBlockTokens);
     }
@@ -231,7 +234,7 @@ inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t coun
     const Rounded<Bits> r = rounded_in<Bits>(w);
     const Record<Bits>& layout = r.layout;
     const int64_t channels = layout.head_dim;
-    for (int64_t i = 0; i < count; ++i) layout.ask_factors(blocks[i + Blocks::kAhead]);
+    for (int64_t i = 0; i < count; ++i) layout.ask_factors(blocks[i + Blocks::kFar]);
     ValueFactors<Bits> factors;
     for (int64_t g = 0; g < layout.groups(); ++g) {
         factors.load_from(layout, blocks, g, tokens);
@@ -242,7 +245,7 @@ inline void mix_blocks(const Work& w, const uint8_t* const* blocks, int64_t coun
             }
         });
     }
-    each_four(w, [&](auto queries, int64_t query) {
+    each_few(w, [&](auto queries, int64_t query) {
         constexpr int C = decltype(queries)::value;
         float* sums = mixed + query * w.pitch;
         const auto mix = [&](auto vectors, int64_t channel, auto span) {

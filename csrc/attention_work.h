@@ -75,10 +75,17 @@ inline void each_query(const Work& w, const Body& body) {
     }
 }
 
-// Calls body(count, query) with 4 queries at a time, the count as a constant.
+constexpr int kSharing = kRegisters / 4;  // queries that share what is loaded of a block
+
+// Calls body(count, query) with `kSharing` queries at a time and up to 4 of the rest, the count as
+// a constant.
 template <class Body>
-inline void each_four(const Work& w, const Body& body) {
-    for (int64_t query = 0; query < w.count; query += 4) {
+inline void each_few(const Work& w, const Body& body) {
+    int64_t query = 0;
+    for (; query + kSharing <= w.count; query += kSharing) {
+        body(std::integral_constant<int, kSharing>(), query);
+    }
+    for (; query < w.count; query += 4) {
         with_count<4>(std::min<int64_t>(4, w.count - query),
                       [&](auto count) { body(count, query); });
     }
@@ -106,11 +113,13 @@ inline Range visible_range(const Work& w, int64_t segment) {
 // and then the first of what comes next.
 struct Blocks {
     static constexpr int64_t kMost = kSegmentTokens / kBlockTokens;
-    static constexpr int64_t kAhead = 4;       // blocks asked for before they are read
-    static constexpr int64_t kFloatsAhead = 2;  // which are larger
+    // How many blocks before they are read they are asked for: into the second level, and from
+    // there into the first. Asked for into the first at once, fewer lines can be on their way.
+    static constexpr int64_t kFar = 8, kNear = 2;
+    static constexpr int64_t kFloatsFar = 4;  // which are larger
 
     int64_t count;
-    const uint8_t* at[2 * kMost + kAhead];
+    const uint8_t* at[2 * kMost + kFar];
 
     const uint8_t* const* keys() const { return at; }
     const uint8_t* const* values() const { return at + count; }
@@ -131,7 +140,7 @@ inline Blocks blocks_of(const Work& w, const Range& range) {
         blocks.at[i] = at(cache.keys, first + i);
         blocks.at[blocks.count + i] = at(cache.values, first + i);
     }
-    for (int64_t i = 0; i < Blocks::kAhead; ++i) {
+    for (int64_t i = 0; i < Blocks::kFar; ++i) {
         blocks.at[2 * blocks.count + i] = at(cache.keys, first + blocks.count + i);
     }
     return blocks;

@@ -18,23 +18,26 @@ LMO_INLINE void clear(Ints (&sums)[C][T]) {
 struct Lanes {
     const uint8_t* codes;
     int64_t stride;  // bytes from a tile to its neighbour; 0 where one tile is all there is
-    const uint8_t* ahead;
+    const uint8_t *near, *far;
 
     LMO_INLINE Ints load(int t) const {
         return in_register(load_tiles(codes + t * kTilesPerVector * stride, stride));
     }
 
-    // Always inlined: gcc takes a function that only asks for one without effect and drops its call.
     template <int T>
     LMO_INLINE void ask() const {
         constexpr int64_t bytes = T * static_cast<int64_t>(sizeof(Ints));
-        for (int64_t i = 0; i < bytes; i += kLineBytes) prefetch(ahead + i);
+        for (int64_t i = 0; i < bytes; i += kLineBytes) {
+            prefetch_far(far + i);
+            prefetch(near + i);
+        }
     }
 
     template <int T>
     LMO_INLINE void next() {
         codes += kUnitBytes;
-        ahead += T * static_cast<int64_t>(sizeof(Ints));
+        near += T * static_cast<int64_t>(sizeof(Ints));
+        far += T * static_cast<int64_t>(sizeof(Ints));
     }
 };
 

@@ -196,10 +196,5 @@ inline void store_bytes(uint8_t* p, Vec a) {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_unpacklo_epi8(low, high));
 }
 
-// Asks for a cache line.
-inline __attribute__((always_inline)) void prefetch(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
-
 }  // namespace LMO_ISA
 }  // namespace lmo

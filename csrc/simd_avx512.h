@@ -207,10 +207,5 @@ inline void store_bytes(uint8_t* p, Vec a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_shuffle_epi8(bytes, order));
 }
 
-// Asks for a cache line.
-inline __attribute__((always_inline)) void prefetch(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
-
 }  // namespace LMO_ISA
 }  // namespace lmo

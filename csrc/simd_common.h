@@ -7,6 +7,15 @@
 namespace lmo {
 namespace LMO_ISA {
 
+// Asks for a cache line. Always inlined: gcc takes a function that only asks for one without effect
+// and drops its call.
+inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+// The same into the second level only, where more lines can be on their way.
+inline __attribute__((always_inline)) void prefetch_far(const void* p) {
+    __builtin_prefetch(p, 0, 2);
+}
+
 // How much of a vector is there: all of it, or the first `count` lanes and zeros.
 struct Whole {};
 struct Part {

@@ -225,8 +225,5 @@ inline void store_bytes(uint8_t* p, Vec a) {
     for (int i = 0; i < 8; ++i) p[i % 4 * 2 + i / 4] = static_cast<uint8_t>(static_cast<int>(a[i]));
 }
 
-// Asks for a cache line.
-inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
-
 }  // namespace LMO_ISA
 }  // namespace lmo
