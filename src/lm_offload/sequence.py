@@ -48,6 +48,7 @@ class Sequence:
     drafted: int = 0  # tokens that were guessed and verified
     accepted: int = 0  # of these, tokens that were kept
     finish_reason: FinishReason = None
+    ends_with_stop_token: bool = False  # an end token of the model or one of `stop_token_ids`
     arrival_s: float = 0.0
     first_token_s: float | None = None
 

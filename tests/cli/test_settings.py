@@ -78,6 +78,7 @@ def test_lists_switches_and_the_model_come_from_a_file(
         ("json: perhaps", ["json in bad.yaml", "boolean"]),
         ("gen-len: [1, 2]", ["gen-len in bad.yaml", "a single value"]),
         ("gen-len:", ["gen-len in bad.yaml", "a single value"]),
+        ("gen-len: null", ["gen-len in bad.yaml", "a single value"]),
         ("- cpu-memory", ["must hold lines"]),
         ("cpu-memory: [", ["cannot be read as YAML"]),
     ],
@@ -144,6 +145,24 @@ def test_every_kind_of_option_has_the_same_precedence(
     monkeypatch.setenv(variable_of(key), sources[1])
     found += [value_of(key, given), value_of(key, [*given, *flag])]
     assert found == (wanted or [*sources, flag[-1]])
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "wanted"),
+    [
+        ("speculation", "off", "off"),  # a boolean elsewhere in YAML
+        ("stop", "[1.10, no, 0x10, 2020-01-01]", ["1.10", "no", "0x10", "2020-01-01"]),
+        ("seed", "010", 10),  # as on the command line, not octal
+        ("ignore-eos", "off", False),
+        ("overlap", "on", True),
+        ("cpu-memory", "12:30", "12:30"),  # no size, not 750 bytes
+    ],
+)
+def test_values_of_a_file_are_the_text_that_is_written(
+    key: str, written: str, wanted: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"model: a\n{key}: {written}\n")
+    assert value_of(key, ["--config", str(tmp_path / "config.yaml")]) == wanted
 
 
 def value_of(key: str, arguments: list[str]) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -100,6 +102,26 @@ def test_a_stop_string_ends_generation(llm):
     ids = output.outputs[0].token_ids
     assert ids == free.outputs[0].token_ids[: len(ids)]
     assert llm.tokenizer.decode(ids).endswith(word)
+
+
+def test_an_end_token_that_spells_text_is_not_in_the_text(llm, folder, tmp_path):
+    """As where a tokenizer does not call it special; `stop_token_ids` are the same."""
+    params = SamplingParams(max_tokens=24, ignore_eos=True)
+    free = llm.generate("HELLO", params)[0].outputs[0].token_ids
+    place = next(i for i, token in enumerate(free) if i and llm.tokenizer.decode([token]).isalpha())
+    free = free[: free.index(free[place]) + 1]
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": free[-1]}))
+    wanted = llm.tokenizer.decode(free[:-1])
+    with open_llm(copy) as ending:
+        ends = SamplingParams(max_tokens=24)
+        stops = SamplingParams(max_tokens=24, ignore_eos=True, stop_token_ids=free[-1:])
+        for one in (ends, stops):
+            (output,) = ending.generate("HELLO", one)[0].outputs
+            assert (output.finish_reason, output.token_ids) == ("stop", free)
+            assert output.text == "".join(ending.stream("HELLO", one)) == wanted
+        cut = ending.generate("HELLO", replace(params, max_tokens=len(free)))[0]
+        assert cut.text == llm.tokenizer.decode(free)  # it was not to end there
 
 
 def test_stop_strings_of_one_request_do_not_touch_another(llm):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import struct
 
 import pytest
 import torch
@@ -73,6 +75,29 @@ def test_a_gguf_header_that_is_cut_off(file, tmp_path, cut):
     with pytest.raises(
         CheckpointError, match=r"GGUF file cut\.gguf is damaged or not one that can"
     ):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (struct.pack("<4sIQQQ", b"GGUF", 3, 1, 1, 1 << 29), "its header claims 536870944 bytes"),
+        (struct.pack("<4sIQQ", b"GGUF", 3, 1 << 40, 0), "it has the tensor '' twice"),
+        (struct.pack("<4sIQQ", b"GGUF", 3, 1, 1 << 40), "it has the key '' twice"),
+        (
+            struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 1, 1, 1, b"k", 9, 8, 1 << 40),
+            "its header claims 8796093022257 bytes",
+        ),
+    ],
+    ids=["text", "tensors", "keys", "vocabulary"],
+)
+def test_a_header_that_claims_gigabytes_of_a_large_file_is_not_read_that_far(
+    tmp_path, start, message
+):
+    path = tmp_path / "large.gguf"
+    path.write_bytes(start)
+    os.truncate(path, 1 << 30)
+    with pytest.raises(CheckpointError, match=message):
         open_model(path)
 
 
@@ -157,6 +182,26 @@ def test_a_file_that_is_no_gguf(tmp_path):
 def test_config_and_tensors_that_do_not_fit(copy, case, changes, tensors, message):
     with pytest.raises(CheckpointError, match=message):
         open_model(copy(case, changes, tensors))
+
+
+@pytest.mark.parametrize(
+    ("case", "suffix", "dtype", "message"),
+    [
+        ("compressed fp8 by tensor", "weight", torch.float8_e4m3fn, "has dtype F8_E4M3"),
+        ("compressed int8", "weight", torch.int8, "has dtype I8"),
+        ("fp8 blocks", "weight", torch.float8_e4m3fn, "has dtype F8_E4M3"),
+        ("gptq", "qweight", torch.int32, "is missing from model"),
+        ("awq", "qweight", torch.int32, "is missing from model"),
+        ("compressed int4", "weight_packed", torch.int32, "is missing from model"),
+    ],
+)
+def test_a_vector_that_is_quantized_is_refused_by_name(copy, case, suffix, dtype, message):
+    folder, module = copy(case, {}), "model.layers.1.input_layernorm."
+    held = load_file(folder / "model.safetensors")
+    held[module + suffix] = held.pop(module + "weight").to(dtype)
+    save_file(held, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=rf"1\.input_layernorm\.weight {message}"):
+        open_model(folder)
 
 
 def test_a_quantized_embedding_is_refused_by_name(copy):

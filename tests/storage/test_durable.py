@@ -20,6 +20,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("index", b"old")]
 
 
+def test_a_pipe_takes_the_data_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_named(pipe, b"data")
+    assert os.read(reader, 10) == b"data"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_leads_to_the_same_place_afterwards(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link", tmp_path / "there" / "file"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_named(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(StorageError, match="Is a directory"):
+        write_named(tmp_path, b"data")
+
+
 def test_a_lock_is_given_back(tmp_path, caplog):
     with locked(tmp_path, "testing"):
         descriptor = os.open(tmp_path, os.O_RDONLY)

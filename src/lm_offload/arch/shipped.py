@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from pathlib import Path
 
 from lm_offload.arch.config import PLANNING_PARSERS, ModelConfig, load_config, parse_config
 from lm_offload.errors import CheckpointError
+from lm_offload.home_path import expanded
 
 CONFIGS = files("lm_offload.arch") / "configs"
 
@@ -23,7 +23,7 @@ def find_config(model: str) -> ModelConfig:
 
     Accepts model types that can be simulated but not run. Raises CheckpointError.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.exists():
         return load_config(path, PLANNING_PARSERS)
     name = model.lower()

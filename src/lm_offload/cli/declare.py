@@ -25,7 +25,10 @@ def unset(help: str, *names: str, **more: Any) -> Any:
 
 def check_writable(file: Path | None) -> Path | None:
     """Callback of output files: raises ConfigError now instead of after a long run."""
-    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+    if file is None:
+        return None
+    place = file if file.exists() and not file.is_file() else file.parent  # a device, a pipe
+    if file.is_dir() or not os.access(place, os.W_OK):
         raise ConfigError(f"{file} cannot be written; name a file in a folder that is writable.")
     return file
 

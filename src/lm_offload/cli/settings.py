@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from lm_offload.errors import ConfigError
-from lm_offload.yaml_file import read_yaml
+from lm_offload.yaml_file import read_yaml_as_text
 
 ENVIRONMENT_PREFIX = "LM_OFFLOAD_"
 
@@ -72,7 +72,7 @@ def _from_file(
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    values = read_yaml(file)
+    values = read_yaml_as_text(file)
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -140,16 +140,18 @@ class Engine:
         """Append tokens up to one that ends the sequence; returns those."""
         for count, token in enumerate(tokens, start=1):
             sequence.append(token)
+            sequence.ends_with_stop_token = self._is_stop_token(sequence, token)
             sequence.finish_reason = self._finish_reason(sequence, token)
             if sequence.finish_reason:
                 return tokens[:count]
         return tokens
 
+    def _is_stop_token(self, sequence: Sequence, token: int) -> bool:
+        params = sequence.params
+        is_end = token in self._eos_token_ids and not params.ignore_eos
+        return is_end or token in params.stop_token_ids
+
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
-        if token in self._eos_token_ids and not sequence.params.ignore_eos:
-            return "stop"
-        if token in sequence.params.stop_token_ids:
-            return "stop"
-        if self._stops(sequence, token):
+        if sequence.ends_with_stop_token or self._stops(sequence, token):
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.most_tokens else None

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from lm_offload.errors import CheckpointError
+from lm_offload.home_path import expanded
 
 GGUF_SUFFIX = ".gguf"
 
@@ -17,7 +18,7 @@ def find_folder(model: str | Path) -> Path:
     """
     if not isinstance(model, str | PathLike) or not str(model):
         raise _not_a_folder(model)
-    path = Path(model).expanduser()
+    path = expanded(model)
     is_folder, is_file = _kind_of(path)
     if is_folder or (is_file and path.suffix == GGUF_SUFFIX):
         return path

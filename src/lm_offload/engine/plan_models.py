@@ -19,6 +19,7 @@ from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import CheckpointError, ConfigError, UnsupportedModelError
+from lm_offload.home_path import expanded
 from lm_offload.planner.model_sizes import ModelSizes, sizes_of_config
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
@@ -36,7 +37,7 @@ class AllowedSizes:
 
 def sizes_in(options: PlanOptions) -> AllowedSizes:
     """From the headers of a checkpoint, or computed from a bare config; raises LMOffloadError."""
-    path = Path(options.model).expanduser()
+    path = expanded(options.model)
     if path.is_file() or (not path.exists() and options.model.lower() in shipped_models()):
         config = find_config(options.model)
         return _with_kv_format(_sizes_by_config(config, options), config, options)

@@ -10,6 +10,7 @@ from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.model_folder import model_name
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.home_path import expanded
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.prefix_store import PrefixStore
@@ -49,7 +50,7 @@ def prefix_folder(
         raise ConfigError(
             "A prefix cache was given with prefix sharing off; leave out one of them."
         )
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -28,14 +28,15 @@ def as_batch(prompts: Prompt | Iterable[Prompt]) -> list[PlainPrompt]:
 
 def as_prompt(prompt: Any, name: str = "The prompt") -> PlainPrompt:
     """Text or token ids of one prompt; raises RequestError for what is none."""
+    given = prompt
     if isinstance(prompt, Mapping):
         ids = prompt.get("prompt_token_ids")
         prompt = prompt.get("prompt") if ids is None else ids
     prompt = _listed(prompt)
     if isinstance(prompt, str) or (isinstance(prompt, Items) and not len(prompt)):
         return prompt
-    if not _is_ids(prompt) or not all(isinstance(token, Integral) for token in prompt):
-        raise _not_a_prompt(name, prompt)
+    if not _is_ids(prompt) or not all(map(_is_id, prompt)):
+        raise _not_a_prompt(name, given)
     return prompt  # type: ignore[no-any-return]
 
 
@@ -43,6 +44,10 @@ def _is_ids(prompt: Any) -> bool:
     """Whether these begin as token ids do, which are never a batch."""
     is_row = isinstance(prompt, Items) and not isinstance(prompt, (str, bytes))
     return is_row and len(prompt) > 0 and isinstance(prompt[0], Integral)
+
+
+def _is_id(token: Any) -> bool:
+    return isinstance(token, Integral) and not isinstance(token, bool)
 
 
 def _listed(prompts: Any) -> Any:

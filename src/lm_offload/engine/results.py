@@ -56,11 +56,10 @@ def check_finished(sequences: Items[Sequence]) -> None:
 
 
 def _completion(index: int, sequence: Sequence, decode: Decode) -> CompletionOutput:
-    params = sequence.params
+    params, hides_last = sequence.params, sequence.ends_with_stop_token
 
     def text_of(token_ids: list[int]) -> str:
-        ends_with_stop = bool(token_ids) and token_ids[-1] in params.stop_token_ids
-        shown = token_ids[:-1] if ends_with_stop else token_ids
+        shown = token_ids[:-1] if hides_last else token_ids
         return cut_at_stop(decode(shown), params.stop)
 
     return CompletionOutput(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,9 +20,11 @@ from lm_offload.units import align_up
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
+MAX_HEADER_BYTES = 64 << 20  # vocabularies of 262 thousand tokens with their merges take 16 MB
 LONG_ARRAY = 4096  # longer ones, and those of texts, are vocabularies: only their length is kept
 _SCALARS = ("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")  # by type number
 _TEXT, _ARRAY = 8, 9
+_Info = tuple[tuple[int, ...], int, int]  # of a tensor: shape, type number, offset
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,32 @@ class _Reader:
         if version not in VERSIONS:
             raise self._broken(f"it has version {version}, read are {VERSIONS}")
         tensor_count, pair_count = self._number("Q"), self._number("Q")
-        metadata = {self._text(): self._value(self._number("I")) for _ in range(pair_count)}
-        infos = [self._info() for _ in range(tensor_count)]
+        pairs = ((self._text(), self._value(self._number("I"))) for _ in range(pair_count))
+        metadata = self._unique("key", pairs)
+        infos = self._unique("tensor", (self._info() for _ in range(tensor_count)))
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
             raise self._broken(f"its alignment is {alignment!r}")
         start = align_up(self._file.tell(), alignment)
-        return GGUFHeader(metadata, {info[0]: self._entry(*info, start) for info in infos})
+        tensors = {name: self._entry(name, info, start) for name, info in infos.items()}
+        return GGUFHeader(metadata, tensors)
 
-    def _info(self) -> tuple[str, tuple[int, ...], int, int]:
+    def _unique(self, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Pairs as they are read, up to the first that is there already: zeros end soon."""
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise self._broken(f"it has the {what} {name!r} twice")
+            found[name] = value
+        return found
+
+    def _info(self) -> tuple[str, _Info]:
         name = self._text()
         dimensions = [self._number("Q") for _ in range(self._number("I"))]
-        return name, tuple(reversed(dimensions)), self._number("I"), self._number("Q")
+        return name, (tuple(reversed(dimensions)), self._number("I"), self._number("Q"))
 
-    def _entry(
-        self, name: str, shape: tuple[int, ...], type_number: int, offset: int, start: int
-    ) -> TensorEntry:
+    def _entry(self, name: str, info: _Info, start: int) -> TensorEntry:
+        shape, type_number, offset = info
         dtype, block, block_bytes = self._type(name, type_number)
         if not shape or 0 in shape or shape[-1] % block:
             raise self._broken(f"{name} has shape {list(shape)}, {dtype} needs rows of {block} x n")
@@ -113,6 +125,7 @@ class _Reader:
 
     def _array(self, kind: int, length: int) -> list[Any] | LongArray:
         if kind == _TEXT:
+            self._check_claim(length * struct.calcsize("<Q"))  # of the empty text
             for _ in range(length):
                 self._skip(self._number("Q"))
             return LongArray(length)
@@ -136,12 +149,17 @@ class _Reader:
         self._file.seek(size_bytes, os.SEEK_CUR)
 
     def _take(self, size_bytes: int) -> bytes:
-        if size_bytes > self._file_bytes:
-            raise self._broken(f"its header claims {size_bytes} bytes")
+        self._check_claim(size_bytes)
         data = self._file.read(size_bytes)
         if len(data) < size_bytes:
             raise self._broken("its header is cut off")
         return data
+
+    def _check_claim(self, size_bytes: int) -> None:
+        """Before it is read: that the header is not longer than headers are."""
+        claimed = self._file.tell() + size_bytes
+        if claimed > MAX_HEADER_BYTES:
+            raise self._broken(f"its header claims {claimed} bytes")
 
     def _broken(self, reason: str) -> CheckpointError:
         return CheckpointError(

@@ -42,7 +42,12 @@ class Parts:
 
 
 def find_parts(checkpoint: Checkpoint, spec: WeightSpec, suffix: str) -> Parts | None:
-    """The parts of a matrix that has a tensor with this suffix in place of `weight`."""
+    """The parts of a matrix that has a tensor with this suffix in place of `weight`.
+
+    None for a vector: those are not quantized, whatever its file says.
+    """
+    if len(spec.shape) != 2:
+        return None
     for name in name_candidates(spec.name):
         parts = Parts(checkpoint, name.removesuffix("weight"))
         if name.endswith(".weight") and parts.find(suffix):

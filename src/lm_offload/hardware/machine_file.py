@@ -9,6 +9,7 @@ from pathlib import Path
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_from_dict
+from lm_offload.home_path import expanded
 from lm_offload.yaml_file import read_yaml
 
 MACHINES = files("lm_offload.hardware") / "machines"
@@ -37,7 +38,7 @@ def load_machine(machine: str | Path) -> HardwareProfile:
 
 
 def _find(machine: str | Path) -> Traversable:
-    path = Path(machine).expanduser()
+    path = expanded(machine)
     if path.is_file():
         return path
     name = str(machine).lower()

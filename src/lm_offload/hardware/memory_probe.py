@@ -23,6 +23,7 @@ UNKNOWN_CACHE_BYTES = 32 * MIB
 TIMES_CACHE = 6
 FEWEST_TIMES = 4
 MOST_BYTES = 4 * GIB
+PIECE_BYTES = 16 * MIB  # touched at once: Ctrl-C is heard between two pieces
 
 
 def last_level_cache_bytes(caches: Path = CACHES) -> int:
@@ -36,7 +37,9 @@ def probe_memory(limit_bytes: int) -> Arena:
     wanted_bytes = min(TIMES_CACHE * last_level_cache_bytes(), MOST_BYTES)
     size_bytes = align_down(max(min(wanted_bytes, limit_bytes), MIB))
     arena = MemoryTier("probe", size_bytes, interleaved_nodes()).allocate("probes", size_bytes)
-    arena.view(0, torch.float32, (size_bytes // 4,)).fill_(1.0)
+    for start in range(0, size_bytes, PIECE_BYTES):
+        piece_bytes = min(PIECE_BYTES, size_bytes - start)
+        arena.view(start, torch.float32, (piece_bytes // 4,)).fill_(1.0)
     return arena
 
 

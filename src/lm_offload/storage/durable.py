@@ -15,7 +15,15 @@ log = logging.getLogger(__name__)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside `path`, reach the disk, rename; raises OSError and leaves nothing behind."""
+    """Write beside `path`, reach the disk, rename; raises OSError and leaves nothing behind.
+
+    Of a link the file that it leads to is replaced; what is no file (a pipe, /dev/null) stays
+    and takes the data.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    path = path.resolve()
     beside = _beside(path)
     try:
         with beside.open("wb") as file:

@@ -68,23 +68,28 @@ def _broken(path: Path, reason: str) -> CheckpointError:
 
 def _parse(path: Path, text: bytes, data_start: int) -> list[TensorEntry]:
     try:
-        header = json.loads(text)
-        items = [(name, value) for name, value in header.items() if name != "__metadata__"]
-        return [_entry(path, name, value, data_start) for name, value in items]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        items = list(json.loads(text).items())
+    except (ValueError, AttributeError, RecursionError) as error:
         raise _broken(path, f"its header is not valid ({type(error).__name__}: {error})") from error
+    return [_entry(path, name, it, data_start) for name, it in items if name != "__metadata__"]
 
 
-def _entry(path: Path, name: str, value: dict[str, Any], data_start: int) -> TensorEntry:
-    begin, end = value["data_offsets"]
-    shape = tuple(value["shape"])
-    item_bytes = ITEM_BYTES.get(value["dtype"]) or _OTHER_ITEM_BYTES[value["dtype"]]
-    numbers = (begin, end, *shape)
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f"{name} has an offset or a dimension that is not a natural number")
+def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
+    try:
+        begin, end = value["data_offsets"]
+        shape, dtype = tuple(value["shape"]), value["dtype"]
+        item_bytes = ITEM_BYTES.get(dtype) or _OTHER_ITEM_BYTES.get(dtype)
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"tensor {name} has no valid dtype, shape and data_offsets"
+        raise _broken(path, reason) from error
+    if item_bytes is None:
+        raise _broken(path, f"tensor {name} has the unknown dtype {dtype!r}")
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
+        raise _broken(path, f"tensor {name} has an offset or a size that is not a natural number")
     if end - begin != math.prod(shape) * item_bytes:
-        raise ValueError(f"{name} has {end - begin} bytes, its shape and dtype need another number")
-    return TensorEntry(name, path, value["dtype"], shape, data_start + begin, end - begin)
+        words = f"tensor {name} has {end - begin} bytes, its shape and dtype need another number"
+        raise _broken(path, words)
+    return TensorEntry(name, path, dtype, shape, data_start + begin, end - begin)
 
 
 def _check_places(path: Path, entries: list[TensorEntry], data_start: int, file_bytes: int) -> None:

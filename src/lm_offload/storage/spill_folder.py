@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from lm_offload.errors import ConfigError, StorageError
+from lm_offload.home_path import expanded
 from lm_offload.storage.user_cache import user_cache_folder
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def spill_folder(given: str | Path | None = None) -> Path:
     """
     if not given:
         return user_cache_folder()
-    folder = Path(given).expanduser()
+    folder = expanded(given)
     existing = _nearest(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ConfigError(

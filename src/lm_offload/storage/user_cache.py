@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lm_offload.home_path import expanded
+
 
 def user_cache_folder() -> Path:
     """$LM_OFFLOAD_CACHE, $XDG_CACHE_HOME/lm-offload or ~/.cache/lm-offload; need not exist."""
     if own := os.environ.get("LM_OFFLOAD_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own)
     shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser() / "lm-offload"
+    return expanded(shared) / "lm-offload"
