@@ -32,8 +32,9 @@ int64_t ahead_of(const Chunk<W>& chunk, int64_t column) {
     return column + ahead < k ? ahead : ahead - k + R * chunk.a.weight_stride;
 }
 
-// out[m : m + C, n : n + R]; `Ask` for the weights of later tiles where these come from memory.
-template <bool Ask, int R, int C, class W>
+// out[m : m + C, n : n + R]. Asks for the weights of later tiles that come from memory, in one of
+// `Turns` tiles of rows for every so many rows of them, in none if that is 0.
+template <int Turns, int R, int C, class W>
 void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     constexpr int64_t step = kLineBytes / sizeof(W);
     const LinearArgs& a = chunk.a;
@@ -42,10 +43,11 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     Accumulators<R, C> acc;
     acc.clear();
     int64_t i = 0;
-    if constexpr (Ask) {
+    if constexpr (Turns > 0) {
+        const int64_t turn = m / kTileRows * a.weight_stride;
         for (; i + step <= a.k; i += step) {
-            const W* ahead = weight + i + ahead_of<R>(chunk, i);
-            for (int r = 0; r < R; ++r) prefetch(ahead + r * a.weight_stride);
+            const W* ahead = weight + i + ahead_of<R>(chunk, i) + turn;
+            for (int r = 0; r < R; r += Turns) prefetch(ahead + r * a.weight_stride);
             dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, step);
         }
     }
@@ -54,37 +56,46 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
 }
 
 // Rows [m, m + C) times weights [n, n + weights), which are at most R.
-template <bool Ask, int R, int C, class W>
+template <int Turns, int R, int C, class W>
 void linear_rows(const Chunk<W>& chunk, int64_t m, int64_t n, int64_t weights) {
     with_count<R>(weights, [&](auto r) {
-        linear_tile<Ask, decltype(r)::value, C>(chunk, m, n);
+        linear_tile<Turns, decltype(r)::value, C>(chunk, m, n);
     });
 }
 
-// Rows [begin, end), whole tiles, times the chunk; only the first rows find it in memory.
-template <class W>
+// Rows [begin, end), whole tiles, times the chunk; only the first `Turns` tiles find it in memory.
+template <int Turns, class W>
 void whole_tiles(const Chunk<W>& chunk, int64_t begin, int64_t end) {
     for (int64_t n = chunk.begin; n < chunk.end; n += kTileWeights) {
         const int64_t weights = std::min<int64_t>(kTileWeights, chunk.end - n);
         for (int64_t m = begin; m < end; m += kTileRows) {
-            if (m == 0) {
-                linear_rows<true, kTileWeights, kTileRows>(chunk, m, n, weights);
+            if (m < Turns * kTileRows) {
+                linear_rows<Turns, kTileWeights, kTileRows>(chunk, m, n, weights);
             } else {
-                linear_rows<false, kTileWeights, kTileRows>(chunk, m, n, weights);
+                linear_rows<0, kTileWeights, kTileRows>(chunk, m, n, weights);
             }
         }
     }
 }
 
+// Rows [0, end): lines on their way to the L1 cache are few, so all tiles of rows ask for some.
+template <class W>
+void first_tiles(const Chunk<W>& chunk, int64_t end) {
+    const int64_t tiles = end / kTileRows;
+    if (tiles >= 4) return whole_tiles<4>(chunk, 0, end);
+    if (tiles >= 2) return whole_tiles<2>(chunk, 0, end);
+    whole_tiles<1>(chunk, 0, end);
+}
+
 // The rows [m, a.m), fewer than a tile: they leave registers for one more weight.
-template <bool Ask, class W>
+template <int Turns, class W>
 void last_rows(const Chunk<W>& chunk, int64_t m) {
     with_count<kTileRows - 1>(chunk.a.m - m, [&](auto rows) {
         constexpr int C = decltype(rows)::value;
         constexpr int step = kTileWeights + 1;
         for (int64_t n = chunk.begin; n < chunk.end; n += step) {
             const int64_t weights = std::min<int64_t>(step, chunk.end - n);
-            linear_rows<Ask, step, C>(chunk, m, n, weights);
+            linear_rows<Turns, step, C>(chunk, m, n, weights);
         }
     });
 }
@@ -96,14 +107,12 @@ void linear_chunk(const Chunk<W>& chunk) {
     const int64_t fit = kInputBytes / (a.k * static_cast<int64_t>(sizeof(float)));
     const int64_t block = std::max<int64_t>(kTileRows, fit / kTileRows * kTileRows);
     const int64_t whole = a.m / kTileRows * kTileRows;
-    for (int64_t m = 0; m < whole; m += block) {
-        whole_tiles(chunk, m, std::min(whole, m + block));
+    if (whole == 0) return last_rows<1>(chunk, 0);
+    first_tiles(chunk, std::min(whole, block));
+    for (int64_t m = block; m < whole; m += block) {
+        whole_tiles<0>(chunk, m, std::min(whole, m + block));
     }
-    if (whole == 0) {
-        last_rows<true>(chunk, 0);
-    } else {
-        last_rows<false>(chunk, whole);
-    }
+    last_rows<0>(chunk, whole);
 }
 
 // How many of n rows of weights make a chunk: four chunks a thread, or as many bytes as stay in the
