@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,13 @@ from lm_offload.engine.planning import covers
 from lm_offload.errors import RequestError
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.units import PAGE_BYTES
-from tests.engine.harness import GREEDY, open_llm, prompts_of, smallest_budget, tokens_of
+from tests.engine.harness import (
+    GREEDY,
+    open_llm,
+    prompts_of,
+    smallest_budget,
+    tokens_of,
+)
 
 PROMPTS = prompts_of(9, 20, 4)
 
@@ -49,6 +58,24 @@ def test_a_plan_covers_what_is_no_larger(toy):
     assert not covers(plans[0], plans[2])
     assert not covers(plans[1], plans[2])
     assert not covers(plans[2], plans[1])
+
+
+def test_an_llm_that_is_forgotten_without_close_gives_its_files_back(toy):
+    folder = toy("llama")
+    llm = open_llm(folder)
+    tokens_of(llm, PROMPTS)
+    held = open_files_in(folder)
+    del llm
+    gc.collect()
+    assert len(held) == 1
+    assert open_files_in(folder) == []
+
+
+def open_files_in(*folders: Path) -> list[str]:
+    """Names of the files there that this process has open."""
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    names = [os.readlink(link) for link in links if link.is_symlink()]
+    return [name for name in names if name.startswith(tuple(map(str, folders)))]
 
 
 def test_closing_twice_and_using_again(toy):

@@ -123,3 +123,15 @@ def test_a_folder_in_memory_is_warned_of(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("lm_offload.storage.spill_folder._is_memory", lambda folder: True)
     spill_folder(tmp_path)
     assert "lies in memory" in caplog.text
+
+
+def test_a_file_that_is_forgotten_or_closed_twice_gives_its_room_back(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    file = SpillFile(tmp_path, SIZE_BYTES)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    del file
+    assert len(os.listdir("/proc/self/fd")) == before
+    file = SpillFile(tmp_path, SIZE_BYTES)
+    file.close()
+    file.close()  # the number may belong to another file by now
+    assert len(os.listdir("/proc/self/fd")) == before

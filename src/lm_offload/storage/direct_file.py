@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import finalize
 
 from lm_offload.errors import StorageError
 
@@ -35,6 +36,7 @@ class DirectFile:
             self._fd, self.direct = open_direct(path, os.O_RDONLY)
         except OSError as error:
             raise StorageError(f"Weight file {path.name} cannot be opened: {error}.") from error
+        self._close = finalize(self, os.close, self._fd)
         self.size_bytes = os.fstat(self._fd).st_size
 
     def read_into(self, memory: memoryview, offset: int) -> int:
@@ -66,8 +68,8 @@ class DirectFile:
         return count
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._fd)
+        """Give the descriptor back, as is done when the last user forgets the file."""
+        self._close()
 
 
 def open_files(paths: Iterable[Path]) -> dict[Path, DirectFile]:

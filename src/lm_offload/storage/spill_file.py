@@ -9,6 +9,7 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from weakref import finalize
 
 from lm_offload.errors import StorageError
 from lm_offload.storage.direct_file import open_direct
@@ -28,11 +29,12 @@ class SpillFile:
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.folder = folder
         self._fd, self.direct = self._open()
+        self._close = finalize(self, os.close, self._fd)
         try:
             self._reserve(size_bytes)
             self._check_direct()
         except OSError as error:
-            os.close(self._fd)
+            self._close()
             raise self._unusable(error, size_bytes) from error
 
     def read_into(self, memory: memoryview, offset: int) -> int:
@@ -68,8 +70,8 @@ class SpillFile:
             raise self._unusable(error, size_bytes) from error
 
     def close(self) -> None:
-        """Give the room on the disk back."""
-        os.close(self._fd)
+        """Give the room on the disk back, as is done when the last user forgets the file."""
+        self._close()
 
     def _open(self) -> tuple[int, bool]:
         try:
