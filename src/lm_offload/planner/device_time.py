@@ -93,8 +93,10 @@ class DeviceSweepTimes(HostTimes):
         return not (self.reads_ahead and self.uploads_ahead)
 
     def ahead_s(self, shape: SweepShape) -> float:
-        """Seconds of a sweep that waits for neither ring."""
+        """Seconds of a sweep that waits for no ring, or for one that never holds two units."""
         disk_s, h2d_s, rows_s, overhead_s = self.sums(shape)
+        if self._holds_one(shape) and not self._is_disturbed(shape):
+            h2d_s += self._in_ring_s(shape)
         return max(disk_s, h2d_s, rows_s + overhead_s)
 
     def sums(self, shape: SweepShape) -> DeviceSums:

@@ -15,6 +15,7 @@ from lm_offload.planner.host_load import (
 )
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_times import LinkTimes
+from lm_offload.planner.read_times import least_of_neighbours
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import EMBED
 from lm_offload.planner.unit_cost import UnitCosts
@@ -66,6 +67,25 @@ class HostTimes(LinkTimes):
             compute_s[EMBED] += self._rows_of_table_s(shape)
         return sum(map(compute_s.__getitem__, self.uploaded))
 
+    def _in_ring_s(self, shape: SweepShape) -> float:
+        """What uploaded units take at least from upload to release, one after the other."""
+        device_s, on_host = self._uploaded_compute_s(shape), self.uploaded & self._attending(shape)
+        if not on_host or self.host_costs is None:
+            return device_s
+        most = most_rows(shape.rows, self.micro_batch_tokens)
+        tasks = counted_tasks(shape, most)
+        attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
+        link_s = len(on_host) * (sum(self._round_trip_s(shape, tasks)) + self._wait_s(shape))
+        return max(device_s, device_s / tasks + attend_s + link_s)
+
+    def _attending(self, shape: SweepShape) -> frozenset[int]:
+        """Units in which the CPU attends and does no more."""
+        return self.on_host
+
+    def _holds_one(self, shape: SweepShape) -> bool:
+        """Whether the device's ring never holds two units."""
+        return self.device_ring_bytes < least_of_neighbours(self.uploaded_bytes)
+
     def _rows_of_table_s(self, shape: SweepShape) -> float:
         """Embedding rows from disk, where units may keep it busy all the time."""
         busy_frac = float(bool(self.streamed))
@@ -86,8 +106,7 @@ class HostTimes(LinkTimes):
             device_s = self.costs.total_s(shape, most) - own_s
             attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
         tasks = counted_tasks(shape, most)
-        trip_s = sum(self._round_trip_s(shape, tasks)) + self._wait_s(shape)
-        return beside_s(device_s + gather_s, attend_s, tasks, len(on_host) * trip_s)
+        return beside_s(device_s + gather_s, attend_s, tasks, self.trips_s(shape))
 
     def _wait_s(self, shape: SweepShape) -> float:
         """Of a copy from the CPU, for blocks of uploads."""
@@ -99,6 +118,11 @@ class HostTimes(LinkTimes):
             return 0.0
         tasks = counted_tasks(shape, most_rows(shape.rows, self.micro_batch_tokens))
         return len(self.on_host) * tasks * self._round_trip_s(shape, tasks)[1]
+
+    def trips_s(self, shape: SweepShape) -> float:
+        """All ways of one micro-batch down and up, waiting for uploads each time."""
+        tasks = counted_tasks(shape, most_rows(shape.rows, self.micro_batch_tokens))
+        return len(self.on_host) * (sum(self._round_trip_s(shape, tasks)) + self._wait_s(shape))
 
     def _round_trip_s(self, shape: SweepShape, tasks: int) -> tuple[float, float]:
         """Of one unit and one of so many micro-batches, down and up."""

@@ -24,6 +24,7 @@ from lm_offload.planner.in_place_load import InPlaceSweepLoad
 from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import compute_loss
+from lm_offload.planner.read_times import least_of_neighbours
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import EMBED
@@ -134,6 +135,15 @@ class InPlaceSweepTimes(DeviceSweepTimes):
             up_s=up_s,
         )
 
+    def _attending(self, shape: SweepShape) -> frozenset[int]:
+        """Units in which the CPU attends and does no more."""
+        return self._attended if self.in_place.of(shape.rows) else self.on_host
+
+    def _holds_one(self, shape: SweepShape) -> bool:
+        """Whether the device's ring never holds two units."""
+        moved = self.uploaded - self.in_place.of(shape.rows)
+        return self.device_ring_bytes < least_of_neighbours(self.costs.model.sizes_of(moved))
+
     def _wait_s(self, shape: SweepShape) -> float:
         """Of a copy from the CPU, for blocks of uploads."""
         if self.in_place.of(shape.rows) and not self._moved_s:
@@ -146,8 +156,8 @@ class InPlaceSweepTimes(DeviceSweepTimes):
             return super()._back_s(shape)
         on_host, most = self._attended, self.micro_batch_tokens
         tasks = counted_tasks(shape, most_rows(shape.rows, most) if on_host else most)
-        hidden_s = self._trips * self._trip_s(-(-shape.rows // tasks))[1]
-        return tasks * (hidden_s + len(on_host) * self._round_trip_s(shape, tasks)[1])
+        back_s = self._trips * self._trip_s(-(-shape.rows // tasks))[1]
+        return tasks * (back_s + len(on_host) * self._round_trip_s(shape, tasks)[1])
 
     def _trip_s(self, rows: int) -> tuple[float, float]:
         """Hidden states of a micro-batch, down and up."""

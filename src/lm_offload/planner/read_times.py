@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import HardwareProfile, Link
@@ -87,5 +87,14 @@ def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
 
 def most_of_neighbours(size_bytes: Mapping[int, int]) -> int:
     """The most bytes of two that follow one another in sweep after sweep."""
+    return max(_of_neighbours(size_bytes), default=0)
+
+
+def least_of_neighbours(size_bytes: Mapping[int, int]) -> int:
+    """The least bytes of two that follow one another in sweep after sweep."""
+    return min(_of_neighbours(size_bytes), default=0)
+
+
+def _of_neighbours(size_bytes: Mapping[int, int]) -> Iterator[int]:
     sizes = [*size_bytes.values()]
-    return max(map(sum, zip(sizes, sizes[1:] + sizes[:1], strict=True)), default=0)
+    return map(sum, zip(sizes, sizes[1:] + sizes[:1], strict=True))
