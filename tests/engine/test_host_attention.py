@@ -108,7 +108,7 @@ def test_attention_is_where_it_is_predicted_to_be_faster(toy):
     folder = toy("llama")
     cpu, device = (smallest_budgets(folder, attention=it)[0] for it in ("cpu", "device"))
     assert cpu < device
-    with open_on_device(folder, cpu) as llm:
+    with open_on_device(folder, cpu, in_place="none") as llm:
         assert llm.plan_for(WORKLOAD).device.attention == "cpu"
     with open_on_device(folder, PLENTY) as llm:
         assert llm.plan_for(WORKLOAD).device.attention == "device"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 import torch
@@ -30,6 +30,8 @@ class Rig:
     def __init__(self, meeting: Barrier | None = None, error: BaseException | None = None) -> None:
         self._meeting, self._error = meeting, error
         self.attended_s = 0.0
+        self.holds_sends = False
+        self.returned = Event()
         self.on_device, self.on_host = torch.zeros(2, MICRO_BATCHES)
         self.device, progress = StandIn("standin", MIB, 1e9), Progress()
         trace = ChromeTrace([str(unit) for unit in range(UNITS)])
@@ -48,11 +50,18 @@ class Rig:
         self.device.close()
 
     def _copy_of(self, task):
+        if self.holds_sends and task.id[2:] == (0, 1) and task.id.kind == "send_qkv":
+            self.device.d2h.launch(self._hold)
         place = slice(task.id.micro_batch, task.id.micro_batch + 1)
         sides = self.on_device[place], self.on_host[place]
         return sides if task.id.kind == "send_qkv" else sides[::-1]
 
+    def _hold(self):
+        assert self.returned.wait(60)
+
     def _do(self, task):
+        if task.id.kind == "compute" and task.id[2:] == (0, 0):
+            self.returned.set()
         if task.id.kind == "download":
             return
         if self._error is not None and task.id.kind == "attend":
@@ -82,6 +91,13 @@ def test_the_cpu_attends_while_the_device_computes():
     times = rig.sweep()
     rig.close()
     assert 0 < rig.attended_s <= times.attend_s
+
+
+def test_what_comes_back_does_not_wait_for_what_goes_down():
+    rig = Rig()
+    rig.holds_sends = True  # the second micro-batch, until the first one is back
+    rig.sweep()
+    rig.close()
 
 
 def test_an_error_of_attention_ends_the_sweep():

@@ -6,13 +6,13 @@ What `device_recurrence.py` is checked against; searches use that, which is fast
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
+from tests.planner.copies_back import beside_uploads, waiting
 
 if TYPE_CHECKING:
     from lm_offload.planner.device_load import DeviceSweepLoad
@@ -24,15 +24,11 @@ def device_sweep_seconds(
     """Seconds of sweeps that follow one another, both rings filled before."""
     schedule = DeviceSweepSchedule(transfers, on_host)
     ways = [(load.alone, load.writes_back) for load in loads]
-    return simulated_seconds(loads, schedule.transfers, _beside_uploads(schedule, ways))
+    return simulated_seconds(waiting(loads), schedule.transfers, _computes(schedule, ways))
 
 
-def _beside_uploads(schedule: DeviceSweepSchedule, ways: Sequence[tuple[int, bool]]) -> Computes:
-    """What comes back does not wait for uploads that were queued before; its bytes are few."""
-
+def _computes(schedule: DeviceSweepSchedule, ways: Sequence[tuple[int, bool]]) -> Computes:
     def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        for task in schedule.computes(sweep, micro_batches, NOTHING, *ways[sweep]):
-            is_back = task.id.kind == "return_attended"
-            yield replace(task, resource="d2h") if is_back else task
+        return beside_uploads(schedule.computes(sweep, micro_batches, NOTHING, *ways[sweep]))
 
     return computes

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lm_offload.planner.sweep_simulation import Load, simulated_seconds
+from lm_offload.planner.device_load import DeviceSweepLoad
+from lm_offload.planner.sweep_simulation import simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule
 from lm_offload.schedule.task import Task, TaskId
+from tests.planner.copies_back import beside_uploads, waiting
 
 
 def in_place_seconds(
-    loads: Sequence[Load], in_place: Sequence[frozenset[int]], schedule: DeviceSweepSchedule
+    loads: Sequence[DeviceSweepLoad],
+    in_place: Sequence[frozenset[int]],
+    schedule: DeviceSweepSchedule,
 ) -> list[float]:
     """Seconds of sweeps that follow one another; `in_place` are the units of each of them."""
     last = len(loads[0].compute_s) - 1
@@ -32,9 +36,6 @@ def in_place_seconds(
         return [replace(task, needs=(*task.needs, end)) for task in moved]
 
     def computes(sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
-        """What comes back does not queue behind uploads; it waits for the blocks on the link."""
-        for task in schedule.computes(sweep, micro_batches, in_place[sweep]):
-            is_back = task.id.kind in ("return_attended", "upload_hidden")
-            yield replace(task, resource="d2h") if is_back else task
+        return beside_uploads(schedule.computes(sweep, micro_batches, in_place[sweep]))
 
-    return simulated_seconds(loads, transfers, computes)
+    return simulated_seconds(waiting(loads), transfers, computes)

@@ -63,6 +63,7 @@ def sweep_loads(
         read_bytes=0,
         upload_s={unit: draw(SECONDS) for unit in transfers.upload_bytes},
         host=draw(host_loads(units, on_host)) if on_host else None,
+        wait_s=draw(SECONDS),
     )
 
 
@@ -169,3 +170,27 @@ def test_gates_count_the_units_whose_place_is_taken(sizes: list[int], more: int,
         entered.append(Key(sweep, unit))
         left += ring.place(entered[-1], sizes[unit])[1]
         assert entered[:gate] == left
+
+
+def in_turns(wait_s: float) -> float:
+    """Seconds of two layers and a head in two micro-batches, of which sends take longest."""
+    host = HostLoad(1, [2, 2, 2, 2, 1], [1.0, 0.0, 1.0, 0.0, 0.0], 0.5, down_s=6.0, up_s=1.0)
+    load = DeviceSweepLoad([4.0, 4.0, 4.0, 4.0, 0.0], {}, 0.0, 0, host=host, wait_s=wait_s)
+    run = [load], Transfers({}, {}, 0, 0), frozenset({0, 2})
+    return device_recurrence.device_sweep_seconds(*run)[0]
+
+
+def test_what_comes_back_does_not_wait_for_what_goes_down():
+    """The CPU has done with the first micro-batch at 7.5, while the second goes down until 13.
+
+    ::
+
+        gpu   0 p p 2   8.5 c m p' 12.5   14.5 c m p' 18.5   20.5 c' m' 23.5   26.5 c' m' 29.5
+        d2h   1  s0  7  s1  13  s0'  19  s1'  25
+        h2d   7.5 r0 8.5   13.5 r1 14.5   19.5 r0' 20.5   25.5 r1' 26.5
+    """
+    assert in_turns(wait_s=0.0) == pytest.approx(29.5)
+
+
+def test_but_for_the_blocks_of_uploads_on_the_link():
+    assert in_turns(wait_s=0.5) == pytest.approx(30.0)

@@ -39,4 +39,4 @@ def test_the_tasks_between_the_halves_have_seconds_of_their_own():
 )
 def test_the_slower_side_counts_unless_there_is_nothing_to_do_beside(device_s, tasks, wanted):
     load = replace(LOAD, counts=[tasks, tasks, 1])
-    assert load.steady_s(device_s) == pytest.approx(wanted)
+    assert load.steady_s(device_s, 0.0) == pytest.approx(wanted)

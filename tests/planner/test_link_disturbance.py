@@ -23,6 +23,7 @@ from lm_offload.planner.link_disturbance import (
     UP,
     compute_loss,
     losses_of,
+    shared,
     slower,
 )
 from lm_offload.planner.predictor import Predictor
@@ -99,6 +100,20 @@ def test_a_load_is_slowed_by_resource():
     assert found.compute_s == load.compute_s
 
 
+def test_uploads_leave_the_link_to_what_comes_back():
+    assert 2.0 * shared(2.0, 1.0, least_s=0.0) == pytest.approx(3.0)
+    assert 2.0 * shared(2.0, 1.0, least_s=6.0) == pytest.approx(2.4)  # a sixth of the time
+    assert shared(2.0, 0.0, 6.0) == shared(0.0, 1.0, 6.0) == 1.0
+
+
+def test_a_load_counts_both_on_one_link():
+    host = HostLoad(1, [2, 1], [0.4, 0.0], 0.5, down_s=0.1, up_s=0.25)
+    load = DeviceSweepLoad([1.0, 1.0], {}, 0.0, 0, upload_s={1: 4.0}, host=host)
+    assert load.beside_copies().h2d_s == pytest.approx(4.5)
+    alone = replace(load, host=None)
+    assert alone.beside_copies() is alone
+
+
 MACHINE = load_machine(Path(__file__).parents[1] / "device_machine.yaml")
 DISTURBED = LinkInterference(0.6, 0.7, 0.5, 0.8, 0.9, 0.6)
 
@@ -136,5 +151,6 @@ def test_slowed_sweeps_take_as_long_by_recurrence_as_by_their_tasks(attention):
         assert times.simulated_s(loads) == pytest.approx(
             device_sweep_seconds(loads, transfers, times.on_host)
         )
+        assert (times.load(shape).wait_s > 0) == bool(candidate.uploaded)
     assert min(slower_s) > -1e-9
     assert max(slower_s) > 0

@@ -140,7 +140,7 @@ class BestFirst:
                 if bound_s >= found.limit_s:
                     continue
             for candidate in self.place(group.model, option):
-                found.add(*self.bounds.predictor.estimated(candidate))
+                found.add(*self.bounds.predictor.estimated(candidate, found.limit_s))
 
 
 def _in_order(bounded: Iterable[tuple[float, Group]]) -> _Bounded:

@@ -84,27 +84,34 @@ class CandidateTimes(RequestCosts):
             "prompts_here": bool(device.prompt_blocks),
         }
 
-    def least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
-        """The times of sweeps on the device if nothing were streamed or uploaded."""
+    def least_device_times(
+        self, model: ModelSizes, sizes: Sizes, moves: bool = False
+    ) -> DeviceSweepTimes:
+        """The times of sweeps on the device if nothing were streamed or uploaded.
+
+        If anything `moves`, what comes back waits for its blocks.
+        """
         blocks = sizes.kv_blocks, sizes.device_blocks, sizes.max_sequences
-        key = id(model), sizes.micro_batch_tokens, sizes.attention, *blocks
+        key = id(model), sizes.micro_batch_tokens, sizes.attention, *blocks, moves
         if key not in self._least:
-            self._least[key] = self._least_device_times(model, sizes)
+            self._least[key] = self._least_device_times(model, sizes, moves)
         return self._least[key]
 
-    def least_device_s(self, model: ModelSizes, sizes: Sizes, shape: SweepShape) -> float:
+    def least_device_s(
+        self, model: ModelSizes, sizes: Sizes, shape: SweepShape, moves: bool = False
+    ) -> float:
         """Seconds of one of them; computed once for what differs in units in place.
 
         Nor are micro-batches told apart that hold all rows of the sweep, or of a decode sweep.
         """
         most, blocks = sizes.micro_batch_tokens, (sizes.kv_blocks, sizes.device_blocks)
         rows = min(most, shape.rows), min(most, sizes.max_sequences)
-        key = id(model), sizes.attention, sizes.max_sequences, *blocks, *rows, shape
+        key = id(model), sizes.attention, sizes.max_sequences, *blocks, *rows, shape, moves
         if key not in self._least_s:
-            self._least_s[key] = self.least_device_times(model, sizes).least_s(shape)
+            self._least_s[key] = self.least_device_times(model, sizes, moves).least_s(shape)
         return self._least_s[key]
 
-    def _least_device_times(self, model: ModelSizes, sizes: Sizes) -> DeviceSweepTimes:
+    def _least_device_times(self, model: ModelSizes, sizes: Sizes, moves: bool) -> DeviceSweepTimes:
         threads, attends = self.request.default_threads, sizes.attention != "device"
         times = DeviceSweepTimes(
             costs=self.least_costs(model, sizes),
@@ -119,6 +126,7 @@ class CandidateTimes(RequestCosts):
             host_costs=self.cpu_costs(model, threads) if attends else None,
             on_host=model.attention_units if attends else frozenset(),
             prompts_here=sizes.attention == "cpu",
+            uploaded=model.largest if moves else frozenset(),
         )
         if not sizes.device_blocks:
             return times

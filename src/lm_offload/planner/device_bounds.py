@@ -34,7 +34,8 @@ def least_device_sweep(
         if shape.rows > sizes.in_place_rows and sizes.in_place_layers:
             return large_sweep_s(predictor, model, sizes, shape, surplus)
         if shape.rows > sizes.in_place_rows:
-            least_s = predictor.least_device_s(model, sizes, shape)
+            moves = surplus.upload_s > 0
+            least_s = predictor.least_device_s(model, sizes, shape, moves)
             return max(max(least_s, surplus.upload_s) / devices, surplus.read_s)
         small_s = small_sweep_s if sizes.in_place_layers else in_place_sweep_s
         return max(small_s(predictor, model, sizes, shape, surplus), surplus.read_s)

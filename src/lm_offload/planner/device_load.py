@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from lm_offload.planner.host_load import HostLoad
-from lm_offload.planner.link_disturbance import ATTEND, DISK, DOWN, UP, Slower
+from lm_offload.planner.link_disturbance import ATTEND, DISK, DOWN, UP, Slower, shared
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.written_back import WrittenBack
 from lm_offload.schedule.task import Kind, Task
@@ -21,11 +21,17 @@ class DeviceSweepLoad(SweepLoad):
     upload_s: Mapping[int, float] = field(default_factory=dict)
     upload_bytes: int = 0
     host: HostLoad | None = None  # where the CPU attends
+    wait_s: float = 0.0  # for blocks of uploads on the link, of each copy that comes back
 
     @property
     def h2d_s(self) -> float:
         """Seconds of all uploads."""
         return sum(self.upload_s.values())
+
+    @property
+    def back_s(self) -> float:
+        """Seconds of all copies from the CPU, which uploads leave the link to."""
+        return self.host.back_s if self.host else 0.0
 
     @property
     def fill_s(self) -> float:
@@ -39,7 +45,7 @@ class DeviceSweepLoad(SweepLoad):
     @property
     def rows_s(self) -> float:
         """All units, beside the CPU if that attends."""
-        return self.host.steady_s(self.cpu_s) if self.host else self.cpu_s
+        return self.host.steady_s(self.cpu_s, self.wait_s) if self.host else self.cpu_s
 
     @property
     def counts(self) -> Sequence[int]:
@@ -82,6 +88,15 @@ class DeviceSweepLoad(SweepLoad):
         host = self.host
         beside = (host.sent_s, host.attend_s) if host else (0.0, 0.0)
         return (self.disk_s, self.h2d_s, *beside, 0.0)
+
+    def beside_copies(self) -> Self:
+        """The same where uploads share the link with what comes back."""
+        if not self.upload_s or not self.back_s:
+            return self
+        least_s = max(self.disk_s, self.rows_s + self.overhead_s)
+        longer = shared(self.h2d_s, self.back_s, least_s)
+        upload_s = {unit: longer * seconds for unit, seconds in self.upload_s.items()}
+        return replace(self, upload_s=upload_s)
 
     def slowed(self, by: Slower) -> Self:
         """The same where its resources slow one another."""

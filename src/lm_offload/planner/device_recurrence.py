@@ -6,6 +6,7 @@ comes before it::
     read ends      max(the read before, uploads of what lay in its place)              + its seconds
     upload ends    max(the upload before, its read, releases of what lay in its place) + its seconds
     compute ends   max(the compute before, its upload, what the CPU made for it)       + its seconds
+    return ends    max(the return before, what the CPU made + blocks of uploads)       + its seconds
 
 A search times many runs of hundreds of units, for which tasks on a timeline take too long. Both
 give the same seconds.
@@ -88,7 +89,8 @@ class Clocks:
         self._upload_gates = iter(ring_gates(upload, transfers.device_ring_bytes, sweeps))
         self._left_host_s = [0.0]  # when the n-th unit had left its ring, 0 before the first
         self._left_device_s = [0.0]
-        self._disk_s = self._link_s = self._device_s = self._down_s = self._cpu_s = start_s
+        self._disk_s = self._link_s = self._device_s = start_s
+        self._down_s = self._cpu_s = self._up_s = start_s  # `up`: what comes back, beside uploads
 
     def first_compute_s(self, load: DeviceSweepLoad) -> float:
         """When the first unit begins: an engine that has nothing to compute fills both rings."""
@@ -110,7 +112,7 @@ class Clocks:
     def run_beside(self, load: DeviceSweepLoad, host: HostLoad, steps: Sequence[_Step]) -> float:
         """The same where the CPU attends to one micro-batch beside another."""
         turns = host.turns(_with_overhead(load.compute_s, load))
-        device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
+        device_s, down_s, cpu_s, up_s = self._device_s, self._down_s, self._cpu_s, self._up_s
         attended_s: deque[float] = deque()
         for micro_batch, unit, projects, attends, arrives, leaves in steps:
             turn = turns[micro_batch]
@@ -123,14 +125,14 @@ class Clocks:
                     cpu_s = (down_s if down_s > cpu_s else cpu_s) + turn.attend_s[unit]
                     attended_s.append(cpu_s)
                 continue
-            if attends:  # on the way down, as in the simulation
-                ready_s = attended_s.popleft()
-                down_s = (ready_s if ready_s > down_s else down_s) + turn.up_s
-                device_s = down_s if down_s > device_s else device_s
+            if attends:
+                ready_s = attended_s.popleft() + load.wait_s
+                up_s = (ready_s if ready_s > up_s else up_s) + turn.up_s
+                device_s = up_s if up_s > device_s else device_s
             device_s += turn.compute_s[unit]
             if leaves:
                 self._left_device_s.append(device_s)
-        self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
+        self._device_s, self._down_s, self._cpu_s, self._up_s = device_s, down_s, cpu_s, up_s
         return device_s
 
     def run_writing(self, load: DeviceSweepLoad, host: WrittenBack) -> float:

@@ -2,7 +2,8 @@
 
 ::
 
-    rings of 2 units or more   sweep = max(reads, uploads, computes + overhead + download)
+    rings of 2 units or more   sweep = max(reads, uploads + what comes back from the CPU,
+                                           computes + overhead + download)
     attention on the CPU       sweep >= its attention, and what of it no micro-batch can hide
     device ring of 1           uploads and the computes of uploaded units one after the other
     staging ring of 1          reads and their uploads one after the other
@@ -16,44 +17,25 @@ from typing import cast
 
 from lm_offload.planner.device_load import DeviceSums, DeviceSweepLoad
 from lm_offload.planner.device_recurrence import device_sweep_seconds
-from lm_offload.planner.host_load import (
-    HostLoad,
-    beside_s,
-    counted_tasks,
-    host_load,
-    project_frac,
-    round_trip_s,
-)
-from lm_offload.planner.lazy import lazy
-from lm_offload.planner.link_disturbance import slower
-from lm_offload.planner.link_times import LinkTimes
+from lm_offload.planner.host_times import HostTimes
+from lm_offload.planner.link_disturbance import shared, slower
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
-from lm_offload.planner.sweep_time import EMBED
-from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.written_back import are_whole_prompts, written_back
+from lm_offload.planner.written_back import written_back
 from lm_offload.schedule.device_sweep import Transfers
-from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.step_time import StepTime
 
 
 @dataclass(frozen=True)
-class DeviceSweepTimes(LinkTimes):
+class DeviceSweepTimes(HostTimes):
     """Times of one way to run a model on a device; `costs` are those of its processor."""
-
-    host_costs: UnitCosts | None = None  # of the CPU, where that attends
-    on_host: frozenset[int] = frozenset()  # units in which it does
-    prompts_here: bool = False  # whole prompts are attended to on the device, then written back
 
     def load(self, shape: SweepShape) -> DeviceSweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
         if self._is_here(shape):
             return self._disturbed(self._written_back(shape))
         return self._disturbed(self._load(shape, self.on_host))
-
-    def _is_here(self, shape: SweepShape) -> bool:
-        return self.prompts_here and are_whole_prompts(shape)
 
     def _written_back(self, shape: SweepShape) -> DeviceSweepLoad:
         assert self.host_costs is not None
@@ -62,6 +44,7 @@ class DeviceSweepTimes(LinkTimes):
         return replace(load, host=host)
 
     def _disturbed(self, load: DeviceSweepLoad) -> DeviceSweepLoad:
+        load = load.beside_copies()
         if not self._losses:
             return load
         return load.slowed(slower(load.alone_s, load.rows_s + load.overhead_s, self._losses))
@@ -79,29 +62,8 @@ class DeviceSweepTimes(LinkTimes):
             upload_s=self._uploads_s,
             upload_bytes=sum(self.uploaded_bytes.values()),
             host=host,
+            wait_s=self._wait_s(shape),
         )
-
-    def _split(
-        self, shape: SweepShape, on_host: frozenset[int]
-    ) -> tuple[list[float], HostLoad | None]:
-        """What each unit takes of the device, and what the CPU does beside it."""
-        compute_s = self._compute_beside_s(shape, on_host)
-        if not on_host:
-            return compute_s, None
-        assert self.host_costs is not None
-        most, frac = self.micro_batch_tokens, self._project_frac
-        return compute_s, host_load(self.host_costs, shape, most, *self._links, frac, on_host)
-
-    def _compute_beside_s(self, shape: SweepShape, on_host: frozenset[int]) -> list[float]:
-        """What each unit takes of the device, where the CPU attends in the units `on_host`."""
-        if not on_host:
-            return self.costs.unit_s(shape, self.micro_batch_tokens)
-        most = most_rows(shape.rows, self.micro_batch_tokens)
-        compute_s = self.costs.unit_s(shape, most)
-        alone_s = self.costs.without_attention_s(shape, most)
-        for unit in on_host:
-            compute_s[unit] = alone_s[unit]
-        return compute_s
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
@@ -119,9 +81,22 @@ class DeviceSweepTimes(LinkTimes):
             return self.steady(shape).total_s
         disk_s, h2d_s, rows_s, overhead_s = self.sums(shape)
         if not self.reads_ahead:
-            disk_s += sum(map(self._uploads_s.__getitem__, self.streamed))
+            longer = h2d_s / self._link_s(shape)  # beside what comes back
+            disk_s += longer * sum(map(self._uploads_s.__getitem__, self.streamed))
         if not self.uploads_ahead:
             h2d_s += self._uploaded_compute_s(shape)
+        return max(disk_s, h2d_s, rows_s + overhead_s)
+
+    @property
+    def reads_wait(self) -> bool:
+        """Whether a ring holds no unit beside the one that is in use, so that sums say little."""
+        return not (self.reads_ahead and self.uploads_ahead)
+
+    def ahead_s(self, shape: SweepShape) -> float:
+        """Seconds of a sweep that waits for no ring, or for one that never holds two units."""
+        disk_s, h2d_s, rows_s, overhead_s = self.sums(shape)
+        if self._holds_one(shape) and not self._is_disturbed(shape):
+            h2d_s += self._in_ring_s(shape)
         return max(disk_s, h2d_s, rows_s + overhead_s)
 
     def sums(self, shape: SweepShape) -> DeviceSums:
@@ -130,23 +105,13 @@ class DeviceSweepTimes(LinkTimes):
             load = self.load(shape)
             return DeviceSums(load.disk_s, load.h2d_s, load.rows_s, load.overhead_s)
         engine_s = self._overhead_s(shape) + self._download_s(shape)
-        moved_s = self._undisturbed_disk_s, self._link_s(shape)
-        return DeviceSums(*moved_s, self._rows_s(shape), engine_s)
+        disk_s, link_s, rows_s = self._undisturbed_disk_s, self._link_s(shape), self._rows_s(shape)
+        link_s *= shared(link_s, self._back_s(shape), max(disk_s, rows_s + engine_s))
+        return DeviceSums(disk_s, link_s, rows_s, engine_s)
 
     def _is_disturbed(self, shape: SweepShape) -> bool:
         """Whether sums are not enough."""
         return self._disturbs or self._is_here(shape)
-
-    def _link_s(self, shape: SweepShape) -> float:
-        """All uploads of a sweep."""
-        return self._undisturbed_link_s
-
-    def _uploaded_compute_s(self, shape: SweepShape) -> float:
-        """What uploaded units take of the device."""
-        compute_s = self._compute_beside_s(shape, self.on_host)
-        if not self.rows_in_memory:
-            compute_s[EMBED] += self._rows_of_table_s(shape)
-        return sum(map(compute_s.__getitem__, self.uploaded))
 
     def least_s(self, shape: SweepShape) -> float:
         """Seconds of a sweep that waits for no transfer; at least that, where prompts are here."""
@@ -154,29 +119,6 @@ class DeviceSweepTimes(LinkTimes):
         if self._is_here(shape):
             rows_s = min(rows_s, self.costs.total_s(shape, self.micro_batch_tokens))
         return rows_s + self._overhead_s(shape) + self._download_s(shape)
-
-    def _rows_of_table_s(self, shape: SweepShape) -> float:
-        """Embedding rows from disk, where units may keep it busy all the time."""
-        busy_frac = float(bool(self.streamed))
-        return self._gather.seconds(shape.rows, self.micro_batch_tokens, busy_frac)
-
-    def _rows_s(self, shape: SweepShape) -> float:
-        """All units, beside the CPU if that attends."""
-        gather_s = 0.0 if self.rows_in_memory else self._rows_of_table_s(shape)
-        if not self.on_host:
-            return self.costs.total_s(shape, self.micro_batch_tokens) + gather_s
-        assert self.host_costs is not None
-        most, on_host = most_rows(shape.rows, self.micro_batch_tokens), self.on_host
-        if len(on_host) == self.costs.model.config.num_layers:
-            device_s = self.costs.total_without_attention_s(shape, most)
-            attend_s = self.host_costs.total_attention_s(shape, most)
-        else:
-            own_s = self.costs.sum_of_attention_s(on_host, shape, most)
-            device_s = self.costs.total_s(shape, most) - own_s
-            attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
-        tasks = counted_tasks(shape, most)
-        trip_s = sum(round_trip_s(self.costs.model, -(-shape.rows // tasks), *self._links))
-        return beside_s(device_s + gather_s, attend_s, tasks, len(on_host) * trip_s)
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, both rings filled before."""
@@ -189,12 +131,3 @@ class DeviceSweepTimes(LinkTimes):
     def _disturbs(self) -> bool:
         """Whether resources may slow one another."""
         return bool(self._losses) and bool(self.on_host or (self.streamed and self.uploaded))
-
-    @lazy
-    def _project_frac(self) -> float:
-        return project_frac(self.costs.model)
-
-
-def sum_of(seconds: Sequence[float], units: frozenset[int]) -> float:
-    """Of some units."""
-    return sum(map(seconds.__getitem__, units))

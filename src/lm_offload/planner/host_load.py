@@ -56,7 +56,17 @@ class HostLoad:
     @property
     def sent_s(self) -> float:
         """Seconds of all that goes down."""
-        return self.down_s * sum(
+        return self.down_s * self._tasks
+
+    @property
+    def back_s(self) -> float:
+        """Seconds of all copies that come back."""
+        return self.up_s * self._tasks
+
+    @property
+    def _tasks(self) -> int:
+        """That the CPU attends to."""
+        return sum(
             count for count, seconds in zip(self.counts, self.attend, strict=True) if seconds
         )
 
@@ -65,11 +75,14 @@ class HostLoad:
         seconds = [attend * it for it in self.attend]
         return replace(self, attend=seconds, down_s=down * self.down_s)
 
-    def steady_s(self, device_s: float) -> float:
-        """All units, if neither ring holds anything up."""
+    def steady_s(self, device_s: float, wait_s: float) -> float:
+        """All units, if neither ring holds anything up; what comes back waits for uploads."""
+        return beside_s(device_s, self.attend_s, max(self.counts), self.link_s(wait_s))
+
+    def link_s(self, wait_s: float) -> float:
+        """All ways of one micro-batch down and up, which waits for uploads each time."""
         units = len(self.attend) - self.attend.count(0.0)
-        link_s = units * (self.down_s + self.up_s)
-        return beside_s(device_s, self.attend_s, max(self.counts), link_s)
+        return units * (self.down_s + self.up_s + wait_s)
 
     def turns(self, compute_s: Sequence[float]) -> list[Turn]:
         """Of each micro-batch, all alike; `compute_s` of each unit on the device."""

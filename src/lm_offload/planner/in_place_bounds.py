@@ -31,22 +31,27 @@ def in_place_sweep_s(
     if sizes.attention == "cpu":
         most = most_rows(shape.rows, most)
         attend_s = cpu.total_attention_s(shape, most)
-    rows_s = predictor.least_device_s(model, sizes, shape)
+    moving_s, rows_s = (
+        predictor.least_device_s(model, sizes, shape, moves) for moves in (True, False)
+    )
     device_s = predictor.least_costs(model, sizes).total_of_kind_s("mlp", shape, most)
     mlp_bytes = model.bytes_of_kind("mlp")
     byte_s = cpu.total_of_kind_s("mlp", shape, most) / mlp_bytes
-    both_s = _balanced_s(profile, surplus.homeless_bytes, mlp_bytes, attend_s, byte_s)
-    return max(both_s, rows_s - device_s)
+    both_s, alone_s = _balanced_s(profile, surplus.homeless_bytes, mlp_bytes, attend_s, byte_s)
+    return min(max(both_s, moving_s - device_s), max(alone_s, rows_s - device_s))
 
 
 def _balanced_s(
     profile: HardwareProfile, upload_bytes: float, most: float, attend_s: float, byte_s: float
-) -> float:
-    """Seconds of link and CPU where at most `most` bytes are in place; `byte_s` is one of them."""
+) -> tuple[float, float]:
+    """Seconds of link and CPU where at most `most` bytes are in place; `byte_s` is one of them.
+
+    With the best share of them moved, and with none.
+    """
     assert profile.h2d is not None
     link = max(profile.h2d.bytes_per_s.rates)
     slower_s = byte_s * (1 + compute_loss(profile, min(profile.h2d.bytes_per_s.rates)))
     in_place = min(max(upload_bytes / link - attend_s, 0) / (1 / link + slower_s), most)
     both_s = max((upload_bytes - in_place) / link, attend_s)
     alone_s = attend_s + upload_bytes * byte_s if upload_bytes <= most else math.inf
-    return min(both_s, alone_s)
+    return both_s, alone_s

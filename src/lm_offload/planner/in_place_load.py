@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from lm_offload.planner.device_load import DeviceSweepLoad
+from lm_offload.planner.host_load import beside_s
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import COMPUTE, Slower
 from lm_offload.schedule.task import Kind, Task
@@ -28,12 +29,21 @@ class InPlaceSweepLoad(DeviceSweepLoad):
     @property
     def rows_s(self) -> float:
         """All units, if neither ring holds anything up."""
-        host = self.host
+        host, tasks = self.host, max(self.micro_batches)
         cpu_s = sum(self.in_place_s.values()) + (host.attend_s if host else 0.0)
-        alone_s = (self.cpu_s + cpu_s) / max(self.micro_batches)
-        trips = len(self.in_place_s.keys() - {unit + 1 for unit in self.in_place_s})
-        trips_s = trips * (self.down_s + self.up_s)
-        return max(host.steady_s(self.cpu_s) if host else 0.0, cpu_s, alone_s + trips_s)
+        link_s = self._trips * (self.down_s + self.up_s + self.wait_s)
+        link_s += host.link_s(self.wait_s) if host else 0.0
+        return beside_s(self.cpu_s, cpu_s, tasks, link_s)
+
+    @property
+    def back_s(self) -> float:
+        """Seconds of all copies from the CPU, which uploads leave the link to."""
+        return super().back_s + self._trips * max(self.micro_batches) * self.up_s
+
+    @lazy
+    def _trips(self) -> int:
+        """Of hidden states of a micro-batch; the CPU keeps them from unit to unit."""
+        return len(self.in_place_s.keys() - {unit + 1 for unit in self.in_place_s})
 
     @property
     def counts(self) -> Sequence[int]:

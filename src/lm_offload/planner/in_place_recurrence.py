@@ -6,7 +6,7 @@ order in which `DeviceSweepSchedule` yields them::
     gpu    ends   max(the gpu, its upload, what came back) + its seconds
     down   ends   max(the way down, the gpu)               + its seconds     hidden states, or
     cpu    ends   max(the cpu, what came down)             + its seconds     queries, keys, values
-    up     ends   max(the way down, the cpu)               + its seconds     beside uploads
+    up     ends   max(the way up, the cpu + blocks)        + its seconds     beside uploads
 
 Where the next sweep is of the other kind the rings are empty and fill anew.
 """
@@ -156,7 +156,7 @@ class _InPlaceClocks(Clocks):
     def replay(self, load: DeviceSweepLoad, program: _Program) -> float:
         """The end of a sweep with the engine's overhead."""
         seconds = program.seconds(load)
-        device_s, down_s, cpu_s = self._device_s, self._down_s, self._cpu_s
+        device_s, down_s, cpu_s, up_s = self._device_s, self._down_s, self._cpu_s, self._up_s
         rows_s: dict[int, float] = {}  # by micro-batch, when link or CPU had done with it
         for place, unit, micro_batch, kind, arrives in program.steps:  # no calls of `max`: slow
             if place == _GPU:
@@ -171,10 +171,10 @@ class _InPlaceClocks(Clocks):
                 cpu_s = (ready_s if ready_s > cpu_s else cpu_s) + seconds[kind]
                 rows_s[micro_batch] = cpu_s
             elif place == _UP:
-                ready_s = rows_s[micro_batch]
-                down_s = (ready_s if ready_s > down_s else down_s) + seconds[kind]
-                device_s = down_s if down_s > device_s else device_s
+                ready_s = rows_s[micro_batch] + load.wait_s
+                up_s = (ready_s if ready_s > up_s else up_s) + seconds[kind]
+                device_s = up_s if up_s > device_s else device_s
             else:
                 self._left_device_s.append(device_s)
-        self._device_s, self._down_s, self._cpu_s = device_s, down_s, cpu_s
+        self._device_s, self._down_s, self._cpu_s, self._up_s = device_s, down_s, cpu_s, up_s
         return device_s

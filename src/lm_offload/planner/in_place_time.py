@@ -2,7 +2,7 @@
 
 ::
 
-    units    = max(device, CPU, (device + CPU) / micro-batches + round trips of hidden states)
+    units    = max(device, CPU, (device + CPU) / micro-batches + round trips)
     uploads  = those of all other units
     CPU      = slower while anything is uploaded: as measured, or by 1 + link / memory
 
@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from lm_offload.planner.device_load import DeviceSweepLoad
-from lm_offload.planner.device_memory import upload_block_bytes
-from lm_offload.planner.device_time import DeviceSweepTimes, sum_of
-from lm_offload.planner.host_load import beside_s, counted_tasks, round_trip_s
+from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.host_load import beside_s, counted_tasks
+from lm_offload.planner.host_times import sum_of
 from lm_offload.planner.in_place_load import InPlaceSweepLoad
 from lm_offload.planner.in_place_recurrence import Programs, in_place_sweep_seconds
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import compute_loss
+from lm_offload.planner.read_times import least_of_neighbours
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import EMBED
@@ -33,7 +34,6 @@ from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.in_place import NOTHING, InPlace
 
-BLOCKS_AHEAD = 1.5  # of two on the link, that a copy finds before it in the mean
 NOWHERE = InPlace()
 
 
@@ -85,12 +85,10 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         device_s = self._device_rows_s(shape, most, units, on_host)
         in_place_s = self._slower(uploads) * self.host_costs.sum_of_s(units, shape, most)
         attend_s = self.host_costs.sum_of_attention_s(on_host, shape, most)
-        cpu_s, trips_s = in_place_s + attend_s, self._trips * sum(self._trip_s(rows, uploads))
-        alone_s = (device_s + cpu_s) / tasks + trips_s
-        if not on_host:
-            return max(cpu_s, alone_s)
-        link_s = len(on_host) * sum(round_trip_s(self.costs.model, rows, *self._links))
-        return max(cpu_s, alone_s, beside_s(device_s, attend_s, tasks, link_s))
+        link_s = (self._trips + len(on_host)) * self._wait_s(shape)
+        link_s += self._trips * sum(self._trip_s(rows))
+        link_s += len(on_host) * sum(self._round_trip_s(shape, tasks))
+        return beside_s(device_s, in_place_s + attend_s, tasks, link_s)
 
     def _device_rows_s(
         self, shape: SweepShape, most: int, units: frozenset[int], on_host: frozenset[int]
@@ -121,7 +119,7 @@ class InPlaceSweepTimes(DeviceSweepTimes):
     ) -> InPlaceSweepLoad:
         upload_s = {unit: s for unit, s in load.upload_s.items() if unit not in units}
         micro_batches, rows = self._micro_batches(load, shape)
-        down_s, up_s = self._trip_s(rows, bool(upload_s))
+        down_s, up_s = self._trip_s(rows)
         compute_s = [0.0 if unit in units else s for unit, s in enumerate(load.compute_s)]
         moved = sum(map(self.uploaded_bytes.__getitem__, upload_s))
         return InPlaceSweepLoad(
@@ -137,12 +135,35 @@ class InPlaceSweepTimes(DeviceSweepTimes):
             up_s=up_s,
         )
 
-    def _trip_s(self, rows: int, uploads: bool) -> tuple[float, float]:
+    def _attending(self, shape: SweepShape) -> frozenset[int]:
+        """Units in which the CPU attends and does no more."""
+        return self._attended if self.in_place.of(shape.rows) else self.on_host
+
+    def _holds_one(self, shape: SweepShape) -> bool:
+        """Whether the device's ring never holds two units."""
+        moved = self.uploaded - self.in_place.of(shape.rows)
+        return self.device_ring_bytes < least_of_neighbours(self.costs.model.sizes_of(moved))
+
+    def _wait_s(self, shape: SweepShape) -> float:
+        """Of a copy from the CPU, for blocks of uploads."""
+        if self.in_place.of(shape.rows) and not self._moved_s:
+            return 0.0
+        return super()._wait_s(shape)
+
+    def _back_s(self, shape: SweepShape) -> float:
+        """All copies from the CPU."""
+        if not self.in_place.of(shape.rows):
+            return super()._back_s(shape)
+        on_host, most = self._attended, self.micro_batch_tokens
+        tasks = counted_tasks(shape, most_rows(shape.rows, most) if on_host else most)
+        back_s = self._trips * self._trip_s(-(-shape.rows // tasks))[1]
+        return tasks * (back_s + len(on_host) * self._round_trip_s(shape, tasks)[1])
+
+    def _trip_s(self, rows: int) -> tuple[float, float]:
         """Hidden states of a micro-batch, down and up."""
         down, up = self._links
         hidden_bytes = rows * self.costs.model.config.hidden_size * F32_BYTES
-        waits_s = self._blocks_s if uploads else 0.0
-        return down.transfer_s(hidden_bytes), up.transfer_s(hidden_bytes) + waits_s
+        return down.transfer_s(hidden_bytes), up.transfer_s(hidden_bytes)
 
     def _micro_batches(self, load: DeviceSweepLoad, shape: SweepShape) -> tuple[Sequence[int], int]:
         """Tasks of each unit that are counted, and the rows of one."""
@@ -173,19 +194,6 @@ class InPlaceSweepTimes(DeviceSweepTimes):
         in_place = [*map(_units_of, loads)]
         known = cast("Sequence[DeviceSweepLoad]", loads)
         return in_place_sweep_seconds(known, in_place, transfers, self.on_host, self.programs)
-
-    @lazy
-    def _link_bytes_per_s(self) -> float:
-        link = self.profile.h2d
-        assert link is not None
-        return link.bytes_per_s.at(link.block_bytes or max(self.uploaded_bytes.values(), default=1))
-
-    @lazy
-    def _blocks_s(self) -> float:
-        link = self.profile.h2d
-        assert link is not None
-        block_bytes = upload_block_bytes(self.costs.model, link.block_bytes)
-        return BLOCKS_AHEAD * block_bytes / self._link_bytes_per_s
 
 
 def _units_of(load: SweepLoad) -> frozenset[int]:

@@ -4,21 +4,23 @@
 
     small   sweep >= max(bytes that are moved / link,
                          attention + bytes in place / CPU,
-                         (device + CPU) / micro-batches)
+                         (device + CPU) / micro-batches + ways to the CPU and back)
     large   sweep >= max(device without attention, uploads, reads)
 
-The first at the share of bytes that balances it with each of the others, as far as there are
+The first at the share of bytes that balances it with the others, as far as there are
 layers; the CPU is slower while anything is moved. MLPs of layers in place may be on the device.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.host_load import counted_tasks
 from lm_offload.planner.host_placement import RING_DEPTHS
+from lm_offload.planner.least_of_lines import Line, least_of_lines
 from lm_offload.planner.link_disturbance import compute_loss
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.model_sizes import ModelSizes
@@ -49,10 +51,6 @@ class Layers(NamedTuple):
         cpu_s = self.of_cpu_s(frac, slower)
         return (cpu_s + self.device_s - frac * self.fewer_s) / self.turns
 
-    def seconds(self, frac: float) -> float:
-        """Of a sweep that moves nothing, with at least so much in place."""
-        return max(self.of_cpu_s(frac), min(self.of_both_s(frac), self.of_both_s(1.0)))
-
 
 class Away(NamedTuple):
     """Bytes without a home on the device while nothing is in place, and how many fewer with every
@@ -73,10 +71,13 @@ def small_sweep_s(
     away = _away(model, surplus)
     if sizes.attention != "cpu":
         layers = _layers(device, cpu, shape, most, away)
-        return max(_least_s(profile, layers, away), _others_s(device, shape, most, layers.turns))
+        least_s = _least_s(profile, layers, _with_ring(model, away))
+        return max(least_s, _others_s(device, shape, most, layers.turns))
     some = _attending(device, cpu, shape, most_rows(shape.rows, most), away)
     others_s = _others_s(device, shape, most, some.turns)
-    least_s = max(_least_s(profile, some, away), others_s)
+    ways = (predictor.least_device_times(model, sizes, moves) for moves in (True, False))
+    trips_s = [times.trips_s(shape) for times in ways]
+    least_s = max(_least_s(profile, some, _with_ring(model, away), trips_s), others_s)
     if not _may_be_all(model, away):
         return least_s
     mlps = Away(max(away.homeless - away.attention, 0.0), away.layers - away.attention, 0.0)
@@ -91,7 +92,8 @@ def large_sweep_s(
     costs, attended_s = predictor.least_costs(model, sizes), 0.0
     if sizes.attention == "device":
         attended_s = costs.total_attention_s(shape, sizes.micro_batch_tokens)
-    least_s = predictor.least_device_s(model, sizes, shape) - attended_s
+    moves = surplus.upload_s > 0
+    least_s = predictor.least_device_s(model, sizes, shape, moves) - attended_s
     return max(least_s, surplus.upload_s, surplus.read_s)
 
 
@@ -99,6 +101,12 @@ def _away(model: ModelSizes, surplus: Surplus) -> Away:
     layers, attention = model.first_layers_bytes[-1], model.bytes_of_kind("attention")
     spared = max(surplus.spared_bytes, 0.0)
     return Away(surplus.homeless_bytes, layers + spared, attention + spared)
+
+
+def _with_ring(model: ModelSizes, away: Away) -> Away:
+    """With room for the least ring, as prompts move what is in place."""
+    ring_bytes = model.least_of_layers_bytes if away.homeless else 0
+    return away._replace(homeless=away.homeless + ring_bytes)
 
 
 def _may_be_all(model: ModelSizes, away: Away) -> bool:
@@ -164,24 +172,29 @@ def _of_layers_s(
     return attention_s + costs.total_of_kind_s("mlp", shape, most), alike_s
 
 
-def _least_s(profile: HardwareProfile, layers: Layers, away: Away) -> float:
-    """With the best share in place, with and without uploads beside it."""
+def _least_s(
+    profile: HardwareProfile, layers: Layers, away: Away, trips_s: Sequence[float] = (0.0, 0.0)
+) -> float:
+    """With the best share in place, with and without uploads beside it.
+
+    A micro-batch takes `trips_s` to the CPU and back, with and without uploads, less what is left
+    to layers in place, which may be their attention alone.
+    """
     assert profile.h2d is not None
     rates, homeless = profile.h2d.bytes_per_s.rates, away.homeless / away.layers
     all_s, slower = away.layers / max(rates), 1 + compute_loss(profile, min(rates))
-    moving_s = max(
-        _balanced_s(all_s, homeless, work(0.0, slower), work(1.0, slower))
-        for work in (layers.of_cpu_s, layers.of_both_s)
+    moved = Line(homeless * all_s, (homeless - 1) * all_s)
+    beside, alone = (
+        _lines(layers, by, way_s, away) for by, way_s in zip((slower, 1.0), trips_s, strict=True)
     )
-    return min(moving_s, layers.seconds(homeless) if homeless <= 1 else math.inf)
+    moving_s = least_of_lines((moved, *beside), 0.0, min(homeless, 1.0))
+    return min(moving_s, least_of_lines(alone, homeless, 1.0) if homeless <= 1 else math.inf)
 
 
-def _balanced_s(all_s: float, homeless: float, none_s: float, every_s: float) -> float:
-    """Where uploads of what is `homeless` but not in place take as long as the rest.
-
-    That takes `none_s` with no layer in place and `every_s` with all of them; moving them, `all_s`.
-    """
-    least_s, more_s = min(none_s, every_s), max(every_s - none_s, 0.0)
-    balanced = (homeless * all_s - least_s) / (all_s + more_s)
-    in_place = min(max(balanced, 0.0), homeless, 1.0)
-    return max((homeless - in_place) * all_s, least_s + in_place * more_s)
+def _lines(layers: Layers, slower: float, trips_s: float, away: Away) -> tuple[Line, Line, Line]:
+    """The CPU, both processors, and what one micro-batch passes through."""
+    cpu, both = (
+        Line(work(0.0, slower), work(1.0, slower)) for work in (layers.of_cpu_s, layers.of_both_s)
+    )
+    fewer_s = trips_s * away.layers / away.attention if trips_s else 0.0
+    return cpu, both, Line(both.none_s + trips_s, both.every_s + trips_s - fewer_s)

@@ -5,6 +5,7 @@
     disk, up, attend, compute   s' = s (1 + sum over the others of d (1 / f - 1))
     up, down                    the same with f of the other direction, by block
     d                           share of the sweep in which the other works: its s' over the longest
+    uploads                     s' = s T / (T - r) beside r seconds of copies that come back in T
 
 where f is what is left of a rate while the other works all the time. Where nobody measured how
 products on the CPU bear uploads, 1 / f is 1 + link / memory, as both read memory.
@@ -45,6 +46,17 @@ def slower(alone_s: Sequence[float], least_s: float, losses: Losses) -> Slower:
         taken_s = [factor * seconds for factor, seconds in zip(factors, alone_s, strict=True)]
         busy = [seconds / max(*taken_s, least_s) for seconds in taken_s]
     return Slower(factors)
+
+
+def shared(uploads_s: float, back_s: float, least_s: float) -> float:
+    """The factor on uploads that leave the link to `back_s` of copies from the CPU.
+
+    The sweep takes `least_s`, or as long as the link has work.
+    """
+    if not uploads_s or not back_s:
+        return 1.0
+    sweep_s = max(least_s, uploads_s + back_s)
+    return sweep_s / (sweep_s - back_s)
 
 
 def losses_of(

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Link
+from lm_offload.planner.device_memory import upload_block_bytes
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.link_disturbance import losses_of
+from lm_offload.planner.read_times import most_of_neighbours
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.sweep_time import SweepTimes
 from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.units import MIB
+
+BLOCKS_AHEAD = 1.5  # of two on the link, that a copy finds before it in the mean
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,6 @@ class LinkTimes(SweepTimes):
 
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
-
-    @property
-    def reads_wait(self) -> bool:
-        """Never: sums of steady sweeps stand for all that are beside a device."""
-        return False
 
     @lazy
     def _links(self) -> tuple[Link, Link]:
@@ -47,7 +46,7 @@ class LinkTimes(SweepTimes):
     @lazy
     def uploads_ahead(self) -> bool:
         """Whether the device's ring holds a unit that is uploaded beside one that is computed."""
-        return self.device_ring_bytes >= 2 * max(self.uploaded_bytes.values(), default=0)
+        return self.device_ring_bytes >= most_of_neighbours(self.uploaded_bytes)
 
     @lazy
     def _uploads_s(self) -> dict[int, float]:
@@ -68,6 +67,18 @@ class LinkTimes(SweepTimes):
         """By size of a unit."""
         _, link = self._links
         return {size: link.transfer_s(size) for size in {*self.uploaded_bytes.values()}}
+
+    @lazy
+    def _blocks_s(self) -> float:
+        """Blocks of uploads that a copy from the CPU finds on the link."""
+        wanted_bytes = self._links[1].block_bytes
+        block_bytes = upload_block_bytes(self.costs.model, wanted_bytes)
+        return BLOCKS_AHEAD * block_bytes / self._link_bytes_per_s
+
+    @lazy
+    def _link_bytes_per_s(self) -> float:
+        link = self._links[1]
+        return link.bytes_per_s.at(link.block_bytes or max(self.uploaded_bytes.values(), default=1))
 
     def _download_s(self, shape: SweepShape) -> float:
         return self._links[0].transfer_s(

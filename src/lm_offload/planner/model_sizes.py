@@ -90,6 +90,16 @@ class ModelSizes:
         return max(self.unit_bytes)
 
     @cached_property
+    def largest(self) -> frozenset[int]:
+        """The index of the largest unit."""
+        return frozenset({self.unit_bytes.index(self.largest_bytes)})
+
+    @cached_property
+    def least_of_layers_bytes(self) -> int:
+        """Memory of the smallest unit of any layer."""
+        return min(self.unit_bytes[unit] for units in self.layer_units for unit in units)
+
+    @cached_property
     def units_bytes(self) -> int:
         """Memory of all units, as they are laid out."""
         return sum(self.unit_bytes)

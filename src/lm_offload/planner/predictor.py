@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 from lm_offload.plan import Plan, Retention
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.candidate_plan import plan_of
 from lm_offload.planner.candidate_times import CandidateTimes
 from lm_offload.planner.common import MOST_GROUPS
+from lm_offload.planner.device_time import DeviceSweepTimes
 from lm_offload.planner.mean_sweeps import counted_s, mean_wave, waves_of
 from lm_offload.planner.prompts_here import with_prompts_here
 from lm_offload.planner.recordings import with_recordings
@@ -44,15 +46,24 @@ class Predictor(CandidateTimes):
         key = request.budget_bytes, request.device, request.default_threads, blocks
         return rooms.setdefault(key, len(rooms))
 
-    def estimate_s(self, candidate: Candidate) -> float:
-        """Seconds that the objective counts, from the mean sweep of each phase."""
+    def estimate_s(self, candidate: Candidate, limit_s: float = inf) -> float:
+        """Seconds that the objective counts, from the mean sweep of each phase.
+
+        Where rings make sums say little beside a device, sweeps are simulated if sums are below
+        `limit_s`.
+        """
         times = self.times(self._completed(candidate))
         sizes, workload = candidate.sizes, self.request.workload
-        return counted_s(workload, sizes, times.steady_s)
+        if not isinstance(times, DeviceSweepTimes) or not times.reads_wait:
+            return counted_s(workload, sizes, times.steady_s)
+        least_s = counted_s(workload, sizes, times.ahead_s)
+        if least_s >= limit_s:
+            return least_s
+        return counted_s(workload, sizes, lambda shape: times.waiting(shape).total_s)
 
-    def estimated(self, candidate: Candidate) -> tuple[float, Candidate]:
+    def estimated(self, candidate: Candidate, limit_s: float = inf) -> tuple[float, Candidate]:
         """The estimate of a candidate that lends unused KV memory if that is faster."""
-        ways = ((self.estimate_s(way), way) for way in _ways_to_lend(candidate))
+        ways = ((self.estimate_s(way, limit_s), way) for way in _ways_to_lend(candidate))
         return min(ways, key=lambda way: way[0] * _margin(way[1]))
 
     def timed_best(self, candidate: Candidate) -> Timed:

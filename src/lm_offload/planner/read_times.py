@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lm_offload.hardware.profile import HardwareProfile, Link
@@ -35,9 +35,7 @@ class ReadTimes:
     @lazy
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""
-        sizes = [*self.streamed_bytes.values()]
-        neighbours = zip(sizes, sizes[1:] + sizes[:1], strict=True)
-        return self.ring_bytes >= max(map(sum, neighbours), default=0)
+        return self.ring_bytes >= most_of_neighbours(self.streamed_bytes)
 
     @property
     def reads_wait(self) -> bool:
@@ -85,3 +83,18 @@ def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int)
 def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
     """The blocks in flight at once while units of at most this size are read."""
     return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
+
+
+def most_of_neighbours(size_bytes: Mapping[int, int]) -> int:
+    """The most bytes of two that follow one another in sweep after sweep."""
+    return max(_of_neighbours(size_bytes), default=0)
+
+
+def least_of_neighbours(size_bytes: Mapping[int, int]) -> int:
+    """The least bytes of two that follow one another in sweep after sweep."""
+    return min(_of_neighbours(size_bytes), default=0)
+
+
+def _of_neighbours(size_bytes: Mapping[int, int]) -> Iterator[int]:
+    sizes = [*size_bytes.values()]
+    return map(sum, zip(sizes, sizes[1:] + sizes[:1], strict=True))

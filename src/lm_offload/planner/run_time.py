@@ -131,10 +131,7 @@ def _once(timed: Callable[[SweepShape], Found]) -> Callable[[SweepShape], Found]
 
 def _later(times: SweepTimes, shape: SweepShape) -> StepTime:
     """One of many sweeps alike; sums alone would let reads run beside units that they wait for."""
-    if not times.reads_wait:
-        return times.steady(shape)
-    load = times.load(shape)
-    return load.step_time(times.simulated_s([load, load])[-1])
+    return times.waiting(shape) if times.reads_wait else times.steady(shape)
 
 
 def _samples(group: SweepGroup) -> Iterator[Sample]:

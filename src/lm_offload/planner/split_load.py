@@ -33,17 +33,22 @@ class SplitLoad(HostLoad):
         """Seconds of all that goes down."""
         return sum(seconds > 0 for seconds in self.attend) * sum(down for down, _ in self.links_s)
 
+    @property
+    def back_s(self) -> float:
+        """Seconds of all copies that come back."""
+        return sum(seconds > 0 for seconds in self.attend) * sum(up for _, up in self.links_s)
+
     def slowed(self, down: float, attend: float) -> SplitLoad:
         """The same with factors on what goes down and on attention."""
         links_s = [(down * down_s, up_s) for down_s, up_s in self.links_s]
         return replace(self, attend=[attend * it for it in self.attend], links_s=links_s)
 
-    def steady_s(self, device_s: float) -> float:
-        """All units, if neither ring holds anything up."""
+    def steady_s(self, device_s: float, wait_s: float) -> float:
+        """All units, if neither ring holds anything up; what comes back waits for uploads."""
         first_s = device_s - sum(map(sum, self.products[1:]))
         each_s = [first_s, *map(sum, self.products[1:])]
         layers = len(self.attend) - self.attend.count(0.0)
-        trips_s = [layers * sum(link) for link in self.links_s]
+        trips_s = [layers * (sum(link) + wait_s) for link in self.links_s]
         return turns_s(each_s, [share * self.attend_s for share in self.shares], trips_s)
 
     def turns(self, compute_s: Sequence[float]) -> list[Turn]:

@@ -86,8 +86,14 @@ class SplitSweepTimes(DeviceSweepTimes):
             device_s[0] += self._rows_of_table_s(shape)
         attend_s = (1 - cut.own_frac) * self.host_costs.total_attention_s(shape, most)
         layers = self.costs.model.config.num_layers
-        trips_s = [layers * sum(link) for link in self._trips_s(cut)]
+        wait_s = self._wait_s(shape)
+        trips_s = [layers * (sum(link) + wait_s) for link in self._trips_s(cut)]
         return turns_s(device_s, [share * attend_s for share in cut.shares], trips_s)
+
+    def _back_s(self, shape: SweepShape) -> float:
+        """All copies that come back."""
+        layers = self.costs.model.config.num_layers
+        return layers * sum(up_s for _, up_s in self._trips_s(self._cut(shape)))
 
     def _cut(self, shape: SweepShape) -> _Cut:
         """By the load rule, as the executor does."""

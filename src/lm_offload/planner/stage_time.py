@@ -83,6 +83,11 @@ class StagedTimes(DeviceSweepTimes):
 
     stages: tuple[Stage, ...] = ()
 
+    @property
+    def reads_wait(self) -> bool:
+        """Never: sums of steady sweeps stand for all."""
+        return False
+
     def load(self, shape: SweepShape) -> StagedLoad:
         """What the resources have to do in a sweep; they are taken not to disturb one another."""
         load, counts = self._load(shape, self.on_host), self._counts(shape)

@@ -108,6 +108,11 @@ class SweepTimes(ReadTimes):
         """Seconds of sweeps that follow one another, the whole ring read ahead."""
         return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
 
+    def waiting(self, shape: SweepShape) -> StepTime:
+        """One of many sweeps alike, simulated: with a ring that makes transfers wait."""
+        load = self.load(shape)
+        return load.step_time(self.simulated_s([load, load])[-1])
+
     def _gather_s(self, shape: SweepShape, found: Disturbance) -> float:
         """What embedding rows that are read from disk add to the first unit."""
         if self.rows_in_memory:

@@ -16,7 +16,7 @@ from lm_offload.schedule.task import Task
 class WrittenBack(HostLoad):
     """See `HostLoad`; `attend` are the seconds of storing, and nothing comes back."""
 
-    def steady_s(self, device_s: float) -> float:
+    def steady_s(self, device_s: float, wait_s: float) -> float:
         """All units, if neither ring holds anything up."""
         return max(device_s, self.attend_s, self.sent_s)
 
