@@ -62,10 +62,10 @@ def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather()
     assert four.load(ROWS).overhead_s == pytest.approx(1.3)
     link = replace(PLAIN.disk_read, request_s=1e-3)
     gather = GatherCost(sizes().config, link, queue_bytes=0)
-    assert gather.seconds(5, 2, 0.0) == pytest.approx(
-        2 * gather.seconds(2, 2, 0.0) + gather.seconds(1, 1, 0.0)
+    assert gather.apart_s(5, 2, 0.0) == pytest.approx(
+        2 * gather.apart_s(2, 2, 0.0) + gather.apart_s(1, 1, 0.0)
     )
-    assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
+    assert gather.apart_s(4, 1, 0.0) > gather.apart_s(4, 4, 0.0) > 1e-3
 
 
 def test_a_prompt_takes_time_in_the_sweep_in_which_it_begins() -> None:
@@ -116,6 +116,15 @@ def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units()
     few_s, many_s = (idle.seconds(rows, rows, 0.5) for rows in (1, 24))
     assert 1.0 < few_s < many_s < 1.01
     assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(3 * 0.5)  # eight at once, 1 GB/s
+
+
+def test_rows_of_all_micro_batches_are_fetched_at_once_as_memory_allows() -> None:
+    link = replace(PLAIN.disk_read, request_s=1.0)
+    config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another
+    gather = GatherCost(config, link, queue_bytes=0)
+    assert gather.seconds(24, 8, 0.0) == gather.seconds(24, 24, 0.0) < 1.01
+    assert gather.seconds(24, 1, 0.0) == pytest.approx(24.0)  # memory for one request
+    assert gather.apart_s(24, 8, 0.0) == pytest.approx(3.0, rel=1e-2)
 
 
 def test_rows_that_are_most_of_a_table_are_read_in_a_burst() -> None:

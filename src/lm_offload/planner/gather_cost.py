@@ -23,16 +23,21 @@ class GatherCost:
     def seconds(self, rows: int, most: int, busy_frac: float) -> float:
         """Seconds for `rows` rows while units keep the disk busy for a share of the time.
 
-        Each micro-batch of at most `most` rows fetches its own.
+        All at once; of micro-batches of one row there is memory for one request at a time.
         """
-        full, rest = divmod(rows, most)
-        full_s = full * self._seconds(most, busy_frac) if full else 0.0
-        return full_s + self._seconds(rest, busy_frac)
+        return self._seconds(rows, min(most, GATHER_THREADS), busy_frac)
 
-    def _seconds(self, rows: int, busy_frac: float) -> float:
+    def apart_s(self, rows: int, most: int, busy_frac: float) -> float:
+        """The same where each micro-batch of at most `most` rows fetches its own."""
+        full, rest = divmod(rows, most)
+        full_s = full * self._seconds(most, GATHER_THREADS, busy_frac) if full else 0.0
+        return full_s + self._seconds(rest, GATHER_THREADS, busy_frac)
+
+    def _seconds(self, rows: int, in_flight: int, busy_frac: float) -> float:
         """Of rows that are asked for at once; a round of them waits behind the blocks in flight.
 
-        The rate of small blocks is that of as many in flight: only the first has to be waited for.
+        The rate of small blocks is that of as many in flight: only the first has to be waited for;
+        with fewer in flight each round has.
         The threads were idle, and their buffers have left the caches: megabytes take a burst.
         """
         if rows == 0:
@@ -40,7 +45,9 @@ class GatherCost:
         requests, request_bytes = self._requests(rows)
         behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
         own_s = self._own_s(requests * request_bytes, request_bytes)
-        rounds = math.ceil(requests / GATHER_THREADS)
+        rounds = math.ceil(requests / in_flight)
+        if in_flight < GATHER_THREADS:
+            own_s = max(own_s, (rounds - 1) * self.link.request_s)
         return self.link.request_s + rounds * behind_s + own_s
 
     def _own_s(self, size_bytes: int, request_bytes: int) -> float:

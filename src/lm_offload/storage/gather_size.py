@@ -6,7 +6,7 @@ from lm_offload.units import KIB, PAGE_BYTES, align_up
 
 MERGE_GAP_BYTES = 64 * KIB
 PIECE_BYTES = 256 * KIB  # of one request; each thread has a buffer of this size
-GATHER_THREADS = 8
+GATHER_THREADS = 8  # with the one that wants the rows
 
 
 def gather_bytes(table_bytes: int, rows: int) -> int:
