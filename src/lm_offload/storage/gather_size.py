@@ -9,6 +9,11 @@ PIECE_BYTES = 256 * KIB  # of one request; each thread has a buffer of this size
 GATHER_THREADS = 8  # with the one that wants the rows
 
 
+def request_bytes(row_bytes: int) -> int:
+    """Most bytes that are read for one row: rows do not begin with pages."""
+    return align_up(row_bytes + PAGE_BYTES)
+
+
 def gather_bytes(table_bytes: int, rows: int) -> int:
     """Most bytes of read buffers that a gather of `rows` rows needs at once."""
     return min(GATHER_THREADS, rows) * min(PIECE_BYTES, align_up(table_bytes) + 2 * PAGE_BYTES)
