@@ -123,7 +123,7 @@ def test_rows_of_all_micro_batches_are_fetched_at_once_as_memory_allows() -> Non
     config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another
     gather = GatherCost(config, link, queue_bytes=0)
     assert gather.seconds(24, 8, 0.0) == gather.seconds(24, 24, 0.0) < 1.01
-    assert gather.seconds(24, 1, 0.0) == pytest.approx(24.0)  # memory for one request
+    assert gather.seconds(24, 1, 0.0) == pytest.approx(24.0, rel=1e-4)  # memory for one request
     assert gather.apart_s(24, 8, 0.0) == pytest.approx(3.0, rel=1e-2)
 
 
