@@ -86,5 +86,11 @@ def _link_at_pace(link: Link, factor: float) -> Link:
         link,
         bytes_per_s=link.bytes_per_s.scaled(factor),
         request_s=link.request_s / factor,
-        burst_bytes_per_s=link.burst_bytes_per_s.scaled(factor) if link.burst_bytes_per_s else None,
+        burst_bytes_per_s=_scaled(link.burst_bytes_per_s, factor),
+        rows_bytes_per_s=_scaled(link.rows_bytes_per_s, factor),
+        pieces_bytes_per_s=_scaled(link.pieces_bytes_per_s, factor),
     )
+
+
+def _scaled(curve: Curve | None, factor: float) -> Curve | None:
+    return curve.scaled(factor) if curve else None

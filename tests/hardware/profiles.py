@@ -60,6 +60,8 @@ links = st.builds(
     concurrency=st.integers(1, 64),
     first_bytes_per_s=at_least_zero,
     burst_bytes_per_s=st.none() | curves(),
+    rows_bytes_per_s=st.none() | curves(),
+    pieces_bytes_per_s=st.none() | curves(),
     opposed_frac=st.none() | curves(shares),
 )
 attention = st.dictionaries(

@@ -23,17 +23,23 @@ class RotatedTensors(TorchKernels):
         self.seen.append(x)
 
 
+def nothing() -> None:
+    """No other work."""
+
+
 def test_what_operations_are_measured_on_stays_of_usual_size() -> None:
     """What shrinks from call to call ends as subnormal numbers, slow on some processors."""
     kernels = RotatedTensors()
-    measure_operations(kernels, (1,), 1e-6, 0.2)
+    measure_operations(kernels, (1,), nothing, 1e-6, 0.2)
     assert len(kernels.seen) > 20
     assert 0.1 < kernels.seen[-1].abs().mean() < 1.0
     assert kernels.seen[-1].abs().max() < 2.0
 
 
 def test_operations(kernels: Kernels) -> None:
-    curves = measure_operations(kernels, (1, 20), 1e-6, 0.05)
+    others: list[int] = []
+    curves = measure_operations(kernels, (1, 20), lambda: others.append(1), 1e-6, 0.05)
+    assert others
     assert set(curves) <= set(OPERATIONS)
     assert "rms_norm" in curves
     check(curves.values())

@@ -5,7 +5,13 @@ from functools import partial
 import pytest
 
 from lm_offload.hardware import timing
-from lm_offload.hardware.timing import Deadline, capped_mean, typical, typical_s
+from lm_offload.hardware.timing import (
+    Deadline,
+    capped_mean,
+    typical,
+    typical_among_s,
+    typical_s,
+)
 from tests.clock import fake_clock
 
 
@@ -51,6 +57,23 @@ def test_each_work_has_the_time_of_one_call_however_many_make_a_sample(monkeypat
     clock = fake_clock(monkeypatch, timing)
     works = {"short": partial(clock.sleep, 1e-5), "long": partial(clock.sleep, 3e-3)}
     assert typical_s(works, 0.05) == pytest.approx({"short": 1e-5, "long": 3e-3})
+
+
+def test_each_call_follows_another_whose_seconds_do_not_count(monkeypatch) -> None:
+    """What would take a tenth right after a call of its own."""
+    clock, before = fake_clock(monkeypatch, timing), list[str]()
+
+    def other() -> None:
+        before.append("other")
+        clock.sleep(1e-3)
+
+    def work() -> None:
+        clock.sleep(1e-4 if before.pop() == "other" else 1e-5)
+        before.append("work")
+
+    before.append("work")
+    found = typical_among_s({"work": work}, other, 0.5)
+    assert found == pytest.approx({"work": 1e-4})
 
 
 def test_longer_works_take_longer_on_a_clock_that_runs() -> None:

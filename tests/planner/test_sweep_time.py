@@ -62,10 +62,10 @@ def test_every_micro_batch_after_the_first_has_its_overhead_and_its_own_gather()
     assert four.load(ROWS).overhead_s == pytest.approx(1.3)
     link = replace(PLAIN.disk_read, request_s=1e-3)
     gather = GatherCost(sizes().config, link, queue_bytes=0)
-    assert gather.seconds(5, 2, 0.0) == pytest.approx(
-        2 * gather.seconds(2, 2, 0.0) + gather.seconds(1, 1, 0.0)
+    assert gather.apart_s(5, 2, 0.0) == pytest.approx(
+        2 * gather.apart_s(2, 2, 0.0) + gather.apart_s(1, 1, 0.0)
     )
-    assert gather.seconds(4, 1, 0.0) > gather.seconds(4, 4, 0.0) > 1e-3
+    assert gather.apart_s(4, 1, 0.0) > gather.apart_s(4, 4, 0.0) > 1e-3
 
 
 def test_a_prompt_takes_time_in_the_sweep_in_which_it_begins() -> None:
@@ -109,25 +109,38 @@ def test_streamed_units_that_fit_the_cache_leave_the_engine_what_it_needs_there(
     assert engine_s[0] - engine_s[1 << 40] == pytest.approx(4.0 if streamed else 0.0)
 
 
-def test_only_the_first_of_many_rows_is_waited_for_but_each_round_behind_units() -> None:
+def test_only_the_first_of_many_rows_is_waited_for_and_once_behind_units() -> None:
     link = replace(PLAIN.disk_read, request_s=1.0)
     config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another
     idle, behind = (GatherCost(config, link, queue_bytes=size) for size in (0, 10**9))
     few_s, many_s = (idle.seconds(rows, rows, 0.5) for rows in (1, 24))
     assert 1.0 < few_s < many_s < 1.01
-    assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(3 * 0.5)  # eight at once, 1 GB/s
+    assert behind.seconds(24, 24, 0.5) - many_s == pytest.approx(0.5)  # 1 GB/s
 
 
-def test_rows_that_are_most_of_a_table_are_read_in_a_burst() -> None:
+def test_rows_of_all_micro_batches_are_fetched_at_once_as_memory_allows() -> None:
+    link = replace(PLAIN.disk_read, request_s=1.0)
+    config = sizes({**TINY, "vocab_size": 1 << 20}).config  # rows are far from one another
+    gather = GatherCost(config, link, queue_bytes=0)
+    assert gather.seconds(24, 8, 0.0) == gather.seconds(24, 24, 0.0) < 1.01
+    assert gather.seconds(24, 1, 0.0) == pytest.approx(24.0, rel=1e-4)  # memory for one request
+    assert gather.apart_s(24, 8, 0.0) == pytest.approx(3.0, rel=1e-2)
+
+
+def test_rows_take_what_was_measured_of_single_ones_or_of_pieces_of_a_table() -> None:
     """A table of 131 rows is one request."""
     small, large = (sizes({**TINY, "vocab_size": count}).config for count in (131, 1 << 20))
-    burst = replace(PLAIN.disk_read, burst_bytes_per_s=Curve((1 << 12, 1 << 16), (2e9, 2.5e8)))
+    rates = Curve((8192, 65536), (1e6, 4e6)), Curve((1 << 12, 1 << 16), (2e8, 2.5e7))
+    link = replace(PLAIN.disk_read, rows_bytes_per_s=rates[0], pieces_bytes_per_s=rates[1])
     table_bytes = small.vocab_size * small.embed_size * small.itemsize
-    found_s = GatherCost(small, burst, 0).seconds(64, 64, 0.0)
-    assert found_s == pytest.approx(table_bytes / burst.burst_bytes_per_s.at(table_bytes))
-    assert found_s > GatherCost(small, PLAIN.disk_read, 0).seconds(64, 64, 0.0)
-    far_s = (GatherCost(large, link, 0).seconds(1, 1, 0.0) for link in (burst, PLAIN.disk_read))
-    assert len({*far_s}) == 1
+    found_s = GatherCost(small, link, 0).seconds(64, 64, 0.0)
+    assert found_s == pytest.approx(table_bytes / rates[1].at(table_bytes))
+    far = GatherCost(large, link, 0)
+    for rows in (1, 4, 8):  # of two pages each
+        assert far.seconds(rows, rows, 0.0) == pytest.approx(rows * 8192 / rates[0].at(rows * 8192))
+    assert far.seconds(8, 1, 0.0) == pytest.approx(8 * 8192 / 1e6)
+    slow = replace(link, request_s=9.0)
+    assert GatherCost(small, slow, 0).seconds(64, 64, 0.0) == pytest.approx(9.0)
 
 
 @given(TIMES, st.floats(0, 1e-2))

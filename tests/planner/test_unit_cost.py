@@ -131,7 +131,7 @@ def test_products_with_one_input_start_once() -> None:
         assert by_name(from_cache, ROWS)[name] == pytest.approx(calls * 1e3)
 
 
-def test_rows_of_a_tied_head_are_picked_part_by_part() -> None:
+def test_rows_of_a_tied_head_are_picked_at_once_however_many_parts_it_has() -> None:
     config = parse_config({**TINY, "tie_word_embeddings": True})
     cpu = replace(PLAIN_CPU, call_s=1e6)
     found = {}
@@ -142,7 +142,7 @@ def test_rows_of_a_tied_head_are_picked_part_by_part() -> None:
         found[heads] = by_name(UnitCosts(model, cpu, cached=False), ROWS)["embed"]
     (_, one_s), (parts, several_s) = sorted(found.items())
     assert parts > 1
-    assert several_s - one_s == pytest.approx(7e6 * parts)
+    assert several_s == one_s > 1e6
 
 
 def test_no_logits_no_head() -> None:

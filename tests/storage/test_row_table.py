@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from lm_offload.storage.checkpoint import open_checkpoint
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.gather_size import GATHER_THREADS, PIECE_BYTES, gather_bytes
 from lm_offload.storage.layout import find_extent
-from lm_offload.storage.row_table import ResidentRows, RowTable
+from lm_offload.storage.row_table import RowTable
 from tests.storage.files import write_shards
 
 ROWS, WIDTH = 900, 301  # more bytes than one piece, and rows that are not aligned
@@ -23,7 +24,7 @@ def table(request, tmp_path_factory):
     tensor = torch.randn(ROWS, WIDTH).to(request.param)
     write_shards(folder, {"model-0.safetensors": {"first": torch.ones(3), "t": tensor}}, pad=5)
     extent = find_extent(open_checkpoint(folder), WeightSpec("t", "tokens", (ROWS, WIDTH)))
-    file, pool = DirectFile(extent.entry.path), ThreadPoolExecutor(GATHER_THREADS)
+    file, pool = DirectFile(extent.entry.path), ThreadPoolExecutor(GATHER_THREADS - 1)
     yield tensor, RowTable(extent, file, pool)
     pool.shutdown()
     file.close()
@@ -61,10 +62,21 @@ def test_read_buffers_stay_within_what_the_plan_counts(table):
         assert sum(most) <= gather_bytes(tensor.nbytes, len(numbers))
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.data())
-def test_resident_rows_in_several_parts(lengths, data):
-    tensor = torch.randn(sum(lengths), 5)
-    rows = ResidentRows(tensor.split(lengths))
-    numbers = st.lists(st.integers(0, len(tensor) - 1), min_size=1, max_size=20)
-    indices = data.draw(numbers)
-    assert torch.equal(rows.gather(torch.tensor(indices)), tensor[indices])
+@pytest.mark.parametrize("most", [1, GATHER_THREADS])
+def test_as_bytes_into_rows_that_are_farther_apart(table, most):
+    tensor, rows = table
+    indices = torch.tensor([7, 3, 7, *range(0, ROWS, 2)])
+    memory = torch.zeros(len(indices), rows.row_bytes + 9, dtype=torch.uint8)
+    rows.fetch(indices, memory[:, 4:-5], most)
+    assert torch.equal(memory[:, 4:-5].contiguous().view(tensor.dtype), tensor[indices])
+    assert not memory[:, :4].any()
+    assert not memory[:, -5:].any()
+
+
+def test_no_more_requests_at_once_than_there_is_memory_for(table, monkeypatch):
+    _, rows = table
+    threads = set()
+    fetch = rows._fetch
+    monkeypatch.setattr(rows, "_fetch", lambda *of: (threads.add(get_ident()), fetch(*of)))
+    rows.fetch(torch.arange(ROWS), torch.zeros(ROWS, rows.row_bytes, dtype=torch.uint8), 1)
+    assert threads == {get_ident()}

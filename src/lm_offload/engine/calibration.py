@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lm_offload import __version__
-from lm_offload.engine.overhead import with_overhead
+from lm_offload.engine.overhead import visits_of, with_overhead
 from lm_offload.engine.profile_choice import store_if_possible
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.calibrate import (
@@ -85,7 +85,9 @@ def _measure(
 ) -> Calibration:
     """Everything that plans depend on; see `calibrate` for `place`."""
     load = OtherLoad()
-    found = calibrate(kernels, place, effort, memory_bytes, report)
+    visits = visits_of(kernels, memory_bytes, effort.visits)
+    found = calibrate(kernels, place, effort, memory_bytes, visits.between(report))
+    visits.visit()
     if load.busy_frac > BUSY_FRAC:
         log.warning(
             "Other processes kept %.0f %% of the cores busy while this machine was measured: rates "
@@ -95,7 +97,7 @@ def _measure(
     folder = place if place.is_dir() else place.parent
     fingerprint = fingerprint_of(kernels, folder, __version__)
     profile = replace(found.profile, fingerprint=fingerprint)
-    profile = with_overhead(profile, kernels, memory_bytes)
+    profile = with_overhead(profile, kernels, visits)
     trim_heap()
     return replace(found, profile=profile)
 

@@ -30,11 +30,13 @@ from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, Ser
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.staged_cache import StagedCache
+from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
 from lm_offload.storage.arena import Arena, MemoryTier
+from lm_offload.storage.gather_size import GATHER_THREADS
 from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (
@@ -97,15 +99,17 @@ def _runner(
 ) -> ModelRunner:
     workspace = Workspace(floats(arenas["workspace"]))
     context = Context(files.config, on_threads(kernels, plan), workspace)
+    tables, buffers = row_tables(store, plan, files), buffers_in(arenas, plan, files.config)
+    requests = min(GATHER_THREADS, plan.micro_batch_tokens)
     return ModelRunner(
         files.units,
         load_model(files.config.model_type),
         context,
         store,
-        row_tables(store, plan, files),
+        SweepRows(tables, buffers.hidden, requests),
         cache,
         staged,
-        buffers_in(arenas, plan, files.config),
+        buffers,
         plan.micro_batch_tokens,
     )
 

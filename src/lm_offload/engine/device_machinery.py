@@ -37,6 +37,7 @@ from lm_offload.pipeline.prompt_attention import PromptAttention
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.split_attention import SplitAttention
+from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.planner.recordings import SHAPES
@@ -114,7 +115,7 @@ def _runner(
         load_model(files.config.model_type),
         context,
         side.weights,
-        row_tables(parts.store, plan, files),
+        SweepRows(row_tables(parts.store, plan, files)),
         side.cache,
         None,
         _buffers(parts),

@@ -11,7 +11,6 @@ from collections.abc import Sequence as Items
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
 from lm_offload.engine.engine import Engine
@@ -31,7 +30,7 @@ from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 from lm_offload.units import MIB
 
-SWEEPS, FIRST_SWEEPS = 30, 4  # turns; in the first ones is written down what is replayed
+FIRST_SWEEPS = 4  # turns that do not count: what is replayed is written down in them
 UNCOUNTED = 2  # sweeps that stay in the cache, after others that do not: they bring it there
 BUDGET_BYTES = 8 * MIB
 
@@ -47,26 +46,26 @@ class Case:
 
 
 Turn = tuple[tuple[Case, Traffic], ...]
-Measured = dict[tuple[Case, Traffic], float]  # seconds of a sweep
+Samples = dict[tuple[Case, Traffic], list[float]]  # seconds of sweeps
 
 
-def typical_sweeps_s(
-    turns: Items[Turn], profile: HardwareProfile, kernels: Kernels, memory_bytes: int
-) -> Measured:
-    """The median sweep of each case and traffic without the reads, `turns` taken in a circle.
+def sampled_sweeps_s(
+    turns: Items[Turn], count: int, profile: HardwareProfile, kernels: Kernels, memory_bytes: int
+) -> Samples:
+    """Sweeps of each case and traffic without the reads, `turns` taken in a circle, `count` times.
 
     `memory_bytes` bound what is read.
     """
     reads = MemoryReads(kernels.threads, memory_bytes)
-    order = [turns[index % len(turns)] for index in range(-FIRST_SWEEPS, SWEEPS)]
-    counts = Counter[Case]()
+    order = [turns[index % len(turns)] for index in range(-FIRST_SWEEPS, count)]
+    sweeps = Counter[Case]()
     for case, traffic in (pair for turn in order for pair in turn):
-        counts[case] += 1 + _uncounted(traffic)
-    seconds: dict[tuple[Case, Traffic], list[float]] = defaultdict(list)
+        sweeps[case] += 1 + _uncounted(traffic)
+    seconds: Samples = defaultdict(list)
     with ExitStack() as stack:
         steps = {
-            case: stack.enter_context(_engine_step(case, count, profile, kernels, reads))
-            for case, count in counts.items()
+            case: stack.enter_context(_engine_step(case, most, profile, kernels, reads))
+            for case, most in sweeps.items()
         }
         for index, turn in enumerate(order):
             for case, traffic in turn:
@@ -75,7 +74,7 @@ def typical_sweeps_s(
                 step_s = steps[case](traffic)
                 if index >= FIRST_SWEEPS:
                     seconds[case, traffic].append(step_s)
-    return {key: median(values) for key, values in seconds.items()}
+    return seconds
 
 
 def _uncounted(traffic: Traffic) -> int:

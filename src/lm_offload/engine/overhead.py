@@ -24,11 +24,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lm_offload.engine.empty_sweeps import Case, Measured, Turn, typical_sweeps_s
+from lm_offload.engine.empty_sweeps import Case, Turn
 from lm_offload.engine.memory_traffic import Traffic
-from lm_offload.engine.prompt_cost import measure_prompts
+from lm_offload.engine.overhead_visits import ARENA_BYTES, SMALL_UNITS, Visits
 from lm_offload.engine.tiny_model import VOCAB_SIZE
-from lm_offload.hardware.profile import SMALL_TASK_BYTES, TINY_TASK_BYTES, HardwareProfile
+from lm_offload.hardware.profile import TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
@@ -38,7 +38,6 @@ from lm_offload.units import MIB
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
 CHUNK_TOKENS = 4  # of a prompt in a sweep: more than one row is no decode
-ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
 LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
 TASKS = SHALLOW * LAYER_TASKS + OTHER_TASKS  # of a sweep of a shallow model
@@ -52,7 +51,6 @@ PROMPT, DEEP_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS), Case(DEEP, rows=CHUNK_TO
 CUT_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS, micro_batches=CHUNK_TOKENS)
 CASES = (DECODE, DEEP_DECODE, MANY_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
-SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
 IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 16 * MIB)
 TURN: Turn = (
@@ -62,20 +60,23 @@ TURN: Turn = (
 LARGE_TURN: Turn = (*TURN, (DECODE, LARGE_UNITS), (DEEP_DECODE, LARGE_UNITS))
 TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units read much
 
+_Sweeps = Mapping[tuple[Case, Traffic], float]  # seconds
 
-def with_overhead(profile: HardwareProfile, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
-    """The profile with what the engine takes on the CPU: of a task, a sweep, a sequence, a call.
 
-    `memory_bytes` bound what is read between tasks.
-    """
-    sweeps = typical_sweeps_s(TURNS, profile, kernels, min(ARENA_BYTES, memory_bytes))
+def visits_of(kernels: Kernels, memory_bytes: int, count: int = 1) -> Visits:
+    """To be made while a machine is measured; `memory_bytes` bound what is read between tasks."""
+    return Visits(TURNS, kernels, memory_bytes, count)
+
+
+def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) -> HardwareProfile:
+    """The profile with what the engine takes on the CPU: of a task, a sweep, a sequence, a call."""
+    sweeps, prompts = visits.sweeps_s, visits.prompt_costs
     seconds = {case: sweeps[case, SMALL_UNITS] for case in CASES}
     call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
     task = _task_times(sweeps, 0.0 if call_s else LAYER_KERNELS * kernel_s)
     sequence_s = max(seconds[MANY_DECODE] - seconds[DECODE], 0.0) / (MANY - FEW)
-    prompts = measure_prompts(profile, kernels, min(ARENA_BYTES, memory_bytes), SMALL_UNITS)
     beside_s = seconds[DECODE] - TASKS * task.small_s
     beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * task.tiny_s
     cpu = replace(
@@ -103,7 +104,7 @@ class _TaskTimes(NamedTuple):
     large_s: float
 
 
-def _task_times(sweeps: Measured, kernels_s: float) -> _TaskTimes:
+def _task_times(sweeps: _Sweeps, kernels_s: float) -> _TaskTimes:
     """What a layer adds beside `kernels_s`, shared by its tasks."""
     beside_s = (
         _layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s
@@ -112,7 +113,7 @@ def _task_times(sweeps: Measured, kernels_s: float) -> _TaskTimes:
     return _TaskTimes(*(max(layer_s, 0.0) / LAYER_TASKS for layer_s in beside_s))
 
 
-def _call_s(sweeps: Measured) -> float:
+def _call_s(sweeps: _Sweeps) -> float:
     """Of each kernel that is asked for and not replayed."""
     called_s = _layer_s(sweeps, PROMPT, DEEP_PROMPT) - _layer_s(sweeps, DECODE, DEEP_DECODE)
     return max(called_s, 0.0) / LAYER_KERNELS
@@ -125,7 +126,7 @@ def _micro_batch_s(seconds: Mapping[Case, float], task_s: float, kernel_s: float
     return max(more_s - (SHALLOW * LAYER_KERNELS + EMBED_KERNELS) * kernel_s, 0.0)
 
 
-def _layer_s(sweeps: Measured, shallow: Case, deep: Case, traffic: Traffic = SMALL_UNITS) -> float:
+def _layer_s(sweeps: _Sweeps, shallow: Case, deep: Case, traffic: Traffic = SMALL_UNITS) -> float:
     """What a layer more adds to a sweep."""
     return (sweeps[deep, traffic] - sweeps[shallow, traffic]) / (deep.layers - shallow.layers)
 

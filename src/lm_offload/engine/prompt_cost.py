@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Mapping
+from collections.abc import Sequence as Items
 from contextlib import ExitStack
 from statistics import median
 from typing import NamedTuple
@@ -21,7 +23,7 @@ from lm_offload.sequence import Sequence
 
 SHORT, LONG = Case(1, rows=BLOCK_TOKENS), Case(1, rows=MAX_POSITIONS - 1)
 MANY = Case(1, sequences=16, rows=BLOCK_TOKENS)
-SWEEPS, FIRST_SWEEPS = 20, 2  # of each
+FIRST_SWEEPS = 2  # of each, that do not count
 
 
 class PromptCosts(NamedTuple):
@@ -31,10 +33,10 @@ class PromptCosts(NamedTuple):
     sequence_s: float
 
 
-def measure_prompts(
-    profile: HardwareProfile, kernels: Kernels, memory_bytes: int, traffic: Traffic
-) -> PromptCosts:
-    """What rows and prompts add to a sweep that takes whole prompts.
+def sampled_prompts_s(
+    count: int, profile: HardwareProfile, kernels: Kernels, memory_bytes: int, traffic: Traffic
+) -> dict[Case, list[float]]:
+    """What sweeps that take whole prompts take beside their tasks, so many of each case.
 
     `memory_bytes` bound what is read for `traffic`.
     """
@@ -45,16 +47,18 @@ def measure_prompts(
             case: stack.enter_context(empty_engine(case, _workload(case), profile, kernels, reads))
             for case in (SHORT, LONG, MANY)
         }
-        for index in range(-FIRST_SWEEPS, SWEEPS):
+        for index in range(-FIRST_SWEEPS, count):
             for case, engine in engines.items():
                 reads.begin(traffic)
                 seconds = _beside_tasks_s(engine, case)
                 if index >= 0:
                     taken_s[case].append(seconds)
-    return _costs({case: median(values) for case, values in taken_s.items()})
+    return taken_s
 
 
-def _costs(seconds: dict[Case, float]) -> PromptCosts:
+def prompt_costs(samples: Mapping[Case, Items[float]]) -> PromptCosts:
+    """What rows and prompts add, by the typical sweep of each case."""
+    seconds = {case: median(values) for case, values in samples.items()}
     row_s = max(seconds[LONG] - seconds[SHORT], 0.0) / (LONG.rows - SHORT.rows)
     more_s = seconds[MANY] - seconds[SHORT]
     of_rows_s = (MANY.sequences - 1) * (MANY.rows - 1) * row_s

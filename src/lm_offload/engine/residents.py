@@ -8,7 +8,6 @@ from contextlib import closing
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.plan import Plan
 from lm_offload.storage.arena import Arena
-from lm_offload.storage.row_table import ResidentRows
 from lm_offload.storage.weight_store import Rows, WeightStore
 
 LoadProgress = Callable[[int, int], None]  # bytes read so far, bytes to read
@@ -43,11 +42,10 @@ def row_tables(store: WeightStore, plan: Plan, files: ModelFiles) -> dict[str, R
             heads = [index for index, unit in enumerate(files.units) if unit.kind == "head"]
             names = {files.units[index].name for index in heads}
             if names <= set(plan.resident):
-                parts = [store.acquire(index, -1)["head"] for index in heads]
-                tables[spec.role] = ResidentRows(parts)
+                tables[spec.role] = store.resident_rows(heads, "head")
                 continue
         elif plan.table_resident:
-            tables[spec.role] = ResidentRows([store.acquire(len(files.units), -1)[spec.role]])
+            tables[spec.role] = store.resident_rows([len(files.units)], spec.role)
             continue
         tables[spec.role] = store.row_table(files.units[0], spec.role)
     return tables

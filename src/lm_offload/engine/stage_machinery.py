@@ -28,6 +28,7 @@ from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.stage_executor import StageExecutor
 from lm_offload.pipeline.stage_launcher import StageResources
 from lm_offload.pipeline.stage_runner import StageRunner
+from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader
 from lm_offload.plan import Plan
@@ -68,7 +69,7 @@ def _runner(parts: DeviceParts) -> StageRunner:
             model,
             context_of(files, side, parts.kernels),
             side.weights,
-            tables,
+            SweepRows(tables),
             side.cache,
             None,
             buffers_of(files, plan, side, parts.host["logits"]),

@@ -14,7 +14,7 @@ from lm_offload.hardware.attention_batch import batch_of
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
-from lm_offload.hardware.timing import typical_s
+from lm_offload.hardware.timing import typical_among_s, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
@@ -43,6 +43,21 @@ class Setting:
 
 
 ON_CPU = Setting()
+
+
+def among(other: Callable[[], object]) -> Setting:
+    """The CPU's, where attention of prompts comes after calls of `other`, as in sweeps."""
+
+    def seconds_of(works: Works, budget_s: float) -> dict[_Key, float]:
+        prompts = {key: work for key, work in works.items() if key.kind == "prefill"}
+        others = {key: work for key, work in works.items() if key.kind != "prefill"}
+        prompts_s = budget_s * len(prompts) / len(works)
+        return {
+            **typical_s(others, budget_s - prompts_s),
+            **typical_among_s(prompts, other, prompts_s),
+        }
+
+    return Setting(seconds_of=seconds_of)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from lm_offload.hardware.attention_probe import KV_HEADS
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
-from lm_offload.hardware.timing import typical_s
+from lm_offload.hardware.timing import typical_among_s, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import CacheShape, blocks_in
@@ -22,11 +22,24 @@ F32_BYTES = torch.float32.itemsize
 
 
 def measure_operations(
-    kernels: Kernels, rows: Iterable[int], kernel_s: float, budget_s: float
+    kernels: Kernels,
+    rows: Sequence[int],
+    other: Callable[[], object],
+    kernel_s: float,
+    budget_s: float,
 ) -> dict[str, Curve]:
-    """Bytes per second by name of the kernel; `kernel_s` is taken off, activations are in cache."""
+    """Bytes per second by name of the kernel; `kernel_s` is taken off.
+
+    Kernels of several rows come after calls of `other`, as in prompts, those of one row after
+    one another, as where decode is replayed.
+    """
     calls = {(name, count): call for count in rows for name, call in _calls(kernels, count).items()}
-    seconds = typical_s({key: call.work for key, call in calls.items()}, budget_s)
+    works = {key: call.work for key, call in calls.items()}
+    single, several = (
+        {key: work for key, work in works.items() if (key[1] > 1) == more} for more in (False, True)
+    )
+    seconds = typical_s(single, budget_s * len(single) / len(works))
+    seconds |= typical_among_s(several, other, budget_s * len(several) / len(works))
     points: dict[str, dict[float, float]] = {}
     for (name, count), call_s in seconds.items():
         size_bytes = calls[name, count].size_bytes

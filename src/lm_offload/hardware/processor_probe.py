@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from lm_offload.hardware.attention_probe import AttentionRates, measure_attention
+from lm_offload.hardware.attention_probe import AttentionRates, among, measure_attention
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Clock, Effort
@@ -17,6 +17,7 @@ from lm_offload.hardware.operation_probe import measure_operations
 from lm_offload.hardware.product_ends import Ends, ProductEnds
 from lm_offload.hardware.product_probe import (
     FORMATS,
+    PLAIN,
     Products,
     matrices,
     measure_kernel_s,
@@ -41,6 +42,7 @@ CACHED_BYTES = 4 * MIB
 CACHED_TIME_FRAC = 0.35  # of the time for products
 ENDS_TIME_FRAC = 0.4  # of that, for inputs and outputs
 OPERATION_ROWS = (1, 16, 128)
+OTHER_ROWS = 16  # of a product before a kernel that is timed as in a prompt
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 
 
@@ -52,9 +54,12 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
     fixed_s = kernel_s + cache.cached_start_s, kernel_s + cache.start_s
     products = _measure_products(kernels, small, arena, effort, fixed_s, clock)
-    attention = _measure_attention(kernels, arena, effort, kernel_s, clock.budget_s("attention"))
+    other = product_work(kernels, matrices(small, PLAIN, CACHED_SIZE), OTHER_ROWS)
+    attention = _measure_attention(
+        kernels, arena, effort, other, kernel_s, clock.budget_s("attention")
+    )
     budget_s = clock.budget_s("other kernels")
-    operations = measure_operations(kernels, OPERATION_ROWS, kernel_s, budget_s)
+    operations = measure_operations(kernels, OPERATION_ROWS, other, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
     speedups = _measure_speedups(kernels, arena, effort, clock)
     return Processor(
@@ -84,14 +89,20 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
 
 
 def _measure_attention(
-    kernels: Kernels, arena: Arena, effort: Effort, kernel_s: float, budget_s: float
+    kernels: Kernels,
+    arena: Arena,
+    effort: Effort,
+    other: Callable[[], None],
+    kernel_s: float,
+    budget_s: float,
 ) -> AttentionRates:
     """Over caches of every format, the common one in more shapes of heads than others."""
     shapes = {
         str(format): effort.shapes if name == COMMON else effort.other_shapes
         for name, format in KV_FORMATS.items()
     }
-    return measure_attention(kernels, shapes, effort.contexts, arena, kernel_s, budget_s)
+    limits = kernel_s, budget_s, among(other)
+    return measure_attention(kernels, shapes, effort.contexts, arena, *limits)
 
 
 def _measure_speedups(

@@ -29,6 +29,10 @@ class Link:
     concurrency: int = 1  # blocks of this size in flight
     first_bytes_per_s: float = 0.0  # of bytes never read before, by large blocks; 0: the same
     burst_bytes_per_s: Curve | None = None  # by bytes of a unit that is read alone; None: as others
+    # Of rows of embedding tables, by bytes that are asked for at once: in requests of one row, and
+    # in pieces of a table that hold many; None: as blocks of that size.
+    rows_bytes_per_s: Curve | None = None
+    pieces_bytes_per_s: Curve | None = None
     opposed_frac: Curve | None = None  # by block bytes, left while the other direction works
 
     def transfer_s(self, size_bytes: float) -> float:

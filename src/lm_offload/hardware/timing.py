@@ -41,13 +41,36 @@ def typical_s(works: Mapping[Key, Callable[[], object]], budget_s: float) -> dic
     first. A first call touches memory and starts threads; it counts only where it is the last.
     """
     deadline = Deadline(budget_s)
+    first_s = _first_calls_s(works, deadline)
+    samplers = {key: _sampler(works[key], call_s) for key, call_s in first_s.items()}
+    return typical(samplers, deadline, first_s)
+
+
+def typical_among_s(
+    works: Mapping[Key, Callable[[], object]], other: Callable[[], object], budget_s: float
+) -> dict[Key, float]:
+    """The same of calls each of which follows a call of `other`, whose seconds do not count.
+
+    So they find caches and threads as a sweep leaves them.
+    """
+    deadline = Deadline(budget_s)
+    other_s, first_s = _first_s(other), _first_calls_s(works, deadline)
+    samplers = {
+        key: _sampler_among(works[key], other, call_s + other_s) for key, call_s in first_s.items()
+    }
+    return typical(samplers, deadline, first_s)
+
+
+def _first_calls_s(
+    works: Mapping[Key, Callable[[], object]], deadline: Deadline
+) -> dict[Key, float]:
+    """Of those that there is time for, the first in any case."""
     first_s: dict[Key, float] = {}
     for key, work in works.items():
         if first_s and deadline.passed:
             break
         first_s[key] = max(_first_s(work), 1e-9)
-    samplers = {key: _sampler(works[key], call_s) for key, call_s in first_s.items()}
-    return typical(samplers, deadline, first_s)
+    return first_s
 
 
 def typical(
@@ -75,9 +98,29 @@ def capped_mean(values: Sequence[float]) -> float:
     return statistics.fmean(min(value, most) for value in values)
 
 
+def _calls_of(call_s: float) -> int:
+    """Of one sample."""
+    return min(max(round(SAMPLE_S / call_s), 1), MOST_CALLS)
+
+
+def _sampler_among(
+    work: Callable[[], object], other: Callable[[], object], both_s: float
+) -> Callable[[], float]:
+    count = _calls_of(both_s)
+
+    def sample() -> float:
+        seconds = 0.0
+        for _ in range(count):
+            other()
+            seconds += _seconds_of(work, 1)
+        return seconds / count
+
+    return sample
+
+
 def _sampler(work: Callable[[], object], call_s: float) -> Callable[[], float]:
     """One sample; the call before it finds caches and threads as another work left them."""
-    count = min(max(round(SAMPLE_S / call_s), 1), MOST_CALLS)
+    count = _calls_of(call_s)
 
     def sample() -> float:
         if count > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -21,13 +21,13 @@ from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input
 from lm_offload.pipeline.repeats import Repeats
 from lm_offload.pipeline.runner_parts import Buffers, Weights
 from lm_offload.pipeline.staged_cache import Staged, StagedCache
+from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.unit_functions import UnitFunctions
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
 from lm_offload.storage.unit_views import Views
-from lm_offload.storage.weight_store import Rows
 
 
 class ModelRunner:
@@ -39,7 +39,7 @@ class ModelRunner:
         model: ModelFunctions,
         context: Context,
         store: Weights,
-        tables: Mapping[str, Rows],
+        sweep_rows: SweepRows,
         cache: KVCache,
         staged: StagedCache | None,
         buffers: Buffers,
@@ -54,7 +54,7 @@ class ModelRunner:
         self._cache = cache
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
-        self._functions = UnitFunctions(model, context, tables, buffers)
+        self._functions = UnitFunctions(model, context, sweep_rows, buffers)
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
@@ -171,8 +171,7 @@ class ModelRunner:
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
             self._functions.attend(unit, weights, rows, keys, values, kernels)
         else:
-            token_ids = self._input.token_ids[rows.start : rows.stop]
-            self._functions.embed(weights, rows, token_ids, kernels)
+            self._functions.embed(weights, rows, self._input, kernels)
 
     def _attend_staged(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, staged: Staged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
@@ -12,10 +13,11 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
+from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.runner_parts import Buffers
+from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.quant.kv_blocks import Blocks
 from lm_offload.storage.unit_views import Views
-from lm_offload.storage.weight_store import Rows
 
 
 class UnitFunctions:
@@ -25,20 +27,30 @@ class UnitFunctions:
         self,
         model: ModelFunctions,
         context: Context,
-        tables: Mapping[str, Rows],
+        sweep_rows: SweepRows,
         buffers: Buffers,
     ) -> None:
         self._model = model
         self._context = context
-        self._tables = tables
+        self._sweep_rows = sweep_rows
         self._buffers = buffers
 
-    def embed(self, weights: Views, rows: MicroBatch, token_ids: Tensor, kernels: Kernels) -> None:
-        """Hidden states of `rows` from their tokens [rows] int64."""
-        context = replace(self._context, kernels=kernels)
+    def embed(self, weights: Views, rows: MicroBatch, sweep: SweepInput, kernels: Kernels) -> None:
+        """Hidden states of `rows`, which are some of the sweep, the first ones first."""
+        context, take = replace(self._context, kernels=kernels), self._sweep_rows.take
+        if rows.start == 0:
+            self._sweep_rows.begin(self._rows_of_all(sweep))
+        token_ids = sweep.token_ids[rows.start : rows.stop]
         wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
-        found = {role: self._tables[role].gather(index) for role, index in wanted.items()}
+        found = {role: take(role, index, rows.start) for role, index in wanted.items()}
         self._model.embed(context, found, self._hidden(rows), weights)
+
+    def _rows_of_all(self, sweep: SweepInput) -> Mapping[str, Tensor]:
+        """Rows of tables by role, if there are several micro-batches to fetch them for."""
+        if len(sweep.micro_batches) == 1 or not self._sweep_rows.may_fetch:
+            return {}
+        positions = torch.cat([rows.positions for rows in sweep.micro_batches])
+        return self._model.embed_rows(self._context.config, sweep.token_ids, positions)
 
     def mlp(self, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels) -> None:
         """The MLP of a layer, added to the hidden states of `rows`."""

@@ -89,7 +89,7 @@ class HostTimes(LinkTimes):
     def _rows_of_table_s(self, shape: SweepShape) -> float:
         """Embedding rows from disk, where units may keep it busy all the time."""
         busy_frac = float(bool(self.streamed))
-        return self._gather.seconds(shape.rows, self.micro_batch_tokens, busy_frac)
+        return self._gather.apart_s(shape.rows, self.micro_batch_tokens, busy_frac)
 
     def _rows_s(self, shape: SweepShape) -> float:
         """All units, beside the CPU if that attends."""

@@ -14,7 +14,6 @@ All rates come from the profile; docs/performance_model.md says where each term 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
@@ -23,7 +22,6 @@ from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.planner.unit_work import Matrix, Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
-LOOKUPS_OF_PART = 7  # calls of torch in `ResidentRows.gather`
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
@@ -90,20 +88,9 @@ class TaskCosts:
         key = sized.unit.kind, sized.size_bytes
         if key not in self._kernels:
             products, steps = self._work_of(sized)
-            more = {"attention": 1, "embed": self._lookups}
-            self._kernels[key] = sum(map(len, products)) + len(steps) + more.get(key[0], 0)
+            attends = sized.unit.kind == "attention"
+            self._kernels[key] = sum(map(len, products)) + len(steps) + attends
         return self._kernels[key]
-
-    @cached_property
-    def _lookups(self) -> int:
-        """Calls by which rows are picked from several parts."""
-        return LOOKUPS_OF_PART * self._table_parts if self._table_parts > 1 else 0
-
-    @cached_property
-    def _table_parts(self) -> int:
-        """Parts in which a tied head lies in memory, in each of which all rows are looked for."""
-        heads = [sized for sized in self.model.units if sized.unit.kind == "head"]
-        return 1 if self.model.table_bytes else max(len(heads), 1)
 
     def _work_of(self, sized: UnitSize) -> _Work:
         """The same for units alike."""
@@ -143,8 +130,7 @@ class TaskCosts:
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
         steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
-        parts = self._table_parts if sized.unit.kind == "embed" else 1
-        return sum(products_s) + parts * sum(steps_s)
+        return sum(products_s) + sum(steps_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""

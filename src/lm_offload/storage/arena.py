@@ -70,6 +70,11 @@ class Arena:
             raise ValueError(f"{size_bytes} bytes at {offset} in an arena of {self.size_bytes}")
         return Arena(self._mapping, self._offset + offset, size_bytes)
 
+    def through(self, last: Arena) -> Arena:
+        """From the start of this arena to the end of one that follows in the same tier."""
+        size_bytes = last._offset + last.size_bytes - self._offset
+        return Arena(self._mapping, self._offset, size_bytes)
+
     def view(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         """A tensor at `offset` bytes of this arena; the same memory, never a copy."""
         count = math.prod(shape)

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import mmap
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_offload.storage.direct_file import DirectFile
@@ -22,6 +26,8 @@ from lm_offload.storage.gather_size import GATHER_THREADS, MERGE_GAP_BYTES, PIEC
 from lm_offload.storage.layout import Extent
 from lm_offload.storage.safetensors_header import DTYPE_NAMES
 from lm_offload.units import KIB, PAGE_BYTES, align_down, align_up
+
+COPIED_BYTES = 32 * KIB  # at once, by each thread, on their way from its buffer
 
 
 @dataclass(frozen=True)
@@ -34,58 +40,80 @@ class RowRequest:
     size_bytes: int
 
 
+class _Wanted(NamedTuple):
+    """Row numbers [T] in ascending order, and where each is to lie in out [rows, row_bytes]."""
+
+    numbers: NDArray[np.int64]
+    places: NDArray[np.int64]
+    out: NDArray[np.uint8]
+
+
 class RowTable:
     """One table on disk; `gather` fetches the rows that a sweep needs."""
 
     def __init__(self, extent: Extent, file: DirectFile, pool: ThreadPoolExecutor) -> None:
         self.num_rows, self.width = extent.shape
         self.dtype: torch.dtype = getattr(torch, DTYPE_NAMES[extent.entry.dtype])
+        self.row_bytes = extent.size_bytes // self.num_rows
         self._offset = extent.offset
-        self._row_bytes = extent.size_bytes // self.num_rows
         self._file = file
         self._pool = pool
         self._local = threading.local()
-        self._buffer_bytes = max(PIECE_BYTES, align_up(self._row_bytes) + PAGE_BYTES)
+        self._buffer_bytes = max(PIECE_BYTES, align_up(self.row_bytes) + PAGE_BYTES)
+        self._most_step = MERGE_GAP_BYTES // self.row_bytes + 1  # between rows of one request
+        self._copied_rows = max(COPIED_BYTES // self.row_bytes, 1)
+        self._most_rows = max((PIECE_BYTES - 2 * PAGE_BYTES) // self.row_bytes, 1)
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rows [T, width] of `indices` [T] int64, in the dtype of the checkpoint."""
-        distinct, inverse = torch.unique(indices, return_inverse=True)
-        rows = torch.empty(len(distinct), self.width, dtype=self.dtype)
-        numbers, out = distinct.tolist(), rows.view(torch.uint8).flatten().numpy().data
-        requests = list(self._cut(numbers))
+        rows = torch.empty(len(indices), self.width, dtype=self.dtype)
+        self.fetch(indices, rows.view(torch.uint8), GATHER_THREADS)
+        return rows
+
+    def fetch(self, indices: Tensor, out: Tensor, most: int) -> None:
+        """The same as bytes, to out [T, row_bytes] uint8; `most` requests at once."""
+        asked = indices.numpy()
+        places = asked.argsort()
+        wanted = _Wanted(asked[places], places, out.numpy())
+        requests = list(self._cut(wanted.numbers.tolist()))
         left = iter(requests)  # the next of a list's iterator is atomic
 
-        def fetch(_: int) -> None:
+        def fetch() -> None:
             for request in left:
-                self._fetch(request, numbers, out)
+                self._fetch(request, wanted)
 
-        list(self._pool.map(fetch, range(min(GATHER_THREADS, len(requests)))))
-        return rows[inverse]
+        others = [self._pool.submit(fetch) for _ in range(min(most, len(requests)) - 1)]
+        fetch()
+        for other in others:
+            other.result()
 
     def _cut(self, numbers: Sequence[int]) -> Iterator[RowRequest]:
+        """Rows close to one another, from the first on as many as a piece holds."""
+        ends = np.flatnonzero(np.diff(numbers) > self._most_step) + 1
         first = 0
-        for last in range(1, len(numbers) + 1):
-            if not self._joins(numbers[first], numbers[last - 1 : last + 1]):
-                start = align_down(self._offset + numbers[first] * self._row_bytes)
-                stop = align_up(self._offset + (numbers[last - 1] + 1) * self._row_bytes)
-                yield RowRequest(first, last, start, stop - start)
+        for end in (*ends.tolist(), len(numbers)):
+            while first < end:
+                beyond = numbers[first] + self._most_rows
+                last = bisect_left(numbers, beyond, first, end)
+                yield self._request(numbers, first, last)
                 first = last
 
-    def _joins(self, first: int, pair: Sequence[int]) -> bool:
-        if len(pair) < 2:
-            return False
-        gap_bytes = (pair[1] - pair[0] - 1) * self._row_bytes
-        span_bytes = (pair[1] + 1 - first) * self._row_bytes
-        return gap_bytes <= MERGE_GAP_BYTES and span_bytes <= PIECE_BYTES - 8 * KIB
+    def _request(self, numbers: Sequence[int], first: int, last: int) -> RowRequest:
+        start = align_down(self._offset + numbers[first] * self.row_bytes)
+        stop = align_up(self._offset + (numbers[last - 1] + 1) * self.row_bytes)
+        return RowRequest(first, last, start, stop - start)
 
-    def _fetch(self, request: RowRequest, numbers: Sequence[int], out: memoryview) -> None:
+    def _fetch(self, request: RowRequest, wanted: _Wanted) -> None:
         """Without torch: its calls are long for threads that wait for one another to make them."""
         read = memoryview(self._buffer())[: request.size_bytes]
         self._file.read_into(read, request.file_offset)
-        start, size = self._offset - request.file_offset, self._row_bytes
-        for place in range(request.first, request.last):
-            at = start + numbers[place] * size
-            out[place * size : (place + 1) * size] = read[at : at + size]
+        first = wanted.numbers[request.first]
+        start = self._offset + int(first) * self.row_bytes - request.file_offset
+        count = (request.size_bytes - start) // self.row_bytes
+        rows = np.frombuffer(read, np.uint8, count * self.row_bytes, start).reshape(count, -1)
+        for at in range(request.first, request.last, self._copied_rows):
+            which = slice(at, min(at + self._copied_rows, request.last))
+            wanted.out[wanted.places[which]] = rows[wanted.numbers[which] - first]
 
     def _buffer(self) -> mmap.mmap:
         """The read buffer of this thread, page-aligned as a direct read demands."""
@@ -93,23 +121,3 @@ class RowTable:
         if buffer is None:
             buffer = self._local.buffer = mmap.mmap(-1, self._buffer_bytes)
         return buffer
-
-
-class ResidentRows:
-    """A table that lies in memory as consecutive parts; the same `gather`, without a disk."""
-
-    def __init__(self, parts: Sequence[Tensor]) -> None:
-        self._parts = parts
-        self._starts = torch.tensor([0, *[len(part) for part in parts]]).cumsum(0)
-
-    def gather(self, indices: Tensor) -> Tensor:
-        """Rows [T, width] of `indices` [T] int64."""
-        if len(self._parts) == 1:
-            return self._parts[0][indices]
-        rows = torch.empty(len(indices), self._parts[0].shape[1], dtype=self._parts[0].dtype)
-        for part, start, stop in zip(
-            self._parts, self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True
-        ):
-            inside = (indices >= start) & (indices < stop)
-            rows[inside] = part[indices[inside] - start]
-        return rows

@@ -16,7 +16,8 @@ from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.direct_file import open_files
 from lm_offload.storage.gather_size import GATHER_THREADS
 from lm_offload.storage.layout import UnitLayout, find_extent
-from lm_offload.storage.row_table import ResidentRows, RowTable
+from lm_offload.storage.resident_rows import ResidentRows
+from lm_offload.storage.row_table import RowTable
 from lm_offload.storage.unit_views import UnitViews, Views
 
 Rows = RowTable | ResidentRows
@@ -47,7 +48,7 @@ class WeightStore:
         self._files = open_files(checkpoint.stamps)
         self._views = UnitViews(layouts, ring)
         self._homes: dict[int, Arena] = {}
-        self._row_pool = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="rows")
+        self._row_pool = ThreadPoolExecutor(GATHER_THREADS - 1, thread_name_prefix="rows")
 
     def load(self, homes: Mapping[int, Arena]) -> Generator[int, None, None]:
         """Read units into their homes; yields the bytes of each block as it arrives."""
@@ -89,6 +90,14 @@ class WeightStore:
         spec = next(spec for spec in unit.tables if spec.role == role)
         extent = find_extent(self.checkpoint, spec)
         return RowTable(extent, self._files[extent.entry.path], self._row_pool)
+
+    def resident_rows(self, units: Sequence[int], role: str) -> ResidentRows:
+        """A table whose parts are weights of units that live one behind the other."""
+        parts = [self.acquire(unit, -1)[role] for unit in units]
+        home = self._homes[units[0]].through(self._homes[units[-1]])
+        offset = self.layouts[units[0]].places[role].offset
+        count = (home.size_bytes - offset) // parts[0].itemsize
+        return ResidentRows(parts, home.view(offset, parts[0].dtype, (count,)))
 
     def close(self) -> None:
         """Close the files; no read may be in flight."""

@@ -1,0 +1,91 @@
+"""Sweeps of engines whose kernels have nothing to do, timed at several places of a calibration.
+
+The pace of a shared machine moves: what the engine takes at one moment may be 1.8 times what it
+takes a minute later. So a long calibration is interrupted between its stages.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import median
+from typing import TypeVar
+
+import torch
+
+from lm_offload.engine.empty_sweeps import Case, Samples, Turn, sampled_sweeps_s
+from lm_offload.engine.memory_traffic import Traffic
+from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
+from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.effort import Report
+from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile, Link, Processor
+from lm_offload.kernels.base import Kernels
+from lm_offload.units import GIB, MIB
+
+ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
+SWEEPS, LEAST_SWEEPS = 30, 12  # turns of all visits together, and of one
+PROMPTS, LEAST_PROMPTS = 20, 8
+SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
+
+Key = TypeVar("Key")
+
+
+class Visits:
+    """Collects what so many visits see, the last of which is yet to be made when all else is done.
+
+    `turns` of sweeps are taken in a circle; `memory_bytes` bound what is read between tasks.
+    """
+
+    def __init__(
+        self, turns: tuple[Turn, ...], kernels: Kernels, memory_bytes: int, count: int = 1
+    ) -> None:
+        self._turns = turns
+        self._kernels = kernels
+        self._memory_bytes = min(ARENA_BYTES, memory_bytes)
+        self._count = count
+        self._made = 0
+        self._sweeps: Samples = defaultdict(list)
+        self._prompts: dict[Case, list[float]] = defaultdict(list)
+
+    def between(self, report: Report) -> Report:
+        """`report`, and visits before stages, in equal parts of the planned seconds."""
+
+        def visit_and_report(stage: str, done_s: float, total_s: float) -> None:
+            if self._made < self._count - 1 and done_s * self._count >= self._made * total_s:
+                self.visit()
+            report(stage, done_s, total_s)
+
+        return visit_and_report
+
+    def visit(self) -> None:
+        """Time some sweeps of each kind; torch has as many threads afterwards as before."""
+        threads = torch.get_num_threads()
+        machine = _any_machine(self._kernels.threads), self._kernels, self._memory_bytes
+        count = max(SWEEPS // self._count, LEAST_SWEEPS)
+        _extend(self._sweeps, sampled_sweeps_s(self._turns, count, *machine))
+        count = max(PROMPTS // self._count, LEAST_PROMPTS)
+        _extend(self._prompts, sampled_prompts_s(count, *machine, SMALL_UNITS))
+        torch.set_num_threads(threads)
+        self._made += 1
+
+    @property
+    def sweeps_s(self) -> dict[tuple[Case, Traffic], float]:
+        """The typical sweep of each case and traffic."""
+        return {key: median(seconds) for key, seconds in self._sweeps.items()}
+
+    @property
+    def prompt_costs(self) -> PromptCosts:
+        """Of a sweep for each row of a prompt, and for each sequence that begins in it."""
+        return prompt_costs(self._prompts)
+
+
+def _extend(known: dict[Key, list[float]], more: Mapping[Key, list[float]]) -> None:
+    for key, seconds in more.items():
+        known[key] += seconds
+
+
+def _any_machine(threads: int) -> HardwareProfile:
+    """For plans whose sizes are given and whose weights are all in memory, whatever they take."""
+    cpu = Processor(threads, 16 * GIB, memory_bytes_per_s=1e10, peak_flops=1e11)
+    disk = Link(Curve((1.0,), (1e9,)), block_bytes=MIB)
+    return HardwareProfile("any", "any", cpu, 16 * GIB, disk, disk)
