@@ -205,10 +205,10 @@ def test_a_bad_draft_model_leaves_its_memory_in_a_long_run(toy, tmp_path, monkey
     monkeypatch.setattr(ModelDrafts, "_measure", lambda self: setattr(self, "_pace", PACE))
     folder, good = deep_and_shallow(toy, tmp_path)
     prompts, params = PROMPTS[:1], SamplingParams(max_tokens=160, ignore_eos=True)
-    with open_llm(folder, "1408KiB", **OFF) as llm:
+    with open_llm(folder, "1472KiB", **OFF) as llm:
         wanted, alone = tokens_of(llm, prompts, params), llm.plan
     for draft, leaves in ((good, False), (toy("llama", **UNRELATED), True)):
-        with open_llm(folder, "1408KiB", draft_model=draft) as llm:
+        with open_llm(folder, "1472KiB", draft_model=draft) as llm:
             assert tokens_of(llm, prompts, params) == wanted
             assert (llm.plan.draft is None) == leaves
             if leaves:
