@@ -98,7 +98,8 @@ def test_a_stop_string_ends_generation(llm):
     params = SamplingParams(max_tokens=24, ignore_eos=True, stop=(word,))
     (output,) = llm.generate("HELLO", params)
     assert output.text == free.text[: free.text.index(word)]
-    assert output.outputs[0].finish_reason == "stop"
+    assert (output.outputs[0].finish_reason, output.outputs[0].stop_reason) == ("stop", word)
+    assert free.outputs[0].stop_reason is None
     ids = output.outputs[0].token_ids
     assert ids == free.outputs[0].token_ids[: len(ids)]
     assert llm.tokenizer.decode(ids).endswith(word)
@@ -116,9 +117,10 @@ def test_an_end_token_that_spells_text_is_not_in_the_text(llm, folder, tmp_path)
     with open_llm(copy) as ending:
         ends = SamplingParams(max_tokens=24)
         stops = SamplingParams(max_tokens=24, ignore_eos=True, stop_token_ids=free[-1:])
-        for one in (ends, stops):
+        for one, reason in ((ends, None), (stops, free[-1])):
             (output,) = ending.generate("HELLO", one)[0].outputs
             assert (output.finish_reason, output.token_ids) == ("stop", free)
+            assert output.stop_reason == reason
             assert output.text == "".join(ending.stream("HELLO", one)) == wanted
         cut = ending.generate("HELLO", replace(params, max_tokens=len(free)))[0]
         assert cut.text == llm.tokenizer.decode(free)  # it was not to end there

@@ -1,5 +1,6 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+from threading import Event, get_ident
 
 import pytest
 import torch
@@ -80,3 +81,23 @@ def test_no_more_requests_at_once_than_there_is_memory_for(table, monkeypatch):
     monkeypatch.setattr(rows, "_fetch", lambda *of: (threads.add(get_ident()), fetch(*of)))
     rows.fetch(torch.arange(ROWS), torch.zeros(ROWS, rows.row_bytes, dtype=torch.uint8), 1)
     assert threads == {get_ident()}
+
+
+def test_nobody_writes_any_more_when_a_failed_request_is_reported(table, monkeypatch):
+    _, rows = table
+    caller, begun, written = get_ident(), Event(), []
+
+    def fetch(request, wanted):
+        if get_ident() == caller:
+            assert begun.wait(10)
+            raise OSError("lost")
+        begun.set()
+        time.sleep(0.05)
+        written.append(request)
+
+    monkeypatch.setattr(rows, "_fetch", fetch)
+    with pytest.raises(OSError, match="lost"):
+        rows.fetch(torch.arange(ROWS), torch.zeros(ROWS, rows.row_bytes, dtype=torch.uint8), 2)
+    seen = len(written)
+    time.sleep(0.1)
+    assert seen and len(written) == seen

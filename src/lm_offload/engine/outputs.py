@@ -27,6 +27,8 @@ class CompletionOutput:
     accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
     error: str | None = None  # why it ended with finish_reason "error"
     index: int = field(default=0, compare=False)  # among the completions of the prompt
+    # The stop string or token of the request that ended it; none where the model ended it itself.
+    stop_reason: int | str | None = None
 
     @cached_property
     def text(self) -> str:

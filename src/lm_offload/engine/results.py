@@ -7,7 +7,7 @@ from collections.abc import Sequence as Items
 
 from lm_offload.engine.outputs import CompletionOutput, RequestOutput
 from lm_offload.engine.prompt_forms import PlainPrompt
-from lm_offload.engine.text_stream import cut_at_stop
+from lm_offload.engine.text_stream import cut_at_stop, first_stop
 from lm_offload.errors import StorageError
 from lm_offload.sequence import Sequence
 
@@ -71,4 +71,15 @@ def _completion(index: int, sequence: Sequence, decode: Decode) -> CompletionOut
         accepted=sequence.accepted,
         error=sequence.error,
         index=index,
+        stop_reason=_stop_reason(sequence, decode),
     )
+
+
+def _stop_reason(sequence: Sequence, decode: Decode) -> int | str | None:
+    """What of the request's stop strings and tokens ended it."""
+    if sequence.finish_reason != "stop":
+        return None
+    if sequence.ends_with_stop_token:
+        last = sequence.output[-1]
+        return last if last in sequence.params.stop_token_ids else None
+    return first_stop(decode(sequence.output), sequence.params.stop)

@@ -54,8 +54,14 @@ class TextStream:
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     """`text` up to the first stop string."""
-    places = [place for word in stop if (place := text.find(word)) >= 0]
-    return text[: min(places)] if places else text
+    word = first_stop(text, stop)
+    return text if word is None else text[: text.find(word)]
+
+
+def first_stop(text: str, stop: Sequence[str]) -> str | None:
+    """The stop string that comes first in `text`, the longest of those that begin there."""
+    places = [(text.find(word), -len(word), word) for word in stop if word in text]
+    return min(places)[2] if places else None
 
 
 def _held_back(text: str, stop: Sequence[str]) -> int:

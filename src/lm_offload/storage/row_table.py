@@ -12,7 +12,7 @@ import mmap
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,7 +83,10 @@ class RowTable:
                 self._fetch(request, wanted)
 
         others = [self._pool.submit(fetch) for _ in range(min(most, len(requests)) - 1)]
-        fetch()
+        try:
+            fetch()
+        finally:
+            wait(others)  # they write to `out`
         for other in others:
             other.result()
 
