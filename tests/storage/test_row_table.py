@@ -100,4 +100,5 @@ def test_nobody_writes_any_more_when_a_failed_request_is_reported(table, monkeyp
         rows.fetch(torch.arange(ROWS), torch.zeros(ROWS, rows.row_bytes, dtype=torch.uint8), 2)
     seen = len(written)
     time.sleep(0.1)
-    assert seen and len(written) == seen
+    assert seen
+    assert len(written) == seen
