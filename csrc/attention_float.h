@@ -11,10 +11,10 @@ namespace LMO_ISA {
 
 constexpr int kChains = kRegisters / 4;  // sixteens of sums that keep the multipliers busy
 
-// Sixteens of keys or values that meet C queries: more than one, where registers last, so that an
-// input is loaded once for all.
+// Sixteens of keys or values that are computed together for C queries: at least two with 32
+// registers, so that an input is loaded once for both.
 template <int C>
-constexpr int kMet = std::max(kChains / C, kRegisters / 16);
+constexpr int kSixteens = std::max(kChains / C, kRegisters / 16);
 
 inline void scale_queries(const Work& w) {
     const int64_t head_dim = w.a.cache.head_dim;
@@ -67,7 +67,7 @@ void score_floats(const Work& w, const Range& range, const Blocks& blocks) {
     for (int64_t begin = 0; begin < blocks.count; begin += kChains) {
         const int64_t end = std::min(blocks.count, begin + kChains);
         each_few(w, [&](auto queries, int64_t query) {
-            constexpr int C = decltype(queries)::value, B = kMet<C>;
+            constexpr int C = decltype(queries)::value, B = kSixteens<C>;
             float* scores = w.scores + query * kScorePitch + range.offset();
             int64_t i = begin;
             for (; i + B <= end; i += B) {
@@ -120,7 +120,7 @@ LMO_INLINE void mix_tile(const Work& w, const Run<T>& run, int64_t d, Span span,
 
 template <int C, class T>
 inline void mix_run(const Work& w, const Run<T>& run, float* mixed) {
-    constexpr int P = kMet<C>;
+    constexpr int P = kSixteens<C>;
     const int64_t head_dim = w.a.cache.head_dim;
     int64_t d = 0;
     for (; d + P * kSixteen <= head_dim; d += P * kSixteen) {
