@@ -87,6 +87,7 @@ def full() -> Suite:
         Part("speculation-demo", "bench_speculation", ("--prompts", "code", "--gen-len", "96")),
         Part("prefix-demo", "bench_prefix"),
         Part("prefix-1.1b", "bench_prefix", (*of_model, *prefix)),
+        Part("server", "bench_server"),
         Part("replay", "bench_replay", of_model),
         Part("retention", "bench_retention", of_model),
         Part("swapping", "bench_swapping", of_model),

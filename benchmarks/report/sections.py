@@ -11,6 +11,7 @@ from benchmarks.report.peer_tables import peers
 from benchmarks.report.planning_table import planning
 from benchmarks.report.reconstruction_table import reconstruction
 from benchmarks.report.result_files import Results, Row
+from benchmarks.report.server_table import server
 
 SHORT = (
     "peers-1.1b", "streaming-1.1b", "resident-1.1b", "quantized-peers-8b", "quantized-peers-1.1b",
@@ -21,7 +22,7 @@ LONG = (
     "attention", "quality", "long-context", "kv-formats", "speculation-1.1b", "speculation-demo",
     "prefix-demo",
     "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
-    "planning", "published", "reconstruction",
+    "planning", "server", "published", "reconstruction",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
 HIDDEN = ("trace",)  # a picture
@@ -44,6 +45,7 @@ MAKERS: dict[str, Callable[[Row], str]] = {
     "prefix": goal_tables.prefix,
     "speculation": goal_tables.speculation,
     "threads": goal_tables.threads,
+    "server": server,
 }
 
 

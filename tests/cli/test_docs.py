@@ -94,7 +94,7 @@ def test_python_in_the_pages_compiles(page: str, block: str) -> None:
     compile(block, page, "exec")
 
 
-@pytest.mark.parametrize("page", ["README.md", "python.md"])
+@pytest.mark.parametrize("page", ["README.md", "python.md", "server.md"])
 def test_python_of_the_first_pages_runs(page: str, chatty: Path) -> None:
     (source,) = ["\n".join(b for name, b in python_blocks() if name == page)]
     source = source.replace("path/to/checkpoint", str(chatty)).replace("8GiB", "64MiB")

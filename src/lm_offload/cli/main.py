@@ -24,6 +24,7 @@ from lm_offload.cli.plan import plan
 from lm_offload.cli.prefix_cache import clear_prefixes, prefixes
 from lm_offload.cli.profile import profile
 from lm_offload.cli.quantize import quantize
+from lm_offload.cli.serve import serve
 from lm_offload.cli.simulate import simulate
 from lm_offload.cli.version import version, with_version
 from lm_offload.errors import LMOffloadError, StorageError
@@ -41,6 +42,7 @@ app.callback()(with_version)
 for command in (
     generate,
     chat,
+    serve,
     demo,
     plan,
     profile,

@@ -7,6 +7,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 PANELS = {
+    "Serving": ("host", "port", "api_key", "served_name", "max_running", "max_waiting"),
     "Prompts and results": (
         "prompt",
         "prompts_file",

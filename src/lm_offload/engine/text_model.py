@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.loaded import LoadedModel, SweepCallback
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.engine.option_kinds import check_kinds
+from lm_offload.engine.open_run import OpenRun
+from lm_offload.engine.option_kinds import check_kinds, check_workload
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
@@ -22,6 +23,7 @@ from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Messages, Tokenizer, load_tokenizer
 from lm_offload.errors import RequestError
 from lm_offload.kernels.base import Kernels
+from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 
@@ -129,6 +131,26 @@ class TextModel(LoadedModel):
         encode = self.tokenizer.apply_chat_template
         prompts = [encode(one, **template) for one in conversations]  # type: ignore[arg-type]
         return self.generate(prompts, sampling_params, on_sweep)
+
+    @contextmanager
+    def open_run(self, workload: Workload) -> Iterator[OpenRun]:
+        """A run that requests join and leave while it goes on, for the thread that opens it.
+
+        Memory is planned for `workload`, whose longest sequence is the longest that is taken.
+        """
+        check_workload(workload)
+        with self._turn.taken():
+            engine = self._engine_for(workload)
+            shares, longest = self._options.prefix_sharing, workload.most_tokens
+            run = OpenRun(engine, self.files.config, self.tokenizer, longest, shares)
+            self._streams = run.streams
+            try:
+                yield run
+            except BaseException:
+                self._unload()
+                raise
+            run.close()
+            self._write_trace()
 
     def score(
         self,

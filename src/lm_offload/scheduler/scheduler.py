@@ -180,12 +180,20 @@ class Scheduler:
             self._lengths.observe(finished, self._running)
         return finished
 
+    def drop(self, sequences: Iterable[Sequence]) -> None:
+        """Forget unfinished sequences, whether they run or wait."""
+        for sequence in sequences:
+            if sequence in self._running:
+                self._running.remove(sequence)
+                self._release(sequence)
+            else:
+                self._waiting.remove(sequence)
+                self._swaps.forget(sequence)
+
     def drop_all(self) -> None:
         """Forget every sequence, after an error or an interruption."""
         self._swaps.drop_all()
-        for sequence in self._running:
-            self._release(sequence)
-        self._running.clear()
+        self.drop([*self._running])
         self._waiting.clear()
 
     def _release(self, sequence: Sequence) -> None:

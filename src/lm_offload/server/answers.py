@@ -1,0 +1,176 @@
+"""Answers in OpenAI's JSON: whole ones and chunks of a stream."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+
+from lm_offload.engine.tokenizer import Tokenizer
+from lm_offload.sampling.logprobs import Logprob
+from lm_offload.server.replies import Choice
+
+Json = dict[str, Any]
+Places = Items[tuple[int, dict[int, Logprob]]]  # tokens and what was likely in their places
+
+
+@dataclass(frozen=True)
+class Head:
+    """What every part of an answer begins with."""
+
+    model: str
+    kind: str  # OpenAI's `object`
+    prefix: str  # of its id
+    created_s: int = field(default_factory=lambda: int(time.time()))
+    number: str = field(default_factory=lambda: uuid4().hex)
+
+    def around(self, **rest: Any) -> Json:
+        """An object with this head."""
+        first = {"id": f"{self.prefix}-{self.number}", "object": self.kind}
+        return {**first, "created": self.created_s, "model": self.model, **rest}
+
+
+class Usage:
+    """Tokens that an answer took, counted from its deltas."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, tuple[int, int]] = {}  # tokens, those of them that were cached
+        self._completion = 0
+
+    def add(self, choice: Choice) -> None:
+        """Count a delta."""
+        delta = choice.delta
+        self._prompts[choice.prompt] = delta.num_prompt_tokens, delta.num_cached_tokens
+        self._completion += len(delta.token_ids)
+
+    def as_json(self) -> Json:
+        """OpenAI's `usage`."""
+        prompt = sum(tokens for tokens, _ in self._prompts.values())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._completion,
+            "total_tokens": prompt + self._completion,
+            "prompt_tokens_details": {
+                "cached_tokens": sum(cached for _, cached in self._prompts.values())
+            },
+        }
+
+
+class Form(Protocol):
+    """How the choices of one kind of answer look."""
+
+    def whole(self, text: str) -> Json:
+        """The text of a choice that is complete."""
+
+    def part(self, text: str, is_first: bool) -> Json:
+        """A piece of it."""
+
+    def logprobs(self, places: Places) -> Json:
+        """Log probabilities of tokens."""
+
+
+class CompletionForm:
+    """Of `/v1/completions`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def whole(self, text: str) -> Json:
+        """`text` at the top."""
+        return {"text": text}
+
+    def part(self, text: str, is_first: bool) -> Json:
+        """The same."""
+        return {"text": text}
+
+    def logprobs(self, places: Places) -> Json:
+        """Lists, one entry for each token."""
+        texts = [self._tokenizer.decode([token]) for token, _ in places]
+        offsets = [sum(map(len, texts[:count])) for count in range(len(texts))]
+        return {
+            "tokens": texts,
+            "token_logprobs": [likely[token].logprob for token, likely in places],
+            "top_logprobs": [
+                {self._tokenizer.decode([other]): entry.logprob for other, entry in likely.items()}
+                for _, likely in places
+            ],
+            "text_offset": offsets,
+        }
+
+
+class ChatForm:
+    """Of `/v1/chat/completions`; `top` likely tokens are shown in each place."""
+
+    def __init__(self, tokenizer: Tokenizer, top: int) -> None:
+        self._tokenizer = tokenizer
+        self._top = top
+
+    def whole(self, text: str) -> Json:
+        """A message of the assistant."""
+        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+
+    def part(self, text: str, is_first: bool) -> Json:
+        """A piece of that message; the first one says whose it is."""
+        return {"delta": {**({"role": "assistant"} if is_first else {}), "content": text}}
+
+    def logprobs(self, places: Places) -> Json:
+        """An object for each token."""
+        return {"content": [self._place(*place) for place in places], "refusal": None}
+
+    def _place(self, token: int, likely: dict[int, Logprob]) -> Json:
+        best = sorted(likely.items(), key=lambda entry: entry[1].rank)[: self._top]
+        own = self._entry(token, likely[token])
+        return {**own, "top_logprobs": [self._entry(*entry) for entry in best]}
+
+    def _entry(self, token: int, entry: Logprob) -> Json:
+        text = self._tokenizer.decode([token])
+        return {"token": text, "logprob": entry.logprob, "bytes": list(text.encode())}
+
+
+def whole_answer(head: Head, form: Form, choices: Iterable[Choice], with_logprobs: bool) -> Json:
+    """All deltas of an answer as one object."""
+    usage, parts = Usage(), defaultdict[int, list[Choice]](list)
+    for choice in choices:
+        usage.add(choice)
+        parts[choice.index].append(choice)
+    described = [_whole(form, index, parts[index], with_logprobs) for index in sorted(parts)]
+    return head.around(choices=described, usage=usage.as_json())
+
+
+def _whole(form: Form, index: int, parts: Items[Choice], with_logprobs: bool) -> Json:
+    places = [place for part in parts for place in _places(part)]
+    return {
+        "index": index,
+        **form.whole("".join(part.delta.text for part in parts)),
+        "logprobs": form.logprobs(places) if with_logprobs else None,
+        "finish_reason": parts[-1].delta.finish_reason,
+    }
+
+
+def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice], Json | None]:
+    """What makes a stream's chunks, one of each delta that has something to show."""
+    begun: set[int] = set()
+
+    def chunk(choice: Choice) -> Json | None:
+        delta, is_first = choice.delta, choice.index not in begun
+        if not (delta.text or delta.finish_reason or with_logprobs or is_first):
+            return None
+        begun.add(choice.index)
+        described = {
+            "index": choice.index,
+            **form.part(delta.text, is_first),
+            "logprobs": form.logprobs(_places(choice)) if with_logprobs else None,
+            "finish_reason": delta.finish_reason,
+        }
+        return head.around(choices=[described])
+
+    return chunk
+
+
+def _places(choice: Choice) -> Places:
+    delta = choice.delta
+    return list(zip(delta.token_ids, delta.logprobs, strict=True)) if delta.logprobs else []

@@ -1,0 +1,110 @@
+"""The routes: OpenAI's completions and chat, the model's name, health and metrics."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from lm_offload.engine.prompt_forms import PlainPrompt
+from lm_offload.server.answers import ChatForm, CompletionForm, Head, Json
+from lm_offload.server.bodies import Body, ChatBody, CompletionBody
+from lm_offload.server.metrics import Metrics
+from lm_offload.server.questions import Question, answer, stream
+from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_handlers
+from lm_offload.server.worker import Worker
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the routes work with; without an `api_key` anybody may ask."""
+
+    worker: Worker
+    metrics: Metrics
+    model: str
+    context_len: int
+    api_key: str | None = None
+
+
+def make_app(server: Server) -> FastAPI:
+    """The application."""
+    app = FastAPI(title="LM-Offload", docs_url=None, redoc_url=None)
+    add_handlers(app)
+    app.include_router(_open_routes(server))
+    app.include_router(_model_routes(server), dependencies=[Depends(_key_check(server.api_key))])
+    return app
+
+
+def _open_routes(server: Server) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/health")
+    async def health() -> Response:
+        return Response(status_code=200 if server.worker.is_open else 503)
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(server.metrics.text())
+
+    return routes
+
+
+def _model_routes(server: Server) -> APIRouter:
+    routes, tokenizer = APIRouter(prefix="/v1"), server.worker.llm.tokenizer
+    started_s = int(time.time())
+
+    @routes.get("/models")
+    async def models() -> Json:
+        described = {"id": server.model, "object": "model", "created": started_s}
+        more = {"owned_by": "lm-offload", "max_model_len": server.context_len}
+        return {"object": "list", "data": [described | more]}
+
+    @routes.post("/completions", response_model=None)
+    async def completions(body: CompletionBody, request: Request) -> Response | Json:
+        prompts = [partial(_as_it_is, prompt) for prompt in body.prompts]
+        head = Head(server.model, "text_completion", "cmpl")
+        question = Question(prompts, body.params, head, CompletionForm(tokenizer))
+        return await _answer(server, request, body, question)
+
+    @routes.post("/chat/completions", response_model=None)
+    async def chat(body: ChatBody, request: Request) -> Response | Json:
+        template = body.chat_template_kwargs or {}
+        encode = partial(tokenizer.apply_chat_template, body.conversation, **template)
+        head = Head(server.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
+        form = ChatForm(tokenizer, body.top_logprobs or 0)
+        return await _answer(server, request, body, Question([encode], body.params, head, form))
+
+    return routes
+
+
+async def _answer(
+    server: Server, request: Request, body: Body, question: Question
+) -> Response | Json:
+    if body.model != server.model:
+        sentence = f"The model {body.model!r} was asked for; this server has {server.model!r}."
+        raise Refused(NOT_FOUND, sentence, "model_not_found")
+    if body.stream:
+        return await stream(server.worker, request, question, body.includes_usage)
+    return await answer(server.worker, request, question)
+
+
+def _as_it_is(prompt: PlainPrompt) -> PlainPrompt:
+    return prompt
+
+
+def _key_check(api_key: str | None) -> Callable[[Request], None]:
+    def check(request: Request) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if api_key is not None and not hmac.compare_digest(given.encode(), api_key.encode()):
+            raise Refused(
+                UNAUTHORIZED,
+                "The API key is missing or wrong; give the server's.",
+                "invalid_api_key",
+            )
+
+    return check

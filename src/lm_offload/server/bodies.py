@@ -1,0 +1,153 @@
+"""What requests may say, as OpenAI's clients write it; vLLM's names for what those lack.
+
+A field that cannot take effect is refused, except those that say nothing about the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from lm_offload.engine.prompt_forms import PlainPrompt
+from lm_offload.errors import RequestError
+from lm_offload.sampling import SamplingParams
+
+TokenIds = Annotated[list[StrictInt], Field(min_length=1)]
+_SAMPLING = ("n", "stop", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
+_MORE_SAMPLING = ("top_k", "min_p", "repetition_penalty", "stop_token_ids", "ignore_eos")
+
+
+class StreamOptions(BaseModel):
+    """Of an answer that comes in pieces."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class Body(BaseModel):
+    """What both kinds of requests have; the defaults are OpenAI's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    temperature: float | None = 1.0
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with what it took."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+        """Raises RequestError for values outside their range; without a seed each call differs."""
+        given = {name: getattr(self, name) for name in (*_SAMPLING, *_MORE_SAMPLING)}
+        values = {name: value for name, value in given.items() if value is not None}
+        return SamplingParams(
+            **{"temperature": 1.0, "seed": None, **values}, max_tokens=max_tokens, logprobs=logprobs
+        )
+
+
+class CompletionBody(Body):
+    """`POST /v1/completions`."""
+
+    prompt: StrictStr | TokenIds | list[StrictStr] | list[TokenIds]
+    max_tokens: int | None = 16
+    logprobs: int | None = None
+    echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
+    suffix: None = None
+
+    @property
+    def prompts(self) -> list[PlainPrompt]:
+        """One or several; raises RequestError for none."""
+        if self.prompt == []:
+            raise RequestError("No prompt was given; give text, token ids, or a list of either.")
+        if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return list(self.prompt)
+
+    @property
+    def params(self) -> SamplingParams:
+        """How to draw; raises RequestError."""
+        return self.sampling(self.max_tokens, self.logprobs)
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """One of a conversation; what a template knows besides is passed on to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | list[TextPart] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates take it: text in place of parts."""
+        parts = [self.content] if isinstance(self.content, str) else self.content or []
+        texts = [part if isinstance(part, str) else part.text for part in parts]
+        return {**self.model_dump(exclude_unset=True), "content": "".join(texts)}
+
+
+class ResponseFormat(BaseModel):
+    """Text is the only one."""
+
+    type: Literal["text"]
+
+
+class ChatBody(Body):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_choice: Literal["none"] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    @property
+    def conversation(self) -> Items[dict[str, Any]]:
+        """The messages as the chat template takes them."""
+        return [message.plain() for message in self.messages]
+
+    @property
+    def params(self) -> SamplingParams:
+        """How to draw; raises RequestError."""
+        if self.top_logprobs is not None and not self.logprobs:
+            raise RequestError("top_logprobs were given without logprobs; set logprobs to true.")
+        most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return self.sampling(most, (self.top_logprobs or 0) if self.logprobs else None)

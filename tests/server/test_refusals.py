@@ -1,0 +1,111 @@
+"""Bad requests get a status and one sentence; the server goes on."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from lm_offload.cli import serve
+from lm_offload.errors import ConfigError, StorageError
+from lm_offload.server.listener import open_socket
+from tests.server.conftest import CONTEXT_LEN, served
+
+ASKED = {"model": "demo", "prompt": "x", "max_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"temperature": -1}, "temperature is -1.0; allowed is 0"),
+        ({"tools_of_trade": 1}, "tools_of_trade was given, which has no effect"),
+        ({"echo": True}, "echo is True"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ""}, "no tokens"),
+        ({"prompt": [1, "x"]}, "prompt"),
+        ({"prompt": [[1], [99999999]]}, "token id outside"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"max_tokens": CONTEXT_LEN}, f"reserved for {CONTEXT_LEN} tokens"),
+        ({"prompt": "x " * CONTEXT_LEN}, f"reserved for {CONTEXT_LEN} tokens"),
+        ({"logprobs": 21}, "logprobs is 21"),
+        ({"n": 0}, "n is 0"),
+        ({"stop": [""]}, "stop is"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_sentence_says_what_is_allowed(http, changes, words, stream):
+    found = http.post("/v1/completions", json={**ASKED, "stream": stream, **changes})
+    assert found.status_code == 400, found.text
+    error = found.json()["error"]
+    assert words in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert http.post("/v1/completions", json=ASKED).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"messages": []}, "messages is []"),
+        ({"messages": [{"content": "x"}]}, "role is missing"),
+        ({"tools": [{"type": "function"}]}, "tools is"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type is 'json_object'"),
+        ({"top_logprobs": 2}, "set logprobs to true"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content"),
+    ],
+)
+def test_what_chat_cannot_do_is_said(http, changes, words):
+    body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], **changes}
+    found = http.post("/v1/chat/completions", json=body)
+    assert found.status_code == 400
+    assert words in found.json()["error"]["message"]
+
+
+def test_no_json_and_no_route_are_errors_too(http):
+    assert http.post("/v1/completions", content=b"{").json()["error"]["type"]
+    missing = http.get("/v2")
+    assert missing.status_code == 404
+    assert "GET /v2" in missing.json()["error"]["message"]
+
+
+def test_another_model_and_another_key_are_refused(client, address):
+    with pytest.raises(openai.NotFoundError, match="this server has 'demo'"):
+        client.completions.create(**{**ASKED, "model": "gpt"})
+    stranger = openai.OpenAI(base_url=f"{address}/v1", api_key="guess", max_retries=0)
+    with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+        stranger.models.list()
+
+
+def test_more_than_may_wait_are_refused(http):
+    found = http.post("/v1/completions", json={**ASKED, "prompt": ["x"] * 12})
+    assert found.status_code == 429
+    assert found.json()["error"]["code"] == "overloaded"
+
+
+def test_without_what_serving_needs_the_command_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "uvicorn" else name)
+    with pytest.raises(ConfigError, match=r"uvicorn cannot be imported.*lm-offload\[server\]"):
+        serve.serve("model")
+
+
+def test_an_address_in_use_is_one_sentence():
+    with open_socket("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="another --port"):
+        open_socket("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_of_the_disk_ends_requests_and_not_the_server(chatty, monkeypatch, stream):
+    with served(chatty, api_key=None) as (worker, address):
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        assert client.completions.create(**ASKED).choices
+        engine = worker.llm._engine
+        step, count = engine.step, iter(range(100))
+
+        def fail_later():
+            if next(count) == 2:
+                raise StorageError("The disk went away; plug it in.")
+            return step()
+
+        monkeypatch.setattr(engine, "step", fail_later)
+        with pytest.raises(openai.APIError, match="went away"):
+            list(client.completions.create(**{**ASKED, "max_tokens": 9}, stream=stream))
+        assert client.completions.create(**ASKED).choices
