@@ -77,16 +77,18 @@ def generate(run: Run, demo: Path, output: Path, *prompts: str, resume: bool = F
 def test_a_run_that_was_cut_off_is_gone_on_with(run: Run, demo: Path, tmp_path: Path) -> None:
     prompts = "import os", "def f(x):", "class A:"
     generate(run, demo, tmp_path / "whole", *prompts)
-    wanted = {record["index"]: record["text"] for record in read_records(tmp_path / "whole")}
+    wanted = {
+        record["index"]: record["text"] for record in read_records(tmp_path / "whole", "index", int)
+    }
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
     cut = write(tmp_path / "cut", lines[0] + lines[1][:20])  # as if killed while writing
 
     generate(run, demo, cut, *prompts, resume=True)
-    found = read_records(cut)
+    found = read_records(cut, "index", int)
     assert {record["index"]: record["text"] for record in found} == wanted
     assert len(found) == len(prompts)
     assert "are in" in generate(run, demo, cut, *prompts, resume=True)
-    assert len(read_records(cut)) == len(prompts)
+    assert len(read_records(cut, "index", int)) == len(prompts)
 
 
 def test_prompts_that_ended_with_an_error_are_left_to_do(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path: Path) -> None:
         sink.write({"index": 0})
         with pytest.raises(StorageError, match="free some room and go on"):
             sink.write({"index": 1, "text": "x" * 100})
-    assert read_records(path) == [{"index": 0}]
+    assert read_records(path, "index", int) == [{"index": 0}]
 
 
 def test_a_full_disk_is_one_sentence(run: Run, demo: Path) -> None:

@@ -104,7 +104,16 @@ def test_the_command_serves_until_a_signal(number: signal.Signals, chatty: Path)
     options = ["--port", "0", "--context-len", "64", "--max-running", "2", "--json"]
     environment = {**os.environ, "LM_OFFLOAD_API_KEY": "secret"}
     with subprocess.Popen(
-        [sys.executable, "-m", "lm_offload", "serve", str(chatty), "--served-name", "m", *options],
+        [
+            sys.executable,
+            "-m",
+            "lm_offload",
+            "serve",
+            str(chatty),
+            "--served-model-name",
+            "m",
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
-from lm_offload.cli import serve
+from lm_offload.cli import declare, serve
 from lm_offload.errors import ConfigError, StorageError
 from lm_offload.server.listener import open_socket
 from tests.server.conftest import CONTEXT_LEN, served
@@ -82,7 +82,7 @@ def test_more_than_may_wait_are_refused(http):
 
 
 def test_without_what_serving_needs_the_command_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr(declare, "find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(ConfigError, match=r"uvicorn cannot be imported.*lm-offload\[server\]"):
         serve.serve("model")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import typer
 from lm_offload.cli.line_file import STANDARD_STREAM
 from lm_offload.cli.settings import apply_settings
 from lm_offload.errors import ConfigError
+
+SERVER_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
 
 def option(help: str, *names: str, **more: Any) -> Any:
@@ -36,6 +39,16 @@ def check_writable(file: Path | None) -> Path | None:
 def check_sink(file: Path | None) -> Path | None:
     """The same where `-` is standard output."""
     return file if file == STANDARD_STREAM else check_writable(file)
+
+
+def check_installed() -> None:
+    """Raise ConfigError where a package is missing that OpenAI's interface needs."""
+    missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} cannot be imported; install what this command needs: "
+            "pip install 'lm-offload[server]'."
+        )
 
 
 def settings_file(name: str) -> Any:

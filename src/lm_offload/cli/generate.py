@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import check_sink
 from lm_offload.cli.line_file import LineSink, line_sink
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
@@ -35,15 +34,7 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Append finished prompts as JSON lines; - is standard output.",
-            callback=check_sink,
-        ),
-    ] = None,
+    output: options.Output = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Leave out prompts that --output has a line of already."),

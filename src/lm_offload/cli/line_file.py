@@ -1,4 +1,4 @@
-"""Lines of JSON: appended to a file whole or not at all, or written to standard output."""
+"""Lines of text that are read, and of JSON: appended to a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from lm_offload.errors import ConfigError, StorageError
+from lm_offload.errors import ConfigError, RequestError, StorageError
 
 STANDARD_STREAM = Path("-")  # as other tools call standard input and output
 
@@ -77,8 +77,31 @@ def line_sink(path: Path | None) -> Iterator[LineSink]:
         yield LineFile(path, file)
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Records of a file that `LineFile` wrote, none if it is not there.
+def name_of(file: Path) -> str:
+    """A file for reading as errors name it."""
+    return "Standard input" if file == STANDARD_STREAM else str(file)
+
+
+def text_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The place and the text of each line that is not blank; raises RequestError.
+
+    Only a line feed ends a line: text may hold form feeds and other separators.
+    """
+    standard = file == STANDARD_STREAM
+    try:
+        with open(0 if standard else file, encoding="utf-8-sig", closefd=not standard) as opened:
+            lines = opened.read().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{name_of(file)} cannot be read as text ({error}); check the path."
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{file.name}:{number}", line
+
+
+def read_records(path: Path, key: str, kind: type) -> list[dict[str, Any]]:
+    """Records of a file that `LineFile` wrote, none if it is not there; each has a `key`.
 
     A last line that a killed process left unfinished is cut off. Raises ConfigError for other
     lines that are no records.
@@ -88,7 +111,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         whole, newline, rest = content.rpartition(b"\n")
         if rest:
             os.truncate(path, len(whole) + len(newline))
-        return [_record(line) for line in whole.split(b"\n") if line.strip()]
+        return [_record(line, key, kind) for line in whole.split(b"\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be gone on with ({error}); name the file that was written before, or "
@@ -96,8 +119,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def _record(line: bytes) -> dict[str, Any]:
+def _record(line: bytes, key: str, kind: type) -> dict[str, Any]:
     record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(record.get("index"), int):
+    if not isinstance(record, dict) or not isinstance(record.get(key), kind):
         raise ValueError(f"{line[:40]!r} is no line of an output")
     return record

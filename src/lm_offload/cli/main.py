@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from lm_offload.cli import cache
+from lm_offload.cli.batch import batch
 from lm_offload.cli.bench import bench
 from lm_offload.cli.chat import chat
 from lm_offload.cli.demo import demo
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.callback()(with_version)
 for command in (
     generate,
+    batch,
     chat,
     serve,
     demo,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lm_offload import plan
-from lm_offload.cli.declare import check_writable, option, settings_file, unset
+from lm_offload.cli.declare import check_sink, check_writable, option, settings_file, unset
 
 Model = Annotated[
     str,
@@ -139,6 +139,19 @@ PrefixCacheLimit = Annotated[
 TraceFile = Annotated[
     Path | None,
     unset("Write a Chrome trace of reads, waits and compute (Perfetto).", callback=check_writable),
+]
+
+Output = Annotated[
+    Path | None,
+    unset(
+        "Append what is finished as JSON lines; - is standard output.",
+        "--output",
+        "-o",
+        callback=check_sink,
+    ),
+]
+ServedModelName = Annotated[
+    str | None, unset("The model's name in requests. Default: that of its folder.")
 ]
 
 MOST_PROMPTS = 100_000  # that a plan is made for by a command

@@ -7,14 +7,16 @@ from typing import Any
 from typer.core import TyperCommand
 
 PANELS = {
-    "Serving": ("host", "port", "api_key", "served_name", "max_running", "max_waiting"),
+    "Serving": ("host", "port", "api_key", "max_running", "max_waiting"),
     "Prompts and results": (
         "prompt",
         "prompts_file",
+        "requests",
         "output",
         "resume",
         "chat",
         "system",
+        "served_model_name",
         "context_len",
         "trace",
         "show_plan",

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_offload.cli.line_file import STANDARD_STREAM, LineSink, read_records
+from lm_offload.cli.line_file import (
+    STANDARD_STREAM,
+    LineSink,
+    name_of,
+    read_records,
+    text_lines,
+)
 from lm_offload.cli.progress import RunProgress
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
@@ -19,25 +25,16 @@ if TYPE_CHECKING:
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
     """All prompts, those of the file last; raises RequestError if there is none."""
-    name = "Standard input" if file == STANDARD_STREAM else str(file)
-    found = [*prompts, *(_lines(file, name) if file else [])]
+    found = [*prompts, *(_prompts_in(file) if file else [])]
     if not found:
-        place = f"{name} holds no prompt" if file else "No prompt was given"
+        place = f"{name_of(file)} holds no prompt" if file else "No prompt was given"
         raise RequestError(f"{place}; use --prompt TEXT or --prompts-file FILE, one prompt a line.")
     return found
 
 
-def _lines(file: Path, name: str) -> Iterator[str]:
-    """Only a line feed ends a line: prompts may hold form feeds and other separators."""
-    standard = file == STANDARD_STREAM
-    try:
-        with open(0 if standard else file, encoding="utf-8-sig", closefd=not standard) as opened:
-            lines = opened.read().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{name} cannot be read as text ({error}); check the path.") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _prompt(line, f"{file.name}:{number}") if file.suffix == ".jsonl" else line
+def _prompts_in(file: Path) -> Iterator[str]:
+    for place, line in text_lines(file):
+        yield _prompt(line, place) if file.suffix == ".jsonl" else line
 
 
 def _prompt(line: str, place: str) -> str:
@@ -79,7 +76,7 @@ def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
     if output in (None, STANDARD_STREAM):
         raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
     done = set()
-    for record in read_records(output):
+    for record in read_records(output, "index", int):
         index = record["index"]
         if not 0 <= index < len(prompts) or record.get("prompt") != prompts[index]:
             raise ConfigError(

@@ -6,19 +6,15 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Annotated
 
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import option, unset
+from lm_offload.cli.declare import check_installed, option, unset
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json
-from lm_offload.errors import ConfigError
 from lm_offload.plan import Workload
-
-PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
 
 def serve(
@@ -28,9 +24,7 @@ def serve(
     api_key: Annotated[
         str | None, unset("What clients must give as their API key. Default: anybody may ask.")
     ] = None,
-    served_name: Annotated[
-        str | None, unset("The model's name for clients. Default: that of its folder.")
-    ] = None,
+    served_model_name: options.ServedModelName = None,
     context_len: Annotated[
         int, option("Most tokens of a sequence, prompt and output together.", min=2)
     ] = 4096,
@@ -62,7 +56,7 @@ def serve(
     config: options.ConfigFile = None,
 ) -> None:
     """Answer OpenAI's clients: /v1/completions, /v1/chat/completions, /v1/models, /metrics."""
-    _check_installed()
+    check_installed()
     from lm_offload.engine.llm import LLM
     from lm_offload.server.app import Server, make_app
     from lm_offload.server.listener import Listener, open_socket
@@ -100,20 +94,11 @@ def serve(
             progress.stop()
             metrics = Metrics()
             worker = Worker(llm, workload, metrics, max_waiting)
-            name = served_name or llm.files.folder.name
+            name = served_model_name or llm.files.folder.name
             app = make_app(Server(worker, metrics, name, longest, api_key))
             _announce(listening, name, as_json, console)
             with _terminated_as_interrupted(), Listener(app, listening):
                 worker.run()
-
-
-def _check_installed() -> None:
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{', '.join(missing)} cannot be imported; install what serving needs: "
-            "pip install 'lm-offload[server]'."
-        )
 
 
 def _workload(context_len: int, max_running: int) -> Workload:

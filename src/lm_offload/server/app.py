@@ -6,16 +6,15 @@ import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from lm_offload.engine.prompt_forms import PlainPrompt
-from lm_offload.server.answers import ChatForm, CompletionForm, Head, Json
+from lm_offload.server.answering import answer, stream
+from lm_offload.server.answers import Json
 from lm_offload.server.bodies import Body, ChatBody, CompletionBody
 from lm_offload.server.metrics import Metrics
-from lm_offload.server.questions import Question, answer, stream
+from lm_offload.server.questions import Question, of_chat, of_completion
 from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_handlers
 from lm_offload.server.worker import Worker
 
@@ -66,18 +65,11 @@ def _model_routes(server: Server) -> APIRouter:
 
     @routes.post("/completions", response_model=None)
     async def completions(body: CompletionBody, request: Request) -> Response | Json:
-        prompts = [partial(_as_it_is, prompt) for prompt in body.prompts]
-        head = Head(server.model, "text_completion", "cmpl")
-        question = Question(prompts, body.params, head, CompletionForm(tokenizer))
-        return await _answer(server, request, body, question)
+        return await _answer(server, request, body, of_completion(body, tokenizer))
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(body: ChatBody, request: Request) -> Response | Json:
-        template = body.chat_template_kwargs or {}
-        encode = partial(tokenizer.apply_chat_template, body.conversation, **template)
-        head = Head(server.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
-        form = ChatForm(tokenizer, body.top_logprobs or 0)
-        return await _answer(server, request, body, Question([encode], body.params, head, form))
+        return await _answer(server, request, body, of_chat(body, tokenizer))
 
     return routes
 
@@ -91,10 +83,6 @@ async def _answer(
     if body.stream:
         return await stream(server.worker, request, question, body.includes_usage)
     return await answer(server.worker, request, question)
-
-
-def _as_it_is(prompt: PlainPrompt) -> PlainPrompt:
-    return prompt
 
 
 def _key_check(api_key: str | None) -> Callable[[Request], None]:

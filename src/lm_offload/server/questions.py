@@ -1,25 +1,22 @@
-"""One question and its answer, whole or as a stream; whoever goes away is no longer served."""
+"""What a body asks for: prompts, how to draw from them, and how the answer looks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from collections.abc import Sequence as Items
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
-from fastapi import Request
-
+from lm_offload.engine.prompt_forms import PlainPrompt
+from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling import SamplingParams
-from lm_offload.server.answers import Form, Head, Json, chunks_of, whole_answer
-from lm_offload.server.refusals import TOO_MANY, Refused
-from lm_offload.server.replies import Choice, choices_of, unless_gone
-from lm_offload.server.stream import ChoiceStream, usage_chunk
-from lm_offload.server.worker import MakePrompt, Worker
+from lm_offload.server.answers import ChatForm, CompletionForm, Form, Head
+from lm_offload.server.bodies import ChatBody, CompletionBody
+from lm_offload.server.worker import MakePrompt
 
 
 @dataclass(frozen=True)
 class Question:
-    """Prompts, how to draw from them, and how the answer looks."""
+    """Prompts are made by the model's thread, as the tokenizer is its own."""
 
     prompts: Items[MakePrompt]
     params: SamplingParams
@@ -32,38 +29,20 @@ class Question:
         return self.params.logprobs is not None
 
 
-async def answer(worker: Worker, request: Request, question: Question) -> Json:
-    """All of it at once; raises what ended it."""
-    _check_room(worker, question)
-    async with choices_of(worker, question.prompts, question.params) as choices:
-        found = await unless_gone(_all(choices), _disconnected(request))
-    return whole_answer(question.head, question.form, found, question.with_logprobs)
+def of_completion(body: CompletionBody, tokenizer: Tokenizer) -> Question:
+    """Raises RequestError for sampling values outside their range."""
+    prompts = [partial(_as_it_is, prompt) for prompt in body.prompts]
+    head = Head(body.model, "text_completion", "cmpl")
+    return Question(prompts, body.params, head, CompletionForm(tokenizer))
 
 
-async def stream(
-    worker: Worker, request: Request, question: Question, with_usage: bool
-) -> ChoiceStream:
-    """Piece by piece; what is wrong with the question is raised before anything is sent."""
-    _check_room(worker, question)
-    async with AsyncExitStack() as held:
-        opened = choices_of(worker, question.prompts, question.params)
-        choices = await held.enter_async_context(opened)
-        first = await unless_gone(anext(choices), _disconnected(request))
-        chunk = chunks_of(question.head, question.form, question.with_logprobs)
-        last = usage_chunk(question.head, with_usage)
-        return ChoiceStream(first, choices, chunk, last, held.pop_all())
+def of_chat(body: ChatBody, tokenizer: Tokenizer) -> Question:
+    """The same; its prompt raises RequestError where the template refuses the messages."""
+    template = body.chat_template_kwargs or {}
+    encode = partial(tokenizer.apply_chat_template, body.conversation, **template)
+    head = Head(body.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
+    return Question([encode], body.params, head, ChatForm(tokenizer, body.top_logprobs or 0))
 
 
-async def _all(choices: AsyncIterator[Choice]) -> list[Choice]:
-    return [choice async for choice in choices]
-
-
-async def _disconnected(request: Request) -> None:
-    """Ends when the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _check_room(worker: Worker, question: Question) -> None:
-    if not worker.has_room(len(question.prompts)):
-        raise Refused(TOO_MANY, "Too many requests wait; send this one again later.", "overloaded")
+def _as_it_is(prompt: PlainPrompt) -> PlainPrompt:
+    return prompt

@@ -1,19 +1,17 @@
-"""Errors as OpenAI's clients expect them: a status, and one sentence in an `error` object."""
+"""Errors of routes as OpenAI's clients expect them: a status and an `error` object."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lm_offload.errors import LMOffloadError, RequestError
+from lm_offload.errors import LMOffloadError
+from lm_offload.server.error_object import BAD_REQUEST, error_object, sentence_of, status_of
 from lm_offload.server.replies import ClientGone
 
-BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY, FAILED = 400, 401, 404, 429, 500
+UNAUTHORIZED, NOT_FOUND, TOO_MANY = 401, 404, 429
 _CLIENT_GONE = 499  # nobody reads it; logs do
 
 
@@ -24,17 +22,6 @@ class Refused(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
-
-
-def error_object(status: int, message: str, code: str | None = None) -> dict[str, Any]:
-    """OpenAI's error, which streams carry, too."""
-    kind = "server_error" if status >= FAILED else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def status_of(error: LMOffloadError) -> int:
-    """Whose fault it is."""
-    return BAD_REQUEST if isinstance(error, RequestError) else FAILED
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -50,7 +37,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _answer(BAD_REQUEST, _sentence(error.errors()[0]))
+        return _answer(BAD_REQUEST, sentence_of(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     def no_route(request: Request, error: HTTPException) -> Response:
@@ -64,15 +51,3 @@ def add_handlers(app: FastAPI) -> None:
 
 def _answer(status: int, message: str, code: str | None = None) -> Response:
     return JSONResponse(error_object(status, message, code), status)
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """`temperature is 'hot': Input should be a valid number.`"""
-    place = ".".join(str(part) for part in error["loc"] if part != "body") or "The body"
-    if error["type"] == "extra_forbidden":
-        return f"{place} was given, which has no effect here; leave it out."
-    if error["type"] == "missing":
-        return f"{place} is missing; give it."
-    given = repr(error.get("input"))
-    shown = given if len(given) <= 60 else f"{given[:60]}..."
-    return f"{place} is {shown}: {error['msg'].rstrip('.')}."

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from lm_offload.errors import LMOffloadError
 from lm_offload.server.answers import Head, Json, Usage
-from lm_offload.server.refusals import error_object, status_of
+from lm_offload.server.error_object import error_object, status_of
 from lm_offload.server.replies import Choice
 
 

@@ -1,0 +1,169 @@
+"""`lm-offload batch`: a file of OpenAI's batch requests, answered by this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lm_offload.cli import options
+from lm_offload.cli.declare import check_installed, option
+from lm_offload.cli.line_file import (
+    STANDARD_STREAM,
+    LineSink,
+    line_sink,
+    name_of,
+    read_records,
+    text_lines,
+)
+from lm_offload.cli.progress import RunProgress
+from lm_offload.cli.report import people_console
+from lm_offload.cli.stats_report import print_stats
+from lm_offload.errors import ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from lm_offload.engine.llm import LLM
+    from lm_offload.engine.outputs import RequestOutput
+    from lm_offload.server.batch_lines import BatchLine, Job
+
+
+def batch(
+    model: options.Model,
+    requests: Annotated[
+        Path, option("Requests, one a line; - is standard input.", "--input", "-i")
+    ],
+    output: options.Output = None,
+    resume: Annotated[
+        bool, option("Leave out requests that --output has an answer of already.", "--resume")
+    ] = False,
+    served_model_name: options.ServedModelName = None,
+    cpu_memory: options.CpuMemory = None,
+    gpu_memory: options.GpuMemory = None,
+    device: options.Device = None,
+    attention: options.Attention = "auto",
+    in_place: options.InPlace = "auto",
+    on_oom: options.OnOom = "stop",
+    weight_format: options.WeightFormatOrAuto = None,
+    kv_format: options.KvFormat = None,
+    spill_dir: options.SpillDir = None,
+    exact: options.Exact = False,
+    objective: options.Objective = "throughput",
+    speculation: options.Speculation = "auto",
+    draft_model: options.DraftModel = None,
+    saved_plan: options.SavedPlan = None,
+    threads: options.Threads = None,
+    prefix_sharing: options.PrefixSharing = True,
+    prefix_cache: options.PrefixCache = None,
+    prefix_cache_limit: options.PrefixCacheLimit = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    config: options.ConfigFile = None,
+) -> None:
+    """Answer a file of OpenAI's batch requests, each as soon as it is finished."""
+    check_installed()
+    from lm_offload.engine.llm import LLM
+
+    console = people_console(quiet)
+    lines = _read_lines(requests)
+    left = _left(lines, output) if resume else lines
+    if not left:
+        console.print(f"All {len(lines)} requests are answered in {output} already.")
+        return
+    with RunProgress(console) as progress:
+        llm = LLM(
+            model,
+            cpu_memory=cpu_memory,
+            gpu_memory=gpu_memory,
+            device=device,
+            attention=attention,
+            in_place=in_place,
+            on_oom=on_oom,
+            threads=threads,
+            prefix_sharing=prefix_sharing,
+            prefix_cache=prefix_cache,
+            prefix_cache_limit=prefix_cache_limit,
+            weight_format=weight_format,
+            kv_format=kv_format,
+            spill_dir=spill_dir,
+            exact=exact,
+            objective=objective,
+            speculation=speculation,
+            draft_model=draft_model,
+            plan=saved_plan,
+            on_load=progress.on_load,
+            on_quantize=progress.on_quantize,
+        )
+        with llm, line_sink(output) as sink:
+            name = served_model_name or llm.files.folder.name
+            jobs = list(_jobs(llm, left, name, sink))
+            _answer_all(llm, jobs, progress, sink)
+            progress.stop()
+            if jobs:
+                print_stats(console, llm.stats)
+
+
+def _read_lines(file: Path) -> list[BatchLine]:
+    """All of them, before anything is computed; raises RequestError for a line that is none."""
+    from lm_offload.server.batch_lines import read_line
+
+    found: dict[str, BatchLine] = {}
+    for place, text in text_lines(file):
+        line = read_line(text, place)
+        if line.custom_id in found:
+            raise RequestError(
+                f"{place} has the custom_id {line.custom_id!r} of an earlier line; give each its "
+                "own."
+            )
+        found[line.custom_id] = line
+    if not found:
+        raise RequestError(f"{name_of(file)} holds no request; give a line for each.")
+    return list(found.values())
+
+
+def _left(lines: list[BatchLine], output: Path | None) -> list[BatchLine]:
+    """Those that the output has no answer of; raises ConfigError for no file."""
+    from lm_offload.server.batch_lines import is_done
+
+    if output in (None, STANDARD_STREAM):
+        raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
+    assert output is not None
+    records = read_records(output, "custom_id", str)
+    done = {record["custom_id"] for record in records if is_done(record)}
+    return [line for line in lines if line.custom_id not in done]
+
+
+def _jobs(llm: LLM, lines: list[BatchLine], name: str, sink: LineSink) -> Iterator[Job]:
+    """What can be run; the others are answered with why not."""
+    from lm_offload.server.batch_lines import job_of, refusal_line
+
+    for line in lines:
+        try:
+            yield job_of(line, name, llm.tokenizer, llm.files.config)
+        except RequestError as error:
+            sink.write(refusal_line(line.custom_id, error))
+
+
+def _answer_all(llm: LLM, jobs: list[Job], progress: RunProgress, sink: LineSink) -> None:
+    """A line for each job when the last of its prompts is finished."""
+    from lm_offload.server.batch_lines import response_line
+
+    owners = [job for job in jobs for _ in job.prompts]
+    prompts = [prompt for job in jobs for prompt in job.prompts]
+    params = [job.question.params for job in owners]
+    longest = llm.files.config.max_positions
+    most = [
+        one.n * min(one.most_tokens, longest - len(prompt))
+        for one, prompt in zip(params, prompts, strict=True)
+    ]
+    prefill = sum(one.n * len(prompt) for one, prompt in zip(params, prompts, strict=True))
+    progress.expect(prefill, sum(most) - sum(one.n for one in params))
+    waiting: dict[str, list[RequestOutput]] = {}
+    for result in llm.generate_each(prompts, params, progress.on_sweep):
+        given = sum(len(completion.token_ids) for completion in result.outputs)
+        progress.on_early_end(most[result.index] - given)
+        job = owners[result.index]
+        outputs = waiting.setdefault(job.custom_id, [])
+        outputs.append(result)
+        if len(outputs) == len(job.prompts):
+            outputs.sort(key=lambda one: one.index)
+            sink.write(response_line(job, waiting.pop(job.custom_id)))

@@ -1,0 +1,33 @@
+"""Errors in OpenAI's JSON: one sentence in an `error` object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_offload.errors import LMOffloadError, RequestError
+
+BAD_REQUEST, FAILED = 400, 500
+
+
+def error_object(status: int, message: str, code: str | None = None) -> dict[str, Any]:
+    """What answers, streams and lines of a batch carry in place of choices."""
+    kind = "server_error" if status >= FAILED else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def status_of(error: LMOffloadError) -> int:
+    """Whose fault it is."""
+    return BAD_REQUEST if isinstance(error, RequestError) else FAILED
+
+
+def sentence_of(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors: `temperature is 'hot': Input should be a valid number.`"""
+    place = ".".join(str(part) for part in error["loc"] if part != "body") or "The body"
+    if error["type"] == "extra_forbidden":
+        return f"{place} was given, which has no effect here; leave it out."
+    if error["type"] == "missing":
+        return f"{place} is missing; give it."
+    given = repr(error.get("input"))
+    shown = given if len(given) <= 60 else f"{given[:60]}..."
+    return f"{place} is {shown}: {error['msg'].rstrip('.')}."

@@ -1,0 +1,136 @@
+"""Files of OpenAI's batch requests: answers by custom_id, refusals beside them, going on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types import Completion
+from openai.types.chat import ChatCompletion
+
+from lm_offload import LLM, SamplingParams
+from tests.cli.conftest import Done, Run
+
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+
+
+def line(custom_id: str, url: str = COMPLETIONS, **body: Any) -> dict[str, Any]:
+    asked = {"model": "m", "temperature": 0, "max_tokens": 4, **body}
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": asked}
+
+
+LINES = [
+    line("code", prompt="import os", max_tokens=6, logprobs=1),
+    line("two", prompt=["def add(", "class A"], n=2, temperature=0.7, seed=3),
+    line("talk", CHAT, messages=[{"role": "user", "content": "Hi"}], stop="\n"),
+    line("hot", prompt="x", temperature="hot"),
+    line("long", prompt="x " * 4000),
+    line("stream", prompt="x", stream=True),
+]
+
+
+class Batch:
+    """The command over a file of lines."""
+
+    def __init__(self, run: Run, model: Path, folder: Path):
+        self._run, self._model, self._folder = run, str(model), folder
+        self.output = folder / "out.jsonl"
+
+    def __call__(self, lines: list[Any], *arguments: str) -> Done:
+        file = self._folder / "in.jsonl"
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
+        file.write_text("\n".join(texts) + "\n")
+        common = ["-i", str(file), "-o", str(self.output), "--served-model-name", "m", "--quiet"]
+        return self._run("batch", self._model, *common, *arguments)
+
+    def records(self) -> dict[str, Any]:
+        """The responses by the custom_id of their request; none has two."""
+        found = [json.loads(text) for text in self.output.read_text().splitlines()]
+        assert all(one["error"] is None for one in found)
+        return {one["custom_id"]: one["response"] for one in found}
+
+
+@pytest.fixture
+def batch(run: Run, chatty: Path, tmp_path: Path) -> Batch:
+    return Batch(run, chatty, tmp_path)
+
+
+def test_answers_are_those_of_the_python_api_and_of_openais_types(batch, chatty):
+    done = batch(LINES)
+    assert done.returncode == 0, done.stderr
+    found = batch.records()
+    assert {name: one["status_code"] for name, one in found.items()} == {
+        "code": 200, "two": 200, "talk": 200, "hot": 400, "long": 400, "stream": 400,
+    }  # fmt: skip
+    code = Completion.model_validate(found["code"]["body"])
+    two = Completion.model_validate(found["two"]["body"])
+    talk = ChatCompletion.model_validate(found["talk"]["body"])
+    with LLM(chatty) as llm:
+        (expected,) = llm.generate("import os", SamplingParams(max_tokens=6))
+        assert code.choices[0].text == expected.text
+        assert len(code.choices[0].logprobs.tokens) == len(expected.outputs[0].token_ids)
+        params = SamplingParams(max_tokens=4, n=2, temperature=0.7, seed=3)
+        several = llm.generate(["def add(", "class A"], params)
+        texts = [one.text for output in several for one in output.outputs]
+        assert [choice.text for choice in two.choices] == texts
+        message = [{"role": "user", "content": "Hi"}]
+        (answer,) = llm.chat(message, SamplingParams(max_tokens=4, stop="\n"))
+        assert talk.choices[0].message.content == answer.text
+    assert "temperature is 'hot'" in found["hot"]["body"]["error"]["message"]
+    assert "the model's context is" in found["long"]["body"]["error"]["message"]
+    assert "leave it out" in found["stream"]["body"]["error"]["message"]
+
+
+def test_resume_leaves_out_what_is_answered(batch):
+    batch(LINES[:1])
+    whole = batch.output.read_text()
+    batch.output.write_text(whole + '{"custom_id": "two", "resp')  # as a killed process leaves it
+    done = batch(LINES[:3], "--resume")
+    assert done.returncode == 0, done.stderr
+    assert batch.output.read_text().startswith(whole)
+    assert batch.records().keys() == {"code", "two", "talk"}
+    lengths = len(batch.output.read_text())
+    assert batch(LINES[:3], "--resume").returncode == 0
+    assert len(batch.output.read_text()) == lengths
+
+
+def test_what_was_refused_is_tried_again(batch):
+    batch(LINES[3:4])
+    batch([line("hot", prompt="x", temperature=1, seed=1)], "--resume")
+    assert batch.records()["hot"]["status_code"] == 200
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["{"], "in.jsonl:1 is no line of a batch"),
+        (
+            [LINES[0], {**LINES[1], "url": "/v1/embeddings"}],
+            "in.jsonl:2 is no line of a batch: url",
+        ),
+        ([{"prompt": "x"}], "custom_id is missing"),
+        ([LINES[0], LINES[0]], "has the custom_id 'code' of an earlier line"),
+        ([" "], "holds no request"),
+    ],
+)
+def test_a_file_that_is_no_batch_is_refused_before_anything_runs(batch, lines, words):
+    done = batch(lines)
+    assert done.returncode == 7
+    assert words in done.stderr
+    assert not batch.output.exists()
+
+
+def test_requests_for_another_model_are_refused(batch):
+    batch([line("a", prompt="x", model="gpt")])
+    response = batch.records()["a"]
+    assert response["status_code"] == 400
+    assert "--served-model-name" in response["body"]["error"]["message"]
+
+
+def test_resume_needs_a_file(run, chatty, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(LINES[0]))
+    done = run("batch", str(chatty), "-i", str(tmp_path / "in.jsonl"), "--resume")
+    assert done.returncode == 2
+    assert "--output FILE" in done.stderr
