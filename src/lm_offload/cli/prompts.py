@@ -14,7 +14,8 @@ from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from lm_offload.engine.outputs import CompletionOutput, RequestOutput
+    from lm_offload.engine.completion import CompletionOutput
+    from lm_offload.engine.outputs import RequestOutput
 
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
