@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from array import array
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def make_sequences(
     each = zip(prompts, _params_of_each(params, len(prompts)), strict=True)
     for request, (prompt, one) in enumerate(each):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
-        ids = ids[-kept_tokens(one, config.max_positions) :]
+        ids = ids[-one.kept_tokens(config.max_positions) :]
         _check(request, ids, config, config.max_positions - 1)  # room for a token
         rules = rules_of(one)
         one = _with_room(one, config.max_positions - len(ids))
@@ -63,12 +62,6 @@ def make_sequences(
             for sample in range(one.n)
         ]
     return sequences
-
-
-def kept_tokens(params: SamplingParams, max_positions: int) -> int:
-    """Tokens at the end of a prompt that are kept, where it is longer than that."""
-    kept = params.truncate_prompt_tokens
-    return sys.maxsize if kept is None else max_positions - 1 if kept == -1 else kept
 
 
 class _RulesOnce:

@@ -64,7 +64,8 @@ class SamplingParams:
         for name in _TEXTS:
             words = getattr(self, name)
             check(name, words, all(words), "non-empty strings")
-        check("allowed_token_ids", self.allowed_token_ids, self.allowed_token_ids != (), "some")
+        some = self.allowed_token_ids != ()
+        check("allowed_token_ids", self.allowed_token_ids, some, "none, or at least one token id")
 
     def clone(self, **changes: Any) -> Self:
         """A copy, with other values for `changes`: fields cannot be assigned to."""
@@ -129,6 +130,11 @@ class SamplingParams:
     def most_tokens(self) -> int:
         """`max_tokens` as a number: without one, more than any context holds."""
         return sys.maxsize if self.max_tokens is None else self.max_tokens
+
+    def kept_tokens(self, max_positions: int) -> int:
+        """Tokens of a longer prompt that are kept, in a context of so many positions."""
+        kept = self.truncate_prompt_tokens
+        return sys.maxsize if kept is None else max_positions - 1 if kept == -1 else kept
 
     @property
     def has_penalties(self) -> bool:
