@@ -1,4 +1,4 @@
-"""What a request forbids and favours, through the whole engine: alone, in batches and with drafts."""
+"""What a request forbids and favours, through the whole engine: alone, in batches, with drafts."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from lm_offload import plan
-from lm_offload.cli.declare import check_writable, option, settings_file, unset
+from lm_offload.cli.declare import option, settings_file, unset
+from lm_offload.engine.output_file import check_writable
 
 Model = Annotated[
     str,
