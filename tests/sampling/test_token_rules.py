@@ -101,6 +101,7 @@ def test_bias_comes_before_penalties_and_temperature():
 
 def test_without_rules_there_are_none():
     assert token_rules(SamplingParams(stop_token_ids=[5]), VOCAB, END, ()) is None
+    assert token_rules(SamplingParams(), VOCAB, END, [[VOCAB], [5, VOCAB], [VOCAB, 5]]) is None
 
 
 @pytest.mark.parametrize(

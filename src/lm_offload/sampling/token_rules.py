@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lm_offload.errors import RequestError
 from lm_offload.sampling.params import SamplingParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORBIDDEN = -math.inf
 Words = Collection[Sequence[int]]  # the tokens of each, at least one
@@ -65,6 +66,7 @@ def token_rules(
     Raises RequestError for tokens that are not in the vocabulary, and where no token may be left.
     """
     bias = params.logit_bias or {}
+    words = [word for word in words if max(word) < vocab_size]  # others are never drawn
     if params.allowed_token_ids is None and not (words or bias or params.min_tokens):
         return None
     _check_in_vocabulary("allowed_token_ids", params.allowed_token_ids or (), vocab_size)
@@ -78,14 +80,22 @@ def token_rules(
         min_tokens=params.min_tokens,
         ends=_ids(token for token in ends if 0 <= token < vocab_size),
         biased=_ids(bias),
-        bias=torch.tensor([*bias.values()], dtype=torch.float32),
+        bias=_floats(bias.values()),
     )
     _check_some_left(rules, vocab_size)
     return rules
 
 
 def _ids(tokens: Iterable[int]) -> Tensor:
+    import torch
+
     return torch.tensor([*tokens], dtype=torch.long)
+
+
+def _floats(values: Iterable[float]) -> Tensor:
+    import torch
+
+    return torch.tensor([*values], dtype=torch.float32)
 
 
 def _check_in_vocabulary(name: str, tokens: Iterable[int], vocab_size: int) -> None:
@@ -99,7 +109,7 @@ def _check_in_vocabulary(name: str, tokens: Iterable[int], vocab_size: int) -> N
 
 def _check_some_left(rules: TokenRules, vocab_size: int) -> None:
     """Also after any output: as if it always ended with the beginning of every word."""
-    logits = torch.zeros(vocab_size)
+    logits = _floats([0.0]).repeat(vocab_size)
     rules.apply(logits, ())
     logits[_ids(rules.words.last_tokens)] = FORBIDDEN
     if not bool((logits > FORBIDDEN).any()):
