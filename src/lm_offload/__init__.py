@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lm_offload.engine.completion import CompletionOutput
     from lm_offload.engine.llm import LLM
-    from lm_offload.engine.outputs import CompletionOutput, RequestOutput, RunStats
+    from lm_offload.engine.outputs import RequestOutput, RunStats
     from lm_offload.errors import LMOffloadError
     from lm_offload.plan import Plan, Workload
     from lm_offload.sampling import SamplingParams
@@ -29,7 +30,7 @@ __all__ = [
 
 _HOMES = {
     "LLM": "lm_offload.engine.llm",
-    "CompletionOutput": "lm_offload.engine.outputs",
+    "CompletionOutput": "lm_offload.engine.completion",
     "LMOffloadError": "lm_offload.errors",
     "Plan": "lm_offload.plan",
     "RequestOutput": "lm_offload.engine.outputs",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lm_offload.sampling.logprobs import Logprob
     from lm_offload.sampling.params import SamplingParams
+    from lm_offload.sampling.token_rules import TokenRules
 
 FinishReason = Literal["stop", "length", "error"] | None  # None while unfinished
 LogitsConsumer = Callable[[int, "Tensor"], None]  # first position, its logits and those after it
@@ -30,6 +31,7 @@ class Sequence:
     params: SamplingParams
     request: int = 0  # the prompt it belongs to; several sequences where n > 1
     seed: int = 0
+    rules: TokenRules | None = None  # which tokens may come, made of the parameters
     output: list[int] = field(default_factory=list)
     logprobs: list[dict[int, Logprob]] = field(default_factory=list)
     prompt_logprobs: list[dict[int, Logprob] | None] = field(default_factory=list)

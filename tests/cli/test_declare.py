@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_offload.cli.declare import check_writable
+from lm_offload.engine.output_file import check_writable
 from lm_offload.errors import ConfigError
 
 

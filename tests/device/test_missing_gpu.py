@@ -52,6 +52,14 @@ def test_what_is_missing_is_said(play, toy, state, words):
     assert "leave GPU memory out" in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{"device": "cuda:0"}, {"gpu_memory": "1GiB"}])
+def test_nothing_is_said_to_be_given_that_was_not(play, toy, options):
+    play(None, False, 0, True)
+    with pytest.raises(ConfigError, match=r"^cuda:0 is wanted, but this torch") as caught:
+        LLM(toy("llama"), **options)
+    assert "leave GPU memory out, and the device, to compute" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("capability", "runs"),
     [((8, 6), True), ((7, 5), True), ((12, 0), True), ((7, 0), False), ((8, 0), True)],

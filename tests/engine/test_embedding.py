@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from lm_offload import RequestOutput, SamplingParams
-from lm_offload.errors import CheckpointError, RequestError
+from lm_offload.errors import CheckpointError, RequestError, StorageError
 from tests.engine.harness import GREEDY, open_llm, prompts_of, tokens_of
 from tests.engine.tokenizer_file import write_tokenizer
 
@@ -89,14 +90,72 @@ def test_of_two_threads_one_is_told_to_wait(toy):
 
 
 def test_a_run_that_waits_for_its_reader_is_not_mixed_with_the_next(toy):
-    params = SamplingParams(max_tokens=1, ignore_eos=True)
+    short = SamplingParams(max_tokens=1, ignore_eos=True)
     with open_llm(toy("llama")) as llm:
-        first = llm.generate_each(PROMPTS[:1], params)
-        next(first)  # the last output, but nobody has asked for more
+        first = llm.generate_each(PROMPTS, [short, GREEDY])
+        next(first)  # the other one is not finished, but nobody has asked for it
         with pytest.raises(RequestError, match="unfinished"):
             llm.generate(PROMPTS, GREEDY)
-        assert list(first) == []
+        assert len(list(first)) == 1
         assert len(llm.generate(PROMPTS, GREEDY)) == 2
+
+
+@pytest.mark.parametrize("way", ["generate_each", "stream"])
+def test_a_run_ends_with_what_it_gives_last_though_nobody_asks_for_more(folder, way):
+    with open_llm(folder) as llm:
+        wanted = llm.generate("HELLO", GREEDY)[0].text
+        count = len(list(getattr(llm, way)("HELLO", GREEDY)))
+        run = getattr(llm, way)("HELLO", GREEDY)
+        for _ in range(count):
+            last = next(run)
+        assert llm.generate("HELLO", GREEDY)[0].text == wanted
+        assert list(run) == []
+        assert last
+
+
+def test_what_fails_at_the_end_comes_after_the_last_output(toy, tmp_path):
+    trace = tmp_path / "folder" / "trace.json"
+    trace.parent.mkdir()
+    with open_llm(toy("llama"), trace=trace) as llm:
+        run = llm.generate_each(PROMPTS[:1], GREEDY)
+        trace.mkdir()  # instead of a disk that is full
+        assert len(next(run).outputs[0].token_ids) == GREEDY.max_tokens
+        with pytest.raises(StorageError, match=r"trace\.json"):
+            next(run)
+
+
+@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize("run_is_left", [False, True])
+def test_a_forgotten_model_ends_its_threads(toy, draft, run_is_left):
+    before = {*threading.enumerate()}
+    options = {"draft_model": toy("llama"), "speculation": "draft-model"} if draft else {}
+    llm = open_llm(toy("llama"), "900KiB" if draft else "400KiB", **options)
+    outputs = llm.generate(PROMPTS, GREEDY)
+    if run_is_left:
+        next(llm.generate_each(PROMPTS, [SamplingParams(max_tokens=1), GREEDY]))
+    assert llm.plan.streamed
+    held = {*threading.enumerate()} - before
+    assert any(thread.name.startswith("disk") for thread in held)
+    del llm
+    gc.collect()
+    for thread in held:
+        thread.join(20)
+        assert not thread.is_alive(), thread.name
+    assert outputs[0].outputs[0].token_ids
+
+
+def test_a_fork_forgets_a_model_without_waiting_for_its_threads(toy):
+    llm = open_llm(toy("llama"), "400KiB")
+    wanted = tokens_of(llm, PROMPTS)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        del llm
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert tokens_of(llm, PROMPTS) == wanted
+    llm.close()
 
 
 def test_closing_ends_a_run_and_the_next_one_is_whole(toy):

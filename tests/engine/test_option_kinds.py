@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,11 @@ from tests.engine.harness import GREEDY, open_llm
         ({"spill_dir": 5}, "spill_dir is 5; allowed is a path"),
         ({"trace": 5}, "trace is 5; allowed is a path"),
         ({"overlap": "no"}, "overlap is 'no'; allowed is True or False"),
+        ({"trace": "/nowhere/trace.json"}, r"/nowhere/trace\.json cannot be written; name a file"),
+        ({"trace": Path("/")}, "/ cannot be written"),
+        ({"trace": ""}, "trace is ''; allowed is a path"),
+        ({"prefix_cache": ""}, "prefix_cache is ''; allowed is a path"),
+        ({"spill_dir": ""}, "spill_dir is ''; allowed is a path"),
         ({"on_load": 5}, "on_load is 5; allowed is a function"),
     ],
 )

@@ -102,6 +102,19 @@ def test_stop_strings_end_a_stream_before_they_show(client):
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole[: whole.find(stop)]
 
 
+def test_what_else_sampling_parameters_have_takes_effect(client, llm):
+    (banned,) = llm.tokenizer.encode("return")[-1:]
+    asked = {"model": "demo", "prompt": "def f(x):", "max_tokens": 20, "temperature": 0}
+    more = {"min_tokens": 12, "bad_words": ["self"], "truncate_prompt_tokens": 4}
+    answer = client.completions.create(
+        **asked, stop="\n", logit_bias={str(banned): -100}, extra_body=more
+    )
+    params = SamplingParams(max_tokens=20, stop="\n", logit_bias={banned: -100}, **more)
+    (expected,) = llm.generate("def f(x):", params)
+    assert answer.choices[0].text == expected.text
+    assert answer.usage.prompt_tokens == 4
+
+
 def test_without_a_seed_drawn_texts_differ(client):
     asked = {"model": "demo", "prompt": "x = ", "max_tokens": 24}
     texts = {client.completions.create(**asked).choices[0].text for _ in range(3)}

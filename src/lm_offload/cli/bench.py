@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from lm_offload.cli import options
+from lm_offload.cli import options, sampling_options
 from lm_offload.cli.bench_report import ceiling_record, print_ceiling, print_measured
 from lm_offload.cli.comparison_report import print_comparison
 from lm_offload.cli.measure import Measured, Shape, check_shape, run_workload, warm_up
@@ -30,7 +30,7 @@ def bench(
     batch_size: options.BatchSize = 1,
     prompt_len: options.PromptLen = 128,
     gen_len: options.GenLen = 32,
-    seed: options.Seed = 0,
+    seed: sampling_options.Seed = 0,
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lm_offload.cli import options
+from lm_offload.cli import options, sampling_options
 from lm_offload.cli.conversation import HELP, Conversation, converse
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console
@@ -26,14 +26,14 @@ def chat(
     context_len: Annotated[
         int, typer.Option(min=2, help="Tokens of a conversation to reserve memory for.")
     ] = CONTEXT_LEN,
-    max_tokens: options.MaxTokens = 512,
-    temperature: options.Temperature = 0.0,
-    top_k: options.TopK = 0,
-    top_p: options.TopP = 1.0,
-    min_p: options.MinP = 0.0,
-    repetition_penalty: options.RepetitionPenalty = 1.0,
-    seed: options.Seed = 0,
-    stop: options.Stop = None,
+    max_tokens: sampling_options.MaxTokens = 512,
+    temperature: sampling_options.Temperature = 0.0,
+    top_k: sampling_options.TopK = 0,
+    top_p: sampling_options.TopP = 1.0,
+    min_p: sampling_options.MinP = 0.0,
+    repetition_penalty: sampling_options.RepetitionPenalty = 1.0,
+    seed: sampling_options.Seed = 0,
+    stop: sampling_options.Stop = None,
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,

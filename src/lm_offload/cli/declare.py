@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import typer
 
 from lm_offload.cli.line_file import STANDARD_STREAM
 from lm_offload.cli.settings import apply_settings
+from lm_offload.engine.output_file import check_writable
 from lm_offload.errors import ConfigError
 
 SERVER_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
@@ -24,16 +24,6 @@ def option(help: str, *names: str, **more: Any) -> Any:
 def unset(help: str, *names: str, **more: Any) -> Any:
     """An option whose default is said in its help."""
     return option(help, *names, show_default=False, **more)
-
-
-def check_writable(file: Path | None) -> Path | None:
-    """Callback of output files: raises ConfigError now instead of after a long run."""
-    if file is None:
-        return None
-    place = file if file.exists() and not file.is_file() else file.parent  # a device, a pipe
-    if file.is_dir() or not os.access(place, os.W_OK):
-        raise ConfigError(f"{file} cannot be written; name a file in a folder that is writable.")
-    return file
 
 
 def check_sink(file: Path | None) -> Path | None:

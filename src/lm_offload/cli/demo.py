@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lm_offload.cli import options
+from lm_offload.cli import options, sampling_options
 from lm_offload.cli.line_file import StandardOutput
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
@@ -26,9 +26,9 @@ DEMO_PROMPT = "def read_file(path):"
 
 def demo(
     prompt: Annotated[str, typer.Option(help="Python source to continue.")] = DEMO_PROMPT,
-    max_tokens: options.MaxTokens = 96,
-    temperature: options.Temperature = 0.0,
-    seed: options.Seed = 0,
+    max_tokens: sampling_options.MaxTokens = 96,
+    temperature: sampling_options.Temperature = 0.0,
+    seed: sampling_options.Seed = 0,
     cpu_memory: options.CpuMemory = "12MiB",
     weight_format: options.WeightFormatOrAuto = None,
     kv_format: options.KvFormat = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lm_offload.cli import options
+from lm_offload.cli import options, sampling_options
 from lm_offload.cli.line_file import LineSink, line_sink
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
@@ -40,22 +40,27 @@ def generate(
         typer.Option("--resume", help="Leave out prompts that --output has a line of already."),
     ] = False,
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
-    max_tokens: options.MaxTokens = 128,
-    temperature: options.Temperature = 0.0,
-    top_k: options.TopK = 0,
-    top_p: options.TopP = 1.0,
-    min_p: options.MinP = 0.0,
-    repetition_penalty: options.RepetitionPenalty = 1.0,
-    presence_penalty: options.PresencePenalty = 0.0,
-    frequency_penalty: options.FrequencyPenalty = 0.0,
-    seed: options.Seed = 0,
-    n: Annotated[int, typer.Option("--n", help="Completions of each prompt.")] = 1,
-    stop: options.Stop = None,
-    ignore_eos: options.IgnoreEos = False,
-    logprobs: Annotated[
-        int | None,
-        typer.Option(help="Log probabilities of this many tokens in each place of the output."),
-    ] = None,
+    max_tokens: sampling_options.MaxTokens = 128,
+    min_tokens: sampling_options.MinTokens = 0,
+    temperature: sampling_options.Temperature = 0.0,
+    top_k: sampling_options.TopK = 0,
+    top_p: sampling_options.TopP = 1.0,
+    min_p: sampling_options.MinP = 0.0,
+    repetition_penalty: sampling_options.RepetitionPenalty = 1.0,
+    presence_penalty: sampling_options.PresencePenalty = 0.0,
+    frequency_penalty: sampling_options.FrequencyPenalty = 0.0,
+    logit_bias: sampling_options.LogitBias = None,
+    bad_words: sampling_options.BadWords = None,
+    allowed_token_ids: sampling_options.AllowedTokenIds = None,
+    seed: sampling_options.Seed = 0,
+    n: sampling_options.N = 1,
+    stop: sampling_options.Stop = None,
+    include_stop_str_in_output: sampling_options.IncludeStop = False,
+    ignore_eos: sampling_options.IgnoreEos = False,
+    skip_special_tokens: sampling_options.SkipSpecialTokens = True,
+    truncate_prompt_tokens: sampling_options.TruncatePromptTokens = None,
+    logprobs: sampling_options.Logprobs = None,
+    prompt_logprobs: sampling_options.PromptLogprobs = None,
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,
@@ -92,6 +97,7 @@ def generate(
         return
     params = SamplingParams(
         max_tokens=max_tokens,
+        min_tokens=min_tokens,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -99,13 +105,21 @@ def generate(
         repetition_penalty=repetition_penalty,
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
+        logit_bias=sampling_options.biases(logit_bias),
+        bad_words=tuple(bad_words or ()),
+        allowed_token_ids=allowed_token_ids or None,
         seed=seed,
         n=n,
         stop=tuple(stop or ()),
+        include_stop_str_in_output=include_stop_str_in_output,
         ignore_eos=ignore_eos,
+        skip_special_tokens=skip_special_tokens,
+        truncate_prompt_tokens=truncate_prompt_tokens,
         logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
     )
-    one_by_one = output or as_json or n > 1 or logprobs is not None or len(prompts) > 1
+    scored = logprobs is not None or prompt_logprobs is not None
+    one_by_one = output or as_json or n > 1 or scored or len(prompts) > 1
     with RunProgress(console) as progress:
         llm = LLM(
             model,

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from lm_offload import plan
-from lm_offload.cli.declare import check_sink, check_writable, option, settings_file, unset
+from lm_offload.cli.declare import check_sink, option, settings_file, unset
+from lm_offload.engine.output_file import check_writable
 
 Model = Annotated[
     str,
@@ -129,7 +130,7 @@ PrefixSharing = Annotated[
     bool, option("Compute what prompts begin with alike once, also across calls.")
 ]
 PrefixCache = Annotated[
-    Path | None,
+    str | None,
     unset("Folder that keeps the beginnings of prompts, computed, for other processes."),
 ]
 PrefixCacheLimit = Annotated[
@@ -158,24 +159,6 @@ MOST_PROMPTS = 100_000  # that a plan is made for by a command
 BatchSize = Annotated[int, option("Number of prompts.", min=1, max=MOST_PROMPTS)]
 PromptLen = Annotated[int, option("Tokens of each prompt.", min=1)]
 GenLen = Annotated[int, option("Tokens to generate for each prompt.", min=1)]
-
-MaxTokens = Annotated[int, option("Most tokens to generate for each prompt.")]
-Temperature = Annotated[float, option("0 is greedy.")]
-TopK = Annotated[int, option("Draw from the K likeliest tokens; 0 is all.")]
-TopP = Annotated[float, option("Draw from the likeliest tokens that sum to P.")]
-MinP = Annotated[float, option("Ignore tokens less likely than P times the likeliest.")]
-RepetitionPenalty = Annotated[
-    float, option("Divides the logits of tokens in prompt or output; 1 is none.")
-]
-PresencePenalty = Annotated[
-    float, option("Subtracted from the logits of each token in the output.")
-]
-FrequencyPenalty = Annotated[
-    float, option("Subtracted for each time that a token is in the output.")
-]
-Seed = Annotated[int, option("Seed of the random numbers.")]
-Stop = Annotated[list[str] | None, unset("End at this text; may be repeated.")]
-IgnoreEos = Annotated[bool, option("Go on after an end token.", "--ignore-eos")]
 
 Yes = Annotated[bool, option("Do not ask.", "--yes", "-y")]
 Json = Annotated[

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import check_writable
 from lm_offload.cli.measure import Shape, check_shape
 from lm_offload.cli.plan_report import print_explanation, print_spare
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.cli.uncollected import uncollected
+from lm_offload.engine.output_file import check_writable
 from lm_offload.plan import Plan
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import check_writable
 from lm_offload.cli.display import make_display
 from lm_offload.cli.profile_report import print_profile
 from lm_offload.cli.report import people_console, print_json, report_console
+from lm_offload.engine.output_file import check_writable
 
 
 def profile(

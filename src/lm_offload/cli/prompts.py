@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from lm_offload.engine.outputs import CompletionOutput, RequestOutput
+    from lm_offload.engine.completion import CompletionOutput
+    from lm_offload.engine.outputs import RequestOutput
+    from lm_offload.sampling.logprobs import Logprob
 
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
@@ -63,7 +65,8 @@ class PromptSet:
 
     def announce(self, progress: RunProgress, params: SamplingParams, max_positions: int) -> None:
         """Tell `progress` how many tokens there are to prefill and at most to decode."""
-        lengths = [len(ids) for ids in self.token_ids]
+        most = params.kept_tokens(max_positions)
+        lengths = [min(len(ids), most) for ids in self.token_ids]
         decoded = [min(params.most_tokens, max_positions - length) - 1 for length in lengths]
         progress.expect(params.n * sum(lengths), params.n * sum(decoded))
 
@@ -98,6 +101,11 @@ def write_output(sink: LineSink, index: int, prompt: str, output: RequestOutput)
         "num_cached_tokens": output.num_cached_tokens,
         "ttft_s": round(output.ttft_s, 4),
     }
+    if output.prompt_scores is not None:
+        record["prompt_token_ids"] = output.prompt_token_ids
+        record["prompt_logprobs"] = [
+            place and _log_probabilities(place) for place in output.prompt_scores
+        ]
     if len(output.outputs) > 1:
         record["outputs"] = [_completion(completion) for completion in output.outputs]
     sink.write(record)
@@ -113,10 +121,12 @@ def _completion(completion: CompletionOutput) -> dict[str, Any]:
     }
     if completion.error is not None:
         record["error"] = completion.error
-    if completion.logprobs is not None:
+    if completion.scores is not None:
         record["token_ids"] = completion.token_ids
-        record["logprobs"] = [
-            {token: round(entry.logprob, 5) for token, entry in place.items()}
-            for place in completion.logprobs
-        ]
+        record["logprobs"] = [_log_probabilities(place) for place in completion.scores]
     return record
+
+
+def _log_probabilities(place: Mapping[int, Logprob]) -> dict[int, float]:
+    """Of one place, by token id."""
+    return {token: round(entry.logprob, 5) for token, entry in place.items()}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from lm_offload import plan
-from lm_offload.cli.declare import check_writable, option, unset
+from lm_offload.cli.declare import option, unset
 from lm_offload.cli.options import MOST_PROMPTS
+from lm_offload.engine.output_file import check_writable
 from lm_offload.planner.policies.constraints import MOST_MICRO_BATCHES
 from lm_offload.planner.policies.policy import ScheduleKind
 

@@ -83,7 +83,7 @@ def _cuda(name: str, limit_bytes: int | None) -> Device:
             f"{name!r} is no device; write cuda:0 for the first GPU, or standin:2GB/s for a test."
         )
     if (reason := missing_gpu()) is not None:
-        raise ConfigError(f"GPU memory was given, but {reason}")
+        raise ConfigError(f"{name} is wanted, but {reason}")
     import torch
 
     from lm_offload.device.cuda import CudaDevice
@@ -142,7 +142,7 @@ def missing_gpu() -> str | None:
     """Why no GPU can be used here, with the way out; None where one can."""
     import torch
 
-    leave_out = "or leave GPU memory out to compute on the CPU."
+    leave_out = "or leave GPU memory out, and the device, to compute on the CPU."
     if torch.version.cuda is None:
         built_for = "ROCm" if torch.version.hip else "CPUs only"
         return (

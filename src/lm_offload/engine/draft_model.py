@@ -59,6 +59,7 @@ class DraftModel:
         self._machinery = machinery
         self._config = config
         self._vocab_size = min(vocab_size, config.vocab_size)  # tokens that both models have
+        self._has_all = self._vocab_size == vocab_size
         self._shadows: WeakKeyDictionary[Sequence, _Shadow] = WeakKeyDictionary()
         self.step_s: tuple[int, float] | None = None  # sequences and seconds of the last step
 
@@ -102,7 +103,8 @@ class DraftModel:
             return None
         most = min(sequence.params.most_tokens, room)
         params = replace(sequence.params, max_tokens=most, prompt_logprobs=None)
-        mine = Sequence(sequence.index, sequence.prompt, params, seed=sequence.seed)
+        rules = sequence.rules if self._has_all else None
+        mine = Sequence(sequence.index, sequence.prompt, params, seed=sequence.seed, rules=rules)
         blocks = self._machinery.scheduler.blocks
         if not blocks.admit(mine, mine.max_tokens):
             return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lm_offload.engine.diagnosis import explain_bad_logits
+from lm_offload.engine.forgotten import close_when_forgotten
 from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.scoring import (
@@ -46,6 +48,7 @@ class Engine:
         self.records: list[SweepRecord] = []
         self._eos_token_ids = eos_token_ids
         self._stops = stops
+        self._forgotten = close_when_forgotten(self, partial(_close, drafts, machinery))
 
     def add(self, sequences: Iterable[Sequence]) -> None:
         """Queue sequences for the next sweeps."""
@@ -58,8 +61,8 @@ class Engine:
 
     def close(self) -> None:
         """Stop the threads, close the files, also of what drafts."""
-        self._drafts.close()
-        self.machinery.close()
+        self._forgotten.detach()
+        _close(self._drafts, self.machinery)
 
     def step(self) -> list[Sequence]:
         """One sweep; returns the sequences that got a token from it, or that had to be given up."""
@@ -155,3 +158,8 @@ class Engine:
         if sequence.ends_with_stop_token or self._stops(sequence, token):
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.most_tokens else None
+
+
+def _close(drafts: Drafts, machinery: Machinery) -> None:
+    drafts.close()
+    machinery.close()

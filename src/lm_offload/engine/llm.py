@@ -13,6 +13,7 @@ from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.formats import check_on_device
 from lm_offload.engine.option_kinds import check_kinds, check_objective
 from lm_offload.engine.out_of_memory import check_on_oom
+from lm_offload.engine.output_file import check_writable
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
 from lm_offload.engine.requests import check_threads
@@ -120,7 +121,7 @@ class LLM(TextModel):
         )
         options = RunOptions(
             overlap,
-            Path(trace) if trace else None,
+            check_writable(None if trace is None else Path(trace)),
             prefix_sharing,
             prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing),
             on_load or _ignore,

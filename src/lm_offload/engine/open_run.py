@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from lm_offload.engine.engine import Engine
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.prefixes import save_prefixes, share_prefixes
 from lm_offload.engine.prompt_forms import PlainPrompt
+from lm_offload.engine.request_text import RequestText, next_piece
 from lm_offload.engine.requests import make_sequences
 from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer
@@ -64,7 +66,7 @@ class OpenRun:
         self,
         engine: Engine,
         config: ModelConfig,
-        tokenizer: Tokenizer,
+        tokenizer: Callable[[], Tokenizer],
         context_len: int,
         shares_prefixes: bool,
     ) -> None:
@@ -96,13 +98,14 @@ class OpenRun:
         Without `max_tokens` its output may fill the context. Raises RequestError for what cannot be
         served.
         """
-        ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        ids = self._tokenizer().encode(prompt) if isinstance(prompt, str) else prompt
+        ids = ids[-params.kept_tokens(self._context_len) :]
         params = self._within_context(len(ids), params)
-        sequences = make_sequences([ids], params, self._config, lambda: self._tokenizer)
+        sequences = make_sequences([ids], params, self._config, self._tokenizer)
         for index, sequence in enumerate(sequences):
             sequence.index = self._num_sequences + index
             sequence.request = self._num_requests
-            stream = TextStream(self._tokenizer, params.stop)
+            stream = RequestText(self._tokenizer, params).stream()
             self._completions[sequence.index] = _Completion(sequence, index, stream)
             self.streams[sequence.index] = stream
         if self._shares_prefixes:
@@ -122,7 +125,7 @@ class OpenRun:
             )
         if params.prompt_logprobs is not None:
             raise RequestError("prompt_logprobs were asked for; leave them out of an open run.")
-        return replace(params, max_tokens=params.max_tokens or room)
+        return replace(params, max_tokens=params.max_tokens or room, truncate_prompt_tokens=None)
 
     def cancel(self, request: int) -> None:
         """Take a request out, wherever it is; nothing of it comes any more."""
@@ -145,7 +148,7 @@ class OpenRun:
         return Delta(
             sequence.request,
             completion.index,
-            completion.stream.take(finished=sequence.finish_reason is not None),
+            next_piece(completion.stream, sequence),
             sequence.output[given:],
             sequence.logprobs[given:],
             sequence.finish_reason,

@@ -45,7 +45,8 @@ def check_kinds(**options: Any) -> None:
     for name, value in options.items():
         kinds, words = KINDS[name]
         is_number = not (isinstance(value, bool) and kinds is not bool)  # though a bool is an int
-        if value is not None and not (isinstance(value, kinds) and is_number):
+        is_empty = KINDS[name] is _PATH and value == ""  # which pathlib takes for this folder
+        if value is not None and not (isinstance(value, kinds) and is_number and not is_empty):
             raise ConfigError(f"{name} is {value!r}; allowed is {words}.")
 
 

@@ -2,73 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence as Items
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lm_offload.errors import CheckpointError, StorageError
+from lm_offload.engine.completion import CompletionOutput, WithTexts
+from lm_offload.errors import StorageError
 from lm_offload.sampling.logprobs import Logprob
-from lm_offload.sequence import FinishReason
 from lm_offload.step_time import StepTime
-
-
-@dataclass(frozen=True)
-class CompletionOutput:
-    """The generated part; its text is decoded when it is asked for."""
-
-    token_ids: list[int]
-    finish_reason: FinishReason
-    logprobs: list[dict[int, Logprob]] | None  # of each token, by token id
-    decode: Callable[[list[int]], str] = field(repr=False, compare=False)
-    drafted: int = field(default=0, compare=False)  # tokens that were guessed and verified
-    accepted: int = field(default=0, compare=False)  # of these, tokens that were kept
-    error: str | None = None  # why it ended with finish_reason "error"
-    index: int = field(default=0, compare=False)  # among the completions of the prompt
-    # The stop string or token of the request that ended it; none where the model ended it itself.
-    stop_reason: int | str | None = None
-
-    @cached_property
-    def text(self) -> str:
-        """The generated text, up to a stop string if one was reached."""
-        return self.decode(self.token_ids)
-
-    @property
-    def cumulative_logprob(self) -> float | None:
-        """Sum of the log probabilities of the tokens; none where `logprobs` were not asked for."""
-        if self.logprobs is None:
-            return None
-        places = zip(self.logprobs, self.token_ids, strict=True)
-        return sum(place[token].logprob for place, token in places)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes: with the text, where there is a tokenizer, in its place."""
-        state = {**vars(self), "decode": _no_tokenizer}
-        with suppress(CheckpointError):
-            state["text"] = self.text
-        return state
-
-
-def _no_tokenizer(token_ids: list[int]) -> str:
-    raise CheckpointError(
-        "This output has no text, since it came from a process that found no tokenizer; decode its "
-        "token_ids."
-    )
 
 
 @dataclass(frozen=True)
 class RequestOutput:
     """One finished request with its `n` completions; `ttft_s` counts from the call."""
 
+    request_id: str  # its number among those of the `LLM`
     index: int  # of the prompt in the call
     prompt: str | None
     prompt_token_ids: list[int]
     outputs: tuple[CompletionOutput, ...]
-    prompt_logprobs: list[dict[int, Logprob] | None] | None  # none for the first token
+    prompt_scores: Items[dict[int, Logprob] | None] | None = field(repr=False)
+    with_texts: WithTexts = field(repr=False, compare=False)
     ttft_s: float
     num_cached_tokens: int  # of the prompt: not computed, since another prompt began alike
+
+    @property
+    def finished(self) -> bool:
+        """True: outputs are given when all of their completions are finished."""
+        return True
+
+    @cached_property
+    def prompt_logprobs(self) -> list[dict[int, Logprob] | None] | None:
+        """Of each token of the prompt, as `logprobs` of a completion; none for the first one."""
+        if self.prompt_scores is None:
+            return None
+        return [None, *self.with_texts([it for it in self.prompt_scores if it is not None])]
 
     @property
     def text(self) -> str:
@@ -80,6 +49,11 @@ class RequestOutput:
         for output in self.outputs:
             if output.error is not None:
                 raise StorageError(output.error)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: with the texts in place of the tokenizer."""
+        state = {**vars(self), "with_texts": list}
+        return {**state, "prompt_logprobs": self.prompt_logprobs}
 
 
 @dataclass(frozen=True)

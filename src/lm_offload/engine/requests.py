@@ -6,12 +6,12 @@ import time
 from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import replace
 from functools import partial
 from secrets import randbits
 from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.engine.bad_words import word_tokens
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.engine.tokenizer import Tokenizer
@@ -20,6 +20,7 @@ from lm_offload.hardware.limits import allowed_cores
 from lm_offload.kvcache.block_keys import shared_lens
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
+from lm_offload.sampling.token_rules import TokenRules, token_rules
 from lm_offload.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def make_sequences(
     """`n` sequences per prompt; raises RequestError for what cannot be served."""
     now_s = time.perf_counter()
     sequences: list[Sequence] = []
+    rules_of = _RulesOnce(config, tokenizer)
     each = zip(prompts, _params_of_each(params, len(prompts)), strict=True)
     for request, (prompt, one) in enumerate(each):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = ids[-one.kept_tokens(config.max_positions) :]
         _check(request, ids, config, config.max_positions - 1)  # room for a token
-        room = config.max_positions - len(ids)
-        one = replace(one, max_tokens=min(one.most_tokens, room))
+        rules = rules_of(one)
+        one = _with_room(one, config.max_positions - len(ids))
         seed = randbits(SEED_BITS) if one.seed is None else one.seed
         sequences += [
             Sequence(
@@ -52,12 +55,45 @@ def make_sequences(
                 one,
                 request=request,
                 seed=seed + sample,
+                rules=rules,
                 prompt_logprobs=[None],
                 arrival_s=now_s,
             )
             for sample in range(one.n)
         ]
     return sequences
+
+
+class _RulesOnce:
+    """The token rules of parameters, made once where many prompts share them."""
+
+    def __init__(self, config: ModelConfig, tokenizer: Callable[[], Tokenizer]) -> None:
+        self._config = config
+        self._tokenizer = tokenizer
+        self._made: dict[int, TokenRules | None] = {}  # by identity: large lists are slow to hash
+
+    def __call__(self, params: SamplingParams) -> TokenRules | None:
+        if id(params) not in self._made:
+            self._made[id(params)] = self._make(params)
+        return self._made[id(params)]
+
+    def _make(self, params: SamplingParams) -> TokenRules | None:
+        words = word_tokens(params.bad_words, self._encode)
+        config = self._config
+        return token_rules(params, config.vocab_size, config.eos_token_ids, words)
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer().encode_words(text)
+
+
+def _with_room(params: SamplingParams, room: int) -> SamplingParams:
+    """The same with no more tokens than there is room for."""
+    most = min(params.most_tokens, room)
+    return (
+        params
+        if params.max_tokens == most
+        else params.clone(max_tokens=most, min_tokens=min(params.min_tokens, most))
+    )
 
 
 def _params_of_each(

@@ -18,7 +18,7 @@ from lm_offload.sequence import Batch, Chunk, Sequence
 
 def row_of(sequence: Sequence) -> Row:
     """What the draw of the next token of `sequence` depends on beside the logits."""
-    return Row(sequence.params, sequence.seed, sequence.prompt, sequence.output)
+    return Row(sequence.params, sequence.seed, sequence.prompt, sequence.output, sequence.rules)
 
 
 def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cache, partial
 from typing import Any
 
 from lm_offload.engine.assembly import RunOptions
@@ -16,11 +16,15 @@ from lm_offload.engine.open_run import OpenRun
 from lm_offload.engine.option_kinds import check_kinds, check_workload
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.planned import Wishes
+from lm_offload.engine.progress_bar import MakeBar, check_bar, watched
 from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
+from lm_offload.engine.request_text import RequestText, next_piece
 from lm_offload.engine.requests import ScoreConsumer, make_scored, make_sequences
 from lm_offload.engine.results import RequestGather, check_finished, request_output
 from lm_offload.engine.text_stream import TextStream
-from lm_offload.engine.tokenizer import Messages, Tokenizer, load_tokenizer
+from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.engine.tokenizer_kinds import Messages
+from lm_offload.engine.turn import ending_with
 from lm_offload.errors import RequestError
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Workload
@@ -38,26 +42,36 @@ class TextModel(LoadedModel):
     ) -> None:
         super().__init__(choices, kernels, wishes, options)
         self._streams: dict[int, TextStream] = {}
+        self._open_tokenizer = cache(partial(load_tokenizer, choices[0].folder))
+        self._num_requests = 0  # so far, in all calls
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the checkpoint, loaded at first use."""
-        return load_tokenizer(self.files.folder)
+        return self._open_tokenizer()
+
+    def get_tokenizer(self) -> Any:
+        """The tokenizer of the checkpoint as transformers makes it, with all that it can do."""
+        return self.tokenizer.for_transformers()
 
     def generate(
         self,
         prompts: Prompt | Iterable[Prompt],
         sampling_params: Params | None = None,
         on_sweep: SweepCallback | None = None,
+        use_tqdm: bool | MakeBar = False,
     ) -> list[RequestOutput]:
         """Complete prompts, given as text or token ids; outputs in the order of the prompts.
 
         vLLM's {"prompt": text} and {"prompt_token_ids": ids} are taken, too, and arrays of ids.
-        `on_sweep` is called after every sweep with its record. Raises RequestError for a bad
-        prompt, ConfigError where `on_sweep` is no function, BudgetError if the budget is too small.
+        `on_sweep` is called after every sweep with its record; `use_tqdm` shows a bar of finished
+        prompts on a terminal. Raises RequestError for a bad prompt, ConfigError where `on_sweep` is
+        no function, BudgetError if the budget is too small.
         """
-        outputs = self.generate_each(prompts, sampling_params, on_sweep)
-        return sorted(outputs, key=lambda output: output.index)
+        make_bar, batch = check_bar(use_tqdm), as_batch(prompts)
+        outputs = self.generate_each(batch, sampling_params, on_sweep)
+        in_time = watched(outputs, len(batch), make_bar)
+        return sorted(in_time, key=lambda output: output.index)
 
     def generate_each(
         self,
@@ -67,22 +81,24 @@ class TextModel(LoadedModel):
     ) -> Iterator[RequestOutput]:
         """The same, each output as soon as it is finished; `output.index` is that of its prompt."""
         check_kinds(on_sweep=on_sweep)
-        return self._finished(as_batch(prompts), sampling_params, on_sweep)
+        return ending_with(self._finished(as_batch(prompts), sampling_params, on_sweep))
 
     def _finished(
         self, batch: Items[PlainPrompt], params: Params | None, on_sweep: SweepCallback | None
-    ) -> Iterator[RequestOutput]:
-        gather = RequestGather()
+    ) -> Generator[tuple[RequestOutput, bool], None, None]:
+        gather = RequestGather(len(batch))
         with (
             self._turn.taken(),
             closing(self._sweeps(self._sequences(batch, params))) as sweeps,
         ):
+            first_id, self._num_requests = self._num_requests, self._num_requests + len(batch)
             for sampled in sweeps:
                 self._report(on_sweep)
                 done = [sequence for sequence in sampled if sequence.finish_reason]
                 for request in gather.add(done):
                     prompt = batch[request[0].request]
-                    yield request_output(request, prompt, self._decode)
+                    output = request_output(request, prompt, self._open_tokenizer, first_id)
+                    yield output, not gather.left
 
     def stream(
         self,
@@ -95,30 +111,31 @@ class TextModel(LoadedModel):
         Raises RequestError where more than one completion is asked for.
         """
         check_kinds(on_sweep=on_sweep)
-        return self._pieces(as_prompt(prompt), sampling_params, on_sweep)
+        return ending_with(self._pieces(as_prompt(prompt), sampling_params, on_sweep))
 
     def _pieces(
         self, prompt: PlainPrompt, params: Params | None, on_sweep: SweepCallback | None
-    ) -> Iterator[str]:
+    ) -> Generator[tuple[str, bool], None, None]:
         with self._turn.taken():
             sequence, *others = self._sequences([prompt], params)
             if others:
                 raise RequestError(
                     f"n is {len(others) + 1}; a stream gives 1 completion, use generate."
                 )
-            stream = TextStream(self.tokenizer, sequence.params.stop)
+            stream = self._stream_of(sequence)
             self._streams[sequence.index] = stream
             with closing(self._sweeps([sequence])) as sweeps:
                 for _ in sweeps:
                     self._report(on_sweep)
-                    yield stream.take(finished=sequence.finish_reason is not None)
-        check_finished([sequence])
+                    yield next_piece(stream, sequence), sequence.finish_reason is not None
+            check_finished([sequence])
 
     def chat(
         self,
         messages: Messages | Items[Messages],
         sampling_params: Params | None = None,
         on_sweep: SweepCallback | None = None,
+        use_tqdm: bool | MakeBar = False,
         **template: Any,
     ) -> list[RequestOutput]:
         """The answer to a conversation, or to each of several, by the checkpoint's chat template.
@@ -130,7 +147,7 @@ class TextModel(LoadedModel):
         conversations = messages if several else [messages]
         encode = self.tokenizer.apply_chat_template
         prompts = [encode(one, **template) for one in conversations]  # type: ignore[arg-type]
-        return self.generate(prompts, sampling_params, on_sweep)
+        return self.generate(prompts, sampling_params, on_sweep, use_tqdm)
 
     @contextmanager
     def open_run(self, workload: Workload) -> Iterator[OpenRun]:
@@ -142,7 +159,7 @@ class TextModel(LoadedModel):
         with self._turn.taken():
             engine = self._engine_for(workload)
             shares, longest = self._options.prefix_sharing, workload.most_tokens
-            run = OpenRun(engine, self.files.config, self.tokenizer, longest, shares)
+            run = OpenRun(engine, self.files.config, self._open_tokenizer, longest, shares)
             self._streams = run.streams
             try:
                 yield run
@@ -173,18 +190,20 @@ class TextModel(LoadedModel):
 
     def _sequences(self, prompts: Items[PlainPrompt], params: Params | None) -> list[Sequence]:
         sequences = make_sequences(
-            prompts, params or SamplingParams(), self.files.config, lambda: self.tokenizer
+            prompts, params or SamplingParams(), self.files.config, self._open_tokenizer
         )
         self._streams = {
-            sequence.index: TextStream(self.tokenizer, sequence.params.stop)
+            sequence.index: self._stream_of(sequence)
             for sequence in sequences
             if sequence.params.stop
         }
         return sequences
 
+    def _stream_of(self, sequence: Sequence) -> TextStream:
+        """The text of a sequence as it grows; raises CheckpointError without a tokenizer."""
+        self._open_tokenizer()
+        return RequestText(self._open_tokenizer, sequence.params).stream()
+
     def _is_stopped(self, sequence: Sequence, token: int) -> bool:
         stream = self._streams.get(sequence.index)
         return stream.add(token) if stream else False
-
-    def _decode(self, token_ids: Items[int]) -> str:
-        return self.tokenizer.decode(token_ids)

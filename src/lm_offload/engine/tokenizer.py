@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from lm_offload.engine.model_folder import model_name
-from lm_offload.errors import CheckpointError, RequestError
+from lm_offload.engine.tokenizer_kinds import (
+    HuggingFaceTokenizer,
+    Messages,
+    PlainTokenizer,
+    first_line,
+)
+from lm_offload.errors import CheckpointError
 
 log = logging.getLogger(__name__)
-
-Messages = Sequence[Mapping[str, Any]]  # of a conversation
 
 
 class Tokenizer(Protocol):
@@ -26,8 +30,14 @@ class Tokenizer(Protocol):
         Raises RequestError for what is no text.
         """
 
+    def encode_words(self, text: str) -> list[int]:
+        """Token ids of a text within another, no special tokens added."""
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""
+
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens by their names."""
 
     def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
         """Token ids of a conversation that the model is to continue.
@@ -35,70 +45,8 @@ class Tokenizer(Protocol):
         `template` is what the template takes besides. Raises RequestError where it refuses.
         """
 
-
-class PlainTokenizer:
-    """A `tokenizer.json` and nothing else, for checkpoints that declare just that.
-
-    Spares the import of transformers: about a second and 100 MiB.
-    """
-
-    CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-
-    def __init__(self, file: Path) -> None:
-        from tokenizers import Tokenizer as Backend
-
-        self._backend = Backend.from_file(str(file))
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
-        ids: list[int] = self._backend.encode(_checked(text)).ids
-        return ids
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of token ids, without special tokens."""
-        text: str = self._backend.decode(list(token_ids))
-        return text
-
-    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
-        """Refuse: a plain tokenizer has no template."""
-        raise RequestError(_NO_TEMPLATE)
-
-
-class HuggingFaceTokenizer:
-    """The tokenizer that transformers makes of the folder, chat template included."""
-
-    def __init__(self, folder: Path, gguf_file: str | None = None) -> None:
-        from transformers import AutoTokenizer
-
-        self._backend: Any = AutoTokenizer.from_pretrained(
-            folder, gguf_file=gguf_file, local_files_only=True
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write files from which `load_tokenizer` makes the same."""
-        self._backend.save_pretrained(folder)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
-        return list(self._backend.encode(_checked(text)))
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of token ids, without special tokens."""
-        return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
-
-    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
-        """Token ids of a conversation, with the header of the answer to come."""
-        if not self._backend.chat_template:
-            raise RequestError(_NO_TEMPLATE)
-        options = {"add_generation_prompt": True, **template, "tokenize": False}
-        try:
-            text = self._backend.apply_chat_template(list(messages), **options)
-        except Exception as error:  # a template is a program of the checkpoint
-            raise RequestError(
-                f"The chat template of this model refuses these messages ({_first_line(error)}); "
-                'give a list like [{"role": "user", "content": "text"}].'
-            ) from error
-        return list(self._backend.encode(_checked(text), add_special_tokens=False))
+    def for_transformers(self) -> Any:
+        """What transformers makes of the same files."""
 
 
 TOKENIZER_FILES = (
@@ -107,7 +55,6 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-_NO_TEMPLATE = "This model has no chat template; give plain prompts instead of messages."
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -123,7 +70,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return HuggingFaceTokenizer(folder)
     except Exception as error:
         raise CheckpointError(
-            f"{model_name(folder)} has no tokenizer that can be loaded ({_first_line(error)}); add "
+            f"{model_name(folder)} has no tokenizer that can be loaded ({first_line(error)}); add "
             "its tokenizer files, or give prompts as token ids."
         ) from error
 
@@ -145,7 +92,7 @@ def save_gguf_tokenizer(file: Path, folder: Path) -> None:
             "%s has no tokenizer that can be loaded (%s): add tokenizer files to %s, or give "
             "prompts as token ids.",
             file.name,
-            _first_line(error),
+            first_line(error),
             folder,
         )
         return
@@ -159,23 +106,6 @@ def _beside(file: Path) -> Tokenizer | None:
     if _is_plain(folder) or not (folder / TOKENIZER_FILES[1]).exists():
         return PlainTokenizer(folder / TOKENIZER_FILES[0])
     return HuggingFaceTokenizer(folder)
-
-
-def _checked(text: str) -> str:
-    """Raise RequestError for halves of characters, which tokenizers do not take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        near = text[max(error.start - 10, 0) : error.end + 10]
-        raise RequestError(
-            f"A prompt is no text at {near!r}: bytes that are not UTF-8, or half of a surrogate "
-            "pair; correct it."
-        ) from error
-    return text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _is_plain(folder: Path) -> bool:

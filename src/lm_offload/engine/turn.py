@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from threading import Lock
+from typing import TypeVar
 
-from lm_offload.errors import RequestError
+from lm_offload.errors import LMOffloadError, RequestError
+
+Item = TypeVar("Item")
 
 
 class Turn:
@@ -37,3 +40,24 @@ def check_process(loaded_by: int) -> None:
             "This LLM was loaded by another process, of which this one is a fork, and cannot run "
             "without that one's threads; make an LLM after the fork."
         )
+
+
+def ending_with(run: Generator[tuple[Item, bool], None, None]) -> Iterator[Item]:
+    """What a run gives, marked where it is the last: that comes when the run has ended.
+
+    So the next run can begin, though nobody has asked for more. An error of the end follows it.
+    """
+    with closing(run):
+        for item, is_last in run:
+            failed = _end(run) if is_last else None
+            yield item
+            if failed is not None:
+                raise failed
+
+
+def _end(run: Generator[object, None, None]) -> LMOffloadError | None:
+    try:
+        next(run, None)
+    except LMOffloadError as error:
+        return error
+    return None

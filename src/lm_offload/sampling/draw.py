@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lm_offload.sampling.token_rules import TokenRules
+
 MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
 # Tokens that are looked at first: torch.topk takes a heap up to this part of a vocabulary.
 LIKELY_PART, LEAST_LIKELY = 64, 64
+LEAST_PROBABILITY = 1e-45  # the smallest above 0 in float32, which forbidden tokens have
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Row:
     seed: int
     prompt: Rows[int]
     output: Rows[int]
+    rules: TokenRules | None = None
+
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the token is the likeliest one of the model."""
+        params = self.params
+        return params.temperature == 0 and self.rules is None and not params.has_penalties
 
     @property
     def position(self) -> int:
@@ -64,8 +74,9 @@ def _sample_run(
 ) -> list[int]:
     """The tokens of one row and its draft, whose logits begin at row `first`."""
     tokens: list[int] = []
+    as_it_is = row.takes_likeliest
     for index, token in enumerate(likeliest):
-        if row.params.temperature > 0 or row.params.has_penalties:
+        if not as_it_is:
             now = replace(row, output=[*row.output, *tokens]) if tokens else row
             token = _sample_row(logits[first + index].clone(), now)
         tokens.append(token)
@@ -76,6 +87,8 @@ def _sample_run(
 
 def _sample_row(logits: Tensor, row: Row) -> int:
     """One token of logits [V]; row by row so that a large vocabulary needs one row of scratch."""
+    if row.rules is not None:
+        row.rules.apply(logits, row.output)
     if row.params.has_penalties:
         penalise(logits, row.params, row.prompt, row.output)
     if row.params.temperature == 0:
@@ -108,7 +121,8 @@ def _place_of(
     It is there where these are all that the limits leave, or where nothing is limited.
     """
     cumulative = values.cumsum(dtype=np.float64)
-    keep = (cumulative - values < params.top_p) & (values >= params.min_p * values[0])
+    least = max(params.min_p * values[0], LEAST_PROBABILITY)
+    keep = (cumulative - values < params.top_p) & (values >= least)
     kept, most = int(keep.sum()), min(params.top_k or len(probabilities), len(probabilities))
     total = float(cumulative[kept - 1])
     if kept == len(values) < most:  # others may be left, too

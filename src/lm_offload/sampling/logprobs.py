@@ -14,10 +14,11 @@ ROWS_AT_ONCE = 4  # rows of a large vocabulary whose softmax is in memory at onc
 
 @dataclass(frozen=True)
 class Logprob:
-    """Natural logarithm of a token's probability, and its rank by likelihood from 1."""
+    """Natural logarithm of a token's probability, its rank by likelihood from 1, and its text."""
 
     logprob: float
     rank: int
+    decoded_token: str | None = None  # none without a tokenizer
 
 
 def logprobs_of(logits: Tensor, chosen: Sequence[int], count: int) -> list[dict[int, Logprob]]:

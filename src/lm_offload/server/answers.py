@@ -89,13 +89,16 @@ class CompletionForm:
 
     def logprobs(self, places: Places) -> Json:
         """Lists, one entry for each token."""
-        texts = [self._tokenizer.decode([token]) for token, _ in places]
+        texts = [self._tokenizer.decode_all([token]) for token, _ in places]
         offsets = [sum(map(len, texts[:count])) for count in range(len(texts))]
         return {
             "tokens": texts,
             "token_logprobs": [likely[token].logprob for token, likely in places],
             "top_logprobs": [
-                {self._tokenizer.decode([other]): entry.logprob for other, entry in likely.items()}
+                {
+                    self._tokenizer.decode_all([other]): entry.logprob
+                    for other, entry in likely.items()
+                }
                 for _, likely in places
             ],
             "text_offset": offsets,
@@ -127,7 +130,7 @@ class ChatForm:
         return {**own, "top_logprobs": [self._entry(*entry) for entry in best]}
 
     def _entry(self, token: int, entry: Logprob) -> Json:
-        text = self._tokenizer.decode([token])
+        text = self._tokenizer.decode_all([token])
         return {"token": text, "logprob": entry.logprob, "bytes": list(text.encode())}
 
 

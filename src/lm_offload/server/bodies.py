@@ -16,7 +16,11 @@ from lm_offload.sampling import SamplingParams
 
 TokenIds = Annotated[list[StrictInt], Field(min_length=1)]
 _SAMPLING = ("n", "stop", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
-_MORE_SAMPLING = ("top_k", "min_p", "repetition_penalty", "stop_token_ids", "ignore_eos")
+_MORE_SAMPLING = (
+    *("logit_bias", "top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos"),
+    *("stop_token_ids", "bad_words", "allowed_token_ids", "truncate_prompt_tokens"),
+    *("include_stop_str_in_output", "skip_special_tokens"),
+)
 
 
 class StreamOptions(BaseModel):
@@ -41,6 +45,7 @@ class Body(BaseModel):
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    logit_bias: dict[int, float] | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
 
@@ -49,6 +54,12 @@ class Body(BaseModel):
     repetition_penalty: float | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
+    min_tokens: int | None = None
+    bad_words: list[str] | None = None
+    allowed_token_ids: list[int] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    truncate_prompt_tokens: int | None = None
 
     user: str | None = None
     metadata: dict[str, Any] | None = None
