@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 COVERED_SIGMA = 1.7  # an interval that holds the middle of all possible rounds nine times in ten
+LEAST_ROUNDS = 5  # of which the least and the most hold the middle nine times in ten
 LEAST = 1e-12  # of a share that is zero
 MOST_PAIRED = 500  # rounds; more are taken together, neighbours by their median
 
