@@ -20,8 +20,15 @@ from setuptools.modified import newer_group
 BASE_FLAGS = ["-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
 RELEASE = ["-O3", "-g0", "-DNDEBUG"]
-MOST_COMPILERS = 2  # at once: each takes up to 2 GB
-SANITIZE = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+COMPILER_BYTES = 3 << 30  # of memory, at most
+# Python's own flags have -fwrapv, which turns the check of signed overflow off. A fault ends the
+# process: tests that pass would hide its message. Checks of addresses as calls are less to compile.
+SANITIZE = [
+    "-O1", "-g1", "-fno-omit-frame-pointer", "-fno-wrapv",
+    "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all",
+    "--param=asan-instrumentation-with-call-threshold=0",
+]  # fmt: skip
+LINK_SANITIZE = ["-fsanitize=address,undefined"]
 
 
 class OptionalBuild(build_ext):
@@ -51,9 +58,16 @@ class OptionalBuild(build_ext):
             debug=self.debug,
             extra_postargs=ext.extra_compile_args,
         )
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_COMPILERS)) as pool:
-            found = list(pool.map(lambda source: compile_one([source]), ext.sources))
+        sources = sorted(ext.sources, key=lambda name: ("packed" not in name, name))  # longest first
+        with ThreadPoolExecutor(compilers()) as pool:
+            found = list(pool.map(lambda source: compile_one([source]), sources))
         return [name for names in found for name in names]
+
+
+def compilers() -> int:
+    """How many compilers cores and memory have room for."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory_bytes // COMPILER_BYTES))
 
 
 def native_extension() -> Extension:
@@ -71,7 +85,7 @@ def native_extension() -> Extension:
         include_dirs=["csrc", str(include), nanobind.source_dir(), str(robin_map)],
         define_macros=[("LMO_EMULATED", None)] if emulate else [],
         extra_compile_args=[*BASE_FLAGS, *WARNINGS, *mode],
-        extra_link_args=["-pthread", *(SANITIZE[-1:] if sanitize else ["-s"])],
+        extra_link_args=["-pthread", *(LINK_SANITIZE if sanitize else ["-s"])],
         language="c++",
         optional=True,
     )

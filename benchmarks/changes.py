@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.report.result_files import Row
+from benchmarks.round_ratio import LEAST_ROUNDS
 
 LEAST_NOISE_FRAC = 0.05  # two runs of the whole agree within this
 ASSUMED_NOISE_FRAC = 0.15  # of a figure that was measured once, in either file
@@ -118,10 +119,15 @@ def change(name: str, metric: str, old: Row, new: Row) -> Change:
 
 
 def spread_frac(row: Row, metric: str) -> float:
-    """Half of the interval, or else of the range of the repetitions, over the figure."""
+    """Half of the interval, or else of the range of the repetitions, over the figure.
+
+    A few rounds may agree by chance, so that they count as no better than a single one.
+    """
     if found := row.get(f"{metric}{INTERVAL}"):
         low, high = found
-        return float((high - low) / 2 / row[metric])
+        few = row.get("rounds", LEAST_ROUNDS) < LEAST_ROUNDS
+        least = ASSUMED_NOISE_FRAC if few else 0.0
+        return max(least, float((high - low) / 2 / row[metric]))
     runs = row.get(f"{metric}_runs")
     if not isinstance(runs, list) or len(runs) < 2:
         return ASSUMED_NOISE_FRAC

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +15,6 @@ from benchmarks.peers.run import Driver, Generate, failure
 from benchmarks.peers.session import SessionError
 
 WARM_UP_TOKENS = 2  # of the run after loading that is not counted
-METERED_ROUNDS = 4  # for which one reading of the machine's rates holds: it takes as long as a run
 Enough = Callable[[PeerSpec], bool]  # whether a peer has had its rounds
 
 
@@ -37,7 +35,7 @@ class Cell:
 class CellTurns:
     """Takes the turns of one cell; our engine stays open from one peer to the next.
 
-    The machine's rates are read anew every METERED_ROUNDS.
+    The machine's rates are read anew before every round.
     """
 
     def __init__(self, driver: Driver, file: RunFile, cell: Cell) -> None:
@@ -64,11 +62,7 @@ class CellTurns:
             turns = [(spec, theirs)]
             if self._ours and self._cell.ours and spec != self._cell.ours:
                 turns.append((self._cell.ours, self._ours))
-            for count in itertools.count():
-                if count % METERED_ROUNDS == 0:
-                    self._rates = self._meter.read()
-                if not self._round(turns, spec) or enough(spec):
-                    return
+            while self._round(turns, spec) and not enough(spec):
                 turns.reverse()
 
     def _open(self, spec: PeerSpec, stack: ExitStack) -> Generate | None:
@@ -87,7 +81,7 @@ class CellTurns:
         """One run of each; whether all went well."""
         case, index = self._cell.case, self._file.next_round(self._cell.case)
         sizes = case.batch, case.prompt_len, case.limit_bytes
-        found = ceilings(self._weights, self._rates, *sizes)
+        found = ceilings(self._weights, self._meter.read(), *sizes)
         rows: list[Row] = []
         for spec, generate in turns:
             try:

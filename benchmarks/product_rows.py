@@ -105,15 +105,17 @@ def _row(name: str, m: int, product: Contender, times: Seconds, read_rates: list
     return row
 
 
-def own_product(kernels: Kernels, name: str) -> Contender:
-    """Our product with the weights of a format."""
+def own_product(
+    kernels: Kernels, name: str, placed: Callable[[Tensor], Tensor] = streamed_copies
+) -> Contender:
+    """Our product with the weights of a format, of which `placed` makes [copies, *shape]."""
     format, weight = parse_format(name), torch.randn(N, K)
     size_bytes = format.matrix_bytes(N, K)
     if not format.is_packed:
-        memory = streamed_copies(weight.bfloat16())
+        memory = placed(weight.bfloat16())
         return Contender(memory, list(memory), size_bytes, kernels.linear)
     packed = quantize(weight, format, "weight")
-    memory = streamed_copies(packed.data)
+    memory = placed(packed.data)
     weights = [PackedWeight(data, format, (N, K)) for data in memory]
     return Contender(memory, weights, size_bytes, kernels.linear)
 

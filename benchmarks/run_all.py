@@ -7,51 +7,56 @@
     python -m benchmarks.run_all --full --out benchmarks/results    # the committed results
 
 Each part writes its own file; one that fails is named and the rest goes on. A run that was
-interrupted, or of which parts failed, goes on where it was when it is started again.
+interrupted, or of which parts failed, goes on where it was when it is started again. How the ten
+minutes are shared is in `benchmarks/time_limit.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cgroup import CgroupUnavailableError, run_limited
 from benchmarks.entry import INTERRUPTED, parser_of, run
 from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
-from benchmarks.part_file import write_whole
 from benchmarks.peers.obstacles import require_disk
+from benchmarks.progress import Progress, States
 from benchmarks.suite import Part, Suite, full, quick
+from benchmarks.time_limit import GRACE_S, Share, TimeLimit
 from benchmarks.weight_files import weight_file_bytes
 
-PROGRESS = "progress.state"  # not .json: no result file
+PROGRESS, TIMES = "progress.state", "times.state"  # not .json: no result files
 PROBE_LIMIT_BYTES = 64 << 20
 END_S = 20.0  # for a part to end its engines after Ctrl-C, which a terminal sends to all of them
+RESERVE_S = GRACE_S + END_S + 5.0  # for a last part that is cut off, and for the report
 
 
 def main() -> int:
     """Make the checkpoint, run the parts, write the report; the number of parts that failed."""
-    args = parse_args()
+    start_s, args = time.monotonic(), parse_args()
     suite = full() if args.full else quick()
     out = args.out or Path(".bench") / ("full" if args.full else "quick")
     out.mkdir(parents=True, exist_ok=True)
     try:
-        failed = run_suite(suite, out)
+        failed = run_suite(suite, out, start_s)
     except KeyboardInterrupt:
         print(f"interrupted; what is measured lies in {out}, the same command goes on from there")
         return INTERRUPTED
     ends_well(["benchmarks.report", "--results", str(out), "--html", str(out / "report.html")])
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {out / 'report.html'}, {time.monotonic() - start_s:.0f} s in all")
     if failed:
         print(f"failed: {', '.join(failed)}; the other results are written, start again to retry")
     return min(len(failed), INTERRUPTED - 1)
 
 
-def run_suite(suite: Suite, out: Path) -> list[str]:
-    """All parts; names of those that failed or lack the checkpoint."""
+def run_suite(suite: Suite, out: Path, start_s: float) -> list[str]:
+    """All parts, in time from `start_s` on; names of those that failed or lack the checkpoint."""
     parts = suite.parts
     try:
         make_model(suite)
@@ -62,7 +67,16 @@ def run_suite(suite: Suite, out: Path) -> list[str]:
     if not (out / PROGRESS).exists():
         profile_machine(suite)
     left_out = [part.name for part in suite.parts if part not in parts]
-    return [*run_parts(parts, out), *left_out]
+    return [*run_parts(parts, out, time_limit(suite, out, start_s)), *left_out]
+
+
+def time_limit(suite: Suite, out: Path, start_s: float) -> TimeLimit:
+    """Until when a run has to end; one that goes on has the share of what is left to do."""
+    progress, last_s = Progress(out / PROGRESS), States(out / TIMES)
+    limit = TimeLimit(math.inf, last_s.all())
+    to_do = (part for part in suite.parts if progress.state(part) != "done")
+    share = sum(map(limit.weight, to_do)) / sum(map(limit.weight, suite.parts))
+    return replace(limit, end_s=start_s + share * suite.limit_s - RESERVE_S)
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,72 +111,71 @@ def note_limits() -> None:
         print(f"{error} Engines keep budgets of their own instead where they have one.")
 
 
-def run_parts(parts: tuple[Part, ...], out: Path) -> list[str]:
-    """Run what an interrupted run has left, or all; names of the parts that failed.
+def run_parts(parts: tuple[Part, ...], out: Path, limit: TimeLimit) -> list[str]:
+    """Run what an interrupted run has left, or all; names of the parts that failed or were cut off.
 
     A part that was begun keeps its file and goes on; any other begins with none.
     """
-    progress = Progress(out / PROGRESS)
-    for part in parts:
-        if progress.state(part) == "done":
-            continue
+    progress, times = Progress(out / PROGRESS), States(out / TIMES)
+    to_do = [part for part in parts if progress.state(part) != "done"]
+    for index, part in enumerate(to_do):
+        share = limit.share(part, to_do[index + 1 :])
         file = out / f"{part.name}.json"
         if progress.state(part) is None:
             file.unlink(missing_ok=True)
         progress.note(part, "begun")
         print(f"== {part.name}", flush=True)
         start_s = time.monotonic()
-        if ends_well(command(part, file)):
+        if ends_well(command(part, file, share), share.most_s):
             progress.note(part, "done")
-        print(f"   {time.monotonic() - start_s:.0f} s", flush=True)
+        seconds = time.monotonic() - start_s
+        times.note(part.name, round(seconds, 1))
+        print(f"   {time_taken(seconds, share)}", flush=True)
     failed = [part.name for part in parts if progress.state(part) != "done"]
     if not failed:
         progress.forget()
     return failed
 
 
-class Progress:
-    """What has been begun and done; a part whose command has changed counts as new."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._states: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-
-    def state(self, part: Part) -> str | None:
-        """`begun`, `done`, or None."""
-        return self._states.get(_key(part))
-
-    def note(self, part: Part, state: str) -> None:
-        """Remember a state."""
-        self._states[_key(part)] = state
-        write_whole(self._path, self._states)
-
-    def forget(self) -> None:
-        """The next run begins anew."""
-        self._path.unlink(missing_ok=True)
+def time_taken(seconds: float, share: Share) -> str:
+    """Of a part, beside its share."""
+    taken = f"{seconds:.0f} s"
+    if math.isinf(share.seconds):
+        return taken
+    cut = ", cut off; start again for the rest of it" if seconds >= share.most_s else ""
+    return f"{taken}, its share {share.seconds:.0f} s{cut}"
 
 
-def _key(part: Part) -> str:
-    return " ".join((part.name, part.module, *part.arguments, f"{part.minutes}"))
-
-
-def command(part: Part, file: Path) -> list[str]:
+def command(part: Part, file: Path, share: Share) -> list[str]:
     """The module and its options."""
-    minutes = [] if part.minutes is None else ["--minutes", f"{part.minutes:g}"]
-    return [f"benchmarks.{part.module}", *part.arguments, *minutes, "--json", str(file)]
+    minutes = share.minutes(part)
+    told = [] if minutes is None else ["--minutes", f"{minutes:.4g}"]
+    return [f"benchmarks.{part.module}", *part.arguments, *told, "--json", str(file)]
 
 
-def ends_well(command: list[str]) -> bool:
-    """Run a module; whether it ended well. One that is interrupted has a while to clean up."""
+def ends_well(command: list[str], most_s: float = math.inf) -> bool:
+    """Run a module; whether it ended well within `most_s`.
+
+    One that is interrupted, or cut off as if it were, has a while to clean up.
+    """
     process = subprocess.Popen([sys.executable, "-m", *command])
     try:
-        return process.wait() == 0
+        return process.wait(None if math.isinf(most_s) else most_s) == 0
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        end(process)
+        return False
     except KeyboardInterrupt:
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end(process)
         raise
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a module that was interrupted, and no longer."""
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 if __name__ == "__main__":

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CHECKPOINTS = Path(".checkpoints")
+QUICK_S = 600.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark and its result file; `minutes` is passed on to those that take it."""
+    """One benchmark and its result file; `minutes` is passed on to those that take it.
+
+    In a suite with a time limit `weight` is its share, about the seconds that it takes on the test
+    bed; one that `stretches` measures for as long as it is told.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...] = ()
     minutes: float | None = None
+    weight: float = 1.0
+    stretches: bool = False
 
     def needs(self, model: Path) -> bool:
         """Whether a checkpoint is among its arguments."""
@@ -25,10 +33,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Suite:
-    """A checkpoint of a preset (see make_checkpoint.py) and what is run on it."""
+    """A checkpoint of a preset (see make_checkpoint.py) and what is run on it, within `limit_s`."""
 
     preset: str
     parts: tuple[Part, ...]
+    limit_s: float = math.inf
 
     @property
     def model(self) -> Path:
@@ -39,32 +48,46 @@ class Suite:
 def quick() -> Suite:
     """Ten minutes on two cores: a small model, engines that are installed.
 
-    Short runs, so that many rounds fit; engines whose runs take long share one cell.
+    Short runs, so that many rounds fit; engines whose runs take long share one cell. What takes as
+    long as it takes comes first, so that the rest shares what is left.
     """
     model = str(CHECKPOINTS / "llama-0.25b")
-    few = ("--model", model, "--no-install", "--timeout-s", "60", "--gen-len", "5")
+    few = (
+        "--model",
+        model,
+        "--no-install",
+        "--timeout-s",
+        "60",
+        "--gen-len",
+        "5",
+        "--rounds",
+        "99",
+    )
     slow = ("--model", model, "--no-install", "--timeout-s", "30", "--gen-len", "3")
-    pair, others = "llama_cpp lm_offload", "openvino ctranslate2 transformers accelerate airllm"
+    pair, others = "llama_cpp lm_offload", "openvino ctranslate2 transformers airllm accelerate"
+    prediction = ("--model", model, "--points", "40")
     parts = (
-        Part("fixed-costs", "bench_fixed_costs"),
-        Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB")),
-        _peers("peers-0.25b", few, 2.0, "4", limits="288MiB", batches="1 16", engines=pair),
-        _peers("resident-0.25b", few, 0.7, "4", limits="none", batches="16", engines=pair),
-        _peers("batch-0.25b", few, 0.7, "4", limits="288MiB", batches="64", engines=pair),
-        _peers("long-0.25b", few, 0.6, "256", limits="288MiB", batches="1", engines=pair),
-        _peers(
-            "others-0.25b", slow, 1.3, "4", limits="288MiB", batches="16",
-            engines=f"{others} lm_offload",
-        ),
-        _peers(
-            "quantized-0.25b", few, 0.9, "4", limits="none", batches="16", formats="int8 int4",
-            engines=pair,
-        ),
-        Part("kernels", "bench_kernels", ("--budget", "0.05")),
-        Part("quality", "bench_quality", ("--tokens", "1024")),
-        Part("prediction", "bench_prediction", ("--model", model, "--points", "40"), 0.5),
+        Part("fixed-costs", "bench_fixed_costs", weight=25),
+        Part("trace", "bench_trace", ("--model", model, "--cpu-memory", "288MiB"), weight=10),
+        Part("kernels", "bench_kernels", ("--budget", "0.05"), weight=25),
+        Part("quality", "bench_quality", ("--tokens", "1024"), weight=25),
+        _timed("others-0.25b", slow, 130, limits="288MiB", batches="16",
+               engines=f"{others} lm_offload"),
+        _timed("peers-0.25b", few, 120, limits="288MiB", batches="1 16", engines=pair),
+        _timed("resident-0.25b", few, 42, limits="none", batches="16", engines=pair),
+        _timed("batch-0.25b", few, 42, limits="288MiB", batches="64", engines=pair),
+        _timed("long-0.25b", few, 36, "256", limits="288MiB", batches="1", engines=pair),
+        _timed("quantized-0.25b", few, 54, limits="none", batches="16", formats="int8 int4",
+               engines=pair),
+        Part("prediction", "bench_prediction", prediction, weight=40, stretches=True),
     )  # fmt: skip
-    return Suite("0.25b", parts)
+    return Suite("0.25b", parts, QUICK_S)
+
+
+def _timed(
+    name: str, common: Iterable[str], weight: float, prompts: str = "4", **axes: str
+) -> Part:
+    return replace(_peers(name, common, None, prompts, **axes), weight=weight, stretches=True)
 
 
 def full() -> Suite:

@@ -4,6 +4,7 @@
 
 #include "attention_float.h"
 #include "attention_packed.h"
+#include "isa_parts.h"
 #include "thread_pool.h"
 
 namespace lmo {
@@ -203,7 +204,7 @@ inline void attend_by_segment(const AttentionArgs& a, const Tile* tiles, int64_t
 
 // Working memory of the job: the tiles and, where segments are shared out, their sums; fewer
 // than 2 * threads tiles and heads are.
-inline void attention(const AttentionArgs& a) {
+void attention(const AttentionArgs& a) {
     const TileCounts counts = count_tiles(a);
     const int64_t items = counts.tiles * a.cache.kv_heads;
     const int64_t tile_floats = (counts.tiles * sizeof(Tile) + 63) / 64 * 16;

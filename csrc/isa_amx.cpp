@@ -3,43 +3,22 @@
 #include "amx_access.h"
 
 #if defined(LMO_AMX)
-#include <immintrin.h>
+#include "target_amx.h"
 
-#include "standard.h"
-
-#if defined(__clang__)
-#pragma clang attribute push( \
-    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni," \
-                          "amx-tile,amx-int8"))), \
-    apply_to = function)
-#else
-#pragma GCC diagnostic ignored "-Wuninitialized"  // in GCC's own immintrin.h
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC push_options
-#pragma GCC target( \
-    "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8")
-#endif
-
-#define LMO_VNNI
-#define LMO_ISA amx
-#include "simd_avx512.h"
-#include "simd_common.h"
-#include "transpose_avx512.h"
 #include "packed_amx.h"
-
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "target_end.h"
 
 namespace lmo {
+
+static void vector_linear(const PackedRun& products) {
+    avx512_vnni_operations().packed_linear(products);
+}
 
 const Operations& amx_operations() {
     static const Operations table = [] {
         Operations operations = avx512_vnni_operations();
         operations.name = "amx";
-        operations.packed_linear = amx::matrix_linear;
+        operations.packed_linear = amx::matrix_linear<vector_linear>;
         return operations;
     }();
     return table;

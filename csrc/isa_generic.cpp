@@ -5,7 +5,9 @@
 #include "simd_generic.h"
 #include "simd_common.h"
 #include "transpose_generic.h"
+#include "attention_impl.h"
 #include "isa_table.h"
+#include "packed_impl.h"
 
 namespace lmo {
 

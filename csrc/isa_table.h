@@ -1,11 +1,11 @@
-// Every operation compiled for the instruction set named LMO_ISA; included once by each isa_*.cpp.
+// The table of the instruction set named LMO_ISA and its operations, except those that isa_parts.h
+// names; included once per instruction set.
 #pragma once
 
-#include "attention_impl.h"
 #include "elementwise_impl.h"
+#include "isa_parts.h"
 #include "linear_impl.h"
 #include "memory_impl.h"
-#include "packed_impl.h"
 
 namespace lmo {
 namespace LMO_ISA {

@@ -84,12 +84,12 @@ inline void finish_tile(const LinearArgs& a, int64_t m, int64_t n, const Accumul
     }
 }
 
-// Calls body.template run<count>() for a count in [1, Max] known at run time.
-template <int Max, class Body>
+// Calls body(count) with a compile-time number for a count in [Min, Max] known at run time.
+template <int Max, int Min = 1, class Body>
 inline void with_count(int64_t count, const Body& body) {
-    if constexpr (Max > 0) {
+    if constexpr (Max >= Min) {
         if (count == Max) return body(std::integral_constant<int, Max>());
-        with_count<Max - 1>(count, body);
+        with_count<Max - 1, Min>(count, body);
     }
 }
 

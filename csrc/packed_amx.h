@@ -7,7 +7,7 @@
 // stay in that of memory.
 #pragma once
 
-#include "packed_impl.h"
+#include "packed_blocks.h"
 #include "simd_amx.h"
 
 namespace lmo {
@@ -94,7 +94,20 @@ struct SignedCodes : Codes {
     static constexpr int kZero = Codes::kZero == 128 ? 0 : Codes::kZero;
 };
 
-inline void matrix_linear(const PackedRun& products) {
+// Rows [first, first + rows) of the products.
+inline PackedRun rows_of(PackedRun products, int64_t first, int64_t rows) {
+    for (int i = 0; i < products.count; ++i) {
+        PackedArgs& a = products.at[i];
+        a.x += first * a.x_stride;
+        a.out += first * a.out_stride;
+        a.m = rows;
+    }
+    return products;
+}
+
+// `Others` multiplies what tile registers do not: floats, and blocks of fewer rows.
+template <void (*Others)(const PackedRun&)>
+void matrix_linear(const PackedRun& products) {
     each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
         using Codes = decltype(codes);
         if constexpr (!kFloatInputs<Codes>) {
@@ -102,7 +115,7 @@ inline void matrix_linear(const PackedRun& products) {
                 return matrix_rows<SignedCodes<Codes>>(products, first, rows);
             }
         }
-        packed_rows<Codes>(products, first, rows);
+        Others(rows_of(products, first, rows));
     });
 }
 

@@ -2,8 +2,8 @@
 // for every block of rows and unpacked in registers or, for many rows, a step at a time in cache.
 #pragma once
 
-#include "packed_work.h"
-#include "scratch.h"
+#include "isa_parts.h"
+#include "packed_blocks.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -16,11 +16,11 @@ void single_row(const PackedWork<Codes>& w, const Tiling& tiles) {
     write_totals<V>(w, tiles, totals);
 }
 
-// All rows times V vectors of tiles: few rows, at most Most, take the codes as they are.
-template <int V, int Most, class Codes>
+// All rows times V vectors of tiles: few rows, Least to Most, take the codes as they are.
+template <int V, int Least, int Most, class Codes>
 void few_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     alignas(64) float totals[Most * V * kLanes] = {};
-    with_count<Most>(w.rows, [&](auto rows) {
+    with_count<Most, Least>(w.rows, [&](auto rows) {
         constexpr int R = decltype(rows)::value;
         each_step(w, tiles, [&](const StepOf<Codes>& step) {
             add_step<Codes, R, V>(step, totals);
@@ -55,10 +55,19 @@ void many_rows(const PackedWork<Codes>& w, const Tiling& tiles) {
     write_totals<V>(w, tiles, totals);
 }
 
+// The fewest rows that are not multiplied as bytes.
+#if defined(LMO_VNNI)
+template <class Codes>
+constexpr int kLeastRows = kPairInputs<Codes> ? kSplitRows + 1 : 1;
+#else
+template <class Codes>
+constexpr int kLeastRows = 1;
+#endif
+
 template <int V, class Codes>
 void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     if (w.rows <= kPackedRows) {
-        few_rows<V, kPackedRows>(w, tiles);
+        few_rows<V, kLeastRows<Codes>, kPackedRows>(w, tiles);
     } else {
         many_rows<V>(w, tiles);
     }
@@ -77,38 +86,14 @@ void tile_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end, const Bod
 
 template <class Codes>
 void packed_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
-    tile_chunk(w, tile, end, [&](auto vectors, const Tiling& tiles) {
+    const auto body = [&](auto vectors, const Tiling& tiles) {
         packed_tiles<decltype(vectors)::value>(w, tiles);
-    });
-}
-
-// A block of rows times every product's weights; chunk(work, tile, end) computes some tiles.
-template <class Codes, class Chunk>
-void packed_block(const PackedRun& products, int64_t first_row, int64_t rows,
-                  const typename Codes::Inputs* x, const Chunk& chunk) {
-    const PackedArgs& any = products.first();
-    const int64_t group_bytes = factor_bytes<Codes>() + code_bytes<Codes>(any.group);
-    const int64_t tile_bytes = any.k / any.group * group_bytes;
-    const int64_t unit = rows == 1 ? kRowTiles : kPackedTiles;
-    const auto step = [&](const PackedArgs& a) {
-        return chunk_rows(rows, tiles_of(a), tile_bytes, unit, a.threads);
     };
-    const auto chunks = [&](const PackedArgs& a) { return (tiles_of(a) + step(a) - 1) / step(a); };
-    each_chunk(products, chunks, [&](const PackedArgs& a, int64_t i) {
-        const int64_t tile = i * step(a), end = std::min(tiles_of(a), tile + step(a));
-        chunk(PackedWork<Codes>{a, first_row, rows, x, tile_bytes}, tile, end);
-    });
-}
-
-// Rows [first, first + rows) of the inputs, each block of columns handed to finish(block) last.
-template <class Codes, class Finish>
-const typename Codes::Inputs* quantized(const PackedArgs& a, int64_t first, int64_t rows,
-                                        const Finish& finish) {
-    using Inputs = typename Codes::Inputs;
-    const int64_t bytes = rows * input_blocks(a.k) * static_cast<int64_t>(sizeof(Inputs));
-    auto* x = reinterpret_cast<Inputs*>(scratch(Scratch::job, bytes / sizeof(float)));
-    quantize_rows<Codes>(a, first, rows, x, finish);
-    return x;
+    if constexpr (kLeastRows<Codes> == 1) {
+        tile_chunk(w, tile, end, body);
+    } else {
+        each_tiling(tile, end, body);
+    }
 }
 
 #if defined(LMO_VNNI)
@@ -116,7 +101,7 @@ const typename Codes::Inputs* quantized(const PackedArgs& a, int64_t first, int6
 template <class Codes>
 void split_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end) {
     tile_chunk(w, tile, end, [&](auto vectors, const Tiling& tiles) {
-        few_rows<decltype(vectors)::value, kSplitRows>(w, tiles);
+        few_rows<decltype(vectors)::value, 1, kSplitRows>(w, tiles);
     });
 }
 
@@ -143,33 +128,7 @@ void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
     packed_block<Codes>(products, first, rows, x, packed_chunk<Codes>);
 }
 
-// Calls body(codes) with the type of the weights' codes.
-template <class Body>
-void with_codes(const PackedArgs& a, const Body& body) {
-    const bool bytes = a.input_bits == 8;
-    if (a.input_bits == 32) return body(Float8Codes());
-    if (a.bits == 8) {
-#if defined(LMO_VNNI)
-        if (bytes) return body(ByteInt8Codes());
-#endif
-        return body(Int8Codes());
-    }
-    if (a.symmetric) return bytes ? body(ByteInt4Codes<false>()) : body(Int4Codes<false>());
-    return bytes ? body(ByteInt4Codes<true>()) : body(Int4Codes<true>());
-}
-
-// Calls body(codes, first, rows) for the blocks of rows.
-template <class Body>
-void each_row_block(const PackedArgs& a, const Body& body) {
-    with_codes(a, [&](auto codes) {
-        constexpr int64_t kMost = kRowsHeld<typename decltype(codes)::Inputs>;
-        for (int64_t first = 0; first < a.m; first += kMost) {
-            body(codes, first, std::min(kMost, a.m - first));
-        }
-    });
-}
-
-inline void packed_linear(const PackedRun& products) {
+void packed_linear(const PackedRun& products) {
     each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
         packed_rows<decltype(codes)>(products, first, rows);
     });

@@ -10,12 +10,14 @@ cp -r src csrc tests setup.py pyproject.toml README.md LICENSE "$copy"
 rm -f "$copy"/src/lm_offload/kernels/_native*.so
 python=$PWD/.venv/bin/python
 cd "$copy"
+options=()
 export PYTHONPATH=$copy/src:$copy
 case ${1:-} in
 sanitize)
     LM_OFFLOAD_SANITIZE=1 "$python" setup.py --quiet build_ext --inplace --force
     export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)"
-    export ASAN_OPTIONS=detect_leaks=0
+    export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+    options=(--capture=sys --ignore=tests/kernels/triton)  # a fault ends the process: show its message
     ;;
 emulate)
     LM_OFFLOAD_EMULATE=1 "$python" setup.py --quiet build_ext --inplace --force
@@ -26,4 +28,4 @@ emulate)
     ;;
 esac
 "$python" -c 'from lm_offload.kernels import _native as n; print(*(t.name for t in n.all_operations()))'
-"$python" -m pytest -q tests/kernels
+"$python" -m pytest -q "${options[@]}" tests/kernels

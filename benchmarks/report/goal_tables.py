@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks.report.result_files import Row
+from benchmarks.round_ratio import LEAST_ROUNDS
 
 Columns = Mapping[str, Callable[[Row], str]]  # headings, and what stands below them
 SLOWER_GOAL, FASTEST_SHOWN = 1.03, 3
@@ -34,8 +35,8 @@ def long_context(result: Row) -> str:
         "share of the bound (goal 80 %)": lambda row: share(row, "bound_frac"),
         "same tokens as resident": lambda row: "yes" if row["same_tokens"] else "NO",
         "sweep": lambda row: ms(row["spilled_sweep_s"]),
-        "predicted": lambda row: ms(row["predicted_sweep_s"]),
-        "resident": lambda row: ms(row["resident_sweep_s"]),
+        "as predicted": lambda row: ms(row["predicted_sweep_s"]),
+        "all in memory": lambda row: ms(row["resident_sweep_s"]),
         "model": lambda row: row["model"],
         "sequences x context": lambda row: f"{row['batch']} x {row['context']}",
         "KV format": lambda row: row["kv_format"],
@@ -100,19 +101,21 @@ def _thread_case(row: Row) -> str:
     settings = row["settings"]
     marks = {id(settings[0]): "fastest", id(settings[-1]): "slowest"}
     chosen = next(one for one in settings if _is(one, row["chosen"]))
-    marks[id(chosen)] = f"**chosen**: {ratio(row, 'loss', '.3f')} the fastest (goal {SLOWER_GOAL}x)"
+    marks[id(chosen)] = (
+        f"**chosen**: {ratio(row, 'loss', '.3f')} the fastest's time (goal {SLOWER_GOAL}x)"
+    )
     shown = [*settings[:FASTEST_SHOWN], chosen, settings[-1]]
     if default := next((one for one in settings if _is(one, row.get("default", {}))), None):
         shown.append(default)
-        gain = f"torch's default: chosen {ratio(row, 'speedup_over_default')} as fast"
+        gain = f"torch's default: the chosen one is {ratio(row, 'speedup_over_default')} as fast"
         marks[id(default)] = f"{marks.get(id(default), '')} {gain}".strip()
     columns: Columns = {
         "": lambda one: marks.get(id(one), ""),
-        "sweep": lambda one: f"{one['sweep_s'] * 1e3:.2f} ms",
-        "products": lambda one: str(one["compute"]),
-        "attention": lambda one: str(one["attention"]),
-        "torch": lambda one: str(one["sampling"]),
-        "readers": lambda one: str(one["readers"]),
+        "decode sweep": lambda one: f"{one['sweep_s'] * 1e3:.2f} ms",
+        "threads of products": lambda one: str(one["compute"]),
+        "of attention": lambda one: str(one["attention"]),
+        "of torch": lambda one: str(one["sampling"]),
+        "of disk reads": lambda one: str(one["readers"]),
     }
     unique = {id(one): one for one in shown}
     title = (
@@ -129,16 +132,16 @@ def _is(setting: Row, wanted: Row) -> bool:
 def plan_choice(result: Row) -> str:
     """The plan that was chosen against the best of those that were run."""
     columns: Columns = {
-        "chosen over the best (goal 1.05x)": lambda row: ratio(row, "loss", ".3f"),
+        "time of the chosen plan over the best (goal 1.05x)": lambda row: ratio(row, "loss", ".3f"),
         "pairs in the wrong order": lambda row: (
             f"{row['ranking']['wrong_pairs']} of {row['ranking']['pairs']}"
         ),
-        "plans": lambda row: str(len(row["plans"])),
+        "plans run": lambda row: str(len(row["plans"])),
         "model": lambda row: row["model"],
         "memory": lambda row: f"{row['budget_frac']:.0%} of the weights",
         "batch": lambda row: str(row["shape"]["batch_size"]),
         "prompt": lambda row: str(row["shape"]["prompt_len"]),
-        "busy for others": lambda row: f"{row['others_frac']:.0%}",
+        "processor busy with other work": lambda row: f"{row['others_frac']:.0%}",
     }
     return table("The chosen plan against the best measured one", columns, result["rows"])
 
@@ -164,9 +167,11 @@ def share(row: Row, key: str) -> str:
 
 
 def noise(row: Row, key: str) -> str:
-    """Half of the interval over the figure; nothing where it was measured once."""
+    """Half of the interval over the figure; of few rounds their number, for they have none."""
     if not (found := row.get(f"{key}_interval")):
         return ""
+    if (rounds := row.get("rounds", LEAST_ROUNDS)) < LEAST_ROUNDS:
+        return f" ({rounds} rounds)"
     low, high = found
     return f" ± {(high - low) / 2 / row[key]:.0%}"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from benchmarks.report.chart import Chart, Guide, Point, Series
+from benchmarks.report.engine_names import engine_name
 from benchmarks.report.result_files import Results, Row, of_kind
 
 RATE, CEILING = "decode_tokens_per_s", "decode_ceiling_tokens_per_s"
@@ -107,7 +108,7 @@ def lines(rows: list[Row], x_of: Callable[[Row], float]) -> Iterator[Series]:
     by_peer = grouped(rows, ("peer",))
     for (peer,), members in sorted(by_peer.items(), key=lambda item: engine_rank(item[0][0])):
         ordered = sorted(members, key=x_of)
-        yield Series(peer, tuple(point(row, x_of(row)) for row in ordered))
+        yield Series(engine_name(peer), tuple(point(row, x_of(row)) for row in ordered))
 
 
 def engine_rank(peer: str) -> tuple[bool, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.peer_rows import is_ours
+from benchmarks.peer_rows import OURS, PHASES
+from benchmarks.report.engine_names import is_variant, name_and_version
 from benchmarks.report.generic_table import value_with_spread
-from benchmarks.report.goal_tables import ratio
+from benchmarks.report.goal_tables import noise, ratio
 from benchmarks.report.peer_figures import grouped, in_format, memory
 from benchmarks.report.result_files import Row
 
@@ -21,24 +22,32 @@ def peers(result: Row) -> str:
 
 def cell_table(rows: list[Row]) -> str:
     """Engines at several batch sizes under one limit."""
-    first = rows[0]
-    model = f"{first['model']}{in_format(first.get('weight_format'))}"
-    in_process = any(row.get("limit_kind") == OWN_BUDGETS for row in rows)
-    kind = ", budgets kept by the engines" if in_process else ""
     with_ceiling = any("decode_ceiling_frac" in row for row in rows)
     ceiling = " of the ceiling |" if with_ceiling else ""
     lines = [
-        f"**{model}, {memory(first.get('limit_bytes'))}{kind}, prompt "
-        f"{first['prompt_len']}, {first['gen_len']} tokens, {first['threads']} threads**",
+        f"**{title(rows)}**",
         "",
         f"| batch | engine | decode tok/s |{ceiling} prefill tok/s |{ceiling} "
-        "ours is faster in decode by | in prefill by |",
+        "LM-Offload is faster in decode by | in prefill by |",
         "|---|---|---|---|---|---|" + "---|---|" * with_ceiling,
     ]
     for row in rows:
-        engine = f"{row['peer']} {row.get('version', '')}".strip()
-        lines.append(f"| {row['batch']} | {engine} | {cells(row, with_ceiling)} |")
-    return "\n".join(lines)
+        found = cells(row, with_ceiling)
+        lines.append(f"| {row['batch']} | {name_and_version(row)} | {found} |")
+    variants = [row for row in rows if is_variant(row["peer"]) and not row.get("error")]
+    return "\n".join([*lines, *variant_lines(variants)])
+
+
+def title(rows: list[Row]) -> str:
+    """What all rows have in common."""
+    first = rows[0]
+    kept = ", kept by the engines themselves"
+    in_process = kept if any(row.get("limit_kind") == OWN_BUDGETS for row in rows) else ""
+    return (
+        f"{first['model']}{in_format(first.get('weight_format'))}, "
+        f"{memory(first.get('limit_bytes'))}{in_process}: prompts of {first['prompt_len']} tokens, "
+        f"{first['gen_len']} generated, {first['threads']} threads"
+    )
 
 
 def cells(row: Row, with_ceiling: bool) -> str:
@@ -47,12 +56,31 @@ def cells(row: Row, with_ceiling: bool) -> str:
         message = row["error"].splitlines()[0][:80].replace("|", "/")
         return " | ".join([f"failed: {message}", *[""] * (5 if with_ceiling else 3)])
     ratios = [
-        "" if is_ours(row) else ratio(row, f"ours_over_this_{phase}")
-        for phase in ("decode", "prefill")
+        "" if row["peer"].startswith(OURS) else ratio(row, f"ours_over_this_{phase}")
+        for phase in PHASES
     ]
     found = []
-    for phase in ("decode", "prefill"):
+    for phase in PHASES:
         found.append(value_with_spread(row, f"{phase}_tokens_per_s"))
         if with_ceiling:
             found.append(f"{row[f'{phase}_ceiling_frac']:.0%}")
     return " | ".join([*found, *ratios])
+
+
+def variant_lines(rows: list[Row]) -> list[str]:
+    """How much faster it is to round activations as well; nothing where that was not measured."""
+    told = [
+        f"{variant_ratio(row, 'decode')} in decode and {variant_ratio(row, 'prefill')} in prefill "
+        f"at batch {row['batch']}"
+        for row in rows
+        if all(f"ours_over_this_{phase}" in row for phase in PHASES)
+    ]
+    if not told:
+        return []
+    return ["", f"LM-Offload with 8-bit activations, over LM-Offload without: {'; '.join(told)}."]
+
+
+def variant_ratio(row: Row, phase: str) -> str:
+    """Its speed over that of the exact one, and half of the interval."""
+    key = f"ours_over_this_{phase}"
+    return f"{1 / row[key]:.2f}x{noise(row, key)}"

@@ -6,6 +6,11 @@ from benchmarks.report.generic_table import value_with_spread
 from benchmarks.report.goal_tables import ratio, share
 from benchmarks.report.result_files import Row
 
+POINTS = {
+    "quiet": "machine quiet", "weight_format own": "weights as stored",
+    "weight_format": "weights in",
+}  # fmt: skip
+
 
 def streaming(result: Row) -> str:
     """Sweeps against their bound."""
@@ -81,7 +86,7 @@ def fixed_costs(result: Row) -> str:
             "|---|---|---|",
             f"| `import lm_offload` | {row['import_s'] * 1e3:.0f} ms | 300 ms |",
             f"| first token of `lm-offload demo` | {row['demo_first_token_s']:.2f} s | 4 s |",
-            f"| engine per sweep | {row['sweep_overhead_s'] * 1e3:.2f} ms | 1 ms |",
+            f"| engine per decode sweep | {row['sweep_overhead_s'] * 1e3:.2f} ms | 1 ms |",
             f"| engine per layer | {row['layer_overhead_s'] * 1e6:.0f} us | 100 us |",
         ]
     )
@@ -144,10 +149,17 @@ def prediction(result: Row) -> str:
     ]
     for name, row in result["summary"].items():
         lines.append(
-            f"| {name} | {row['points']} | {row['median']:.0%} | {row['p90']:.0%} "
+            f"| {points_in_words(name)} | {row['points']} | {row['median']:.0%} | {row['p90']:.0%} "
             f"| {row['bias']:+.0%} |"
         )
     return "\n".join(lines)
+
+
+def points_in_words(name: str) -> str:
+    """A group of points, which the summary names by a setting and its value."""
+    for setting, words in POINTS.items():
+        name = name.replace(setting, words)
+    return name
 
 
 def published(result: Row) -> str:

@@ -148,3 +148,11 @@ def test_one_file_is_compared_with_that_of_its_name_in_a_folder(monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["compare", *files])
     assert module.main() == 0
     assert "4 figures compared, 0 slower" in capsys.readouterr().out
+
+
+def test_two_rounds_that_agree_by_chance_are_no_noise_floor():
+    row = {"peer": "p", "speedup": 2.0, "speedup_interval": [2.0, 2.0]}
+    slower = {**row, "speedup": 1.7, "speedup_interval": [1.7, 1.7]}
+    for rounds, is_slower in ((2, False), (8, True)):
+        (found,) = compare([{**row, "rounds": rounds}], [{**slower, "rounds": rounds}])
+        assert found.is_slower == is_slower

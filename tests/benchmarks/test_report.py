@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from benchmarks.report.__main__ import COMMITTED
 from benchmarks.report.generic_table import rows_table
+from benchmarks.report.goal_tables import ratio
 from benchmarks.report.html_page import page
 from benchmarks.report.markdown_pages import generated
+from benchmarks.report.peer_tables import cell_table
 from benchmarks.report.pictures import PICTURES
 from benchmarks.report.result_files import load
 from benchmarks.report.sections import FOLDER, section
 
-from tests.benchmarks.made_up_results import BED, made_up
+from tests.benchmarks.made_up_results import BED, made_up, peer_row
 
 
 def test_what_is_generated_from_the_committed_results_is_up_to_date():
@@ -87,8 +89,8 @@ def test_the_chosen_setting_of_threads_is_marked():
         "default": default, "loss": 5.0, "speedup_over_default": 0.4,
     }  # fmt: skip
     table = section("threads", {"benchmark": "threads", "testbed": BED, "rows": [row]})
-    assert "| **chosen**: 5.000x the fastest (goal 1.03x) | 50.00 ms | 2 | 5 |" in table
-    assert "| torch's default: chosen 0.40x as fast | 20.00 ms |" in table
+    assert "| **chosen**: 5.000x the fastest's time (goal 1.03x) | 50.00 ms | 2 | 5 |" in table
+    assert "| torch's default: the chosen one is 0.40x as fast | 20.00 ms |" in table
     assert table.count(" ms |") == 5
 
 
@@ -139,3 +141,31 @@ def test_planning_shows_whole_commands_first():
     row |= {"search_s": 0.4, "command_s": 1.7, "start_s": 0.5}
     text = section("planning", {"benchmark": "planning", "testbed": BED, "rows": [row]})
     assert "| 1.70 s | 0.40 s | 0.50 s | plan | m |" in text
+
+
+def test_a_variant_of_ours_is_held_against_ours_below_the_table():
+    rows = [
+        {**peer_row("lm_offload_int4", 1, None, 5.0), "weight_format": "int4", "version": "0.1.0"},
+        {**peer_row("llama_cpp_int4", 1, None, 5.0), "weight_format": "int4", "version": "0.3.36"},
+        {
+            **peer_row("lm_offload_int4_a8", 1, None, 5.0),
+            "weight_format": "int4",
+            "version": "0.1.0",
+        },
+    ]
+    for row, ours in zip(rows[1:], (2.0, 0.8), strict=True):
+        row |= {f"ours_over_this_{phase}": ours for phase in ("decode", "prefill")}
+        row |= {"ours_over_this_decode_interval": [ours * 0.9, ours * 1.1]}
+    table = cell_table(rows)
+    assert "| llama.cpp (llama-cpp-python 0.3.36) |" in table
+    assert "| 2.00x ± 10% | 2.00x |" in table
+    assert "| LM-Offload, 8-bit activations 0.1.0 |" in table
+    assert "0.80x" not in table
+    told = "over LM-Offload without: 1.25x ± 10% in decode and 1.25x in prefill at batch 1."
+    assert table.endswith(told)
+
+
+def test_a_ratio_of_two_rounds_has_no_interval():
+    row = {"x": 2.0, "x_interval": [1.99, 2.01]}
+    assert ratio({**row, "rounds": 2}, "x") == "2.00x (2 rounds)"
+    assert ratio({**row, "rounds": 5}, "x") == "2.00x ± 0%"

@@ -21,11 +21,15 @@ namespace lmo {
 
 const Operations& emulated_avx512_vnni_operations();
 
+static void vector_linear(const PackedRun& products) {
+    emulated_avx512_vnni_operations().packed_linear(products);
+}
+
 const Operations& emulated_amx_operations() {
     static const Operations table = [] {
         Operations operations = emulated_avx512_vnni_operations();
         operations.name = "amx-emulated";
-        operations.packed_linear = emulated_amx::matrix_linear;
+        operations.packed_linear = emulated_amx::matrix_linear<vector_linear>;
         return operations;
     }();
     return table;

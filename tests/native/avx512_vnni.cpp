@@ -12,7 +12,9 @@
 #include "simd_avx512.h"
 #include "simd_common.h"
 #include "transpose_avx512.h"
+#include "attention_impl.h"
 #include "isa_table.h"
+#include "packed_impl.h"
 
 #pragma GCC pop_options
 

@@ -1,0 +1,7 @@
+// Attention for x86 with AVX2, FMA and F16C.
+#if defined(__x86_64__)
+#include "target_avx2.h"
+
+#include "attention_impl.h"
+#include "target_end.h"
+#endif

@@ -1,0 +1,7 @@
+// Attention for x86 with AVX-512 (F, BW, VL, DQ).
+#if defined(__x86_64__)
+#include "target_avx512.h"
+
+#include "attention_impl.h"
+#include "target_end.h"
+#endif
