@@ -27,7 +27,7 @@ MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
 LIKELY_PART, LEAST_LIKELY = 64, 64
 LEAST_PROBABILITY = np.float32(
     1e-45
-)  # the smallest above 0 in float32, which forbidden tokens have
+)  # the smallest above 0; forbidden tokens have 0
 
 
 @dataclass(frozen=True)
