@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
 # Tokens that are looked at first: torch.topk takes a heap up to this part of a vocabulary.
 LIKELY_PART, LEAST_LIKELY = 64, 64
-LEAST_PROBABILITY = np.float32(
-    1e-45
-)  # the smallest above 0; forbidden tokens have 0
+LEAST_PROBABILITY = np.float32(1e-45)  # the smallest above 0; forbidden tokens have 0
 
 
 @dataclass(frozen=True)
