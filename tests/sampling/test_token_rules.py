@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -153,6 +154,15 @@ def test_other_ways_to_say_the_same():
     same = SamplingParams(logit_bias={5: 1.0}, bad_words=["a"], allowed_token_ids=(0, 1, 2))
     assert said == same
     assert hash(said) == hash(same)
+
+
+def test_numbers_of_arrays_and_large_ones_are_python_s_own():
+    made = SamplingParams(max_tokens=np.int64(3), temperature=2**70, repetition_penalty=10**30)
+    assert (type(made.max_tokens), made.temperature) == (int, 2.0**70)
+    row = Row(made, 0, [1], [])
+    assert sample(torch.zeros(1, VOCAB), [row])[0] in range(VOCAB)
+    with pytest.raises(RequestError, match=r"top_k is array.*; allowed is a whole number"):
+        SamplingParams(top_k=np.array([1, 2]))
 
 
 def test_a_clone_is_another_object_with_other_values_where_wanted():

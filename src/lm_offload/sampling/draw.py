@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
 # Tokens that are looked at first: torch.topk takes a heap up to this part of a vocabulary.
 LIKELY_PART, LEAST_LIKELY = 64, 64
-LEAST_PROBABILITY = 1e-45  # the smallest above 0 in float32, which forbidden tokens have
+LEAST_PROBABILITY = np.float32(1e-45)  # the smallest above 0; forbidden tokens have 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _place_of(
     It is there where these are all that the limits leave, or where nothing is limited.
     """
     cumulative = values.cumsum(dtype=np.float64)
-    least = max(params.min_p * values[0], LEAST_PROBABILITY)
+    least = params.min_p * values[0] or LEAST_PROBABILITY
     keep = (cumulative - values < params.top_p) & (values >= least)
     kept, most = int(keep.sum()), min(params.top_k or len(probabilities), len(probabilities))
     total = float(cumulative[kept - 1])

@@ -12,6 +12,14 @@ from lm_offload.errors import RequestError
 MAX_BIAS = 1e6  # larger ones could make logits infinite
 
 
+def as_number(value: Any, kind: type[int] | type[float]) -> Any:
+    """The same as Python's own number, where that can hold it."""
+    try:
+        return kind(value)
+    except OverflowError:
+        return value
+
+
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Several values, one, or none as a tuple; arrays and tensors as Python's numbers."""
     if value is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
-from lm_offload.sampling.param_values import as_biases, as_tuple, check, is_a, is_finite
+from lm_offload.sampling.param_values import as_biases, as_number, as_tuple, check, is_a, is_finite
 
 MAX_LOGPROBS = 20
 MAX_COMPLETIONS = 16384
@@ -72,8 +72,6 @@ class SamplingParams:
         return replace(self, **changes)
 
     def _unify(self) -> None:
-        if self.top_k == -1:
-            object.__setattr__(self, "top_k", 0)
         for name in ("stop", "bad_words", "stop_token_ids"):
             object.__setattr__(self, name, as_tuple(getattr(self, name)))
         if self.allowed_token_ids is not None:
@@ -88,6 +86,10 @@ class SamplingParams:
             value = getattr(self, name)
             unset = value is None and name in _MAY_BE_NONE
             check(name, value, unset or is_a(value, kind), words)
+            if not unset:
+                object.__setattr__(self, name, as_number(value, float if real else int))
+        if self.top_k == -1:
+            object.__setattr__(self, "top_k", 0)
         for name in _TEXTS:
             texts = getattr(self, name)
             check(name, texts, all(isinstance(text, str) for text in texts), "strings")
