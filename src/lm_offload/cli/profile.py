@@ -67,7 +67,7 @@ class _Progress:
         self._display = make_display(console, time.monotonic())
 
     def show(self, stage: str, done_s: float, total_s: float) -> None:
-        """See `hardware.effort.Report`."""
+        """See `hardware.visits.Report`."""
         left_s = round(total_s - done_s)
         words = f"measuring {stage}, {left_s // 60}:{left_s % 60:02} left"
         states = {"profile": (round(done_s * 1e3), round(total_s * 1e3), words)}

@@ -17,8 +17,8 @@ from lm_offload.engine.empty_sweeps import Case, Samples, Turn, sampled_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.effort import Report
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile, Link, Processor
+from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.kernels.base import Kernels
 from lm_offload.units import GIB, MIB
 
@@ -43,19 +43,12 @@ class Visits:
         self._kernels = kernels
         self._memory_bytes = min(ARENA_BYTES, memory_bytes)
         self._count = count
-        self._made = 0
         self._sweeps: Samples = defaultdict(list)
         self._prompts: dict[Case, list[float]] = defaultdict(list)
 
     def between(self, report: Report) -> Report:
         """`report`, and visits before stages, in equal parts of the planned seconds."""
-
-        def visit_and_report(stage: str, done_s: float, total_s: float) -> None:
-            if self._made < self._count - 1 and done_s * self._count >= self._made * total_s:
-                self.visit()
-            report(stage, done_s, total_s)
-
-        return visit_and_report
+        return spread_over(report, self.visit, self._count - 1)
 
     def visit(self) -> None:
         """Time some sweeps of each kind; torch has as many threads afterwards as before."""
@@ -66,7 +59,6 @@ class Visits:
         count = max(PROMPTS // self._count, LEAST_PROMPTS)
         _extend(self._prompts, sampled_prompts_s(count, *machine, SMALL_UNITS))
         torch.set_num_threads(threads)
-        self._made += 1
 
     @property
     def sweeps_s(self) -> dict[tuple[Case, Traffic], float]:

@@ -11,10 +11,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lm_offload.hardware.disk_probe import measure_reads
-from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.disk_reader import DiskReader
+from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
-from lm_offload.hardware.effort import Clock, Effort, Report
+from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import exceeds_cache, probe_memory
@@ -22,7 +22,7 @@ from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
 from lm_offload.hardware.product_probe import empty_call
 from lm_offload.hardware.profile import HardwareProfile, Link
-from lm_offload.hardware.rows_probe import measure_rows
+from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, align_down
@@ -30,7 +30,6 @@ from lm_offload.units import MIB, align_down
 READ_MEMORY_BYTES = 32 * MIB  # that blocks are read into
 READ_MEMORY_FRAC = 0.25  # of all memory, where that is little
 CALLS_FRAC = 0.3  # of the time for interference, for that of blocks with calls
-ROWS_FRAC = 0.06  # of the time for reads, for rows of embedding tables
 ENOUGH_FILE_BYTES = 16 * MIB  # to see the rate of large blocks
 
 
@@ -57,27 +56,22 @@ def calibrate(
     with (
         _file_to_read(place, effort, clock) as (file, write),
         DiskReader(file, target.buffer) as reader,
+        closing(DiskVisits(file, reader, effort, clock)) as disk,
     ):
-        budget_s = clock.budget_s("disk reads")
-        read = measure_reads(reader, effort.ways, budget_s * (1 - ROWS_FRAC))
-        rows = measure_rows(file, reader.known_bytes, budget_s * ROWS_FRAC)
         cpu = measure_processor(kernels, arena, effort, clock)
         budget_s = clock.budget_s("interference")
-        compute, way = memory_bound_product(kernels, arena), Way(read.block_bytes, read.concurrency)
+        compute, way = memory_bound_product(kernels, arena), disk.way
         interference = measure_interference(reader, way, compute, budget_s * (1 - CALLS_FRAC))
         block_s = measure_block_s(reader, way.depth, empty_call(kernels), budget_s * CALLS_FRAC)
+        disk.visit()
+        read = replace(disk.link, block_s=block_s)
         is_sound = is_enough_memory(memory_bytes) and file.size_bytes >= ENOUGH_FILE_BYTES
     profile = HardwareProfile(
         name=describe_machine().cpu,
         source=f"measured ({effort.name})",
         cpu=cpu,
         disk_bytes=shutil.disk_usage(place).total,
-        disk_read=replace(
-            read,
-            block_s=block_s,
-            rows_bytes_per_s=rows.rows,
-            pieces_bytes_per_s=rows.pieces,
-        ),
+        disk_read=read,
         disk_write=write or Link(read.bytes_per_s, block_bytes=read.block_bytes),
         interference=interference,
     )
