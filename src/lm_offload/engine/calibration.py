@@ -86,7 +86,7 @@ def _measure(
 ) -> Calibration:
     """Everything that plans depend on; see `calibrate` for `place`."""
     load = OtherLoad()
-    visits = visits_of(kernels, memory_bytes, effort.visits)
+    visits = visits_of(kernels, memory_bytes, effort)
     found = calibrate(kernels, place, effort, memory_bytes, visits.between(report))
     visits.visit()
     if load.busy_frac > BUSY_FRAC:

@@ -17,7 +17,12 @@ from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.machine import describe_machine
-from lm_offload.hardware.memory_probe import exceeds_cache, probe_memory
+from lm_offload.hardware.memory_probe import (
+    Touching,
+    exceeds_cache,
+    mapped_memory,
+    probe_memory,
+)
 from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
 from lm_offload.hardware.product_probe import empty_call
@@ -52,12 +57,15 @@ def calibrate(
     """
     spread_threads(numa_nodes())
     clock = Clock(effort, report)
-    target, arena = (probe_memory(size_bytes) for size_bytes in _split_memory(memory_bytes))
+    read_bytes, other_bytes = _split_memory(memory_bytes)
+    target, arena = probe_memory(read_bytes), mapped_memory(other_bytes, effort.times_cache)
     with (
-        _file_to_read(place, effort, clock) as (file, write),
+        closing(Touching(arena)) as touching,
+        _file_to_read(place, effort, clock, touching) as (file, write),
         DiskReader(file, target.buffer) as reader,
         closing(DiskVisits(file, reader, effort, clock)) as disk,
     ):
+        touching.wait()
         cpu = measure_processor(kernels, arena, effort, clock)
         budget_s = clock.budget_s("interference")
         compute, way = memory_bound_product(kernels, arena), disk.way
@@ -91,9 +99,12 @@ def _split_memory(memory_bytes: int) -> tuple[int, int]:
 
 @contextmanager
 def _file_to_read(
-    place: Path, effort: Effort, clock: Clock
+    place: Path, effort: Effort, clock: Clock, touching: Touching
 ) -> Iterator[tuple[DirectFile, Link | None]]:
-    """A file on the disk, and how fast one is written there if that is to be measured."""
+    """A file on the disk, and how fast one is written there if that is to be measured.
+
+    The probes' memory may be touched meanwhile.
+    """
     weights = _largest_weights(place) if place.is_dir() else place
     if weights is not None and not effort.file_bytes:
         with closing(DirectFile(weights)) as file:
@@ -101,7 +112,9 @@ def _file_to_read(
         return
     size_bytes = min(max(effort.file_bytes, ENOUGH_FILE_BYTES), shutil.disk_usage(place).free // 4)
     with temporary_file(place if place.is_dir() else place.parent) as path:
-        write = measure_writes(path, align_down(size_bytes), clock.budget_s("disk writes"))
+        budget_s = clock.budget_s("disk writes")
+        touching.begin()
+        write = measure_writes(path, align_down(size_bytes), budget_s)
         enough = weights is not None and _size_bytes(weights) >= ENOUGH_FILE_BYTES
         with closing(DirectFile(weights if weights and enough else path)) as file:
             yield file, write

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS
 from lm_offload.hardware.disk_reader import Way
+from lm_offload.hardware.memory_probe import FEWEST_TIMES, TIMES_CACHE
 from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.units import MIB
@@ -43,6 +44,8 @@ class Effort:
     turns: int = 1  # over all formats of products
     visits: int = 1  # to the engine, the last one after all else
     disk_visits: int = 1  # the same, to the disk
+    sweeps: int = 30  # turns of the engine's sweeps, of all visits together
+    times_cache: int = TIMES_CACHE  # memory that probes work in, over the last-level cache
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
 
@@ -70,9 +73,9 @@ FULL = Effort(
 )
 QUICK = Effort(
     name="quick",
-    seconds=6.5,
+    seconds=5.0,
     rows=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-    contexts=(16, 128, 1024, 4096),
+    contexts=(16, 256, 4096),
     shapes=ALL_SHAPES,
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,
@@ -80,6 +83,8 @@ QUICK = Effort(
     other_formats=OTHER_FORMATS,
     file_bytes=128 * MIB,
     disk_visits=3,
+    sweeps=12,
+    times_cache=FEWEST_TIMES,
     threads=True,
 )
 START = Effort(
