@@ -95,32 +95,6 @@ def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
     assert blocks[frozenset({1, 2})][0] > blocks[frozenset({1})][0] > 0
 
 
-def test_blocks_that_the_cpu_waits_for_hold_up_nobody() -> None:
-    """Half of them come while Python runs where the disk works for twice as long."""
-    streamed, cpu = frozenset({1, 2}), replace(PLAIN.cpu, task_s=1e6)
-    fast = replace(PLAIN, cpu=cpu, disk_read=replace(PLAIN.disk_read, block_s=1.0))
-    times = times_of(fast, streamed, 1 << 30)
-    python_s = times.costs.total_fixed_s(ROWS, times.micro_batch_tokens)
-    twice = Curve((1.0,), (sum(times.streamed_bytes.values()) / (2 * python_s),))
-    slow = replace(fast, disk_read=replace(fast.disk_read, bytes_per_s=twice))
-    slower = times_of(slow, streamed, 1 << 30)
-    assert slower.load(ROWS).overhead_s == pytest.approx(times.load(ROWS).overhead_s / 2, rel=1e-3)
-    assert slower.steady(ROWS).overhead_s == pytest.approx(slower.load(ROWS).overhead_s)
-
-
-@pytest.mark.parametrize(("sweep_s", "waited_frac"), [(0.0, 1.0), (1.0, 0.0)])
-def test_rows_wait_for_no_units_once_the_ring_is_full(sweep_s: float, waited_frac: float) -> None:
-    """The engine's own work between two sweeps may be long enough to fill it."""
-    profile = replace(PLAIN, cpu=replace(PLAIN.cpu, sweep_s=sweep_s))
-    streamed, slow = frozenset({2, 4}), Curve((1.0,), (1e6,))
-    profile = replace(profile, disk_read=replace(profile.disk_read, bytes_per_s=slow))
-    one_bytes = sizes().units[2].size_bytes
-    times = replace(times_of(profile, streamed, one_bytes), rows_in_memory=False)
-    resident = replace(times, streamed=frozenset(), ring_bytes=0)
-    more_s = times.load(ROWS).compute_s[0] - resident.load(ROWS).compute_s[0]
-    assert more_s == pytest.approx(waited_frac * one_bytes / 1e6, rel=1e-2)
-
-
 @pytest.mark.parametrize("streamed", [frozenset[int](), frozenset({1})])
 def test_streamed_units_that_fit_the_cache_leave_the_engine_what_it_needs_there(streamed) -> None:
     slow = {"sweep_s": 8.0, "cached_overhead_frac": 0.5}

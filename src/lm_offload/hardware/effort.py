@@ -73,9 +73,9 @@ FULL = Effort(
 )
 QUICK = Effort(
     name="quick",
-    seconds=5.0,
-    rows=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-    contexts=(16, 256, 4096),
+    seconds=4.0,
+    rows=(1, 2, 4, 8, 16, 64, 256),
+    contexts=(16, 256, 2048),
     shapes=ALL_SHAPES,
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,

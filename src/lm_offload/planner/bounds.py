@@ -106,7 +106,8 @@ class Bounds:
         gather_s = 0.0
         found = disturbance(kv.compute_s, disk_s, profile.interference)
         if moves and model.table_bytes:
-            gather_s = least_gather_s(model, disk, shape.rows, sizes.micro_batch_tokens)
+            rows = shape.rows, sizes.micro_batch_tokens
+            gather_s = least_gather_s(model, disk, surplus.read, *rows, found.disk_busy_frac)
         cpu_s = found.slower_cpu * (kv.compute_s + gather_s)
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 

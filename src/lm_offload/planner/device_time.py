@@ -57,7 +57,7 @@ class DeviceSweepTimes(HostTimes):
         return DeviceSweepLoad(
             compute_s=compute_s,
             read_s=self._undisturbed_reads_s,
-            overhead_s=self._engine_s(shape),
+            overhead_s=self._overhead_s(shape) + self._download_s(shape),
             read_bytes=sum(self.streamed_bytes.values()),
             upload_s=self._uploads_s,
             upload_bytes=sum(self.uploaded_bytes.values()),
@@ -104,14 +104,10 @@ class DeviceSweepTimes(HostTimes):
         if self._is_disturbed(shape):
             load = self.load(shape)
             return DeviceSums(load.disk_s, load.h2d_s, load.rows_s, load.overhead_s)
-        engine_s = self._engine_s(shape)
+        engine_s = self._overhead_s(shape) + self._download_s(shape)
         disk_s, link_s, rows_s = self._undisturbed_disk_s, self._link_s(shape), self._rows_s(shape)
         link_s *= shared(link_s, self._back_s(shape), max(disk_s, rows_s + engine_s))
         return DeviceSums(disk_s, link_s, rows_s, engine_s)
-
-    def _engine_s(self, shape: SweepShape) -> float:
-        """What the host has to do for the sweep beside its tasks, and the wait for its logits."""
-        return self._overhead_s(shape, self._undisturbed_disk_s) + self._download_s(shape)
 
     def _is_disturbed(self, shape: SweepShape) -> bool:
         """Whether sums are not enough."""
@@ -122,7 +118,7 @@ class DeviceSweepTimes(HostTimes):
         rows_s = self._rows_s(shape)
         if self._is_here(shape):
             rows_s = min(rows_s, self.costs.total_s(shape, self.micro_batch_tokens))
-        return rows_s + self._engine_s(shape)
+        return rows_s + self._overhead_s(shape) + self._download_s(shape)
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, both rings filled before."""

@@ -24,27 +24,24 @@ class GatherCost:
     link: Link
     queue_bytes: int  # of the blocks of units that are in flight at once
 
-    def seconds(self, rows: int, most: int, busy_frac: float, behind_s: float = math.inf) -> float:
+    def seconds(self, rows: int, most: int, busy_frac: float) -> float:
         """Seconds for `rows` rows while units keep the disk busy for a share of the time.
 
-        All at once; of micro-batches of one row there is memory for one request at a time. Units
-        are read for `behind_s` longer at most.
+        All at once; of micro-batches of one row there is memory for one request at a time.
         """
-        queue_s = read_s(self.link, self.queue_bytes, self.queue_bytes)
-        in_flight = min(most, GATHER_THREADS)
-        return self._seconds(rows, in_flight, busy_frac * min(queue_s, behind_s))
+        return self._seconds(rows, min(most, GATHER_THREADS), busy_frac)
 
     def apart_s(self, rows: int, most: int, busy_frac: float) -> float:
         """The same where each micro-batch of at most `most` rows fetches its own."""
-        behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
         full, rest = divmod(rows, most)
-        full_s = full * self._seconds(most, GATHER_THREADS, behind_s) if full else 0.0
-        return full_s + self._seconds(rest, GATHER_THREADS, behind_s)
+        full_s = full * self._seconds(most, GATHER_THREADS, busy_frac) if full else 0.0
+        return full_s + self._seconds(rest, GATHER_THREADS, busy_frac)
 
-    def _seconds(self, rows: int, in_flight: int, behind_s: float) -> float:
+    def _seconds(self, rows: int, in_flight: int, busy_frac: float) -> float:
         """Of rows that are asked for at once; the first one waits behind the blocks in flight."""
         if rows == 0:
             return 0.0
+        behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
         requests, size_bytes = self._requests(rows)
         own_s = self._own_s(requests, size_bytes)
         if in_flight < GATHER_THREADS:

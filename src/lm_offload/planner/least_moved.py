@@ -15,7 +15,7 @@ from lm_offload.hardware.profile import Link
 from lm_offload.planner.gather_cost import GatherCost
 from lm_offload.planner.host_placement import read_block_bytes
 from lm_offload.planner.model_sizes import ModelSizes
-from lm_offload.planner.read_times import unit_read_s
+from lm_offload.planner.read_times import queue_bytes, unit_read_s
 
 
 class Moved(NamedTuple):
@@ -52,9 +52,15 @@ def least_upload_s(model: ModelSizes, link: Link, moved: Moved) -> float:
     return moved.size_bytes * _least_s_per_byte(model, link.transfer_s)
 
 
-def least_gather_s(model: ModelSizes, disk: Link, rows: int, most: int) -> float:
-    """To fetch embedding rows, at most `most` of them at once, where no unit is in their way."""
-    return GatherCost(model.config, disk, queue_bytes=0).seconds(rows, most, busy_frac=0.0)
+def least_gather_s(
+    model: ModelSizes, disk: Link, moved: Moved, rows: int, most: int, busy_frac: float
+) -> float:
+    """To fetch embedding rows beside these reads, at most `most` of them at once."""
+    block_bytes, readers = read_block_bytes(disk), disk.concurrency
+    largest = (size for size in model.bytes_up_to if size >= moved.largest_bytes)
+    queues = {queue_bytes(size, block_bytes, readers) for size in largest}
+    costs = (GatherCost(model.config, disk, queue) for queue in queues)
+    return min(cost.seconds(rows, most, busy_frac) for cost in costs)
 
 
 def _least_s_per_byte(model: ModelSizes, seconds_of: Callable[[int], float]) -> float:

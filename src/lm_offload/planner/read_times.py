@@ -69,18 +69,9 @@ class ReadTimes:
 
     @lazy
     def _gather(self) -> GatherCost:
-        return GatherCost(self.costs.model.config, self.profile.disk_read, self._queue_bytes)
-
-    @lazy
-    def _queue_bytes(self) -> int:
         largest_bytes = max(self.streamed_bytes.values(), default=0)
-        return queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
-
-    @lazy
-    def _ring_s(self) -> float:
-        """Seconds to fill the ring, as far as there are units for it."""
-        filled_bytes = min(self.ring_bytes, sum(self.streamed_bytes.values()))
-        return read_s(self.profile.disk_read, filled_bytes, self._queue_bytes)
+        queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
+        return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:

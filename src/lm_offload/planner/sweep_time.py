@@ -11,7 +11,6 @@ The recurrence over the units of a sweep has the last word; this form gives the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,12 +47,11 @@ class SweepTimes(ReadTimes):
         reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        engine_s = self._overhead_s(shape, disk_s)
-        compute_s[EMBED] += self._gather_s(shape, found, engine_s)
+        compute_s[EMBED] += self._gather_s(shape, found)
         return SweepLoad(
             [seconds * found.slower_cpu for seconds in compute_s],
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
-            engine_s,
+            self._overhead_s(shape),
             sum(self.streamed_bytes[unit] for unit in reads_s),
             slower_layers(kv, found.slower_disk),
         )
@@ -76,13 +74,13 @@ class SweepTimes(ReadTimes):
         read_frac = self._read_frac(shape)
         disk_s = read_frac * self._undisturbed_disk_s + kv.read_s
         found = disturbance(kv.compute_s, disk_s, self.profile.interference)
-        engine_s = self._overhead_s(shape, disk_s)
         disk_s *= found.slower_disk
-        alone_s, gather_s = 0.0, self._gather_s(shape, found, engine_s)
+        alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
             alone_s = read_frac * (alone_s + (gather_s if EMBED in self.streamed else 0.0))
         cpu_s, alone_s = found.slower_cpu * (kv.compute_s + gather_s), found.slower_cpu * alone_s
+        engine_s = self._overhead_s(shape)
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
@@ -115,36 +113,27 @@ class SweepTimes(ReadTimes):
         load = self.load(shape)
         return load.step_time(self.simulated_s([load, load])[-1])
 
-    def _gather_s(self, shape: SweepShape, found: Disturbance, engine_s: float) -> float:
-        """What embedding rows that are read from disk add to the first unit.
-
-        Units are read ahead while the engine works between two sweeps, until their ring is full.
-        """
+    def _gather_s(self, shape: SweepShape, found: Disturbance) -> float:
+        """What embedding rows that are read from disk add to the first unit."""
         if self.rows_in_memory:
             return 0.0
-        behind_s = math.inf if self.spill.layers else max(self._ring_s - engine_s, 0.0)
-        most, busy_frac = self.micro_batch_tokens, found.disk_busy_frac
-        return self._gather.seconds(shape.rows, most, busy_frac, behind_s)
+        return self._gather.seconds(shape.rows, self.micro_batch_tokens, found.disk_busy_frac)
 
     @lazy
     def _spilled(self) -> SpillCosts:
         return SpillCosts(self.costs.model, self.profile, self.spill, self.read_block_bytes)
 
-    def _overhead_s(self, shape: SweepShape, disk_s: float) -> float:
-        """What the engine takes beside its tasks, while the disk works for `disk_s`."""
+    def _overhead_s(self, shape: SweepShape) -> float:
         cpu, vocab_size = self.profile.cpu, self.costs.model.config.vocab_size
         more_s = max(-(-shape.rows // self.micro_batch_tokens) - 1, 0) * cpu.micro_batch_s
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
         engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays_cached)
-        return more_s + engine_s + self._held_up_s(shape, more_s + engine_s, disk_s)
+        return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
-    def _held_up_s(self, shape: SweepShape, engine_s: float, disk_s: float) -> float:
-        """What is lost to threads that hand over blocks, while kernels do not run.
-
-        Blocks come all the time that the disk works; those that the CPU waits for hold up nobody.
-        """
+    def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
+        """What is lost to threads that hand over blocks, while kernels do not run."""
         block_s = self.profile.disk_read.block_s
         if not block_s:
             return 0.0
@@ -156,7 +145,7 @@ class SweepTimes(ReadTimes):
         most, handing_s = self.micro_batch_tokens, blocks * block_s
         python_s = self.costs.total_fixed_s(shape, most) + engine_s
         busy_s = self.costs.total_s(shape, most) + engine_s
-        return self._python_frac * handing_s * python_s / max(busy_s, disk_s)
+        return self._python_frac * handing_s * python_s / busy_s
 
     @lazy
     def _python_frac(self) -> float:
