@@ -17,7 +17,9 @@ from lm_offload.cli.report import people_console, print_json, report_console
 
 
 def profile(
-    quick: Annotated[bool, typer.Option("--quick", help="About 10 s instead of 60 s, in less memory: coarser.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="About 10 s instead of 60 s, in less memory: coarser.")
+    ] = False,
     disk_path: Annotated[
         Path | None,
         typer.Option(
