@@ -17,7 +17,7 @@ from lm_offload.storage.blocks import LEAST_BLOCK_BYTES
 from lm_offload.units import KIB, MIB, PAGE_BYTES
 
 FIRST_READ_FRAC = 0.25  # of the time
-VISITS_FRAC = 0.35  # of the time
+VISITS_FRAC = 0.25  # of the time
 BURSTS = (256 * KIB, MIB, 4 * MIB, 16 * MIB)  # bytes of units that are read alone
 STREAM_BYTES = MIB  # weights are read in blocks of at least this size
 STREAM_DEPTH = 2  # and with at least so many in flight: the disk must not wait for Python
