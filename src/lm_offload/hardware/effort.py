@@ -73,9 +73,9 @@ FULL = Effort(
 )
 QUICK = Effort(
     name="quick",
-    seconds=4.0,
-    rows=(1, 2, 4, 8, 16, 64, 256),
-    contexts=(16, 256, 2048),
+    seconds=3.2,
+    rows=(1, 4, 16, 64, 256),
+    contexts=(32, 1024),
     shapes=ALL_SHAPES,
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,

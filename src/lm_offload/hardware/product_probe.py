@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SIZE_STEP = 128  # a multiple of every format's groups
 LAYER_PRODUCTS = 4  # that have an input of their own: q, k and v; o; gate and up; down
+MANY_ROWS = 16  # whose inputs and outputs are more than the inner caches hold
 LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
 
 PLAIN = Format("bf16")
@@ -111,7 +112,7 @@ def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Call
     A layer has several inputs and outputs: many rows of them leave the caches of the cores.
     """
     count, width = weights[0].shape
-    places = LAYER_PRODUCTS if rows > 1 else 1
+    places = LAYER_PRODUCTS if rows >= MANY_ROWS else 1
     ends = [(torch.randn(rows, width), torch.empty(rows, count)) for _ in range(places)]
     endless = zip(itertools.cycle(weights), itertools.cycle(ends))
 
