@@ -18,8 +18,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.machine_pace import FEW_ROWS, MANY_ROWS, Pace
-from lm_offload.engine.unit_reads import UnitReads
-from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.product_probe import matrices, product_work
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
@@ -68,15 +67,14 @@ class PaceMeter:
         """The file that slices read from now on, in the blocks of units of this size."""
         link = self._profile.disk_read
         self._block_bytes = block_bytes_of(unit_bytes, link.block_bytes, link.concurrency)
+        is_small = self._block_bytes < link.block_bytes
+        ring_bytes = RING_UNITS * link.concurrency * self._block_bytes if is_small else None
         self._opened.close()
         direct = self._opened.enter_context(closing(DirectFile(file)))
         reader = self._opened.enter_context(DiskReader(direct, self._memory.buffer))
         reader.read_first(Way(link.block_bytes, link.concurrency), FIRST_READ_S)
         way = Way(self._block_bytes, link.concurrency)
-        self._byte_s = reader.sampler(way, DISK_S)
-        if self._block_bytes < link.block_bytes:
-            units = self._opened.enter_context(closing(UnitReads()))
-            self._byte_s = units.sampler(reader.units(way), way.depth, DISK_S)
+        self._byte_s = reader.sampler(way, DISK_S, ring_bytes)
 
     def _products(self, format: Format) -> dict[tuple[bool, int], Callable[[], None]]:
         """By whether the weights come from the cache, and rows."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lm_offload.engine.unit_reads import UnitReads
 from lm_offload.hardware.calibrate import calibrate
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.units import MIB
@@ -29,15 +27,13 @@ def test_a_whole_calibration(tmp_path: Path, as_file: bool) -> None:
         assert total_s == TINY_EFFORT.seconds
 
     start_s = time.perf_counter()
-    with closing(UnitReads()) as reads:
-        found = calibrate(
-            resolve_kernels(1),
-            weights if as_file else tmp_path,
-            reads.sampler,
-            TINY_EFFORT,
-            8 * MIB,
-            report,
-        )
+    found = calibrate(
+        resolve_kernels(1),
+        weights if as_file else tmp_path,
+        TINY_EFFORT,
+        8 * MIB,
+        report,
+    )
     assert time.perf_counter() - start_s < 10
     assert planned_s == sorted(planned_s)
     assert planned_s[0] == 0.0

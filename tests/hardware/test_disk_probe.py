@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lm_offload.engine.unit_reads import UnitReads
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, DiskProbe
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
@@ -28,8 +26,8 @@ def test_reads_of_any_file(
     path = tmp_path / "weights"
     path.write_bytes(bytes(file_bytes))
     file, memory = DirectFile(path), probe_memory(memory_bytes)
-    with DiskReader(file, memory.buffer) as reader, closing(UnitReads()) as reads:
-        probe = DiskProbe(reader, ways, BUDGET_S, reads.sampler)
+    with DiskReader(file, memory.buffer) as reader:
+        probe = DiskProbe(reader, ways, BUDGET_S)
         probe.visit()
         link = probe.link
         assert reader.known_bytes == file_bytes
@@ -46,20 +44,25 @@ def test_reads_of_any_file(
     assert 0 < interference.disk_read_while_computing_frac <= 1
 
 
-@pytest.mark.parametrize(("size", "places"), [(MIB, 4), (256 * KIB, 4), (4 * MIB, 1)])
-def test_small_units_share_a_ring_of_two(tmp_path: Path, size: int, places: int) -> None:
+@pytest.mark.parametrize(("ring_bytes", "places"), [(2 * MIB, 2), (16 * MIB, 4), (1, 1), (None, 4)])
+def test_samples_read_into_a_ring_of_the_size_that_they_are_given(
+    tmp_path: Path, ring_bytes: int | None, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "weights"
     path.write_bytes(bytes(8 * MIB))
-    file, memory = DirectFile(path), probe_memory(4 * MIB)
+    file, memory, seen = DirectFile(path), probe_memory(4 * MIB), set[int]()
+
+    def read_into(target: memoryview, offset: int) -> int:
+        seen.add(np.frombuffer(target, np.uint8).ctypes.data)
+        return len(target)
+
     with DiskReader(file, memory.buffer) as reader:
+        reader.read_first(Way(MIB, 2), BUDGET_S)
         reader.known_bytes = 8 * MIB
-        units = reader.units(Way(size, 2))
+        monkeypatch.setattr(file, "read_into", read_into)
+        reader.sampler(Way(MIB, 2), BUDGET_S, ring_bytes)()
     file.close()
-    assert {len(unit) for unit in units} == {2}
-    blocks = [block for unit in units for block in unit]
-    assert [block.file_offset for block in blocks] == [*range(0, 8 * MIB, size)]
-    at = {np.frombuffer(block.memory, np.uint8).ctypes.data for block in blocks}
-    assert len(at) == places
+    assert len(seen) == places
 
 
 def test_units_come_at_the_typical_rate_of_all_visits(
@@ -68,16 +71,15 @@ def test_units_come_at_the_typical_rate_of_all_visits(
     path = tmp_path / "weights"
     path.write_bytes(bytes(3 * MIB))
     file, memory, now = DirectFile(path), probe_memory(4 * MIB), [1.0]
-    monkeypatch.setattr(DiskReader, "sampler", lambda *of: lambda: now[0])
+    monkeypatch.setattr(DiskReader, "sampler", lambda *of, **how: lambda: now[0])
     monkeypatch.setattr(DiskReader, "burst_sampler", lambda *of: lambda: 2 * now[0])
     with DiskReader(file, memory.buffer) as reader:
-        probe = DiskProbe(reader, FEW_WAYS, BUDGET_S, lambda *of: lambda: 3 * now[0], visits=3)
+        probe = DiskProbe(reader, FEW_WAYS, BUDGET_S, visits=3)
         for now[0] in (4.0, 0.5, 2.0):  # a slow moment, a fast one, the usual one
             probe.visit()
         link = probe.link
     file.close()
-    assert link.bytes_per_s.at(8 * MIB) == 0.5
-    assert [link.bytes_per_s.at(size) for size in (256 * KIB, MIB)] == [pytest.approx(1 / 6)] * 2
+    assert [link.bytes_per_s.at(size) for size in (256 * KIB, MIB, 8 * MIB)] == [0.5] * 3
     assert link.bytes_per_s.at(PAGE_BYTES) == 1.0  # of which there was one moment
     assert link.burst_bytes_per_s.at(MIB) == 0.25
 

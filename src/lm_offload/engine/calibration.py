@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lm_offload import __version__
 from lm_offload.engine.overhead import visits_of, with_overhead
 from lm_offload.engine.profile_choice import store_if_possible
-from lm_offload.engine.unit_reads import UnitReads
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.calibrate import (
     ENOUGH_FILE_BYTES,
@@ -88,9 +87,7 @@ def _measure(
     """Everything that plans depend on; see `calibrate` for `place`."""
     load = OtherLoad()
     visits = visits_of(kernels, memory_bytes, effort)
-    with closing(UnitReads()) as reads:
-        planned = effort, memory_bytes, visits.between(report)
-        found = calibrate(kernels, place, reads.sampler, *planned)
+    found = calibrate(kernels, place, effort, memory_bytes, visits.between(report))
     visits.visit()
     if load.busy_frac > BUSY_FRAC:
         log.warning(

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lm_offload.hardware.disk_reader import DiskReader, UnitSampler
+from lm_offload.hardware.disk_reader import DiskReader
 from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.effort import Clock, Effort
@@ -47,18 +47,13 @@ class Calibration:
 
 
 def calibrate(
-    kernels: Kernels,
-    place: Path,
-    of_units: UnitSampler,
-    effort: Effort,
-    memory_bytes: int,
-    report: Report,
+    kernels: Kernels, place: Path, effort: Effort, memory_bytes: int, report: Report
 ) -> Calibration:
     """Measure this machine and the disk of `place`, within `memory_bytes` and a few MiB.
 
     `place` is a file of weights to read, or a folder: its largest weights are read, or a file
-    that is made there for a moment; small units are read by `of_units`. Raises ConfigError where
-    none can be made, StorageError where reads fail.
+    that is made there for a moment. Raises ConfigError where none can be made, StorageError
+    where reads fail.
     """
     spread_threads(numa_nodes())
     clock = Clock(effort, report)
@@ -68,7 +63,7 @@ def calibrate(
         closing(Touching(arena)) as touching,
         _file_to_read(place, effort, clock, touching) as (file, write),
         DiskReader(file, target.buffer) as reader,
-        closing(DiskVisits(file, reader, of_units, effort, clock)) as disk,
+        closing(DiskVisits(file, reader, effort, clock)) as disk,
     ):
         touching.wait()
         cpu = measure_processor(kernels, arena, effort, clock)

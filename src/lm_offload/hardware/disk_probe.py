@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.disk_reader import SAMPLE_S, DiskReader, UnitSampler, Way
+from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
 from lm_offload.hardware.profile import Link
 from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.hardware.visits import Visited
@@ -44,18 +44,13 @@ class DiskProbe:
     """
 
     def __init__(
-        self,
-        reader: DiskReader,
-        ways: tuple[Way, ...],
-        budget_s: float,
-        of_units: UnitSampler,
-        visits: int = 1,
+        self, reader: DiskReader, ways: tuple[Way, ...], budget_s: float, visits: int = 1
     ) -> None:
         deadline = Deadline(budget_s * (1 - VISITS_FRAC))
         self._first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
         self._costs = typical({way: reader.sampler(way) for way in ways}, deadline)
         self.way = _way_to_stream(self._costs)
-        samplers = dict(_samplers(reader, ways, self.way, of_units))
+        samplers = dict(_samplers(reader, ways, self.way))
         self._visited = Visited(samplers, budget_s * VISITS_FRAC / visits)
         self.visit = self._visited.visit
 
@@ -88,17 +83,17 @@ def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
 
 
 def _samplers(
-    reader: DiskReader, ways: tuple[Way, ...], chosen: Way, of_units: UnitSampler
+    reader: DiskReader, ways: tuple[Way, ...], chosen: Way
 ) -> Iterator[tuple[_Key, _Sampler]]:
     """Blocks of units, which are as many in flight as was chosen, and units that are read alone.
 
-    Units that are too small for the chosen block have small blocks and a small ring; so short are
-    these blocks that they are read as the engine reads them, by `of_units`.
+    Units that are too small for the chosen block have small blocks and a small ring.
     """
     for size in sorted({way.block_bytes for way in ways}):
         way = Way(size, chosen.depth)
         if LEAST_BLOCK_BYTES <= size < chosen.block_bytes:
-            yield ("blocks", size), of_units(reader.units(way), way.depth, SAMPLE_S)
+            ring_bytes = RING_UNITS * chosen.depth * size
+            yield ("blocks", size), reader.sampler(way, ring_bytes=ring_bytes)
         elif size >= LEAST_BLOCK_BYTES and way in ways:
             yield ("blocks", size), reader.sampler(way)
     for size in BURSTS:

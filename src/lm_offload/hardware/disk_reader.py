@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple
@@ -16,10 +16,6 @@ from lm_offload.storage.direct_file import DirectFile
 MOST_DEPTH = 8
 SAMPLE_S = 0.03  # of reading, for one rate
 RING_UNITS = 2  # that a staging ring holds where it can
-
-# From blocks of units and the number of readers, seconds of a sample: a function that gives seconds
-# per byte of reading one unit after another.
-UnitSampler = Callable[[Sequence[Sequence[Block]], int, float], Callable[[], float]]
 
 
 class Way(NamedTuple):
@@ -42,7 +38,7 @@ class DiskReader:
     Weights are read again in every sweep. What lies below a disk (a hypervisor, a controller,
     memory of its own) may keep bytes, so that their first read is slower than all later ones:
     `read_first` says how fast that is, and samples read only what it has read. A small ring stays
-    in the caches, which makes reads into it up to 1.4 times as fast: small units have a ring of the
+    in the caches, which makes reads into it up to 1.4 times as fast: samples have a ring of the
     size that an engine would have.
     """
 
@@ -60,11 +56,15 @@ class DiskReader:
         self.known_bytes = sum(block.size_bytes for block in done)
         return self.known_bytes / (done[-1].at_s - start_s)
 
-    def sampler(self, way: Way, seconds: float = SAMPLE_S) -> Callable[[], float]:
-        """A function that gives seconds per byte, going on where its last sample ended."""
-        endless = itertools.cycle(
-            self._blocks(way.block_bytes, self.known_bytes, len(self._memory))
-        )
+    def sampler(
+        self, way: Way, seconds: float = SAMPLE_S, ring_bytes: int | None = None
+    ) -> Callable[[], float]:
+        """A function that gives seconds per byte, going on where its last sample ended.
+
+        It reads into `ring_bytes`, or into all of the memory.
+        """
+        ring_bytes = ring_bytes or len(self._memory)
+        endless = itertools.cycle(self._blocks(way.block_bytes, self.known_bytes, ring_bytes))
         return lambda: _byte_s(self._read(endless, way, seconds), way.depth)
 
     def burst_sampler(self, size_bytes: int, way: Way) -> Callable[[], float]:
@@ -81,12 +81,6 @@ class DiskReader:
             return (time.perf_counter() - start_s) / read_bytes
 
         return sample
-
-    def units(self, way: Way) -> list[list[Block]]:
-        """Units of as many blocks as are in flight, that share a ring of `RING_UNITS` of them."""
-        ring_bytes = RING_UNITS * way.depth * way.block_bytes
-        blocks = self._blocks(way.block_bytes, self.known_bytes, ring_bytes)
-        return [blocks[start : start + way.depth] for start in range(0, len(blocks), way.depth)]
 
     def _blocks(self, block_bytes: int, stop: int, ring_bytes: int) -> list[Block]:
         """The blocks of the file that begin before `stop`; they share the places of a ring."""

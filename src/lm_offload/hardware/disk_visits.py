@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lm_offload.hardware.disk_probe import DiskProbe
-from lm_offload.hardware.disk_reader import DiskReader, UnitSampler, Way
+from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.profile import Link
 from lm_offload.hardware.rows_probe import RowsProbe
@@ -20,17 +20,9 @@ class DiskVisits:
     The last visit is to be made when all else is done.
     """
 
-    def __init__(
-        self,
-        file: DirectFile,
-        reader: DiskReader,
-        of_units: UnitSampler,
-        effort: Effort,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, file: DirectFile, reader: DiskReader, effort: Effort, clock: Clock) -> None:
         budget_s, visits = clock.budget_s("disk reads"), effort.disk_visits
-        blocks_s = budget_s * (1 - ROWS_FRAC)
-        self._blocks = DiskProbe(reader, effort.ways, blocks_s, of_units, visits)
+        self._blocks = DiskProbe(reader, effort.ways, budget_s * (1 - ROWS_FRAC), visits)
         self._rows = RowsProbe(file, reader.known_bytes, budget_s * ROWS_FRAC / visits)
         clock.visit_between(self.visit, visits - 1)
 
