@@ -30,6 +30,7 @@ def test_memory_by_threads() -> None:
     curve = measure_memory(probe_memory(MIB), 3, 10 * BUDGET_S)
     check([curve])
     assert curve.sizes == (1.0, 2.0, 3.0)
+    assert measure_memory(probe_memory(MIB), 3, 0.0).sizes == (3.0,)
 
 
 def test_probe_memory_keeps_its_limit() -> None:

@@ -95,9 +95,9 @@ def trim_heap() -> None:
 
 
 def measure_memory(arena: Arena, threads: int, budget_s: float) -> Curve:
-    """Bytes per second of reading `arena`, by threads up to `threads`."""
+    """Bytes per second of reading `arena`, by threads up to `threads`, which are known at least."""
     data = arena.view(0, torch.float32, (arena.size_bytes // 4,))
-    works = {count: partial(read_memory, data, count) for count in thread_counts(threads)}
-    seconds = typical_s(works, budget_s)
-    rates = tuple(arena.size_bytes / seconds[count] for count in seconds)
-    return Curve(tuple(map(float, seconds)), rates)
+    counts = reversed(thread_counts(threads))
+    works = {count: partial(read_memory, data, count) for count in counts}
+    seconds = sorted(typical_s(works, budget_s).items())
+    return Curve.through({count: arena.size_bytes / read_s for count, read_s in seconds})
