@@ -121,7 +121,7 @@ def test_a_given_profile_is_taken_as_it_is(
 
 def test_the_overhead_of_the_engine_is_positive_and_small() -> None:
     kernels = resolve_kernels(1)
-    visits = visits_of(kernels, 4 * MIB)
+    visits = visits_of(kernels, 4 * MIB, TINY_EFFORT)
     visits.visit()
     cpu = with_overhead(PROFILE, kernels, visits).cpu
     assert 0 < cpu.task_s < 0.1

@@ -217,7 +217,7 @@ def test_a_saved_plan_with_what_no_device_does_is_refused(toy, tmp_path, was, no
 
 def test_a_device_that_is_not_described_is_measured(toy):
     folder = toy("llama")
-    with LLM(folder, cpu_memory=PLENTY, gpu_memory="8MiB", device=SLOW, threads=1) as llm:
+    with LLM(folder, cpu_memory=PLENTY, gpu_memory="64MiB", device=SLOW, threads=1) as llm:
         link = llm.profile.h2d
         assert max(link.bytes_per_s.rates) == pytest.approx(2e8, rel=0.4)
         assert max(llm.profile.host_copy.bytes_per_s.rates) < max(link.bytes_per_s.rates)

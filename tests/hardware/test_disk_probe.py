@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, measure_reads
+from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, DiskProbe
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.storage.direct_file import DirectFile
-from lm_offload.units import MIB, PAGE_BYTES
+from lm_offload.units import KIB, MIB, PAGE_BYTES
 from tests.hardware.probing import BUDGET_S, check
 
 
@@ -27,7 +27,9 @@ def test_reads_of_any_file(
     path.write_bytes(bytes(file_bytes))
     file, memory = DirectFile(path), probe_memory(memory_bytes)
     with DiskReader(file, memory.buffer) as reader:
-        link = measure_reads(reader, ways, BUDGET_S)
+        probe = DiskProbe(reader, ways, BUDGET_S)
+        probe.visit()
+        link = probe.link
         assert reader.known_bytes == file_bytes
         interference = measure_interference(reader, LATENCY, torch.ones(9).sum, BUDGET_S)
         block_s = measure_block_s(reader, 2, torch.ones(9).sum, BUDGET_S)
@@ -61,6 +63,25 @@ def test_samples_read_into_a_ring_of_the_size_that_they_are_given(
         reader.sampler(Way(MIB, 2), BUDGET_S, ring_bytes)()
     file.close()
     assert len(seen) == places
+
+
+def test_units_come_at_the_typical_rate_of_all_visits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(3 * MIB))
+    file, memory, now = DirectFile(path), probe_memory(4 * MIB), [1.0]
+    monkeypatch.setattr(DiskReader, "sampler", lambda *of, **how: lambda: now[0])
+    monkeypatch.setattr(DiskReader, "burst_sampler", lambda *of: lambda: 2 * now[0])
+    with DiskReader(file, memory.buffer) as reader:
+        probe = DiskProbe(reader, FEW_WAYS, BUDGET_S, visits=3)
+        for now[0] in (4.0, 0.5, 2.0):  # a slow moment, a fast one, the usual one
+            probe.visit()
+        link = probe.link
+    file.close()
+    assert [link.bytes_per_s.at(size) for size in (256 * KIB, MIB, 8 * MIB)] == [0.5] * 3
+    assert link.bytes_per_s.at(PAGE_BYTES) == 1.0  # of which there was one moment
+    assert link.burst_bytes_per_s.at(MIB) == 0.25
 
 
 def test_blocks_of_units_have_the_rate_of_the_way_that_was_chosen() -> None:

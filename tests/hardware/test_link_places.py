@@ -7,6 +7,7 @@ from functools import partial
 from threading import Barrier
 
 import pytest
+import torch
 
 from lm_offload.device import worker_stream
 from lm_offload.device.stand_in import PAGEABLE_FRAC, StandIn
@@ -14,11 +15,12 @@ from lm_offload.hardware import interference_probe, timing
 from lm_offload.hardware.device_probe import DeviceProbe
 from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.link_places import LinkPlaces
+from lm_offload.hardware.link_probe import measure_link
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_from_dict, profile_to_dict
 from lm_offload.hardware.together import left_of_each
 from lm_offload.kernels.torch_kernels import TorchKernels
-from lm_offload.units import MIB
+from lm_offload.units import KIB, MIB
 from tests.clock import FakeClock, fake_clock
 from tests.planner.machines import PLAIN
 
@@ -110,3 +112,13 @@ def test_two_that_need_the_same_leave_one_another_half(monkeypatch, share, left)
 def test_without_a_file_nothing_is_known_of_the_disk():
     left = probed(True, None).link_interference
     assert left == replace(left, upload_while_reading_frac=1.0, disk_read_while_uploading_frac=1.0)
+
+
+def test_a_stall_leaves_the_rate_of_a_block() -> None:
+    """Of a page alone it would be that of requests."""
+    memory = torch.zeros(4 * MIB, dtype=torch.uint8)
+    device = StandIn("standin", 8 * MIB, 1e12)
+    link = measure_link(device.h2d, memory, memory.clone(), 0.0)
+    device.close()
+    assert link.bytes_per_s.sizes == (256 * KIB,)
+    assert link.request_s == 0.0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from lm_offload.hardware import memory_probe
 from lm_offload.hardware.memory_probe import (
+    FEWEST_TIMES,
     PIECE_BYTES,
+    TIMES_CACHE,
+    Touching,
+    exceeds_cache,
     last_level_cache_bytes,
+    mapped_memory,
     measure_memory,
     probe_memory,
 )
@@ -22,6 +30,7 @@ def test_memory_by_threads() -> None:
     curve = measure_memory(probe_memory(MIB), 3, 10 * BUDGET_S)
     check([curve])
     assert curve.sizes == (1.0, 2.0, 3.0)
+    assert measure_memory(probe_memory(MIB), 3, 0.0).sizes == (3.0,)
 
 
 def test_probe_memory_keeps_its_limit() -> None:
@@ -47,6 +56,30 @@ def test_probe_memory_is_touched_in_pieces_so_that_ctrl_c_is_heard() -> None:
         arena = probe_memory(40 * MIB)
     assert sum(fills.sizes) == arena.size_bytes == 40 * MIB
     assert max(fills.sizes) <= PIECE_BYTES <= 16 * MIB  # touching a GiB takes seconds
+
+
+def test_memory_is_touched_beside_other_work_until_that_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_probe, "PIECE_BYTES", MIB)
+    arena, other = (mapped_memory(8 * MIB, TIMES_CACHE) for _ in range(2))
+    with closing(Touching(arena)) as touching:
+        touching.begin()
+        touching.wait()
+    assert bool((arena.view(0, torch.float32, (2 * MIB,)) == 1.0).all())
+    is_over = iter((False, False, True))
+    memory_probe._touch(other, lambda: next(is_over))  # Ctrl-C is heard after the second piece
+    assert other.view(0, torch.float32, (2 * MIB,)).count_nonzero() == 2 * MIB // 4
+
+
+@pytest.mark.parametrize("times", [FEWEST_TIMES, TIMES_CACHE])
+def test_probe_memory_is_as_many_times_the_cache_as_is_wanted(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_probe, "last_level_cache_bytes", lambda: 2 * MIB)
+    assert mapped_memory(64 * MIB, times).size_bytes == times * 2 * MIB
+    assert exceeds_cache(times * 2 * MIB)
+    assert mapped_memory(3 * MIB, times).size_bytes == 3 * MIB
 
 
 def test_the_last_level_cache_is_the_largest(tmp_path: Path) -> None:

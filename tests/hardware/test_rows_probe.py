@@ -1,11 +1,12 @@
 """Rows of a table in files of any size."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lm_offload.hardware import rows_probe
-from lm_offload.hardware.rows_probe import COUNTS, FAR, PIECES, ROW_BYTES, measure_rows
+from lm_offload.hardware.rows_probe import COUNTS, FAR, PIECES, ROW_BYTES, RowsProbe
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.gather_size import request_bytes
 from lm_offload.units import KIB, MIB
@@ -28,7 +29,9 @@ def test_as_many_rows_as_are_known(
     path = tmp_path / "weights"
     path.write_bytes(bytes(known_bytes))
     file = DirectFile(path)
-    rates = measure_rows(file, known_bytes, BUDGET_S)
+    with closing(RowsProbe(file, known_bytes, BUDGET_S)) as probe:
+        probe.visit()
+        rates = probe.rates
     file.close()
     for curve, count in ((rates.rows, counts), (rates.pieces, pieces)):
         assert (curve is not None) == (count > 0)

@@ -17,7 +17,9 @@ from lm_offload.engine.output_file import check_writable
 
 
 def profile(
-    quick: Annotated[bool, typer.Option("--quick", help="About 15 s instead of 60 s.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="About 10 s instead of 60 s, in less memory: coarser.")
+    ] = False,
     disk_path: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +69,7 @@ class _Progress:
         self._display = make_display(console, time.monotonic())
 
     def show(self, stage: str, done_s: float, total_s: float) -> None:
-        """See `hardware.effort.Report`."""
+        """See `hardware.visits.Report`."""
         left_s = round(total_s - done_s)
         words = f"measuring {stage}, {left_s // 60}:{left_s % 60:02} left"
         states = {"profile": (round(done_s * 1e3), round(total_s * 1e3), words)}

@@ -18,13 +18,14 @@ from lm_offload.hardware.calibrate import (
     calibrate,
     is_enough_memory,
 )
-from lm_offload.hardware.effort import START, TIGHT, Effort, Report
+from lm_offload.hardware.effort import START, TIGHT, Effort
 from lm_offload.hardware.fingerprint import disk_name, fingerprint_of
 from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.memory_probe import trim_heap
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_store import load_stored
+from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.user_cache import user_cache_folder
 from lm_offload.units import format_bytes
@@ -85,7 +86,7 @@ def _measure(
 ) -> Calibration:
     """Everything that plans depend on; see `calibrate` for `place`."""
     load = OtherLoad()
-    visits = visits_of(kernels, memory_bytes, effort.visits)
+    visits = visits_of(kernels, memory_bytes, effort)
     found = calibrate(kernels, place, effort, memory_bytes, visits.between(report))
     visits.visit()
     if load.busy_frac > BUSY_FRAC:

@@ -28,6 +28,7 @@ from lm_offload.engine.empty_sweeps import Case, Turn
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.overhead_visits import ARENA_BYTES, SMALL_UNITS, Visits
 from lm_offload.engine.tiny_model import VOCAB_SIZE
+from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.profile import TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
@@ -63,9 +64,9 @@ TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units r
 _Sweeps = Mapping[tuple[Case, Traffic], float]  # seconds
 
 
-def visits_of(kernels: Kernels, memory_bytes: int, count: int = 1) -> Visits:
+def visits_of(kernels: Kernels, memory_bytes: int, effort: Effort) -> Visits:
     """To be made while a machine is measured; `memory_bytes` bound what is read between tasks."""
-    return Visits(TURNS, kernels, memory_bytes, count)
+    return Visits(TURNS, kernels, memory_bytes, effort.visits, effort.sweeps)
 
 
 def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) -> HardwareProfile:

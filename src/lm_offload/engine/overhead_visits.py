@@ -17,14 +17,14 @@ from lm_offload.engine.empty_sweeps import Case, Samples, Turn, sampled_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.effort import Report
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile, Link, Processor
+from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.kernels.base import Kernels
 from lm_offload.units import GIB, MIB
 
 ARENA_BYTES = 64 * MIB  # at most, to be read one part after the other
-SWEEPS, LEAST_SWEEPS = 30, 12  # turns of all visits together, and of one
-PROMPTS, LEAST_PROMPTS = 20, 8
+LEAST_SWEEPS = 12  # turns of one visit
+PROMPTS_FRAC = 2 / 3  # turns of prompts, of those of sweeps
 SMALL_UNITS = Traffic(SMALL_TASK_BYTES, 32 * MIB, ARENA_BYTES)
 
 Key = TypeVar("Key")
@@ -33,40 +33,38 @@ Key = TypeVar("Key")
 class Visits:
     """Collects what so many visits see, the last of which is yet to be made when all else is done.
 
-    `turns` of sweeps are taken in a circle; `memory_bytes` bound what is read between tasks.
+    `turns` of sweeps are taken in a circle, `sweeps` of them in all visits together;
+    `memory_bytes` bound what is read between tasks.
     """
 
     def __init__(
-        self, turns: tuple[Turn, ...], kernels: Kernels, memory_bytes: int, count: int = 1
+        self,
+        turns: tuple[Turn, ...],
+        kernels: Kernels,
+        memory_bytes: int,
+        count: int = 1,
+        sweeps: int = LEAST_SWEEPS,
     ) -> None:
         self._turns = turns
         self._kernels = kernels
         self._memory_bytes = min(ARENA_BYTES, memory_bytes)
         self._count = count
-        self._made = 0
+        self._each = max(sweeps // count, LEAST_SWEEPS)
         self._sweeps: Samples = defaultdict(list)
         self._prompts: dict[Case, list[float]] = defaultdict(list)
 
     def between(self, report: Report) -> Report:
         """`report`, and visits before stages, in equal parts of the planned seconds."""
-
-        def visit_and_report(stage: str, done_s: float, total_s: float) -> None:
-            if self._made < self._count - 1 and done_s * self._count >= self._made * total_s:
-                self.visit()
-            report(stage, done_s, total_s)
-
-        return visit_and_report
+        return spread_over(report, self.visit, self._count - 1)
 
     def visit(self) -> None:
         """Time some sweeps of each kind; torch has as many threads afterwards as before."""
         threads = torch.get_num_threads()
         machine = _any_machine(self._kernels.threads), self._kernels, self._memory_bytes
-        count = max(SWEEPS // self._count, LEAST_SWEEPS)
-        _extend(self._sweeps, sampled_sweeps_s(self._turns, count, *machine))
-        count = max(PROMPTS // self._count, LEAST_PROMPTS)
-        _extend(self._prompts, sampled_prompts_s(count, *machine, SMALL_UNITS))
+        _extend(self._sweeps, sampled_sweeps_s(self._turns, self._each, *machine))
+        prompts = round(PROMPTS_FRAC * self._each)
+        _extend(self._prompts, sampled_prompts_s(prompts, *machine, SMALL_UNITS))
         torch.set_num_threads(threads)
-        self._made += 1
 
     @property
     def sweeps_s(self) -> dict[tuple[Case, Traffic], float]:

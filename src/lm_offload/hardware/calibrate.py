@@ -11,18 +11,23 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lm_offload.hardware.disk_probe import measure_reads
-from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.disk_reader import DiskReader
+from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
-from lm_offload.hardware.effort import Clock, Effort, Report
+from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
 from lm_offload.hardware.machine import describe_machine
-from lm_offload.hardware.memory_probe import exceeds_cache, probe_memory
+from lm_offload.hardware.memory_probe import (
+    Touching,
+    exceeds_cache,
+    mapped_memory,
+    probe_memory,
+)
 from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
 from lm_offload.hardware.product_probe import empty_call
 from lm_offload.hardware.profile import HardwareProfile, Link
-from lm_offload.hardware.rows_probe import measure_rows
+from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, align_down
@@ -30,7 +35,6 @@ from lm_offload.units import MIB, align_down
 READ_MEMORY_BYTES = 32 * MIB  # that blocks are read into
 READ_MEMORY_FRAC = 0.25  # of all memory, where that is little
 CALLS_FRAC = 0.3  # of the time for interference, for that of blocks with calls
-ROWS_FRAC = 0.06  # of the time for reads, for rows of embedding tables
 ENOUGH_FILE_BYTES = 16 * MIB  # to see the rate of large blocks
 
 
@@ -53,31 +57,29 @@ def calibrate(
     """
     spread_threads(numa_nodes())
     clock = Clock(effort, report)
-    target, arena = (probe_memory(size_bytes) for size_bytes in _split_memory(memory_bytes))
+    read_bytes, other_bytes = _split_memory(memory_bytes)
+    target, arena = probe_memory(read_bytes), mapped_memory(other_bytes, effort.times_cache)
     with (
-        _file_to_read(place, effort, clock) as (file, write),
+        closing(Touching(arena)) as touching,
+        _file_to_read(place, effort, clock, touching) as (file, write),
         DiskReader(file, target.buffer) as reader,
+        closing(DiskVisits(file, reader, effort, clock)) as disk,
     ):
-        budget_s = clock.budget_s("disk reads")
-        read = measure_reads(reader, effort.ways, budget_s * (1 - ROWS_FRAC))
-        rows = measure_rows(file, reader.known_bytes, budget_s * ROWS_FRAC)
+        touching.wait()
         cpu = measure_processor(kernels, arena, effort, clock)
         budget_s = clock.budget_s("interference")
-        compute, way = memory_bound_product(kernels, arena), Way(read.block_bytes, read.concurrency)
+        compute, way = memory_bound_product(kernels, arena), disk.way
         interference = measure_interference(reader, way, compute, budget_s * (1 - CALLS_FRAC))
         block_s = measure_block_s(reader, way.depth, empty_call(kernels), budget_s * CALLS_FRAC)
+        disk.visit()
+        read = replace(disk.link, block_s=block_s)
         is_sound = is_enough_memory(memory_bytes) and file.size_bytes >= ENOUGH_FILE_BYTES
     profile = HardwareProfile(
         name=describe_machine().cpu,
         source=f"measured ({effort.name})",
         cpu=cpu,
         disk_bytes=shutil.disk_usage(place).total,
-        disk_read=replace(
-            read,
-            block_s=block_s,
-            rows_bytes_per_s=rows.rows,
-            pieces_bytes_per_s=rows.pieces,
-        ),
+        disk_read=read,
         disk_write=write or Link(read.bytes_per_s, block_bytes=read.block_bytes),
         interference=interference,
     )
@@ -97,9 +99,12 @@ def _split_memory(memory_bytes: int) -> tuple[int, int]:
 
 @contextmanager
 def _file_to_read(
-    place: Path, effort: Effort, clock: Clock
+    place: Path, effort: Effort, clock: Clock, touching: Touching
 ) -> Iterator[tuple[DirectFile, Link | None]]:
-    """A file on the disk, and how fast one is written there if that is to be measured."""
+    """A file on the disk, and how fast one is written there if that is to be measured.
+
+    The probes' memory may be touched meanwhile.
+    """
     weights = _largest_weights(place) if place.is_dir() else place
     if weights is not None and not effort.file_bytes:
         with closing(DirectFile(weights)) as file:
@@ -107,7 +112,9 @@ def _file_to_read(
         return
     size_bytes = min(max(effort.file_bytes, ENOUGH_FILE_BYTES), shutil.disk_usage(place).free // 4)
     with temporary_file(place if place.is_dir() else place.parent) as path:
-        write = measure_writes(path, align_down(size_bytes), clock.budget_s("disk writes"))
+        budget_s = clock.budget_s("disk writes")
+        touching.begin()
+        write = measure_writes(path, align_down(size_bytes), budget_s)
         enough = weights is not None and _size_bytes(weights) >= ENOUGH_FILE_BYTES
         with closing(DirectFile(weights if weights and enough else path)) as file:
             yield file, write

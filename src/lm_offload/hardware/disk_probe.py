@@ -1,19 +1,23 @@
-"""The link from disk to memory: rates by block size, and the way in which weights are read."""
+"""The link from disk to memory: rates by block size, and the way in which weights are read.
+
+The way is chosen at once. What units of weights come at is seen in visits, as the rate of a disk
+moves by tens of per cent within minutes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
 from lm_offload.hardware.profile import Link
 from lm_offload.hardware.timing import Deadline, typical
+from lm_offload.hardware.visits import Visited
 from lm_offload.storage.blocks import LEAST_BLOCK_BYTES
 from lm_offload.units import KIB, MIB, PAGE_BYTES
 
 FIRST_READ_FRAC = 0.25  # of the time
-BURST_FRAC = 0.1  # of the time
-SMALL_FRAC = 0.15  # of the time, for the blocks of small units
+VISITS_FRAC = 0.25  # of the time
 BURSTS = (256 * KIB, MIB, 4 * MIB, 16 * MIB)  # bytes of units that are read alone
 STREAM_BYTES = MIB  # weights are read in blocks of at least this size
 STREAM_DEPTH = 2  # and with at least so many in flight: the disk must not wait for Python
@@ -29,28 +33,42 @@ _SIZES = (8 * MIB, 4 * MIB, MIB, 256 * KIB, 64 * KIB, PAGE_BYTES)
 _ALL = (Way(size, depth) for size in _SIZES for depth in (2, 4, 8, 1))
 ALL_WAYS = tuple(dict.fromkeys((PREFERRED, LATENCY, *_ALL)))
 
+_Sampler = Callable[[], float]  # seconds per byte
+_Key = tuple[str, int]  # "blocks" of a size, or a "burst" of so many bytes
 
-def measure_reads(reader: DiskReader, ways: tuple[Way, ...], budget_s: float) -> Link:
-    """What reading reaches, in about `budget_s`; `ways` contain PREFERRED and LATENCY."""
-    deadline = Deadline(budget_s * (1 - BURST_FRAC - SMALL_FRAC))
-    first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
-    costs = typical({way: reader.sampler(way) for way in ways}, deadline)  # seconds per byte
-    chosen = _way_to_stream(costs)
-    best = _costs_by_size(costs, chosen)
-    best |= _costs_of_small_units(reader, best, chosen, budget_s * SMALL_FRAC)
-    sizes = sorted(best)
-    bursts = {size: reader.burst_sampler(size, chosen) for size in BURSTS}
-    burst_costs = typical(bursts, Deadline(budget_s * BURST_FRAC))
-    return Link(
-        bytes_per_s=Curve(tuple(map(float, sizes)), tuple(1 / best[size] for size in sizes)),
-        request_s=costs[LATENCY] * LATENCY.block_bytes,
-        block_bytes=chosen.block_bytes,
-        concurrency=chosen.depth,
-        burst_bytes_per_s=Curve(
-            tuple(map(float, burst_costs)), tuple(1 / cost for cost in burst_costs.values())
-        ),
-        first_bytes_per_s=first_bytes_per_s,
-    )
+
+class DiskProbe:
+    """Chooses how to read within `budget_s` less the time of `visits`, which are yet to be made.
+
+    `ways` contain PREFERRED and LATENCY.
+    """
+
+    def __init__(
+        self, reader: DiskReader, ways: tuple[Way, ...], budget_s: float, visits: int = 1
+    ) -> None:
+        deadline = Deadline(budget_s * (1 - VISITS_FRAC))
+        self._first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
+        self._costs = typical({way: reader.sampler(way) for way in ways}, deadline)
+        self.way = _way_to_stream(self._costs)
+        samplers = dict(_samplers(reader, ways, self.way))
+        self._visited = Visited(samplers, budget_s * VISITS_FRAC / visits)
+        self.visit = self._visited.visit
+
+    @property
+    def link(self) -> Link:
+        """What reading reaches, after one visit at least."""
+        costs, chosen = self._visited.typical, self.way
+        best = _costs_by_size(self._costs, chosen)
+        best |= {size: cost for (kind, size), cost in costs.items() if kind == "blocks"}
+        bursts = {size: 1 / cost for (kind, size), cost in costs.items() if kind == "burst"}
+        return Link(
+            bytes_per_s=Curve.through({size: 1 / best[size] for size in sorted(best)}),
+            request_s=self._costs[LATENCY] * LATENCY.block_bytes,
+            block_bytes=chosen.block_bytes,
+            concurrency=chosen.depth,
+            burst_bytes_per_s=Curve.through(bursts),
+            first_bytes_per_s=self._first_bytes_per_s,
+        )
 
 
 def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
@@ -64,17 +82,22 @@ def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
     return best
 
 
-def _costs_of_small_units(
-    reader: DiskReader, sizes: Iterable[int], chosen: Way, budget_s: float
-) -> dict[int, float]:
-    """Blocks of units that are too small for the chosen block: their ring is small, too."""
-    small = [size for size in sizes if LEAST_BLOCK_BYTES <= size < chosen.block_bytes]
-    rings = {size: RING_UNITS * chosen.depth * size for size in small}
-    works = {
-        size: reader.sampler(Way(size, chosen.depth), ring_bytes=ring)
-        for size, ring in rings.items()
-    }
-    return typical(works, Deadline(budget_s))
+def _samplers(
+    reader: DiskReader, ways: tuple[Way, ...], chosen: Way
+) -> Iterator[tuple[_Key, _Sampler]]:
+    """Blocks of units, which are as many in flight as was chosen, and units that are read alone.
+
+    Units that are too small for the chosen block have small blocks and a small ring.
+    """
+    for size in sorted({way.block_bytes for way in ways}):
+        way = Way(size, chosen.depth)
+        if LEAST_BLOCK_BYTES <= size < chosen.block_bytes:
+            ring_bytes = RING_UNITS * chosen.depth * size
+            yield ("blocks", size), reader.sampler(way, ring_bytes=ring_bytes)
+        elif size >= LEAST_BLOCK_BYTES and way in ways:
+            yield ("blocks", size), reader.sampler(way)
+    for size in BURSTS:
+        yield ("burst", size), reader.burst_sampler(size, chosen)
 
 
 def _way_to_stream(costs: dict[Way, float]) -> Way:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS
 from lm_offload.hardware.disk_reader import Way
+from lm_offload.hardware.memory_probe import FEWEST_TIMES, TIMES_CACHE
+from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.units import MIB
-
-Report = Callable[[str, float, float], None]  # what comes next; planned seconds behind, and in all
 
 SHARES = {
     "disk writes": 0.1,
@@ -43,6 +43,9 @@ class Effort:
     file_bytes: int  # that is written; 0: writes are taken to be as fast as reads
     turns: int = 1  # over all formats of products
     visits: int = 1  # to the engine, the last one after all else
+    disk_visits: int = 1  # the same, to the disk
+    sweeps: int = 30  # turns of the engine's sweeps, of all visits together
+    times_cache: int = TIMES_CACHE  # memory that probes work in, over the last-level cache
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
 
@@ -65,19 +68,23 @@ FULL = Effort(
     file_bytes=512 * MIB,
     turns=3,
     visits=4,
+    disk_visits=8,
     threads=True,
 )
 QUICK = Effort(
     name="quick",
-    seconds=6.5,
-    rows=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-    contexts=(16, 128, 1024, 4096),
+    seconds=3.2,
+    rows=(1, 4, 16, 64, 256),
+    contexts=(32, 1024),
     shapes=ALL_SHAPES,
     other_shapes=FEW_SHAPES,
     ways=FEW_WAYS,
     packed_formats=PACKED_FORMATS,
     other_formats=OTHER_FORMATS,
     file_bytes=128 * MIB,
+    disk_visits=3,
+    sweeps=12,
+    times_cache=FEWEST_TIMES,
     threads=True,
 )
 START = Effort(
@@ -113,6 +120,10 @@ class Clock:
         self._total_s = effort.seconds
         self._done_s = 0.0
         self._report = report
+
+    def visit_between(self, visit: Callable[[], None], count: int) -> None:
+        """Have so many visits made before the stages to come, spread over them."""
+        self._report = spread_over(self._report, visit, count)
 
     def budget_s(self, stage: str, detail: str = "", parts: int = 1) -> float:
         """Seconds of a stage of SHARES, or of one of its equal parts, which begins now."""

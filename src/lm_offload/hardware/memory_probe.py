@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import torch
 
@@ -34,13 +37,49 @@ def last_level_cache_bytes(caches: Path = CACHES) -> int:
 
 def probe_memory(limit_bytes: int) -> Arena:
     """Touched memory of at most `limit_bytes` (but at least 1 MiB), beyond the cache if it may."""
-    wanted_bytes = min(TIMES_CACHE * last_level_cache_bytes(), MOST_BYTES)
-    size_bytes = align_down(max(min(wanted_bytes, limit_bytes), MIB))
-    arena = MemoryTier("probe", size_bytes, interleaved_nodes()).allocate("probes", size_bytes)
-    for start in range(0, size_bytes, PIECE_BYTES):
-        piece_bytes = min(PIECE_BYTES, size_bytes - start)
-        arena.view(start, torch.float32, (piece_bytes // 4,)).fill_(1.0)
+    arena = mapped_memory(limit_bytes, TIMES_CACHE)
+    _touch(arena, lambda: False)
     return arena
+
+
+def mapped_memory(limit_bytes: int, times_cache: int) -> Arena:
+    """The same, not touched yet, of so many times the size of the cache."""
+    wanted_bytes = min(times_cache * last_level_cache_bytes(), MOST_BYTES)
+    size_bytes = align_down(max(min(wanted_bytes, limit_bytes), MIB))
+    return MemoryTier("probe", size_bytes, interleaved_nodes()).allocate("probes", size_bytes)
+
+
+class Touching:
+    """Touches memory beside other work, which takes seconds where a host has none at hand."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._over = Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._touch = partial(_touch, arena, self._over.is_set)
+        self._touched: Future[None] | None = None
+
+    def begin(self) -> None:
+        """Go on with something else, that needs little of the cores."""
+        self._touched = self._touched or self._pool.submit(self._touch)
+
+    def wait(self) -> None:
+        """Until all is touched."""
+        self.begin()
+        assert self._touched is not None
+        self._touched.result()
+
+    def close(self) -> None:
+        """Stop soon, wherever it is."""
+        self._over.set()
+        self._pool.shutdown()
+
+
+def _touch(arena: Arena, is_over: Callable[[], bool]) -> None:
+    for start in range(0, arena.size_bytes, PIECE_BYTES):
+        if is_over():
+            return
+        piece_bytes = min(PIECE_BYTES, arena.size_bytes - start)
+        arena.view(start, torch.float32, (piece_bytes // 4,)).fill_(1.0)
 
 
 def exceeds_cache(size_bytes: int) -> bool:
@@ -56,9 +95,9 @@ def trim_heap() -> None:
 
 
 def measure_memory(arena: Arena, threads: int, budget_s: float) -> Curve:
-    """Bytes per second of reading `arena`, by threads up to `threads`."""
+    """Bytes per second of reading `arena`, by threads up to `threads`, which are known at least."""
     data = arena.view(0, torch.float32, (arena.size_bytes // 4,))
-    works = {count: partial(read_memory, data, count) for count in thread_counts(threads)}
-    seconds = typical_s(works, budget_s)
-    rates = tuple(arena.size_bytes / seconds[count] for count in seconds)
-    return Curve(tuple(map(float, seconds)), rates)
+    counts = reversed(thread_counts(threads))
+    works = {count: partial(read_memory, data, count) for count in counts}
+    seconds = sorted(typical_s(works, budget_s).items())
+    return Curve.through({count: arena.size_bytes / read_s for count, read_s in seconds})

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
 
 SIZE_STEP = 128  # a multiple of every format's groups
+LAYER_PRODUCTS = 4  # that have an input of their own: q, k and v; o; gate and up; down
+MANY_ROWS = 16  # whose inputs and outputs are more than the inner caches hold
 LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
 
 PLAIN = Format("bf16")
@@ -105,11 +107,20 @@ def _warm_up(kernels: Kernels, weights: Iterable[Sequence[Weight]]) -> None:
 
 
 def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:
-    """A function that multiplies by the next matrix at each call."""
+    """A function that multiplies by the next matrix at each call.
+
+    A layer has several inputs and outputs: many rows of them leave the caches of the cores.
+    """
     count, width = weights[0].shape
-    x, out = torch.randn(rows, width), torch.empty(rows, count)
-    endless = itertools.cycle(weights)
-    return lambda: kernels.linear(x, next(endless), out)
+    places = LAYER_PRODUCTS if rows >= MANY_ROWS else 1
+    ends = [(torch.randn(rows, width), torch.empty(rows, count)) for _ in range(places)]
+    endless = zip(itertools.cycle(weights), itertools.cycle(ends))
+
+    def work() -> None:
+        weight, (x, out) = next(endless)
+        kernels.linear(x, weight, out)
+
+    return work
 
 
 def work_s(call_s: float, kernel_s: float) -> float:

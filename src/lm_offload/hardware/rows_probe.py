@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.timing import Deadline, typical
+from lm_offload.hardware.visits import Visited
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.gather_size import (
     GATHER_THREADS,
@@ -45,10 +45,12 @@ class RowRates(NamedTuple):
     pieces: Curve | None  # in pieces that hold many
 
 
-def measure_rows(file: DirectFile, known_bytes: int, budget_s: float) -> RowRates:
-    """Within the first `known_bytes`, which were read before."""
-    with ThreadPoolExecutor(GATHER_THREADS - 1) as pool:
-        table = RowTable(_extent(file, min(known_bytes, MOST_TABLE_BYTES)), file, pool)
+class RowsProbe:
+    """Reads rows in visits of `visit_s`, within the first `known_bytes`, which were read before."""
+
+    def __init__(self, file: DirectFile, known_bytes: int, visit_s: float) -> None:
+        self._pool = ThreadPoolExecutor(GATHER_THREADS - 1)
+        table = RowTable(_extent(file, min(known_bytes, MOST_TABLE_BYTES)), file, self._pool)
         rows = {count * request_bytes(ROW_BYTES): (count, FAR) for count in COUNTS}
         pieces = {size: (size // (NEAR * ROW_BYTES), NEAR) for size in PIECES}
         samplers = {
@@ -57,12 +59,21 @@ def measure_rows(file: DirectFile, known_bytes: int, budget_s: float) -> RowRate
             for size, (count, step) in some.items()
             if count * step < table.num_rows
         }
-        seconds = typical(samplers, Deadline(budget_s))
-    found: dict[int, dict[float, float]] = {FAR: {}, NEAR: {}}
-    for (step, size), gather_s in seconds.items():
-        found[step][size] = size / gather_s
-    far, near = (Curve.through(found[step]) if found[step] else None for step in (FAR, NEAR))
-    return RowRates(far, near)
+        self._visited = Visited(samplers, visit_s)
+        self.visit = self._visited.visit
+
+    @property
+    def rates(self) -> RowRates:
+        """After one visit at least."""
+        found: dict[int, dict[float, float]] = {FAR: {}, NEAR: {}}
+        for (step, size), gather_s in self._visited.typical.items():
+            found[step][size] = size / gather_s
+        far, near = (Curve.through(found[step]) if found[step] else None for step in (FAR, NEAR))
+        return RowRates(far, near)
+
+    def close(self) -> None:
+        """End its threads."""
+        self._pool.shutdown()
 
 
 def _extent(file: DirectFile, known_bytes: int) -> Extent:
