@@ -21,6 +21,7 @@ BASE_FLAGS = ["-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]
 RELEASE = ["-O3", "-g0", "-DNDEBUG"]
 COMPILER_BYTES = 3 << 30  # of memory, at most
+LONGEST = ("packed", "generic")  # to compile, in the names of sources
 # Python's own flags have -fwrapv, which turns the check of signed overflow off. A fault ends the
 # process: tests that pass would hide its message. Checks of addresses as calls are less to compile.
 SANITIZE = [
@@ -58,7 +59,7 @@ class OptionalBuild(build_ext):
             debug=self.debug,
             extra_postargs=ext.extra_compile_args,
         )
-        sources = sorted(ext.sources, key=lambda name: ("packed" not in name, name))  # longest first
+        sources = sorted(ext.sources, key=lambda name: not any(long in name for long in LONGEST))
         with ThreadPoolExecutor(compilers()) as pool:
             found = list(pool.map(lambda source: compile_one([source]), sources))
         return [name for names in found for name in names]

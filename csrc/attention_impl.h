@@ -28,7 +28,7 @@ inline Span span_of(const Range& range) {
 // Caps the scores of one query, and hides the positions that its row may not see.
 inline void mask(const Work& w, int64_t query, const Range& range) {
     const Span span = span_of(range);
-    const int64_t position = w.tile.position + query / w.group - range.segment;
+    const int64_t position = w.tile.position + query / w.group;
     float* scores = w.scores + query * kScorePitch;
     if (w.a.softcap > 0.0f) {
         const Vec cap = splat(w.a.softcap * kLog2E);
@@ -36,8 +36,9 @@ inline void mask(const Work& w, int64_t query, const Range& range) {
             store(scores + i, capped(load(scores + i), cap));
         }
     }
-    const int64_t oldest = std::clamp(position - w.a.window + 1, span.begin, span.end);
-    const int64_t newest = std::clamp(position + 1, span.begin, span.end);
+    const int64_t seen = std::max<int64_t>(0, position - w.a.window + 1);  // no window is the largest
+    const int64_t oldest = std::clamp(seen - range.segment, span.begin, span.end);
+    const int64_t newest = std::clamp(position + 1 - range.segment, span.begin, span.end);
     std::fill(scores + span.begin, scores + oldest, -INFINITY);
     std::fill(scores + newest, scores + span.end, -INFINITY);
 }

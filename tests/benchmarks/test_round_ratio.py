@@ -60,7 +60,7 @@ def runs_in_turns(draw, count, order):
     return found
 
 
-def scatter(of_rounds, order, count=16, trials=1500):
+def scatter(of_rounds, order, count=16, trials=600):
     """Of a ratio that is 1, from one run of the whole to the next."""
     draw = random.Random(7)
     logs = [math.log(of_rounds(runs_in_turns(draw, count, order))) for _ in range(trials)]
@@ -89,7 +89,7 @@ def test_the_ratio_of_two_medians_scatters_far_more():
         return of_blocks(times[count:]) / of_blocks(times[:count])
 
     draw = random.Random(7)
-    apart = statistics.pstdev(math.log(blocks(draw, 16)) for _ in range(1500))
+    apart = statistics.pstdev(math.log(blocks(draw, 16)) for _ in range(600))
     assert scatter(middle, by_turns) < apart / 2
 
 
