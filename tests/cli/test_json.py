@@ -19,6 +19,7 @@ LINES = {
     "doctor": [],
     "demo": SHORT,
     "generate": ["MODEL", "--prompt", "a", "--prompt", "b", "--show-plan", *SHORT],
+    "batch": ["MODEL", "--input", "REQUESTS", "--served-model-name", "m"],
     "chat": ["MODEL", "--context-len", "64", *SHORT],
     "inspect": ["MODEL"],
     "plan": ["MODEL", "--cpu-memory", "12MiB", *TINY],
@@ -34,8 +35,12 @@ LINES = {
 }
 
 
+ELSEWHERE = {"profile", "serve"}  # whose own tests look at their JSON
+REQUEST = {"model": "m", "prompt": "a", "max_tokens": 2}
+
+
 def test_every_verb_is_here() -> None:
-    assert set(LINES) | {"profile"} == set(verbs())  # tests of `profile` look at its JSON
+    assert set(LINES) | ELSEWHERE == set(verbs())
 
 
 @pytest.mark.parametrize("verb", LINES)
@@ -44,7 +49,9 @@ def test_standard_output_is_json_alone(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n"))
     monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path))
-    places = {"MODEL": str(chatty), "FOLDER": str(tmp_path)}
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text(json.dumps({"custom_id": "a", "url": "/v1/completions", "body": REQUEST}))
+    places = {"MODEL": str(chatty), "FOLDER": str(tmp_path), "REQUESTS": str(requests)}
     words = [places.get(word, word) for word in LINES[verb]]
     done = run(*verb.split(), *words, "--json")
     assert done.returncode == 0, done.stderr
