@@ -70,12 +70,13 @@ class Worker:
         return len(self._tickets) + len(self._joining) + count <= self._most
 
     def submit(self, tickets: Iterable[Ticket]) -> None:
-        """Let prompts join before the next sweep."""
+        """Let prompts join before the next sweep; once it is closed, they are told so."""
         with self._changed:
-            self._joining.extend(tickets)
-            self._changed.notify()
-        if self._closed:
-            self._fail_all(LMOffloadError(_CLOSING))
+            if not self._closed:
+                self._joining.extend(tickets)
+                self._changed.notify()
+                return
+        _tell(tickets, LMOffloadError(_CLOSING))
 
     def cancel(self, tickets: Iterable[Ticket]) -> None:
         """Nobody waits for these any more; those that are finished are left alone."""
@@ -167,5 +168,9 @@ class Worker:
             self._tickets.clear()
             self._joining.clear()
             self._leaving.clear()
-        for ticket in concerned:
-            ticket.deliver(error)
+        _tell(concerned, error)
+
+
+def _tell(tickets: Iterable[Ticket], error: LMOffloadError) -> None:
+    for ticket in tickets:
+        ticket.deliver(error)
