@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "types.h"
 
@@ -98,7 +99,13 @@ inline F16 narrow(float x, F16) {
     return F16{static_cast<uint16_t>(sign | bits)};
 }
 
-inline int16_t narrow(float x, int16_t) { return static_cast<int16_t>(x); }
+// A whole number within its type's range, or NaN, which vectors turn into the least one.
+template <class T>
+inline T whole(float x) {
+    return x == x ? static_cast<T>(x) : std::numeric_limits<T>::min();
+}
+
+inline int16_t narrow(float x, int16_t) { return whole<int16_t>(x); }
 
 inline Vec load(const float* p) {
     Vec a;
@@ -222,7 +229,7 @@ inline Ints add(Ints a, Ints b) { return a + b; }
 
 // Integral values within a byte, in the order of nibbles: 0 4 1 5 2 6 3 7.
 inline void store_bytes(uint8_t* p, Vec a) {
-    for (int i = 0; i < 8; ++i) p[i % 4 * 2 + i / 4] = static_cast<uint8_t>(static_cast<int>(a[i]));
+    for (int i = 0; i < 8; ++i) p[i % 4 * 2 + i / 4] = static_cast<uint8_t>(whole<int32_t>(a[i]));
 }
 
 }  // namespace LMO_ISA

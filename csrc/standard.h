@@ -9,3 +9,4 @@
 #include <cstring>
 #include <type_traits>
 #include <cstdlib>
+#include <limits>
