@@ -113,9 +113,12 @@ inline Vec load(const float* p) {
     return a;
 }
 
+// At any address, as vectors load: files place what they hold by bytes.
 template <class T>
 inline Vec load(const T* p) {
-    return lanes([&](int i) { return widen(p[i]); });
+    T from[8];
+    std::memcpy(from, p, sizeof from);
+    return lanes([&](int i) { return widen(from[i]); });
 }
 
 inline void store(float* p, Vec a) { std::memcpy(p, &a, sizeof a); }
