@@ -20,6 +20,7 @@ ASKED = {"model": "demo", "prompt": "x", "max_tokens": 2}
         ({"temperature": -1}, "temperature is -1.0; allowed is 0"),
         ({"tools_of_trade": 1}, "tools_of_trade was given, which has no effect"),
         ({"echo": True}, "echo is True"),
+        ({"stream_options": {"include_obfuscation": True}}, "include_obfuscation is True"),
         ({"prompt": []}, "prompt"),
         ({"prompt": ""}, "no tokens"),
         ({"prompt": [1, "x"]}, "prompt"),
