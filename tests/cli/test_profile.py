@@ -77,7 +77,7 @@ def test_an_interruption_leaves_nothing_behind(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(calibrate_module, "measure_interference", interrupt)
+    monkeypatch.setattr(calibrate_module, "InterferenceVisits", interrupt)
     output = tmp_path / "machine.json"
     assert run("profile", "--output", str(output)).returncode != 0
     assert not output.exists()

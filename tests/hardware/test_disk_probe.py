@@ -10,7 +10,7 @@ import torch
 
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS, LATENCY, PREFERRED, DiskProbe
 from lm_offload.hardware.disk_reader import DiskReader, Way
-from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
+from lm_offload.hardware.interference_probe import Beside
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import KIB, MIB, PAGE_BYTES
@@ -31,17 +31,17 @@ def test_reads_of_any_file(
         probe.visit()
         link = probe.link
         assert reader.known_bytes == file_bytes
-        interference = measure_interference(reader, LATENCY, torch.ones(9).sum, BUDGET_S)
-        block_s = measure_block_s(reader, 2, torch.ones(9).sum, BUDGET_S)
+        beside = Beside(reader, LATENCY)
+        beside.visit(torch.ones(9).sum, BUDGET_S)
     file.close()
     check([link.bytes_per_s])
     assert link.bytes_per_s.sizes[0] == PAGE_BYTES
     assert link.first_bytes_per_s > 0
     assert link.request_s > 0
     assert Way(link.block_bytes, link.concurrency) in ways
-    assert 0 < interference.compute_while_reading_frac <= 1
-    assert 0 <= block_s < 1
-    assert 0 < interference.disk_read_while_computing_frac <= 1
+    assert 0 < beside.interference.compute_while_reading_frac <= 1
+    assert 0 <= beside.lost_byte_s < 1
+    assert 0 < beside.interference.disk_read_while_computing_frac <= 1
 
 
 @pytest.mark.parametrize(("ring_bytes", "places"), [(2 * MIB, 2), (16 * MIB, 4), (1, 1), (None, 4)])

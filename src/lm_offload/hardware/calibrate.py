@@ -15,7 +15,7 @@ from lm_offload.hardware.disk_reader import DiskReader
 from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.effort import Clock, Effort
-from lm_offload.hardware.interference_probe import measure_block_s, measure_interference
+from lm_offload.hardware.interference_visits import InterferenceVisits
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import (
     Touching,
@@ -24,8 +24,7 @@ from lm_offload.hardware.memory_probe import (
     probe_memory,
 )
 from lm_offload.hardware.numa import numa_nodes, spread_threads
-from lm_offload.hardware.processor_probe import measure_processor, memory_bound_product
-from lm_offload.hardware.product_probe import empty_call
+from lm_offload.hardware.processor_probe import measure_processor
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
@@ -34,7 +33,6 @@ from lm_offload.units import MIB, align_down
 
 READ_MEMORY_BYTES = 32 * MIB  # that blocks are read into
 READ_MEMORY_FRAC = 0.25  # of all memory, where that is little
-CALLS_FRAC = 0.3  # of the time for interference, for that of blocks with calls
 ENOUGH_FILE_BYTES = 16 * MIB  # to see the rate of large blocks
 
 
@@ -66,13 +64,11 @@ def calibrate(
         closing(DiskVisits(file, reader, effort, clock)) as disk,
     ):
         touching.wait()
+        beside = InterferenceVisits(reader, disk.way, kernels, arena, effort, clock)
         cpu = measure_processor(kernels, arena, effort, clock)
-        budget_s = clock.budget_s("interference")
-        compute, way = memory_bound_product(kernels, arena), disk.way
-        interference = measure_interference(reader, way, compute, budget_s * (1 - CALLS_FRAC))
-        block_s = measure_block_s(reader, way.depth, empty_call(kernels), budget_s * CALLS_FRAC)
+        beside.visit()
         disk.visit()
-        read = replace(disk.link, block_s=block_s)
+        read = replace(disk.link, block_s=beside.block_s)
         is_sound = is_enough_memory(memory_bytes) and file.size_bytes >= ENOUGH_FILE_BYTES
     profile = HardwareProfile(
         name=describe_machine().cpu,
@@ -81,7 +77,7 @@ def calibrate(
         disk_bytes=shutil.disk_usage(place).total,
         disk_read=read,
         disk_write=write or Link(read.bytes_per_s, block_bytes=read.block_bytes),
-        interference=interference,
+        interference=beside.interference,
     )
     return Calibration(profile, is_sound)
 

@@ -44,6 +44,7 @@ class Effort:
     turns: int = 1  # over all formats of products
     visits: int = 1  # to the engine, the last one after all else
     disk_visits: int = 1  # the same, to the disk
+    interference_visits: int = 1  # the same, to disk and CPU beside one another
     sweeps: int = 30  # turns of the engine's sweeps, of all visits together
     times_cache: int = TIMES_CACHE  # memory that probes work in, over the last-level cache
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
@@ -69,6 +70,7 @@ FULL = Effort(
     turns=3,
     visits=4,
     disk_visits=8,
+    interference_visits=6,
     threads=True,
 )
 QUICK = Effort(
@@ -83,6 +85,7 @@ QUICK = Effort(
     other_formats=OTHER_FORMATS,
     file_bytes=128 * MIB,
     disk_visits=3,
+    interference_visits=3,
     sweeps=12,
     times_cache=FEWEST_TIMES,
     threads=True,

@@ -11,10 +11,8 @@ from typing import NamedTuple
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.profile import Interference
 from lm_offload.hardware.timing import Deadline
-from lm_offload.units import KIB, align_up
 
-SAMPLE_S = 0.05
-SMALL_BLOCK_BYTES = 256 * KIB  # so many of them a second that they show
+SAMPLE_S = 0.03
 LEAST_FRAC = 0.05  # of a rate: less is a disturbance by others
 
 
@@ -26,46 +24,46 @@ class _Turn(NamedTuple):
     byte_s: float
 
 
-def measure_interference(
-    reader: DiskReader, way: Way, compute: Callable[[], object], budget_s: float
-) -> Interference:
-    """What is left of each while the disk is read and `compute` is called without pause.
+class Beside:
+    """What calls and the reads of a disk leave one another, seen in visits.
 
     Each alone and both together in turns, compared within a turn.
     """
-    turns = _turns(reader, way, compute, budget_s)
-    return Interference(
-        disk_read_while_computing_frac=fraction([turn.reading for turn in turns]),
-        compute_while_reading_frac=fraction([turn.computing for turn in turns]),
-    )
 
+    def __init__(self, reader: DiskReader, way: Way) -> None:
+        self._sample = reader.sampler(way, SAMPLE_S)
+        self._visits: list[list[_Turn]] = []
 
-def measure_block_s(
-    reader: DiskReader, depth: int, call: Callable[[], object], budget_s: float
-) -> float:
-    """Seconds that `call`, which has next to nothing to do, loses by each block that is read.
+    def visit(self, call: Callable[[], object], seconds: float) -> None:
+        """At least one turn of reads, and of `call` without pause."""
+        deadline, turns = Deadline(seconds), list[_Turn]()
+        with ThreadPoolExecutor(1) as pool:
+            while not turns or not deadline.passed:
+                turns.append(self._turn(call, pool))
+        self._visits.append(turns)
 
-    Threads of Python that hand blocks over hold what a call must have again when it returns.
-    """
-    block_bytes = min(SMALL_BLOCK_BYTES, reader.known_bytes)
-    turns = _turns(reader, Way(align_up(block_bytes), depth), call, budget_s)
-    lost = (max(1 - turn.computing, 0.0) * turn.byte_s for turn in turns)
-    return statistics.median(lost) * block_bytes
+    def _turn(self, call: Callable[[], object], pool: ThreadPoolExecutor) -> _Turn:
+        call_s, byte_s = repeated_s(call, after(SAMPLE_S)), self._sample()
+        reads = pool.submit(self._sample)
+        slower_s = repeated_s(call, reads.done)
+        return _Turn(call_s / slower_s, byte_s / reads.result(), reads.result())
 
+    @property
+    def interference(self) -> Interference:
+        """What is left of each rate while both work, after one visit at least."""
+        return Interference(
+            disk_read_while_computing_frac=_as_share(self._typical(lambda turn: turn.reading)),
+            compute_while_reading_frac=_as_share(self._typical(lambda turn: turn.computing)),
+        )
 
-def _turns(
-    reader: DiskReader, way: Way, compute: Callable[[], object], budget_s: float
-) -> list[_Turn]:
-    deadline = Deadline(budget_s)
-    sample = reader.sampler(way, SAMPLE_S)
-    turns: list[_Turn] = []
-    with ThreadPoolExecutor(1) as pool:
-        while not turns or not deadline.passed:
-            call_s, byte_s = repeated_s(compute, after(SAMPLE_S)), sample()
-            reads = pool.submit(sample)
-            slower_s = repeated_s(compute, reads.done)
-            turns.append(_Turn(call_s / slower_s, byte_s / reads.result(), reads.result()))
-    return turns
+    @property
+    def lost_byte_s(self) -> float:
+        """Seconds that calls lose for each byte that is read, after one visit at least."""
+        return self._typical(lambda turn: max(1 - turn.computing, 0.0) * turn.byte_s)
+
+    def _typical(self, of: Callable[[_Turn], float]) -> float:
+        """The median of the visits, of each of which the median turn counts."""
+        return statistics.median(statistics.median(map(of, turns)) for turns in self._visits)
 
 
 def repeated_s(compute: Callable[[], object], is_over: Callable[[], bool]) -> float:
@@ -85,4 +83,8 @@ def after(seconds: float) -> Callable[[], bool]:
 
 def fraction(ratios: Sequence[float]) -> float:
     """The typical ratio, as a share of a rate."""
-    return min(max(statistics.median(ratios), LEAST_FRAC), 1.0)
+    return _as_share(statistics.median(ratios))
+
+
+def _as_share(ratio: float) -> float:
+    return min(max(ratio, LEAST_FRAC), 1.0)
