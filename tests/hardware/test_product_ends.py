@@ -28,15 +28,15 @@ class SlowEnds:
 def test_inputs_and_outputs_of_products_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = SlowEnds()
     monkeypatch.setattr(timing.time, "perf_counter", lambda: kernels.now_s)
-    ends = ProductEnds(0.0)
+    ends = ProductEnds()
     for _ in range(ENOUGH_TURNS):
-        assert ends.of(PLAIN) == NO_ENDS
+        assert ends.of(PLAIN, 0.0) == NO_ENDS
         ends.measure(kernels, probe_memory(4 * MIB), PLAIN, 1.0)
-    assert ends.of(PLAIN) == pytest.approx((2e-9, 8e-9))
+    assert ends.of(PLAIN, 0.0) == pytest.approx((2e-9, 8e-9))
 
 
 def test_where_there_is_no_room_for_them_nothing_is_known(kernels: Kernels) -> None:
-    ends, arena = ProductEnds(0.0), probe_memory(MIB).slice(0, MIB // 4)
+    ends, arena = ProductEnds(), probe_memory(MIB).slice(0, MIB // 4)
     for _ in range(ENOUGH_TURNS):
         ends.measure(kernels, arena, PLAIN, BUDGET_S)
-    assert ends.of(PLAIN) == NO_ENDS
+    assert ends.of(PLAIN, 0.0) == NO_ENDS

@@ -25,16 +25,16 @@ from tests.hardware.probing import BUDGET_S, check
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_products(kernels: Kernels, format) -> None:
     assert len(matrices(probe_memory(MIB), format, 3072)) >= 2
-    products = Products(3072, 1e-6, cached=False)
+    products = Products(3072, cached=False)
     for _ in range(2):
         products.measure(kernels, probe_memory(MIB), [format], (1, 3), BUDGET_S)
-    check([products.flops(format)])
+    check([products.flops(format, 1e-6)])
 
 
 def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels: Kernels) -> None:
-    products = Products(256, 0.0, cached=True)
+    products = Products(256, cached=True)
     products.measure(kernels, probe_memory(4 * MIB), FORMATS, (1, 64), 0.2)
-    curves = [products.flops(format) for format in FORMATS]
+    curves = [products.flops(format, 0.0) for format in FORMATS]
     check(curves)
     assert [curve.sizes for curve in curves] == [(1.0, 64.0)] * len(FORMATS)
     assert len({curve.rates for curve in curves}) == len(FORMATS)

@@ -39,11 +39,10 @@ NO_ENDS = Ends(0.0, 0.0)
 
 
 class ProductEnds:
-    """The seconds of both by format, taken in several turns; `fixed_s` is what a call takes."""
+    """The seconds of both by format, taken in several turns."""
 
-    def __init__(self, fixed_s: float) -> None:
-        self._fixed_s = fixed_s
-        self._turns: dict[Format, list[Ends]] = {}
+    def __init__(self) -> None:
+        self._turns: dict[Format, list[Mapping[str, float]]] = {}  # of a call with each of SHAPES
 
     def measure(self, kernels: Kernels, arena: Arena, format: Format, budget_s: float) -> None:
         """Another turn with weights in `arena`, which the cache holds."""
@@ -55,17 +54,18 @@ class ProductEnds:
         }
         seconds = typical_s(works, budget_s)
         if len(seconds) == len(works):  # there was time for all
-            self._turns.setdefault(format, []).append(self._ends(seconds))
+            self._turns.setdefault(format, []).append(seconds)
 
-    def of(self, format: Format) -> Ends:
-        """The median of the turns; nothing where there were too few."""
-        turns = self._turns.get(format, [])
+    def of(self, format: Format, fixed_s: float) -> Ends:
+        """The median of the turns; nothing where there were too few. A call takes `fixed_s`."""
+        turns = [_ends(seconds, fixed_s) for seconds in self._turns.get(format, [])]
         if len(turns) < ENOUGH_TURNS:
             return NO_ENDS
         return Ends(*(max(statistics.median(values), 0.0) for values in zip(*turns, strict=True)))
 
-    def _ends(self, seconds: Mapping[str, float]) -> Ends:
-        """From what products with four times as many of the others take less than four times."""
-        square_s, *larger_s = (work_s(seconds[name], self._fixed_s) for name in SHAPES)
-        saved_s = [(TIMES * square_s - one_s) / (TIMES - 1) for one_s in larger_s]
-        return Ends(*(value_s / (ROWS * CACHED_SIZE) for value_s in saved_s))
+
+def _ends(seconds: Mapping[str, float], fixed_s: float) -> Ends:
+    """From what products with four times as many of the others take less than four times."""
+    square_s, *larger_s = (work_s(seconds[name], fixed_s) for name in SHAPES)
+    saved_s = [(TIMES * square_s - one_s) / (TIMES - 1) for one_s in larger_s]
+    return Ends(*(value_s / (ROWS * CACHED_SIZE) for value_s in saved_s))

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -50,18 +50,22 @@ def empty_call(kernels: Kernels) -> Callable[[], None]:
     return lambda: kernels.linear(x, weight, out)
 
 
+class _Call(NamedTuple):
+    seconds: float
+    flops: float
+
+
 class Products:
     """Seconds of products with matrices of one size by format and rows, taken in several turns.
 
-    `fixed_s` is what a call takes beside its FLOPs. `cached`: weights are brought into the cache
-    before they are timed, as they lie there in a sweep.
+    `cached`: weights are brought into the cache before they are timed, as they lie there in a
+    sweep.
     """
 
-    def __init__(self, size: int, fixed_s: float, *, cached: bool) -> None:
+    def __init__(self, size: int, *, cached: bool) -> None:
         self._size = size
-        self._fixed_s = fixed_s
         self._cached = cached
-        self._flop_s: dict[tuple[Format, int], list[float]] = {}  # seconds of a FLOP, of each turn
+        self._calls: dict[tuple[Format, int], list[_Call]] = {}  # of each turn
 
     def measure(
         self,
@@ -85,18 +89,19 @@ class Products:
             _warm_up(kernels, weights.values())
         for (format, count), call_s in typical_s(works, budget_s).items():
             flops = 2.0 * count * math.prod(weights[format][0].shape)
-            flop_s = work_s(call_s, self._fixed_s) / flops
-            self._flop_s.setdefault((format, count), []).append(flop_s)
+            self._calls.setdefault((format, count), []).append(_Call(call_s, flops))
 
-    def flops(self, format: Format) -> Curve:
-        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one."""
-        known = sorted(
-            (count, taken) for (of, count), taken in self._flop_s.items() if of == format
-        )
-        return Curve(
-            tuple(float(count) for count, _ in known),
-            tuple(1 / statistics.median(flop_s) for _, flop_s in known),
-        )
+    def flops(self, format: Format, fixed_s: float) -> Curve:
+        """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one.
+
+        `fixed_s` is what a call takes beside its FLOPs.
+        """
+        known = sorted((count, calls) for (of, count), calls in self._calls.items() if of == format)
+        flop_s = [
+            statistics.median(work_s(call.seconds, fixed_s) / call.flops for call in calls)
+            for _, calls in known
+        ]
+        return Curve(tuple(float(count) for count, _ in known), tuple(1 / s for s in flop_s))
 
 
 def _warm_up(kernels: Kernels, weights: Iterable[Sequence[Weight]]) -> None:
