@@ -95,6 +95,34 @@ def test_each_block_takes_time_of_a_thread_that_runs_python() -> None:
     assert blocks[frozenset({1, 2})][0] > blocks[frozenset({1})][0] > 0
 
 
+def test_blocks_hold_up_kernels_of_prompts_unless_they_are_waited_for() -> None:
+    """Each of a thousand hand-overs takes 1 us; the disk takes longer than prompts, or shorter."""
+    prompt = SweepShape((Piece(1, 64, 64),), 1)
+    times = replace(times_of(PLAIN, frozenset({1, 2}), 1 << 30), read_block_bytes=4096)
+    blocks = sum(-(-size // 4096) for size in times.streamed_bytes.values())
+    computing_s = times.costs.total_s(prompt, times.micro_batch_tokens)
+    for slower, share in ((1e-3, 1.0), (1e3, None)):
+        rates = PLAIN.disk_read.bytes_per_s.scaled(1 / slower)
+        disk = replace(PLAIN.disk_read, bytes_per_s=rates, block_s=1e-6)
+        held = replace(times, profile=replace(PLAIN, disk_read=disk))
+        lost_s = held.load(prompt).overhead_s
+        expected = share or computing_s / held.load(prompt).disk_s
+        assert lost_s == pytest.approx(blocks * 1e-6 * expected)
+        assert held.load(ROWS).overhead_s == 0.0  # decode is replayed: only Python would lose
+
+
+def test_what_reads_cost_products_in_any_case_is_not_counted_twice() -> None:
+    prompt = SweepShape((Piece(1, 64, 64),), 1)
+    disk = replace(PLAIN.disk_read, block_s=1e-6)
+    lost_s = [
+        times_of(replace(profile, disk_read=disk), frozenset({1, 2}), 1 << 30)
+        .load(prompt)
+        .overhead_s
+        for profile in (PLAIN, disturbed(1.0, 0.99), disturbed(1.0, 0.5))
+    ]
+    assert lost_s[0] > lost_s[1] > lost_s[2] == 0.0
+
+
 @pytest.mark.parametrize("streamed", [frozenset[int](), frozenset({1})])
 def test_streamed_units_that_fit_the_cache_leave_the_engine_what_it_needs_there(streamed) -> None:
     slow = {"sweep_s": 8.0, "cached_overhead_frac": 0.5}

@@ -25,6 +25,10 @@ class LinkTimes(SweepTimes):
     uploaded: frozenset[int] = frozenset()
     device_ring_bytes: int = 0
 
+    def _lost_s(self, shape: SweepShape, engine_s: float, handing_s: float) -> float:
+        """Kernels run on the device: blocks hold up what Python does beside them."""
+        return handing_s * self._python_share(shape, engine_s)
+
     @lazy
     def _links(self) -> tuple[Link, Link]:
         """Down and up."""

@@ -97,7 +97,7 @@ class SplitSweepTimes(DeviceSweepTimes):
 
     def _cut(self, shape: SweepShape) -> _Cut:
         """By the load rule, as the executor does."""
-        rows, is_decode = shape.rows, all(piece.rows == 1 for piece in shape.pieces)
+        rows, is_decode = shape.rows, shape.is_decode
         frac = self._own_frac(shape, is_decode)
         seen = [Seen(it.sequences * it.rows, it.sequences * _tokens(it)) for it in shape.pieces]
         own = Seen(frac * rows, frac * sum(it.tokens for it in seen))

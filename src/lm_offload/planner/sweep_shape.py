@@ -39,6 +39,11 @@ class SweepShape:
         return sum(piece.sequences for piece in self.pieces)
 
     @lazy
+    def is_decode(self) -> bool:
+        """Whether every sequence computes a single row."""
+        return all(piece.rows == 1 for piece in self.pieces)
+
+    @lazy
     def prompts(self) -> int:
         """Sequences whose prompts begin here; those of one row count as decode."""
         first = (piece for piece in self.pieces if 1 < piece.rows == piece.context)

@@ -133,7 +133,7 @@ class SweepTimes(ReadTimes):
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
-        """What is lost to threads that hand over blocks, while kernels do not run."""
+        """What is lost to threads that hand over blocks, while the CPU works."""
         block_s = self.profile.disk_read.block_s
         if not block_s:
             return 0.0
@@ -142,10 +142,29 @@ class SweepTimes(ReadTimes):
             blocks += runs_of_kv(self._spilled, shape)
         if not blocks:
             return 0.0
-        most, handing_s = self.micro_batch_tokens, blocks * block_s
-        python_s = self.costs.total_fixed_s(shape, most) + engine_s
-        busy_s = self.costs.total_s(shape, most) + engine_s
-        return self._python_frac * handing_s * python_s / busy_s
+        return self._lost_s(shape, engine_s, self._python_frac * blocks * block_s)
+
+    def _lost_s(self, shape: SweepShape, engine_s: float, handing_s: float) -> float:
+        """What hand-overs that take `handing_s` cost who works meanwhile.
+
+        Decode is replayed in few calls: of it only what Python does is held up. Kernels of prompts
+        are, too: each has to get the interpreter back, and waits for the thread that made room for
+        a reader. What products lose to reads in any case is in the disturbance.
+        """
+        in_python_s = handing_s * self._python_share(shape, engine_s)
+        if shape.is_decode:
+            return in_python_s
+        disk_s = self._undisturbed_disk_s
+        busy_s = self.costs.total_s(shape, self.micro_batch_tokens) + engine_s
+        loss = 1 / self.profile.interference.compute_while_reading_frac - 1
+        more_s = (handing_s - disk_s * loss) * busy_s / max(disk_s, busy_s)
+        return max(more_s, in_python_s)
+
+    def _python_share(self, shape: SweepShape, engine_s: float) -> float:
+        """The share of the time in which no kernel runs, of that in which the CPU works."""
+        fixed_s = self.costs.total_fixed_s(shape, self.micro_batch_tokens)
+        busy_s = self.costs.total_s(shape, self.micro_batch_tokens)
+        return (fixed_s + engine_s) / (busy_s + engine_s)
 
     @lazy
     def _python_frac(self) -> float:

@@ -79,7 +79,7 @@ class TaskCosts:
         task_s = processor.task_fixed_s(sized.size_bytes + activations_bytes)
         if not processor.call_s:
             return task_s + self._kernels_of(sized) * processor.kernel_s
-        if sized.unit.kind in REPLAYED and all(piece.rows == 1 for piece in shape.pieces):
+        if sized.unit.kind in REPLAYED and shape.is_decode:
             return task_s
         call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
         return task_s + self._kernels_of(sized) * call_s
