@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
+from lm_offload.arch.config import ModelConfig
 from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
 from lm_offload.engine.machinery import (
     Machinery,
@@ -23,12 +26,14 @@ from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.models.base import Context
-from lm_offload.models.registry import load_model
+from lm_offload.models.registry import load_mixture, load_model
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
@@ -41,7 +46,7 @@ from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
-    *("KV staging", "KV swap", "hidden states", "workspace", "logits"),
+    *("KV staging", "KV swap", "hidden states", "expert inputs", "workspace", "logits"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -111,7 +116,23 @@ def _runner(
         staged,
         buffers,
         plan.micro_batch_tokens,
+        experts=_experts(files.config, context, buffers, arenas, plan.micro_batch_tokens),
     )
+
+
+def _experts(
+    config: ModelConfig,
+    context: Context,
+    buffers: Buffers,
+    arenas: dict[str, Arena],
+    most_rows: int,
+) -> ExpertFunctions | None:
+    """What computes the experts of a model that has any."""
+    if not config.is_moe:
+        return None
+    inputs = arenas["expert inputs"].view(0, torch.float32, tuple(buffers.hidden.shape))
+    model = load_mixture(config.model_type)
+    return ExpertFunctions(model, context, buffers.hidden, inputs, most_rows)
 
 
 def _executor(

@@ -12,10 +12,13 @@ Weights that fit the last-level cache are not read from memory.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit_flops
+from lm_offload.arch.experts import touched_experts
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
@@ -117,22 +120,39 @@ class CeilingModel:
         return sum(min(context, layer.window or context) for layer in layers)
 
     def _flops(self) -> tuple[int, int]:
-        """FLOPs of one row: in the layers, in the head."""
-        units = [sized.unit for sized in self.model.units]
-        head = sum(unit_flops(unit) for unit in units if unit.kind == "head")
-        return sum(map(unit_flops, units)) - head, head
+        """FLOPs of one row: in the layers, with the experts that it uses, and in the head."""
+        flops, config = Counter[str](), self.model.config
+        for sized in self.model.units:
+            flops[sized.unit.kind] += unit_flops(sized.unit)
+        head = flops.pop("head")
+        unused = flops["expert"] - flops["expert"] * config.experts_per_token // config.num_experts
+        return flops.total() - unused, head
+
+    def _unused_bytes(self, rows: float, units: Container[str]) -> int:
+        """Of some units, the experts that no row of a sweep uses."""
+        config = self.model.config
+        used = touched_experts(config.num_experts, config.experts_per_token, rows)
+        experts_bytes = sum(
+            sized.size_bytes
+            for sized in self.model.units
+            if sized.unit.kind == "expert" and sized.unit.name in units
+        )
+        return int(experts_bytes * (1 - used / config.num_experts))
 
     def _phase(
         self, tokens: int, sweeps: int, kv_bytes: int, flops: int, kv_disk_bytes: int = 0
     ) -> PhaseCeiling:
         block_bytes, disk = self.plan.read_block_bytes, self.profile.disk_read
         retained_bytes = self.plan.retention.size_bytes if self.plan.retention else 0.0
-        read_bytes = self.plan.streamed_bytes - retained_bytes
+        rows = tokens / max(sweeps, 1)
+        unread_bytes = retained_bytes + self._unused_bytes(rows, {*self.plan.streamed})
+        read_bytes = self.plan.streamed_bytes - unread_bytes
         weights_s = sweeps * read_s(disk, round(read_bytes), block_bytes)
         processor, weight_bytes = self._processor, self.model.weight_bytes
         if weight_bytes <= processor.cache_bytes:
             weight_bytes = 0
-        in_place_bytes = self._in_place_bytes(tokens / max(sweeps, 1))
+        weight_bytes -= self._unused_bytes(rows, self.model.bytes_by_name)
+        in_place_bytes = self._in_place_bytes(rows)
         on_device_bytes = max(weight_bytes - in_place_bytes, 0)
         memory_s = self._memory_s(sweeps * on_device_bytes, sweeps * in_place_bytes, kv_bytes)
         return PhaseCeiling(

@@ -14,7 +14,12 @@ from lm_offload.planner.unit_sorts import UnitSorts, sorts_of
 from lm_offload.quant.format import Format, format_of_dtype
 from lm_offload.units import align_up
 
-ONCE = ("final_norm", "head")  # kinds that compute once in a sweep, whatever its micro-batches
+LAYER_KINDS = ("attention", "mlp", "router", "expert")
+ONCE = (
+    "expert",
+    "final_norm",
+    "head",
+)  # kinds that compute once in a sweep, whatever its micro-batches
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,10 @@ class ModelSizes:
 
     @cached_property
     def layer_units(self) -> Sequence[Sequence[int]]:
-        """Indices of attention and MLP of each layer."""
+        """Indices of the units of each layer."""
         found: list[list[int]] = [[] for _ in range(self.config.num_layers)]
         for index, sized in enumerate(self.units):
-            if sized.unit.kind in ("attention", "mlp"):
+            if sized.unit.kind in LAYER_KINDS:
                 found[sized.unit.index].append(index)
         return found
 
@@ -135,27 +140,25 @@ class ModelSizes:
     def matrix_shapes(self) -> frozenset[tuple[int, int]]:
         """Rows and columns of all matrices, as they are multiplied with."""
         specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return frozenset(
-            (spec.view_shape[0], spec.shape[1]) for spec in specs if len(spec.shape) == 2
-        )
+        return frozenset((spec.view_shape[0], spec.shape[1]) for spec in specs if spec.is_matrix)
 
     @cached_property
     def most_columns(self) -> int:
         """Of the widest matrix."""
         specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.shape[1] for spec in specs if len(spec.shape) == 2)
+        return max(spec.shape[1] for spec in specs if spec.is_matrix)
 
     @cached_property
     def most_rows(self) -> int:
         """Of the tallest matrix, as it is multiplied with."""
         specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)
+        return max(spec.view_shape[0] for spec in specs if spec.is_matrix)
 
     @cached_property
     def most_elements(self) -> int:
         """Of the largest matrix."""
         specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.elements for spec in specs if len(spec.shape) == 2)
+        return max(spec.elements for spec in specs if spec.is_matrix)
 
     @cached_property
     def bytes_by_name(self) -> Mapping[str, int]:
@@ -164,8 +167,8 @@ class ModelSizes:
 
 
 def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:
-    """Bytes of one tensor: a matrix in its format, a vector in the checkpoint's own dtype."""
-    if len(spec.shape) == 2:
+    """Bytes of one tensor: a matrix in its format, others in the checkpoint's own dtype."""
+    if spec.has_format:
         return weight_format.matrix_bytes(*spec.view_shape)
     return spec.elements * config.itemsize
 
