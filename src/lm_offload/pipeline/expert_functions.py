@@ -41,11 +41,15 @@ class ExpertFunctions:
         self._choices: list[Choice] = []
         self._rows: Mapping[int, ExpertRows] | None = None
 
+    def begin(self) -> None:
+        """Of a new sweep, which may have no rows."""
+        self._choices.clear()
+        self._rows = None
+
     def route(self, weights: Views, rows: MicroBatch) -> None:
         """Ask the router of a layer for the experts of some rows, the first ones first."""
         if rows.start == 0:
-            self._choices.clear()
-            self._rows = None
+            self.begin()
         span = slice(rows.start, rows.stop)
         hidden, inputs = self._hidden[span], self._inputs[span]
         self._choices.append(self._model.route(self._context, weights, hidden, inputs))
@@ -54,7 +58,8 @@ class ExpertFunctions:
     def chosen(self) -> Mapping[int, ExpertRows]:
         """The experts of the layer that any row uses, in order, with their rows."""
         if self._rows is None:
-            self._rows = rows_by_expert(self._choices, self._context.config.num_experts)
+            count = self._context.config.num_experts
+            self._rows = rows_by_expert(self._choices, count) if self._choices else {}
         return self._rows
 
     def compute(self, unit: Unit, weights: Views) -> None:

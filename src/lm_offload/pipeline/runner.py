@@ -108,6 +108,8 @@ class ModelRunner:
         """The tasks that follow are those of this sweep, whose tensors lie on the host."""
         self._input = sweep
         self._repeats.begin()
+        if self._experts is not None:
+            self._experts.begin()
         if self._may_repeat:
             self._input = self._repeats.at_rest(sweep)
         else:

@@ -12,16 +12,15 @@ Weights that fit the last-level cache are not read from memory.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit_flops
-from lm_offload.arch.experts import touched_experts
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
+from lm_offload.planner.expert_sizes import used_frac
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
@@ -121,23 +120,20 @@ class CeilingModel:
 
     def _flops(self) -> tuple[int, int]:
         """FLOPs of one row: in the layers, with the experts that it uses, and in the head."""
-        flops, config = Counter[str](), self.model.config
-        for sized in self.model.units:
-            flops[sized.unit.kind] += unit_flops(sized.unit)
-        head = flops.pop("head")
-        unused = flops["expert"] - flops["expert"] * config.experts_per_token // config.num_experts
-        return flops.total() - unused, head
+        units, config = [sized.unit for sized in self.model.units], self.model.config
+        head = sum(unit_flops(unit) for unit in units if unit.kind == "head")
+        layers = sum(map(unit_flops, units)) - head
+        if self.model.experts is None:
+            return layers, head
+        used = config.num_layers * config.experts_per_token
+        return layers + used * unit_flops(self.model.experts.example.unit), head
 
-    def _unused_bytes(self, rows: float, units: Container[str]) -> int:
+    def _unused_bytes(self, rows: float, units: Container[str]) -> float:
         """Of some units, the experts that no row of a sweep uses."""
-        config = self.model.config
-        used = touched_experts(config.num_experts, config.experts_per_token, rows)
-        experts_bytes = sum(
-            sized.size_bytes
-            for sized in self.model.units
-            if sized.unit.kind == "expert" and sized.unit.name in units
-        )
-        return int(experts_bytes * (1 - used / config.num_experts))
+        if self.model.experts is None:
+            return 0.0
+        experts = (it.size_bytes for it in self.model.experts.units if it.unit.name in units)
+        return sum(experts) * (1.0 - used_frac(self.model.config, rows))
 
     def _phase(
         self, tokens: int, sweeps: int, kv_bytes: int, flops: int, kv_disk_bytes: int = 0
@@ -148,11 +144,10 @@ class CeilingModel:
         unread_bytes = retained_bytes + self._unused_bytes(rows, {*self.plan.streamed})
         read_bytes = self.plan.streamed_bytes - unread_bytes
         weights_s = sweeps * read_s(disk, round(read_bytes), block_bytes)
-        processor, weight_bytes = self._processor, self.model.weight_bytes
+        processor, in_place_bytes = self._processor, self._in_place_bytes(rows)
+        weight_bytes = self.model.weight_bytes - self._unused_bytes(rows, self.model.bytes_by_name)
         if weight_bytes <= processor.cache_bytes:
-            weight_bytes = 0
-        weight_bytes -= self._unused_bytes(rows, self.model.bytes_by_name)
-        in_place_bytes = self._in_place_bytes(rows)
+            weight_bytes = 0.0
         on_device_bytes = max(weight_bytes - in_place_bytes, 0)
         memory_s = self._memory_s(sweeps * on_device_bytes, sweeps * in_place_bytes, kv_bytes)
         return PhaseCeiling(

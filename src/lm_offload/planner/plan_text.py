@@ -121,13 +121,14 @@ _PARSERS: Parsers = {
     "kv_ring_blocks": values.count_or_none,
     "spare_sequences": values.count_or_none,
     "retention": values.flag,
+    "expert_ring": values.size_or_none,
     "device": _device,
     "stages": _stages,
 }
-# Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
+# Plans of earlier versions do not say; nor do those that have nothing of the kind.
 _OPTIONAL = frozenset(
     {
         *("threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"),
-        *("retention", "device", "stages"),
+        *("retention", "expert_ring", "device", "stages"),
     }
 )
