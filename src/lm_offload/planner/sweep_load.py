@@ -34,7 +34,7 @@ class SweepLoad:
     @property
     def disk_s(self) -> float:
         """Seconds of all reads."""
-        weights_s = self.fill_s + sum(layer.read_s for layer in self.experts.values())
+        weights_s = sum(self.read_s.values()) + sum(layer.read_s for layer in self.experts.values())
         return weights_s + sum(layer.read_s for layer in self.kv.values())
 
     @property
