@@ -41,13 +41,13 @@ def plan_text(plan: Plan, model: str) -> str:
     elif device is not None:
         record["device"] = plain_record(_values(device, _DEVICE_PARSERS), _DEVICE_PARSERS)
     body: str = yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=96)
-    found = plan.predicted
+    found, at_most = plan.predicted, " at most" if plan.expert_ring_bytes else ""
     return (
         f"# A plan of lm-offload for {model}; edit it and run it with --plan.\n"
         f"# It was predicted to prefill {found.prefill_tokens_per_s:.1f} tok/s and to decode "
         f"{found.decode_tokens_per_s:.2f} tok/s,\n"
         f"# with {format_bytes(plan.used_bytes)} of memory in use and "
-        f"{format_bytes(plan.streamed_bytes)} read in each sweep.\n{body}"
+        f"{format_bytes(plan.streamed_bytes)} read in each sweep{at_most}.\n{body}"
     )
 
 
