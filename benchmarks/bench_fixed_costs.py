@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.checkpoint_shapes import PRESETS
 from benchmarks.entry import result_parser, run
-from benchmarks.make_checkpoint import PRESETS, make_checkpoint
+from benchmarks.make_checkpoint import make_checkpoint
 from benchmarks.result import report
 from lm_offload import LLM, SamplingParams
 

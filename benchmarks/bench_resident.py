@@ -55,7 +55,7 @@ def decode_row(case: Case) -> dict[str, object]:
         for _ in range(ROUNDS):
             rates.append(meter.read())
             seconds.append(sweep_s(decode_sweeps(llm, case)))
-            bound_s = weights.seconds(case.batch * weights.decode_flops, None, rates[-1])
+            bound_s = weights.seconds(weights.decode_flops, case.batch, None, rates[-1])
             shares.append(bound_s / seconds[-1])
     decode_rates = [case.batch / sweep for sweep in seconds]
     return {
@@ -87,7 +87,7 @@ def prefill_row(model: Path, threads: int) -> dict[str, object]:
             rates.append(meter.read())
             llm.generate(prompts, SamplingParams(max_tokens=2, ignore_eos=True))
             seconds.append(llm.stats.prefill_s)
-            bound_s = weights.seconds(PREFILL_LEN * weights.prefill_flops, None, rates[-1])
+            bound_s = weights.seconds(weights.prefill_flops, PREFILL_LEN, None, rates[-1])
             shares.append(bound_s / seconds[-1])
     prefill_rates = [PREFILL_LEN / one for one in seconds]
     return {

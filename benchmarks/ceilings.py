@@ -20,6 +20,7 @@ from benchmarks.testbed import direct_read_bytes_per_s
 from benchmarks.weight_files import largest_weight_file
 from lm_offload.arch.accounting import loaded_bytes, unit_flops
 from lm_offload.arch.config import load_config
+from lm_offload.arch.experts import touched_experts
 from lm_offload.arch.weights import build_units
 from lm_offload.kernels.resolve import resolve_kernels
 
@@ -46,25 +47,36 @@ class Rates:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one model in one format: bytes that a sweep reads, FLOPs of a token with and without head.
+    """Of one model in one format: bytes that every sweep reads, FLOPs of a token.
 
-    Prefill needs logits of the last token of each prompt only.
+    Prefill needs logits of the last token of each prompt only. Of the experts of a mixture a sweep
+    needs those that any of its rows uses, each row choosing evenly.
     """
 
     size_bytes: float
     decode_flops: float
     prefill_flops: float
+    experts_bytes: float = 0.0
+    experts: int = 1  # of a layer
+    experts_per_token: int = 1
 
-    def seconds(self, flops: float, limit_bytes: int | None, rates: Rates) -> float:
-        """The least time of a sweep that computes `flops` with `limit_bytes` of memory."""
+    def seconds(self, flops: float, rows: int, limit_bytes: int | None, rates: Rates) -> float:
+        """The least time of a sweep of rows of `flops` each, with `limit_bytes` of memory."""
+        used_frac = touched_experts(self.experts, self.experts_per_token, rows) / self.experts
         bounds = [
-            self.size_bytes / rates.memory_read_bytes_per_s,
-            flops / rates.product_flops_per_s,
+            (self.size_bytes + used_frac * self.experts_bytes) / rates.memory_read_bytes_per_s,
+            rows * flops / rates.product_flops_per_s,
         ]
         if limit_bytes is not None and rates.disk_read_bytes_per_s:
-            streamed_bytes = max(0.0, self.size_bytes - limit_bytes)
-            bounds.append(streamed_bytes / rates.disk_read_bytes_per_s)
+            bounds.append(
+                self._streamed_bytes(limit_bytes, used_frac) / rates.disk_read_bytes_per_s
+            )
         return max(bounds)
+
+    def _streamed_bytes(self, limit_bytes: int, used_frac: float) -> float:
+        """At least, where all that every row uses comes first, and nobody knows which experts."""
+        experts_bytes = min(self.experts_bytes, self.size_bytes + self.experts_bytes - limit_bytes)
+        return max(0.0, self.size_bytes - limit_bytes) + used_frac * max(0.0, experts_bytes)
 
 
 def weights_of(model: Path, weight_format: str | None) -> Weights:
@@ -72,10 +84,19 @@ def weights_of(model: Path, weight_format: str | None) -> Weights:
     config = load_config(model)
     element_bytes = FORMAT_BYTES.get(weight_format or "", config.itemsize)
     units = build_units(config, HEAD_BYTES)
-    size_bytes = element_bytes * sum(loaded_bytes(unit, 1) for unit in units)
-    flops = sum(unit_flops(unit) for unit in units)
-    head_flops = sum(unit_flops(unit) for unit in units if unit.kind == "head")
-    return Weights(size_bytes, flops, flops - head_flops)
+    experts = [unit for unit in units if unit.kind == "expert"]
+    others = [unit for unit in units if unit.kind != "expert"]
+    flops = sum(map(unit_flops, others))
+    flops += sum(map(unit_flops, experts)) * config.experts_per_token // config.num_experts
+    head_flops = sum(unit_flops(unit) for unit in others if unit.kind == "head")
+    return Weights(
+        element_bytes * sum(loaded_bytes(unit, 1) for unit in others),
+        flops,
+        flops - head_flops,
+        element_bytes * sum(loaded_bytes(unit, 1) for unit in experts),
+        config.num_experts,
+        config.experts_per_token,
+    )
 
 
 class RateMeter:
@@ -145,8 +166,8 @@ def ceilings(
 ) -> Row:
     """What a row says of the machine: its rates, and the tokens/s that no engine can pass."""
     tokens = batch * prompt_len
-    decode_s = weights.seconds(batch * weights.decode_flops, limit_bytes, rates)
-    prefill_s = weights.seconds(tokens * weights.prefill_flops, limit_bytes, rates)
+    decode_s = weights.seconds(weights.decode_flops, batch, limit_bytes, rates)
+    prefill_s = weights.seconds(weights.prefill_flops, tokens, limit_bytes, rates)
     return {
         "weight_bytes": round(weights.size_bytes),
         **asdict(rates),

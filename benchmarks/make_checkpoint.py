@@ -1,4 +1,4 @@
-"""Write a random-weight Llama checkpoint in Hugging Face layout, one block of weights at a time.
+"""Write a random-weight checkpoint in Hugging Face layout, one block of weights at a time.
 
 ::
 
@@ -12,99 +12,29 @@ With `--damping` the layers after the first add less, so that the first one alon
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import torch
 
+from benchmarks.checkpoint_shapes import (
+    DTYPES,
+    PRESETS,
+    Shape,
+    Tensor,
+    model_config,
+    tensors_of,
+)
 from benchmarks.entry import parser_of, run
 
 BLOCK_ELEMENTS = 1 << 22  # drawn at once: 16 MiB of fp32, the whole memory need of a run
 FLUSH_BYTES = 256 << 20  # written pages are flushed and dropped at this interval
-DTYPES = {
-    "bf16": ("BF16", torch.bfloat16),
-    "fp16": ("F16", torch.float16),
-    "fp32": ("F32", torch.float32),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of one Llama-shaped model, and the file size at which it is split."""
-
-    hidden: int
-    layers: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    vocab: int
-    rope_theta: float
-    shard_bytes: int
-    damping: float = 1.0  # of what layers after the first add
-
-
-PRESETS = {
-    "tiny": Shape(256, 4, 688, 8, 2, 1024, 1e4, 2 * 10**6),
-    "0.25b": Shape(1024, 16, 2816, 16, 4, 32000, 1e4, 10**9),
-    "1.1b": Shape(2048, 22, 5632, 32, 4, 32000, 1e4, 10**9),
-    "7b": Shape(4096, 32, 11008, 32, 32, 32000, 1e4, 5 * 10**9),
-    "8b": Shape(4096, 32, 14336, 32, 8, 128256, 5e5, 5 * 10**9),
-    "13b": Shape(5120, 40, 13824, 40, 40, 32000, 1e4, 5 * 10**9),
-    "30b": Shape(6656, 60, 17920, 52, 52, 32000, 1e4, 5 * 10**9),
-}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One weight: `std` 0 stands for the all-ones weight of a norm."""
-
-    name: str
-    shape: tuple[int, ...]
-    std: float
-
-    @property
-    def elements(self) -> int:
-        """The number of values."""
-        return math.prod(self.shape)
-
 
 Blocks = Callable[[Tensor, torch.dtype, torch.Generator], Iterator[torch.Tensor]]
-
-
-def tensors_of(shape: Shape) -> Iterator[Tensor]:
-    """All weights in the order of the model's state dict.
-
-    Projections keep unit variance (1 / sqrt(fan-in)); those that write into the residual stream
-    are divided by sqrt(2 * layers), as in GPT-2, so that depth does not add variance.
-    """
-    hidden = shape.hidden
-    yield Tensor("model.embed_tokens.weight", (shape.vocab, hidden), 1.0)
-    for layer in range(shape.layers):
-        damping = shape.damping if layer else 1.0
-        yield from _layer_tensors(shape, f"model.layers.{layer}", damping)
-    yield Tensor("model.norm.weight", (hidden,), 0.0)
-    yield Tensor("lm_head.weight", (shape.vocab, hidden), hidden**-0.5)
-
-
-def _layer_tensors(shape: Shape, prefix: str, damping: float) -> Iterator[Tensor]:
-    hidden, inner = shape.hidden, shape.intermediate
-    kv_width = hidden // shape.heads * shape.kv_heads
-    std, out_std = hidden**-0.5, damping * (2 * shape.layers * hidden) ** -0.5
-    down_std = damping * (2 * shape.layers * inner) ** -0.5
-    yield Tensor(f"{prefix}.self_attn.q_proj.weight", (hidden, hidden), std)
-    yield Tensor(f"{prefix}.self_attn.k_proj.weight", (kv_width, hidden), std)
-    yield Tensor(f"{prefix}.self_attn.v_proj.weight", (kv_width, hidden), std)
-    yield Tensor(f"{prefix}.self_attn.o_proj.weight", (hidden, hidden), out_std)
-    yield Tensor(f"{prefix}.mlp.gate_proj.weight", (inner, hidden), std)
-    yield Tensor(f"{prefix}.mlp.up_proj.weight", (inner, hidden), std)
-    yield Tensor(f"{prefix}.mlp.down_proj.weight", (hidden, inner), down_std)
-    yield Tensor(f"{prefix}.input_layernorm.weight", (hidden,), 0.0)
-    yield Tensor(f"{prefix}.post_attention_layernorm.weight", (hidden,), 0.0)
 
 
 def checkpoint_bytes(shape: Shape, dtype: str) -> int:
@@ -183,36 +113,6 @@ def _flush_and_drop(file: IO[bytes]) -> None:
     file.flush()
     os.fdatasync(file.fileno())
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def model_config(shape: Shape, dtype: str) -> dict[str, object]:
-    """The `config.json` that transformers, llama.cpp and lm_offload read."""
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "head_dim": shape.hidden // shape.heads,
-        "hidden_act": "silu",
-        "hidden_size": shape.hidden,
-        "initializer_range": 0.02,
-        "intermediate_size": shape.intermediate,
-        "max_position_embeddings": 8192,
-        "mlp_bias": False,
-        "num_attention_heads": shape.heads,
-        "num_hidden_layers": shape.layers,
-        "num_key_value_heads": shape.kv_heads,
-        "pretraining_tp": 1,
-        "rms_norm_eps": 1e-5,
-        "rope_scaling": None,
-        "rope_theta": shape.rope_theta,
-        "tie_word_embeddings": False,
-        "torch_dtype": str(DTYPES[dtype][1]).removeprefix("torch."),
-        "use_cache": True,
-        "vocab_size": shape.vocab,
-    }
 
 
 def byte_level_tokenizer(vocab: int) -> dict[str, object]:

@@ -23,8 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cgroup import CgroupUnavailableError, run_limited
+from benchmarks.checkpoint_shapes import PRESETS
 from benchmarks.entry import INTERRUPTED, parser_of, run
-from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes
+from benchmarks.make_checkpoint import checkpoint_bytes
 from benchmarks.peers.obstacles import require_disk
 from benchmarks.progress import Progress, States
 from benchmarks.suite import Part, Suite, full, quick

@@ -14,12 +14,14 @@ from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
+ROUTER = ".gate.weight"
 HEAD = "lm_head.weight"
 
 
 def toy_shapes(model_type: str) -> dict[str, int]:
     """Fields of `make_toy_checkpoint` that make every matrix divisible by 64."""
-    return {"ffn_dim" if model_type == "opt" else "intermediate_size": 128}
+    names = {"opt": "ffn_dim", "qwen3_moe": "moe_intermediate_size"}
+    return {names.get(model_type, "intermediate_size"): 128}
 
 
 def write_dequantized(folder: Path, target: Path, weight_format: str) -> Path:
@@ -40,7 +42,7 @@ def write_dequantized(folder: Path, target: Path, weight_format: str) -> Path:
 
 
 def _rounded(name: str, tensor: Tensor, format: Format) -> Tensor:
-    if tensor.dim() != 2 or name.endswith(TABLES):
+    if tensor.dim() != 2 or name.endswith((*TABLES, ROUTER)):
         return tensor.float()
     return dequantize(quantize(tensor, format, name))
 

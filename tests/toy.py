@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
+DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe")
+MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
 WINDOW = 11
 VOCAB_SIZE = 131
 MAX_POSITIONS = 256
@@ -26,6 +28,7 @@ _COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 _GATED = {"intermediate_size": 88, "num_key_value_heads": 2, "head_dim": 16}
+_EXPERTS = {"num_experts_per_tok": 2}
 _GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "llama": _GATED,
@@ -40,6 +43,8 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "phi3": {**_GATED, "sliding_window": WINDOW, "original_max_position_embeddings": MAX_POSITIONS},
     "gemma2": {**_GATED, **_GEMMA},
     "gemma3_text": {**_GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
+    "mixtral": {**_GATED, **_EXPERTS, "num_local_experts": 5},
+    "qwen3_moe": {**_GATED, **_EXPERTS, "num_experts": 5, "moe_intermediate_size": 48},
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 

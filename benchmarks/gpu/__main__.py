@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.checkpoint_shapes import PRESETS
 from benchmarks.entry import result_parser, run
 from benchmarks.gpu.case import Case
 from benchmarks.gpu.child import run_case
 from benchmarks.gpu.fast_checkpoint import dtype_for, made
-from benchmarks.make_checkpoint import PRESETS
 from benchmarks.result import Row, report
 from lm_offload.device.registry import missing_gpu
 from lm_offload.errors import ConfigError

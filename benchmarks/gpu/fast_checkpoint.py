@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.make_checkpoint import BLOCK_ELEMENTS, PRESETS, Tensor, make_checkpoint
+from benchmarks.checkpoint_shapes import PRESETS, Tensor
+from benchmarks.make_checkpoint import BLOCK_ELEMENTS, make_checkpoint
 from lm_offload.errors import ConfigError
 
 SEED = 0

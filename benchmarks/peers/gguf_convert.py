@@ -1,7 +1,8 @@
-"""Convert a Llama checkpoint from Hugging Face layout to one GGUF file, one tensor at a time.
+"""Convert a Llama or Mixtral checkpoint from Hugging Face layout to one GGUF file.
 
-Weights keep their dtype (norms become fp32, as llama.cpp wants them); there is no vocabulary,
-because the benchmark gives token ids. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+One tensor at a time; the experts of a layer are one. Weights keep their dtype (norms and routers
+become fp32, as llama.cpp wants them); there is no vocabulary, because the benchmark gives token
+ids. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -29,20 +30,34 @@ LAYER_NAMES = {
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
     "post_attention_layernorm": "ffn_norm",
+}
+MLP_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+ROUTER = "ffn_gate_inp"
+EXPERT_NAMES = {"w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
+MIXTURE = "block_sparse_moe"
 
 
-def names_in_order(layers: int) -> Iterator[tuple[str, str]]:
-    """(GGUF name, Hugging Face name) in the order in which a forward pass reads them."""
-    yield "token_embd.weight", "model.embed_tokens.weight"
-    for layer in range(layers):
-        for theirs, gguf_name in LAYER_NAMES.items():
-            yield f"blk.{layer}.{gguf_name}.weight", f"model.layers.{layer}.{theirs}.weight"
-    yield "output_norm.weight", "model.norm.weight"
-    yield "output.weight", "lm_head.weight"
+def names_in_order(config: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """GGUF names in the order in which a forward pass reads them, each with those that it joins."""
+    experts = config.get("num_local_experts", 1)
+    names = LAYER_NAMES if experts > 1 else {**LAYER_NAMES, **MLP_NAMES}
+    yield "token_embd.weight", ["model.embed_tokens.weight"]
+    for layer in range(config["num_hidden_layers"]):
+        ours, theirs = f"blk.{layer}", f"model.layers.{layer}"
+        for name, gguf_name in names.items():
+            yield f"{ours}.{gguf_name}.weight", [f"{theirs}.{name}.weight"]
+        if experts > 1:
+            yield f"{ours}.{ROUTER}.weight", [f"{theirs}.{MIXTURE}.gate.weight"]
+            for name, gguf_name in EXPERT_NAMES.items():
+                prefix = f"{theirs}.{MIXTURE}.experts"
+                joined = [f"{prefix}.{number}.{name}.weight" for number in range(experts)]
+                yield f"{ours}.{gguf_name}.weight", joined
+    yield "output_norm.weight", ["model.norm.weight"]
+    yield "output.weight", ["lm_head.weight"]
 
 
 def rows_for_rope(source: Source, heads: int) -> npt.NDArray[np.uint8]:
@@ -50,6 +65,23 @@ def rows_for_rope(source: Source, heads: int) -> npt.NDArray[np.uint8]:
     rows, _ = source.shape
     halves = source.read().reshape(heads, 2, rows // heads // 2, -1)
     return np.ascontiguousarray(halves.swapaxes(1, 2))
+
+
+def is_fp32(gguf_name: str, source: Source) -> bool:
+    """Norms and routers."""
+    return len(source.shape) == 1 or ROUTER in gguf_name
+
+
+def data_of(
+    gguf_name: str, joined: list[Source], config: dict[str, Any]
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """What the file holds of a tensor."""
+    source = joined[0]
+    if is_fp32(gguf_name, source):
+        return source.as_fp32()
+    if len(joined) > 1:
+        return np.concatenate([part.read() for part in joined])
+    return matrix_bytes(source, gguf_name, config)
 
 
 def matrix_bytes(source: Source, gguf_name: str, config: dict[str, Any]) -> npt.NDArray[np.uint8]:
@@ -73,20 +105,25 @@ def add_metadata(writer: GGUFWriter, config: dict[str, Any], dtype: str) -> None
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
+    if "num_local_experts" in config:
+        writer.add_expert_count(config["num_local_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
     writer.add_file_type(FORMATS[dtype][1])
     writer.add_tokenizer_model("none")
 
 
-def declare_tensor(writer: GGUFWriter, name: str, source: Source) -> None:
-    """Announce a tensor: fp32 for norms, the checkpoint's dtype for matrices."""
+def declare_tensor(writer: GGUFWriter, name: str, joined: list[Source]) -> None:
+    """Announce a tensor: fp32 for norms and routers, the checkpoint's dtype for others."""
+    source, count = joined[0], len(joined)
     kind, _, element_bytes = FORMATS[source.dtype]
-    if len(source.shape) == 1:
+    if is_fp32(name, source):
         fp32_bytes = source.size_bytes // element_bytes * 4
         writer.add_tensor_info(name, source.shape, np.dtype(np.float32), fp32_bytes)
     else:
         # the writer wants the shape in bytes where the data come as bytes
-        shape = (source.shape[0], source.shape[1] * element_bytes)
-        writer.add_tensor_info(name, shape, np.dtype(np.uint8), source.size_bytes, kind)
+        stack = (count,) if count > 1 else ()
+        shape = (*stack, source.shape[0], source.shape[1] * element_bytes)
+        writer.add_tensor_info(name, shape, np.dtype(np.uint8), count * source.size_bytes, kind)
 
 
 def convert(folder: Path, target: Path) -> None:
@@ -97,19 +134,15 @@ def convert(folder: Path, target: Path) -> None:
     partial = target.with_suffix(".partial")
     config = json.loads((folder / "config.json").read_text())
     sources = sources_of(folder)
-    names = list(names_in_order(config["num_hidden_layers"]))
+    tensors = [(name, [sources[it] for it in joined]) for name, joined in names_in_order(config)]
     writer = GGUFWriter(partial, "llama")
     add_metadata(writer, config, sources["lm_head.weight"].dtype)
-    for gguf_name, name in names:
-        declare_tensor(writer, gguf_name, sources[name])
+    for name, joined in tensors:
+        declare_tensor(writer, name, joined)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for gguf_name, name in names:
-        source = sources[name]
-        norm = len(source.shape) == 1
-        writer.write_tensor_data(
-            source.as_fp32() if norm else matrix_bytes(source, gguf_name, config)
-        )
+    for name, joined in tensors:
+        writer.write_tensor_data(data_of(name, joined, config))
     writer.close()
     os.replace(partial, target)

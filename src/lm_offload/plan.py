@@ -128,6 +128,7 @@ class Retention:
 class Plan:
     """Sizes and places on the tiers; what is streamed is read from disk once per sweep.
 
+    Of experts that are streamed, a sweep reads those that any of its rows uses.
     Every unit is resident in host memory, streamed, or resident on the device if there is one.
     """
 
@@ -147,11 +148,12 @@ class Plan:
     read_concurrency: int  # reader threads: each has one block in flight
     threads: ThreadPlan
     memory: tuple[tuple[str, int], ...]  # purpose, bytes: everything that counts in the budget
-    streamed_bytes: int  # read in each sweep
+    streamed_bytes: int  # read in each sweep, at most where there are experts
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
     spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
     spill: KVSpill = IN_MEMORY
+    expert_ring_bytes: int = 0  # for experts on disk, which are read where rows use them
     retention: Retention | None = None  # None: unused KV memory is not lent to weights
     device: DevicePlan | None = None
     draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too

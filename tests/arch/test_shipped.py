@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters, unit_flops
-from lm_offload.arch.config import PLANNING_PARSERS, load_config, parse_config
+from lm_offload.arch.config import load_config, parse_config
 from lm_offload.arch.shipped import CONFIGS, find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import CheckpointError, UnsupportedModelError
@@ -29,6 +29,7 @@ PUBLISHED_PARAMETERS = {
     "llama-3.1-8b": 8_030_261_248,
     "llama-3.1-70b": 70_553_706_496,
     "mixtral-8x7b": 46_702_792_704,
+    "qwen3-30b-a3b": 30_532_122_624,
     "mixtral-8x22b": 140_620_634_112,
 }
 
@@ -67,15 +68,28 @@ def test_an_unknown_name_lists_those_that_ship():
         find_config("opt-9b")
 
 
-def test_a_mixture_of_experts_is_planned_but_not_run():
-    raw = raw_config("mixtral-8x7b")
-    message = "'mixtral', which can be simulated but not run, supported are gemma2"
-    with pytest.raises(UnsupportedModelError, match=message):
-        parse_config(raw)
-    config = parse_config(raw, PLANNING_PARSERS)
-    assert config.is_moe
-    assert (config.num_experts, config.experts_per_token) == (8, 2)
+def test_mixtures_of_experts():
+    mixtral, qwen = find_config("mixtral-8x7b"), find_config("qwen3-30b-a3b")
+    assert mixtral.is_moe
+    assert qwen.is_moe
     assert not find_config("llama-2-7b").is_moe
+    assert (mixtral.num_experts, mixtral.experts_per_token) == (8, 2)
+    assert (qwen.num_experts, qwen.experts_per_token) == (128, 8)
+    assert (mixtral.intermediate_size, qwen.intermediate_size) == (14336, 768)
+    assert parse_config(raw_config("mixtral-8x7b")).scaled_to_one
+
+
+def test_layers_without_experts_are_refused():
+    raw = raw_config("qwen3-30b-a3b")
+    for change in ({"decoder_sparse_step": 2}, {"mlp_only_layers": [0]}):
+        with pytest.raises(UnsupportedModelError, match=next(iter(change))):
+            parse_config(raw | change)
+
+
+def test_both_spellings_of_the_number_of_experts():
+    raw = raw_config("qwen3-30b-a3b")
+    newer = {key: value for key, value in raw.items() if key != "num_experts"}
+    assert parse_config(newer | {"num_local_experts": 128}) == parse_config(raw)
 
 
 def test_a_mixture_of_experts_is_accounted_for():
@@ -100,4 +114,4 @@ def test_a_mixture_of_experts_is_accounted_for():
 )
 def test_impossible_experts_are_refused(change, message):
     with pytest.raises(CheckpointError, match=message):
-        parse_config({**raw_config("mixtral-8x7b"), **change}, PLANNING_PARSERS)
+        parse_config({**raw_config("mixtral-8x7b"), **change})

@@ -6,7 +6,8 @@ import json
 
 import pytest
 from benchmarks.ceilings import Rates, Weights, ceilings, shares, weights_of
-from benchmarks.make_checkpoint import PRESETS, checkpoint_bytes, model_config
+from benchmarks.checkpoint_shapes import PRESETS, model_config
+from benchmarks.make_checkpoint import checkpoint_bytes
 
 WEIGHTS = Weights(size_bytes=100.0, decode_flops=50.0, prefill_flops=40.0)
 
@@ -44,3 +45,20 @@ def test_weights_come_from_the_config_and_the_format(tmp_path):
     assert stored.size_bytes == checkpoint_bytes(shape, "bf16") - table_bytes
     assert packed.size_bytes == stored.size_bytes / 4
     assert stored.decode_flops - stored.prefill_flops == 2 * shape.vocab * shape.hidden
+
+
+def test_of_a_mixture_the_experts_that_rows_use_count(tmp_path):
+    shape = PRESETS["moe-2.4b"]
+    (tmp_path / "config.json").write_text(json.dumps(model_config(shape, "bf16")))
+    weights = weights_of(tmp_path, None)
+    expert_bytes = 2 * 3 * shape.hidden * shape.intermediate
+    table_bytes = 2 * shape.vocab * shape.hidden
+    assert weights.experts_bytes == 12 * 8 * expert_bytes
+    stored_bytes = checkpoint_bytes(shape, "bf16") - table_bytes
+    assert weights.size_bytes + weights.experts_bytes == stored_bytes
+    rates, limit_bytes = Rates(1e30, 1e30, 1.0), int(weights.size_bytes + 12 * expert_bytes)
+    for rows, used in ((1, 2.0), (2, 3.5)):
+        everything_s = weights.seconds(0.0, rows, 0, rates)
+        assert everything_s == pytest.approx(weights.size_bytes + 12 * used * expert_bytes)
+        some_s = weights.seconds(0.0, rows, limit_bytes, rates)
+        assert some_s == pytest.approx(12 * used * expert_bytes * 7 / 8)

@@ -142,10 +142,10 @@ def test_what_cannot_be_planned_is_said(
     assert words in " ".join(done.stderr.split())
 
 
-def test_experts_are_for_simulate(run: Run) -> None:
-    done = run("plan", "mixtral-8x7b", "--machine", "t4-208gb")
-    assert done.returncode == 5
-    assert "lm-offload simulate" in done.stderr
+def test_a_device_does_not_compute_experts(run: Run) -> None:
+    done = run("plan", "mixtral-8x7b", "--machine", "t4-208gb", "--gpu-memory", "12GiB")
+    assert done.returncode == 2
+    assert "for a mixture of experts, which only the CPU computes" in done.stderr
 
 
 def test_verify_runs_the_best_plans_and_looks_at_their_order(run: Run) -> None:

@@ -35,12 +35,12 @@ from tests.engine.device_harness import (
     smallest_budgets,
 )
 from tests.engine.harness import PLENTY, open_llm, prompts_of, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 SLOW = "standin:200MB/s"
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 def test_tokens_are_those_of_the_cpu(toy, model_type):
     folder = toy(model_type)
     gpu_bytes, cpu_bytes = smallest_budgets(folder)

@@ -23,10 +23,10 @@ from tests.engine.device_harness import (
     with_prompt_attention,
 )
 from tests.engine.harness import GREEDY, PLENTY, prompts_of, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 def test_tokens_are_those_of_the_cpu(toy, model_type):
     folder = toy(model_type)
     with open_on_device(folder, PLENTY, attention="cpu") as llm:

@@ -24,7 +24,7 @@ from tests.engine.device_harness import (
     smallest_budgets,
 )
 from tests.engine.harness import PLENTY, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 ROOM = 128 << 10  # of the device, for more rows than a sweep of the smallest plan has
 
@@ -37,7 +37,7 @@ def in_place(plan, rows: int, every: int = 1, **sizes):
 
 
 @pytest.mark.parametrize("attention", ["device", "cpu"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
     folder = toy(model_type)
     gpu_bytes = smallest_budgets(folder, attention=attention)[0] + ROOM

@@ -25,13 +25,13 @@ from tests.engine.harness import (
     spilled,
     tokens_of,
 )
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
 WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 @pytest.mark.parametrize("layers", [(1,), (0, 1, 2)])
 def test_tokens_are_those_of_a_cache_in_memory(toy, tmp_path, model_type, layers):
     folder = toy(model_type)

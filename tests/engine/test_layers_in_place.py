@@ -23,7 +23,7 @@ from tests.engine.device_harness import (
     smallest_budgets,
 )
 from tests.engine.harness import open_llm, prompts_of, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 GPU_BYTES = 8 << 20  # more than enough for every toy
 
@@ -53,7 +53,7 @@ def layers_of(plan):
 
 
 @pytest.mark.parametrize("attention", ["device", "cpu"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 def test_tokens_are_those_of_the_cpu(toy, model_type, attention):
     folder = toy(model_type)
     plan = planned(folder, attention)

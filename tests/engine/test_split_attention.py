@@ -17,7 +17,7 @@ from lm_offload.planner.plan_choice import choice_of
 from lm_offload.planner.plan_text import plan_text
 from tests.engine.device_harness import PROFILE, PROMPTS, cpu_tokens, open_on_device
 from tests.engine.harness import GREEDY, PLENTY, open_llm, prompts_of, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 
 def split_plan(folder, prompts, blocks, max_tokens=GREEDY.max_tokens, **changes):
@@ -40,7 +40,7 @@ def open_split(folder, plan, **options) -> LLM:
     return open_on_device(folder, PLENTY, plan=plan, **options)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", DENSE_TYPES)
 def test_tokens_are_those_of_the_cpu(toy, model_type):
     folder = toy(model_type)
     with open_split(folder, split_plan(folder, PROMPTS, 4)) as llm:

@@ -28,7 +28,7 @@ from tests.engine.device_harness import (
     smallest_budgets,
 )
 from tests.engine.harness import PLENTY, prompts_of, tokens_of
-from tests.toy import MODEL_TYPES
+from tests.toy import DENSE_TYPES
 
 TWO, THREE = ",".join([STAND_IN] * 2), ",".join([STAND_IN] * 3)
 
@@ -37,7 +37,7 @@ def text_of(budgets) -> str:
     return ",".join(map(str, budgets))
 
 
-CASES = [*((name, TWO) for name in MODEL_TYPES), ("llama", THREE), ("gemma3_text", THREE)]
+CASES = [*((name, TWO) for name in DENSE_TYPES), ("llama", THREE), ("gemma3_text", THREE)]
 
 
 @pytest.mark.parametrize(("model_type", "devices"), CASES)

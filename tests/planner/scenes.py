@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lm_offload.arch.config import PLANNING_PARSERS, parse_config
+from lm_offload.arch.config import parse_config
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.planner.policies.model_shape import ModelShape, model_shape
@@ -38,7 +38,7 @@ MIXTRAL = LLAMA | {"model_type": "mixtral", "num_local_experts": 4, "num_experts
 
 def shape_of(**changes: Any) -> ModelShape:
     """LLAMA with other fields."""
-    return model_shape(parse_config(LLAMA | changes, PLANNING_PARSERS))
+    return model_shape(parse_config(LLAMA | changes))
 
 
 def constant(rate: float) -> Curve:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import Unit, WeightSpec
+from lm_offload.arch.weight_spec import Unit
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import head_bytes
 
@@ -32,7 +32,7 @@ def model_parameters(units: Iterable[Unit]) -> int:
 
 def unit_flops(unit: Unit) -> int:
     """FLOPs of a unit's matrix products for one token (attention over the context excluded)."""
-    return sum(2 * spec.elements for spec in unit.loaded if _is_matrix(spec))
+    return sum(2 * spec.elements for spec in unit.loaded if spec.is_matrix)
 
 
 def attention_flops(config: ModelConfig, context: int) -> int:
@@ -60,6 +60,9 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
         return max(attention, _floats(tokens, hidden, 2 * inner))
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, hidden, queries, kv, kv, queries, *added)
+    if config.is_moe:
+        expert = _floats(tokens, hidden, inner, inner, hidden)
+        return max(attention, _floats(tokens, config.num_experts), expert)
     return max(attention, _floats(tokens, hidden, inner, inner))
 
 
@@ -79,7 +82,3 @@ def _floats(rows: int, *widths: int) -> int:
     """Room for one aligned buffer [rows, width] of each width."""
     step = WORKSPACE_ALIGNMENT
     return sum(-(-rows * width // step) * step for width in widths)
-
-
-def _is_matrix(spec: WeightSpec) -> bool:
-    return len(spec.shape) == 2

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lm_offload.arch.families import PARSERS, PLANNING_PARSERS
+from lm_offload.arch.families import PARSERS
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.rope import ROPE_KINDS, RopeConfig
 from lm_offload.arch.shapes import DTYPE_BYTES, LayerConfig, ModelConfig
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 
-Parsers = Mapping[str, Callable[[Fields], ModelConfig]]
-
 __all__ = [
     "DTYPE_BYTES",
-    "PLANNING_PARSERS",
     "ROPE_KINDS",
     "LayerConfig",
     "ModelConfig",
@@ -31,21 +28,20 @@ __all__ = [
 ]
 
 
-def load_config(path: Path, parsers: Parsers = PARSERS) -> ModelConfig:
+def load_config(path: Path) -> ModelConfig:
     """The config of a checkpoint folder, or a bare config file without a checkpoint.
 
-    A folder's `generation_config.json` gives the end tokens. `parsers` are the model types that
-    are accepted. Raises CheckpointError (a file is missing, not JSON or inconsistent) or
-    UnsupportedModelError.
+    A folder's `generation_config.json` gives the end tokens. Raises CheckpointError (a file is
+    missing, not JSON or inconsistent) or UnsupportedModelError.
     """
     if path.is_file():
-        return parse_config(read_json(path), parsers, path.name)
+        return parse_config(read_json(path), path.name)
     if not (path / "config.json").is_file():
         raise CheckpointError(
             f"{path} has no config.json, but a Hugging Face checkpoint folder is needed; "
             "check the path."
         )
-    return with_end_tokens(parse_config(read_json(path / "config.json"), parsers), path)
+    return with_end_tokens(parse_config(read_json(path / "config.json")), path)
 
 
 def with_end_tokens(config: ModelConfig, folder: Path) -> ModelConfig:
@@ -66,21 +62,17 @@ def _fields_of(raw: Any, where: str) -> Fields:
     return Fields(raw, where)
 
 
-def parse_config(
-    raw: Mapping[str, Any], parsers: Parsers = PARSERS, where: str = "config.json"
-) -> ModelConfig:
+def parse_config(raw: Mapping[str, Any], where: str = "config.json") -> ModelConfig:
     """The content of a `config.json`, as written by transformers 4.x or 5.x."""
     fields = _fields_of(raw, where)
     model_type = fields.text("model_type")
-    if model_type not in parsers:
-        planned = model_type in PLANNING_PARSERS
+    if model_type not in PARSERS:
         raise UnsupportedModelError(
-            f"{where} has model_type {model_type!r},"
-            f"{' which can be simulated but not run,' if planned else ''} supported are "
-            f"{', '.join(sorted(parsers))}; choose another checkpoint."
+            f"{where} has model_type {model_type!r}, supported are "
+            f"{', '.join(sorted(PARSERS))}; choose another checkpoint."
         )
     _refuse_quantized(fields)
-    return parsers[model_type](fields)
+    return PARSERS[model_type](fields)
 
 
 def supported_model_types() -> tuple[str, ...]:

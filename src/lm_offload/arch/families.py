@@ -13,6 +13,7 @@ from lm_offload.arch.common import (
     with_one_window,
     with_windows,
 )
+from lm_offload.arch.experts import Choice, with_experts
 from lm_offload.arch.family_opt import parse_opt
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.rope import RopeConfig, parse_section
@@ -43,11 +44,8 @@ def parse_qwen2(fields: Fields) -> ModelConfig:
 
 def parse_qwen3(fields: Fields) -> ModelConfig:
     """Qwen 3, dense: queries and keys normalised by head."""
-    fields.must_be("mlp_bias", False)
-    bias = fields.flag("attention_bias", False)
-    config = parse_decoder(fields, Defaults(32_768, kv_heads=32, head_dim=128))
-    config = _with_upper_window(config, fields)
-    return replace(config, qkv_bias=bias, output_bias=bias, qk_norm=True)
+    config = _parse_qwen3(fields, Defaults(32_768, kv_heads=32, head_dim=128))
+    return _with_upper_window(config, fields)
 
 
 def parse_phi3(fields: Fields) -> ModelConfig:
@@ -90,13 +88,23 @@ def parse_gemma3_text(fields: Fields) -> ModelConfig:
 def parse_mixtral(fields: Fields) -> ModelConfig:
     """Mixtral: Mistral with a router and experts instead of one MLP."""
     _refuse_biases(fields)
+    fields = Fields({"rope_theta": 1e6, **fields.raw}, fields.where)
     config = parse_decoder(fields, Defaults(131_072, bos=1, eos=(2,), kv_heads=8, norm_eps=1e-5))
-    num_experts = fields.integer("num_local_experts", 8, minimum=2)
-    chosen = fields.integer("num_experts_per_tok", 2)
-    if chosen > num_experts:
-        raise fields.wrong("num_experts_per_tok", f"at most num_local_experts={num_experts}")
-    config = replace(config, num_experts=num_experts, experts_per_token=chosen)
+    config = with_experts(config, fields, "num_local_experts", Choice(8, 2))
     return with_one_window(config, fields, parse_window(fields))
+
+
+def parse_qwen3_moe(fields: Fields) -> ModelConfig:
+    """Qwen 3 with experts in every layer, narrower than a dense MLP of the same model."""
+    fields.must_be("decoder_sparse_step", 1)
+    fields.must_be("mlp_only_layers", [])
+    fields.must_be("use_sliding_window", False)
+    config = _parse_qwen3(fields, Defaults(32_768, kv_heads=4))
+    key = "num_experts" if "num_experts" in fields.raw else "num_local_experts"
+    config = with_experts(config, fields, key, Choice(128, 8))
+    width = fields.integer("moe_intermediate_size", 768)
+    scaled = fields.flag("norm_topk_prob", False)
+    return replace(config, intermediate_size=width, scaled_to_one=scaled)
 
 
 PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
@@ -108,13 +116,22 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "gemma2": parse_gemma2,
     "gemma3_text": parse_gemma3_text,
     "opt": parse_opt,
+    "mixtral": parse_mixtral,
+    "qwen3_moe": parse_qwen3_moe,
 }
-PLANNING_PARSERS = {**PARSERS, "mixtral": parse_mixtral}  # accounted for, but not run
 
 
 def _refuse_biases(fields: Fields) -> None:
     fields.must_be("attention_bias", False)
     fields.must_be("mlp_bias", False)
+
+
+def _parse_qwen3(fields: Fields, defaults: Defaults) -> ModelConfig:
+    """What both kinds of Qwen 3 share."""
+    fields.must_be("mlp_bias", False)
+    bias = fields.flag("attention_bias", False)
+    config = parse_decoder(fields, defaults)
+    return replace(config, qkv_bias=bias, output_bias=bias, qk_norm=True)
 
 
 def _with_upper_window(config: ModelConfig, fields: Fields) -> ModelConfig:

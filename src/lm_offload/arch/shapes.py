@@ -51,6 +51,7 @@ class ModelConfig:
     final_norm: bool = True
     num_experts: int = 1  # MLPs of a layer, of which a router chooses for each token
     experts_per_token: int = 1
+    scaled_to_one: bool = True  # the weights of the experts that a token uses
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 

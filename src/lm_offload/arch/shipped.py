@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from lm_offload.arch.config import PLANNING_PARSERS, ModelConfig, load_config, parse_config
+from lm_offload.arch.config import ModelConfig, load_config, parse_config
 from lm_offload.errors import CheckpointError
 from lm_offload.home_path import expanded
 
@@ -21,11 +21,11 @@ def shipped_models() -> tuple[str, ...]:
 def find_config(model: str) -> ModelConfig:
     """The config of a checkpoint folder, of a bare config file, or of a model that ships by name.
 
-    Accepts model types that can be simulated but not run. Raises CheckpointError.
+    Raises CheckpointError.
     """
     path = expanded(model)
     if path.exists():
-        return load_config(path, PLANNING_PARSERS)
+        return load_config(path)
     name = model.lower()
     if name not in shipped_models():
         raise CheckpointError(
@@ -33,4 +33,4 @@ def find_config(model: str) -> ModelConfig:
             f"of {', '.join(shipped_models())}."
         )
     text = (CONFIGS / f"{name}.json").read_text(encoding="utf-8")
-    return parse_config(json.loads(text), PLANNING_PARSERS, f"{name}.json")
+    return parse_config(json.loads(text), f"{name}.json")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 ROW_TABLES = ("tokens", "positions")
+ROUTER = "router"  # role of the matrix that scores the experts of a layer
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class WeightSpec:
     def elements(self) -> int:
         """Number of elements that are read."""
         return math.prod(self.view_shape)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is multiplied with."""
+        return len(self.shape) == 2
+
+    @property
+    def has_format(self) -> bool:
+        """Whether it may be quantized; a router is too small to gain and too important to lose."""
+        return self.is_matrix and self.role != ROUTER
 
     @property
     def is_row_table(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import ModuleType
 
-from lm_offload.arch import layout, layout_mixtral, layout_opt
+from lm_offload.arch import layout, layout_experts, layout_opt
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
 
@@ -50,10 +50,10 @@ def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
     if not config.is_moe:
         return [Unit("mlp", layer, _layout(config).mlp_weights(config, layer))]
     experts = [
-        Unit("expert", layer, layout_mixtral.expert_weights(config, layer, expert), expert)
+        Unit("expert", layer, layout_experts.expert_weights(config, layer, expert), expert)
         for expert in range(config.num_experts)
     ]
-    return [Unit("router", layer, layout_mixtral.router_weights(config, layer)), *experts]
+    return [Unit("router", layer, layout_experts.router_weights(config, layer)), *experts]
 
 
 def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:

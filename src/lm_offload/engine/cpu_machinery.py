@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from lm_offload.engine.lending import open_cache, retention_over, streamed_bytes
+from lm_offload.engine.expert_parts import expert_functions, schedule_of
+from lm_offload.engine.lending import open_cache, retention_over
 from lm_offload.engine.machinery import (
     Machinery,
     buffers_in,
@@ -27,8 +28,10 @@ from lm_offload.models.registry import load_model
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
+from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
@@ -41,7 +44,7 @@ from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
-    *("KV staging", "KV swap", "hidden states", "workspace", "logits"),
+    *("KV staging", "KV swap", "hidden states", "expert inputs", "workspace", "logits"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -68,8 +71,14 @@ def build_cpu_machinery(
         undo.callback(store.close)
         load_resident(store, plan, files, arenas["resident weights"], on_load)
         undo.pop_all()
-    runner = _runner(files, plan, kernels, store, cache, staged, arenas)
-    executor = _executor(store, staged, plan, files, trace, overlap)
+    context, buffers = (
+        _context(files, plan, kernels, arenas),
+        buffers_in(arenas, plan, files.config),
+    )
+    experts = expert_functions(context, buffers, arenas, plan) if files.config.is_moe else None
+    runner = _runner(files, plan, context, store, cache, staged, buffers, experts)
+    schedule = schedule_of(files, plan, experts)
+    executor = _executor(store, staged, plan, schedule, trace, overlap)
     prefixes = None
     if prefix_folder is not None:
         prefixes = prefix_folder.store(files, kernels, whole_blocks(files, cache, staged))
@@ -88,19 +97,22 @@ def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
     return tier, {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
 
 
+def _context(files: ModelFiles, plan: Plan, kernels: Kernels, arenas: dict[str, Arena]) -> Context:
+    workspace = Workspace(floats(arenas["workspace"]))
+    return Context(files.config, on_threads(kernels, plan), workspace)
+
+
 def _runner(
     files: ModelFiles,
     plan: Plan,
-    kernels: Kernels,
+    context: Context,
     store: WeightStore,
     cache: KVCache,
     staged: StagedCache | None,
-    arenas: dict[str, Arena],
+    buffers: Buffers,
+    experts: ExpertFunctions | None,
 ) -> ModelRunner:
-    workspace = Workspace(floats(arenas["workspace"]))
-    context = Context(files.config, on_threads(kernels, plan), workspace)
-    tables, buffers = row_tables(store, plan, files), buffers_in(arenas, plan, files.config)
-    requests = min(GATHER_THREADS, plan.micro_batch_tokens)
+    tables, requests = row_tables(store, plan, files), min(GATHER_THREADS, plan.micro_batch_tokens)
     return ModelRunner(
         files.units,
         load_model(files.config.model_type),
@@ -111,6 +123,7 @@ def _runner(
         staged,
         buffers,
         plan.micro_batch_tokens,
+        experts=experts,
     )
 
 
@@ -118,11 +131,10 @@ def _executor(
     store: WeightStore,
     staged: StagedCache | None,
     plan: Plan,
-    files: ModelFiles,
+    schedule: SweepSchedule,
     trace: Trace,
     overlap: bool,
 ) -> Executor:
-    streamed = streamed_bytes(files, plan)
     progress = Progress()
 
     def reads_of(task: Task) -> list[Transfer]:
@@ -130,13 +142,12 @@ def _executor(
             return staged.reads(task)
         return [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)]
 
-    readers = plan.read_concurrency if streamed or staged else 0
+    readers = plan.read_concurrency if plan.streamed_bytes or staged else 0
     reads = DiskQueue(progress, reads_of, readers, trace)
     writers = WRITE_THREADS if staged else 0
     writes_of = staged.writes if staged else _writes_nothing
     writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")
     disk = Disk(reads, writes, plan.spill.ring_blocks)
-    schedule = SweepSchedule(streamed, plan.ring_bytes)
     make = OverlappedExecutor if overlap else SerialExecutor
     return make(schedule, disk, progress, trace)
 

@@ -107,7 +107,7 @@ class LLM(TextModel):
         budgets = memory_budgets(cpu_memory, max_memory, gpu_memory, device, saved, *on_cpu)
         if budgets.device is not None:
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
-            check_on_device(choices[0].stored_format)
+            check_on_device(choices[0].config, choices[0].stored_format)
         way = check_speculation(speculation, saved)
         wishes = Wishes(
             budgets.cpu_bytes,

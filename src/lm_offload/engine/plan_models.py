@@ -18,9 +18,10 @@ from lm_offload.engine.model_folder import find_folder
 from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
-from lm_offload.errors import CheckpointError, ConfigError, UnsupportedModelError
+from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.home_path import expanded
-from lm_offload.planner.model_sizes import ModelSizes, sizes_of_config
+from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.sized_model import sizes_of_config
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
 
@@ -67,11 +68,6 @@ def _check_known(model: str) -> None:
 
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> AllowedSizes:
     """Of a model without files."""
-    if config.is_moe:
-        raise UnsupportedModelError(
-            f"{options.model} has experts, which the engine cannot run yet; lm-offload simulate "
-            "plans for it."
-        )
     weights = demo_path() / "model.safetensors"
     own, quantized = _in_format(config, format_of_dtype(config.dtype)), _quantized(config)
     if options.weight_format == AUTO:
@@ -111,5 +107,5 @@ def _in_format(config: ModelConfig, weight_format: Format) -> ModelSizes:
 def _check_groups(config: ModelConfig, weight_format: Format) -> None:
     for unit in build_units(config, max_head_bytes(config)):
         for spec in unit.loaded:
-            if len(spec.shape) == 2:
+            if spec.has_format:
                 check_columns(weight_format, spec.shape[1], spec.name)

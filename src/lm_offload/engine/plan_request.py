@@ -74,7 +74,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
     budget_bytes, device = budget_bytes_of(options, profile), device_of(options, profile)
     if device is not None:
         check_options(True, options.speculation, None, options.spill_dir, options.draft_model)
-        check_on_device(models[0].weight_format)
+        check_on_device(models[0].config, models[0].weight_format)
         if options.machine is None:
             kernels = kernels_of(options).resolve()
             profile = with_device(profile, device, kernels, budget_bytes, sizes.weights)

@@ -15,6 +15,7 @@ from lm_offload.planner.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.model_sizes import ModelSizes, UnitSize
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.planner.search import make_plan
+from lm_offload.planner.sized_model import model_sizes
 from lm_offload.planner.smallest import smallest_memory
 from lm_offload.units import format_bytes, parse_size
 
@@ -112,7 +113,7 @@ def sizes_of(files: ModelFiles) -> ModelSizes:
         for unit, layout in zip(files.units, files.layouts, strict=True)
     ]
     table_bytes = files.table_layout.size_bytes if files.table_layout else 0
-    return ModelSizes(files.config, files.stored_format, units, table_bytes, files.kv_wanted)
+    return model_sizes(files.config, files.stored_format, units, table_bytes, files.kv_wanted)
 
 
 def serves(plan: Plan, workload: Workload) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
+    from lm_offload.models.experts import Choice, ExpertRows
     from lm_offload.models.workspace import Workspace
 
     QKV = tuple[Tensor, Tensor, Tensor]  # [T, heads, head_dim], twice [T, kv_heads, head_dim]
@@ -56,3 +57,15 @@ class ModelFunctions(Protocol):
 
     def head(self, ctx: Context, weights: Weights, normed: Tensor, logits: Tensor) -> None:
         """logits[R, rows] of this part of the head, final softcap included."""
+
+
+class MixtureFunctions(Protocol):
+    """What a model with experts offers instead of `mlp`."""
+
+    def route(self, ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+        """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
+
+    def add_expert(
+        self, ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
+    ) -> None:
+        """hidden[rows] += what one expert makes of normed[rows], scaled."""

@@ -9,9 +9,9 @@ from lm_offload.arch.config import supported_model_types
 from lm_offload.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
-    from lm_offload.models.base import ModelFunctions
+    from lm_offload.models.base import MixtureFunctions, ModelFunctions
 
-__all__ = ["load_model", "supported_model_types"]
+__all__ = ["load_mixture", "load_model", "supported_model_types"]
 
 
 def load_model(model_type: str) -> ModelFunctions:
@@ -22,3 +22,8 @@ def load_model(model_type: str) -> ModelFunctions:
             f"{', '.join(supported_model_types())}; choose another checkpoint."
         )
     return cast("ModelFunctions", import_module(f"lm_offload.models.{model_type}"))
+
+
+def load_mixture(model_type: str) -> MixtureFunctions:
+    """What the same file says of experts, for a model that has them."""
+    return cast("MixtureFunctions", load_model(model_type))

@@ -38,6 +38,10 @@ class Disk:
     writes: DiskQueue
     kv_ring_blocks: int = 0
 
+    def submit(self, task: Task) -> None:
+        """Queue a task that the sweep itself comes upon."""
+        (self.writes if task.resource == "disk_write" else self.reads).submit([task])
+
     def close(self) -> None:
         """Stop their threads."""
         self.reads.close()
@@ -135,6 +139,9 @@ class SerialExecutor(_CpuExecutor):
         clock, staged = SweepClock(self._disk.reads), self._staged(groups)
         reads = {task.id: task for task in (*self._schedule.reads(self._sweep), *staged.reads)}
         for task in staged.weave(self._schedule.computes(self._sweep, micro_batches)):
+            if task.resource == "disk_read":
+                reads[task.id] = task
+                continue
             self._disk.reads.submit([reads.pop(need) for need in task.needs if need in reads])
             self._cpu.run([task], compute, clock)
             if task.id.kind == "write_kv":
@@ -154,8 +161,8 @@ class _Cpu:
     def run(self, tasks: Iterable[Task], compute: Compute, clock: SweepClock) -> None:
         """Tasks in order, each when its needs are done."""
         for task in tasks:
-            if task.resource == "disk_write":
-                self._disk.writes.submit([task])
+            if task.resource != "cpu":
+                self._disk.submit(task)
                 continue
             wait_s = self._progress.wait(task.needs)
             if task.id.kind == "compute":

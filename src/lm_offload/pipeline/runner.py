@@ -15,6 +15,7 @@ from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
 from lm_offload.pipeline.executor import Executor
+from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
@@ -47,6 +48,7 @@ class ModelRunner:
         host: HostAttention | None = None,
         host_units: HostUnits | None = None,
         captures: Captures | None = None,
+        experts: ExpertFunctions | None = None,
     ) -> None:
         self._units = units
         self._context = context
@@ -58,6 +60,7 @@ class ModelRunner:
         self._micro_batch_tokens = micro_batch_tokens
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
+        self._experts = experts  # of a mixture of experts
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
@@ -105,6 +108,8 @@ class ModelRunner:
         """The tasks that follow are those of this sweep, whose tensors lie on the host."""
         self._input = sweep
         self._repeats.begin()
+        if self._experts is not None:
+            self._experts.begin()
         if self._may_repeat:
             self._input = self._repeats.at_rest(sweep)
         else:
@@ -138,6 +143,8 @@ class ModelRunner:
         elif _by_micro_batch(unit):
             rows = self._input.micro_batches[task.id.micro_batch]
             self._run(task, rows, 0, partial(self._compute_rows, task, unit, weights, rows))
+        elif self._experts is not None and unit.kind == "expert":
+            self._experts.compute(unit, weights)
         elif len(self._input.logit_rows):
             self._functions.head(unit, weights, self._input.logit_rows)
 
@@ -164,6 +171,8 @@ class ModelRunner:
     ) -> None:
         if unit.kind == "mlp":
             self._functions.mlp(unit, weights, rows, kernels)
+        elif self._experts is not None and unit.kind == "router":
+            self._experts.route(weights, rows)
         elif host := self._host_of(task.id.unit):
             hidden = self._buffers.hidden[rows.start : rows.stop]
             host.compute(task, unit.index, weights, hidden, rows)
@@ -188,4 +197,4 @@ def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
 
 
 def _by_micro_batch(unit: Unit) -> bool:
-    return unit.kind in ("embed", "attention", "mlp")
+    return unit.kind in ("embed", "attention", "mlp", "router")

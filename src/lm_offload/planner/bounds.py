@@ -19,6 +19,7 @@ from functools import cached_property
 
 from lm_offload.planner.device_bounds import least_device_sweep
 from lm_offload.planner.disturbance import disturbance
+from lm_offload.planner.expert_sizes import used_frac
 from lm_offload.planner.host_placement import read_block_bytes
 from lm_offload.planner.kv_lending import used_blocks
 from lm_offload.planner.kv_reads import SpillCosts
@@ -104,11 +105,12 @@ class Bounds:
         kv = spill_sums(costs, self._spill_costs(model, sizes), shape, sizes.micro_batch_tokens)
         disk_s = self._read_s(model, sizes, shape, surplus) + kv.read_s
         gather_s = 0.0
-        found = disturbance(kv.compute_s, disk_s, profile.interference)
+        compute_s = kv.compute_s + costs.experts_s(shape, sizes.micro_batch_tokens)
+        found = disturbance(compute_s, disk_s, profile.interference)
         if moves and model.table_bytes:
             rows = shape.rows, sizes.micro_batch_tokens
             gather_s = least_gather_s(model, disk, surplus.read, *rows, found.disk_busy_frac)
-        cpu_s = found.slower_cpu * (kv.compute_s + gather_s)
+        cpu_s = found.slower_cpu * (compute_s + gather_s)
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 
     def _least_sweep_s(
@@ -122,6 +124,8 @@ class Bounds:
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, surplus: Surplus
     ) -> float:
         """What is streamed takes at least, where unused KV memory is lent to it."""
+        if model.experts is not None:  # which may be all that has no room
+            return surplus.read_s * used_frac(model.config, shape.rows)
         if sizes.spill.layers or not surplus.read.size_bytes:
             return surplus.read_s
         waves = waves_of(self.predictor.request.workload, sizes)
@@ -137,7 +141,8 @@ class Bounds:
     def _disturbed_s(
         self, model: ModelSizes, sizes: Sizes, shape: SweepShape, disk_s: float
     ) -> float:
-        cpu_s = self.predictor.least_costs(model, sizes).total_s(shape, sizes.micro_batch_tokens)
+        costs, most = self.predictor.least_costs(model, sizes), sizes.micro_batch_tokens
+        cpu_s = costs.total_s(shape, most) + costs.experts_s(shape, most)
         found = disturbance(cpu_s, disk_s, self.predictor.request.profile.interference)
         beside_s = found.slower_cpu * cpu_s + self._overhead_s(model, shape)
         return max(beside_s, found.slower_disk * disk_s)

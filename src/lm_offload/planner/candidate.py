@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lm_offload.plan import ThreadPlan
+from lm_offload.planner.expert_sizes import ExpertPlacement
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.memory import Sizes
 from lm_offload.planner.model_sizes import ModelSizes
@@ -46,6 +47,7 @@ class Candidate:
     threads: ThreadPlan
     device: DevicePlacement | None = None
     lends: bool = False  # unused KV memory to streamed units
+    experts: ExpertPlacement | None = None  # where any are on disk
 
     @lazy
     def streamed(self) -> frozenset[int]:
@@ -82,7 +84,7 @@ class Candidate:
     def can_lend(self) -> bool:
         """Whether a streamed unit fits the KV cache, which lies in memory and is not swapped."""
         memory = dict(self.other_memory)
-        if self.device or self.sizes.spill.layers or "KV swap" in memory:
+        if self.device or self.experts or self.sizes.spill.layers or "KV swap" in memory:
             return False
         sizes_bytes = [self.model.units[unit].size_bytes for unit in self.streamed]
         return 0 < max(sizes_bytes, default=0) <= memory["KV cache"]
@@ -93,8 +95,8 @@ class Candidate:
         resident = self.bytes_of(self.residency.resident)
         table_bytes = self.model.table_bytes if self.table_resident else 0
         return (
-            ("resident weights", resident + table_bytes),
-            ("staging ring", self.residency.ring_bytes),
+            ("resident weights", resident + self._resident_experts_bytes + table_bytes),
+            ("staging ring", self.residency.ring_bytes + self.expert_ring_bytes),
             *self.other_memory,
         )
 
@@ -113,8 +115,34 @@ class Candidate:
 
     @property
     def streamed_bytes(self) -> int:
-        """What is read in each sweep."""
-        return self.bytes_of(self.streamed)
+        """What is read in each sweep, with all experts on disk."""
+        experts = self.model.experts.total_bytes if self.model.experts else 0
+        return self.bytes_of(self.streamed) + experts - self._resident_experts_bytes
+
+    @property
+    def expert_ring_bytes(self) -> int:
+        """For experts on disk."""
+        return self.experts.ring_bytes if self.experts else 0
+
+    @lazy
+    def resident_experts(self) -> frozenset[int]:
+        """Numbers of those in memory."""
+        if self.experts is not None:
+            return self.experts.resident
+        return frozenset(range(len(self.model.experts.units) if self.model.experts else 0))
+
+    @lazy
+    def _resident_experts_bytes(self) -> int:
+        experts = self.model.experts
+        return experts.bytes_of(self.resident_experts) if experts else 0
+
+    @property
+    def expert_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Of the experts in memory, and of those on disk."""
+        sides: tuple[list[str], list[str]] = ([], [])
+        for number, name in enumerate(self.model.experts.names if self.model.experts else ()):
+            sides[number not in self.resident_experts].append(name)
+        return tuple(sides[0]), tuple(sides[1])
 
     @property
     def peak_bytes(self) -> dict[str, int]:

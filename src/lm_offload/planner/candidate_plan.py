@@ -14,15 +14,16 @@ def plan_of(
     request: Request, candidate: Candidate, predicted: Figures, retention: Retention | None
 ) -> Plan:
     """The plan that places units, rows and memory as the candidate does."""
-    sizes = candidate.sizes
+    sizes, (in_memory, on_disk) = candidate.sizes, candidate.expert_names
     return Plan(
         budget_bytes=request.budget_bytes,
         weight_format=str(candidate.model.weight_format),
         kv_format=str(candidate.model.kv_format),
-        resident=candidate.names_of(sorted(candidate.residency.resident)),
-        streamed=candidate.names_of(sorted(candidate.streamed)),
+        resident=candidate.names_of(sorted(candidate.residency.resident)) + in_memory,
+        streamed=candidate.names_of(sorted(candidate.streamed)) + on_disk,
         table_resident=candidate.table_resident and candidate.model.table_bytes > 0,
         ring_bytes=candidate.residency.ring_bytes,
+        expert_ring_bytes=candidate.expert_ring_bytes,
         kv_blocks=sizes.kv_blocks,
         max_sequences=sizes.max_sequences,
         sweep_tokens=sizes.sweep_tokens,

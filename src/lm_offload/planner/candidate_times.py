@@ -7,11 +7,13 @@ from typing import Any
 
 from lm_offload.planner.candidate import Candidate, DevicePlacement
 from lm_offload.planner.device_time import DeviceSweepTimes
+from lm_offload.planner.expert_sizes import ExpertPlacement
 from lm_offload.planner.host_placement import READ_BLOCK_BYTES
 from lm_offload.planner.in_place_time import InPlaceSweepTimes
 from lm_offload.planner.kv_lending import KVLending
 from lm_offload.planner.mean_sweeps import waves_of
 from lm_offload.planner.memory import Sizes, kv_bytes
+from lm_offload.planner.mixture_time import MixtureSweepTimes
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.request_costs import RequestCosts
 from lm_offload.planner.split_time import split_times
@@ -34,6 +36,9 @@ class CandidateTimes(RequestCosts):
 
     def times(self, candidate: Candidate) -> SweepTimes:
         """The times of the candidate's sweeps."""
+        if candidate.model.experts is not None:
+            placed = ExpertPlacement(candidate.resident_experts, candidate.expert_ring_bytes)
+            return MixtureSweepTimes(**self._host_part(candidate), experts=placed)
         if candidate.device is None:
             return SweepTimes(**self._host_part(candidate), lending=self.lending_of(candidate))
         return self.times_beside(candidate)
@@ -134,7 +139,7 @@ class CandidateTimes(RequestCosts):
 
     def costs_of(self, candidate: Candidate) -> UnitCosts:
         """Where the candidate computes, as it reads, records and lends."""
-        moves = bool(candidate.streamed or candidate.uploaded)
+        moves = bool(candidate.streamed or candidate.uploaded or candidate.experts)
         costs = self.costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
         if candidate.device is not None and candidate.device.replays:
             return self.replayed(costs)

@@ -12,6 +12,7 @@ Weights that fit the last-level cache are not read from memory.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.disk_cost import read_s
+from lm_offload.planner.expert_sizes import used_frac
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
@@ -117,22 +119,35 @@ class CeilingModel:
         return sum(min(context, layer.window or context) for layer in layers)
 
     def _flops(self) -> tuple[int, int]:
-        """FLOPs of one row: in the layers, in the head."""
-        units = [sized.unit for sized in self.model.units]
+        """FLOPs of one row: in the layers, with the experts that it uses, and in the head."""
+        units, config = [sized.unit for sized in self.model.units], self.model.config
         head = sum(unit_flops(unit) for unit in units if unit.kind == "head")
-        return sum(map(unit_flops, units)) - head, head
+        layers = sum(map(unit_flops, units)) - head
+        if self.model.experts is None:
+            return layers, head
+        used = config.num_layers * config.experts_per_token
+        return layers + used * unit_flops(self.model.experts.example.unit), head
+
+    def _unused_bytes(self, rows: float, units: Container[str]) -> float:
+        """Of some units, the experts that no row of a sweep uses."""
+        if self.model.experts is None:
+            return 0.0
+        experts = (it.size_bytes for it in self.model.experts.units if it.unit.name in units)
+        return sum(experts) * (1.0 - used_frac(self.model.config, rows))
 
     def _phase(
         self, tokens: int, sweeps: int, kv_bytes: int, flops: int, kv_disk_bytes: int = 0
     ) -> PhaseCeiling:
         block_bytes, disk = self.plan.read_block_bytes, self.profile.disk_read
         retained_bytes = self.plan.retention.size_bytes if self.plan.retention else 0.0
-        read_bytes = self.plan.streamed_bytes - retained_bytes
+        rows = tokens / max(sweeps, 1)
+        unread_bytes = retained_bytes + self._unused_bytes(rows, {*self.plan.streamed})
+        read_bytes = self.plan.streamed_bytes - unread_bytes
         weights_s = sweeps * read_s(disk, round(read_bytes), block_bytes)
-        processor, weight_bytes = self._processor, self.model.weight_bytes
+        processor, in_place_bytes = self._processor, self._in_place_bytes(rows)
+        weight_bytes = self.model.weight_bytes - self._unused_bytes(rows, self.model.bytes_by_name)
         if weight_bytes <= processor.cache_bytes:
-            weight_bytes = 0
-        in_place_bytes = self._in_place_bytes(tokens / max(sweeps, 1))
+            weight_bytes = 0.0
         on_device_bytes = max(weight_bytes - in_place_bytes, 0)
         memory_s = self._memory_s(sweeps * on_device_bytes, sweeps * in_place_bytes, kv_bytes)
         return PhaseCeiling(

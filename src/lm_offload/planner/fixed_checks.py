@@ -22,7 +22,7 @@ def check_units(model: ModelSizes, choice: PlanChoice) -> None:
     """Every unit is named once, as resident or as streamed; raises ConfigError, as all of these."""
     on_device = choice.device.resident if choice.device else ()
     counts = Counter((*choice.resident, *choice.streamed, *on_device))
-    names = {sized.unit.name for sized in model.units}
+    names = model.bytes_by_name.keys()
     problems = (
         ("names units that the model does not have", counts.keys() - names),
         ("names units more than once", {name for name, count in counts.items() if count > 1}),
@@ -38,10 +38,16 @@ def check_units(model: ModelSizes, choice: PlanChoice) -> None:
 
 def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
     """Rows, blocks and rings are large enough for one another."""
-    largest_bytes = max((model.bytes_by_name[name] for name in choice.streamed), default=0)
+    experts = frozenset(model.experts.names if model.experts else ())
+    largest_bytes = _largest_bytes(model, frozenset(choice.streamed) - experts)
+    largest_expert_bytes = _largest_bytes(model, experts.intersection(choice.streamed))
     limits = (
         (choice.ring >= largest_bytes, f"ring is {format_bytes(choice.ring)}", "at least "
          f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest streamed unit"),
+        (choice.expert_ring >= largest_expert_bytes,
+         f"expert_ring is {format_bytes(choice.expert_ring)}", "at least "
+         f"{format_bytes(largest_expert_bytes)} ({largest_expert_bytes} bytes), the largest "
+         "streamed expert"),
         (choice.sweep_tokens >= choice.max_sequences, f"sweep_tokens is {choice.sweep_tokens}",
          f"at least max_sequences, {choice.max_sequences}"),
         (choice.spare_sequences <= choice.sweep_tokens - choice.max_sequences,
@@ -64,9 +70,15 @@ def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
     _check_limits((*limits, *_spill_limits(model, choice)))
 
 
+def _largest_bytes(model: ModelSizes, names: frozenset[str]) -> int:
+    return max(map(model.bytes_by_name.__getitem__, names), default=0)
+
+
 def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
     """Of a KV cache that lies on disk."""
     layers, given = model.config.num_layers, choice.kv_on_disk
+    if model.experts is not None:
+        yield not given, f"kv_on_disk is {list(given)}", "no layer of a mixture of experts"
     group, ring = choice.kv_group_blocks, choice.kv_ring_blocks
     if not given:
         yield (group == ring == 0, f"kv_group_blocks is {group} and kv_ring_blocks is {ring}",

@@ -8,6 +8,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.plan import KVSpill, Plan, ThreadPlan
 from lm_offload.planner.candidate import Candidate
 from lm_offload.planner.common import Common
+from lm_offload.planner.expert_sizes import ExpertPlacement
 from lm_offload.planner.fixed_checks import (
     check_budget,
     check_retention,
@@ -66,8 +67,18 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
         read_block_bytes=choice.read_block,
         read_concurrency=choice.read_concurrency,
         threads=threads,
+        experts=_experts(model, choice),
     )
     return replace(candidate, lends=bool(choice.retention) and candidate.can_lend)
+
+
+def _experts(model: ModelSizes, choice: PlanChoice) -> ExpertPlacement | None:
+    """Those of the choice that are in memory, if any are not."""
+    experts, named = model.experts, frozenset(choice.resident)
+    if experts is None or named.issuperset(experts.names):
+        return None
+    numbers = (number for number, name in enumerate(experts.names) if name in named)
+    return ExpertPlacement(frozenset(numbers), choice.expert_ring)
 
 
 def candidate_of_plan(request: Request, plan: Plan) -> Candidate:

@@ -15,7 +15,7 @@ from lm_offload.hardware.profile import Link
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.sweep_shape import SweepShape
 from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.unit_work import F32_BYTES, is_matrix
+from lm_offload.planner.unit_work import F32_BYTES
 from lm_offload.schedule.host_attention import most_rows
 from lm_offload.schedule.task import Task
 
@@ -154,5 +154,5 @@ def round_trip_s(model: ModelSizes, rows: int, down: Link, up: Link) -> tuple[fl
 def project_frac(model: ModelSizes) -> float:
     """What of a split unit comes before attention, by weights: all but the output projection."""
     specs = next(sized.unit.loaded for sized in model.units if sized.unit.kind == "attention")
-    weights = {spec.role: spec.elements for spec in specs if is_matrix(spec)}
+    weights = {spec.role: spec.elements for spec in specs if spec.is_matrix}
     return 1 - weights["o_proj"] / sum(weights.values())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 
 from lm_offload.hardware.profile import Link
 from lm_offload.planner.candidate import Candidate, Memory
+from lm_offload.planner.expert_sizes import ExpertPlacement, most_experts
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.request import Request
@@ -30,10 +33,34 @@ def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list
     left_bytes, table = _left(request, model, sizes, table_resident=False)
     if left_bytes <= 0:
         return []
+    if model.experts is not None:
+        return _with_experts(request, model, sizes, depth, left_bytes, table)
     unit_bytes = model.unit_bytes
     most = 1 if sizes.spill.layers else None  # reads of a cache leave little to an order
     found = islice(residencies(unit_bytes, left_bytes, depth), most)
     return [candidate_with(request, model, sizes, depth, chosen, table) for chosen in found]
+
+
+def _with_experts(
+    request: Request,
+    model: ModelSizes,
+    sizes: Sizes,
+    depth: int,
+    left_bytes: int,
+    table: Memory,
+) -> list[Candidate]:
+    """Units that every token uses stay first, then as many experts as fit; at least their ring."""
+    assert model.experts is not None
+    experts = most_experts(model.experts, left_bytes - sum(model.unit_bytes), depth)
+    if experts is not None:
+        found: Iterable[Residency] = [Residency(frozenset(range(len(model.units))), 0)]
+    else:
+        experts = ExpertPlacement(frozenset(), depth * model.experts.largest_bytes)
+        found = residencies(model.unit_bytes, left_bytes - experts.ring_bytes, depth)
+    return [
+        replace(candidate_with(request, model, sizes, depth, it, table), experts=experts)
+        for it in found
+    ]
 
 
 def _left(

@@ -47,6 +47,8 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
         return  # a drafted token that is wrong would fill a block, which is written once
     if request.device is not None:
         return  # which has the whole cache in its memory
+    if model.experts is not None:
+        return  # whose reads depend on what routers say
     if not request.spill_bytes or kv_bytes(model, sizes) < WORTH_FRAC * request.budget_bytes:
         return
     resident_bytes = model.units_bytes + model.table_bytes

@@ -20,6 +20,7 @@ from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
 F32_BYTES = 4
+CHOICE_BYTES = 64  # of one row and expert: number and scale, of the layer and in order, sorting
 SWEEPS_ALIVE = 2  # rotary tables of a sweep are made while those of the last one are there
 LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
 
@@ -122,7 +123,15 @@ def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     looked_up = sizes.kv_blocks * BLOCK_TOKENS * BYTES_PER_TOKEN if sizes.draft_rows else 0
     copies = 1 + len({config.layers[layer].window for layer in sizes.spill.layers})
     indices = sizes.sweep_tokens * (64 + rotary) + min(tables, sizes.kv_blocks * 64)
-    return copies * indices + looked_up
+    return copies * indices + looked_up + _choice_bytes(config, sizes)
+
+
+def _choice_bytes(config: ModelConfig, sizes: Sizes) -> int:
+    """Probabilities of a micro-batch's experts, those that its rows use, and rows by expert."""
+    if not config.is_moe:
+        return 0
+    probabilities = sizes.micro_batch_tokens * config.num_experts * F32_BYTES
+    return probabilities + sizes.sweep_tokens * config.experts_per_token * CHOICE_BYTES
 
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:
@@ -166,6 +175,7 @@ def memory_table(
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
+        *([("expert inputs", hidden_bytes(config, sizes.sweep_tokens))] if config.is_moe else []),
         ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),

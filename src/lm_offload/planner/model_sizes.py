@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec, attention_units
+from lm_offload.planner.expert_sizes import ExpertSizes
 from lm_offload.planner.unit_sorts import UnitSorts, sorts_of
 from lm_offload.quant.format import Format, format_of_dtype
-from lm_offload.units import align_up
 
+LAYER_KINDS = ("attention", "mlp", "router")
 ONCE = ("final_norm", "head")  # kinds that compute once in a sweep, whatever its micro-batches
 
 
@@ -34,6 +35,7 @@ class ModelSizes:
     units: Sequence[UnitSize]
     table_bytes: int  # of an embedding table that could be resident, 0 where it is tied
     kv_wanted: Format | None = None  # of keys and values; None is the checkpoint's own precision
+    experts: ExpertSizes | None = None  # which are not among the units
 
     @cached_property
     def kv_format(self) -> Format:
@@ -45,9 +47,14 @@ class ModelSizes:
         """Bytes of the tensors of all units; row tables are not among them."""
         return sum(
             spec_bytes(spec, self.weight_format, self.config)
-            for sized in self.units
+            for sized in self.with_experts
             for spec in sized.unit.loaded
         )
+
+    @property
+    def with_experts(self) -> Iterator[UnitSize]:
+        """All units, the experts last."""
+        return chain(self.units, self.experts.units if self.experts else ())
 
     @cached_property
     def attention_units(self) -> frozenset[int]:
@@ -71,10 +78,10 @@ class ModelSizes:
 
     @cached_property
     def layer_units(self) -> Sequence[Sequence[int]]:
-        """Indices of attention and MLP of each layer."""
+        """Indices of the units of each layer."""
         found: list[list[int]] = [[] for _ in range(self.config.num_layers)]
         for index, sized in enumerate(self.units):
-            if sized.unit.kind in ("attention", "mlp"):
+            if sized.unit.kind in LAYER_KINDS:
                 found[sized.unit.index].append(index)
         return found
 
@@ -101,8 +108,13 @@ class ModelSizes:
 
     @cached_property
     def units_bytes(self) -> int:
-        """Memory of all units, as they are laid out."""
-        return sum(self.unit_bytes)
+        """Memory of all units and experts, as they are laid out."""
+        return sum(self.unit_bytes) + (self.experts.total_bytes if self.experts else 0)
+
+    @property
+    def least_ring_bytes(self) -> int:
+        """What has to be staged of a model with nothing in memory: a unit, and an expert."""
+        return self.largest_bytes + (self.experts.largest_bytes if self.experts else 0)
 
     def sizes_of(self, units: frozenset[int]) -> Mapping[int, int]:
         """Memory of some units, in order of use."""
@@ -128,62 +140,43 @@ class ModelSizes:
     @cached_property
     def bytes_up_to(self) -> Mapping[int, int]:
         """Memory of all units of a size or a smaller one, by size, the smallest first."""
-        sizes = sorted(unit.size_bytes for unit in self.units if unit.size_bytes)
+        sizes = sorted(unit.size_bytes for unit in self.with_experts if unit.size_bytes)
         return dict(zip(sizes, accumulate(sizes), strict=True))  # of equal ones the last counts
 
     @cached_property
     def matrix_shapes(self) -> frozenset[tuple[int, int]]:
         """Rows and columns of all matrices, as they are multiplied with."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return frozenset(
-            (spec.view_shape[0], spec.shape[1]) for spec in specs if len(spec.shape) == 2
-        )
+        return frozenset((spec.view_shape[0], spec.shape[1]) for spec in self._matrices)
 
     @cached_property
     def most_columns(self) -> int:
         """Of the widest matrix."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.shape[1] for spec in specs if len(spec.shape) == 2)
+        return max(spec.shape[1] for spec in self._matrices)
 
     @cached_property
     def most_rows(self) -> int:
         """Of the tallest matrix, as it is multiplied with."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.view_shape[0] for spec in specs if len(spec.shape) == 2)
+        return max(spec.view_shape[0] for spec in self._matrices)
 
     @cached_property
     def most_elements(self) -> int:
         """Of the largest matrix."""
-        specs = (spec for sized in self.units for spec in sized.unit.loaded)
-        return max(spec.elements for spec in specs if len(spec.shape) == 2)
+        return max(spec.elements for spec in self._matrices)
+
+    @cached_property
+    def _matrices(self) -> Sequence[WeightSpec]:
+        examples = (*self.sorts.examples, *([self.experts.example] if self.experts else []))
+        specs = (spec for sized in examples for spec in sized.unit.loaded)
+        return [spec for spec in specs if spec.is_matrix]
 
     @cached_property
     def bytes_by_name(self) -> Mapping[str, int]:
-        """The size of each unit."""
-        return {unit.unit.name: unit.size_bytes for unit in self.units}
+        """The size of each unit and expert."""
+        return {sized.unit.name: sized.size_bytes for sized in self.with_experts}
 
 
 def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:
-    """Bytes of one tensor: a matrix in its format, a vector in the checkpoint's own dtype."""
-    if len(spec.shape) == 2:
+    """Bytes of one tensor: a matrix in its format, others in the checkpoint's own dtype."""
+    if spec.has_format:
         return weight_format.matrix_bytes(*spec.view_shape)
     return spec.elements * config.itemsize
-
-
-def sizes_of_config(
-    config: ModelConfig,
-    units: Sequence[Unit],
-    weight_format: Format,
-    kv_wanted: Format | None = None,
-) -> ModelSizes:
-    """The sizes of a model of which there are no files, laid out as packed folders are."""
-    sized = [UnitSize(unit, _unit_bytes(unit, weight_format, config)) for unit in units]
-    tied = config.tie_embeddings and not weight_format.is_packed
-    tables = [spec for spec in units[0].tables if not (tied and spec.role == "tokens")]
-    table_bytes = align_up(sum(spec.elements * config.itemsize for spec in tables))
-    return ModelSizes(config, weight_format, sized, table_bytes, kv_wanted)
-
-
-def _unit_bytes(unit: Unit, weight_format: Format, config: ModelConfig) -> int:
-    specs = (align_up(spec_bytes(spec, weight_format, config), 64) for spec in unit.loaded)
-    return align_up(sum(specs))

@@ -41,13 +41,13 @@ def plan_text(plan: Plan, model: str) -> str:
     elif device is not None:
         record["device"] = plain_record(_values(device, _DEVICE_PARSERS), _DEVICE_PARSERS)
     body: str = yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=96)
-    found = plan.predicted
+    found, at_most = plan.predicted, " at most" if plan.expert_ring_bytes else ""
     return (
         f"# A plan of lm-offload for {model}; edit it and run it with --plan.\n"
         f"# It was predicted to prefill {found.prefill_tokens_per_s:.1f} tok/s and to decode "
         f"{found.decode_tokens_per_s:.2f} tok/s,\n"
         f"# with {format_bytes(plan.used_bytes)} of memory in use and "
-        f"{format_bytes(plan.streamed_bytes)} read in each sweep.\n{body}"
+        f"{format_bytes(plan.streamed_bytes)} read in each sweep{at_most}.\n{body}"
     )
 
 
@@ -121,13 +121,14 @@ _PARSERS: Parsers = {
     "kv_ring_blocks": values.count_or_none,
     "spare_sequences": values.count_or_none,
     "retention": values.flag,
+    "expert_ring": values.size_or_none,
     "device": _device,
     "stages": _stages,
 }
-# Plans of earlier versions do not say; nor do those whose KV cache is all in memory.
+# Plans of earlier versions do not say; nor do those that have nothing of the kind.
 _OPTIONAL = frozenset(
     {
         *("threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"),
-        *("retention", "device", "stages"),
+        *("retention", "expert_ring", "device", "stages"),
     }
 )

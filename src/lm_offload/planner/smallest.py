@@ -45,7 +45,7 @@ def smallest_sizes(request: Request) -> Sizes:
 
 
 def _smallest_of(model: ModelSizes, sizes: Sizes) -> tuple[tuple[str, int], ...]:
-    ring_bytes = max(unit.size_bytes for unit in model.units)
+    ring_bytes = model.least_ring_bytes
     rows = memory_table(model, sizes, table_resident=False)
     return (("staging ring", ring_bytes), *rows)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lm_offload.planner.expert_time import LayerExperts
 from lm_offload.planner.kv_reads import LayerReads
 from lm_offload.schedule.task import Task
 from lm_offload.step_time import StepTime
@@ -23,16 +24,18 @@ class SweepLoad:
     overhead_s: float
     read_bytes: float
     kv: Mapping[int, LayerReads] = field(default_factory=dict)
+    experts: Mapping[int, LayerExperts] = field(default_factory=dict)  # by unit: their router
 
     @property
     def cpu_s(self) -> float:
         """Seconds of all units."""
-        return sum(self.compute_s)
+        return sum(self.compute_s) + sum(layer.compute_s for layer in self.experts.values())
 
     @property
     def disk_s(self) -> float:
         """Seconds of all reads."""
-        return sum(self.read_s.values()) + sum(layer.read_s for layer in self.kv.values())
+        weights_s = sum(self.read_s.values()) + sum(layer.read_s for layer in self.experts.values())
+        return weights_s + sum(layer.read_s for layer in self.kv.values())
 
     @property
     def write_s(self) -> float:

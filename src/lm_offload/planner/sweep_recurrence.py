@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from lm_offload.planner.expert_time import LayerExperts
 from lm_offload.planner.kv_reads import LayerReads
 from lm_offload.planner.sweep_load import SweepLoad
 from lm_offload.schedule.ring import Key, Ring
@@ -26,7 +27,7 @@ def sweep_seconds(
     kv_ring_blocks: int = 0,
 ) -> list[float]:
     """Seconds of sweeps that follow one another, as the simulation of their tasks gives them."""
-    if not streamed_bytes and not kv_ring_blocks:
+    if not streamed_bytes and not kv_ring_blocks and not loads[0].experts:
         return [load.cpu_s + load.overhead_s for load in loads]
     clocks = _Clocks(streamed_bytes, ring_bytes)
     begin_s = clocks.first_compute_s(loads[0])
@@ -63,7 +64,20 @@ class _Clocks:
                 self._cpu_s += compute_s + (load.overhead_s if unit == last else 0.0)
             if unit in load.read_s:
                 self._released_s[key] = self._cpu_s
+            if unit in load.experts:
+                self._use(load.experts[unit])
         return self._cpu_s
+
+    def _use(self, experts: LayerExperts) -> None:
+        """A layer's experts, of which those on disk are read once the router has said which."""
+        begin_s = max(self._cpu_s, self._disk_s)
+        if not experts.read_s:
+            self._cpu_s += experts.compute_s
+        elif experts.waits:
+            self._cpu_s = self._disk_s = begin_s + experts.alone_s
+        else:
+            self._disk_s = begin_s + experts.read_s
+            self._cpu_s = max(self._cpu_s + experts.compute_s, self._disk_s + experts.last_s)
 
     def _read(self, key: Key, read_s: float) -> None:
         _, evicted = self._ring.place(key, self._streamed_bytes[key.unit])

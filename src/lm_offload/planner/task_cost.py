@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from lm_offload.arch.experts import touched_experts
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.model_sizes import ONCE, ModelSizes, UnitSize
@@ -53,6 +54,8 @@ class TaskCosts:
 
     def rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """The same without scores and weighted sums."""
+        if sized.unit.kind == "expert":
+            return self._expert_s(sized, shape)
         tasks_s = self.fixed_s(sized, shape, micro_batch_tokens)
         if sized.unit.kind in ONCE:
             return tasks_s + self._kernels_s(sized, shape.logit_rows, self.cached)
@@ -60,10 +63,26 @@ class TaskCosts:
 
     def fixed_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """What its tasks take whatever their size: Python, for the most part."""
+        if sized.unit.kind == "expert":
+            rows, used_frac = self._expert_use(shape)
+            return used_frac * self._task_s(sized, shape, rows)
         if sized.unit.kind in ONCE:
             return self._task_s(sized, shape, shape.logit_rows)
         rows = min(shape.rows, micro_batch_tokens)
         return -(-shape.rows // micro_batch_tokens) * self._task_s(sized, shape, rows)
+
+    def _expert_s(self, sized: UnitSize, shape: SweepShape) -> float:
+        """One expert, on the rows that use it, as often as any do."""
+        rows, used_frac = self._expert_use(shape)
+        task_s = self._task_s(sized, shape, rows)
+        return used_frac * (task_s + self._kernels_s(sized, rows, self.cached))
+
+    def _expert_use(self, shape: SweepShape) -> tuple[int, float]:
+        """The rows of an expert that is used, and in what share of the sweeps it is."""
+        config = self.model.config
+        touched = touched_experts(config.num_experts, config.experts_per_token, shape.rows)
+        rows = max(round(shape.rows * config.experts_per_token / touched), 1)
+        return rows, touched / config.num_experts
 
     def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Scores and weighted sums alone, 0 for units without attention."""

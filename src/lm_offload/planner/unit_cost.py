@@ -47,6 +47,14 @@ class UnitCosts:
         """Seconds of all units together."""
         return self._sum(self._tasks.unit_s, shape, micro_batch_tokens)
 
+    def experts_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of the experts, which are not among the units."""
+        experts = self.model.experts
+        if experts is None:
+            return 0.0
+        most = min(micro_batch_tokens, shape.rows)
+        return len(experts.units) * self._tasks.unit_s(experts.example, shape, most)
+
     def total_fixed_s(self, shape: SweepShape, micro_batch_tokens: int) -> float:
         """What all tasks take whatever their size: Python, for the most part."""
         return self._sum(self._tasks.fixed_s, shape, micro_batch_tokens)

@@ -32,7 +32,7 @@ class Matrix(NamedTuple):
 
 def levels(unit: Unit) -> list[list[Matrix]]:
     """The matrices of each product: those that do not need one another are one call."""
-    products = [spec for spec in unit.loaded if is_matrix(spec)]
+    products = [spec for spec in unit.loaded if spec.is_matrix]
     first = [_matrix(spec) for spec in products if spec.role not in LAST]
     last = [_matrix(spec) for spec in products if spec.role in LAST]
     return [level for level in (first, last) if level]
@@ -42,14 +42,15 @@ def _matrix(spec: WeightSpec) -> Matrix:
     return Matrix(spec.elements, spec.shape[1])
 
 
-def is_matrix(spec: WeightSpec) -> bool:
-    """Whether a weight is multiplied with, so that it has a format of its own."""
-    return len(spec.shape) == 2
-
-
 def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
     """The elementwise kernels of one call on a unit; attention itself is not among them."""
-    kinds = {"embed": _embed, "attention": _attention, "mlp": _mlp, "final_norm": _final_norm}
+    kinds = {
+        "embed": _embed,
+        "attention": _attention,
+        "mlp": _mlp,
+        "expert": _expert,
+        "final_norm": _final_norm,
+    }
     more = kinds[unit.kind](config) if unit.kind in kinds else ()
     return (*_norms(config, unit), *more)
 
@@ -66,7 +67,7 @@ def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
     widths = {"q_norm": config.query_size, "k_norm": config.kv_size}
     name = "layer_norm" if config.model_type == "opt" else "rms_norm"
     for spec in unit.loaded:
-        if not is_matrix(spec) and "bias" not in spec.role:
+        if not spec.is_matrix and "bias" not in spec.role:
             width = widths.get(spec.role, spec.elements)
             yield Operation(name, 2 * width * F32_BYTES)
 
@@ -88,6 +89,14 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
     else:
         name = "silu_mul" if config.activation == "silu" else "gelu_tanh_mul"
         yield Operation(name, 3 * config.intermediate_size * F32_BYTES)
+
+
+def _expert(config: ModelConfig) -> Iterator[Operation]:
+    """Rows are gathered, and what becomes of them is scaled and added."""
+    yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
+    yield from _mlp(config)
+    yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
+    yield Operation("gather", 3 * config.hidden_size * F32_BYTES)
 
 
 def _final_norm(config: ModelConfig) -> Iterator[Operation]:

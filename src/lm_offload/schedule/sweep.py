@@ -8,6 +8,9 @@ run ahead through the layers and, because the ring does not end with a sweep, in
 
 Where everything is resident there are no reads and the sweep is a plain loop over the units.
 
+Of a mixture of experts, those that no row uses are left out (`schedule/on_demand.py`): the tasks of
+a layer's experts are known when its router has been computed, so take them one by one.
+
 Streamed units that are `retained` for a while have a home meanwhile. Their read fills it, once, and
 needs nothing: whoever lends the home has seen to it that it is free.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
 
@@ -23,12 +27,19 @@ from lm_offload.schedule.task import Task, TaskId
 class SweepSchedule:
     """Yields the tasks of sweep after sweep; remembers the ring and where units lie in it."""
 
-    def __init__(self, streamed_bytes: Mapping[int, int], ring_bytes: int) -> None:
+    def __init__(
+        self,
+        streamed_bytes: Mapping[int, int],
+        ring_bytes: int,
+        experts: OnDemand | None = None,
+    ) -> None:
+        """`streamed_bytes` are read in every sweep; `experts` are not among them."""
         self._streamed_bytes = dict(sorted(streamed_bytes.items()))
         self._ring = Ring(ring_bytes)
         self._offsets: dict[Key, int] = {}  # of units that are read for a sweep; -1: in their homes
         self.retained: frozenset[int] = frozenset()  # in the sweeps that `reads` is called for
         self.spared: frozenset[int] = frozenset()  # of these, those without a read
+        self._experts = experts
         self._homed: frozenset[int] = frozenset()  # `retained` of the last sweep with reads
         self._homed_before: frozenset[int] = frozenset()  # and of the one before
 
@@ -61,12 +72,23 @@ class SweepSchedule:
         """
         before: tuple[TaskId, ...] = ()
         for unit, count in enumerate(micro_batches):
-            is_read = Key(sweep, unit) in self._offsets
-            offset = self._offsets.pop(Key(sweep, unit), -1)
-            weights = (TaskId(sweep, "read", unit),) if is_read else ()
+            if self._experts is not None and self._experts.is_unused(unit):
+                continue
+            weights, offset = self._weights(Key(sweep, unit))
             for micro_batch in range(count):
                 task_id = TaskId(sweep, "compute", unit, micro_batch)
                 yield Task(task_id, "cpu", before + weights, ring_offset=offset)
                 before = (task_id,)
             if offset >= 0:
                 yield Task(TaskId(sweep, "release", unit), "cpu", before)
+            if self._experts is not None:  # asked once the unit was computed
+                yield from self._experts.reads(sweep, unit)
+
+    def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
+        """The read of a unit, if it has one, and its place in the ring, if that is there."""
+        if key in self._offsets:
+            return (TaskId(key.sweep, "read", key.unit),), self._offsets.pop(key)
+        offset = self._experts.place(key.unit) if self._experts is not None else None
+        if offset is None:
+            return (), -1
+        return (TaskId(key.sweep, "read_expert", key.unit),), offset

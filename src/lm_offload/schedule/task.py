@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 Resource = str
 Kind = Literal[
     "read",  # weights: from disk, by host copy into pinned memory, to the device
+    "read_expert",
     "stage",
     "upload",
     "read_kv",  # keys and values of the context, and of new tokens on their way home

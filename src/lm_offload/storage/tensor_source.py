@@ -109,13 +109,10 @@ def own_tensors(
 ) -> list[OwnTensor]:
     """Tensors of which matrices become `format` (None: nothing does) and all else stays.
 
-    Norms and biases are too small to gain and too important to lose.
+    Norms, biases and routers are too small to gain and too important to lose.
     """
-    extents = [find_extent(checkpoint, spec) for spec in specs]
-    return [OwnTensor(extent, _stored_format(extent, format)) for extent in extents]
-
-
-def _stored_format(extent: Extent, format: Format | None) -> Format:
-    if format is None or len(extent.shape) != 2:
-        return FLOAT_FORMATS[extent.entry.dtype]
-    return format
+    found = ((find_extent(checkpoint, spec), spec.has_format) for spec in specs)
+    return [
+        OwnTensor(extent, format if format and formed else FLOAT_FORMATS[extent.entry.dtype])
+        for extent, formed in found
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lm_offload.arch.experts import touched_experts
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.policies.model_shape import Matrices
 from lm_offload.planner.policies.scene import Scene
@@ -47,12 +48,6 @@ def _attention_seconds(scene: Scene, processor: Processor, fixed_s: float) -> di
         ("attend", "attention"): cpu.task_s + cpu.kernel_s + _attend_s(scene, cpu, 1.0 - inside),
         ("compute", "attention"): output_s,
     }
-
-
-def touched_experts(num_experts: int, experts_per_token: int, rows: float) -> float:
-    """Expected number of experts that `rows` tokens use, each choosing evenly."""
-    missed_frac: float = (1.0 - experts_per_token / num_experts) ** rows
-    return num_experts * (1.0 - missed_frac)
 
 
 def _mlp_s(scene: Scene) -> float:

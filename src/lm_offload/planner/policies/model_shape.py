@@ -124,7 +124,7 @@ def _matrices(specs: Iterable[WeightSpec]) -> Matrices:
     shapes: list[tuple[int, int]] = []
     vector_elements = 0
     for spec in specs:
-        if len(spec.shape) == 2:
+        if spec.is_matrix:
             shapes.append((spec.view_shape[0], spec.view_shape[1]))
         else:
             vector_elements += spec.elements

@@ -1,0 +1,46 @@
+"""The parts of an engine that a mixture of experts has beside those of other models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from lm_offload.engine.lending import streamed_bytes
+from lm_offload.engine.model_files import ModelFiles
+from lm_offload.models.base import Context
+from lm_offload.models.registry import load_mixture
+from lm_offload.pipeline.expert_functions import ExpertFunctions
+from lm_offload.pipeline.runner_parts import Buffers
+from lm_offload.plan import Plan
+from lm_offload.schedule.on_demand import OnDemand
+from lm_offload.schedule.sweep import SweepSchedule
+from lm_offload.storage.arena import Memory
+
+
+def expert_functions(
+    context: Context, buffers: Buffers, memory: Mapping[str, Memory], plan: Plan
+) -> ExpertFunctions:
+    """What computes the experts."""
+    shape = tuple(buffers.hidden.shape)
+    inputs = memory["expert inputs"].view(0, torch.float32, shape)
+    model = load_mixture(context.config.model_type)
+    return ExpertFunctions(model, context, buffers.hidden, inputs, plan.micro_batch_tokens)
+
+
+def schedule_of(files: ModelFiles, plan: Plan, experts: ExpertFunctions | None) -> SweepSchedule:
+    """The schedule of a plan that the CPU carries out, with its experts on demand."""
+    sizes_bytes = streamed_bytes(files, plan)
+    if experts is None:
+        return SweepSchedule(sizes_bytes, plan.ring_bytes)
+    units = files.units
+    routers = (number for number, unit in enumerate(units) if unit.kind == "router")
+    count = files.config.num_experts
+    on_demand = OnDemand(
+        {router: range(router + 1, router + 1 + count) for router in routers},
+        {unit: size for unit, size in sizes_bytes.items() if units[unit].kind == "expert"},
+        range(plan.ring_bytes, plan.ring_bytes + plan.expert_ring_bytes),
+        lambda: experts.chosen,
+    )
+    always = {unit: size for unit, size in sizes_bytes.items() if units[unit].kind != "expert"}
+    return SweepSchedule(always, plan.ring_bytes, on_demand)

@@ -1,0 +1,51 @@
+"""A mixture of experts instead of one MLP: a router chooses for each row, experts add to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import gate_and_up
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Choice(NamedTuple):
+    """The experts that each of T rows uses, and how much of what each of them says is added."""
+
+    experts: Tensor  # [T, k] int64
+    scales: Tensor  # [T, k] f32
+
+
+class ExpertRows(NamedTuple):
+    """What one expert works on: some rows of the sweep, by number, and the scales of its result."""
+
+    rows: Tensor  # [m] int64
+    scales: Tensor  # [m] f32
+
+
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+    """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
+    ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
+    router = weights["router"]
+    scores = ctx.workspace.take(normed.shape[0], router.shape[0])
+    ctx.kernels.linear(normed, router, scores)
+    scales, experts = scores.softmax(-1).topk(ctx.config.experts_per_token)
+    if ctx.config.scaled_to_one:
+        scales /= scales.sum(-1, keepdim=True)
+    return Choice(experts, scales)
+
+
+def add_expert(
+    ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
+) -> None:
+    """hidden[rows] += scales * down(activation(gate) * up) of normed[rows]."""
+    count, width = len(chosen.rows), normed.shape[1]
+    x = torch.index_select(normed, 0, chosen.rows, out=ctx.workspace.take(count, width))
+    inner = gate_and_up(ctx, weights, x)
+    added = ctx.workspace.take(count, width)
+    ctx.kernels.linear(inner, weights["down_proj"], added)
+    hidden.index_add_(0, chosen.rows, added.mul_(chosen.scales[:, None]))
