@@ -12,16 +12,18 @@ from safetensors.torch import load_file, save_file
 
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.quantized_export import quantize_model
-from lm_offload.errors import ConfigError
+from lm_offload.errors import CheckpointError, ConfigError
+from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.quantize import dequantize, quantize
+from lm_offload.storage.safetensors_header import TensorEntry
 from tests.engine.harness import PLENTY, generate, open_llm, prompts_of, smallest_budget
 from tests.engine.test_quantized import logits_of
 from tests.foreign.cases import AGAIN, CASES
 from tests.foreign.folders import write_folder
 from tests.foreign.gguf_files import write_gguf
 from tests.quantized import toy_shapes
-from tests.toy import WINDOW, load_oracle
+from tests.toy import MIXTURE_TYPES, WINDOW, load_oracle
 
 PROMPT = prompts_of(34)[0]
 PROMPTS = [*prompts_of(5, 1), PROMPT]
@@ -72,6 +74,35 @@ def test_folders(toy, tmp_path, monkeypatch, case):
     if loss == AGAIN:
         rounded(oracle, format, "proj.weight")
     check_tokens(folder, oracle, monkeypatch, CLOSE)
+
+
+def gguf_mixture(toy, folder, model_type, dtype):
+    """With the scales of a GGUF file, which are those that Qwen's own checkpoints have."""
+    shapes = toy_shapes(model_type) | ({"norm_topk_prob": True} if "qwen" in model_type else {})
+    return write_gguf(toy(model_type, **shapes), folder / "gguf", dtype)
+
+
+@pytest.mark.parametrize("model_type", MIXTURE_TYPES)
+@pytest.mark.parametrize("dtype", ["F32", "F16", "Q8_0"])
+def test_gguf_of_mixtures(toy, tmp_path, monkeypatch, model_type, dtype):
+    file = gguf_mixture(toy, tmp_path, model_type, dtype)
+    check_tokens(file, file.parent / "oracle", monkeypatch, 1e-4 if dtype == "F32" else CLOSE)
+
+
+def test_gguf_with_experts_by_themselves(toy, tmp_path):
+    """As the first files of Mixtral had them: what is stacked elsewhere, cut."""
+    entry = TensorEntry("blk.1.ffn_down_exps.weight", tmp_path, "Q8_0", (4, 64, 32), 100, 4 * 2176)
+    cut = [*expert_entries(entry, "mixtral")]
+    alone = TensorEntry("blk.1.ffn_down.2.weight", tmp_path, "Q8_0", (64, 32), 100 + 2 * 2176, 2176)
+    assert [*expert_entries(alone, "mixtral")] == [cut[2]]
+    assert cut[2].name == "model.layers.1.block_sparse_moe.experts.2.w2.weight"
+    assert not [*expert_entries(alone, "llama")]
+
+
+def test_experts_that_are_no_stack(tmp_path):
+    entry = TensorEntry("blk.1.ffn_up_exps.weight", tmp_path, "F16", (64, 32), 0, 4096)
+    with pytest.raises(CheckpointError, match=r"has shape \[64, 32\], experts are a stack"):
+        [*expert_entries(entry, "qwen3_moe")]
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,6 +30,17 @@ NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "block_sparse_moe.gate": "ffn_gate_inp",
+    "mlp.gate": "ffn_gate_inp",
+}
+EXPERT = re.compile(r"(model\.layers\.(\d+))\.\w+\.experts\.(\d+)\.(\w+)\.weight")
+MATRICES = {
+    "w1": "gate",
+    "w3": "up",
+    "w2": "down",
+    "gate_proj": "gate",
+    "up_proj": "up",
+    "down_proj": "down",
 }
 FormatOf = Callable[[str], str]  # of a matrix by its Hugging Face name
 
@@ -47,15 +59,20 @@ def write_gguf(
     """
     config = json.loads((source / "config.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    arch = config["model_type"].replace("mistral", "llama")
+    arch = arch_of(config)
     writer = GGUFWriter(folder / "toy.gguf", arch, split_max_tensors=tensors_of_part)
     add_metadata(writer, metadata_of(config) | fields)
     if rope_factors:
         writer.add_tensor("rope_freqs.weight", np.array(rope_factors, np.float32))
     held: dict[str, Tensor] = {}
-    for name, tensor in load_file(source / "model.safetensors").items():
+    tensors = load_file(source / "model.safetensors")
+    for name, tensor in tensors.items():
         given = format_of if isinstance(format_of, str) else format_of(name)
-        kind = GGMLQuantizationType[given if tensor.dim() == 2 else "F32"]
+        is_float = tensor.dim() != 2 or name.endswith(".gate.weight")
+        kind = GGMLQuantizationType["F32" if is_float else given]
+        if EXPERT.fullmatch(name):
+            held |= add_experts(writer, tensors, name, kind)
+            continue
         ordered = interleaved(name, tensor.float(), config).numpy()
         data = as_bytes(ordered, kind)
         writer.add_tensor(gguf_name(name), data, raw_dtype=kind)
@@ -70,11 +87,38 @@ def write_gguf(
     return min(folder.glob("toy*.gguf"))
 
 
+def add_experts(
+    writer: GGUFWriter, tensors: Mapping[str, Tensor], name: str, kind: GGMLQuantizationType
+) -> dict[str, Tensor]:
+    """All experts of a layer in one tensor, once the first of them comes; what it holds of each."""
+    found = EXPERT.fullmatch(name)
+    assert found
+    if found[3] != "0":
+        return {}
+    names = [name.replace(".experts.0.", f".experts.{i}.") for i in range(len(tensors))]
+    names = [it for it in names if it in tensors]
+    data = as_bytes(torch.stack([tensors[it].float() for it in names]).numpy(), kind)
+    writer.add_tensor(f"blk.{found[2]}.ffn_{MATRICES[found[4]]}_exps.weight", data, raw_dtype=kind)
+    parts = torch.from_numpy(dequantize(data, kind).copy())
+    return {it: part.clone() for it, part in zip(names, parts, strict=True)}
+
+
+def arch_of(config: Mapping[str, object]) -> str:
+    """What llama.cpp calls the architecture."""
+    names = {"mistral": "llama", "mixtral": "llama", "qwen3_moe": "qwen3moe"}
+    model_type = str(config["model_type"])
+    return names.get(model_type, model_type)
+
+
 def metadata_of(config: Mapping[str, object]) -> dict[str, object]:
     """What llama.cpp's converter writes for these models."""
-    arch = str(config["model_type"]).replace("mistral", "llama")
+    arch = arch_of(config)
     rope = config.get("rope_parameters") or {}
+    experts = config.get("num_local_experts")
     return {
+        f"{arch}.expert_count": experts,
+        f"{arch}.expert_used_count": config.get("num_experts_per_tok"),
+        f"{arch}.expert_feed_forward_length": config.get("moe_intermediate_size"),
         f"{arch}.block_count": config["num_hidden_layers"],
         f"{arch}.embedding_length": config["hidden_size"],
         f"{arch}.feed_forward_length": config["intermediate_size"],
@@ -149,4 +193,4 @@ def apart(name: str, tensor: Tensor, config: Mapping[str, object]) -> Tensor:
 
 
 def is_paired(name: str, config: Mapping[str, object]) -> bool:
-    return config["model_type"] in ("llama", "mistral") and ("q_proj" in name or "k_proj" in name)
+    return arch_of(config) == "llama" and ("q_proj" in name or "k_proj" in name)

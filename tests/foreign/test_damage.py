@@ -111,7 +111,7 @@ def test_a_header_that_claims_gigabytes_of_a_large_file_is_not_read_that_far(
             r"gate_proj\.weight of .* its metadata asks for \[96, 64",
         ),
         ({"llama.attention.head_count": 3}, "toy has num_key_value_heads=2, but a divisor of 3"),
-        ({"llama.expert_count": 8}, "has expert_count=8"),
+        ({"llama.expert_count": 8}, "has no expert_used_count, but a value"),
         ({"llama.rope.dimension_count": 8}, "rotates 8 of 16 channels"),
         ({"llama.rope.scaling.type": "longrope"}, r"rope\.scaling\.type='longrope'"),
         ({"tokenizer.ggml.tokens": ["a"] * 200}, "has 131 rows, its vocabulary has 200 tokens"),

@@ -9,11 +9,11 @@ from lm_offload.arch.fields import Fields
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.gguf_header import GGUFHeader, LongArray
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "qwen3moe")
 
 
 def gguf_config(header: GGUFHeader, where: str, rope_factors: Sequence[float]) -> dict[str, Any]:
-    """Shapes and constants of a Llama, Mistral, Qwen 2 or Qwen 3 in the words of Hugging Face.
+    """Shapes and constants of Llama, Mistral, Mixtral and Qwen in the words of Hugging Face.
 
     `rope_factors` divide the frequencies of the rope (Llama 3.1 has some). Raises CheckpointError
     for metadata that is missing or wrong, UnsupportedModelError for another architecture.
@@ -30,9 +30,8 @@ def gguf_config(header: GGUFHeader, where: str, rope_factors: Sequence[float]) -
         {k.removeprefix(prefix): v for k, v in header.metadata.items() if k.startswith(prefix)},
         f"{where}, {arch}",
     )
-    fields.must_be("expert_count", 0)
     config = _shapes(fields, whole, header)
-    config |= _window(arch, fields)
+    config |= _window(arch, fields) | _experts(arch, fields)
     config |= {"attention_bias": "blk.0.attn_q.bias" in header.tensors} if arch == "llama" else {}
     return config | _rope(fields, config, rope_factors) | _tokens(whole)
 
@@ -85,6 +84,31 @@ def _window(arch: str, fields: Fields) -> dict[str, Any]:
         return {"model_type": arch}
     window = fields.integer("attention.sliding_window")
     return {"model_type": "mistral", "sliding_window": window}
+
+
+def _experts(arch: str, fields: Fields) -> dict[str, Any]:
+    """Mixtral is a Llama with experts; a Qwen that has some scales them to one."""
+    if fields.get("expert_count") in (None, 0):
+        return {}
+    count = fields.integer("expert_count", minimum=2)
+    per_token = fields.integer("expert_used_count")
+    if arch == "qwen3moe":
+        return {
+            "model_type": "qwen3_moe",
+            "num_experts": count,
+            "num_experts_per_tok": per_token,
+            "moe_intermediate_size": fields.integer("expert_feed_forward_length"),
+            "norm_topk_prob": True,
+        }
+    fields.must_be("attention.sliding_window", 0)
+    if arch != "llama":
+        fields.must_be("expert_count", 0)
+    return {
+        "model_type": "mixtral",
+        "num_local_experts": count,
+        "num_experts_per_tok": per_token,
+        "sliding_window": None,
+    }
 
 
 def _rope(fields: Fields, config: Mapping[str, Any], factors: Sequence[float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lm_offload.arch.weights import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
 from lm_offload.foreign.gguf_config import gguf_config
+from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.foreign.gguf_header import GGUFHeader, read_gguf_header
 from lm_offload.foreign.gguf_names import ROPE_FACTORS, hugging_face_name
 from lm_offload.foreign.gguf_tensor import gguf_tensor
@@ -38,7 +39,8 @@ def open_gguf(path: Path) -> ForeignModel:
     tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
     header = GGUFHeader(headers[0].metadata, tensors)
     config = gguf_config(header, path.name, _rope_factors(tensors))
-    checkpoint = Checkpoint(path, _renamed(tensors), {part: FileStamp.of(part) for part in paths})
+    renamed = _renamed(tensors, config["model_type"])
+    checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
     pairs = config["head_dim"] if header.metadata["general.architecture"] == "llama" else None
     convert = partial(_convert, checkpoint, pairs)
     return ForeignModel(_name(path), {**config, "dtype": "float16"}, checkpoint, convert)
@@ -80,19 +82,23 @@ def _rope_factors(tensors: dict[str, TensorEntry]) -> list[float]:
         file.close()
 
 
-def _renamed(tensors: dict[str, TensorEntry]) -> dict[str, TensorEntry]:
-    return dict(_pairs(entry for name, entry in tensors.items() if name != ROPE_FACTORS))
+def _renamed(tensors: dict[str, TensorEntry], model_type: str) -> dict[str, TensorEntry]:
+    entries = (entry for name, entry in tensors.items() if name != ROPE_FACTORS)
+    return {entry.name: entry for entry in _in_other_words(entries, model_type)}
 
 
-def _pairs(entries: Iterable[TensorEntry]) -> Iterator[tuple[str, TensorEntry]]:
+def _in_other_words(entries: Iterable[TensorEntry], model_type: str) -> Iterator[TensorEntry]:
     for entry in entries:
+        if experts := [*expert_entries(entry, model_type)]:
+            yield from experts
+            continue
         name = hugging_face_name(entry.name)
         if name is None:
             raise UnsupportedModelError(
                 f"Tensor {entry.name} of {entry.path.name} is none of the Llama family's; take "
                 "the Hugging Face checkpoint of this model."
             )
-        yield name, replace(entry, name=name)
+        yield replace(entry, name=name)
 
 
 def _convert(
