@@ -142,6 +142,19 @@ def test_what_cannot_be_planned_is_said(
     assert words in " ".join(done.stderr.split())
 
 
+def test_a_mixture_reads_what_its_rows_use(run: Run) -> None:
+    machine = str(Path(__file__).parents[1] / "machine.yaml")
+    options = ["--cpu-memory", "8GiB", "--machine", machine, "--batch-size", "1"]
+    done = run("plan", "qwen3-30b-a3b", *options)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "of experts what its rows use" in said
+    found = planned(run, "qwen3-30b-a3b", *options)
+    assert found["expert_ring_bytes"] > 0
+    read_bytes = found["predicted"]["step_s"]["decode"]["read_bytes"]
+    assert read_bytes == pytest.approx(found["streamed_bytes"] * 8 / 128, rel=0.01)
+
+
 def test_a_device_does_not_compute_experts(run: Run) -> None:
     done = run("plan", "mixtral-8x7b", "--machine", "t4-208gb", "--gpu-memory", "12GiB")
     assert done.returncode == 2

@@ -46,11 +46,22 @@ def _host_text(plan: Plan, units: int) -> str:
     spare = f", {plan.spare_sequences} more while outputs end early" * bool(plan.spare_sequences)
     some = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight{spare}"
     return (
-        f"{len(plan.resident)} of {units} units {place}, {format_bytes(plan.streamed_bytes)} "
-        f"streamed from disk in each sweep; {some}, "
+        f"{len(plan.resident)} of {units} units {place}, {_streamed(plan)}; {some}, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
         f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
     )
+
+
+def _streamed(plan: Plan) -> str:
+    """What a sweep reads; of experts those that its rows use."""
+    size = format_bytes(plan.streamed_bytes)
+    if not plan.expert_ring_bytes:
+        return f"{size} streamed from disk in each sweep"
+    read = "".join(
+        f", {format_bytes(round(step.read_bytes))} in a mean sweep of {phase}"
+        for phase, step in plan.predicted.step_s.items()
+    )
+    return f"up to {size} streamed from disk in each sweep, of experts what its rows use{read}"
 
 
 def _attention(plan: Plan, device: DevicePlan) -> str:
