@@ -42,6 +42,10 @@ class Batch:
         file = self._folder / "in.jsonl"
         texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
         file.write_text("\n".join(texts) + "\n")
+        return self.over(file, *arguments)
+
+    def over(self, file: Path, *arguments: str) -> Done:
+        """The command over a file that is there."""
         common = ["-i", str(file), "-o", str(self.output), "--served-model-name", "m", "--quiet"]
         return self._run("batch", self._model, *common, *arguments)
 
@@ -120,6 +124,41 @@ def test_a_file_that_is_no_batch_is_refused_before_anything_runs(batch, lines, w
     assert done.returncode == 7
     assert words in done.stderr
     assert not batch.output.exists()
+
+
+def test_answers_are_not_put_among_their_requests(batch):
+    requests = json.dumps(LINES[0]) + "\n"
+    batch.output.write_text(requests)
+    again = batch.over(batch.output)
+    assert again.returncode == 2
+    assert "name another output" in again.stderr
+    assert batch.output.read_text() == requests
+
+
+def test_a_file_without_answers_is_not_gone_on_with(batch):
+    requests = json.dumps(LINES[0]) + "\n"
+    batch.output.write_text(requests)
+    done = batch(LINES[:1], "--resume")
+    assert done.returncode == 2
+    assert "cannot be gone on with" in done.stderr
+    assert batch.output.read_text() == requests
+
+
+def test_an_answer_begins_a_line_where_the_last_one_has_no_end(batch):
+    batch.output.write_text('{"custom_id": "x", "resp')
+    assert batch(LINES[:1]).returncode == 0
+    cut, *whole = batch.output.read_text().splitlines()
+    assert cut == '{"custom_id": "x", "resp'
+    assert [json.loads(one)["custom_id"] for one in whole] == ["code"]
+
+
+def test_a_template_that_takes_no_messages_is_one_line(batch):
+    talk = line("talk", CHAT, messages=[{"role": "user", "content": "Hi"}])
+    talk["body"]["chat_template_kwargs"] = {"messages": []}
+    done = batch([talk, LINES[0]])
+    assert done.returncode == 0, done.stderr
+    found = batch.records()
+    assert (found["talk"]["status_code"], found["code"]["status_code"]) == (400, 200)
 
 
 def test_requests_for_another_model_are_refused(batch):

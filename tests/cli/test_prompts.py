@@ -78,17 +78,26 @@ def test_a_run_that_was_cut_off_is_gone_on_with(run: Run, demo: Path, tmp_path: 
     prompts = "import os", "def f(x):", "class A:"
     generate(run, demo, tmp_path / "whole", *prompts)
     wanted = {
-        record["index"]: record["text"] for record in read_records(tmp_path / "whole", "index", int)
+        record["index"]: record["text"]
+        for record in read_records(tmp_path / "whole", {"index": int})
     }
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
     cut = write(tmp_path / "cut", lines[0] + lines[1][:20])  # as if killed while writing
 
     generate(run, demo, cut, *prompts, resume=True)
-    found = read_records(cut, "index", int)
+    found = read_records(cut, {"index": int})
     assert {record["index"]: record["text"] for record in found} == wanted
     assert len(found) == len(prompts)
     assert "are in" in generate(run, demo, cut, *prompts, resume=True)
-    assert len(read_records(cut, "index", int)) == len(prompts)
+    assert len(read_records(cut, {"index": int})) == len(prompts)
+
+
+def test_results_are_not_put_among_their_prompts(run: Run, demo: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "prompts.txt", b"import os\n")
+    done = run("generate", str(demo), "--prompts-file", str(file), "-o", str(file))
+    assert done.returncode == 2
+    assert "name another output" in done.stderr
+    assert file.read_bytes() == b"import os\n"
 
 
 def test_prompts_that_ended_with_an_error_are_left_to_do(tmp_path: Path) -> None:
@@ -140,7 +149,7 @@ def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path: Path) -> None:
         sink.write({"index": 0})
         with pytest.raises(StorageError, match="free some room and go on"):
             sink.write({"index": 1, "text": "x" * 100})
-    assert read_records(path, "index", int) == [{"index": 0}]
+    assert read_records(path, {"index": int}) == [{"index": 0}]
 
 
 def test_a_full_disk_is_one_sentence(run: Run, demo: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lm_offload.engine.opening import open_model, prepared
 from lm_offload.engine.quantized_cache import list_entries, remove_entry, verify_entry
+from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import CheckpointChangedError, StorageError
 from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE
 from lm_offload.storage.packed_journal import JOURNAL_FILE
@@ -225,6 +226,23 @@ def test_a_data_file_that_changes_while_running(folder, cache):
         pytest.raises(CheckpointChangedError, match=DATA_FILE),
     ):
         llm.generate(PROMPTS, GREEDY, on_sweep=touch)
+
+
+@pytest.mark.parametrize("output", [None, "exported"])
+def test_weights_that_change_while_they_are_quantized_are_not_kept(folder, cache, tmp_path, output):
+    source = Path(shutil.copytree(folder, tmp_path / "source"))
+    target = tmp_path / output if output else None
+
+    def write_on(done_bytes: int, total_bytes: int) -> None:
+        """As a download does that has not ended."""
+        (weights,) = source.glob("*.safetensors")
+        os.utime(weights)
+
+    with pytest.raises(CheckpointChangedError, match="changed while it was in use"):
+        quantize_model(source, FORMAT, target, 1, write_on)
+    assert list_entries() == []
+    assert not (target and any(target.iterdir()))
+    assert quantize_model(source, FORMAT, target, 1, lambda done, total: None).size_bytes
 
 
 def test_a_second_process_waits_for_the_first(folder, cache, caplog):

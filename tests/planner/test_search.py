@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import Workload
+from lm_offload.plan import Plan, Workload
+from lm_offload.planner.search import make_plan
 from lm_offload.units import GIB, PAGE_BYTES, parse_size
 from tests.arch.real_configs import LLAMA_3_1_8B, OPT_350M
-from tests.planner.requests import TINY, plan
+from tests.planner.requests import TINY, make_request, plan
 
 WORKLOADS = st.lists(
     st.tuples(st.integers(1, 200), st.integers(1, 56)), min_size=1, max_size=9
@@ -49,6 +51,25 @@ def test_the_budget_that_the_error_names_works_and_less_does_not(raw, workload):
     assert plan(raw, workload, smallest).used_bytes <= smallest
     with pytest.raises(BudgetError):
         plan(raw, workload, smallest - PAGE_BYTES)
+
+
+@pytest.mark.parametrize("vocab_size", [131, 8192, 32768])
+@pytest.mark.parametrize("length", [1, 30, 60, 240])
+@pytest.mark.parametrize("factor", [1.0, 1.03])
+def test_the_budget_that_the_error_names_works_where_a_cache_may_lie_on_disk(
+    vocab_size, length, factor
+):
+    raw = {**TINY, "vocab_size": vocab_size, "num_hidden_layers": 6}
+
+    def with_disk(budget: int) -> Plan:
+        request = make_request(raw, Workload((length,), (4,)), budget)
+        return make_plan(replace(request, spill_bytes=GIB))
+
+    with pytest.raises(BudgetError) as caught:
+        with_disk(1)
+    found = re.search(r"the smallest that works .*? is (.+? KiB)", str(caught.value))
+    budget = int(parse_size(found[1]) * factor)
+    assert with_disk(budget).used_bytes <= budget
 
 
 def test_the_error_shows_the_table_of_bytes_and_the_way_out():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import openai
 import pytest
 
 from lm_offload.cli import declare, serve
-from lm_offload.errors import ConfigError, StorageError
+from lm_offload.engine.open_run import OpenRun
+from lm_offload.errors import CheckpointError, ConfigError, StorageError
+from lm_offload.server.body_limit import MAX_BODY_BYTES
 from lm_offload.server.listener import open_socket
-from tests.server.conftest import CONTEXT_LEN, served
+from tests.server.conftest import CONTEXT_LEN, MAX_RUNNING, MAX_WAITING, served
 
 ASKED = {"model": "demo", "prompt": "x", "max_tokens": 2}
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +83,53 @@ def test_another_model_and_another_key_are_refused(client, address):
 
 
 def test_more_than_may_wait_are_refused(http):
-    found = http.post("/v1/completions", json={**ASKED, "prompt": ["x"] * 12})
+    many = {**ASKED, "prompt": ["x"] * 8}
+    long = {**many, "max_tokens": 250, "ignore_eos": True, "stream": True}
+    with http.stream("POST", "/v1/completions", json=long) as under_way:
+        assert under_way.status_code == 200
+        found = http.post("/v1/completions", json=many)
     assert found.status_code == 429
     assert found.json()["error"]["code"] == "overloaded"
+
+
+def test_more_than_may_ever_be_under_way_are_no_reason_to_wait(http):
+    most = MAX_RUNNING + MAX_WAITING
+    found = http.post("/v1/completions", json={**ASKED, "prompt": ["x"] * (most + 1)})
+    assert found.status_code == 400
+    assert f"{most} may be under way" in found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["messages", "self", "conversation", "chat_template"])
+def test_what_a_template_is_given_besides_ends_no_server(http, name):
+    body = {**CHAT, "chat_template_kwargs": {name: "{% for i in [] %}{% endfor %}"}}
+    found = http.post("/v1/chat/completions", json=body)
+    assert found.status_code == 400, found.text
+    assert http.post("/v1/chat/completions", json=CHAT).status_code == 200
+
+
+def test_what_ends_the_run_is_told_to_those_that_were_joining(chatty, monkeypatch):
+    def broken(run, prompt, params):
+        raise CheckpointError("The tokenizer is gone.")
+
+    with served(chatty, api_key=None) as (_, address):
+        with monkeypatch.context() as patch:
+            patch.setattr(OpenRun, "add", broken)
+            found = httpx.post(f"{address}/v1/completions", json=ASKED, timeout=30)
+        assert found.status_code == 500
+        assert "tokenizer is gone" in found.json()["error"]["message"]
+        assert httpx.post(f"{address}/v1/completions", json=ASKED, timeout=30).status_code == 200
+
+
+def test_a_body_that_is_too_long_is_not_read(http):
+    found = http.post("/v1/completions", json={**ASKED, "prompt": "x" * MAX_BODY_BYTES})
+    assert found.status_code == 413
+    assert "longer than 32 MiB" in found.json()["error"]["message"]
+
+
+def test_json_that_is_not_called_so_is_refused_with_its_name(http):
+    found = http.post("/v1/completions", content=json.dumps(ASKED))
+    assert found.status_code == 400
+    assert "Content-Type: application/json" in found.json()["error"]["message"]
 
 
 def test_without_what_serving_needs_the_command_says_what_to_install(monkeypatch):

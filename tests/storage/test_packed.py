@@ -62,7 +62,8 @@ def packing_of(folder: Path, checkpoint: Checkpoint, units: list[Unit], format: 
     sources = [
         UnitSource(unit.name, own_tensors(checkpoint, unit.loaded, format)) for unit in units
     ]
-    return Packing(folder, PackedPlan("m", format, "float32", "f", place_units(sources)), sources)
+    plan = PackedPlan("m", format, "float32", "f", place_units(sources))
+    return Packing(folder, plan, sources, checkpoint)
 
 
 def write_model(folder: Path, model) -> tuple[Checkpoint, list[Unit]]:

@@ -11,6 +11,7 @@ from lm_offload.cli.declare import check_installed, option
 from lm_offload.cli.line_file import (
     STANDARD_STREAM,
     LineSink,
+    check_apart,
     line_sink,
     name_of,
     read_records,
@@ -64,6 +65,7 @@ def batch(
     from lm_offload.engine.llm import LLM
 
     console = people_console(quiet)
+    check_apart(output, requests)
     lines = _read_lines(requests)
     left = _left(lines, output) if resume else lines
     if not left:
@@ -127,7 +129,7 @@ def _left(lines: list[BatchLine], output: Path | None) -> list[BatchLine]:
     if output in (None, STANDARD_STREAM):
         raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
     assert output is not None
-    records = read_records(output, "custom_id", str)
+    records = read_records(output, {"custom_id": str, "response": dict})
     done = {record["custom_id"] for record in records if is_done(record)}
     return [line for line in lines if line.custom_id not in done]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lm_offload.cli import options, sampling_options
-from lm_offload.cli.line_file import LineSink, line_sink
+from lm_offload.cli.line_file import LineSink, check_apart, line_sink
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, left_to_do, read_prompts, write_output
@@ -90,6 +90,8 @@ def generate(
     from lm_offload.engine.llm import LLM
 
     console = people_console(quiet)
+    if prompts_file is not None:
+        check_apart(output, prompts_file)
     prompts = read_prompts(prompt or [], prompts_file)
     indices = left_to_do(prompts, output) if resume else list(range(len(prompts)))
     if not indices:

@@ -67,14 +67,36 @@ def line_sink(path: Path | None) -> Iterator[LineSink]:
     if path in (None, STANDARD_STREAM):
         yield StandardOutput()
         return
+    assert path is not None
     try:
+        is_cut = _is_cut(path)
         file = io.FileIO(path, "a")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written ({error.strerror}); name another file in a writable folder."
         ) from error
     with file:
+        if is_cut:
+            file.write(b"\n")
         yield LineFile(path, file)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether the last line of a file has no end, as a killed process leaves it."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def check_apart(output: Path | None, source: Path) -> None:
+    """Raise ConfigError where lines would be appended to the file that they are made of."""
+    if output in (None, STANDARD_STREAM) or source == STANDARD_STREAM:
+        return
+    assert output is not None
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"{output} was given as input and as output; name another output.")
 
 
 def name_of(file: Path) -> str:
@@ -100,8 +122,8 @@ def text_lines(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{file.name}:{number}", line
 
 
-def read_records(path: Path, key: str, kind: type) -> list[dict[str, Any]]:
-    """Records of a file that `LineFile` wrote, none if it is not there; each has a `key`.
+def read_records(path: Path, kinds: Mapping[str, type]) -> list[dict[str, Any]]:
+    """Records of a file that `LineFile` wrote, none if it is not there; each has these keys.
 
     A last line that a killed process left unfinished is cut off. Raises ConfigError for other
     lines that are no records.
@@ -111,7 +133,7 @@ def read_records(path: Path, key: str, kind: type) -> list[dict[str, Any]]:
         whole, newline, rest = content.rpartition(b"\n")
         if rest:
             os.truncate(path, len(whole) + len(newline))
-        return [_record(line, key, kind) for line in whole.split(b"\n") if line.strip()]
+        return [_record(line, kinds) for line in whole.split(b"\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be gone on with ({error}); name the file that was written before, or "
@@ -119,8 +141,9 @@ def read_records(path: Path, key: str, kind: type) -> list[dict[str, Any]]:
         ) from error
 
 
-def _record(line: bytes, key: str, kind: type) -> dict[str, Any]:
+def _record(line: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
     record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+    found = record if isinstance(record, dict) else {}
+    if not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
         raise ValueError(f"{line[:40]!r} is no line of an output")
-    return record
+    return found

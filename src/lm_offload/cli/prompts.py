@@ -79,7 +79,7 @@ def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
     if output in (None, STANDARD_STREAM):
         raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
     done = set()
-    for record in read_records(output, "index", int):
+    for record in read_records(output, {"index": int}):
         index = record["index"]
         if not 0 <= index < len(prompts) or record.get("prompt") != prompts[index]:
             raise ConfigError(

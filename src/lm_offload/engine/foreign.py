@@ -64,7 +64,8 @@ def conversion_in_cache(
     format = format or format_of_dtype(config.dtype)
     fingerprint = model.checkpoint.fingerprint()
     plan = PackedPlan(model.name, format, config.dtype, fingerprint, place_units(sources))
-    packing = Packing(entry_folder(model.name, fingerprint, format), plan, sources)
+    folder = entry_folder(model.name, fingerprint, format)
+    packing = Packing(folder, plan, sources, model.checkpoint)
     return packing, _conversion(model, sources)
 
 

@@ -25,4 +25,4 @@ def packing_in_cache(
     ]
     model, fingerprint = model_name(checkpoint.folder), checkpoint.fingerprint()
     plan = PackedPlan(model, format, config.dtype, fingerprint, place_units(sources))
-    return Packing(entry_folder(model, fingerprint, format), plan, sources)
+    return Packing(entry_folder(model, fingerprint, format), plan, sources, checkpoint)

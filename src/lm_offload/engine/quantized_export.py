@@ -74,7 +74,9 @@ def _with_tables(packing: Packing, files: ModelFiles, folder: Path) -> Packing:
         sources.append(
             UnitSource(TABLES, own_tensors(files.checkpoint, files.units[0].tables, None))
         )
-    return Packing(folder, replace(packing.plan, units=place_units(sources)), sources)
+    return Packing(
+        folder, replace(packing.plan, units=place_units(sources)), sources, packing.origin
+    )
 
 
 def _check_target(packing: Packing) -> None:

@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
     def decode_all(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, special tokens by their names."""
 
-    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
+    def apply_chat_template(self, messages: Messages, /, **template: Any) -> list[int]:
         """Token ids of a conversation that the model is to continue.
 
         `template` is what the template takes besides. Raises RequestError where it refuses.

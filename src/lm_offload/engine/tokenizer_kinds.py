@@ -47,7 +47,7 @@ class PlainTokenizer:
         text: str = self._backend.decode(list(token_ids), skip_special_tokens=False)
         return text
 
-    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
+    def apply_chat_template(self, messages: Messages, /, **template: Any) -> list[int]:
         """Refuse: a plain tokenizer has no template."""
         raise RequestError(_NO_TEMPLATE)
 
@@ -90,7 +90,7 @@ class HuggingFaceTokenizer:
         """Text of token ids, special tokens by their names."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
 
-    def apply_chat_template(self, messages: Messages, **template: Any) -> list[int]:
+    def apply_chat_template(self, messages: Messages, /, **template: Any) -> list[int]:
         """Token ids of a conversation, with the header of the answer to come."""
         if not self._backend.chat_template:
             raise RequestError(_NO_TEMPLATE)

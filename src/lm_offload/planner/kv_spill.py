@@ -49,7 +49,7 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
         return  # which has the whole cache in its memory
     if model.experts is not None:
         return  # whose reads depend on what routers say
-    if not request.spill_bytes or kv_bytes(model, sizes) < WORTH_FRAC * request.budget_bytes:
+    if not request.spill_bytes or not is_worth_reads(model, sizes, request.budget_bytes):
         return
     resident_bytes = model.units_bytes + model.table_bytes
     smallest_bytes = max(unit.size_bytes for unit in model.units)
@@ -62,6 +62,11 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
             count = _layers_needed(request, model, replace(sizes, spill=spill), weight_bytes)
             known.add(replace(spill, layers=spread_layers(model.config, count)))
     yield from (spill for spill in known if _has_room(request, model, sizes, spill))
+
+
+def is_worth_reads(model: ModelSizes, sizes: Sizes, budget_bytes: int) -> bool:
+    """Whether the cache is large enough, in a budget, for layers of it to be put on disk."""
+    return kv_bytes(model, sizes) >= WORTH_FRAC * budget_bytes
 
 
 def spread_layers(config: ModelConfig, count: int) -> tuple[int, ...]:

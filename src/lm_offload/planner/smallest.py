@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.plan import IN_MEMORY, Workload
+from lm_offload.plan import Workload
 from lm_offload.planner.device_need import device_need
 from lm_offload.planner.device_placement import attention_choices, in_place_choices
 from lm_offload.planner.draft_rows import with_rows
-from lm_offload.planner.kv_spill import spills
+from lm_offload.planner.kv_spill import is_worth_reads, spills
 from lm_offload.planner.memory import Sizes, memory_table
 from lm_offload.planner.model_sizes import ModelSizes
 from lm_offload.planner.request import Request
@@ -27,12 +27,19 @@ def blocks_needed(workload: Workload, in_flight: int) -> int:
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
     """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
     sizes = with_rows(smallest_sizes(request), request.draft_rows)
-    found = [
-        _smallest_of(model, replace(sizes, spill=spill))
-        for model in request.models
-        for spill in (IN_MEMORY, *spills(request, model, sizes))
-    ]
+    found = [rows for model in request.models for rows in _ways(request, model, sizes)]
     return min(found, key=_sum_of)
+
+
+def _ways(
+    request: Request, model: ModelSizes, sizes: Sizes
+) -> Iterator[tuple[tuple[str, int], ...]]:
+    """With keys and values in memory; with some on disk where no budget is too large for that."""
+    in_memory = _smallest_of(model, sizes)
+    yield in_memory
+    if is_worth_reads(model, sizes, _sum_of(in_memory)):
+        for spill in spills(request, model, sizes):
+            yield _smallest_of(model, replace(sizes, spill=spill))
 
 
 def smallest_sizes(request: Request) -> Sizes:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from fastapi import Request
 
+from lm_offload.errors import RequestError
 from lm_offload.server.answers import Json, chunks_of, whole_answer
 from lm_offload.server.questions import Question
 from lm_offload.server.refusals import TOO_MANY, Refused
@@ -48,5 +49,11 @@ async def _disconnected(request: Request) -> None:
 
 
 def _check_room(worker: Worker, question: Question) -> None:
-    if not worker.has_room(len(question.prompts)):
+    count = len(question.prompts)
+    if count > worker.most:
+        raise RequestError(
+            f"{count} prompts were given, {worker.most} may be under way at once; send them in "
+            "several requests, or raise --max-waiting."
+        )
+    if not worker.has_room(count):
         raise Refused(TOO_MANY, "Too many requests wait; send this one again later.", "overloaded")

@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from lm_offload.server.answering import answer, stream
 from lm_offload.server.answers import Json
 from lm_offload.server.bodies import Body, ChatBody, CompletionBody
+from lm_offload.server.body_limit import BodyLimit
 from lm_offload.server.metrics import Metrics
 from lm_offload.server.questions import Question, of_chat, of_completion
 from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_handlers
@@ -34,6 +35,7 @@ def make_app(server: Server) -> FastAPI:
     """The application."""
     app = FastAPI(title="LM-Offload", docs_url=None, redoc_url=None)
     add_handlers(app)
+    app.add_middleware(BodyLimit)
     app.include_router(_open_routes(server))
     app.include_router(_model_routes(server), dependencies=[Depends(_key_check(server.api_key))])
     return app

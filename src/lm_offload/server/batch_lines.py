@@ -111,7 +111,7 @@ def refusal_line(custom_id: str, error: LMOffloadError) -> Json:
 
 def is_done(record: Any) -> bool:
     """Whether a line of an earlier output answers its request."""
-    return bool(record["response"]["status_code"] == OK)
+    return bool(record["response"].get("status_code") == OK)
 
 
 def _line(custom_id: str, status: int, body: Json) -> Json:

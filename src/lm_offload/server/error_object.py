@@ -28,6 +28,8 @@ def sentence_of(error: Mapping[str, Any]) -> str:
         return f"{place} was given, which has no effect here; leave it out."
     if error["type"] == "missing":
         return f"{place} is missing; give it."
+    if isinstance(error.get("input"), bytes):
+        return f"{place} is no JSON; send JSON, with Content-Type: application/json."
     given = repr(error.get("input"))
     shown = given if len(given) <= 60 else f"{given[:60]}..."
     return f"{place} is {shown}: {error['msg'].rstrip('.')}."

@@ -8,6 +8,7 @@ from functools import partial
 
 from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.engine.tokenizer import Tokenizer
+from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
 from lm_offload.server.answers import ChatForm, CompletionForm, Form, Head
 from lm_offload.server.bodies import ChatBody, CompletionBody
@@ -37,8 +38,12 @@ def of_completion(body: CompletionBody, tokenizer: Tokenizer) -> Question:
 
 
 def of_chat(body: ChatBody, tokenizer: Tokenizer) -> Question:
-    """The same; its prompt raises RequestError where the template refuses the messages."""
+    """The same, and for a template; the prompt raises it where the model's refuses the messages."""
     template = body.chat_template_kwargs or {}
+    if "chat_template" in template:
+        raise RequestError(
+            "chat_template was given, a program; the model's own is used, so leave it out."
+        )
     encode = partial(tokenizer.apply_chat_template, body.conversation, **template)
     head = Head(body.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
     return Question([encode], body.params, head, ChatForm(tokenizer, body.top_logprobs or 0))

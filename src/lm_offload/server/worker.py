@@ -53,9 +53,9 @@ class Worker:
         self.llm = llm
         self._workload = workload
         self._metrics = metrics
-        self._most = max_waiting + len(workload.prompt_lens)
+        self.most = max_waiting + len(workload.prompt_lens)  # prompts under way at once
         self._tickets: dict[int, Ticket] = {}  # by their number in the run
-        self._joining: deque[Ticket] = deque()
+        self._joining: deque[Ticket] = deque()  # each until it is in the run
         self._leaving: deque[Ticket] = deque()
         self._changed = Condition()
         self._closed = False
@@ -67,7 +67,7 @@ class Worker:
 
     def has_room(self, count: int) -> bool:
         """Whether so many requests more may wait."""
-        return len(self._tickets) + len(self._joining) + count <= self._most
+        return len(self._tickets) + len(self._joining) + count <= self.most
 
     def submit(self, tickets: Iterable[Ticket]) -> None:
         """Let prompts join before the next sweep; once it is closed, they are told so."""
@@ -112,35 +112,38 @@ class Worker:
 
     def _serve(self, run: OpenRun) -> None:
         while not run.is_worn:
-            joining, leaving = self._commands(wait=not run.has_work)
+            leaving = self._who_leaves(wait=not run.has_work)
             if self._closed:
                 return
-            self._let_join(run, joining)
+            self._let_join(run)
             self._let_leave(run, leaving)
             if run.has_work:
                 self._sweep(run)
 
-    def _commands(self, wait: bool) -> tuple[list[Ticket], list[Ticket]]:
+    def _who_leaves(self, wait: bool) -> list[Ticket]:
+        """Who joined before they left is still among `_joining`."""
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._joining or self._leaving or self._closed)
-            if self._closed:
-                return [], []
-            taken = list(self._joining), list(self._leaving)
-            self._joining.clear()
+            taken = list(self._leaving)
             self._leaving.clear()
         return taken
 
-    def _let_join(self, run: OpenRun, tickets: Iterable[Ticket]) -> None:
-        for ticket in tickets:
-            try:
-                number = run.add(ticket.prompt(), ticket.params)
-            except RequestError as error:
-                ticket.deliver(error)
-                continue
-            ticket.unfinished = ticket.params.n
-            self._tickets[number] = ticket
+    def _let_join(self, run: OpenRun) -> None:
+        """Each waits until it is in the run: what ends the run meanwhile is told to it, too."""
+        while self._joining:
+            self._join(run, self._joining[0])
+            self._joining.popleft()
         self._metrics.on_requests(len(self._tickets))
+
+    def _join(self, run: OpenRun, ticket: Ticket) -> None:
+        try:
+            number = run.add(ticket.prompt(), ticket.params)
+        except RequestError as error:
+            ticket.deliver(error)
+            return
+        ticket.unfinished = ticket.params.n
+        self._tickets[number] = ticket
 
     def _let_leave(self, run: OpenRun, tickets: Iterable[Ticket]) -> None:
         numbers = {ticket: number for number, ticket in self._tickets.items()}

@@ -37,6 +37,7 @@ class Packing:
     folder: Path
     plan: PackedPlan
     sources: Sequence[UnitSource]
+    origin: Checkpoint  # where these are read
 
     @property
     def data(self) -> Path:
@@ -52,11 +53,15 @@ class Packing:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder, "quantizing weights"):
                 if not self._is_made():
-                    write_packed(self.folder, self.plan, self.sources, threads, on_progress)
+                    self._write(threads, on_progress)
         except OSError as error:
             raise StorageError(
                 f"{self.folder} cannot be used ({error}); choose a folder that is writable."
             ) from error
+
+    def _write(self, threads: int, on_progress: Progress) -> None:
+        check = self.origin.check_unchanged
+        write_packed(self.folder, self.plan, self.sources, threads, on_progress, check)
 
     def _is_made(self) -> bool:
         if not (self.folder / INDEX_FILE).exists():

@@ -43,14 +43,16 @@ def write_packed(
     sources: Sequence[UnitSource],
     threads: int,
     on_progress: Progress,
+    check_origin: Callable[[], None],
 ) -> PackedIndex:
     """Write what `folder` does not hold yet of `plan`, whose units come from `sources`.
 
     Raises StorageError (full disk, failing disk), after which another call goes on, and
-    another LMOffloadError for weights that cannot be quantized, after which nothing is left.
+    another LMOffloadError for weights that cannot be quantized, or of which `check_origin` finds
+    at the end that they changed meanwhile, after which nothing is left.
     """
     try:
-        return _write(folder, plan, sources, threads, on_progress)
+        return _write(folder, plan, sources, threads, on_progress, check_origin)
     except OSError as error:
         raise StorageError(
             f"Writing to {folder} failed: {error}; make room or check the disk, then start again "
@@ -75,6 +77,7 @@ def _write(
     sources: Sequence[UnitSource],
     threads: int,
     on_progress: Progress,
+    check_origin: Callable[[], None],
 ) -> PackedIndex:
     data = folder / DATA_FILE
     _check_space(data, plan)
@@ -91,6 +94,7 @@ def _write(
     with BlockWriter(data, plan.size_bytes) as writer, Encoder(threads) as encoder:
         for name, checksum in _write_units(writer, encoder, missing, on_progress):
             journal.append(name, checksum)
+    check_origin()
     index = make_index(plan, journal.checksums, folder)
     write_index(folder, index)
     journal.remove()
