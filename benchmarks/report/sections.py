@@ -14,7 +14,8 @@ from benchmarks.report.result_files import Results, Row
 from benchmarks.report.server_table import server
 
 SHORT = (
-    "peers-1.1b", "streaming-1.1b", "resident-1.1b", "quantized-peers-8b", "quantized-peers-1.1b",
+    "peers-1.1b", "streaming-1.1b", "resident-1.1b", "peers-moe-2.4b", "quantized-peers-8b",
+    "quantized-peers-1.1b",
 )  # fmt: skip
 LONG = (
     *SHORT, "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs",
