@@ -30,8 +30,8 @@ from lm_offload.engine.machinery import Machinery
 from lm_offload.errors import ConfigError
 from lm_offload.pipeline.trace import ChromeTrace, NullTrace
 from lm_offload.plan import Plan
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Sequence
 from lm_offload.step_time import StepTime

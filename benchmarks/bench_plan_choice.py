@@ -43,11 +43,11 @@ from lm_offload.demo import demo_path
 from lm_offload.engine.planning import planning_request
 from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.plan import Plan
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.ranking import ranking_of
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, make_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.reasons.ranking import ranking_of
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import candidates, make_plan
 
 BUDGET_FRACS = (0.25, 0.5, 1.2)  # of the checkpoint's bytes
 SHAPES = (Shape(1, 32, 9), Shape(8, 16, 9), Shape(32, 8, 9))

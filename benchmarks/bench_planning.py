@@ -25,11 +25,11 @@ from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.plan_request import planning_case
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.plan import Workload
+from lm_offload.planner.choose.search import fastest_plans
 from lm_offload.planner.policies import search as policies
 from lm_offload.planner.policies.constraints import Constraints, choices_for
 from lm_offload.planner.policies.job import Job
 from lm_offload.planner.policies.model_shape import model_shape
-from lm_offload.planner.search import fastest_plans
 
 RUNS = 3
 GOAL_S = 2.0

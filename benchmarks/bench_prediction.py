@@ -48,8 +48,8 @@ from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Figures, Plan
-from lm_offload.planner.fixed_plan import candidate_of_plan
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.decided.fixed_plan import candidate_of_plan
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.storage.gather_size import PIECE_BYTES
 

@@ -22,7 +22,7 @@ from lm_offload.engine.eval_file import row_file
 from lm_offload.engine.eval_windows import cut_text
 from lm_offload.engine.evaluate import Quality, compare, measure_reference
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.planner.model_sizes import spec_bytes
+from lm_offload.planner.costs.model_sizes import spec_bytes
 from lm_offload.quant.kv_format import head_bytes
 from lm_offload.quant.quality import FILE, quality_key
 

@@ -21,7 +21,7 @@ from lm_offload import LLM, Workload
 from lm_offload.engine.engine import Engine
 from lm_offload.kvcache.growing_cache import GrowingCache
 from lm_offload.pipeline.retention import NOTHING_RETAINED, Retained, Retainer
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
 from lm_offload.sequence import Batch
 
 PROMPT_LEN, GEN_LEN = 16, 400

@@ -22,9 +22,9 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.swap_choice import Preemption, SwapChoice
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import Plan
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.swap_cost import swap_choice
+from lm_offload.planner.choose.swap_cost import swap_choice
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.scheduler.output_lengths import OutputLengths
 from lm_offload.sequence import Sequence
 from lm_offload.units import GIB, align_up

@@ -9,10 +9,10 @@ from lm_offload import LLM, Workload
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.plan import KVSpill
-from lm_offload.planner.fixed_plan import sizes_of_choice
-from lm_offload.planner.kv_spill import spread_layers
-from lm_offload.planner.memory import kv_bytes, kv_staging_bytes
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.costs.memory import kv_bytes, kv_staging_bytes
+from lm_offload.planner.decided.fixed_plan import sizes_of_choice
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.places.kv_spill import spread_layers
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 

@@ -99,5 +99,7 @@ def test_what_is_named_is_there() -> None:
 
 
 def test_what_is_gone_is_found() -> None:
-    assert missing_from("see `planner/gone.py` and `planner/search.py`") == {"planner/gone.py"}
+    assert missing_from("see `planner/gone.py` and `planner/choose/search.py`") == {
+        "planner/gone.py"
+    }
     assert missing_from("`Plan.gone`, `Plan.used_bytes`, `gone_s`") == {"Plan.gone", "gone_s"}

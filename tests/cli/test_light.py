@@ -13,7 +13,9 @@ from lm_offload.kernels.resolve import resolve_kernels
 HEAVY = ("torch", "transformers")
 
 
-@pytest.mark.parametrize("module", ["lm_offload.planner.explain", "lm_offload.engine.plan_request"])
+@pytest.mark.parametrize(
+    "module", ["lm_offload.planner.reasons.explain", "lm_offload.engine.plan_request"]
+)
 def test_modules_of_the_planner_load_without_torch(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(

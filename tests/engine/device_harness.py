@@ -18,8 +18,8 @@ from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.decided.plan_text import plan_text
 from lm_offload.units import MIB, PAGE_BYTES
 from tests.engine.harness import GREEDY, PLENTY, generate, prompts_of, tokens_of
 

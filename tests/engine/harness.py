@@ -16,7 +16,7 @@ from lm_offload.engine import engine as engine_module
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
 from lm_offload.units import parse_size
 
 PROFILE = load_machine(Path(__file__).parents[1] / "null_machine.yaml")

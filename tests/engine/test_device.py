@@ -16,8 +16,8 @@ from lm_offload.engine.device_profile import with_device
 from lm_offload.errors import ConfigError
 from lm_offload.hardware import device_probe
 from lm_offload.kernels.torch_kernels import TorchKernels
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text
 from lm_offload.planner.request import DeviceBudget
 from tests.engine.device_harness import (
     PROFILE,

@@ -16,7 +16,7 @@ from lm_offload import SamplingParams
 from lm_offload.engine import draft_plan, planned
 from lm_offload.engine.model_drafts import ModelDrafts
 from lm_offload.errors import BudgetError, CheckpointError, ConfigError
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.harness import (
     PLENTY,
     PROFILE,

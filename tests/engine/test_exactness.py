@@ -102,8 +102,8 @@ def test_any_budget_and_any_batch(toy, dtype, model_type, factor, lengths):
 def test_whole_and_chunked_prefill_agree(toy, monkeypatch):
     folder, prompts = toy("mistral"), prompts_of(90, 40)
     whole = generate(folder, PLENTY, prompts)
-    monkeypatch.setattr("lm_offload.planner.options.SWEEP_TOKENS", (7,))
-    monkeypatch.setattr("lm_offload.planner.options.MICRO_BATCH_TOKENS", (3,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.SWEEP_TOKENS", (7,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.MICRO_BATCH_TOKENS", (3,))
     with open_llm(folder, speculation="off") as llm:  # drafts need rows of their own
         assert tokens_of(llm, prompts) == whole
         assert (llm.plan.sweep_tokens, llm.plan.micro_batch_tokens) == (7, 3)

@@ -9,8 +9,8 @@ import pytest
 
 from lm_offload import LLM, Workload
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text
 from tests.engine.harness import GREEDY, PROFILE, generate, open_llm, prompts_of, tokens_of
 
 PROMPTS = prompts_of(7, 20, 3)

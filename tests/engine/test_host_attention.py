@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from lm_offload import LLM, Workload
 from lm_offload.errors import BudgetError, ConfigError
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROMPTS,
     WORKLOAD,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROFILE,
     PROMPTS,

@@ -8,7 +8,7 @@ from lm_offload import LLM
 from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Workload
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.harness import (
     GREEDY,
     PLENTY,

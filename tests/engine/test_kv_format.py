@@ -56,8 +56,8 @@ def test_any_budget_and_any_batch(toy, name, model_type, factor, lengths):
 def test_whole_and_chunked_prefill_agree(toy, name, monkeypatch):
     folder = toy("mistral")
     whole = generate(folder, PLENTY, PROMPTS, kv_format=name)
-    monkeypatch.setattr("lm_offload.planner.options.SWEEP_TOKENS", (7,))
-    monkeypatch.setattr("lm_offload.planner.options.MICRO_BATCH_TOKENS", (3,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.SWEEP_TOKENS", (7,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.MICRO_BATCH_TOKENS", (3,))
     assert generate(folder, PLENTY, PROMPTS, kv_format=name) == whole
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload import SamplingParams, Workload
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.device_harness import (
     PROMPTS,
     WORKLOAD,

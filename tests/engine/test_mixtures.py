@@ -9,8 +9,8 @@ import pytest
 
 from lm_offload import SamplingParams, Workload
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text
 from tests.engine.harness import (
     GREEDY,
     PLENTY,

@@ -13,7 +13,7 @@ from lm_offload.device.stand_in import StandIn
 from lm_offload.device.worker_stream import WorkerStream
 from lm_offload.errors import ConfigError, DeviceError, DeviceMemoryError
 from lm_offload.plan import Workload
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.units import KIB, MIB
 from tests.engine.device_harness import (
     PROMPTS,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lm_offload import LLM, RequestOutput, SamplingParams, Workload
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
 from tests.engine.harness import PLENTY, open_llm, prompts_of
 
 STOPS = tuple(range(3, 6))  # of 131 tokens: ends come at very different places

@@ -51,8 +51,8 @@ def test_tokens_are_the_same_in_every_budget(toy):
 def test_chunks_of_a_prefix_and_micro_batches(toy, monkeypatch):
     folder = toy("mistral")
     wanted = generate(folder, "64MiB", PROMPTS, prefix_sharing=False)
-    monkeypatch.setattr("lm_offload.planner.options.SWEEP_TOKENS", (23,))
-    monkeypatch.setattr("lm_offload.planner.options.MICRO_BATCH_TOKENS", (5,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.SWEEP_TOKENS", (23,))
+    monkeypatch.setattr("lm_offload.planner.choose.options.MICRO_BATCH_TOKENS", (5,))
     assert generate(folder, "64MiB", PROMPTS) == wanted
 
 

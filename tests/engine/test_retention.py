@@ -18,7 +18,7 @@ from lm_offload.demo import demo_path
 from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
 from lm_offload.kvcache.growing_cache import GrowingCache
 from lm_offload.pipeline.executor import OverlappedExecutor
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
 from lm_offload.units import PAGE_BYTES, align_up
 from tests.engine.harness import PLENTY, open_llm, prompts_of, smallest_budget, tokens_of
 

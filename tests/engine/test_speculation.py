@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lm_offload import SamplingParams
 from lm_offload.demo import demo_path
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.decided.plan_choice import choice_of
 from tests.engine.harness import (
     PLENTY,
     PROFILE,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.errors import ConfigError
 from lm_offload.kvcache.cache import blocks_for
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text
 from tests.engine.device_harness import PROFILE, PROMPTS, cpu_tokens, open_on_device
 from tests.engine.harness import GREEDY, PLENTY, open_llm, prompts_of, tokens_of
 from tests.toy import DENSE_TYPES

@@ -14,8 +14,8 @@ from lm_offload import LLM, SamplingParams
 from lm_offload.device.no_memory import no_memory
 from lm_offload.device.stand_in import StandIn
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import choice_of, joined
-from lm_offload.planner.plan_text import plan_text, read_plan
+from lm_offload.planner.decided.plan_choice import choice_of, joined
+from lm_offload.planner.decided.plan_text import plan_text, read_plan
 from tests.engine.device_harness import (
     PROFILE,
     PROMPTS,

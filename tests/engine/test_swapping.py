@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lm_offload import RunStats
 from lm_offload.engine import assembly
 from lm_offload.plan import Workload
-from lm_offload.planner import memory
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.costs import memory
+from lm_offload.planner.decided.plan_choice import PlanChoice
 from lm_offload.storage.spill_file import SECTOR_BYTES
 from tests.engine.harness import PLENTY, open_llm, prompts_of
 from tests.engine.test_kv_losses import failing

@@ -12,8 +12,8 @@ from lm_offload import LLM
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ThreadPlan, Workload
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text, read_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text, read_plan
 from tests.engine.harness import GREEDY, PROFILE, generate, open_llm, prompts_of, tokens_of
 
 PROMPTS = prompts_of(7, 20, 3)

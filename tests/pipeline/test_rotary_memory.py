@@ -11,7 +11,7 @@ from torch import Tensor
 from lm_offload import LLM, SamplingParams
 from lm_offload.demo import demo_path
 from lm_offload.pipeline import runner
-from lm_offload.planner.memory import F32_BYTES, SWEEPS_ALIVE
+from lm_offload.planner.costs.memory import F32_BYTES, SWEEPS_ALIVE
 
 ROWS = 32  # of a prompt
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lm_offload.planner.device_load import DeviceSweepLoad
+from lm_offload.planner.sweeps.device_load import DeviceSweepLoad
 from lm_offload.schedule.task import Task
 
 BACK = ("return_attended", "upload_hidden")

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lm_offload.planner.sweep_simulation import Computes, simulated_seconds
+from lm_offload.planner.sweeps.sweep_simulation import Computes, simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from tests.planner.copies_back import beside_uploads, waiting
 
 if TYPE_CHECKING:
-    from lm_offload.planner.device_load import DeviceSweepLoad
+    from lm_offload.planner.sweeps.device_load import DeviceSweepLoad
 
 
 def device_sweep_seconds(

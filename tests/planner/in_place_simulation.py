@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lm_offload.planner.device_load import DeviceSweepLoad
-from lm_offload.planner.sweep_simulation import simulated_seconds
+from lm_offload.planner.sweeps.device_load import DeviceSweepLoad
+from lm_offload.planner.sweeps.sweep_simulation import simulated_seconds
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 from tests.planner.copies_back import beside_uploads, waiting

@@ -9,9 +9,9 @@ from lm_offload.arch.weights import build_units
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile, Link, Processor
 from lm_offload.plan import Plan, Workload
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.costs.sized_model import sizes_of_config
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.sized_model import sizes_of_config
 from lm_offload.quant.format import format_of_dtype, parse_format
 from lm_offload.units import GIB, MIB
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lm_offload.planner.sweep_simulation import Load, seconds_of, simulated_seconds
+from lm_offload.planner.sweeps.sweep_simulation import Load, seconds_of, simulated_seconds
 from lm_offload.schedule.kv_staging import Groups, StagedSweep
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId

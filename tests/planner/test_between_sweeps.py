@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.between_sweeps import between_sweeps
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.reasons.between_sweeps import between_sweeps
 from lm_offload.units import GIB
 from tests.planner.machines import with_cpu
 from tests.planner.requests import TINY, make_request

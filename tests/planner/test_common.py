@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.plan import Workload
-from lm_offload.planner.common import Common
-from lm_offload.planner.explain import explain
-from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.search import candidates, fastest_plans, make_plan
-from lm_offload.planner.spare_sequences import spare_of, with_spare_sequences
-from lm_offload.planner.what_if import faster_compute, faster_disk
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, fastest_plans, make_plan
+from lm_offload.planner.choose.spare_sequences import spare_of, with_spare_sequences
+from lm_offload.planner.reasons.explain import explain
+from lm_offload.planner.reasons.what_if import faster_compute, faster_disk
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import disturbed
 from tests.planner.requests import TINY, make_request

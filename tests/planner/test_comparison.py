@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.plan import Figures
-from lm_offload.planner.comparison import Deviation, deviations, step_seconds
-from lm_offload.planner.ranking import Ranking, ranking_of
+from lm_offload.planner.reasons.comparison import Deviation, deviations, step_seconds
+from lm_offload.planner.reasons.ranking import Ranking, ranking_of
 from lm_offload.step_time import StepTime, mean_step
 
 STEP = StepTime(total_s=1.0, cpu_s=0.3, wait_s=0.6, disk_read_s=0.9, read_bytes=10)

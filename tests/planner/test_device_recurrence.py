@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.planner import device_recurrence
-from lm_offload.planner.device_load import DeviceSweepLoad
-from lm_offload.planner.host_load import HostLoad
-from lm_offload.planner.in_place_load import InPlaceSweepLoad
-from lm_offload.planner.in_place_recurrence import in_place_sweep_seconds
-from lm_offload.planner.ring_gates import ring_gates
-from lm_offload.planner.split_load import SplitLoad
-from lm_offload.planner.written_back import WrittenBack
+from lm_offload.planner.sweeps import device_recurrence
+from lm_offload.planner.sweeps.device_load import DeviceSweepLoad
+from lm_offload.planner.sweeps.host_load import HostLoad
+from lm_offload.planner.sweeps.in_place_load import InPlaceSweepLoad
+from lm_offload.planner.sweeps.in_place_recurrence import in_place_sweep_seconds
+from lm_offload.planner.sweeps.ring_gates import ring_gates
+from lm_offload.planner.sweeps.split_load import SplitLoad
+from lm_offload.planner.sweeps.written_back import WrittenBack
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.ring import Key, Ring
 from tests.planner import device_simulation

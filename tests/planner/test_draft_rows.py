@@ -6,10 +6,10 @@ import pytest
 
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Workload
-from lm_offload.planner.draft_rows import MOST_DEPTH, cost_of
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.verify_cost import MARGIN
+from lm_offload.planner.choose.draft_rows import MOST_DEPTH, cost_of
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.verify_cost import MARGIN
+from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.units import GIB, MIB
 from tests.planner.requests import PROFILE, TINY, make_request
 

@@ -10,14 +10,14 @@ import pytest
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.plan import IN_MEMORY, Workload
-from lm_offload.planner.best_first import TIE
-from lm_offload.planner.bounds import Bounds
-from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.common import Common
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.best_first import TIE
+from lm_offload.planner.choose.bounds import Bounds
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, fastest_plans
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.request import DeviceBudget, Request, joined
-from lm_offload.planner.search import candidates, fastest_plans
-from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.step_time import StepTime
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import PLAIN, PLAIN_CPU, disturbed, with_cpu

@@ -9,11 +9,11 @@ import pytest
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Workload
-from lm_offload.planner.common import Common
-from lm_offload.planner.explain import Explanation, explain
-from lm_offload.planner.improvements import Improvements
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.what_if import faster_compute, faster_disk, faster_memory
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.reasons.explain import Explanation, explain
+from lm_offload.planner.reasons.improvements import Improvements
+from lm_offload.planner.reasons.what_if import faster_compute, faster_disk, faster_memory
 from lm_offload.units import GIB
 from tests.arch.real_configs import LLAMA_3_1_8B
 from tests.planner.machines import PLAIN, PLAIN_CPU, with_cpu

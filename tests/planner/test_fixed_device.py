@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from lm_offload.errors import ConfigError
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_text import plan_text, read_plan
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_text import plan_text, read_plan
 from tests.planner.test_in_place import request_of
 
 REQUEST = request_of(2e9, attention="device", in_place="mlp")

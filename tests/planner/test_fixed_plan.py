@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text, read_plan
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text, read_plan
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import make_plan
 from tests.planner.machines import PLAIN
 from tests.planner.requests import TINY, make_request
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lm_offload.planner.host_load import HostLoad
+from lm_offload.planner.sweeps.host_load import HostLoad
 from lm_offload.schedule.host_attention import after_projection, before_rest
 from lm_offload.schedule.task import Task, TaskId
 

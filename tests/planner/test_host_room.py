@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lm_offload.planner.common import Common
-from lm_offload.planner.host_room import fits_host
-from lm_offload.planner.improvements import MORE_MEMORY, OF_HOST, Improvements
-from lm_offload.planner.search import fastest_plans, make_plan
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.host_room import fits_host
+from lm_offload.planner.choose.search import fastest_plans, make_plan
+from lm_offload.planner.reasons.improvements import MORE_MEMORY, OF_HOST, Improvements
 from lm_offload.units import MIB
 from tests.planner import test_exhaustive as cases
 from tests.planner.test_in_place import request_of

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.plan import Plan
-from lm_offload.planner.best_first import MISSED
-from lm_offload.planner.bounds import Bounds
-from lm_offload.planner.common import Common
-from lm_offload.planner.improvements import FACTOR, Improvements
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.best_first import MISSED
+from lm_offload.planner.choose.bounds import Bounds
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import better_plan, make_plan
+from lm_offload.planner.reasons.improvements import FACTOR, Improvements
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import better_plan, make_plan
 from tests.planner import test_exhaustive as cases
 from tests.planner.test_in_place import request_of as in_place_request
 

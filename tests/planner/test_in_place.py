@@ -9,14 +9,14 @@ import pytest
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload
-from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.improvements import Improvements
-from lm_offload.planner.in_place_reason import in_place_reason
-from lm_offload.planner.ordered_residency import choose_in_order
-from lm_offload.planner.plan_choice import choice_of
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.places.ordered_residency import choose_in_order
+from lm_offload.planner.reasons.improvements import Improvements
+from lm_offload.planner.reasons.in_place_reason import in_place_reason
 from lm_offload.planner.request import DeviceBudget
-from lm_offload.planner.search import make_plan
 from lm_offload.units import MIB
 from tests.planner.machines import PLAIN, PLAIN_CPU
 from tests.planner.requests import TINY, make_request

@@ -9,17 +9,17 @@ import pytest
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Retention, Workload
-from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.fixed_plan import candidate_of_plan, fixed_plan
-from lm_offload.planner.kv_lending import KVLending
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
-from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.replay import sweeps_of
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.spare_sequences import with_spare_sequences
+from lm_offload.planner.costs.sweep_shape import Piece, SweepGroup, SweepShape
+from lm_offload.planner.decided.fixed_plan import candidate_of_plan, fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.spare_sequences import with_spare_sequences
-from lm_offload.planner.sweep_recurrence import sweep_seconds
-from lm_offload.planner.sweep_shape import Piece, SweepGroup, SweepShape
+from lm_offload.planner.sweeps.kv_lending import KVLending
+from lm_offload.planner.sweeps.replay import sweeps_of
+from lm_offload.planner.sweeps.sweep_recurrence import sweep_seconds
 from tests.planner.machines import PLAIN, with_cpu
 from tests.planner.requests import TINY, make_request
 

@@ -10,11 +10,11 @@ from lm_offload.arch.config import parse_config
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.hardware.curve import Curve
 from lm_offload.plan import Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.kv_spill import spread_layers
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.plan_text import plan_text, read_plan
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.decided.plan_text import plan_text, read_plan
+from lm_offload.planner.places.kv_spill import spread_layers
 from lm_offload.quant.kv_format import parse_kv_format
 from lm_offload.units import GIB, KIB, MIB
 from tests.planner.requests import PROFILE, TINY, make_request

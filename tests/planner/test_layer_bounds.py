@@ -7,8 +7,8 @@ from statistics import median
 
 import pytest
 
-from lm_offload.planner.common import Common
-from lm_offload.planner.search import fastest_plans
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.search import fastest_plans
 from tests.planner.test_layers_in_place import layers_request
 
 

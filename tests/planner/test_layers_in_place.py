@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.plan import Workload
-from lm_offload.planner.ceiling import CeilingModel
-from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.in_place_reason import in_place_reason, in_place_text
-from lm_offload.planner.memory import Sizes, kv_bytes
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.costs.memory import Sizes, kv_bytes
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.reasons.ceiling import CeilingModel
+from lm_offload.planner.reasons.in_place_reason import in_place_reason, in_place_text
 from tests.planner.test_in_place import MODEL, decode_s, request_of
 
 WORKLOAD = Workload((600,) * 4, (60,) * 4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.planner.least_of_lines import Line, least_of_lines
+from lm_offload.planner.choose.least_of_lines import Line, least_of_lines
 
 SECONDS = st.floats(-5, 5)
 LINES = st.lists(st.builds(Line, SECONDS, SECONDS), min_size=1, max_size=4)

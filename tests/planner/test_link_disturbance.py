@@ -12,11 +12,15 @@ from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import Interference, Link
 from lm_offload.plan import Workload
-from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.common import Common
-from lm_offload.planner.device_load import DeviceSweepLoad
-from lm_offload.planner.host_load import HostLoad
-from lm_offload.planner.link_disturbance import (
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.places.candidate import Candidate
+from lm_offload.planner.request import DeviceBudget
+from lm_offload.planner.sweeps.device_load import DeviceSweepLoad
+from lm_offload.planner.sweeps.host_load import HostLoad
+from lm_offload.planner.sweeps.link_disturbance import (
     ATTEND,
     DISK,
     DOWN,
@@ -26,10 +30,6 @@ from lm_offload.planner.link_disturbance import (
     shared,
     slower,
 )
-from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.request import DeviceBudget
-from lm_offload.planner.search import candidates
-from lm_offload.planner.sweep_shape import Piece, SweepShape
 from lm_offload.schedule.device_sweep import Transfers
 from lm_offload.units import MIB
 from tests.planner.device_simulation import device_sweep_seconds

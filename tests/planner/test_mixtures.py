@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Workload
-from lm_offload.planner.ceiling import CeilingModel
-from lm_offload.planner.expert_sizes import ExpertPlacement, most_experts, used_frac
-from lm_offload.planner.expert_time import LayerExperts
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.mixture_time import MixtureSweepTimes
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.sweep_load import SweepLoad
-from lm_offload.planner.sweep_recurrence import sweep_seconds
-from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.planner.costs.expert_sizes import ExpertPlacement, most_experts, used_frac
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.reasons.ceiling import CeilingModel
+from lm_offload.planner.sweeps.expert_time import LayerExperts
+from lm_offload.planner.sweeps.mixture_time import MixtureSweepTimes
+from lm_offload.planner.sweeps.sweep_load import SweepLoad
+from lm_offload.planner.sweeps.sweep_recurrence import sweep_seconds
 from lm_offload.units import MIB
 from tests.planner.machines import PLAIN
 from tests.planner.requests import PROFILE, TINY, make_request, plan

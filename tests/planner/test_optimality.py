@@ -15,11 +15,11 @@ from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.measured_work import THREADED_WORK
 from lm_offload.plan import IN_MEMORY, Workload
-from lm_offload.planner.best_first import TIE
-from lm_offload.planner.bounds import Bounds
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.best_first import TIE
+from lm_offload.planner.choose.bounds import Bounds
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, fastest_plans, make_plan
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import candidates, fastest_plans, make_plan
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import PLAIN, disturbed, with_cpu
 from tests.planner.requests import TINY, make_request

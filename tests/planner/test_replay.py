@@ -12,9 +12,9 @@ from lm_offload.engine.requests import workload_of
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Workload
-from lm_offload.planner.memory import Sizes
-from lm_offload.planner.replay import sweeps_of
-from lm_offload.planner.sweep_shape import Piece, SweepGroup
+from lm_offload.planner.costs.memory import Sizes
+from lm_offload.planner.costs.sweep_shape import Piece, SweepGroup
+from lm_offload.planner.sweeps.replay import sweeps_of
 from lm_offload.sampling import SamplingParams
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.sequence import Batch, Sequence

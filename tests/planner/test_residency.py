@@ -5,7 +5,7 @@ import itertools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.residency import Residency, choose_residency, residencies
+from lm_offload.planner.places.residency import Residency, choose_residency, residencies
 
 SIZES = st.lists(st.integers(0, 50), min_size=1, max_size=24).filter(any)
 LAYERS = st.tuples(st.integers(1, 40), st.integers(1, 60), st.integers(1, 30)).map(

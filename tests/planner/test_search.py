@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
 from lm_offload.units import GIB, PAGE_BYTES, parse_size
 from tests.arch.real_configs import LLAMA_3_1_8B, OPT_350M
 from tests.planner.requests import TINY, make_request, plan

@@ -12,16 +12,16 @@ from lm_offload.cli.plan_table import print_plan
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.memory import Sizes
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.predictor import Predictor
-from lm_offload.planner.reasons import plan_name, reason_of
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, make_plan
+from lm_offload.planner.costs.memory import Sizes
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.reasons.reasons import plan_name, reason_of
 from lm_offload.planner.request import DeviceBudget
-from lm_offload.planner.search import candidates, make_plan
-from lm_offload.planner.split_load import turns_s
-from lm_offload.planner.split_time import SplitSweepTimes
-from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.sweeps.split_load import turns_s
+from lm_offload.planner.sweeps.split_time import SplitSweepTimes
 from lm_offload.units import MIB
 from tests.planner.machines import PLAIN, PLAIN_CPU
 from tests.planner.requests import TINY, make_request

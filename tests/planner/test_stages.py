@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.plan import Workload
-from lm_offload.planner.candidate_plan import device_plan
-from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, fastest_plans, make_plan
+from lm_offload.planner.decided.candidate_plan import device_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
+from lm_offload.planner.places.stage_cut import balanced
+from lm_offload.planner.places.stages import in_turn
 from lm_offload.planner.request import DeviceBudget, Request, joined
-from lm_offload.planner.search import candidates, fastest_plans, make_plan
-from lm_offload.planner.stage_cut import balanced
-from lm_offload.planner.stages import in_turn
 from lm_offload.units import GIB, MIB
 from tests.planner.requests import TINY, make_request
 

@@ -10,10 +10,10 @@ import pytest
 from lm_offload.kvcache.swap_choice import Preemption, swap_never
 from lm_offload.plan import IN_MEMORY as IN_MEMORY_SPILL
 from lm_offload.plan import KVSpill, Workload
-from lm_offload.planner.memory import moved_block_bytes
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.swap_cost import SwapCost, swap_choice
-from lm_offload.planner.sweep_shape import Piece, SweepShape
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.swap_cost import SwapCost, swap_choice
+from lm_offload.planner.costs.memory import moved_block_bytes
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.units import GIB, MIB
 from tests.planner.machines import PLAIN
 from tests.planner.requests import TINY, make_request

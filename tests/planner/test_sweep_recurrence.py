@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.planner import sweep_recurrence
-from lm_offload.planner.kv_reads import LayerReads
-from lm_offload.planner.sweep_load import SweepLoad
+from lm_offload.planner.sweeps import sweep_recurrence
+from lm_offload.planner.sweeps.kv_reads import LayerReads
+from lm_offload.planner.sweeps.sweep_load import SweepLoad
 from tests.planner import sweep_simulation
 
 SECONDS = st.floats(1e-4, 1e-2)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile, Interference
 from lm_offload.plan import KVSpill
-from lm_offload.planner.disturbance import Disturbance, disturbance
-from lm_offload.planner.gather_cost import GatherCost
-from lm_offload.planner.run_time import SIMULATED_SWEEPS, time_run
-from lm_offload.planner.sweep_load import SweepLoad
-from lm_offload.planner.sweep_shape import Piece, SweepGroup, SweepShape
-from lm_offload.planner.sweep_time import SweepTimes
-from lm_offload.planner.unit_cost import UnitCosts
+from lm_offload.planner.costs.gather_cost import GatherCost
+from lm_offload.planner.costs.sweep_shape import Piece, SweepGroup, SweepShape
+from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.sweeps.disturbance import Disturbance, disturbance
+from lm_offload.planner.sweeps.run_time import SIMULATED_SWEEPS, time_run
+from lm_offload.planner.sweeps.sweep_load import SweepLoad
+from lm_offload.planner.sweeps.sweep_time import SweepTimes
 from tests.planner.machines import PLAIN, disturbed
 from tests.planner.requests import TINY
 from tests.planner.sweep_simulation import sweep_seconds

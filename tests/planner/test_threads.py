@@ -12,13 +12,13 @@ from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.measured_work import THREADED_WORK, thread_counts
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ThreadPlan, Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
-from lm_offload.planner.sampling_cost import sampling_s
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.side_by_side import levels, side_by_side
-from lm_offload.planner.thread_choice import choose_threads, knee
-from lm_offload.planner.thread_rates import with_threads
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.thread_choice import choose_threads, knee
+from lm_offload.planner.costs.sampling_cost import sampling_s
+from lm_offload.planner.costs.thread_rates import with_threads
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.reasons.side_by_side import levels, side_by_side
 from lm_offload.units import GIB
 from tests.planner.machines import PLAIN, PLAIN_CPU
 from tests.planner.requests import TINY, make_request

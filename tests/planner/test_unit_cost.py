@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.hardware.curve import Curve
-from lm_offload.planner.model_sizes import ModelSizes
-from lm_offload.planner.sized_model import sizes_of_config
-from lm_offload.planner.sweep_shape import Piece, SweepShape
-from lm_offload.planner.unit_cost import UnitCosts
-from lm_offload.planner.unit_work import visible_tokens
+from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.sized_model import sizes_of_config
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.costs.unit_work import visible_tokens
 from lm_offload.quant.format import format_of_dtype, parse_format
 from tests.arch.real_configs import GEMMA_2_9B, OPT_350M
 from tests.planner.machines import PLAIN_CPU, with_cpu

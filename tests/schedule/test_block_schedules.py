@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import Timeline, simulate
+from lm_offload.planner.sweeps.timeline import Timeline, simulate
 from lm_offload.schedule.block import (
     HOST_LOAD_HIDDEN,
     HOST_LOAD_KV,

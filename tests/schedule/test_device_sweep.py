@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import Timeline, simulate
+from lm_offload.planner.sweeps.timeline import Timeline, simulate
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.task import Task, TaskId
 

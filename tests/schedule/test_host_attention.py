@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import simulate
+from lm_offload.planner.sweeps.timeline import simulate
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.host_attention import most_rows
 from tests.schedule.test_device_sweep import UNITS, spans, tasks_of, transfers_of

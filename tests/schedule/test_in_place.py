@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import simulate
+from lm_offload.planner.sweeps.timeline import simulate
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING, InPlace
 from lm_offload.schedule.task import TaskId

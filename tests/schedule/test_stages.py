@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import Timeline, simulate
+from lm_offload.planner.sweeps.timeline import Timeline, simulate
 from lm_offload.schedule.stages import Stage, StagedSchedule, StagedTransfers, virtual_stages
 from lm_offload.schedule.task import Task, TaskId
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.planner.timeline import simulate
+from lm_offload.planner.sweeps.timeline import simulate
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import TaskId

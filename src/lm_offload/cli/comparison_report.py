@@ -6,7 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from lm_offload.plan import Figures
-from lm_offload.planner.comparison import AWAITED, PARTS, Deviation, deviations, step_seconds
+from lm_offload.planner.reasons.comparison import (
+    AWAITED,
+    PARTS,
+    Deviation,
+    deviations,
+    step_seconds,
+)
 from lm_offload.units import format_seconds
 
 RESOURCES = {

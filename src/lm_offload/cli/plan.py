@@ -22,10 +22,10 @@ from lm_offload.plan import Plan
 if TYPE_CHECKING:
     from lm_offload.cli.verify import Verification
     from lm_offload.engine.plan_request import PlanningCase
-    from lm_offload.planner.explain import Explanation
-    from lm_offload.planner.plan_choice import PlanChoice
+    from lm_offload.planner.choose.spare_sequences import Spare
+    from lm_offload.planner.decided.plan_choice import PlanChoice
+    from lm_offload.planner.reasons.explain import Explanation
     from lm_offload.planner.request import Request
-    from lm_offload.planner.spare_sequences import Spare
 
 GPU_NOTE = (
     "This plan uses the CPU and the disk of {name} alone; --gpu-memory plans for its GPU, and "
@@ -83,7 +83,7 @@ def plan(
     """Show the plan for a workload, its predicted speed, what bounds it and what was not chosen."""
     from lm_offload.engine.plan_options import PlanOptions
     from lm_offload.engine.plan_request import planning_case
-    from lm_offload.planner.plan_text import read_plan
+    from lm_offload.planner.decided.plan_text import read_plan
 
     choice = read_plan(saved_plan) if saved_plan else None
     asked = PlanOptions(
@@ -132,8 +132,8 @@ class _Found(NamedTuple):
 
 def _found(case: PlanningCase, choice: PlanChoice | None, save: Path | None, name: str) -> _Found:
     """The plan is saved before it is explained, which may take longer."""
-    from lm_offload.planner.explain import explain
-    from lm_offload.planner.spare_sequences import given_spare, spare_of
+    from lm_offload.planner.choose.spare_sequences import given_spare, spare_of
+    from lm_offload.planner.reasons.explain import explain
 
     chosen = case.plan(choice)
     if save is not None:
@@ -160,7 +160,7 @@ def _verified(request: Request, model: str, shape: Shape, console: Console) -> V
 
 
 def _save(file: Path, chosen: Plan, model: str) -> None:
-    from lm_offload.planner.plan_text import plan_text
+    from lm_offload.planner.decided.plan_text import plan_text
     from lm_offload.storage.durable import write_named
 
     write_named(file, plan_text(chosen, model).encode())

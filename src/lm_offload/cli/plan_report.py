@@ -9,16 +9,16 @@ from rich.table import Table
 
 from lm_offload.cli.report import print_rows
 from lm_offload.plan import Figures, Plan
-from lm_offload.planner.ceiling import PhaseCeiling
+from lm_offload.planner.reasons.ceiling import PhaseCeiling
 from lm_offload.quant.quality import FormatQuality
 from lm_offload.units import format_seconds
 
 if TYPE_CHECKING:
-    from lm_offload.planner.between_sweeps import BetweenSweeps
-    from lm_offload.planner.explain import Explanation, RunnerUp
-    from lm_offload.planner.in_place_reason import InPlaceReason
-    from lm_offload.planner.side_by_side import SideBySide
-    from lm_offload.planner.spare_sequences import Spare
+    from lm_offload.planner.choose.spare_sequences import Spare
+    from lm_offload.planner.reasons.between_sweeps import BetweenSweeps
+    from lm_offload.planner.reasons.explain import Explanation, RunnerUp
+    from lm_offload.planner.reasons.in_place_reason import InPlaceReason
+    from lm_offload.planner.reasons.side_by_side import SideBySide
 
 NO_CHANGE = 1.005  # a run that is shorter by less is as long
 

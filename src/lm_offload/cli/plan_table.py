@@ -7,7 +7,7 @@ from rich.table import Table
 
 from lm_offload.device_plan import DevicePlan
 from lm_offload.plan import Plan
-from lm_offload.planner.in_place_reason import in_place_text
+from lm_offload.planner.reasons.in_place_reason import in_place_text
 from lm_offload.units import format_bytes
 
 

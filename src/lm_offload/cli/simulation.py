@@ -15,7 +15,7 @@ from lm_offload.planner.policies.reasons import bottleneck, ceiling_tokens_per_s
 from lm_offload.planner.policies.scene import Phase
 from lm_offload.planner.policies.text import policy_to_dict
 from lm_offload.planner.policies.time import PolicyTime, step_timeline
-from lm_offload.planner.timeline import Timeline
+from lm_offload.planner.sweeps.timeline import Timeline
 from lm_offload.schedule.task import Resource
 
 

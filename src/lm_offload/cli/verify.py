@@ -13,12 +13,12 @@ from lm_offload.cli.memory_mark import mark_memory
 from lm_offload.cli.progress import RunProgress
 from lm_offload.engine.llm import LLM
 from lm_offload.plan import Figures, Plan
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
-from lm_offload.planner.ranking import Ranking, ranking_of
-from lm_offload.planner.reasons import plan_name
+from lm_offload.planner.choose.search import ranked_plans
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.reasons.ranking import Ranking, ranking_of
+from lm_offload.planner.reasons.reasons import plan_name
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import ranked_plans
 
 PLANS = 4
 PROMPT_TOKENS = 512  # of all prompts together

@@ -18,8 +18,8 @@ from lm_offload.engine.stage_machinery import build_stage_machinery
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import OnOom, Plan
+from lm_offload.planner.choose.swap_cost import swap_choice
 from lm_offload.planner.request import Request
-from lm_offload.planner.swap_cost import swap_choice
 
 
 @dataclass(frozen=True)

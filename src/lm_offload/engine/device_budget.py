@@ -11,7 +11,7 @@ from lm_offload.engine.device_options import AUTO, computing
 from lm_offload.engine.planning import resolve_budget
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.planner.plan_choice import DeviceChoice, PlanChoice
+from lm_offload.planner.decided.plan_choice import DeviceChoice, PlanChoice
 from lm_offload.planner.request import DeviceBudget, joined
 from lm_offload.units import format_bytes, parse_size
 

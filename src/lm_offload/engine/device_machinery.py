@@ -40,7 +40,7 @@ from lm_offload.pipeline.split_attention import SplitAttention
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
-from lm_offload.planner.recordings import SHAPES
+from lm_offload.planner.places.recordings import SHAPES
 from lm_offload.schedule.device_sweep import DeviceSweepSchedule, Transfers
 from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Resource

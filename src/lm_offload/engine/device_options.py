@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from lm_offload.device_plan import InPlaceKind
 from lm_offload.errors import ConfigError
-from lm_offload.planner.draft_rows import FORCED
+from lm_offload.planner.choose.draft_rows import FORCED
 from lm_offload.planner.request import DeviceBudget
 
 AUTO = "auto"

@@ -25,8 +25,8 @@ from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.trace import Trace
 from lm_offload.pipeline.upload import Uploader
 from lm_offload.plan import Plan
-from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
-from lm_offload.planner.prompts_here import PROMPT_CACHE
+from lm_offload.planner.costs.device_memory import UPLOADS_IN_FLIGHT
+from lm_offload.planner.places.prompts_here import PROMPT_CACHE
 from lm_offload.schedule.task import Task
 from lm_offload.storage.arena import Memory, Tier
 from lm_offload.storage.unit_views import UnitViews

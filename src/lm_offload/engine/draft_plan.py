@@ -11,13 +11,13 @@ from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.candidate import Candidate
-from lm_offload.planner.draft_rows import FORCED, MOST_DEPTH, cost_of, wants_drafts
-from lm_offload.planner.host_placement import place
-from lm_offload.planner.memory import Sizes, memory_table
-from lm_offload.planner.predictor import Predictor
+from lm_offload.planner.choose.draft_rows import FORCED, MOST_DEPTH, cost_of, wants_drafts
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.smallest import smallest_memory
+from lm_offload.planner.costs.memory import Sizes, memory_table
+from lm_offload.planner.places.candidate import Candidate
+from lm_offload.planner.places.host_placement import place
 from lm_offload.planner.request import Request
-from lm_offload.planner.smallest import smallest_memory
 from lm_offload.speculation.acceptance import HOPED_CHANCE
 from lm_offload.speculation.depths import Choice, Offer, best_choice
 from lm_offload.units import KIB, format_bytes

@@ -17,9 +17,9 @@ from lm_offload.engine.speculator import NO_DRAFTS, Drafts, Speculator
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Plan
-from lm_offload.planner.draft_rows import FORCED, cost_of
+from lm_offload.planner.choose.draft_rows import FORCED, cost_of
+from lm_offload.planner.choose.verify_cost import free_cost
 from lm_offload.planner.request import Request
-from lm_offload.planner.verify_cost import free_cost
 
 
 @dataclass(frozen=True)

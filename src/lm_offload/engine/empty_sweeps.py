@@ -23,9 +23,9 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import NullTrace
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import choice_of
-from lm_offload.planner.search import make_plan
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.sampling import SamplingParams
 from lm_offload.sequence import Sequence
 from lm_offload.units import MIB

@@ -10,7 +10,7 @@ from lm_offload.engine.formats import AUTO, kv_choices
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.opening import open_model
 from lm_offload.errors import ConfigError
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.decided.plan_choice import PlanChoice
 
 AUTO_FORMATS = ("int8:64", "int4:64")  # beside the checkpoint's own
 

@@ -22,8 +22,8 @@ from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Objective, OnOom, Speculation
-from lm_offload.planner.plan_choice import PlanChoice
-from lm_offload.planner.plan_text import read_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice
+from lm_offload.planner.decided.plan_text import read_plan
 from lm_offload.storage.spill_folder import spill_folder
 
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from lm_offload.engine.draft_model import DraftModel
 from lm_offload.engine.proposers import Draft, Wanted, draftable
-from lm_offload.planner.verify_cost import VerifyCost
+from lm_offload.planner.choose.verify_cost import VerifyCost
 from lm_offload.sequence import Chunk, Sequence
 from lm_offload.speculation.acceptance import ModelAcceptance
 from lm_offload.speculation.depths import Offer

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.plan import Objective, Workload
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.decided.plan_choice import PlanChoice
 
 Kind = tuple[type | tuple[type, ...], str]  # and how it is said
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lm_offload.device.base import Device
 from lm_offload.pipeline.upload import Uploader, staging_buffers
 from lm_offload.plan import Plan
-from lm_offload.planner.device_memory import UPLOADS_IN_FLIGHT
+from lm_offload.planner.costs.device_memory import UPLOADS_IN_FLIGHT
 from lm_offload.storage.arena import Arena, MemoryTier
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.home_path import expanded
-from lm_offload.planner.model_sizes import ModelSizes
-from lm_offload.planner.sized_model import sizes_of_config
+from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.sized_model import sizes_of_config
 from lm_offload.quant.columns import check_columns
 from lm_offload.quant.format import Format, format_of_dtype, parse_format
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lm_offload.engine.formats import AUTO
 from lm_offload.plan import Speculation
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.decided.plan_choice import PlanChoice
 
 
 @dataclass(frozen=True)

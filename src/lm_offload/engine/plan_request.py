@@ -26,12 +26,12 @@ from lm_offload.engine.plan_models import sizes_in
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.common import Common
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.model_sizes import ModelSizes
-from lm_offload.planner.plan_choice import PlanChoice
+from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice
 from lm_offload.planner.request import Request
-from lm_offload.planner.search import make_plan
 
 
 @dataclass(frozen=True)

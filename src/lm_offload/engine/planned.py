@@ -21,11 +21,11 @@ from lm_offload.errors import BudgetError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
-from lm_offload.planner.fixed_plan import fixed_plan
-from lm_offload.planner.plan_choice import PlanChoice, choice_of
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.spare_sequences import with_spare_sequences
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.request import DeviceBudget, Request
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.spare_sequences import with_spare_sequences
 from lm_offload.storage.spill_folder import spill_room_bytes
 
 PROBE_FRAC = 0.25  # of the budget, for what a measurement of the machine needs

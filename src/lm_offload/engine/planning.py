@@ -11,12 +11,12 @@ from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Speculation, Workload
-from lm_offload.planner.ceiling import Ceiling, CeilingModel
-from lm_offload.planner.model_sizes import ModelSizes, UnitSize
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.smallest import smallest_memory
+from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize
+from lm_offload.planner.costs.sized_model import model_sizes
+from lm_offload.planner.reasons.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.request import DeviceBudget, Request
-from lm_offload.planner.search import make_plan
-from lm_offload.planner.sized_model import model_sizes
-from lm_offload.planner.smallest import smallest_memory
 from lm_offload.units import format_bytes, parse_size
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.whole_blocks import BlockBytes
 from lm_offload.plan import Plan
-from lm_offload.planner.disk_cost import read_s
+from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.units import GIB, parse_size
 

@@ -10,9 +10,9 @@ from typing import Protocol, cast, get_args
 from lm_offload.engine.proposers import Draft, Proposer, draftable
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Speculation
-from lm_offload.planner.draft_rows import FORCED
-from lm_offload.planner.plan_choice import PlanChoice
-from lm_offload.planner.verify_cost import VerifyCost
+from lm_offload.planner.choose.draft_rows import FORCED
+from lm_offload.planner.choose.verify_cost import VerifyCost
+from lm_offload.planner.decided.plan_choice import PlanChoice
 from lm_offload.sequence import Batch, Chunk
 from lm_offload.speculation.depths import Offer, choose_depths
 

@@ -10,7 +10,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Speculation, ThreadPlan, Workload
-from lm_offload.planner.model_sizes import ModelSizes
+from lm_offload.planner.costs.model_sizes import ModelSizes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import assert_never
 from lm_offload.planner.policies.policy import Policy
 from lm_offload.planner.policies.scene import Scene
 from lm_offload.planner.policies.task_bytes import Key, flows_of, transfer_bytes
-from lm_offload.planner.timeline import Timeline, simulate
+from lm_offload.planner.sweeps.timeline import Timeline, simulate
 from lm_offload.schedule.block import LOAD_WEIGHTS, Block, UnitKind
 from lm_offload.schedule.cgopipe import MICRO_BATCHES_AHEAD as CGOPIPE_MICRO_BATCHES_AHEAD
 from lm_offload.schedule.cgopipe import UNITS_AHEAD as CGOPIPE_UNITS_AHEAD

@@ -23,7 +23,7 @@ from typing import Any, get_args, get_type_hints
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile_fields import Place, default_of
-from lm_offload.planner.plan_values import flag
+from lm_offload.planner.decided.plan_values import flag
 from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.yaml_file import read_yaml

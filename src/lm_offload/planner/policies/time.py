@@ -17,7 +17,7 @@ from lm_offload.planner.policies.scene import Scene, decode_step, prefill_step
 from lm_offload.planner.policies.schedule import policy_block, timeline, units_ahead
 from lm_offload.planner.policies.task_bytes import Key
 from lm_offload.planner.policies.task_costs import resource_seconds, task_seconds
-from lm_offload.planner.timeline import Timeline
+from lm_offload.planner.sweeps.timeline import Timeline
 from lm_offload.schedule.task import Resource, TaskId
 
 

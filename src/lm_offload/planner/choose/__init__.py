@@ -1,0 +1,1 @@
+"""The search: what it chooses from, bounds, predictions, the fastest plan."""

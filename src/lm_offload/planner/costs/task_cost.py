@@ -1,0 +1,171 @@
+"""Seconds of the compute tasks of one unit: products, elementwise kernels and attention.
+
+::
+
+    task = task_s + kernels * call_s            no calls in decode, which is replayed
+         + sum over products  2 rows weights / F(format, rows)   of matrices with one input
+                              + rows (inputs input_s + outputs output_s), beyond square ones
+         + sum over kernels   bytes / B(kernel)
+         + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
+
+All rates come from the profile; docs/performance_model.md says where each term is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from lm_offload.arch.experts import touched_experts
+from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.profile import Processor
+from lm_offload.planner.costs.model_sizes import ONCE, ModelSizes, UnitSize
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operations, visible_tokens
+from lm_offload.quant.kv_format import head_bytes
+
+REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
+_Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
+
+
+def replaying(processor: Processor) -> Processor:
+    """A device where decode asks for no kernel, and each task for one replay."""
+    task_s = processor.task_s + processor.replay_s
+    return replace(processor, call_s=processor.kernel_s, task_s=task_s)
+
+
+@dataclass(frozen=True)
+class TaskCosts:
+    """What a unit of one model costs on one processor in a sweep, all its micro-batches together.
+
+    `cached`: the weights of a whole sweep stay in the last-level cache.
+    """
+
+    model: ModelSizes
+    processor: Processor
+    cached: bool
+    _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    _works: dict[tuple[str, int], _Work] = field(default_factory=dict, compare=False, repr=False)
+    _kernels: dict[tuple[str, int], int] = field(default_factory=dict, compare=False, repr=False)
+
+    def unit_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Seconds of one unit."""
+        seconds = self.rows_s(sized, shape, micro_batch_tokens)
+        return seconds + self.attend_s(sized, shape, micro_batch_tokens)
+
+    def rows_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """The same without scores and weighted sums."""
+        if sized.unit.kind == "expert":
+            return self._expert_s(sized, shape)
+        tasks_s = self.fixed_s(sized, shape, micro_batch_tokens)
+        if sized.unit.kind in ONCE:
+            return tasks_s + self._kernels_s(sized, shape.logit_rows, self.cached)
+        return tasks_s + self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
+
+    def fixed_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """What its tasks take whatever their size: Python, for the most part."""
+        if sized.unit.kind == "expert":
+            rows, used_frac = self._expert_use(shape)
+            return used_frac * self._task_s(sized, shape, rows)
+        if sized.unit.kind in ONCE:
+            return self._task_s(sized, shape, shape.logit_rows)
+        rows = min(shape.rows, micro_batch_tokens)
+        return -(-shape.rows // micro_batch_tokens) * self._task_s(sized, shape, rows)
+
+    def _expert_s(self, sized: UnitSize, shape: SweepShape) -> float:
+        """One expert, on the rows that use it, as often as any do."""
+        rows, used_frac = self._expert_use(shape)
+        task_s = self._task_s(sized, shape, rows)
+        return used_frac * (task_s + self._kernels_s(sized, rows, self.cached))
+
+    def _expert_use(self, shape: SweepShape) -> tuple[int, float]:
+        """The rows of an expert that is used, and in what share of the sweeps it is."""
+        config = self.model.config
+        touched = touched_experts(config.num_experts, config.experts_per_token, shape.rows)
+        rows = max(round(shape.rows * config.experts_per_token / touched), 1)
+        return rows, touched / config.num_experts
+
+    def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
+        """Scores and weighted sums alone, 0 for units without attention."""
+        if sized.unit.kind != "attention":
+            return 0.0
+        window = self.model.config.layers[sized.unit.index].window
+        return sum(self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces)
+
+    def _task_s(self, sized: UnitSize, shape: SweepShape, rows: int) -> float:
+        """The same of one task; decode replays layers without a call of a kernel."""
+        processor, (_, steps) = self.processor, self._work_of(sized)
+        activations_bytes = rows * sum(step.row_bytes for step in steps)
+        task_s = processor.task_fixed_s(sized.size_bytes + activations_bytes)
+        if not processor.call_s:
+            return task_s + self._kernels_of(sized) * processor.kernel_s
+        if sized.unit.kind in REPLAYED and shape.is_decode:
+            return task_s
+        call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
+        return task_s + self._kernels_of(sized) * call_s
+
+    def _kernels_of(self, sized: UnitSize) -> int:
+        key = sized.unit.kind, sized.size_bytes
+        if key not in self._kernels:
+            products, steps = self._work_of(sized)
+            attends = sized.unit.kind == "attention"
+            self._kernels[key] = sum(map(len, products)) + len(steps) + attends
+        return self._kernels[key]
+
+    def _work_of(self, sized: UnitSize) -> _Work:
+        """The same for units alike."""
+        key, unit = (sized.unit.kind, sized.size_bytes), sized.unit
+        if key not in self._works:
+            self._works[key] = levels(unit), operations(self.model.config, unit)
+        return self._works[key]
+
+    def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
+        """All calls but the first find the weights of a small unit in the cache."""
+        full, rest = divmod(rows, most)
+        seconds = self._kernels_s(sized, min(rows, most), self.cached)
+        seconds += max(full - 1, 0) * self._again_s(sized, most)
+        return seconds + (self._again_s(sized, rest) if full and rest else 0.0)
+
+    def _again_s(self, sized: UnitSize, rows: int) -> float:
+        """A call on a unit that was used just before, by the rows of another micro-batch."""
+        first_s = self._kernels_s(sized, rows, self.cached)
+        if sized.size_bytes > self.processor.cache_bytes:
+            return first_s
+        return min(self._kernels_s(sized, rows, cached=True), first_s)
+
+    def _kernels_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        """The kernels of one task without attention and without what is fixed."""
+        key = (sized.unit.kind, sized.size_bytes, rows, cached)
+        if key not in self._known:
+            self._known[key] = self._work_s(sized, rows, cached)
+        return self._known[key]
+
+    def _work_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        if rows == 0:  # no logits are wanted in this sweep
+            return 0.0
+        processor, weight_format = self.processor, self.model.weight_format
+        products, steps = self._work_of(sized)
+        products_s = (
+            processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
+            for weights, widths in (zip(*level, strict=True) for level in products)
+        )
+        steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
+        return sum(products_s) + sum(steps_s)
+
+    def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
+        """Scores and weighted sums of one layer."""
+        prompt = min(piece.rows, most) > 1
+        key = (piece, window, prompt)
+        if key not in self._known:
+            self._known[key] = self._attention_s(piece, window, prompt)
+        return self._known[key]
+
+    def _attention_s(self, piece: Piece, window: int | None, prompt: bool) -> float:
+        config, kv_format = self.model.config, self.model.kv_format
+        heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
+        pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
+        seen = pairs / (piece.sequences * piece.rows)
+        if prompt:
+            flops = 4.0 * config.query_size * pairs
+            return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
+        kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)
+        return self.processor.decode_attention_s(kv_format, heads, seen, kv_bytes)

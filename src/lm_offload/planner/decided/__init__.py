@@ -1,0 +1,1 @@
+"""Plans as records and as text, those that somebody wrote checked and predicted."""

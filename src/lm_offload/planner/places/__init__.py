@@ -1,0 +1,1 @@
+"""Where units, keys and values lie: candidates that fit the budgets, byte by byte."""

@@ -1,0 +1,1 @@
+"""Why a plan: bottlenecks, ceilings, what would help, predicted beside measured."""

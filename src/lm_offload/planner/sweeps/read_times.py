@@ -1,0 +1,100 @@
+"""Seconds of what is read from disk in a sweep: streamed units, and embedding rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.planner.costs.disk_cost import read_s
+from lm_offload.planner.costs.gather_cost import GatherCost
+from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.lazy import lazy
+from lm_offload.storage.blocks import block_bytes_of
+
+
+@dataclass(frozen=True)
+class ReadTimes:
+    """One way to run a model, and what it reads; seconds are those that nothing else disturbs."""
+
+    costs: UnitCosts
+    profile: HardwareProfile
+    streamed: frozenset[int]
+    ring_bytes: int
+    micro_batch_tokens: int
+    rows_in_memory: bool  # embedding rows, which are read from disk otherwise
+    read_block_bytes: int
+    read_concurrency: int
+    sampling_threads: int
+
+    @lazy
+    def streamed_bytes(self) -> Mapping[int, int]:
+        """What is read of which units, in order of use."""
+        return self.costs.model.sizes_of(self.streamed)
+
+    @lazy
+    def reads_ahead(self) -> bool:
+        """Whether the ring holds a unit that is read beside one that is computed."""
+        return self.ring_bytes >= most_of_neighbours(self.streamed_bytes)
+
+    @property
+    def reads_wait(self) -> bool:
+        """Whether a read has to wait until the unit before it was computed."""
+        return bool(self.streamed) and not self.reads_ahead
+
+    @lazy
+    def _undisturbed_reads_s(self) -> dict[int, float]:
+        """Of each unit."""
+        seconds = {size: self._unit_read_s(size) for size in {*self.streamed_bytes.values()}}
+        return {unit: seconds[size] for unit, size in self.streamed_bytes.items()}
+
+    def _unit_read_s(self, size_bytes: int) -> float:
+        """Behind other reads or, where the ring does not hold more, alone."""
+        link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
+        queued_s = unit_read_s(link, size_bytes, *way)
+        if link.burst_bytes_per_s is None or self.reads_ahead:
+            return queued_s
+        return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
+
+    @lazy
+    def _undisturbed_disk_s(self) -> float:
+        return sum(self._undisturbed_reads_s.values())
+
+    @lazy
+    def _weight_blocks(self) -> float:
+        """Blocks of streamed units, which a sweep hands to the readers."""
+        way = self.read_block_bytes, self.read_concurrency
+        sizes = self.streamed_bytes.values()
+        return sum(-(-size // block_bytes_of(size, *way)) for size in sizes)
+
+    @lazy
+    def _gather(self) -> GatherCost:
+        largest_bytes = max(self.streamed_bytes.values(), default=0)
+        queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
+        return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
+
+
+def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
+    """The read of one unit, with the hand-off to the readers, which shows where it is small."""
+    own_bytes = block_bytes_of(size_bytes, block_bytes, concurrency)
+    return link.request_s + read_s(link, size_bytes, own_bytes)
+
+
+def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
+    """The blocks in flight at once while units of at most this size are read."""
+    return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
+
+
+def most_of_neighbours(size_bytes: Mapping[int, int]) -> int:
+    """The most bytes of two that follow one another in sweep after sweep."""
+    return max(_of_neighbours(size_bytes), default=0)
+
+
+def least_of_neighbours(size_bytes: Mapping[int, int]) -> int:
+    """The least bytes of two that follow one another in sweep after sweep."""
+    return min(_of_neighbours(size_bytes), default=0)
+
+
+def _of_neighbours(size_bytes: Mapping[int, int]) -> Iterator[int]:
+    sizes = [*size_bytes.values()]
+    return map(sum, zip(sizes, sizes[1:] + sizes[:1], strict=True))
