@@ -89,6 +89,14 @@ def test_gguf_of_mixtures(toy, tmp_path, monkeypatch, model_type, dtype):
     check_tokens(file, file.parent / "oracle", monkeypatch, 1e-4 if dtype == "F32" else CLOSE)
 
 
+@pytest.mark.parametrize("model_type", MIXTURE_TYPES)
+def test_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
+    section, packer, *_ = CASES["gptq of whole rows"]
+    source = toy(model_type, **toy_shapes(model_type))
+    folder = write_folder(source, tmp_path / "model", section, packer)
+    check_tokens(folder, folder / "oracle", monkeypatch, CLOSE)
+
+
 def test_gguf_with_experts_by_themselves(toy, tmp_path):
     """As the first files of Mixtral had them: what is stacked elsewhere, cut."""
     entry = TensorEntry("blk.1.ffn_down_exps.weight", tmp_path, "Q8_0", (4, 64, 32), 100, 4 * 2176)

@@ -10,38 +10,46 @@ from lm_offload.arch.weight_spec import ROUTER, WeightSpec
 
 
 class _Names(NamedTuple):
-    """What a model type calls the block of a layer, and the matrices of an expert in it."""
+    """What a model type calls the block of a layer, and the matrices of an expert by role."""
 
     block: str
-    gate: str
-    up: str
-    down: str
+    matrices: dict[str, str]
 
 
-_USUAL = _Names("mlp", "gate_proj", "up_proj", "down_proj")
-_NAMES = {"mixtral": _Names("block_sparse_moe", "w1", "w3", "w2")}
+_USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
+_MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
+_NAMES = {"mixtral": _MIXTRAL}
+
+
+def router_name(model_type: str, layer: int | str) -> str:
+    """Of the matrix that scores the experts of a layer."""
+    return f"model.layers.{layer}.{_names(model_type).block}.gate.weight"
+
+
+def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> str:
+    """Of one matrix of an expert: gate_proj, up_proj or down_proj."""
+    names = _names(model_type)
+    return f"model.layers.{layer}.{names.block}.experts.{expert}.{names.matrices[role]}.weight"
 
 
 def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """The norm of what the experts read, and the matrix that scores them."""
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
-    name = f"{prefix}.{_names(config).block}.gate.weight"
     return (
         norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden),
-        WeightSpec(name, ROUTER, (config.num_experts, hidden)),
+        WeightSpec(router_name(config.model_type, layer), ROUTER, (config.num_experts, hidden)),
     )
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
     """The three matrices of one expert."""
-    names, hidden, inner = _names(config), config.hidden_size, config.intermediate_size
-    prefix = f"model.layers.{layer}.{names.block}.experts.{expert}"
-    return (
-        WeightSpec(f"{prefix}.{names.gate}.weight", "gate_proj", (inner, hidden)),
-        WeightSpec(f"{prefix}.{names.up}.weight", "up_proj", (inner, hidden)),
-        WeightSpec(f"{prefix}.{names.down}.weight", "down_proj", (hidden, inner)),
+    wide, narrow = config.hidden_size, config.intermediate_size
+    shapes = {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
+    return tuple(
+        WeightSpec(expert_name(config.model_type, layer, expert, role), role, shape)
+        for role, shape in shapes.items()
     )
 
 
-def _names(config: ModelConfig) -> _Names:
-    return _NAMES.get(config.model_type, _USUAL)
+def _names(model_type: str) -> _Names:
+    return _NAMES.get(model_type, _USUAL)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
+from lm_offload.arch.layout_experts import expert_name, router_name
 from lm_offload.errors import CheckpointError
 from lm_offload.storage.safetensors_header import TensorEntry
 
@@ -22,17 +22,7 @@ _ALONE = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)\.(\d+)\.weight")
 _ROUTER = re.compile(r"blk\.(\d+)\.ffn_gate_inp\.weight")
 
 
-class _Names(NamedTuple):
-    """What Hugging Face calls the block of a layer, and matrices of an expert in it."""
-
-    block: str
-    matrices: dict[str, str]
-
-
-_NAMES = {
-    "mixtral": _Names("block_sparse_moe", {"gate": "w1", "up": "w3", "down": "w2"}),
-    "qwen3_moe": _Names("mlp", {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}),
-}
+MIXTURES = ("mixtral", "qwen3_moe")
 
 
 def expert_entries(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]:
@@ -40,18 +30,18 @@ def expert_entries(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]
 
     Raises CheckpointError for experts that are no stack of matrices.
     """
-    if model_type not in _NAMES:
+    if model_type not in MIXTURES:
         return
-    names = _NAMES[model_type]
     if found := _ROUTER.fullmatch(entry.name):
-        yield replace(entry, name=f"model.layers.{found[1]}.{names.block}.gate.weight")
+        yield replace(entry, name=router_name(model_type, found[1]))
     elif found := _ALONE.fullmatch(entry.name):
-        yield replace(entry, name=_expert_name(names, found[1], found[2], int(found[3])))
+        role = f"{found[2]}_proj"
+        yield replace(entry, name=expert_name(model_type, found[1], int(found[3]), role))
     elif found := _TOGETHER.fullmatch(entry.name):
-        yield from _stacked(entry, names, found[1], found[2])
+        yield from _stacked(entry, model_type, found[1], f"{found[2]}_proj")
 
 
-def _stacked(entry: TensorEntry, names: _Names, layer: str, matrix: str) -> Iterator[TensorEntry]:
+def _stacked(entry: TensorEntry, model_type: str, layer: str, role: str) -> Iterator[TensorEntry]:
     if len(entry.shape) != 3:
         raise CheckpointError(
             f"Tensor {entry.name} of {entry.path.name} has shape {list(entry.shape)}, experts are "
@@ -61,13 +51,8 @@ def _stacked(entry: TensorEntry, names: _Names, layer: str, matrix: str) -> Iter
     for expert in range(entry.shape[0]):
         yield replace(
             entry,
-            name=_expert_name(names, layer, matrix, expert),
+            name=expert_name(model_type, layer, expert, role),
             shape=entry.shape[1:],
             offset=entry.offset + expert * size_bytes,
             size_bytes=size_bytes,
         )
-
-
-def _expert_name(names: _Names, layer: str, matrix: str, expert: int) -> str:
-    block = f"model.layers.{layer}.{names.block}"
-    return f"{block}.experts.{expert}.{names.matrices[matrix]}.weight"

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from lm_offload.arch.experts import touched_experts
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
+from lm_offload.planner.costs.expert_sizes import used_frac
 from lm_offload.planner.costs.model_sizes import ONCE, ModelSizes, UnitSize
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operations, visible_tokens
@@ -80,9 +80,9 @@ class TaskCosts:
     def _expert_use(self, shape: SweepShape) -> tuple[int, float]:
         """The rows of an expert that is used, and in what share of the sweeps it is."""
         config = self.model.config
-        touched = touched_experts(config.num_experts, config.experts_per_token, shape.rows)
-        rows = max(round(shape.rows * config.experts_per_token / touched), 1)
-        return rows, touched / config.num_experts
+        frac = used_frac(config, shape.rows)
+        pairs = shape.rows * config.experts_per_token
+        return max(round(pairs / (frac * config.num_experts)), 1), frac
 
     def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Scores and weighted sums alone, 0 for units without attention."""
