@@ -22,6 +22,7 @@ from lm_offload.arch.accounting import loaded_bytes, unit_flops
 from lm_offload.arch.config import load_config
 from lm_offload.arch.experts import touched_experts
 from lm_offload.arch.weights import build_units
+from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.kernels.resolve import resolve_kernels
 
 Row = dict[str, Any]
@@ -109,6 +110,7 @@ class RateMeter:
 
     def __init__(self, model: Path, weight_format: str | None, limited: bool, threads: int) -> None:
         torch.set_num_threads(threads)
+        spread_threads(threads)
         memory = streamed_copies(torch.ones(READ_BYTES, dtype=torch.uint8))
         self._read = Reading(memory, READ_BYTES, threads)
         products = product_works(weight_format, threads)

@@ -11,6 +11,7 @@ from benchmarks.entry import result_parser
 from benchmarks.kernel_timing import measure_ceilings
 from benchmarks.product_rows import Row
 from benchmarks.result import report
+from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
 
@@ -30,6 +31,7 @@ def report_rows(
     parser.add_argument("--budget", type=float, default=case_s, help="seconds for each case")
     options = parser.parse_args()
     kernels = resolve_kernels(options.threads)
+    spread_threads(options.threads)
     ceilings = measure_ceilings(options.threads, min(options.budget, CEILINGS_S))
     print(f"{kernels.name}, {options.threads} threads")
     print(f"memory read {ceilings.read_bytes_per_s / 1e9:.1f} GB/s")

@@ -26,7 +26,7 @@ TIMES_CACHE = 3  # as much as the largest cache, so that hardly anything is stil
 READ_CHUNK_BYTES = 512 << 10  # `read_memory` leaves out what is behind the last whole one
 MIN_READ_CHUNKS = 8
 MIN_ROUNDS = 5
-SETTLE_S = 0.01  # until threads of torch, which spin after their work, have gone to sleep
+SETTLE_S = 0.02  # until threads of torch, which spin after their work, have gone to sleep
 
 
 def largest_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
@@ -92,14 +92,16 @@ class Reading:
 
 
 def settled(work: Work) -> Work:
-    """What comes before operations of another pool of threads: a pause, then its threads awake.
+    """What comes before operations of another pool of threads: `work` until the others sleep.
 
-    A thread that is woken while another one spins on its core waits for milliseconds.
+    A thread that is woken while another one spins on its core waits for milliseconds, and cores
+    that have idled for that long begin slowly.
     """
 
     def settle() -> None:
-        time.sleep(SETTLE_S)
-        work()
+        end_s = time.perf_counter() + SETTLE_S
+        while time.perf_counter() < end_s:
+            work()
 
     return settle
 

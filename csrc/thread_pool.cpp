@@ -1,9 +1,6 @@
 #include "thread_pool.h"
 
 #include <pthread.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 #include <atomic>
 #include <chrono>
@@ -14,6 +11,7 @@
 
 #include "chunk_shares.h"
 #include "spin.h"
+#include "worker_seats.h"
 
 namespace lmo {
 namespace {
@@ -27,6 +25,7 @@ public:
     void run(int64_t chunks, int threads, ChunkBody body, void* context) {
         std::lock_guard<std::mutex> one_run(run_mutex_);
         start_workers(threads - 1);
+        seats_.make_way();
         body_ = body;
         context_ = context;
         shares_.deal(chunks, threads);
@@ -35,34 +34,18 @@ public:
         close();
     }
 
-    void spread(const std::vector<std::vector<int>>& nodes) {
+    void spread(const std::vector<std::vector<int>>& groups) {
         std::lock_guard<std::mutex> one_run(run_mutex_);
-        nodes_ = nodes;
-        for (size_t index = 0; index < workers_.size(); ++index) settle(index);
+        seats_.arrange(groups);
     }
 
 private:
     void start_workers(int wanted) {
-        while (static_cast<int>(workers_.size()) < wanted) {
-            std::thread worker(&Pool::work, this, static_cast<int>(workers_.size()));
-            workers_.push_back(worker.native_handle());  // valid for good: workers never end
+        for (; workers_ < wanted; ++workers_) {
+            std::thread worker(&Pool::work, this, workers_);
+            seats_.join(worker.native_handle());  // valid for good: workers never end
             worker.detach();
-            settle(workers_.size() - 1);
         }
-    }
-
-    void settle(size_t index) {
-#ifdef __linux__
-        if (nodes_.empty()) return;
-        cpu_set_t cores;
-        CPU_ZERO(&cores);
-        for (int core : nodes_[(index + 1) % nodes_.size()]) {
-            if (core >= 0 && core < CPU_SETSIZE) CPU_SET(core, &cores);
-        }
-        pthread_setaffinity_np(workers_[index], sizeof(cores), &cores);
-#else
-        (void)index;
-#endif
     }
 
     void take_chunks(int thread) {
@@ -133,8 +116,8 @@ private:
     std::mutex run_mutex_;
     std::mutex sleep_mutex_;
     std::condition_variable wake_;
-    std::vector<std::thread::native_handle_type> workers_;
-    std::vector<std::vector<int>> nodes_;  // cores of each; empty: wherever the system puts them
+    WorkerSeats seats_;
+    int workers_ = 0;
     ChunkBody body_ = nullptr;
     void* context_ = nullptr;
     ChunkShares shares_;
@@ -172,6 +155,6 @@ void run_chunks(int64_t chunks, int threads, ChunkBody body, void* context) {
     for (int64_t i = 0; i < chunks; ++i) body(context, i);
 }
 
-void spread_workers(const std::vector<std::vector<int>>& nodes) { pool().spread(nodes); }
+void spread_workers(const std::vector<std::vector<int>>& groups) { pool().spread(groups); }
 
 }  // namespace lmo

@@ -13,9 +13,9 @@ using ChunkBody = void (*)(void* context, int64_t chunk);
 // since cores may be busy with other work. Safe to call from several threads: runs queue up.
 void run_chunks(int64_t chunks, int threads, ChunkBody body, void* context);
 
-// Lets each worker, there or to come, run on the cores of one of `nodes`, in turn from the second
-// on: the caller of a run is taken to be on the first. A hint, without which all else is the same.
-void spread_workers(const std::vector<std::vector<int>>& nodes);
+// Gives each worker, there or to come, one of `groups` of cores to run on, and the caller of a run
+// the one that it is found on. A hint, without which all else is the same.
+void spread_workers(const std::vector<std::vector<int>>& groups);
 
 // The same for a callable taking the chunk's number.
 template <class Body>

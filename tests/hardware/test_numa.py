@@ -11,7 +11,7 @@ import pytest
 
 from lm_offload.hardware import machine, numa
 from lm_offload.hardware.fingerprint import fingerprint_of
-from lm_offload.hardware.numa import Node, interleaved_nodes, numa_nodes, spread_threads
+from lm_offload.hardware.numa import Node, interleaved_nodes, numa_nodes
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.storage.arena import MemoryTier
 from lm_offload.storage.interleave import MBIND, interleave
@@ -67,12 +67,6 @@ def test_one_node_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(numa.numa_nodes, "__defaults__", (tree(tmp_path, node0="0-9999"), None))
     assert "numa_nodes" not in dict(fingerprint_of(resolve_kernels(1), tmp_path, "1"))
     assert interleaved_nodes() == ()
-    called = []
-    monkeypatch.setattr(numa, "spread_workers", called.append)
-    spread_threads(numa_nodes())
-    assert called == []
-    spread_threads([Node(0, (0,)), Node(1, (4, 5))])
-    assert called == [[(0,), (4, 5)]]
 
 
 def test_pages_lie_on_the_nodes_or_a_warning_says_why_not(caplog):
@@ -89,15 +83,3 @@ def test_nodes_that_are_not_there_cost_a_warning_only(caplog):
     assert "900" not in caplog.text
     assert ("numactl" in caplog.text) == (os.uname().machine in MBIND)
     assert int(tier.whole().fill_(3).sum()) == 3 << 16
-
-
-def test_workers_may_be_told_where_to_run():
-    """A core that does not exist is a hint that cannot be followed."""
-    torch = pytest.importorskip("torch")
-    core = min(os.sched_getaffinity(0))
-    kernels = resolve_kernels(3)
-    x, weight, out = torch.randn(4, 64), torch.randn(96, 64), torch.empty(4, 96)
-    for nodes in ([(core,), (99_999,)], [(core,), (core,)], [tuple(os.sched_getaffinity(0))] * 2):
-        spread_threads([Node(index, cores) for index, cores in enumerate(nodes)])
-        kernels.linear(x, weight, out)
-        torch.testing.assert_close(out, x @ weight.T)

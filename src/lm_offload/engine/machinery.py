@@ -11,7 +11,7 @@ from torch import Tensor
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device.base import Device
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.hardware.numa import numa_nodes, spread_threads
+from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
@@ -96,7 +96,7 @@ def on_threads(kernels: Kernels, plan: Plan) -> Kernels:
     Torch counts the cores that affinity leaves but not the cgroup's quota. Where it computes too,
     its one pool gets the threads of the kernels.
     """
-    spread_threads(numa_nodes())
+    spread_threads(max(plan.threads.compute, plan.threads.attention))
     torch.set_num_threads(plan.threads.sampling)
     return kernels.with_threads(plan.threads.compute, plan.threads.attention)
 

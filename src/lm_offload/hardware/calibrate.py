@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.hardware.disk_reader import DiskReader
 from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
@@ -23,7 +24,6 @@ from lm_offload.hardware.memory_probe import (
     mapped_memory,
     probe_memory,
 )
-from lm_offload.hardware.numa import numa_nodes, spread_threads
 from lm_offload.hardware.processor_probe import measure_processor
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.hardware.visits import Report
@@ -53,7 +53,7 @@ def calibrate(
     that is made there for a moment. Raises ConfigError where none can be made, StorageError
     where reads fail.
     """
-    spread_threads(numa_nodes())
+    spread_threads(kernels.threads)
     clock = Clock(effort, report)
     read_bytes, other_bytes = _split_memory(memory_bytes)
     target, arena = probe_memory(read_bytes), mapped_memory(other_bytes, effort.times_cache)
