@@ -138,13 +138,32 @@ inline void write_sixteens(const float* mixed, float factor, int64_t head_dim, f
     std::copy_n(rest, head_dim - whole, out + whole);
 }
 
+// What the sums of a query are multiplied by.
+inline float output_factor(const Sums& sums, int64_t query) { return 1.0f / sums.total[query]; }
+
+// The same where a head has a score for nothing, which takes its share of the weights.
+inline float output_factor(const Sums& sums, int64_t query, float sink) {
+    const float score = sink * kLog2E, peak = std::max(sums.peak[query], score);
+    const float keep = exp2_of(sums.peak[query] - peak);
+    return keep / (sums.total[query] * keep + exp2_of(score - peak));
+}
+
+inline float sink_of(const AttentionArgs& a, int64_t head) {
+    float found = 0.0f;
+    with_type(a.sinks_dtype, [&](auto* type) {
+        found = first(load(static_cast<decltype(type)>(a.sinks) + head, Part{1}));
+    });
+    return found;
+}
+
 inline void write_out(const Work& w) {
     const Cache& cache = w.a.cache;
     const bool is_bf16 = cache.bits == 0 && cache.dtype == Dtype::bf16;
     for (int64_t i = 0; i < w.count; ++i) {
         const int64_t row = w.tile.row + i / w.group;
         const int64_t head = w.kv_head * w.group + i % w.group;
-        const float factor = 1.0f / w.overall.total[i];
+        const float factor = w.a.sinks ? output_factor(w.overall, i, sink_of(w.a, head))
+                                       : output_factor(w.overall, i);
         const float* mixed = w.overall.mixed + i * w.pitch;
         float* out = w.a.out + row * w.a.out_stride + head * w.a.out_head_stride;
         if (is_bf16) {

@@ -57,13 +57,14 @@ void linear(Target& target, Address x, int64_t x_stride, int64_t m, int64_t k,
 
 template <class Target>
 void packed_linear(Target& target, Address x, int64_t x_stride, int64_t m, int64_t k, int bits,
-                   int64_t group, bool symmetric, int input_bits, const ProductList& products,
-                   bool accumulate, int threads) {
+                   int64_t group, bool symmetric, bool floats, int input_bits,
+                   const ProductList& products, bool accumulate, int threads) {
     PackedRun args{};
     for (const auto& [weight, stride, dtype, n, bias, bias_dtype, out, out_stride] : products) {
         args.at[args.count++] = {at<float>(x), x_stride, at<uint8_t>(weight), bits, group,
-                                 symmetric, input_bits, at<void>(bias), dtype_of(bias_dtype),
-                                 at<float>(out), out_stride, m, n, k, accumulate, threads};
+                                 symmetric, floats, input_bits, at<void>(bias),
+                                 dtype_of(bias_dtype), at<float>(out), out_stride, m, n, k,
+                                 accumulate, threads};
     }
     run(target, &Operations::packed_linear, args);
 }
@@ -115,13 +116,14 @@ template <class Target>
 void attention(Target& target, Address q, int64_t q_stride, int64_t q_head_stride,
                const Cache& cache, Address query_starts, Address context_lens,
                Address block_tables, int64_t table_stride, int64_t sequences, int64_t heads,
-               float scale, int64_t window, float softcap, Address out, int64_t out_stride,
-               int64_t out_head_stride, int threads) {
+               float scale, int64_t window, float softcap, Address sinks, int sinks_dtype,
+               Address out, int64_t out_stride, int64_t out_head_stride, int threads) {
     run(target, &Operations::attention,
         AttentionArgs{at<float>(q), q_stride, q_head_stride, cache, at<int32_t>(query_starts),
                       at<int32_t>(context_lens), at<int32_t>(block_tables), table_stride,
-                      sequences, heads, scale, window, softcap, at<float>(out), out_stride,
-                      out_head_stride, threads});
+                      sequences, heads, scale, window, softcap, at<void>(sinks),
+                      dtype_of(sinks_dtype), at<float>(out), out_stride, out_head_stride,
+                      threads});
 }
 
 using GateMember = void (*Operations::*)(const GateArgs&);

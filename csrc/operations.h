@@ -33,8 +33,8 @@ struct PackedArgs {
     int bits;          // of a code: 4 or 8
     int64_t group;     // columns that share a scale
     bool symmetric;    // without minimums
-    int input_bits;    // that x is rounded to: 16, or 8 where that was asked for; 32: not at
-                       // all, and codes are e4m3 floats
+    bool floats;       // codes are floats: e4m3 with 8 bits, e2m1 with 4
+    int input_bits;    // that x is rounded to: 16, or 8 where that was asked for; 32: not at all
     const void* bias;  // may be null
     Dtype bias_dtype;
     float* out;
@@ -136,6 +136,8 @@ struct AttentionArgs {
     float scale;
     int64_t window;  // positions a row sees, itself included
     float softcap;   // 0: none
+    const void* sinks;  // [heads] scores of nothing, which only the sum of weights has; may be null
+    Dtype sinks_dtype;
     float* out;
     int64_t out_stride, out_head_stride;
     int threads;

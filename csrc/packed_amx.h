@@ -27,8 +27,8 @@ inline void unpack_bytes(const StepOf<Codes>& step, uint8_t* bytes) {
         if constexpr (kUnitRows == 1) {
             store_ints(to, unit);
         } else {
-            store_ints(to, low_nibbles(unit));
-            store_ints(to + kMatrixRowBytes, high_nibbles(unit));
+            store_ints(to, Codes::template quad<0>(unit));
+            store_ints(to + kMatrixRowBytes, Codes::template quad<1>(unit));
         }
     });
 }

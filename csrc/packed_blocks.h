@@ -41,7 +41,7 @@ const typename Codes::Inputs* quantized(const PackedArgs& a, int64_t first, int6
 template <class Body>
 void with_codes(const PackedArgs& a, const Body& body) {
     const bool bytes = a.input_bits == 8;
-    if (a.input_bits == 32) return body(Float8Codes());
+    if (a.floats) return a.bits == 8 ? body(Float8Codes()) : body(Float4Codes());
     if (a.bits == 8) {
 #if defined(LMO_VNNI)
         if (bytes) return body(ByteInt8Codes());

@@ -60,14 +60,37 @@ struct Int4Codes {
         return nibbles<P>(unit);
     }
 
+    // Four columns, a byte for each, as unsigned numbers.
+    template <int Q>
+    static Ints quad(Ints unit) {
+        return Q == 0 ? low_nibbles(unit) : high_nibbles(unit);
+    }
+
     static void put(int16_t* to, Vec rounded) { store(to, rounded); }
 };
 
+// Floats of four bits (e2m1) as twice their value, a whole number up to 12, plus 12: the scale of
+// a group, a power of two, is halved where it is loaded.
+struct Float4Codes : Int4Codes<false> {
+    using Factor = Power;
+    static constexpr int kZero = 12;
+
+    template <int P>
+    static Ints pair(Ints unit) {
+        return unsigned_bytes<P / 2>(quad<P % 2>(unit));
+    }
+
+    template <int Q>
+    static Ints quad(Ints unit) {
+        return float4_bytes(Int4Codes::quad<Q>(unit));
+    }
+};
+
 // Codes that were unpacked into pairs, in the cache, vector by vector.
-template <bool Minimums>
+template <bool Minimums, class CodeFactor>
 struct UnpackedCodes {
     using Inputs = PairInputs;
-    using Factor = F16;
+    using Factor = CodeFactor;
     static constexpr int kPairs = 2;
     static constexpr int64_t kStepBytes = kPairs * kPairBytes;
     static constexpr bool kMinimums = Minimums;
@@ -83,20 +106,15 @@ struct UnpackedCodes {
     }
 };
 
-// Codes that meet inputs of 8 bits; a quad is four columns, a byte for each, as unsigned numbers.
+// Codes that meet inputs of 8 bits.
 template <bool Minimums>
 struct ByteInt4Codes : Int4Codes<Minimums> {
     using Inputs = ByteInputs;
     static constexpr int kQuads = 2;  // of a unit
 
     template <int Q>
-    static Ints quad(Ints unit) {
-        return Q == 0 ? low_nibbles(unit) : high_nibbles(unit);
-    }
-
-    template <int Q>
     static Ints signed_quad(Ints unit) {
-        return quad<Q>(unit);
+        return Int4Codes<Minimums>::template quad<Q>(unit);
     }
 
     static void put(int8_t* to, Vec rounded) {
@@ -138,6 +156,15 @@ template <>
 struct Split<Int8Codes> : ByteInt8Codes {
     using Inputs = PairInputs;
 };
+template <>
+struct Split<Float4Codes> : Float4Codes {
+    static constexpr int kQuads = 2;
+
+    template <int Q>
+    static Ints signed_quad(Ints unit) {
+        return quad<Q>(unit);
+    }
+};
 
 #endif
 
@@ -152,7 +179,7 @@ constexpr bool kSplit<Split<Codes>> = true;
 template <class Codes>
 struct UnpackedBytes {
     using Inputs = ByteInputs;
-    using Factor = F16;
+    using Factor = typename Codes::Factor;
     static constexpr int kQuads = 1;
     static constexpr int64_t kStepBytes = kPairBytes;
     static constexpr bool kMinimums = Codes::kMinimums;

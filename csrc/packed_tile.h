@@ -128,7 +128,7 @@ inline Tiles unpack_pairs(const StepOf<Codes>& step, uint8_t* pairs) {
 
 template <class Codes>
 using UnpackedWhole = std::conditional_t<kByteInputs<Codes>, UnpackedBytes<Codes>,
-                                         UnpackedCodes<Codes::kMinimums>>;
+                                         UnpackedCodes<Codes::kMinimums, typename Codes::Factor>>;
 template <class Codes>
 using Unpacked =
     std::conditional_t<kFloatInputs<Codes>, UnpackedFloats, UnpackedWhole<Codes>>;

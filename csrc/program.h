@@ -38,7 +38,12 @@ inline void move(Cache& cache, Shift shift) {
 }
 
 inline void move(StoreArgs& args, Shift shift) { move(args.cache, shift); }
-inline void move(AttentionArgs& args, Shift shift) { move(args.cache, shift); }
+
+inline void move(AttentionArgs& args, Shift shift) {
+    move(args.cache, shift);
+    move(args.sinks, shift.weights);
+}
+
 inline void move(RotaryArgs&, Shift) {}
 inline void move(GateArgs&, Shift) {}
 

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "packed_inputs.h"
+
 namespace lmo {
 namespace {
 
@@ -38,6 +40,10 @@ bool close(const std::vector<float>& a, const std::vector<float>& b, float toler
     return true;
 }
 
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 // Products with bf16 weights: whole and partial tiles, and columns that fill no vector.
 bool linear_agrees(const Operations& operations, const Operations& reference) {
     constexpr int64_t m = 9, n = 11, k = 53;
@@ -59,12 +65,12 @@ constexpr int64_t kOutputs = 117, kColumns = 64, kTiles = 15, kTileOutputs = 8;
 
 std::vector<float> packed_product(const Operations& ops, const std::vector<float>& x,
                                   const std::vector<uint16_t>& weight, int bits, int64_t group,
-                                  bool symmetric, int input_bits) {
+                                  bool symmetric, bool floats, int input_bits) {
     const int64_t m = static_cast<int64_t>(x.size()) / kColumns;
     std::vector<float> out(m * kOutputs);
     ops.packed_linear({{{x.data(), kColumns, reinterpret_cast<const uint8_t*>(weight.data()), bits,
-                         group, symmetric, input_bits, nullptr, Dtype::f32, out.data(), kOutputs, m,
-                         kOutputs, kColumns, false, 1}},
+                         group, symmetric, floats, input_bits, nullptr, Dtype::f32, out.data(),
+                         kOutputs, m, kOutputs, kColumns, false, 1}},
                        1});
     return out;
 }
@@ -81,9 +87,24 @@ bool packed_agrees(const Operations& operations, const Operations& reference, in
         weight.insert(weight.end(), codes.begin(), codes.end());
     }
     const std::vector<float> x = noise.floats(m * kColumns);
-    const auto a = packed_product(operations, x, weight, bits, group, symmetric, input_bits);
-    const auto b = packed_product(reference, x, weight, bits, group, symmetric, input_bits);
-    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    const auto a = packed_product(operations, x, weight, bits, group, symmetric, false, input_bits);
+    const auto b = packed_product(reference, x, weight, bits, group, symmetric, false, input_bits);
+    return same_bits(a, b);
+}
+
+// The same with weights of e2m1 floats and powers of two, from 2^-7 to 2^0.
+bool float4_agrees(const Operations& operations, const Operations& reference, int64_t m) {
+    Noise noise;
+    std::vector<uint16_t> weight;
+    for (int64_t i = 0; i < kTiles * kColumns / kHalfColumns; ++i) {
+        const auto powers = noise.halves(kTileOutputs / 2, 0x7878, 0x0707);
+        const auto codes = noise.halves(kHalfColumns * kTileOutputs / 4, 0, 0xFFFF);
+        weight.insert(weight.end(), powers.begin(), powers.end());
+        weight.insert(weight.end(), codes.begin(), codes.end());
+    }
+    const std::vector<float> x = noise.floats(m * kColumns);
+    return same_bits(packed_product(operations, x, weight, 4, kHalfColumns, true, true, 16),
+                     packed_product(reference, x, weight, 4, kHalfColumns, true, true, 16));
 }
 
 // Products with weights of e4m3 floats, of which none is NaN.
@@ -100,8 +121,8 @@ bool float8_agrees(const Operations& operations, const Operations& reference, in
         weight.insert(weight.end(), codes.begin(), codes.end());
     }
     const std::vector<float> x = noise.floats(m * kColumns);
-    return close(packed_product(operations, x, weight, 8, group, true, 32),
-                 packed_product(reference, x, weight, 8, group, true, 32), 1e-4f);
+    return close(packed_product(operations, x, weight, 8, group, true, true, 32),
+                 packed_product(reference, x, weight, 8, group, true, true, 32), 1e-4f);
 }
 
 // Attention of two heads over 20 tokens of a cache of bf16 (`bits` 0) or of codes.
@@ -111,6 +132,7 @@ bool attention_agrees(const Operations& operations, const Operations& reference,
     const std::vector<float> q = noise.floats(tokens * heads * dim);
     const std::vector<float> k = noise.floats(tokens * dim), v = noise.floats(tokens * dim);
     const int32_t starts[] = {0, tokens}, table[] = {0, 1};
+    constexpr float sinks[] = {-1.0f, 2.0f};
     int64_t slots[tokens];
     for (int64_t i = 0; i < tokens; ++i) slots[i] = i;
     const auto attend = [&](const Operations& ops) {
@@ -121,7 +143,7 @@ bool attention_agrees(const Operations& operations, const Operations& reference,
         std::vector<float> out(q.size());
         ops.store_kv({k.data(), dim, dim, v.data(), dim, dim, cache, slots, tokens, 1});
         ops.attention({q.data(), heads * dim, dim, cache, starts, starts + 1, table, 2, 1, heads,
-                       0.2f, INT64_MAX, 0.0f, out.data(), heads * dim, dim, 1});
+                       0.2f, INT64_MAX, 0.0f, sinks, Dtype::f32, out.data(), heads * dim, dim, 1});
         return out;
     };
     return close(attend(operations), attend(reference), bits ? 0.05f : 1e-3f);
@@ -134,6 +156,7 @@ bool agrees(const Operations& operations, const Operations& reference) {
     constexpr int64_t shapes[][2] = {{1, 32}, {3, 32}, {9, 64}, {20, 32}, {20, 64}};
     for (const auto& [m, group] : shapes) {
         if (!float8_agrees(operations, reference, m, group)) return false;
+        if (!float4_agrees(operations, reference, m)) return false;
         for (const int input_bits : {16, 8}) {
             if (!packed_agrees(operations, reference, m, group, 8, true, input_bits) ||
                 !packed_agrees(operations, reference, m, group, 4, true, input_bits) ||

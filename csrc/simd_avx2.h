@@ -121,6 +121,13 @@ inline Vec load_tiles(const F16* p, int64_t) { return load(p); }
 
 inline Vec load_tiles(const float* p, int64_t) { return load(p); }
 
+// Half of them; the least one, 2^-127, is below the normal floats.
+inline Vec load_tiles(const Power* p, int64_t) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23);
+    return _mm256_castsi256_ps(_mm256_max_epi32(bits, _mm256_set1_epi32(1 << 22))) * splat(0.5f);
+}
+
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
 inline Ints nibbles(Ints a) {
@@ -131,6 +138,13 @@ inline Ints nibbles(Ints a) {
 // The lower and the upper byte of every 16-bit number, with their signs.
 inline Ints low_bytes(Ints a) { return _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8); }
 inline Ints high_bytes(Ints a) { return _mm256_srai_epi16(a, 8); }
+
+// The lower (0) or the upper (1) byte of every 16-bit number, without sign.
+template <int I>
+inline Ints unsigned_bytes(Ints a) {
+    if constexpr (I == 1) return _mm256_srli_epi16(a, 8);
+    return _mm256_and_si256(a, _mm256_set1_epi16(255));
+}
 
 // The pair at `p` in every lane. This and the next ones are assembly to keep their order: moved
 // apart by the compiler, they need more registers than there are.
@@ -164,6 +178,12 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 // The lower and the upper four bits of every byte.
 inline Ints low_nibbles(Ints a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 inline Ints high_nibbles(Ints a) { return low_nibbles(_mm256_srli_epi16(a, 4)); }
+
+// Twice the e2m1 float that every byte below 16 stands for, plus 12.
+inline Ints float4_bytes(Ints a) {
+    const __m128i doubled = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFloat4Bytes));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(doubled), a);
+}
 
 constexpr bool kWideByteSums = false;  // byte_products add up in 32 bits
 

@@ -120,6 +120,15 @@ inline Vec load_tiles(const float* p, int64_t stride) {
     return _mm512_castsi512_ps(load_tiles(reinterpret_cast<const uint8_t*>(p), stride));
 }
 
+// Half of them; the least one, 2^-127, is below the normal floats.
+inline Vec load_tiles(const Power* p, int64_t stride) {
+    const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i high = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + stride));
+    const __m512i wide = _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(low, high));
+    const __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(wide, 23), _mm512_set1_epi32(1 << 22));
+    return _mm512_castsi512_ps(bits) * splat(0.5f);
+}
+
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
 inline Ints nibbles(Ints a) {
@@ -131,6 +140,13 @@ inline Ints nibbles(Ints a) {
 inline Ints low_bytes(Ints a) { return _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8); }
 inline Ints high_bytes(Ints a) { return _mm512_srai_epi16(a, 8); }
 
+// The lower (0) or the upper (1) byte of every 16-bit number, without sign.
+template <int I>
+inline Ints unsigned_bytes(Ints a) {
+    if constexpr (I == 1) return _mm512_srli_epi16(a, 8);
+    return _mm512_and_si512(a, _mm512_set1_epi16(255));
+}
+
 // The pair at `p` in every lane.
 inline Ints splat_pair(const int16_t* p) {
     int32_t pair;
@@ -141,6 +157,12 @@ inline Ints splat_pair(const int16_t* p) {
 // The lower and the upper four bits of every byte.
 inline Ints low_nibbles(Ints a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 inline Ints high_nibbles(Ints a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+
+// Twice the e2m1 float that every byte below 16 stands for, plus 12.
+inline Ints float4_bytes(Ints a) {
+    const __m128i doubled = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFloat4Bytes));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(doubled), a);
+}
 
 inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 

@@ -173,6 +173,14 @@ inline Vec load_tiles(const F16* p, int64_t) { return load(p); }
 
 inline Vec load_tiles(const float* p, int64_t) { return load(p); }
 
+// Half of them; the least one, 2^-127, is below the normal floats.
+inline Vec load_tiles(const Power* p, int64_t) {
+    return lanes([&](int i) {
+        const uint32_t bits = static_cast<uint32_t>(p[i].exponent) << 23;
+        return as_float(std::max(bits, 1u << 22)) * 0.5f;
+    });
+}
+
 // Bits 4 * I to 4 * I + 3 of every 16-bit number.
 template <int I>
 inline Ints nibbles(Ints a) {
@@ -182,6 +190,12 @@ inline Ints nibbles(Ints a) {
 // The lower and the upper byte of every 16-bit number, with their signs.
 inline Ints low_bytes(Ints a) { return (Ints)((Halves)a << 8 >> 8); }
 inline Ints high_bytes(Ints a) { return (Ints)((Halves)a >> 8); }
+
+// The lower (0) or the upper (1) byte of every 16-bit number, without sign.
+template <int I>
+inline Ints unsigned_bytes(Ints a) {
+    return (a >> (8 * I)) & 0x00FF00FF;
+}
 
 // The pair at `p` in every lane.
 inline Ints splat_pair(const int16_t* p) {
@@ -204,6 +218,15 @@ inline void add_products(Ints& sum, Ints& sum2, Ints a, Ints a2, Ints b) {
 // The lower and the upper four bits of every byte.
 inline Ints low_nibbles(Ints a) { return a & 0x0F0F0F0F; }
 inline Ints high_nibbles(Ints a) { return (a >> 4) & 0x0F0F0F0F; }
+
+// Twice the e2m1 float that every byte below 16 stands for, plus 12.
+inline Ints float4_bytes(Ints a) {
+    uint8_t bytes[sizeof a];
+    std::memcpy(bytes, &a, sizeof a);
+    for (uint8_t& byte : bytes) byte = kFloat4Bytes[byte];
+    std::memcpy(&a, bytes, sizeof a);
+    return a;
+}
 
 constexpr bool kWideByteSums = false;  // byte_products add up in 32 bits
 

@@ -14,7 +14,7 @@ from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
-ROUTER = ".gate.weight"
+UNTOUCHED = (".gate.weight", ".router.weight", "_bias")
 HEAD = "lm_head.weight"
 
 
@@ -42,7 +42,11 @@ def write_dequantized(folder: Path, target: Path, weight_format: str) -> Path:
 
 
 def _rounded(name: str, tensor: Tensor, format: Format) -> Tensor:
-    if tensor.dim() != 2 or name.endswith((*TABLES, ROUTER)):
+    if tensor.dim() == 3:  # stacked experts [E, in, out]
+        rows = tensor.transpose(1, 2)
+        flat = dequantize(quantize(rows.flatten(0, 1), format, name))
+        return flat.view(rows.shape).transpose(1, 2).contiguous()
+    if tensor.dim() != 2 or name.endswith((*TABLES, *UNTOUCHED)):
         return tensor.float()
     return dequantize(quantize(tensor, format, name))
 

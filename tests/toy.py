@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "gpt_oss")
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
 WINDOW = 11
 VOCAB_SIZE = 131
@@ -45,6 +46,20 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
     "mixtral": {**_GATED, **_EXPERTS, "num_local_experts": 5},
     "qwen3_moe": {**_GATED, **_EXPERTS, "num_experts": 5, "moe_intermediate_size": 48},
+    "gpt_oss": {
+        **_GATED,
+        **_EXPERTS,
+        "num_local_experts": 5,
+        "intermediate_size": 48,
+        "sliding_window": WINDOW,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 150000.0,
+            "factor": 4.0,
+            "truncate": False,
+            "original_max_position_embeddings": 64,
+        },
+    },
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 
@@ -71,6 +86,23 @@ def make_toy_checkpoint(
     shard = max_shard_bytes if max_shard_bytes is not None else "1GB"
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     return folder
+
+
+def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors with the stacked experts of gpt-oss as matrices [out, in] of their own."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        block, dot, stack = name.rpartition(".experts.")
+        if not dot or stack[0].isdigit():
+            found[name] = tensor
+            continue
+        kind = "bias" if stack.endswith("_bias") else "weight"
+        roles = ("gate", "up") if stack.startswith("gate_up") else ("down",)
+        for expert, rows in enumerate(tensor if kind == "bias" else tensor.transpose(1, 2)):
+            for turn, role in enumerate(roles):
+                own = f"{block}.experts.{expert}.{role}_proj.{kind}"
+                found[own] = rows[turn :: len(roles)].contiguous()
+    return found
 
 
 def load_oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -31,6 +31,8 @@ PUBLISHED_PARAMETERS = {
     "mixtral-8x7b": 46_702_792_704,
     "qwen3-30b-a3b": 30_532_122_624,
     "mixtral-8x22b": 140_620_634_112,
+    "gpt-oss-20b": 20_914_757_184,
+    "gpt-oss-120b": 116_829_156_672,
 }
 
 
@@ -77,6 +79,30 @@ def test_mixtures_of_experts():
     assert (qwen.num_experts, qwen.experts_per_token) == (128, 8)
     assert (mixtral.intermediate_size, qwen.intermediate_size) == (14336, 768)
     assert parse_config(raw_config("mixtral-8x7b")).scaled_to_one
+
+
+def test_gpt_oss():
+    config = find_config("gpt-oss-20b")
+    assert (config.num_experts, config.experts_per_token, config.expert_format) == (32, 4, "mxfp4")
+    assert [layer.window for layer in config.layers[:4]] == [128, None, 128, None]
+    (rope,) = config.ropes
+    assert (rope.kind, rope.factor, rope.theta, rope.truncate) == ("yarn", 32.0, 150_000.0, False)
+    assert config.max_positions == 131_072
+    assert (config.gate_limit, config.gate_slope) == (7.0, 1.702)
+    short = {"model_type", "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size"}
+    raw = raw_config("gpt-oss-20b")
+    kept = {key: raw[key] for key in (*short, "num_hidden_layers", "quantization_config")}
+    assert parse_config(kept | {"num_local_experts": 32}) == config
+    router = next(u for u in build_units(config, 64 * MIB) if u.name == "layers.3.router")
+    assert [(spec.role, spec.shape) for spec in router.loaded] == [
+        ("input_norm", (2880,)), ("router", (32, 2880)), ("router_bias", (32,))
+    ]  # fmt: skip
+
+
+def test_gpt_oss_in_other_formats_is_refused():
+    raw = raw_config("gpt-oss-20b") | {"quantization_config": {"quant_method": "fp8"}}
+    with pytest.raises(UnsupportedModelError, match="has quantization_config"):
+        parse_config(raw)
 
 
 def test_layers_without_experts_are_refused():

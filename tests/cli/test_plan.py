@@ -155,6 +155,21 @@ def test_a_mixture_reads_what_its_rows_use(run: Run) -> None:
     assert read_bytes == pytest.approx(found["streamed_bytes"] * 8 / 128, rel=0.01)
 
 
+def test_gpt_oss_is_planned_as_it_was_published(run: Run) -> None:
+    """Experts in MXFP4, all else in bf16."""
+    machine = str(Path(__file__).parents[1] / "machine.yaml")
+    options = ["--cpu-memory", "8GiB", "--machine", machine]
+    found = planned(run, "gpt-oss-20b", *options)
+    assert (found["weight_format"], found["kv_format"]) == ("mxfp4", "bf16")
+    weights_bytes = found["resident_bytes"] + found["streamed_bytes"]
+    experts = 24 * 32 * 3 * 2880**2
+    wanted = experts * 4.25 / 8 + 2 * (20_914_757_184 - experts - 201_088 * 2880)
+    assert weights_bytes == pytest.approx(wanted, rel=0.002)
+    done = run("plan", "gpt-oss-20b", *options, "--weight-format", "int4")
+    assert done.returncode == 2
+    assert "experts of this model are mxfp4 already" in " ".join(done.stderr.split())
+
+
 def test_a_device_does_not_compute_experts(run: Run) -> None:
     done = run("plan", "mixtral-8x7b", "--machine", "t4-208gb", "--gpu-memory", "12GiB")
     assert done.returncode == 2

@@ -16,6 +16,7 @@ ALL_FORMATS = (
     *("int8:row", "int8:32", "int8:64", "int8:128", "int4:32", "int4:64", "int4:128"),
     *("int4:32:sym", "int4:64:sym", "int4:128:sym"),
     *("fp8:row", "fp8:32", "fp8:64", "fp8:128"),
+    "mxfp4",
 )
 ROUNDED_FORMATS = (  # that round activations to 8 bits
     *("int8:row:a8", "int8:32:a8", "int8:64:a8", "int4:32:a8", "int4:64:a8", "int4:128:a8"),
@@ -27,6 +28,8 @@ def random_weight(name: str, rows: int, columns: int) -> PackedWeight:
     """Every code is as likely as any other, the extremes included."""
     format = parse_format(name)
     groups = columns // (format.group_size or columns)
+    if format.name == "mxfp4":
+        return pack(random_float4(rows, columns), format)
     if format.name == "fp8":
         return pack(Codes(random_float8(rows, columns), torch.rand(rows, groups), None), format)
     int8 = format.name == "int8"
@@ -41,6 +44,13 @@ def random_float8(rows: int, columns: int) -> Tensor:
     """All e4m3 floats but NaN, subnormal ones and both zeros among them."""
     bits = torch.randint(0, 127, (rows, columns)) | torch.randint(0, 2, (rows, columns)) << 7
     return bits.to(torch.uint8).view(torch.float8_e4m3fn)
+
+
+def random_float4(rows: int, columns: int) -> Codes:
+    """All e2m1 floats, and powers of two from 2^-10 to 1."""
+    values = torch.randint(0, 16, (rows, columns), dtype=torch.uint8)
+    powers = torch.randint(117, 128, (rows, columns // 32), dtype=torch.uint8)
+    return Codes(values, powers.view(torch.float8_e8m0fnu), None)
 
 
 def product(kernels: Kernels, x: Tensor, weight: PackedWeight) -> Tensor:

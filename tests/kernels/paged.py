@@ -69,9 +69,13 @@ def make_inputs(case: Case, seed: int = 0) -> Inputs:
 
 
 def reference_attention(
-    inputs: Inputs, scale: float, window: int | None, softcap: float | None
+    inputs: Inputs,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """Softmax attention in float64, row by row."""
+    """Softmax attention in float64, row by row; a sink is a score whose value is zero."""
     batch = inputs.batch
     out = torch.empty_like(inputs.q)
     for index, context in enumerate(batch.context_lens.tolist()):
@@ -86,7 +90,10 @@ def reference_attention(
             score = torch.einsum("hd,thd->ht", inputs.q[row].double(), k) * scale
             if softcap is not None:
                 score = softcap * torch.tanh(score / softcap)
-            out[row] = torch.einsum("ht,thd->hd", score.softmax(-1), v)
+            if sinks is not None:
+                score = torch.cat([score, sinks.double()[:, None]], dim=1)
+            weights = score.softmax(-1)[:, : len(seen)]
+            out[row] = torch.einsum("ht,thd->hd", weights, v)
     return out
 
 

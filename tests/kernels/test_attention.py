@@ -28,10 +28,14 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def attend(
-    kernels: Kernels, inputs: Inputs, window: int | None = None, softcap: float | None = None
+    kernels: Kernels,
+    inputs: Inputs,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    out = torch.full_like(inputs.q, 7.0)
-    kernels.attention(inputs.q, inputs.keys, inputs.values, inputs.batch, 0.3, out, window, softcap)
+    out, kv = torch.full_like(inputs.q, 7.0), (inputs.keys, inputs.values)
+    kernels.attention(inputs.q, *kv, inputs.batch, 0.3, out, window, softcap, sinks)
     return out
 
 
@@ -53,6 +57,48 @@ def test_attention_is_softmax_attention(
     torch.testing.assert_close(
         attend(kernels, inputs, window, softcap), expected, atol=2e-5, rtol=1e-4
     )
+
+
+@EACH
+@settings(max_examples=25)
+@given(
+    case=cases(),
+    window=st.none() | st.integers(1, 50),
+    size=st.sampled_from([1.0, 100.0]),
+    dtype_name=st.sampled_from(DTYPES),
+    seed=st.integers(0, 99),
+)
+def test_sinks_are_scores_of_nothing(
+    kernels: Kernels, case: Case, window: int | None, size: float, dtype_name: str, seed: int
+) -> None:
+    if max(case.contexts) == 0:
+        return
+    inputs = make_inputs(case, seed)
+    sinks = (size * torch.randn(case.heads)).to(getattr(torch, dtype_name))
+    expected = reference_attention(inputs, 0.3, window, None, sinks)
+    result = attend(kernels, inputs, window, None, sinks)
+    torch.testing.assert_close(result, expected, atol=2e-5, rtol=1e-4)
+
+
+@EACH
+def test_sinks_of_long_contexts_have_the_same_bits_however_a_prompt_is_cut(
+    kernels: Kernels,
+) -> None:
+    inputs, sinks = make_inputs(Case((1100,), (1100,), heads=6, head_dim=20)), torch.randn(6)
+    whole = attend(kernels, inputs, 515, None, sinks)
+    expected = reference_attention(inputs, 0.3, 515, None, sinks)
+    torch.testing.assert_close(whole, expected, atol=2e-5, rtol=1e-4)
+    for start, stop in ((0, 1), (513, 514), (1000, 1100), (1099, 1100)):
+        batch = make_batch([stop - start], [stop], inputs.batch.block_tables[:1])
+        part = Inputs(inputs.q[start:stop].contiguous(), inputs.keys, inputs.values, batch)
+        assert torch.equal(attend(kernels, part, 515, None, sinks), whole[start:stop])
+
+
+@EACH
+def test_a_sink_far_below_all_scores_changes_no_bit(kernels: Kernels) -> None:
+    inputs = make_inputs(Case((3, 1), (20, 600)))
+    far = torch.full((4,), -1e4)
+    assert torch.equal(attend(kernels, inputs, None, None, far), attend(kernels, inputs))
 
 
 @EACH

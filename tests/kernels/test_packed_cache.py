@@ -44,10 +44,12 @@ def attend(
     inputs: PackedInputs,
     window: int | None = None,
     softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     q, batch = inputs.floats.q, inputs.floats.batch
     out = torch.full_like(q, 7.0)
-    kernels.attention(q, inputs.keys, inputs.values, batch, scale_of(inputs), out, window, softcap)
+    kv, scale = (inputs.keys, inputs.values), scale_of(inputs)
+    kernels.attention(q, *kv, batch, scale, out, window, softcap, sinks)
     return out
 
 
@@ -84,6 +86,15 @@ def test_contexts_of_several_segments(kernels: Kernels, name: str) -> None:
         expected = reference_attention(inputs.floats, scale_of(inputs), window, None)
         result = attend(kernels, inputs, window)
         assert_near(result, expected, name)
+
+
+@EACH
+@EACH_FORMAT
+def test_sinks_are_scores_of_nothing(kernels: Kernels, name: str) -> None:
+    inputs = pack_inputs(Case((1, 5, 40), (1300, 600, 530), head_dim=24), name)
+    sinks = torch.tensor([-1.0, 2.0, 0.5, 9.0]).bfloat16()
+    expected = reference_attention(inputs.floats, scale_of(inputs), 520, None, sinks)
+    assert_near(attend(kernels, inputs, 520, None, sinks), expected, name)
 
 
 @EACH

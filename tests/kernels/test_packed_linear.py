@@ -83,7 +83,7 @@ def test_a_row_has_the_same_bits_in_any_company(kernels: Kernels, name: str) -> 
 
 
 @each_native
-@pytest.mark.parametrize("name", ["int4:64", "fp8:row"])
+@pytest.mark.parametrize("name", ["int4:64", "fp8:row", "mxfp4"])
 def test_any_number_of_rows_has_the_bits_of_single_rows(kernels: Kernels, name: str) -> None:
     x, weight = torch.randn(130, 128), random_weight(name, 17, 128)
     alone = torch.cat([product(kernels, row[None], weight) for row in x])
@@ -144,6 +144,36 @@ def test_the_largest_sums_are_exact(kernels: Kernels, name: str, sign: float) ->
     for rows in (1, 2, 3, 4, 5, 20):
         out = product(kernels, torch.full((rows, 128), 32767.0 * sign), weight)
         assert (out == 128 * 32767.0 * sign * value).all()
+
+
+@each_native
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_largest_sums_of_small_floats_are_exact(kernels: Kernels, sign: float) -> None:
+    for code, value in ((7, 6.0), (15, -6.0)):
+        powers = torch.full((24, 4), 127, dtype=torch.uint8).view(torch.float8_e8m0fnu)
+        codes = Codes(torch.full((24, 128), code, dtype=torch.uint8), powers, None)
+        weight = pack(codes, parse_format("mxfp4"))
+        for rows in (1, 2, 3, 4, 5, 20):
+            out = product(kernels, torch.full((rows, 128), 32767.0 * sign), weight)
+            assert (out == 128 * 32767.0 * sign * value).all()
+
+
+@each_kernels
+def test_every_small_float_with_every_power_of_two(kernels: Kernels) -> None:
+    """But the two that float32 has no 6 of; inputs bring products into the range of float32."""
+    codes = torch.zeros(253, 32, dtype=torch.uint8)
+    codes[:, 5] = 9  # -0.5
+    codes[:, 6] = 7  # 6
+    powers = torch.arange(253, dtype=torch.uint8).view(torch.float8_e8m0fnu)[:, None]
+    weight = pack(Codes(codes, powers, None), parse_format("mxfp4"))
+    for size in (2.0**-60, 1.0, 2.0**60):
+        x = torch.zeros(2, 32)
+        x[0, 5], x[1, 6] = size, size
+        wanted = (powers.double() * torch.tensor([[-0.5, 6.0]]).double() * size).T
+        fine = (wanted.abs() > 1e-30) & (wanted.abs() < 1e38)
+        out = product(kernels, x, weight).double()
+        assert fine.any()
+        torch.testing.assert_close(out[fine], wanted[fine], rtol=2e-7, atol=0)
 
 
 @each_native

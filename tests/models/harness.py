@@ -20,6 +20,7 @@ from lm_offload.models.registry import load_mixture, load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.expert_functions import ExpertFunctions
+from tests.toy import with_single_experts
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96
@@ -27,9 +28,10 @@ MAX_HEAD_BYTES = 64 * 64 * 4  # so that the toy vocabulary needs several parts
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint."""
+    """All tensors of a checkpoint, experts by themselves."""
     files = sorted(folder.glob("*.safetensors"))
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return with_single_experts(tensors)
 
 
 @dataclass

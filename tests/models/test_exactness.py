@@ -85,6 +85,18 @@ VARIANTS = {
         "gemma3_text",
         {**rope(GEMMA3_ROPES), "final_logit_softcapping": 5.0, "attention_bias": True},
     ),
+    "gpt_oss low limit": (
+        "gpt_oss",
+        {"swiglu_limit": 0.8, "swiglu_alpha": 1.1, "num_key_value_heads": 4},
+    ),
+    "gpt_oss bare": (
+        "gpt_oss",
+        {
+            "attention_bias": False,
+            "layer_types": ["full_attention"] * 3,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    ),
     "opt-350m": ("opt", {"word_embed_proj_dim": 48, "do_layer_norm_before": False}),
     "opt narrow": ("opt", {"word_embed_proj_dim": 48, "tie_word_embeddings": False}),
     "opt bare": ("opt", {"enable_bias": False, "_remove_final_layer_norm": True}),

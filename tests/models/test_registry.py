@@ -20,5 +20,7 @@ def test_every_type_has_all_functions(model_type):
 
 @pytest.mark.parametrize("model_type", ["mamba", "workspace", "../llama", ""])
 def test_other_names_are_refused(model_type):
-    with pytest.raises(UnsupportedModelError, match="supported are gemma2, gemma3_text, llama"):
+    with pytest.raises(
+        UnsupportedModelError, match="supported are gemma2, gemma3_text, gpt_oss, llama"
+    ):
         load_model(model_type)

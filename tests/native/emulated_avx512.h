@@ -74,6 +74,8 @@ LMO_BINARY(__m512, unpacklo_ps, _mm256_unpacklo_ps)
 LMO_BINARY(__m512, unpackhi_ps, _mm256_unpackhi_ps)
 LMO_BINARY(__m512i, add_epi32, _mm256_add_epi32)
 LMO_BINARY(__m512i, add_epi16, _mm256_add_epi16)
+LMO_BINARY(__m512i, max_epi32, _mm256_max_epi32)
+LMO_BINARY(__m512i, shuffle_epi8, _mm256_shuffle_epi8)
 LMO_BINARY(__m512i, and_si512, _mm256_and_si256)
 LMO_BINARY(__m512i, madd_epi16, _mm256_madd_epi16)
 LMO_BINARY(__m512i, maddubs_epi16, _mm256_maddubs_epi16)
@@ -90,6 +92,12 @@ inline __m512i twice(__m256i a) { return join<__m512i>(a, a); }
 inline __m512i set1_epi32(int x) { return twice(_mm256_set1_epi32(x)); }
 inline __m512i set1_epi16(short x) { return twice(_mm256_set1_epi16(x)); }
 inline __m512i set1_epi8(char x) { return twice(_mm256_set1_epi8(x)); }
+
+inline __m512i broadcast_i32x4(__m128i a) { return twice(_mm256_broadcastsi128_si256(a)); }
+inline __m512i cvtepu8_epi32(__m128i a) {
+    const __m128i high = _mm_unpackhi_epi64(a, a);
+    return join<__m512i>(_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(high));
+}
 
 inline __m512 castsi512_ps(__m512i a) { return part<__m512>(a, 0); }
 inline __m512i castps_si512(__m512 a) { return part<__m512i>(a, 0); }
@@ -219,6 +227,7 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_add_epi16 lmo::emulated::add_epi16
 #define _mm512_add_epi32 lmo::emulated::add_epi32
 #define _mm512_and_si512 lmo::emulated::and_si512
+#define _mm512_broadcast_i32x4 lmo::emulated::broadcast_i32x4
 #define _mm512_castps512_ps256 lmo::emulated::castps512_ps256
 #define _mm512_castps_si512 lmo::emulated::castps_si512
 #define _mm512_castsi256_si512 lmo::emulated::castsi256_si512
@@ -228,6 +237,7 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_cvtepi32_epi8 lmo::emulated::cvtepi32_epi8
 #define _mm512_cvtepi32_ps lmo::emulated::cvtepi32_ps
 #define _mm512_cvtepu16_epi32 lmo::emulated::cvtepu16_epi32
+#define _mm512_cvtepu8_epi32 lmo::emulated::cvtepu8_epi32
 #define _mm512_cvtph_ps lmo::emulated::cvtph_ps
 #define _mm512_cvtps_epi32 lmo::emulated::cvtps_epi32
 #define _mm512_cvtsepi32_epi16 lmo::emulated::cvtsepi32_epi16
@@ -239,6 +249,7 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_madd_epi16 lmo::emulated::madd_epi16
 #define _mm512_maddubs_epi16 lmo::emulated::maddubs_epi16
 #define _mm512_mask_mov_epi32 lmo::emulated::mask_mov_epi32
+#define _mm512_max_epi32 lmo::emulated::max_epi32
 #define _mm512_max_ps lmo::emulated::max_ps
 #define _mm512_min_ps lmo::emulated::min_ps
 #define _mm512_reduce_max_ps lmo::emulated::reduce_max_ps
@@ -247,6 +258,7 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_set1_epi8 lmo::emulated::set1_epi8
 #define _mm512_set1_ps lmo::emulated::set1_ps
 #define _mm512_setzero_ps lmo::emulated::setzero_ps
+#define _mm512_shuffle_epi8 lmo::emulated::shuffle_epi8
 #define _mm512_slli_epi16 lmo::emulated::slli_epi16
 #define _mm512_slli_epi32 lmo::emulated::slli_epi32
 #define _mm512_srai_epi16 lmo::emulated::srai_epi16

@@ -82,11 +82,18 @@ def supported_model_types() -> tuple[str, ...]:
 
 def _refuse_quantized(fields: Fields) -> None:
     for key in ("quantization_config", "compression_config"):
-        if fields.get(key):
+        if fields.get(key) and not _is_as_published(fields):
             raise UnsupportedModelError(
                 f"{fields.where} has {key}, supported are {', '.join(DTYPE_BYTES)} weights; "
                 "choose the unquantized checkpoint."
             )
+
+
+def _is_as_published(fields: Fields) -> bool:
+    """Whether it is gpt-oss in MXFP4, which a config alone is planned in."""
+    section = fields.get("quantization_config")
+    method = section.get("quant_method") if isinstance(section, Mapping) else None
+    return fields.get("model_type") == "gpt_oss" and method == "mxfp4"
 
 
 def read_json(path: Path) -> Any:

@@ -107,6 +107,28 @@ def parse_qwen3_moe(fields: Fields) -> ModelConfig:
     return replace(config, intermediate_size=width, scaled_to_one=scaled)
 
 
+def parse_gpt_oss(fields: Fields) -> ModelConfig:
+    """gpt-oss: experts with biases, attention sinks, a window in every second layer, yarn."""
+    rope = fields.section("rope_scaling") or fields.section("rope_parameters")
+    defaults = {"rope_theta": 150_000.0, "torch_dtype": "bfloat16"}
+    given = {**_GPT_OSS_ROPE, **fields.raw} if rope is None else fields.raw
+    fields = Fields({**defaults, **given}, fields.where)
+    bias = fields.flag("attention_bias", True)
+    config = parse_decoder(fields, Defaults(131_072, kv_heads=8, head_dim=64, norm_eps=1e-5))
+    config = with_experts(config, fields, "num_local_experts", Choice(128, 4))
+    sliding = [i % 2 == 0 for i in range(config.num_layers)]
+    return replace(
+        with_windows(config, fields, parse_window(fields, 128), sliding),
+        qkv_bias=bias,
+        output_bias=bias,
+        mlp_bias=True,
+        expert_format=_expert_format(fields),
+        attention_sinks=True,
+        gate_limit=fields.number("swiglu_limit", 7.0),
+        gate_slope=fields.number("swiglu_alpha", 1.702),
+    )
+
+
 PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "llama": parse_llama,
     "mistral": parse_mistral,
@@ -118,7 +140,25 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "opt": parse_opt,
     "mixtral": parse_mixtral,
     "qwen3_moe": parse_qwen3_moe,
+    "gpt_oss": parse_gpt_oss,
 }
+
+_GPT_OSS_ROPE = {
+    "rope_parameters": None,
+    "rope_scaling": {
+        "rope_type": "yarn",
+        "factor": 32.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "truncate": False,
+        "original_max_position_embeddings": 4096,
+    },
+}
+
+
+def _expert_format(fields: Fields) -> str | None:
+    section = fields.section("quantization_config")
+    return section.text("quant_method") if section else None
 
 
 def _refuse_biases(fields: Fields) -> None:

@@ -21,6 +21,8 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     if config.qk_norm:
         for role in ("q_norm", "k_norm"):
             specs.append(norm_spec(f"{prefix}.self_attn.{role}", role, config.head_dim))
+    if config.attention_sinks:
+        specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
     if config.post_norms:
         name = f"{prefix}.post_attention_layernorm"
         specs.append(norm_spec(name, "post_norm", config.hidden_size))

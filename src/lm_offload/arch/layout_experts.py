@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
-from lm_offload.arch.layout import norm_spec
+from lm_offload.arch.layout import linear_specs, norm_spec
 from lm_offload.arch.shapes import ModelConfig
 from lm_offload.arch.weight_spec import ROUTER, WeightSpec
 
@@ -14,16 +15,20 @@ class _Names(NamedTuple):
 
     block: str
     matrices: dict[str, str]
+    router: str = "gate"
 
 
 _USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
 _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
-_NAMES = {"mixtral": _MIXTRAL}
+# gpt-oss stacks its experts, so these are names that no file has: see foreign/gpt_oss.py.
+_GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
+_NAMES = {"mixtral": _MIXTRAL, "gpt_oss": _GPT_OSS}
 
 
 def router_name(model_type: str, layer: int | str) -> str:
     """Of the matrix that scores the experts of a layer."""
-    return f"model.layers.{layer}.{_names(model_type).block}.gate.weight"
+    names = _names(model_type)
+    return f"model.layers.{layer}.{names.block}.{names.router}.weight"
 
 
 def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> str:
@@ -35,20 +40,22 @@ def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> st
 def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """The norm of what the experts read, and the matrix that scores them."""
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
+    name, shape = router_name(config.model_type, layer), (config.num_experts, hidden)
     return (
         norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden),
-        WeightSpec(router_name(config.model_type, layer), ROUTER, (config.num_experts, hidden)),
+        *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
     )
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
-    """The three matrices of one expert."""
+    """The three matrices of one expert, and their biases where it has them."""
     wide, narrow = config.hidden_size, config.intermediate_size
     shapes = {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
-    return tuple(
-        WeightSpec(expert_name(config.model_type, layer, expert, role), role, shape)
-        for role, shape in shapes.items()
-    )
+    specs = []
+    for role, shape in shapes.items():
+        name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
+        specs += linear_specs(name, role, shape, config.mlp_bias)
+    return tuple(replace(spec, of_expert=True) for spec in specs)
 
 
 def _names(model_type: str) -> _Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lm_offload.arch.rope import RopeConfig
@@ -52,6 +53,10 @@ class ModelConfig:
     num_experts: int = 1  # MLPs of a layer, of which a router chooses for each token
     experts_per_token: int = 1
     scaled_to_one: bool = True  # the weights of the experts that a token uses
+    attention_sinks: bool = False  # each head has a score for nothing
+    gate_limit: float = math.inf  # gpt-oss: gates are cut off there, and their sigmoids steeper
+    gate_slope: float = 1.0
+    expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 

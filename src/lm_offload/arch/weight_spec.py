@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lm_offload.quant.format import Format
+
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 
@@ -17,6 +19,7 @@ class WeightSpec:
     role: str  # what the model functions call it: "q_proj"
     shape: tuple[int, ...]  # of the whole tensor
     rows: tuple[int, int] | None = None  # first and one past the last row that is read
+    of_expert: bool = False
 
     @property
     def view_shape(self) -> tuple[int, ...]:
@@ -35,10 +38,13 @@ class WeightSpec:
         """Whether it is multiplied with."""
         return len(self.shape) == 2
 
-    @property
-    def has_format(self) -> bool:
-        """Whether it may be quantized; a router is too small to gain and too important to lose."""
-        return self.is_matrix and self.role != ROUTER
+    def takes(self, format: Format) -> bool:
+        """Whether it is stored in a format of the model's matrices.
+
+        A router is too small to gain and too important to lose.
+        """
+        for_it = self.of_expert or not format.is_of_experts
+        return self.is_matrix and self.role != ROUTER and for_it
 
     @property
     def is_row_table(self) -> bool:

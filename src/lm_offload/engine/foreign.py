@@ -54,7 +54,7 @@ def conversion_in_cache(
     sources = _sources(model, units, None)
     format = _main_format(sources)
     if format is None:
-        format = quantized_format(wanted, config.dtype)
+        format = quantized_format(wanted, config)
         sources = _sources(model, units, format) if format else sources
     elif wanted not in (None, format):
         raise ConfigError(

@@ -72,17 +72,23 @@ def kv_choices(config: ModelConfig, name: str | None, exact: bool) -> list[Forma
     return [None] if exact else [None, *fits]
 
 
-def quantized_format(wanted: Format | None, dtype: str) -> Format | None:
+def quantized_format(wanted: Format | None, config: ModelConfig) -> Format | None:
     """The format to quantize a checkpoint to, or None for its own precision, the default.
 
-    Raises ConfigError for another precision: only int8, int4 and fp8 are made.
+    Raises ConfigError for another precision, as only int8, int4, fp8 and mxfp4 are made, and for
+    mxfp4 where there are no experts.
     """
+    if wanted is not None and wanted.is_of_experts and not config.is_moe:
+        raise ConfigError(
+            f"The weight format {wanted} was given for a model without experts, of which alone it "
+            "is a format; allowed are int8, int4 and fp8 formats."
+        )
     if wanted is None or wanted.is_packed:
         return wanted
-    own = format_of_dtype(dtype)
+    own = format_of_dtype(config.dtype)
     if wanted != own:
         raise ConfigError(
             f"The weight format {wanted} was given for a checkpoint in {own}; allowed are {own} "
-            "and the int8, int4 and fp8 formats."
+            "and the int8, int4, fp8 and mxfp4 formats."
         )
     return None

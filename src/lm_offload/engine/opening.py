@@ -69,7 +69,7 @@ def _open(folder: Path, wanted: Format | None, exact: bool) -> ModelFiles:
     checkpoint = open_checkpoint(folder)
     config = _with_stored_dtype(load_config(folder), checkpoint)
     units = build_units(config, max_head_bytes(config))
-    format = quantized_format(wanted, config.dtype)
+    format = quantized_format(wanted, config)
     if format is None:
         layouts = [layout_unit(checkpoint, unit) for unit in units]
         return _with_tables(ModelFiles(folder, config, checkpoint, units, layouts, None))

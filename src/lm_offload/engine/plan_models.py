@@ -69,15 +69,29 @@ def _check_known(model: str) -> None:
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> AllowedSizes:
     """Of a model without files."""
     weights = demo_path() / "model.safetensors"
-    own, quantized = _in_format(config, format_of_dtype(config.dtype)), _quantized(config)
+    own, quantized = _in_format(config, _own_format(config)), _quantized(config)
     if options.weight_format == AUTO:
         return AllowedSizes([own] if options.exact else [own, *quantized], (), weights)
     text = options.weight_format or (options.plan.weight_format if options.plan else None)
-    wanted = quantized_format(wanted_format(text, options.exact), config.dtype)
-    if wanted is not None:
+    wanted = quantized_format(wanted_format(text, options.exact), config)
+    if wanted is not None and wanted != own.weight_format:
+        _check_not_quantized(config, wanted)
         _check_groups(config, wanted)
         return AllowedSizes([_in_format(config, wanted)], (), weights)
     return AllowedSizes([own], () if options.exact or text else quantized, weights)
+
+
+def _own_format(config: ModelConfig) -> Format:
+    stored = config.expert_format
+    return parse_format(stored) if stored else format_of_dtype(config.dtype)
+
+
+def _check_not_quantized(config: ModelConfig, wanted: Format) -> None:
+    if config.expert_format:
+        raise ConfigError(
+            f"The weight format {wanted} was given, the experts of this model are "
+            f"{config.expert_format} already; leave the format out."
+        )
 
 
 def _with_kv_format(sizes: AllowedSizes, config: ModelConfig, options: PlanOptions) -> AllowedSizes:
@@ -92,6 +106,8 @@ def _with_kv_format(sizes: AllowedSizes, config: ModelConfig, options: PlanOptio
 
 def _quantized(config: ModelConfig) -> list[ModelSizes]:
     """The model in each format of `auto` that its matrices can be cut for."""
+    if config.expert_format:
+        return []
     models = []
     for weight_format in map(parse_format, AUTO_FORMATS):
         with suppress(ConfigError):
@@ -107,5 +123,5 @@ def _in_format(config: ModelConfig, weight_format: Format) -> ModelSizes:
 def _check_groups(config: ModelConfig, weight_format: Format) -> None:
     for unit in build_units(config, max_head_bytes(config)):
         for spec in unit.loaded:
-            if spec.has_format:
+            if spec.takes(weight_format):
                 check_columns(weight_format, spec.shape[1], spec.name)

@@ -1,9 +1,11 @@
-"""Opens a Hugging Face folder whose config names a method of quantization."""
+"""Opens a Hugging Face folder that cannot be streamed as it is: quantized, or experts stacked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lm_offload.arch.config import read_json
 from lm_offload.arch.fields import Fields
@@ -12,13 +14,14 @@ from lm_offload.foreign.model import Convert, ForeignModel
 from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 
 CONFIG_FILE = "config.json"
+STACKED = ("gpt_oss",)  # model types whose experts are stacked in one tensor
 KEYS = ("quantization_config", "compression_config")
 
 Reader = Callable[[Fields, Checkpoint], Convert]
 
 
 def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
-    """The model `name`, or None if its config.json has no word of quantization.
+    """The model `name`, or None if its config.json has no word of quantization or such experts.
 
     Raises CheckpointError for files that are missing or contradict one another,
     UnsupportedModelError for a method that is not read here.
@@ -27,7 +30,7 @@ def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
     raw = read_json(path) if path.is_file() else {}
     key = next((key for key in KEYS if isinstance(raw, dict) and raw.get(key)), None)
     if key is None:
-        return None
+        return _open_stacked(folder, name, raw)
     fields = Fields(raw, CONFIG_FILE).section(key) or Fields({}, CONFIG_FILE)
     method = fields.text("quant_method")
     readers = _readers()
@@ -41,11 +44,21 @@ def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
     return ForeignModel(name, config, checkpoint, readers[method](fields, checkpoint))
 
 
+def _open_stacked(folder: Path, name: str, raw: Any) -> ForeignModel | None:
+    if not isinstance(raw, dict) or raw.get("model_type") not in STACKED:
+        return None
+    from lm_offload.foreign.gpt_oss import convert_expert
+
+    checkpoint = open_checkpoint(folder)
+    return ForeignModel(name, raw, checkpoint, partial(convert_expert, checkpoint))
+
+
 def _readers() -> Mapping[str, Reader]:
     """By method; they come with torch."""
     from lm_offload.foreign.awq import read_awq
     from lm_offload.foreign.compressed import read_compressed
     from lm_offload.foreign.float8 import read_float8
+    from lm_offload.foreign.gpt_oss import read_mxfp4
     from lm_offload.foreign.gptq import read_gptq
 
     return {
@@ -53,4 +66,5 @@ def _readers() -> Mapping[str, Reader]:
         "awq": read_awq,
         "compressed-tensors": read_compressed,
         "fp8": read_float8,
+        "mxfp4": read_mxfp4,
     }

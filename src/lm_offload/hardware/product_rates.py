@@ -14,6 +14,7 @@ Known = TypeVar("Known")
 # N and K of the matrices that products are measured with: as wide as those of models that do not
 # fit the cache, and of models that do.
 MEMORY_SIZE, CACHED_SIZE = 3072, 512
+LIKE_MXFP4 = Format("int4", 32)  # codes of four bits that are turned into bytes
 LEAST_FRAC = 0.2  # of a product with square matrices, however few inputs one of others has
 
 
@@ -51,6 +52,8 @@ def _known_of(known: Mapping[str, Known], format: Format) -> Known | None:
     found = known.get(str(format)) or next(alike, None)
     if found is None and format.int8_activations:
         return _known_of(known, format.stored)
+    if found is None and format.name == "mxfp4":
+        return _known_of(known, LIKE_MXFP4)
     return found
 
 

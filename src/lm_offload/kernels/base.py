@@ -103,13 +103,15 @@ class Kernels(Protocol):
         out: Tensor,
         window: int | None = None,
         softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         """Causal attention of q[T, heads, head_dim] over the paged cache into `out`, shaped as q.
 
         K and V of the rows themselves are already in the cache. A row at position p sees
         positions max(0, p - window + 1) to p. heads is a multiple of kv_heads. Scores are
-        softcap * tanh(score / softcap) where a softcap is given. A score that is NaN makes its
-        row NaN; a sequence without rows is left alone.
+        softcap * tanh(score / softcap) where a softcap is given. sinks [heads], of any float
+        dtype, are scores of nothing: the softmax counts one of them for each row and head. A
+        score that is NaN makes its row NaN; a sequence without rows is left alone.
         """
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:

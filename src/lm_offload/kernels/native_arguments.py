@@ -80,19 +80,19 @@ def weights(weight: Weight) -> tuple[int, int, int, int, int]:
     return weight.data_ptr(), stride, code, count, width
 
 
-def packing(weight: PackedWeight) -> tuple[int, int, bool, int]:
-    """Bits of a code, columns of a group, symmetry and bits of inputs of packed weights."""
+def packing(weight: PackedWeight) -> tuple[int, int, bool, bool, int]:
+    """Bits of a code, columns of a group, symmetry, whether codes are floats, bits of inputs."""
     format, width = weight.format, weight.shape[1]
     bits, group = CODE_BITS.get(format.name), format.group_size or width
     whole_groups = not width % COLUMN_STEP and not width % max(group, 1)
     if bits is None or not whole_groups or (bits == 8 and not format.symmetric):
-        wanted = f"int8, int4 or fp8 weights of whole groups, not {format} of {list(weight.shape)}"
+        wanted = f"packed weights of whole groups, not {format} of {list(weight.shape)}"
         refuse(wanted, weight.data)
-    return bits, group, format.symmetric, _input_bits(format)
+    return bits, group, format.symmetric, format.has_float_codes, _input_bits(format)
 
 
 def _input_bits(format: Format) -> int:
-    """To how many bits inputs are rounded; 32, that is not at all, tells that codes are floats."""
+    """To how many bits inputs are rounded; 32 is not at all."""
     if format.name == "fp8":
         return 32
     return 8 if format.int8_activations else 16

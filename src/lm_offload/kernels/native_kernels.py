@@ -131,6 +131,7 @@ class NativeKernels:
         out: Tensor,
         window: int | None = None,
         softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         """See `Kernels.attention`."""
         at, stride, head_stride, *shape = heads(q)
@@ -138,12 +139,13 @@ class NativeKernels:
         if shape != out_shape or shape[1] % keys.shape[1] or shape[2] != keys.shape[3]:
             refuse("queries and an output that share the cache's heads", q, out)
         tables_at, tables_stride, sequences = tables(batch.block_tables)
+        sinks_at, sinks_code = (0, 0) if sinks is None else vector(sinks, shape[1])
         self._ops.attention(
             at, stride, head_stride, cache(keys, values),
             indices(batch.query_starts, torch.int32, sequences + 1),
             indices(batch.context_lens, torch.int32, sequences),
             tables_at, tables_stride, sequences, shape[1],
-            scale, window or _WHOLE_CONTEXT, softcap or 0.0,
+            scale, window or _WHOLE_CONTEXT, softcap or 0.0, sinks_at, sinks_code,
             out_at, out_stride, out_head_stride, self._attention_threads,
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ class Scores:
     scale: float
     window: int | None
     softcap: float | None
+    sinks: Tensor | None = None  # [heads] of nothing, which only the sum of the weights has
 
 
 def paged_attention(
@@ -71,12 +72,22 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, scores: Scores) 
     size = flat.shape[1]
     flat = functional.pad(flat, (0, 0, 0, max(0, STABLE_ROWS - size)))
     at = functional.pad(positions.repeat(heads // kv_heads), (0, flat.shape[1] - size))
-    result = _softmax_walk(flat, k, v, at, scores)[:, :size]
+    peak, total, mixed = _softmax_walk(flat, k, v, at, scores)
+    if scores.sinks is not None:
+        of_row = scores.sinks.float().view(kv_heads, -1).repeat_interleave(rows, 1)
+        sinks = functional.pad(of_row, (0, flat.shape[1] - size)).unsqueeze(2)
+        peak, total, mixed = _with_sinks(peak, total, mixed, sinks)
+    result = (mixed / total)[:, :size]
     return result.reshape(kv_heads, -1, rows, head_dim).permute(2, 0, 1, 3).reshape(q.shape)
 
 
-def _softmax_walk(q: Tensor, k: Tensor, v: Tensor, at: Tensor, scores: Scores) -> Tensor:
-    """Online softmax of q[kv_heads, R, head_dim] over the segments of k and v."""
+def _softmax_walk(
+    q: Tensor, k: Tensor, v: Tensor, at: Tensor, scores: Scores
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Online softmax of q[kv_heads, R, head_dim] over the segments of k and v.
+
+    Returns the largest score, the sum of the weights relative to it and that of weighted values.
+    """
     peak = q.new_full((*q.shape[:2], 1), _LOWEST)
     total = torch.zeros_like(peak)
     mixed = torch.zeros_like(q)
@@ -89,7 +100,16 @@ def _softmax_walk(q: Tensor, k: Tensor, v: Tensor, at: Tensor, scores: Scores) -
         total = total * decay + weight.sum(-1, keepdim=True)
         mixed = mixed * decay + weight @ v[:, segment]
         peak = new_peak
-    return mixed / total
+    return peak, total, mixed
+
+
+def _with_sinks(
+    peak: Tensor, total: Tensor, mixed: Tensor, sinks: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same sums with one more score, whose value is zero."""
+    new_peak = torch.maximum(peak, sinks)
+    decay = torch.exp(peak - new_peak)
+    return new_peak, total * decay + torch.exp(sinks - new_peak), mixed * decay
 
 
 def _scores(q: Tensor, k: Tensor, at: Tensor, start: int, scores: Scores) -> Tensor:

@@ -93,9 +93,10 @@ class TorchKernels:
         out: Tensor,
         window: int | None = None,
         softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         """See `Kernels.attention`."""
-        paged_attention(q, keys, values, batch, Scores(scale, window, softcap), out)
+        paged_attention(q, keys, values, batch, Scores(scale, window, softcap, sinks), out)
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
         """See `Kernels.silu_mul`."""

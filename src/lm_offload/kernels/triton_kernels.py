@@ -101,8 +101,11 @@ class TritonKernels:
         out: Tensor,
         window: int | None = None,
         softcap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
-        """See `Kernels.attention`."""
+        """See `Kernels.attention`; models with sinks do not come here."""
+        if sinks is not None:
+            raise NotImplementedError("attention sinks on a GPU")
         paged_attention(q, keys, values, batch, Scores(scale, window, softcap), out)
 
     def _packed(

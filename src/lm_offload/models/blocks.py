@@ -69,7 +69,8 @@ def attention(
     """
     qkv = rotated_qkv(model, ctx, layer, weights, hidden, batch)
     out = ctx.workspace.take(*qkv[0].shape)
-    attend(ctx.config, ctx.kernels, layer, qkv, batch, keys, values, out)
+    sinks = weights.get("sinks")
+    attend(ctx.config, ctx.kernels, layer, qkv, batch, keys, values, out, sinks)
     model.add_attended(ctx, weights, out.flatten(1), hidden)
 
 
@@ -99,12 +100,14 @@ def attend(
     keys: Blocks,
     values: Blocks,
     out: Tensor,
+    sinks: Tensor | None = None,
 ) -> None:
     """Store keys and values, and attend into `out`, shaped as the queries."""
     q, k, v = qkv
     kernels.store_kv(k, v, keys, values, batch.slots)
     scale, cap = config.attention_scale, config.attention_softcap
-    kernels.attention(q, keys, values, batch, scale, out, config.layers[layer].window, cap)
+    window = config.layers[layer].window
+    kernels.attention(q, keys, values, batch, scale, out, window, cap, sinks)
 
 
 def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Cho
     ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
     router = weights["router"]
     scores = ctx.workspace.take(normed.shape[0], router.shape[0])
-    ctx.kernels.linear(normed, router, scores)
+    ctx.kernels.linear(normed, router, scores, weights.get("router_bias"))
     scales, experts = scores.softmax(-1).topk(ctx.config.experts_per_token)
     if ctx.config.scaled_to_one:
         scales /= scales.sum(-1, keepdim=True)
@@ -43,9 +44,21 @@ def add_expert(
     ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
 ) -> None:
     """hidden[rows] += scales * down(activation(gate) * up) of normed[rows]."""
+    add_gated(ctx, weights, chosen, normed, hidden, gate_and_up)
+
+
+def add_gated(
+    ctx: Context,
+    weights: Weights,
+    chosen: ExpertRows,
+    normed: Tensor,
+    hidden: Tensor,
+    inner_of: Callable[[Context, Weights, Tensor], Tensor],
+) -> None:
+    """hidden[rows] += scales * down(inner_of(normed[rows])), where that is [m, I]."""
     count, width = len(chosen.rows), normed.shape[1]
     x = torch.index_select(normed, 0, chosen.rows, out=ctx.workspace.take(count, width))
-    inner = gate_and_up(ctx, weights, x)
+    inner = inner_of(ctx, weights, x)
     added = ctx.workspace.take(count, width)
-    ctx.kernels.linear(inner, weights["down_proj"], added)
+    ctx.kernels.linear(inner, weights["down_proj"], added, weights.get("down_bias"))
     hidden.index_add_(0, chosen.rows, added.mul_(chosen.scales[:, None]))

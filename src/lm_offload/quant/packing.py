@@ -6,10 +6,12 @@ columns (one for all columns where a row has a single scale), and is read front 
 
     block   | 8 scales fp16 | 8 minimums fp16 (if asymmetric) | codes of the group, 8 rows |
             | 8 scales fp32 | codes of the group, 8 rows | (fp8)
+            | 8 scales e8m0 | codes of the group, 8 rows | (mxfp4)
     int8    32 bytes for 4 columns: of each row k0 k2 k1 k3, signed
     int4    32 bytes for 8 columns: of each row 4 bytes k0 k2 | k4 k6 | k1 k3 | k5 k7, low nibble
             first; codes 0 to 15, a symmetric one stands for code - 8
     fp8     as int8, with the bits of e4m3 floats
+    mxfp4   as int4, with the bits of e2m1 floats
 
 In a 32-bit lane the 16-bit halves thus hold even and odd columns: one shift and mask give pairs
 of neighbours as 16-bit numbers. Rows are padded with zeros to a multiple of eight.
@@ -28,6 +30,7 @@ from lm_offload.quant.packed import PackedWeight
 
 INT8_ORDER = (0, 2, 1, 3)
 INT4_LOW, INT4_HIGH = (0, 4, 1, 5), (2, 6, 3, 7)  # columns in the nibbles of the four bytes
+SCALE_TYPES = {"fp8": torch.float32, "mxfp4": torch.float8_e8m0fnu}  # fp16 in all others
 BYTE_CODES = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 INT4_ZERO = 8  # the code of zero in a symmetric format
 
@@ -36,8 +39,8 @@ INT4_ZERO = 8  # the code of zero in a symmetric format
 class Codes:
     """A quantized matrix as plain tensors: codes [N, K], scales and minimums [N, groups] fp16.
 
-    Codes are int8 for int8, uint8 for int4 and float8_e4m3fn for fp8, whose scales are fp32;
-    `minimums` is None in a symmetric format.
+    Codes are int8 for int8, uint8 for int4 and mxfp4, whose scales are float8_e8m0fnu, and
+    float8_e4m3fn for fp8, whose scales are fp32; `minimums` is None in a symmetric format.
     """
 
     values: Tensor
@@ -64,7 +67,7 @@ def unpack(weight: PackedWeight) -> Codes:
     groups = columns // format.group_size if format.group_size else 1
     tiles = -(-rows // TILE_ROWS)
     data = weight.data.view(tiles, groups, -1)
-    scale_type = torch.float32 if format.name == "fp8" else torch.float16
+    scale_type = SCALE_TYPES.get(format.name, torch.float16)
     split = TILE_ROWS * scale_type.itemsize
     parts = [data[..., :split], data[..., split : 2 * split], data[..., 2 * split :]]
     if format.symmetric:

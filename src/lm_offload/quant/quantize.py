@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lm_offload.errors import CheckpointError
 from lm_offload.quant.columns import check_columns
+from lm_offload.quant.float4 import float4_groups, float4_values
 from lm_offload.quant.float8 import float8_groups
 from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
@@ -40,13 +41,17 @@ def dequantize(weight: PackedWeight) -> Tensor:
     """What the packed bytes stand for, f32 [N, K]."""
     codes = unpack(weight)
     rows, groups = codes.scales.shape
-    values = codes.values.float().view(rows, groups, -1)
+    values = _code_numbers(codes.values, weight.format).view(rows, groups, -1)
     if codes.minimums is None:
         zero = INT4_ZERO if weight.format.name == "int4" else 0
         values.sub_(zero).mul_(codes.scales.float().unsqueeze(2))
     else:
         values.mul_(codes.scales.float().unsqueeze(2)).add_(codes.minimums.float().unsqueeze(2))
     return values.view(weight.shape)
+
+
+def _code_numbers(codes: Tensor, format: Format) -> Tensor:
+    return float4_values(codes) if format.name == "mxfp4" else codes.float()
 
 
 def _chunk_rows(columns: int) -> int:
@@ -58,8 +63,8 @@ def _quantize_rows(weight: Tensor, format: Format, name: str) -> Codes:
     rows, columns = weight.shape
     _check_finite(weight, format, name)
     groups = weight.reshape(-1, format.group_size or columns)
-    if format.name == "fp8":
-        floats, factors = float8_groups(groups)
+    if format.has_float_codes:
+        floats, factors = _FLOAT_QUANTIZERS[format.name](groups)
         return Codes(floats.view(rows, columns), factors.view(rows, -1), None)
     codes, grid = _QUANTIZERS[format.name, format.symmetric](groups)
     if not bool(torch.isfinite(grid.scale + grid.minimum).all()):
@@ -95,4 +100,5 @@ def _int4_symmetric(groups: Tensor) -> tuple[Tensor, Grid]:
     return round_to_grid(groups, grid, INT4_SYMMETRIC).add_(INT4_ZERO).to(torch.uint8), grid
 
 
+_FLOAT_QUANTIZERS = {"fp8": float8_groups, "mxfp4": float4_groups}
 _QUANTIZERS = {("int8", True): _int8, ("int4", False): _int4, ("int4", True): _int4_symmetric}

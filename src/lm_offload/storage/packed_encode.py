@@ -82,7 +82,7 @@ def _split(piece: Piece, rows: int) -> Sequence[Piece]:
 
 
 def _check_finite(values: Tensor, tensor: PackedTensor) -> None:
-    if not bool(torch.isfinite(values).all()):
+    if not bool(torch.isfinite(values.float()).all()):
         raise _not_finite(tensor)
 
 

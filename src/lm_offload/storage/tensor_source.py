@@ -111,8 +111,8 @@ def own_tensors(
 
     Norms, biases and routers are too small to gain and too important to lose.
     """
-    found = ((find_extent(checkpoint, spec), spec.has_format) for spec in specs)
+    found = ((find_extent(checkpoint, spec), format and spec.takes(format)) for spec in specs)
     return [
-        OwnTensor(extent, format if format and formed else FLOAT_FORMATS[extent.entry.dtype])
-        for extent, formed in found
+        OwnTensor(extent, format if format and taken else FLOAT_FORMATS[extent.entry.dtype])
+        for extent, taken in found
     ]

@@ -116,6 +116,11 @@ class ModelSizes:
         """What has to be staged of a model with nothing in memory: a unit, and an expert."""
         return self.largest_bytes + (self.experts.largest_bytes if self.experts else 0)
 
+    def format_of(self, unit: Unit) -> Format:
+        """Of the matrices of a unit."""
+        taken = any(spec.takes(self.weight_format) for spec in unit.loaded)
+        return self.weight_format if taken else format_of_dtype(self.config.dtype)
+
     def sizes_of(self, units: frozenset[int]) -> Mapping[int, int]:
         """Memory of some units, in order of use."""
         if units not in self._sizes_by_units:
@@ -177,6 +182,6 @@ class ModelSizes:
 
 def spec_bytes(spec: WeightSpec, weight_format: Format, config: ModelConfig) -> int:
     """Bytes of one tensor: a matrix in its format, others in the checkpoint's own dtype."""
-    if spec.has_format:
+    if spec.takes(weight_format):
         return weight_format.matrix_bytes(*spec.view_shape)
     return spec.elements * config.itemsize

@@ -142,7 +142,7 @@ class TaskCosts:
     def _work_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
         if rows == 0:  # no logits are wanted in this sweep
             return 0.0
-        processor, weight_format = self.processor, self.model.weight_format
+        processor, weight_format = self.processor, self.model.format_of(sized.unit)
         products, steps = self._work_of(sized)
         products_s = (
             processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
