@@ -10,8 +10,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe")
+# Made of what those have: whatever does not compute a layer takes them as it takes others.
+KINDRED_TYPES = (
+    *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
+    *("exaone4", "ernie4_5", "seed_oss", "gemma"),
+)
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
+EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
 WINDOW = 11
 VOCAB_SIZE = 131
 MAX_POSITIONS = 256
@@ -45,6 +51,38 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma3_text": {**_GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
     "mixtral": {**_GATED, **_EXPERTS, "num_local_experts": 5},
     "qwen3_moe": {**_GATED, **_EXPERTS, "num_experts": 5, "moe_intermediate_size": 48},
+    "qwen2_moe": {
+        **_GATED,
+        **_EXPERTS,
+        "num_experts": 5,
+        "moe_intermediate_size": 48,
+        "shared_expert_intermediate_size": 72,
+    },
+    "olmoe": {**_GATED, **_EXPERTS, "num_experts": 5, "norm_topk_prob": True},
+    "smollm3": {**_GATED, "no_rope_layers": [1, 0, 1]},
+    "olmo2": _GATED,
+    "olmo3": {
+        **_GATED,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "granite": {
+        **_GATED,
+        "embedding_multiplier": 6.0,
+        "residual_multiplier": 0.4,
+        "attention_multiplier": 0.2,
+        "logits_scaling": 1.7,
+    },
+    "glm": _GATED,
+    "glm4": _GATED,
+    "exaone4": {
+        **_GATED,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "ernie4_5": _GATED,
+    "seed_oss": _GATED,
+    "gemma": {**_GATED, "tie_word_embeddings": True},
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 

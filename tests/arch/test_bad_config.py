@@ -27,7 +27,7 @@ KINDS_28 = ["sliding_attention"] * 28
 @pytest.mark.parametrize(
     ("base", "change", "message"),
     [
-        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are gemma2"),
+        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are ernie4_5"),
         (LLAMA_2_7B, {"model_type": "gemma3"}, "model_type 'gemma3'"),
         (LLAMA_2_7B, {"rope_scaling": {"type": "mrope"}}, "rope type 'mrope', supported are"),
         (LLAMA_2_7B, {"rope_parameters": {"full_attention": {}}}, "differs by layer type"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
+SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class WeightSpec:
     @property
     def has_format(self) -> bool:
         """Whether it may be quantized; a router is too small to gain and too important to lose."""
-        return self.is_matrix and self.role != ROUTER
+        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE)
 
     @property
     def is_row_table(self) -> bool:
