@@ -102,13 +102,18 @@ def make_toy_checkpoint(
     `rope_parameters={...}`, `tie_word_embeddings=True`). `max_shard_bytes` splits the weights
     into several files. The same arguments give the same bytes.
     """
-    fields = {**_COMMON, **_BY_TYPE[model_type], **overrides}
+    fields = {**toy_fields(model_type), **overrides}
     config = AutoConfig.for_model(model_type, **fields)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomize(model, seed)
     shard = max_shard_bytes if max_shard_bytes is not None else "1GB"
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     return folder
+
+
+def toy_fields(model_type: str) -> dict[str, Any]:
+    """What the Hugging Face config of a toy says."""
+    return {**_COMMON, **_BY_TYPE[model_type]}
 
 
 def load_oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -74,8 +74,13 @@ def test_row_tables_are_not_loaded():
 
 
 def test_base_model_names_lack_the_prefix():
-    assert name_candidates("model.norm.weight") == ("model.norm.weight", "norm.weight")
-    assert name_candidates("lm_head.weight") == ("lm_head.weight",)
+    assert name_candidates("model.norm.weight") == (
+        "model.norm.weight",
+        "norm.weight",
+        "language_model.model.norm.weight",
+        "model.language_model.norm.weight",
+    )
+    assert name_candidates("lm_head.weight") == ("lm_head.weight", "language_model.lm_head.weight")
 
 
 def _elements(shape):

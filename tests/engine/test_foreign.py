@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.quantized_export import quantize_model
 from lm_offload.errors import CheckpointError, ConfigError
-from lm_offload.foreign.gguf_experts import expert_entries
+from lm_offload.foreign.gguf_experts import MIXTURES, expert_entries
 from lm_offload.quant.format import parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 from lm_offload.storage.safetensors_header import TensorEntry
@@ -82,7 +82,7 @@ def gguf_mixture(toy, folder, model_type, dtype):
     return write_gguf(toy(model_type, **shapes), folder / "gguf", dtype)
 
 
-@pytest.mark.parametrize("model_type", MIXTURE_TYPES)
+@pytest.mark.parametrize("model_type", MIXTURES)
 @pytest.mark.parametrize("dtype", ["F32", "F16", "Q8_0"])
 def test_gguf_of_mixtures(toy, tmp_path, monkeypatch, model_type, dtype):
     file = gguf_mixture(toy, tmp_path, model_type, dtype)
