@@ -14,14 +14,18 @@ from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
-UNTOUCHED = (".gate.weight", ".router.weight", "_bias")
+UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight", "_bias")
 HEAD = "lm_head.weight"
 
 
 def toy_shapes(model_type: str) -> dict[str, int]:
     """Fields of `make_toy_checkpoint` that make every matrix divisible by 64."""
-    names = {"opt": "ffn_dim", "qwen3_moe": "moe_intermediate_size"}
-    return {names.get(model_type, "intermediate_size"): 128}
+    names = {
+        "opt": ["ffn_dim"],
+        "qwen3_moe": ["moe_intermediate_size"],
+        "qwen2_moe": ["moe_intermediate_size", "shared_expert_intermediate_size"],
+    }
+    return dict.fromkeys(names.get(model_type, ["intermediate_size"]), 128)
 
 
 def write_dequantized(folder: Path, target: Path, weight_format: str) -> Path:

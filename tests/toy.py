@@ -11,8 +11,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe", "gpt_oss")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss")
+# Made of what those have: whatever does not compute a layer takes them as it takes others.
+KINDRED_TYPES = (
+    *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
+    *("exaone4", "ernie4_5", "seed_oss", "gemma"),
+)
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
+EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
 WINDOW = 11
 VOCAB_SIZE = 131
 MAX_POSITIONS = 256
@@ -60,6 +66,38 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 64,
         },
     },
+    "qwen2_moe": {
+        **_GATED,
+        **_EXPERTS,
+        "num_experts": 5,
+        "moe_intermediate_size": 48,
+        "shared_expert_intermediate_size": 72,
+    },
+    "olmoe": {**_GATED, **_EXPERTS, "num_experts": 5, "norm_topk_prob": True},
+    "smollm3": {**_GATED, "no_rope_layers": [1, 0, 1]},
+    "olmo2": _GATED,
+    "olmo3": {
+        **_GATED,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "granite": {
+        **_GATED,
+        "embedding_multiplier": 6.0,
+        "residual_multiplier": 0.4,
+        "attention_multiplier": 0.2,
+        "logits_scaling": 1.7,
+    },
+    "glm": _GATED,
+    "glm4": _GATED,
+    "exaone4": {
+        **_GATED,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "ernie4_5": _GATED,
+    "seed_oss": _GATED,
+    "gemma": {**_GATED, "tie_word_embeddings": True},
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 
@@ -79,7 +117,7 @@ def make_toy_checkpoint(
     `rope_parameters={...}`, `tie_word_embeddings=True`). `max_shard_bytes` splits the weights
     into several files. The same arguments give the same bytes.
     """
-    fields = {**_COMMON, **_BY_TYPE[model_type], **overrides}
+    fields = {**toy_fields(model_type), **overrides}
     config = AutoConfig.for_model(model_type, **fields)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomize(model, seed)
@@ -103,6 +141,11 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 own = f"{block}.experts.{expert}.{role}_proj.{kind}"
                 found[own] = rows[turn :: len(roles)].contiguous()
     return found
+
+
+def toy_fields(model_type: str) -> dict[str, Any]:
+    """What the Hugging Face config of a toy says."""
+    return {**_COMMON, **_BY_TYPE[model_type]}
 
 
 def load_oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -27,8 +27,13 @@ KINDS_28 = ["sliding_attention"] * 28
 @pytest.mark.parametrize(
     ("base", "change", "message"),
     [
-        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are gemma2"),
-        (LLAMA_2_7B, {"model_type": "gemma3"}, "model_type 'gemma3'"),
+        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are ernie4_5"),
+        (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
+        (
+            LLAMA_2_7B,
+            {"model_type": "mistral3", "text_config": {"model_type": "ministral3"}},
+            "text_config has model_type 'ministral3'",
+        ),
         (LLAMA_2_7B, {"rope_scaling": {"type": "mrope"}}, "rope type 'mrope', supported are"),
         (LLAMA_2_7B, {"rope_parameters": {"full_attention": {}}}, "differs by layer type"),
         (LLAMA_2_7B, {"hidden_act": "relu2"}, "hidden_act='relu2', supported here: 'silu'"),

@@ -7,7 +7,7 @@ from lm_offload.arch.config import load_config, parse_config, supported_model_ty
 from lm_offload.arch.fields import Fields
 from tests.arch import real_configs
 from tests.arch.real_configs import PUBLISHED_PARAMETERS
-from tests.toy import MODEL_TYPES, make_toy_checkpoint
+from tests.toy import EVERY_TYPE, make_toy_checkpoint
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
@@ -19,7 +19,7 @@ def test_both_spellings_of_a_config_mean_the_same(name):
     assert parse_config(newer) == parse_config(raw)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", EVERY_TYPE)
 def test_missing_keys_have_the_defaults_of_transformers(model_type):
     shapes = {
         "hidden_size": 512,
@@ -34,7 +34,7 @@ def test_missing_keys_have_the_defaults_of_transformers(model_type):
 
 
 def test_supported_types_are_those_with_a_toy():
-    assert supported_model_types() == tuple(sorted(MODEL_TYPES))
+    assert supported_model_types() == tuple(sorted(EVERY_TYPE))
 
 
 def test_llama_3_1_rope():

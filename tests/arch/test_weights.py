@@ -5,7 +5,7 @@ from lm_offload.arch.accounting import loaded_bytes, model_parameters, unit_byte
 from lm_offload.arch.config import load_config, parse_config
 from lm_offload.arch.weights import build_units, name_candidates
 from tests.arch.real_configs import LLAMA_3_1_8B, PUBLISHED_PARAMETERS
-from tests.toy import MODEL_TYPES, make_toy_checkpoint, with_single_experts
+from tests.toy import EVERY_TYPE, make_toy_checkpoint, with_single_experts
 
 MIB = 2**20
 
@@ -17,7 +17,7 @@ def test_parameters_match_the_published_count(name):
 
 
 TOYS = [
-    *((model_type, {}) for model_type in MODEL_TYPES),
+    *((model_type, {}) for model_type in EVERY_TYPE),
     *((model_type, {"tie_word_embeddings": True}) for model_type in ("llama", "qwen3", "phi3")),
     ("llama", {"attention_bias": True, "mlp_bias": True}),
     ("qwen3", {"attention_bias": True}),
@@ -74,8 +74,13 @@ def test_row_tables_are_not_loaded():
 
 
 def test_base_model_names_lack_the_prefix():
-    assert name_candidates("model.norm.weight") == ("model.norm.weight", "norm.weight")
-    assert name_candidates("lm_head.weight") == ("lm_head.weight",)
+    assert name_candidates("model.norm.weight") == (
+        "model.norm.weight",
+        "norm.weight",
+        "language_model.model.norm.weight",
+        "model.language_model.norm.weight",
+    )
+    assert name_candidates("lm_head.weight") == ("lm_head.weight", "language_model.lm_head.weight")
 
 
 def _elements(shape):

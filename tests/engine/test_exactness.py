@@ -18,7 +18,7 @@ from tests.engine.harness import (
     smallest_budget,
     tokens_of,
 )
-from tests.toy import MODEL_TYPES, load_oracle
+from tests.toy import EVERY_TYPE, load_oracle
 
 PROMPTS = prompts_of(5, 1, 34, 17)
 SHARDED = {"max_shard_bytes": 120_000}
@@ -47,7 +47,7 @@ def budgets(folder) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("size", ["smallest", "some", "all"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", EVERY_TYPE)
 def test_greedy_tokens_are_those_of_transformers(toy, oracle, model_type, size):
     folder = toy(model_type)
     for prompt, output in zip(
@@ -57,7 +57,7 @@ def test_greedy_tokens_are_those_of_transformers(toy, oracle, model_type, size):
         assert output == oracle(model_type, prompt, output).argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", EVERY_TYPE)
 def test_logits_are_those_of_transformers(toy, oracle, model_type, monkeypatch):
     folder, recorder = toy(model_type), LogitsRecorder(monkeypatch)
     (output,) = generate(folder, budgets(folder)["some"], [PROMPTS[2]])

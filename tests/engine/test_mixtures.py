@@ -51,6 +51,14 @@ def test_experts_on_disk_give_the_same_tokens(folder, overlap, ring_experts):
     assert generate(folder, PLENTY, PROMPTS, plan=plan, overlap=overlap) == wanted
 
 
+def test_rings_of_a_plan_that_fill_no_whole_pages(folder):
+    """Direct reads go to whole pages, wherever the ring of other units ends."""
+    wanted = generate(folder, PLENTY, PROMPTS)
+    plan = on_disk(folder, WORKLOAD)
+    plan = replace(plan, ring=777, expert_ring=plan.expert_ring + 777)
+    assert generate(folder, PLENTY, PROMPTS, plan=plan) == wanted
+
+
 def test_a_sweep_reads_the_experts_that_its_rows_use(folder):
     with open_llm(folder, plan=on_disk(folder, ONE)) as llm:
         tokens_of(llm, [PROMPTS[1]])

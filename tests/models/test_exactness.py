@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from lm_offload.arch.accounting import workspace_floats
 from tests.models.harness import PagedModel, load_tensors
 from tests.toy import (
+    EVERY_TYPE,
     MAX_POSITIONS,
-    MODEL_TYPES,
     VOCAB_SIZE,
     WINDOW,
     load_oracle,
@@ -48,7 +48,7 @@ def rope(parameters):
 
 
 VARIANTS = {
-    **{model_type: (model_type, {}) for model_type in MODEL_TYPES},
+    **{model_type: (model_type, {}) for model_type in EVERY_TYPE},
     "llama biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "llama tied": ("llama", {"tie_word_embeddings": True}),
     "llama multi-head": ("llama", {"num_key_value_heads": 4}),
@@ -172,7 +172,7 @@ def test_workspace_peak_is_what_accounting_says(checkpoint, rows):
     assert model.workspace.peak == most or (model.config.is_moe and model.workspace.peak < most)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", EVERY_TYPE)
 def test_a_row_does_not_depend_on_its_neighbours(tmp_path, model_type):
     folder = make_toy_checkpoint(tmp_path, model_type)
     alone, together = PagedModel(folder), PagedModel(folder)

@@ -2,7 +2,7 @@ import pytest
 
 from lm_offload.errors import UnsupportedModelError
 from lm_offload.models.base import MixtureFunctions, ModelFunctions
-from lm_offload.models.registry import load_model, supported_model_types
+from lm_offload.models.registry import SAME_FUNCTIONS, load_model, supported_model_types
 from tests.toy import MIXTURE_TYPES
 
 
@@ -15,12 +15,13 @@ def test_every_type_has_all_functions(model_type):
         experts = {name for name in vars(MixtureFunctions) if not name.startswith("_")}
         functions = functions - {"mlp"} | experts
     assert all(callable(getattr(model, name)) for name in functions)
-    assert model.__name__ == f"lm_offload.models.{model_type}"
+    name = SAME_FUNCTIONS.get(model_type, model_type)
+    assert model.__name__ == f"lm_offload.models.{name}"
 
 
 @pytest.mark.parametrize("model_type", ["mamba", "workspace", "../llama", ""])
 def test_other_names_are_refused(model_type):
     with pytest.raises(
-        UnsupportedModelError, match="supported are gemma2, gemma3_text, gpt_oss, llama"
+        UnsupportedModelError, match="supported are ernie4_5, exaone4, gemma, gemma2"
     ):
         load_model(model_type)

@@ -55,15 +55,29 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
         return _opt_floats(config, tokens, logit_rows)
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     inner = config.intermediate_size
-    if config.fused_projections:
-        attention = _floats(tokens, hidden, queries + 2 * kv, queries)
-        return max(attention, _floats(tokens, hidden, 2 * inner))
+    products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
+    normed = (hidden,) if config.pre_norms else ()
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
-    attention = _floats(tokens, hidden, queries, kv, kv, queries, *added)
+    attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
-        return max(attention, _floats(tokens, config.num_experts), expert)
-    return max(attention, _floats(tokens, hidden, inner, inner))
+        return max(attention, _router_floats(config, tokens), expert)
+    inner_products = (2 * inner,) if config.fused_gate_up else (inner, inner)
+    return max(attention, _floats(tokens, hidden, *inner_products))
+
+
+def _paired(config: ModelConfig) -> tuple[int, ...]:
+    """Copies of what is rotated of queries and keys, where pairs become halves."""
+    if not config.paired_rope:
+        return ()
+    rotated = config.ropes[0].rotary_dim
+    return config.num_heads * rotated, config.num_kv_heads * rotated
+
+
+def _router_floats(config: ModelConfig, tokens: int) -> int:
+    inner, hidden = config.shared_size, config.hidden_size
+    shared = (inner, inner, 2, hidden) if inner else ()
+    return _floats(tokens, config.num_experts, *shared)
 
 
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

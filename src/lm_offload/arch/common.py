@@ -20,6 +20,8 @@ _GATED_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
 }
 
+_PARTIALLY_ROTATED = ("phi3", "glm", "glm4")
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -164,7 +166,7 @@ def _kv_heads(fields: Fields, num_heads: int, default: int | None) -> int:
 def _rotary_dim(fields: Fields, head_dim: int) -> int:
     section = fields.section("rope_scaling") or fields.section("rope_parameters") or fields
     fraction = section.number("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0))
-    if fraction != 1 and fields.get("model_type") != "phi3":
+    if fraction != 1 and fields.get("model_type") not in _PARTIALLY_ROTATED:
         fields.must_be("partial_rotary_factor", 1.0)
         section.must_be("partial_rotary_factor", 1.0)
     rotary_dim = int(head_dim * fraction)

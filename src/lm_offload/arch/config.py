@@ -12,6 +12,7 @@ from lm_offload.arch.families import PARSERS
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.rope import ROPE_KINDS, RopeConfig
 from lm_offload.arch.shapes import DTYPE_BYTES, LayerConfig, ModelConfig
+from lm_offload.arch.text_part import text_part
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 
 __all__ = [
@@ -64,14 +65,15 @@ def _fields_of(raw: Any, where: str) -> Fields:
 
 def parse_config(raw: Mapping[str, Any], where: str = "config.json") -> ModelConfig:
     """The content of a `config.json`, as written by transformers 4.x or 5.x."""
-    fields = _fields_of(raw, where)
+    whole = _fields_of(raw, where)
+    fields = text_part(whole)
     model_type = fields.text("model_type")
     if model_type not in PARSERS:
         raise UnsupportedModelError(
-            f"{where} has model_type {model_type!r}, supported are "
+            f"{fields.where} has model_type {model_type!r}, supported are "
             f"{', '.join(sorted(PARSERS))}; choose another checkpoint."
         )
-    _refuse_quantized(fields)
+    _refuse_quantized(whole)
     return PARSERS[model_type](fields)
 
 

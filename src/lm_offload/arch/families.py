@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from lm_offload.arch.common import (
@@ -14,9 +14,18 @@ from lm_offload.arch.common import (
     with_windows,
 )
 from lm_offload.arch.experts import Choice, with_experts
+from lm_offload.arch.families_llama import (
+    parse_ernie4_5,
+    parse_granite,
+    parse_seed_oss,
+    parse_smollm3,
+)
+from lm_offload.arch.family_glm import parse_glm, parse_glm4
+from lm_offload.arch.family_gpt_oss import parse_gpt_oss
+from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
 from lm_offload.arch.fields import Fields
-from lm_offload.arch.rope import RopeConfig, parse_section
+from lm_offload.arch.local_rope import with_local_rope
 from lm_offload.arch.shapes import ModelConfig
 
 
@@ -54,7 +63,15 @@ def parse_phi3(fields: Fields) -> ModelConfig:
     fields = Fields({"original_max_position_embeddings": 4096, **fields.raw, **_phi3_rope(fields)})
     config = parse_decoder(fields, Defaults(4096, bos=1, eos=(32000,), norm_eps=1e-5))
     config = with_one_window(config, fields, parse_window(fields))
-    return replace(config, fused_projections=True)
+    return replace(config, fused_qkv=True, fused_gate_up=True)
+
+
+def parse_gemma1(fields: Fields) -> ModelConfig:
+    """Gemma 1: no norms of what blocks add."""
+    fields.must_be("hidden_act", "gelu", "gelu_pytorch_tanh")  # the tanh form in either case
+    fields = Fields({"num_key_value_heads": 16, **fields.raw}, fields.where)
+    config = parse_gemma(fields, 8192)
+    return replace(config, attention_scale=config.head_dim**-0.5, post_norms=False)
 
 
 def parse_gemma2(fields: Fields) -> ModelConfig:
@@ -71,15 +88,15 @@ def parse_gemma2(fields: Fields) -> ModelConfig:
 def parse_gemma3_text(fields: Fields) -> ModelConfig:
     """Gemma 3, text: queries and keys normalised by head, local layers with their own rope."""
     fields.must_be("attn_logit_softcapping")
-    plain = dict.fromkeys(("rope_scaling", "rope_parameters"))  # read by _gemma3_ropes
+    plain = dict.fromkeys(("rope_scaling", "rope_parameters"))  # read by with_local_rope
     config = parse_gemma(Fields({**fields.raw, **plain}), 131_072)
     period = fields.integer("sliding_window_pattern", fields.integer("_sliding_window_pattern", 6))
     sliding = [(i + 1) % period != 0 for i in range(config.num_layers)]
-    layers = with_windows(config, fields, parse_window(fields, 4096), sliding).layers
+    config = with_windows(config, fields, parse_window(fields, 4096), sliding)
+    theta = fields.number("rope_theta", 1_000_000.0, above=1)
+    local_theta = fields.number("rope_local_base_freq", 10_000.0, above=1)
     return replace(
-        config,
-        layers=tuple(replace(layer, rope_index=int(layer.window is not None)) for layer in layers),
-        ropes=_gemma3_ropes(fields, config),
+        with_local_rope(config, fields, theta, local_theta),
         qk_norm=True,
         final_softcap=fields.optional_number("final_logit_softcapping"),
     )
@@ -107,25 +124,19 @@ def parse_qwen3_moe(fields: Fields) -> ModelConfig:
     return replace(config, intermediate_size=width, scaled_to_one=scaled)
 
 
-def parse_gpt_oss(fields: Fields) -> ModelConfig:
-    """gpt-oss: experts with biases, attention sinks, a window in every second layer, yarn."""
-    rope = fields.section("rope_scaling") or fields.section("rope_parameters")
-    defaults = {"rope_theta": 150_000.0, "torch_dtype": "bfloat16"}
-    given = {**_GPT_OSS_ROPE, **fields.raw} if rope is None else fields.raw
-    fields = Fields({**defaults, **given}, fields.where)
-    bias = fields.flag("attention_bias", True)
-    config = parse_decoder(fields, Defaults(131_072, kv_heads=8, head_dim=64, norm_eps=1e-5))
-    config = with_experts(config, fields, "num_local_experts", Choice(128, 4))
-    sliding = [i % 2 == 0 for i in range(config.num_layers)]
+def parse_qwen2_moe(fields: Fields) -> ModelConfig:
+    """Qwen 1.5 and 2 with experts in every layer, and one that every token uses."""
+    fields.must_be("decoder_sparse_step", 1)
+    fields.must_be("mlp_only_layers", [])
+    fields.must_be("use_sliding_window", False)
+    fields.must_be("mlp_bias", False)
+    config = parse_decoder(fields, Defaults(32_768, kv_heads=16))
     return replace(
-        with_windows(config, fields, parse_window(fields, 128), sliding),
-        qkv_bias=bias,
-        output_bias=bias,
-        mlp_bias=True,
-        expert_format=_expert_format(fields),
-        attention_sinks=True,
-        gate_limit=fields.number("swiglu_limit", 7.0),
-        gate_slope=fields.number("swiglu_alpha", 1.702),
+        with_experts(config, fields, "num_experts", Choice(60, 4)),
+        intermediate_size=fields.integer("moe_intermediate_size", 1408),
+        shared_size=fields.integer("shared_expert_intermediate_size", 5632),
+        scaled_to_one=fields.flag("norm_topk_prob", False),
+        qkv_bias=fields.flag("qkv_bias", True),
     )
 
 
@@ -141,24 +152,19 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "mixtral": parse_mixtral,
     "qwen3_moe": parse_qwen3_moe,
     "gpt_oss": parse_gpt_oss,
+    "qwen2_moe": parse_qwen2_moe,
+    "olmoe": parse_olmoe,
+    "olmo2": parse_olmo2,
+    "olmo3": parse_olmo3,
+    "exaone4": parse_exaone4,
+    "glm": parse_glm,
+    "glm4": parse_glm4,
+    "smollm3": parse_smollm3,
+    "granite": parse_granite,
+    "seed_oss": parse_seed_oss,
+    "ernie4_5": parse_ernie4_5,
+    "gemma": parse_gemma1,
 }
-
-_GPT_OSS_ROPE = {
-    "rope_parameters": None,
-    "rope_scaling": {
-        "rope_type": "yarn",
-        "factor": 32.0,
-        "beta_fast": 32.0,
-        "beta_slow": 1.0,
-        "truncate": False,
-        "original_max_position_embeddings": 4096,
-    },
-}
-
-
-def _expert_format(fields: Fields) -> str | None:
-    section = fields.section("quantization_config")
-    return section.text("quant_method") if section else None
 
 
 def _refuse_biases(fields: Fields) -> None:
@@ -191,18 +197,3 @@ def _phi3_rope(fields: Fields) -> dict[str, object]:
     kind = "longrope" if kind in ("su", "yarn") else kind
     Fields({"rope type": kind}, section.where).must_be("rope type", "default", "longrope")
     return {"rope_scaling": {**section.raw, "rope_type": kind}, "rope_parameters": None}
-
-
-def _gemma3_ropes(fields: Fields, config: ModelConfig) -> tuple[RopeConfig, RopeConfig]:
-    """The ropes of global and of local layers, in this order."""
-    sections = fields.section("rope_parameters") or Fields({}, fields.where)
-    if sections.raw and not all(isinstance(v, Mapping) for v in sections.raw.values()):
-        raise fields.wrong("rope_parameters", "one object for each layer type")
-    full = fields.section("rope_scaling") or sections.section("full_attention")
-    full_theta = fields.number("rope_theta", 1_000_000.0, above=1)
-    local_theta = fields.number("rope_local_base_freq", 10_000.0, above=1)
-    size = config.head_dim, config.max_positions
-    return (
-        parse_section(full, full_theta, *size),
-        parse_section(sections.section("sliding_attention"), local_theta, *size),
-    )

@@ -1,11 +1,39 @@
-"""Tensor names and shapes of the Llama family, Phi-3 and Gemma as Hugging Face writes them."""
+"""Tensor names and shapes of all model types but OPT as Hugging Face writes them."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from lm_offload.arch.shapes import ModelConfig
 from lm_offload.arch.weight_spec import WeightSpec
 
 TOKENS = "model.embed_tokens.weight"
+
+
+class _NormNames(NamedTuple):
+    """What a model type calls the norms of what attention and MLP read, and of what they add."""
+
+    attention_reads: str | None = "input_layernorm"
+    attention_adds: str | None = None
+    mlp_reads: str | None = "post_attention_layernorm"
+    mlp_adds: str | None = None
+
+
+_BEFORE = _NormNames()
+_AROUND = _NormNames(
+    attention_adds="post_attention_layernorm",
+    mlp_reads="pre_feedforward_layernorm",
+    mlp_adds="post_feedforward_layernorm",
+)
+_AFTER = _AROUND._replace(attention_reads=None, mlp_reads=None)
+_NORM_NAMES = {
+    "olmo2": _AFTER,
+    "olmo3": _AFTER,
+    "exaone4": _AFTER,
+    "glm4": _BEFORE._replace(
+        attention_adds="post_self_attn_layernorm", mlp_adds="post_mlp_layernorm"
+    ),
+}
 
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
@@ -15,30 +43,20 @@ def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
 
 def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """Input norm, projections, and the norms of heads and output where the model has them."""
-    prefix = f"model.layers.{layer}"
-    specs = [norm_spec(f"{prefix}.input_layernorm", "input_norm", config.hidden_size)]
+    prefix, names = f"model.layers.{layer}", _norm_names(config)
+    specs = _block_norm(config, prefix, names.attention_reads, "input_norm")
     specs += _projections(config, f"{prefix}.self_attn")
-    if config.qk_norm:
-        for role in ("q_norm", "k_norm"):
-            specs.append(norm_spec(f"{prefix}.self_attn.{role}", role, config.head_dim))
+    specs += _head_norms(config, f"{prefix}.self_attn")
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
-    if config.post_norms:
-        name = f"{prefix}.post_attention_layernorm"
-        specs.append(norm_spec(name, "post_norm", config.hidden_size))
-    return tuple(specs)
+    return tuple(specs + _block_norm(config, prefix, names.attention_adds, "post_norm"))
 
 
 def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """The norm of what the MLP reads, its matrices, and the norm of what it adds."""
-    prefix, hidden = f"model.layers.{layer}", config.hidden_size
-    if not config.post_norms:
-        specs = [norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden)]
-        return tuple(specs + _mlp_matrices(config, f"{prefix}.mlp"))
-    specs = [
-        norm_spec(f"{prefix}.pre_feedforward_layernorm", "input_norm", hidden),
-        norm_spec(f"{prefix}.post_feedforward_layernorm", "post_norm", hidden),
-    ]
+    prefix, names = f"model.layers.{layer}", _norm_names(config)
+    specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
+    specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
     return tuple(specs + _mlp_matrices(config, f"{prefix}.mlp"))
 
 
@@ -60,10 +78,31 @@ def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> li
     return specs
 
 
+def _norm_names(config: ModelConfig) -> _NormNames:
+    if config.model_type in _NORM_NAMES:
+        return _NORM_NAMES[config.model_type]
+    return _AROUND if config.post_norms else _BEFORE
+
+
+def _block_norm(config: ModelConfig, prefix: str, name: str | None, role: str) -> list[WeightSpec]:
+    return [norm_spec(f"{prefix}.{name}", role, config.hidden_size)] if name else []
+
+
+def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """Of queries and keys, by head or all heads together."""
+    if not (config.qk_norm or config.qk_norm_whole):
+        return []
+    whole = {"q_norm": config.query_size, "k_norm": config.kv_size}
+    return [
+        norm_spec(f"{prefix}.{role}", role, size if config.qk_norm_whole else config.head_dim)
+        for role, size in whole.items()
+    ]
+
+
 def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     output = linear_specs(f"{prefix}.o_proj", "o_proj", (hidden, queries), config.output_bias)
-    if config.fused_projections:
+    if config.fused_qkv:
         fused = (queries + 2 * kv, hidden)
         return linear_specs(f"{prefix}.qkv_proj", "qkv_proj", fused, config.qkv_bias) + output
     specs = []
@@ -75,7 +114,7 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
-    if config.fused_projections:
+    if config.fused_gate_up:
         shape = (2 * inner, hidden)
         return linear_specs(f"{prefix}.gate_up_proj", "gate_up_proj", shape, bias) + down
     gate = linear_specs(f"{prefix}.gate_proj", "gate_proj", (inner, hidden), bias)

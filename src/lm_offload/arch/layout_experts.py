@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lm_offload.arch.layout import linear_specs, norm_spec
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import ROUTER, WeightSpec
+from lm_offload.arch.weight_spec import ROUTER, SHARED_GATE, WeightSpec
 
 
 class _Names(NamedTuple):
@@ -38,24 +38,38 @@ def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> st
 
 
 def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
-    """The norm of what the experts read, and the matrix that scores them."""
+    """The norm of what the experts read, the matrix that scores them, and a shared expert."""
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
     name, shape = router_name(config.model_type, layer), (config.num_experts, hidden)
     return (
         norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden),
         *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
+        *(_shared_weights(config, f"{prefix}.mlp") if config.shared_size else ()),
     )
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
     """The three matrices of one expert, and their biases where it has them."""
-    wide, narrow = config.hidden_size, config.intermediate_size
-    shapes = {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
     specs = []
-    for role, shape in shapes.items():
+    for role, shape in _shapes(config, config.intermediate_size).items():
         name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
         specs += linear_specs(name, role, shape, config.mlp_bias)
     return tuple(replace(spec, of_expert=True) for spec in specs)
+
+
+def _shared_weights(config: ModelConfig, prefix: str) -> tuple[WeightSpec, ...]:
+    """The matrices of the expert that every token uses, and the one that scores it."""
+    matrices = (
+        WeightSpec(f"{prefix}.shared_expert.{role}.weight", role, shape)
+        for role, shape in _shapes(config, config.shared_size).items()
+    )
+    gate = f"{prefix}.shared_expert_gate.weight"
+    return (*matrices, WeightSpec(gate, SHARED_GATE, (1, config.hidden_size)))
+
+
+def _shapes(config: ModelConfig, narrow: int) -> dict[str, tuple[int, int]]:
+    wide = config.hidden_size
+    return {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
 
 
 def _names(model_type: str) -> _Names:

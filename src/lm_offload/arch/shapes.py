@@ -15,7 +15,7 @@ class LayerConfig:
     """How one decoder layer attends."""
 
     window: int | None = None  # a position sees itself and window - 1 before it
-    rope_index: int = 0  # which of ModelConfig.ropes rotates its queries and keys
+    rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,13 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False  # queries and keys are normalised by head
-    fused_projections: bool = False  # q, k, v in one tensor, gate and up in another
+    qk_norm_whole: bool = False  # the same, all heads together
+    paired_rope: bool = False  # neighbouring channels are rotated together, not halves of a head
+    fused_qkv: bool = False  # q, k, v in one tensor
+    fused_gate_up: bool = False
+    pre_norms: bool = True  # what attention and MLP read is normalised
     post_norms: bool = False  # what attention and MLP add is normalised first
+    logits_divisor: float = 1.0
     norm_first: bool = True  # OPT: normalise what a block reads, not what it leaves
     final_norm: bool = True
     num_experts: int = 1  # MLPs of a layer, of which a router chooses for each token
@@ -57,6 +62,7 @@ class ModelConfig:
     gate_limit: float = math.inf  # gpt-oss: gates are cut off there, and their sigmoids steeper
     gate_slope: float = 1.0
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
+    shared_size: int = 0  # width of an expert that every token uses, beside those
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 

@@ -9,6 +9,7 @@ from lm_offload.quant.format import Format
 
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
+SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class WeightSpec:
         A router is too small to gain and too important to lose.
         """
         for_it = self.of_expert or not format.is_of_experts
-        return self.is_matrix and self.role != ROUTER and for_it
+        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE) and for_it
 
     @property
     def is_row_table(self) -> bool:

@@ -37,9 +37,14 @@ def attention_units(units: Iterable[Unit]) -> frozenset[int]:
 def name_candidates(name: str) -> tuple[str, ...]:
     """The names under which a checkpoint may hold a tensor, most usual first.
 
-    A base model that was saved without its head leaves the leading `model.` out.
+    A base model that was saved without its head leaves the leading `model.` out; a text model that
+    is part of a larger one has `language_model.` in front, or behind the `model.`.
     """
-    return (name, name.removeprefix("model.")) if name.startswith("model.") else (name,)
+    inside = f"language_model.{name}"
+    if not name.startswith("model."):
+        return name, inside
+    bare = name.removeprefix("model.")
+    return name, bare, inside, f"model.language_model.{bare}"
 
 
 def _layout(config: ModelConfig) -> ModuleType:

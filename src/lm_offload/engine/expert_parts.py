@@ -16,6 +16,7 @@ from lm_offload.plan import Plan
 from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.storage.arena import Memory
+from lm_offload.units import align_down
 
 
 def expert_functions(
@@ -36,10 +37,11 @@ def schedule_of(files: ModelFiles, plan: Plan, experts: ExpertFunctions | None) 
     units = files.units
     routers = (number for number, unit in enumerate(units) if unit.kind == "router")
     count = files.config.num_experts
+    start = align_down(plan.ring_bytes)  # units fill whole pages
     on_demand = OnDemand(
         {router: range(router + 1, router + 1 + count) for router in routers},
         {unit: size for unit, size in sizes_bytes.items() if units[unit].kind == "expert"},
-        range(plan.ring_bytes, plan.ring_bytes + plan.expert_ring_bytes),
+        range(start, start + plan.expert_ring_bytes),
         lambda: experts.chosen,
     )
     always = {unit: size for unit, size in sizes_bytes.items() if units[unit].kind != "expert"}

@@ -84,11 +84,27 @@ def rotated_qkv(
 ) -> QKV:
     """All that attention needs of hidden[T, H]."""
     q, k, v = model.qkv(ctx, weights, hidden)
-    if batch.rotary:
-        cos, sin = batch.rotary[ctx.config.layers[layer].rope_index]
-        ctx.kernels.rotary(q, cos, sin)
-        ctx.kernels.rotary(k, cos, sin)
+    rope = ctx.config.layers[layer].rope_index
+    if batch.rotary and rope is not None:
+        cos, sin = batch.rotary[rope]
+        for heads in (q, k):
+            if ctx.config.paired_rope:
+                _halve_pairs(ctx, heads, 2 * cos.shape[1])
+            ctx.kernels.rotary(heads, cos, sin)
     return q, k, v
+
+
+def _halve_pairs(ctx: Context, heads: Tensor, rotary_dim: int) -> None:
+    """heads[T, n, head_dim] = channels 0 2 4 .. 1 3 5 .. of the first `rotary_dim`, in place.
+
+    Where pairs of neighbours turn, halves do afterwards. Scores stay what they are: queries and
+    keys are put in the same order, in which keys are kept.
+    """
+    rows, count, _ = heads.shape
+    pairs = ctx.workspace.take(rows, count, rotary_dim)
+    pairs.copy_(heads[..., :rotary_dim])
+    halves = heads[..., :rotary_dim].view(rows, count, 2, rotary_dim // 2)
+    halves.copy_(pairs.view(rows, count, rotary_dim // 2, 2).transpose(2, 3))
 
 
 def attend(

@@ -48,8 +48,13 @@ def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tenso
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
-    normed = input_norm(ctx, weights, hidden)
-    fused = project(ctx, weights, normed, "gate_up_proj", "gate_up_bias")
+    inner = fused_gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
+    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
+
+
+def fused_gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
+    """activation(x gate) * (x up) [T, I] from one matrix."""
+    fused = project(ctx, weights, x, "gate_up_proj", "gate_up_bias")
     gate, up = fused.chunk(2, dim=1)
     activate(ctx, gate, up)
-    ctx.kernels.linear_add(gate, weights["down_proj"], hidden)
+    return gate

@@ -36,8 +36,13 @@ __all__ = [
 
 def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
     """Queries, keys and values of norm(hidden), queries and keys normalised."""
-    q, k, v = project_qkv(ctx, weights, input_norm(ctx, weights, hidden))
-    for heads, role in ((q, "q_norm"), (k, "k_norm")):
+    made = project_qkv(ctx, weights, input_norm(ctx, weights, hidden))
+    return norm_by_head(ctx, weights, made)
+
+
+def norm_by_head(ctx: Context, weights: Weights, made: QKV) -> QKV:
+    """The same with queries and keys normalised in place, each head for itself."""
+    for heads, role in zip(made, ("q_norm", "k_norm"), strict=False):
         rows = heads.flatten(0, 1)
         ctx.kernels.rms_norm(rows, weights[role], ctx.config.norm_eps, rows)
-    return q, k, v
+    return made

@@ -11,17 +11,23 @@ from lm_offload.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from lm_offload.models.base import MixtureFunctions, ModelFunctions
 
+SAME_FUNCTIONS = {"olmo3": "olmo2", "seed_oss": "llama", "smollm3": "llama"}  # configs differ
+
 __all__ = ["load_mixture", "load_model", "supported_model_types"]
 
 
 def load_model(model_type: str) -> ModelFunctions:
-    """The functions in `models/<model_type>.py`; raises UnsupportedModelError for other names."""
+    """The functions in `models/<model_type>.py`, or of a type that has the same ones.
+
+    Raises UnsupportedModelError for other names.
+    """
     if model_type not in supported_model_types():
         raise UnsupportedModelError(
             f"model_type {model_type!r} was given, supported are "
             f"{', '.join(supported_model_types())}; choose another checkpoint."
         )
-    return cast("ModelFunctions", import_module(f"lm_offload.models.{model_type}"))
+    name = SAME_FUNCTIONS.get(model_type, model_type)
+    return cast("ModelFunctions", import_module(f"lm_offload.models.{name}"))
 
 
 def load_mixture(model_type: str) -> MixtureFunctions:

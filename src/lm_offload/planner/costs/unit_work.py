@@ -48,6 +48,7 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
         "embed": _embed,
         "attention": _attention,
         "mlp": _mlp,
+        "router": _router,
         "expert": _expert,
         "final_norm": _final_norm,
     }
@@ -89,6 +90,12 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
     else:
         name = "silu_mul" if config.activation == "silu" else "gelu_tanh_mul"
         yield Operation(name, 3 * config.intermediate_size * F32_BYTES)
+
+
+def _router(config: ModelConfig) -> Iterator[Operation]:
+    """What an expert that every token uses has between its products."""
+    if config.shared_size:
+        yield Operation("silu_mul", 3 * config.shared_size * F32_BYTES)
 
 
 def _expert(config: ModelConfig) -> Iterator[Operation]:

@@ -1,0 +1,30 @@
+"""Gemma 1: Llama with scaled embeddings and norms that add one to their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import gate_and_up
+from lm_offload.models.gemma2 import embed, embed_rows, final_norm, head, input_norm, qkv
+from lm_offload.models.llama import KERNELS_ONLY, add_attended
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+    "qkv",
+]
+
+
+def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
+    """hidden[T, H] += down(gelu(gate) * up) of norm(hidden)."""
+    inner = gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
+    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)

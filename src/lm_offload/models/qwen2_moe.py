@@ -1,0 +1,57 @@
+"""Qwen 1.5 and 2 with experts: beside those that are chosen one that every token uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lm_offload.models import experts
+from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import gate_and_up
+from lm_offload.models.experts import Choice, add_expert
+from lm_offload.models.mixtral import (
+    KERNELS_ONLY,
+    add_attended,
+    embed,
+    embed_rows,
+    final_norm,
+    head,
+    qkv,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "add_expert",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "qkv",
+    "route",
+]
+
+
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+    """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
+    choice = experts.route(ctx, weights, hidden, normed)
+    inner = gate_and_up(ctx, weights, normed)
+    inner.mul_(_share(ctx, weights["shared_gate"], normed))
+    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
+    return choice
+
+
+def _share(ctx: Context, gate: Tensor, normed: Tensor) -> Tensor:
+    """sigmoid(normed gate) [T, 1], made so that a row does not depend on the others.
+
+    A product with one vector is summed in an order that depends on how many rows there are, and
+    torch's sigmoid of the last few rows is another function: a softmax of 0 and x is the same.
+    """
+    scores, terms = ctx.workspace.take(len(normed), 2), ctx.workspace.take(*normed.shape)
+    scores[:, 0] = 0.0
+    scores[:, 1] = torch.mul(normed, gate, out=terms).sum(-1)
+    return scores.softmax(-1)[:, 1:]
