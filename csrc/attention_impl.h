@@ -138,16 +138,6 @@ inline void write_sixteens(const float* mixed, float factor, int64_t head_dim, f
     std::copy_n(rest, head_dim - whole, out + whole);
 }
 
-// What the sums of a query are multiplied by.
-inline float output_factor(const Sums& sums, int64_t query) { return 1.0f / sums.total[query]; }
-
-// The same where a head has a score for nothing, which takes its share of the weights.
-inline float output_factor(const Sums& sums, int64_t query, float sink) {
-    const float score = sink * kLog2E, peak = std::max(sums.peak[query], score);
-    const float keep = exp2_of(sums.peak[query] - peak);
-    return keep / (sums.total[query] * keep + exp2_of(score - peak));
-}
-
 inline float sink_of(const AttentionArgs& a, int64_t head) {
     float found = 0.0f;
     with_type(a.sinks_dtype, [&](auto* type) {
@@ -156,14 +146,23 @@ inline float sink_of(const AttentionArgs& a, int64_t head) {
     return found;
 }
 
+// Each head's score for nothing takes its share of the weights.
+inline void add_sinks(const Work& w) {
+    for (int64_t i = 0; i < w.count; ++i) {
+        const float score = sink_of(w.a, w.kv_head * w.group + i % w.group) * kLog2E;
+        const float above = score - w.overall.peak[i];
+        w.overall.total[i] += above <= 0.0f ? exp2_of(above) : 1.0f / exp2_of(-above);
+    }
+}
+
 inline void write_out(const Work& w) {
     const Cache& cache = w.a.cache;
     const bool is_bf16 = cache.bits == 0 && cache.dtype == Dtype::bf16;
+    if (w.a.sinks) add_sinks(w);
     for (int64_t i = 0; i < w.count; ++i) {
         const int64_t row = w.tile.row + i / w.group;
         const int64_t head = w.kv_head * w.group + i % w.group;
-        const float factor = w.a.sinks ? output_factor(w.overall, i, sink_of(w.a, head))
-                                       : output_factor(w.overall, i);
+        const float factor = 1.0f / w.overall.total[i];
         const float* mixed = w.overall.mixed + i * w.pitch;
         float* out = w.a.out + row * w.a.out_stride + head * w.a.out_head_stride;
         if (is_bf16) {

@@ -161,7 +161,7 @@ def test_gpt_oss_is_planned_as_it_was_published(run: Run) -> None:
     options = ["--cpu-memory", "8GiB", "--machine", machine]
     found = planned(run, "gpt-oss-20b", *options)
     assert (found["weight_format"], found["kv_format"]) == ("mxfp4", "bf16")
-    weights_bytes = found["resident_bytes"] + found["streamed_bytes"]
+    weights_bytes = dict(found["memory"])["resident weights"] + found["streamed_bytes"]
     experts = 24 * 32 * 3 * 2880**2
     wanted = experts * 4.25 / 8 + 2 * (20_914_757_184 - experts - 201_088 * 2880)
     assert weights_bytes == pytest.approx(wanted, rel=0.002)

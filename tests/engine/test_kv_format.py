@@ -23,12 +23,15 @@ from tests.toy import MODEL_TYPES, load_oracle
 
 EACH_FORMAT = pytest.mark.parametrize("name", ["int8", "int4"])
 PROMPTS = prompts_of(5, 1, 34, 90)
+# Rounding now and then changes which of the toy's experts are chosen, so that a row is far off.
+EVERY_EXPERT = {"gpt_oss": {"num_experts_per_tok": 5}}
 
 
 @EACH_FORMAT
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_logits_stay_near_those_of_transformers(toy, model_type, name, monkeypatch):
-    folder, recorder = toy(model_type), LogitsRecorder(monkeypatch)
+    folder = toy(model_type, **EVERY_EXPERT.get(model_type, {}))
+    recorder = LogitsRecorder(monkeypatch)
     (output,) = generate(folder, PLENTY, [PROMPTS[2]], kv_format=name)
     with torch.no_grad():
         tokens = torch.tensor([PROMPTS[2] + output[:-1]])

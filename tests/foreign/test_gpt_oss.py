@@ -65,6 +65,13 @@ def test_mxfp4_is_kept_to_the_bit(packed, few_rows):
         assert torch.equal(found.float(), wanted[tensor.name])
 
 
+def test_all_experts_take_as_many_bytes_as_the_stacks(packed):
+    held = load_file(packed / "model.safetensors")
+    stacks = (value for name, value in held.items() if ".experts." in name)
+    wanted = sum(value.numel() * value.itemsize for value in stacks)
+    assert sum(tensor.size_bytes for tensor in expert_tensors(packed)) == wanted
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_floats_are_kept_to_the_bit(toy, dtype, few_rows):
     folder = toy("gpt_oss", dtype=dtype)

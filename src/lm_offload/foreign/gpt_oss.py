@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,7 +34,7 @@ from lm_offload.quant.packing import SCALE_TYPES, Codes
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.row_reader import read_tensor
 from lm_offload.storage.safetensors_header import TensorEntry
-from lm_offload.storage.tensor_source import FLOAT_FORMATS, Files
+from lm_offload.storage.tensor_source import FLOAT_FORMATS, Files, Piece
 
 MXFP4 = Format("mxfp4", MXFP4_GROUP)
 BLOCKS, SCALES, BIAS = "_blocks", "_scales", "_bias"
@@ -68,6 +68,28 @@ class _Stack:
         """The same bytes as [rows, turns, what is left of a row]."""
         rows = entry.shape[0] // self.turns
         return replace(entry, shape=(rows, self.turns, math.prod(entry.shape[1:])))
+
+    def converted(
+        self,
+        spec: WeightSpec,
+        format: Format,
+        loss: Loss,
+        entries: Sequence[TensorEntry],
+        decode: Callable[[Files], Iterator[Piece]],
+    ) -> ConvertedTensor:
+        """A tensor that is made of its share of the rows of `entries`."""
+        origin = "MXFP4" if entries[0].dtype == "U8" else entries[0].dtype
+        return ConvertedTensor(
+            spec.name,
+            spec.role,
+            spec.shape,
+            format,
+            origin,
+            loss,
+            entries,
+            decode,
+            rows_frac=1 / self.turns,
+        )
 
 
 def read_mxfp4(fields: Fields, checkpoint: Checkpoint) -> Convert:
@@ -103,9 +125,7 @@ def _bias(stack: _Stack, spec: WeightSpec) -> ConvertedTensor:
         yield values[:, stack.turn].flatten().contiguous()
 
     format = FLOAT_FORMATS[entry.dtype]
-    return ConvertedTensor(
-        spec.name, spec.role, spec.shape, format, entry.dtype, Loss.NOTHING, [entry], decode
-    )
+    return stack.converted(spec, format, Loss.NOTHING, [entry], decode)
 
 
 def _floats(stack: _Stack, spec: WeightSpec, wanted: Format | None) -> ConvertedTensor:
@@ -121,9 +141,7 @@ def _floats(stack: _Stack, spec: WeightSpec, wanted: Format | None) -> Converted
     taken = wanted if wanted and spec.takes(wanted) else None
     loss = Loss.CHOSEN if taken else Loss.NOTHING
     format = taken or FLOAT_FORMATS[entry.dtype]
-    return ConvertedTensor(
-        spec.name, spec.role, spec.shape, format, entry.dtype, loss, [entry], decode
-    )
+    return stack.converted(spec, format, loss, [entry], decode)
 
 
 def _blocks(stack: _Stack, spec: WeightSpec) -> ConvertedTensor:
@@ -138,6 +156,4 @@ def _blocks(stack: _Stack, spec: WeightSpec) -> ConvertedTensor:
             found = torch.stack((pairs & 15, pairs >> 4), dim=-1).flatten(1)
             yield Codes(found, powers[some].contiguous().view(SCALE_TYPES["mxfp4"]), None)
 
-    return ConvertedTensor(
-        spec.name, spec.role, spec.shape, MXFP4, "MXFP4", Loss.NOTHING, [codes, scales], decode
-    )
+    return stack.converted(spec, MXFP4, Loss.NOTHING, [codes, scales], decode)
