@@ -75,6 +75,12 @@ def test_unknown_features_are_refused(base, change, message):
         (LLAMA_2_7B, {"vocab_size": -1}, "vocab_size=-1, but an integer from 1"),
         (LLAMA_2_7B, {"num_hidden_layers": 0}, "num_hidden_layers=0"),
         (LLAMA_2_7B, {"num_hidden_layers": 10**15}, "num_hidden_layers"),
+        (
+            LLAMA_2_7B,
+            {"model_type": "smollm3", "no_rope_layers": [1, 0]},
+            "a list of 32 times 0 or 1",
+        ),
+        (LLAMA_2_7B, {"model_type": "gemma3"}, "no text_config, but an object"),
         (LLAMA_2_7B, {"num_key_value_heads": 5}, "num_key_value_heads=5, but a divisor of 32"),
         (LLAMA_2_7B, {"rms_norm_eps": "1e-5"}, "rms_norm_eps='1e-5', but a number"),
         (LLAMA_2_7B, {"rms_norm_eps": float("nan")}, "rms_norm_eps=nan"),
