@@ -25,6 +25,9 @@ class Mixture:
     ring_units: int
     choices: list[list[frozenset[int]]]
     asked: list[frozenset[int]] = field(default_factory=list)
+    homes: dict[int, int] = field(default_factory=dict)  # unit -> number of the home it has
+    lying: dict[int, int] = field(default_factory=dict)  # home -> unit whose bytes are there
+    found: list[frozenset[int]] = field(default_factory=list)  # in memory when a router was asked
 
     @property
     def kinds(self) -> list[str]:
@@ -34,23 +37,38 @@ class Mixture:
         return range(router + 1, router + 1 + EXPERTS)
 
     def schedule(self) -> SweepSchedule:
+        always = {unit: SIZE for unit in self.streamed if self.kinds[unit] != "expert"}
+        return SweepSchedule(always, RING_START, self.on_demand())
+
+    def on_demand(self) -> OnDemand:
         routers = [unit for unit, kind in enumerate(self.kinds) if kind == "router"]
         coming = deque(chosen for sweep in self.choices for chosen in sweep)
 
         def chosen() -> frozenset[int]:
             self.asked.append(coming.popleft())
+            self.found.append(frozenset(self.lying.values()))
             return self.asked[-1]
 
-        sizes = {unit: SIZE for unit in self.streamed if self.kinds[unit] == "expert"}
-        always = {unit: SIZE for unit in self.streamed if self.kinds[unit] != "expert"}
+        def take_home(unit: int, owner: int) -> None:
+            self.homes[unit] = self.homes.pop(owner)
+
+        units = [unit for unit, kind in enumerate(self.kinds) if kind == "expert"]
+        self.homes = {unit: at for at, unit in enumerate(units) if unit not in self.streamed}
+        self.lying = {home: unit for unit, home in self.homes.items()}
         ring = range(RING_START, RING_START + self.ring_units * SIZE)
-        experts = OnDemand({it: self.experts_of(it) for it in routers}, sizes, ring, chosen)
-        return SweepSchedule(always, RING_START, experts)
+        return OnDemand(
+            {it: self.experts_of(it) for it in routers},
+            dict.fromkeys(units, SIZE),
+            list(self.homes),
+            ring,
+            chosen,
+            take_home,
+        )
 
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> Mixture:
-    layers, sweeps = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    layers, sweeps = draw(st.integers(1, 3)), draw(st.integers(1, 5))
     choices = st.frozensets(st.integers(0, EXPERTS - 1), min_size=1)
     return Mixture(
         layers,
@@ -63,7 +81,8 @@ def mixtures(draw: st.DrawFn) -> Mixture:
 class Machine:
     """Does tasks as early as their needs allow, reads first or last; keeps who lies where."""
 
-    def __init__(self, reads_first: bool) -> None:
+    def __init__(self, mixture: Mixture, reads_first: bool) -> None:
+        self._mixture = mixture
         self.done: set[TaskId] = set()
         self.order: list[Task] = []
         self.held: dict[int, TaskId] = {}  # byte of the ring for experts -> its read
@@ -93,8 +112,10 @@ class Machine:
     def _do(self, task: Task) -> None:
         self.done.add(task.id)
         self.order.append(task)
+        if task.ring_offset < 0:
+            self._do_in_home(task)
         span = range(task.ring_offset, task.ring_offset + SIZE)
-        if task.id.kind == "read_expert":
+        if task.id.kind == "read_expert" and task.ring_offset >= 0:
             assert not any(self.held.get(byte) for byte in span)
             self.held.update(dict.fromkeys(span, task.id))
         if task.id.kind == "compute" and task.ring_offset >= RING_START:
@@ -105,9 +126,16 @@ class Machine:
             for byte in [byte for byte, owner in self.held.items() if owner == freed]:
                 del self.held[byte]
 
+    def _do_in_home(self, task: Task) -> None:
+        homes, lying, unit = self._mixture.homes, self._mixture.lying, task.id.unit
+        if task.id.kind == "read_expert":
+            lying[homes[unit]] = unit
+        elif task.id.kind == "compute" and self._mixture.kinds[unit] == "expert":
+            assert lying[homes[unit]] == unit
+
 
 def run(mixture: Mixture, reads_first: bool) -> list[Task]:
-    schedule, machine = mixture.schedule(), Machine(reads_first)
+    schedule, machine = mixture.schedule(), Machine(mixture, reads_first)
     counts = [1] * len(mixture.kinds)
     ahead = schedule.reads(0)
     for sweep in range(len(mixture.choices)):
@@ -130,16 +158,19 @@ def test_chosen_experts_are_computed_in_order_and_no_others(mixture, reads_first
 
 
 @given(mixtures(), st.booleans())
-def test_an_expert_is_read_once_after_its_router_if_it_is_chosen_and_on_disk(mixture, reads_first):
+def test_an_expert_is_read_once_after_its_router_if_it_is_chosen_and_not_in_memory(
+    mixture, reads_first
+):
     tasks = run(mixture, reads_first)
     places = {task.id: place for place, task in enumerate(tasks)}
     reads = {task.id for task in tasks if task.id.kind == "read_expert"}
+    found = iter(mixture.found)
     for sweep, layers in enumerate(mixture.choices):
         for layer, chosen in enumerate(layers):
-            router = layer * len(LAYER) + 1
+            router, in_memory = layer * len(LAYER) + 1, next(found)
             for number, unit in enumerate(mixture.experts_of(router)):
                 read = TaskId(sweep, "read_expert", unit)
-                assert (read in reads) == (number in chosen and unit in mixture.streamed)
+                assert (read in reads) == (number in chosen and unit not in in_memory)
                 if read in reads:
                     assert places[read] > places[TaskId(sweep, "compute", router)]
 
@@ -154,3 +185,22 @@ def test_routers_are_asked_once_each_and_only_when_they_were_computed():
         assert len(mixture.asked) == before.count(1) + before.count(7)
     assert seen == [0, 1, 3, 6, 7, 8, 11]
     assert mixture.asked == mixture.choices[0]
+
+
+def test_an_expert_that_was_not_computed_lies_nowhere_when_a_sweep_was_cut():
+    cut = [[frozenset({0})], [frozenset({0})]]
+    mixture = Mixture(1, frozenset({2, 3, 4}), 1, cut)  # of units 2 to 5 the last is in memory
+    schedule = mixture.schedule()
+    for _ in zip(range(3), schedule.computes(0, [1] * 6), strict=False):  # up to its read
+        pass
+    assert mixture.homes == {2: 3}
+    reads = [it for it in schedule.computes(1, [1] * 6) if it.id.kind == "read_expert"]
+    assert [(it.id.unit, it.ring_offset) for it in reads] == [(2, -1)]
+
+
+def test_uses_are_counted():
+    mixture = Mixture(1, frozenset({2, 3}), 2, [[frozenset({0, 2, 3})]])
+    experts = mixture.on_demand()
+    experts.computed(0, 1)
+    assert experts.take_use() == (3, 1)
+    assert experts.take_use() == (0, 0)

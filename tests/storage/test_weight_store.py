@@ -138,3 +138,22 @@ def test_a_failing_load_is_a_storage_error(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="truncated while in use"):
         list(store.load({0: home}))
     store.close()
+
+
+def test_a_unit_takes_the_home_of_another():
+    tensors = [torch.randn(40, 30), torch.randn(20, 30)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {f"model-{at}.safetensors": {f"t{at}": it} for at, it in enumerate(tensors)}
+        units = [unit_of(at, {f"t{at}": it}) for at, it in enumerate(tensors)]
+        store, layouts, tier = open_store(write_shards(Path(folder), files, 0), units)
+        list(store.load({0: tier.allocate("a unit", layouts[0].size_bytes)}))
+        store.take_home(1, 0)
+        assert (store.has_home(0), store.has_home(1)) == (False, True)
+        for block in store.staging_blocks(1, -1):
+            block.read()
+        check_views(store, 1, -1, {"t1": tensors[1]})
+        with pytest.raises(KeyError):
+            store.acquire(0, -1)
+        store.take_home(1, 1)
+        check_views(store, 1, -1, {"t1": tensors[1]})
+        store.close()

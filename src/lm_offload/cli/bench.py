@@ -128,6 +128,13 @@ def _preemptions(stats: RunStats) -> dict[str, int]:
     }
 
 
+def _experts(stats: RunStats) -> dict[str, int]:
+    """Of a mixture: what its rows used, and what was not in memory."""
+    if not stats.experts_used:
+        return {}
+    return {"experts_used": stats.experts_used, "experts_read": stats.experts_read}
+
+
 def _record(
     llm: LLM, shape: Shape, plan: Plan, ceiling: Ceiling, measured: Measured, load_s: float
 ) -> dict[str, Any]:
@@ -141,6 +148,7 @@ def _record(
         "peak_rss_bytes": measured.peak_rss_bytes,
         "cached_tokens": llm.stats.cached_tokens,
         **_preemptions(llm.stats),
+        **_experts(llm.stats),
         "workload": shape,
         "ceiling": ceiling_record(ceiling),
         "predicted": plan.predicted,

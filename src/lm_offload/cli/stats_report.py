@@ -34,6 +34,9 @@ def print_stats(console: Console, stats: RunStats) -> None:
             f"{format_bytes(stats.retained_bytes)} of weights were not read, since up to "
             f"{stats.retained_units} streamed units lay in KV memory that was not in use"
         )
+    if stats.experts_read:
+        found = 1 - stats.experts_read / stats.experts_used
+        console.print(f"{found:.0%} of the experts that were used lay in memory")
     if stats.decode:
         times = [sweep.time for sweep in stats.decode]
         console.print(_decode_line(times))

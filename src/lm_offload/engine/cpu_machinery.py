@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from lm_offload.engine.expert_parts import expert_functions, schedule_of
+from lm_offload.engine.expert_parts import expert_functions, experts_on_demand, schedule_of
 from lm_offload.engine.lending import open_cache, retention_over
 from lm_offload.engine.machinery import (
     Machinery,
@@ -75,8 +75,9 @@ def build_cpu_machinery(
         _context(files, plan, kernels, arenas),
         buffers_in(arenas, plan, files.config),
     )
-    experts = expert_functions(context, buffers, arenas, plan) if files.config.is_moe else None
-    runner = _runner(files, plan, context, store, cache, staged, buffers, experts)
+    functions = expert_functions(context, buffers, arenas, plan) if files.config.is_moe else None
+    runner = _runner(files, plan, context, store, cache, staged, buffers, functions)
+    experts = experts_on_demand(files, plan, store, functions) if functions else None
     schedule = schedule_of(files, plan, experts)
     executor = _executor(store, staged, plan, schedule, trace, overlap)
     prefixes = None
@@ -87,7 +88,7 @@ def build_cpu_machinery(
     scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
     retention = retention_over(cache, executor, store, files, plan)
     parts = store, runner, executor, scheduler, cache
-    return Machinery(plan, *parts, prefixes, staged, swap, retention, tiers=(tier,))
+    return Machinery(plan, *parts, prefixes, staged, swap, retention, experts, tiers=(tier,))
 
 
 def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:

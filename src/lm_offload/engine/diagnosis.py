@@ -16,13 +16,14 @@ def explain_bad_logits(machinery: Machinery) -> CheckpointError:
     """The error for logits that are not finite; reads every weight, so the engine ends with it."""
     machinery.executor.close()
     store, plan = machinery.store, machinery.plan
+    elsewhere = {*plan.streamed, *(plan.device.resident if plan.device else ())}
     for index, layout in enumerate(store.layouts):
-        if layout.name in (*plan.streamed, *(plan.device.resident if plan.device else ())):
+        if layout.name not in elsewhere and store.has_home(index):
+            role = _bad_role(store.acquire(index, -1))
+        elif layout.name in elsewhere or layout.name in plan.resident:
             for block in store.staging_blocks(index, 0):
                 block.read()
             role = _bad_role(store.acquire(index, 0))
-        elif layout.name in plan.resident or plan.table_resident:
-            role = _bad_role(store.acquire(index, -1))
         else:
             continue  # an embedding table on disk
         if role is not None:

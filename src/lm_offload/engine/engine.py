@@ -27,6 +27,7 @@ from lm_offload.engine.sweep_record import record_of
 from lm_offload.pipeline.retention import NOTHING_RETAINED
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.sampling.draw import sample_drafted
+from lm_offload.schedule.on_demand import NO_EXPERTS
 from lm_offload.sequence import Batch, FinishReason, Sequence
 from lm_offload.step_time import StepTime
 
@@ -84,7 +85,8 @@ class Engine:
             self._append_tokens(batch, sampled_logits(batch, logits))
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        record = record_of(batch, step_time, cached, parts.scheduler, retained)
+        experts = parts.experts.take_use() if parts.experts else NO_EXPERTS
+        record = record_of(batch, step_time, cached, parts.scheduler, retained, experts)
         self.records.append(record)
         return [*sampled, *self._take_failed()] if parts.staged else sampled
 

@@ -16,6 +16,7 @@ from lm_offload.plan import Plan
 from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.storage.arena import Memory
+from lm_offload.storage.weight_store import WeightStore
 from lm_offload.units import align_down
 
 
@@ -29,20 +30,29 @@ def expert_functions(
     return ExpertFunctions(model, context, buffers.hidden, inputs, plan.micro_batch_tokens)
 
 
-def schedule_of(files: ModelFiles, plan: Plan, experts: ExpertFunctions | None) -> SweepSchedule:
+def schedule_of(files: ModelFiles, plan: Plan, experts: OnDemand | None) -> SweepSchedule:
     """The schedule of a plan that the CPU carries out, with its experts on demand."""
     sizes_bytes = streamed_bytes(files, plan)
-    if experts is None:
-        return SweepSchedule(sizes_bytes, plan.ring_bytes)
+    always = {
+        unit: size for unit, size in sizes_bytes.items() if files.units[unit].kind != "expert"
+    }
+    return SweepSchedule(always, plan.ring_bytes, experts)
+
+
+def experts_on_demand(
+    files: ModelFiles, plan: Plan, store: WeightStore, functions: ExpertFunctions
+) -> OnDemand:
+    """The experts of a plan, whose homes in `store` are theirs to take from one another."""
     units = files.units
     routers = (number for number, unit in enumerate(units) if unit.kind == "router")
     count = files.config.num_experts
+    experts = [number for number, unit in enumerate(units) if unit.kind == "expert"]
     start = align_down(plan.ring_bytes)  # units fill whole pages
-    on_demand = OnDemand(
+    return OnDemand(
         {router: range(router + 1, router + 1 + count) for router in routers},
-        {unit: size for unit, size in sizes_bytes.items() if units[unit].kind == "expert"},
+        {unit: files.layouts[unit].size_bytes for unit in experts},
+        [unit for unit in experts if store.has_home(unit)],
         range(start, start + plan.expert_ring_bytes),
-        lambda: experts.chosen,
+        lambda: functions.chosen,
+        store.take_home,
     )
-    always = {unit: size for unit, size in sizes_bytes.items() if units[unit].kind != "expert"}
-    return SweepSchedule(always, plan.ring_bytes, on_demand)

@@ -24,6 +24,7 @@ from lm_offload.pipeline.retention import Retainer
 from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import Plan
+from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
 from lm_offload.storage.weight_store import ReadSettings, WeightStore
@@ -45,6 +46,7 @@ class Machinery:
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
     swap: SwapStore | None = None  # where preempted sequences may go
     retention: Retainer | None = None  # of streamed weights in unused KV memory
+    experts: OnDemand | None = None  # of a mixture
     devices: tuple[Device, ...] = ()  # what computes, if not the CPU
     tiers: tuple[MemoryTier, ...] = ()  # of host memory
 

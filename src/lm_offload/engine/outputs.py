@@ -71,6 +71,8 @@ class SweepRecord:
     swapped: int = 0  # of the preemptions, those that went to the disk
     retained_units: int = 0  # streamed units that lay in unused KV memory
     retained_bytes: int = 0  # of these, so not read
+    experts_used: int = 0  # of a mixture, each counted once for a layer
+    experts_read: int = 0  # of these, those that were not in memory
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,16 @@ class RunStats:
     def retained_bytes(self) -> int:
         """Bytes of weights that were not read because they still lay there."""
         return sum(sweep.retained_bytes for sweep in self.sweeps)
+
+    @property
+    def experts_used(self) -> int:
+        """Experts that rows used, counted once for each sweep and layer."""
+        return sum(sweep.experts_used for sweep in self.sweeps)
+
+    @property
+    def experts_read(self) -> int:
+        """How many of the experts used were not in memory."""
+        return sum(sweep.experts_read for sweep in self.sweeps)
 
     @property
     def drafted(self) -> int:

@@ -5,16 +5,32 @@ then. They have a ring of their own; other units are read ahead as ever, between
 
     disk_read   |  r8  |    | r1 | r4 |  r8' | ...       r8 is the attention of the next layer
     cpu         | attention | router |  c1  |  c4  | c8 | router' ...
+
+Those that are used more than one in memory take its home (`schedule/kept_experts.py`): their read
+goes there and needs nothing, since what the other was needed for has been computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
+from lm_offload.schedule.kept_experts import KeptExperts
 from lm_offload.schedule.ring import Key, Ring
 from lm_offload.schedule.task import Task, TaskId
 
-Chosen = Callable[[], Container[int]]  # experts of the layer whose router was computed last
+Chosen = Callable[[], Collection[int]]  # experts of the layer whose router was computed last
+TakeHome = Callable[[int, int], None]  # an expert lives where another did
+
+
+class ExpertUse(NamedTuple):
+    """Experts that routers chose, each counted once for a layer and sweep, and those read."""
+
+    used: int
+    read: int
+
+
+NO_EXPERTS = ExpertUse(0, 0)
 
 
 class OnDemand:
@@ -23,41 +39,76 @@ class OnDemand:
     def __init__(
         self,
         experts_of: Mapping[int, range],
-        streamed_bytes: Mapping[int, int],
+        sizes_bytes: Mapping[int, int],
+        resident: Collection[int],
         ring: range,
         chosen: Chosen,
+        take_home: TakeHome,
     ) -> None:
-        """`experts_of` a router are units, `ring` the bytes of the staging ring for them."""
+        """`experts_of` a router are units, `ring` the bytes of the staging ring for them.
+
+        `take_home` is called before the read of an expert that takes the home of another one.
+        """
         self._experts_of = experts_of
-        self._streamed_bytes = streamed_bytes
+        self._sizes_bytes = sizes_bytes
+        self._kept = {
+            router: KeptExperts(
+                [sizes_bytes[unit] for unit in experts],
+                [number for number, unit in enumerate(experts) if unit in resident],
+            )
+            for router, experts in experts_of.items()
+        }
         self._ring = Ring(len(ring))
         self._start = ring.start
         self._chosen = chosen
+        self._take_home = take_home
+        self._use = NO_EXPERTS
+        self._router = 0  # that was computed last
         self._unused: frozenset[int] = frozenset()
         self._offsets: dict[int, int] = {}
+
+    def take_use(self) -> ExpertUse:
+        """What there was since the last call."""
+        use, self._use = self._use, NO_EXPERTS
+        return use
 
     def is_unused(self, unit: int) -> bool:
         """Whether it is an expert of the layer that nobody chose."""
         return unit in self._unused
 
-    def reads(self, sweep: int, unit: int) -> list[Task]:
-        """Those of the chosen experts, if `unit` is a router, which has been computed."""
-        experts = self._experts_of.get(unit)
-        if experts is None:
-            return []
-        chosen = self._chosen()
-        used = [expert for number, expert in enumerate(experts) if number in chosen]
-        self._unused = frozenset(experts).difference(used)
-        return [self._read(Key(sweep, it)) for it in used if it in self._streamed_bytes]
+    def computed(self, sweep: int, unit: int) -> list[Task]:
+        """The reads of the chosen experts, if `unit`, which has been computed, is a router."""
+        if unit in self._experts_of:
+            return self._reads(sweep, unit)
+        if unit in self._sizes_bytes:
+            first = self._experts_of[self._router].start
+            self._kept[self._router].arrived(unit - first)
+        return []
 
     def place(self, unit: int) -> int | None:
-        """Where an expert was read to; None for what is not read here."""
+        """Where an expert was read to, below zero its home; None for what is not read here."""
         return self._offsets.pop(unit, None)
 
-    def _read(self, key: Key) -> Task:
-        size_bytes = self._streamed_bytes[key.unit]
-        offset, evicted = self._ring.place(key, size_bytes)
-        self._offsets[key.unit] = self._start + offset
+    def _reads(self, sweep: int, router: int) -> list[Task]:
+        chosen, experts = self._chosen(), self._experts_of[router]
+        self._router = router
+        self._unused = frozenset(unit for at, unit in enumerate(experts) if at not in chosen)
+        missing = self._kept[router].use(chosen)
+        self._use = ExpertUse(self._use.used + len(chosen), self._use.read + len(missing))
+        return [
+            self._read(Key(sweep, experts[number]), None if owner is None else experts[owner])
+            for number, owner in missing.items()
+        ]
+
+    def _read(self, key: Key, owner: int | None) -> Task:
+        size_bytes, evicted = self._sizes_bytes[key.unit], list[Key]()
+        if owner is None:
+            offset, evicted = self._ring.place(key, size_bytes)
+            offset += self._start
+        else:
+            self._take_home(key.unit, owner)
+            offset = -1
+        self._offsets[key.unit] = offset
         needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
         task_id = TaskId(key.sweep, "read_expert", key.unit)
-        return Task(task_id, "disk_read", needs, size_bytes, self._start + offset)
+        return Task(task_id, "disk_read", needs, size_bytes, offset)

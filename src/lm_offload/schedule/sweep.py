@@ -81,8 +81,8 @@ class SweepSchedule:
                 before = (task_id,)
             if offset >= 0:
                 yield Task(TaskId(sweep, "release", unit), "cpu", before)
-            if self._experts is not None:  # asked once the unit was computed
-                yield from self._experts.reads(sweep, unit)
+            if self._experts is not None:
+                yield from self._experts.computed(sweep, unit)
 
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
         """The read of a unit, if it has one, and its place in the ring, if that is there."""

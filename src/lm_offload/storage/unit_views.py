@@ -27,6 +27,10 @@ class UnitViews:
         """`unit` lives in `home` from now on."""
         self._resident[unit] = self._views(unit, home, 0)
 
+    def leave(self, unit: int) -> None:
+        """`unit` lives nowhere from now on."""
+        del self._resident[unit]
+
     def acquire(self, unit: int, ring_offset: int) -> Views:
         """The weights of `unit` where it lives, or at `ring_offset` of the ring."""
         if ring_offset < 0:

@@ -68,6 +68,16 @@ class WeightStore:
         self._views.settle(unit, home)
         self._homes[unit] = home
 
+    def take_home(self, unit: int, owner: int) -> None:
+        """`unit` has the home of `owner`, which has none any more."""
+        home = self._homes.pop(owner)
+        self._views.leave(owner)
+        self.settle(unit, home)
+
+    def has_home(self, unit: int) -> bool:
+        """Whether `unit` lives in memory."""
+        return unit in self._homes
+
     def acquire(self, unit: int, ring_offset: int) -> Views:
         """The weights of `unit` by role: where it lives, or at `ring_offset` of the ring."""
         return self._views.acquire(unit, ring_offset)

@@ -40,7 +40,8 @@ def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
     """Rows, blocks and rings are large enough for one another."""
     experts = frozenset(model.experts.names if model.experts else ())
     largest_bytes = _largest_bytes(model, frozenset(choice.streamed) - experts)
-    largest_expert_bytes = _largest_bytes(model, experts.intersection(choice.streamed))
+    changing = experts if experts.intersection(choice.streamed) else frozenset[str]()
+    largest_expert_bytes = _largest_bytes(model, changing)  # any of them may come to be streamed
     limits = (
         (choice.ring >= largest_bytes, f"ring is {format_bytes(choice.ring)}", "at least "
          f"{format_bytes(largest_bytes)} ({largest_bytes} bytes), the largest streamed unit"),
