@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.packed import PackedWeight
 
 MAX_STEP = 64  # columns of a tile: more would not fit the shared memory of every GPU
+FACTOR_TYPES = {"fp8": torch.float32, "mxfp4": torch.uint8}
 TILE = tl.constexpr(TILE_ROWS)
 ZERO = tl.constexpr(INT4_ZERO)
 
@@ -30,7 +31,7 @@ class PackedArguments(NamedTuple):
     """What a kernel is told of a packed weight [N, K]."""
 
     words: Tensor  # int32, the whole matrix
-    factors: Tensor  # the same memory as fp16; as fp32 where codes are floats
+    factors: Tensor  # the same memory as fp16; as fp32 where codes are e4m3, as uint8 where e2m1
     outputs: int  # N
     columns: int  # K
     bits: int
@@ -45,7 +46,7 @@ def packed_arguments(weight: PackedWeight) -> PackedArguments:
     group = weight.format.group_size
     return PackedArguments(
         weight.data.view(torch.int32),
-        weight.data.view(torch.float32 if weight.format.name == "fp8" else torch.float16),
+        weight.data.view(FACTOR_TYPES.get(weight.format.name, torch.float16)),
         outputs,
         columns,
         CODE_BITS[weight.format.name],
@@ -87,6 +88,20 @@ def floats_of(codes):
 
 
 @triton.jit
+def small_floats_of(codes):
+    """2^-14 of the e2m1 floats whose bits codes int32 hold: the same bits at the top of fp16."""
+    bits = ((codes & 8) << 12) | ((codes & 7) << 9)
+    return bits.to(tl.int16).to(tl.float16, bitcast=True)
+
+
+@triton.jit
+def power_of(exponents):
+    """f32 of e8m0: its bits are the exponent's; zero stands for a subnormal float."""
+    bits = exponents.to(tl.int32)
+    return tl.where(bits == 0, 1 << 22, bits << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def weight_tile(
     words, factors, row, start, outputs, columns,
     BITS: tl.constexpr, GROUP: tl.constexpr, SYMMETRIC: tl.constexpr, STEP: tl.constexpr,
@@ -94,17 +109,22 @@ def weight_tile(
     """Codes [STEP, R] of the columns from `start`, scales and minimums f32 [R], of rows [R].
 
     A weight is scale * code + minimum, the minimum 0 where the format is symmetric; a code is an
-    int32, or fp16 where factors are fp32. Past the matrix everything is finite and scales are 0.
+    int32, or fp16 where it is a float. Past the matrix everything is finite, and scales or codes 0.
     """
     FLOATS: tl.constexpr = factors.dtype.element_ty == tl.float32
-    HEAD_WORDS: tl.constexpr = 4 if SYMMETRIC and not FLOATS else 8
+    SMALL_FLOATS: tl.constexpr = factors.dtype.element_ty == tl.uint8
+    PER_FACTOR: tl.constexpr = 4 if SMALL_FLOATS else (1 if FLOATS else 2)  # of a word
+    HEAD_WORDS: tl.constexpr = 8 // PER_FACTOR if SYMMETRIC else 8
     GROUP_WORDS: tl.constexpr = HEAD_WORDS + GROUP * BITS // 4
     PER_WORD: tl.constexpr = 32 // BITS
     block = (row // TILE).to(tl.int64) * (columns // GROUP * GROUP_WORDS)
     block += start // GROUP * GROUP_WORDS
     inside = row < outputs
-    factor = factors + (1 if FLOATS else 2) * block + row % TILE
-    scale = tl.load(factor, mask=inside, other=0.0).to(tl.float32)
+    factor = factors + PER_FACTOR * block + row % TILE
+    if SMALL_FLOATS:
+        scale = power_of(tl.load(factor, mask=inside, other=0))
+    else:
+        scale = tl.load(factor, mask=inside, other=0.0).to(tl.float32)
     word = tl.arange(0, STEP // PER_WORD)
     known = inside[None, :] & (start + word * PER_WORD < columns)[:, None]
     in_group = start % GROUP // PER_WORD + word
@@ -115,6 +135,9 @@ def weight_tile(
         if FLOATS:
             codes = floats_of(codes)
             scale *= 256.0
+        elif SMALL_FLOATS:
+            codes = small_floats_of(codes)
+            scale *= 16384.0
         elif BITS == 4:
             codes -= ZERO
     else:
