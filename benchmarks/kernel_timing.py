@@ -27,6 +27,7 @@ READ_CHUNK_BYTES = 512 << 10  # `read_memory` leaves out what is behind the last
 MIN_READ_CHUNKS = 8
 MIN_ROUNDS = 5
 SETTLE_S = 0.02  # until threads of torch, which spin after their work, have gone to sleep
+WARM_S = 0.01  # until cores that were idle meanwhile are as fast as others
 
 
 def largest_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
@@ -92,14 +93,14 @@ class Reading:
 
 
 def settled(work: Work) -> Work:
-    """What comes before operations of another pool of threads: `work` until the others sleep.
+    """What comes before operations of another pool of threads: a pause, then `work` for a while.
 
-    A thread that is woken while another one spins on its core waits for milliseconds, and cores
-    that have idled for that long begin slowly.
+    A thread that is woken while another one spins on its core waits for milliseconds.
     """
 
     def settle() -> None:
-        end_s = time.perf_counter() + SETTLE_S
+        time.sleep(SETTLE_S)
+        end_s = time.perf_counter() + WARM_S
         while time.perf_counter() < end_s:
             work()
 
