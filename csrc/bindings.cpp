@@ -169,6 +169,7 @@ NB_MODULE(_native, m) {
     nb::class_<Operations> table(m, "Operations");
     define_operations<const Operations>(table);
     table.def_prop_ro("name", [](const Operations& ops) { return ops.name; })
+        .def_prop_ro("rounds_inputs", [](const Operations& ops) { return ops.rounds_inputs; })
         .def("linear_scratch_bytes", linear_scratch_bytes)
         .def("read", read_memory, no_gil);
     nb::class_<Program, Operations> program(m, "Program");

@@ -2,6 +2,7 @@
 // converted in registers for each tile, which costs less than keeping them converted.
 #pragma once
 
+#include "held_inputs.h"
 #include "linear_lanes.h"
 #include "packed_codes.h"
 #include "product_chunks.h"
@@ -9,7 +10,6 @@
 namespace lmo {
 namespace LMO_ISA {
 
-constexpr int64_t kLaneProducts = kRegisters == 32 ? 32 : 48;  // from how many rows on
 constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay in the L2 cache
 constexpr int64_t kPassedBytes = 512 << 10;  // where one pass uses them: fewer first tiles, unasked
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
@@ -20,6 +20,7 @@ template <class W>
 struct Chunk {
     const LinearArgs& a;
     const W* weight;
+    HeldInputs<Kind<W>> x;
     int64_t begin, end;
     int64_t ahead;  // columns from what is read to what is asked for, at most all
 };
@@ -39,7 +40,7 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     constexpr int64_t step = kLineBytes / sizeof(W);
     const LinearArgs& a = chunk.a;
     const W* weight = chunk.weight + n * a.weight_stride;
-    const float* x = a.x + m * a.x_stride;
+    const auto* x = chunk.x.at + m * chunk.x.stride;
     Accumulators<R, C> acc;
     acc.clear();
     int64_t i = 0;
@@ -47,11 +48,11 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
         const int64_t turn = m / kTileRows * a.weight_stride;
         for (; i + step <= a.k; i += step) {
             const W* ahead = weight + i + ahead_of<R>(chunk, i) + turn;
-            for (int r = 0; r < R; r += Turns) prefetch(ahead + r * a.weight_stride);
-            dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, step);
+            for (int r = 0; r < R; r += Turns) Kind<W>::ask(ahead + r * a.weight_stride);
+            dot_tile(acc, weight + i, a.weight_stride, x + i, chunk.x.stride, step);
         }
     }
-    dot_tile(acc, weight + i, a.weight_stride, x + i, a.x_stride, a.k - i);
+    dot_tile(acc, weight + i, a.weight_stride, x + i, chunk.x.stride, a.k - i);
     finish_tile(a, m, n, acc);
 }
 
@@ -104,7 +105,7 @@ void last_rows(const Chunk<W>& chunk, int64_t m) {
 template <class W>
 void linear_chunk(const Chunk<W>& chunk) {
     const LinearArgs& a = chunk.a;
-    const int64_t fit = kInputBytes / (a.k * static_cast<int64_t>(sizeof(float)));
+    const int64_t fit = kInputBytes / (a.k * static_cast<int64_t>(sizeof(*chunk.x.at)));
     const int64_t block = std::max<int64_t>(kTileRows, fit / kTileRows * kTileRows);
     const int64_t whole = a.m / kTileRows * kTileRows;
     if (whole == 0) return last_rows<1>(chunk, 0);
@@ -141,22 +142,40 @@ int64_t ahead_columns(const LinearArgs& a) {
 }
 
 inline int64_t linear_scratch_bytes(int64_t m, int64_t n, int64_t k, int threads) {
-    return m < kLaneProducts ? 0 : lane_scratch_bytes(m, n, k, threads);
+    using Halves = Kind<Bf16>;  // the first to be taken lane by lane
+    if (m > Halves::kFewRows) return lane_scratch_bytes(m, n, k, threads);
+    return held_bytes(Halves{}, m, k);
 }
 
-inline void linear(const LinearRun& products) {
-    if (products.first().m >= kLaneProducts) return lane_linear(products);
+// Products with weights of one type.
+template <class W>
+void linear_of(const LinearRun& products) {
+    if (products.first().m > Kind<W>::kFewRows) return lane_linear<W>(products);
     const auto chunks = [](const LinearArgs& a) {
         const int64_t step = linear_step(a);
         return (a.n + step - 1) / step;
     };
-    each_chunk(products, chunks, [](const LinearArgs& a, int64_t i) {
+    const auto x = held_inputs(Kind<W>{}, products.first());
+    each_chunk(products, chunks, [&](const LinearArgs& a, int64_t i) {
         const int64_t step = linear_step(a), end = std::min(a.n, (i + 1) * step);
-        with_type(a.weight_dtype, [&](auto* type) {
-            using W = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
-            const auto* weight = static_cast<const W*>(a.weight);
-            linear_chunk(Chunk<W>{a, weight, i * step, end, ahead_columns<W>(a)});
-        });
+        const auto* weight = static_cast<const W*>(a.weight);
+        linear_chunk(Chunk<W>{a, weight, x, i * step, end, ahead_columns<W>(a)});
+    });
+}
+
+inline bool same_type(const LinearRun& products) {
+    return std::all_of(products.at, products.at + products.count, [&](const LinearArgs& a) {
+        return a.weight_dtype == products.first().weight_dtype;
+    });
+}
+
+inline void linear(const LinearRun& products) {
+    if (!same_type(products)) {
+        for (int i = 0; i < products.count; ++i) linear({{products.at[i]}, 1});
+        return;
+    }
+    with_type(products.first().weight_dtype, [&](auto* type) {
+        linear_of<std::remove_const_t<std::remove_pointer_t<decltype(type)>>>(products);
     });
 }
 

@@ -29,15 +29,15 @@ constexpr int64_t kTogether = 4;           // tiles that share the lanes of a la
 
 // A panel's weights, and the sums that wait of tiles that are computed together.
 struct LanePanel {
-    int64_t k;
+    int64_t steps;
     float* floats;
 
-    int64_t weights() const { return kLanes * panel_pitch(k); }
+    int64_t weights() const { return kLanes * panel_pitch(steps); }
     int64_t together() const {
         return weights() * static_cast<int64_t>(sizeof(float)) > kCachedBytes ? kTogether : 1;
     }
     int64_t size() const { return weights() + together() * (kLaneLevels + 1) * kTileFloats; }
-    const float* at(int64_t place) const { return floats + place * panel_pitch(k); }
+    const float* at(int64_t place) const { return floats + place * panel_pitch(steps); }
     float* waiting(int64_t i) const {
         return floats + weights() + i * (kLaneLevels + 1) * kTileFloats;
     }
@@ -55,7 +55,7 @@ struct Ahead {
 };
 
 // One lane of a tile of R rows.
-template <int R>
+template <class K, int R>
 struct LaneTile {
     Vec sums[R][kPanelVectors];
 
@@ -64,7 +64,7 @@ struct LaneTile {
         for (int v = 0; v < kPanelVectors; ++v) w[v] = load(weight + v * kLanes);
         for (int r = 0; r < R; ++r) {
             const Vec input = splat(x[r]);
-            for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = fma(w[v], input, sums[r][v]);
+            for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = K::add(w[v], input, sums[r][v]);
         }
     }
 
@@ -96,14 +96,15 @@ struct LaneTile {
 };
 
 // All lanes of tiles [first, end), of one height; each asks for its share of the `bytes` at `next`.
-inline void lane_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t first,
+template <class K>
+void lane_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t first,
                        int64_t end, const char* next, int64_t bytes) {
     const int64_t share = bytes / (kLanes * (end - first));
     with_count<kLaneRows>(inputs.height(first), [&](auto rows) {
         for (int64_t place = 0; place < kLanes; ++place) {
             for (int64_t tile = first; tile < end; ++tile, next += share) {
-                LaneTile<decltype(rows)::value> sums;
-                sums.add_steps(inputs.at(place, tile), panel.at(place), steps_of(panel.k),
+                LaneTile<K, decltype(rows)::value> sums;
+                sums.add_steps(inputs.at(place, tile), panel.at(place), panel.steps,
                                Ahead{next, next + share});
                 sums.join(panel.waiting(tile - first), joins_at(place));
             }
@@ -114,7 +115,7 @@ inline void lane_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t
 // A block of rows times weights [n, n + kPanel), while the next ones are asked for.
 template <class W>
 void lane_chunk(const LaneInputs& inputs, const LinearArgs& a, const W* weight, int64_t n) {
-    LanePanel panel{a.k, nullptr};
+    LanePanel panel{inputs.steps, nullptr};
     panel.floats = scratch(Scratch::chunk, panel.size());
     widen_panel(a, weight, n, panel.floats);
     const int64_t bytes = kPanel * a.weight_stride * static_cast<int64_t>(sizeof(W));
@@ -122,7 +123,7 @@ void lane_chunk(const LaneInputs& inputs, const LinearArgs& a, const W* weight, 
     const char* next = reinterpret_cast<const char*>(weight + n * a.weight_stride) + bytes;
     for (int64_t first = 0, end; first < inputs.tiles; first = end) {
         end = std::min(first + panel.together(), inputs.same_height(first));
-        lane_tiles(inputs, panel, first, end, next + first * share, (end - first) * share);
+        lane_tiles<Kind<W>>(inputs, panel, first, end, next + first * share, (end - first) * share);
         for (int64_t tile = first; tile < end; ++tile) {
             const Rows rows{inputs.first + inputs.begin(tile), inputs.height(tile)};
             const int64_t count = std::min(kPanel, a.n - n);
@@ -132,16 +133,16 @@ void lane_chunk(const LaneInputs& inputs, const LinearArgs& a, const W* weight, 
 }
 
 // Rows [first, first + count) times all weights.
-inline void lane_block(const LinearRun& products, int64_t first, int64_t count) {
-    LaneInputs inputs = lane_inputs(products.first(), first, count);
+template <class W>
+void lane_block(const LinearRun& products, int64_t first, int64_t count) {
+    const LinearArgs& any = products.first();
+    LaneInputs inputs = lane_inputs(any, steps_of<Kind<W>>(any.k), first, count);
     inputs.floats = scratch(Scratch::job, inputs.size());
-    parallel_for(inputs.tiles, inputs.a.threads,
-                 [&](int64_t tile) { rearrange_tile(inputs, tile); });
+    parallel_for(inputs.tiles, any.threads,
+                 [&](int64_t tile) { rearrange_tile<Kind<W>>(inputs, tile); });
     const auto panels = [](const LinearArgs& a) { return (a.n + kPanel - 1) / kPanel; };
     each_chunk(products, panels, [&](const LinearArgs& a, int64_t i) {
-        with_type(a.weight_dtype, [&](auto* type) {
-            lane_chunk(inputs, a, static_cast<decltype(type)>(a.weight), i * kPanel);
-        });
+        lane_chunk(inputs, a, static_cast<const W*>(a.weight), i * kPanel);
     });
 }
 
@@ -151,21 +152,21 @@ inline int64_t lane_blocks(int64_t m) {
     return (m + most - 1) / most;
 }
 
-inline void lane_linear(const LinearRun& products) {
+template <class W>
+void lane_linear(const LinearRun& products) {
     const int64_t m = products.first().m, blocks = lane_blocks(m);
     for (int64_t i = 0; i < blocks; ++i) {
         const int64_t first = m * i / blocks;
-        lane_block(products, first, m * (i + 1) / blocks - first);
+        lane_block<W>(products, first, m * (i + 1) / blocks - first);
     }
 }
 
+// The most, which weights take that are multiplied as floats.
 inline int64_t lane_scratch_bytes(int64_t m, int64_t n, int64_t k, int threads) {
-    LinearArgs sizes{};
-    sizes.k = k;
-    const int64_t count = (m + lane_blocks(m) - 1) / lane_blocks(m);
-    const LaneInputs inputs = lane_inputs(sizes, 0, count);
+    const int64_t count = (m + lane_blocks(m) - 1) / lane_blocks(m), steps = steps_of<Singles>(k);
+    const LaneInputs inputs = lane_inputs(LinearArgs{}, steps, 0, count);
     const int64_t used = std::min<int64_t>(threads, (n + kPanel - 1) / kPanel);
-    const int64_t floats = inputs.size() + used * LanePanel{k, nullptr}.size();
+    const int64_t floats = inputs.size() + used * LanePanel{steps, nullptr}.size();
     return floats * static_cast<int64_t>(sizeof(float));
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "lane_kinds.h"
 #include "operations.h"
 
 namespace lmo {
@@ -31,21 +32,22 @@ struct Accumulators {
 // registers while the other one passes by.
 template <int R, int C, class W>
 inline __attribute__((always_inline)) void dot_tile(Accumulators<R, C>& acc, const W* weight, int64_t weight_stride,
-                     const float* x, int64_t x_stride, int64_t k) {
-    each_vector(k, [&](int64_t i, auto span) {
+                     const typename Kind<W>::Input* x, int64_t x_stride, int64_t k) {
+    using K = Kind<W>;
+    each_step<K::kColumns>(k, [&](int64_t i, auto span) {
         if constexpr (R > C) {
             Vec input[C];
-            for (int c = 0; c < C; ++c) input[c] = load(x + c * x_stride + i, span);
+            for (int c = 0; c < C; ++c) input[c] = K::input(x + c * x_stride + i, span);
             for (int r = 0; r < R; ++r) {
-                const Vec w = in_register(load(weight + r * weight_stride + i, span));
-                for (int c = 0; c < C; ++c) acc.at[r][c] = fma(w, input[c], acc.at[r][c]);
+                const Vec w = in_register(K::weight(weight + r * weight_stride + i, span));
+                for (int c = 0; c < C; ++c) acc.at[r][c] = K::add(w, input[c], acc.at[r][c]);
             }
         } else {
             Vec w[R];
-            for (int r = 0; r < R; ++r) w[r] = load(weight + r * weight_stride + i, span);
+            for (int r = 0; r < R; ++r) w[r] = K::weight(weight + r * weight_stride + i, span);
             for (int c = 0; c < C; ++c) {
-                const Vec input = in_register(load(x + c * x_stride + i, span));
-                for (int r = 0; r < R; ++r) acc.at[r][c] = fma(w[r], input, acc.at[r][c]);
+                const Vec input = in_register(K::input(x + c * x_stride + i, span));
+                for (int r = 0; r < R; ++r) acc.at[r][c] = K::add(w[r], input, acc.at[r][c]);
             }
         }
     });

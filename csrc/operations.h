@@ -158,12 +158,14 @@ struct Operations {
     void (*read)(const float* data, int64_t count, int threads);
     // Bytes that `linear` keeps for its threads after a product of these sizes.
     int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);
+    bool rounds_inputs = false;  // of products with bf16 weights, to bf16
 };
 
 const Operations& generic_operations();
 const Operations& avx2_operations();  // this and the next ones only on x86
 const Operations& avx512_operations();
 const Operations& avx512_vnni_operations();
+const Operations& avx512_bf16_operations();
 const Operations& amx_operations();  // only where amx_access.h defines LMO_AMX
 
 }  // namespace lmo

@@ -17,9 +17,12 @@ public:
         return state_ >> 8;
     }
 
-    std::vector<float> floats(int64_t count) {
+    // Multiples of 1 / steps from -1 up to 1.
+    std::vector<float> floats(int64_t count, uint32_t steps = 2048) {
         std::vector<float> values(count);
-        for (float& value : values) value = static_cast<float>(bits() % 4096) / 2048.0f - 1.0f;
+        for (float& value : values) {
+            value = static_cast<float>(bits() % (2 * steps)) / static_cast<float>(steps) - 1.0f;
+        }
         return values;
     }
 
@@ -44,11 +47,12 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
     return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// Products with bf16 weights: whole and partial tiles, and columns that fill no vector.
-bool linear_agrees(const Operations& operations, const Operations& reference) {
-    constexpr int64_t m = 9, n = 11, k = 53;
+// Products with bf16 weights: whole and partial tiles, and columns that fill no vector. Inputs are
+// bf16 numbers, as some tables round them.
+bool linear_agrees(const Operations& operations, const Operations& reference, int64_t m) {
+    constexpr int64_t n = 11, k = 53;
     Noise noise;
-    const std::vector<float> x = noise.floats(m * k);
+    const std::vector<float> x = noise.floats(m * k, 128);
     const std::vector<uint16_t> weight = noise.halves(n * k, 0x3E00, 0x81FF);
     const auto product = [&](const Operations& ops) {
         std::vector<float> out(m * n);
@@ -165,7 +169,8 @@ bool agrees(const Operations& operations, const Operations& reference) {
             }
         }
     }
-    return linear_agrees(operations, reference) && attention_agrees(operations, reference, 0) &&
+    return linear_agrees(operations, reference, 9) && linear_agrees(operations, reference, 50) &&
+           attention_agrees(operations, reference, 0) &&
            attention_agrees(operations, reference, 8) && attention_agrees(operations, reference, 4);
 }
 

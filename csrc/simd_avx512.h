@@ -1,5 +1,5 @@
 // Sixteen floats at a time with AVX-512 (F, BW, VL, DQ); with LMO_VNNI defined, also with its dot
-// products of integers. Included by isa_avx512*.cpp.
+// products of integers; with LMO_BF16, of bf16 pairs. Included by isa_avx512*.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -213,6 +213,18 @@ inline void add_byte_products(Ints& sum, Ints a, Ints b) {
 
 // The sums that add_byte_products made, in every lane.
 inline Ints byte_sums(Ints a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+
+#endif
+
+#if defined(LMO_BF16)
+
+// 32 numbers in bf16, rounded to nearest even.
+inline Vec to_pairs(Vec first, Vec last) { return (Vec)_mm512_cvtne2ps_pbh(last, first); }
+
+// sum + a0 * b0 + a1 * b1 in every lane.
+inline Vec add_pairs(Vec a, Vec b, Vec sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
 
 #endif
 

@@ -65,12 +65,18 @@ inline Vec first_lanes(Vec a, Part part) {
     return load(lanes);
 }
 
+// Calls body(i, Whole or Part) for the steps of so many columns that cover [0, n).
+template <int64_t columns, class Body>
+inline __attribute__((always_inline)) void each_step(int64_t n, const Body& body) {
+    const int64_t whole = n & ~(columns - 1);
+    for (int64_t i = 0; i < whole; i += columns) body(i, Whole{});
+    if (whole < n) body(whole, Part{n - whole});
+}
+
 // Calls body(i, Whole or Part) for the vectors that cover [0, n).
 template <class Body>
 inline __attribute__((always_inline)) void each_vector(int64_t n, const Body& body) {
-    const int64_t whole = n & ~(kLanes - 1);
-    for (int64_t i = 0; i < whole; i += kLanes) body(i, Whole{});
-    if (whole < n) body(whole, Part{n - whole});
+    each_step<kLanes>(n, body);
 }
 
 inline float first(Vec a) {

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.torch_kernels import TorchKernels
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+def inputs_of(kernels: Kernels, x: Tensor, weight: Tensor) -> Tensor:
+    """x as a product with `weight` takes it: some tables round it to bf16 for weights in bf16."""
+    rounds = getattr(kernels, "rounds_inputs", False) and weight.dtype is torch.bfloat16
+    return x.bfloat16().float() if rounds else x
 
 
 def native_kernels(threads: int) -> list[Kernels]:

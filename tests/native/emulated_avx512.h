@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -203,6 +204,38 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
     return out.whole();
 }
 
+// A bf16 number as a float; subnormal ones count as zero.
+inline float from_bf16(uint16_t bits) {
+    const uint32_t wide = static_cast<uint32_t>((bits & 0x7F80) ? bits : bits & 0x8000) << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+inline uint16_t to_bf16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);
+    return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+inline __m512i cvtne2ps_pbh(__m512 last, __m512 first) {
+    const Elements<float, __m512> x(first), y(last);
+    Elements<uint16_t, __m512i> out;
+    for (int i = 0; i < 16; ++i) out.at[i] = to_bf16(x.at[i]), out.at[i + 16] = to_bf16(y.at[i]);
+    return out.whole();
+}
+
+inline __m512 dpbf16_ps(__m512 sum, __m512bh a, __m512bh b) {
+    Elements<float, __m512> out(sum);
+    const Elements<uint16_t, __m512bh> x(a), y(b);
+    for (int i = 0; i < 32; ++i) {
+        float& lane = out.at[(i ^ 1) / 2];  // the upper one of a pair first
+        lane = std::fma(from_bf16(x.at[i ^ 1]), from_bf16(y.at[i ^ 1]), lane);
+    }
+    return out.whole();
+}
+
 #undef LMO_UNARY
 #undef LMO_BINARY
 #undef LMO_SHIFT
@@ -238,9 +271,11 @@ inline __m512i dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
 #define _mm512_cvtepi32_ps lmo::emulated::cvtepi32_ps
 #define _mm512_cvtepu16_epi32 lmo::emulated::cvtepu16_epi32
 #define _mm512_cvtepu8_epi32 lmo::emulated::cvtepu8_epi32
+#define _mm512_cvtne2ps_pbh lmo::emulated::cvtne2ps_pbh
 #define _mm512_cvtph_ps lmo::emulated::cvtph_ps
 #define _mm512_cvtps_epi32 lmo::emulated::cvtps_epi32
 #define _mm512_cvtsepi32_epi16 lmo::emulated::cvtsepi32_epi16
+#define _mm512_dpbf16_ps lmo::emulated::dpbf16_ps
 #define _mm512_dpbusd_epi32 lmo::emulated::dpbusd_epi32
 #define _mm512_dpwssd_epi32 lmo::emulated::dpwssd_epi32
 #define _mm512_fmadd_ps lmo::emulated::fmadd_ps

@@ -80,16 +80,18 @@ def _kernels(cores: int) -> Iterator[Finding]:
 
     name = resolve_kernels(cores).name
     yield Finding("kernels", name)
-    native, tiles = "native" in name, "onednn" in name
+    native, bf16 = "native" in name, "bf16" in name
     cost = "about 2 to 6 times slower with bf16 weights; reinstall with a C++17 compiler"
     yield Finding("native kernels", native, None if native else cost)
     cost = f"prefill and large batches with bf16 weights compute in float32; {_units(native)}"
-    yield Finding("bf16 matrix units in use", tiles, None if tiles else cost)
+    yield Finding("products of bf16 in use", bf16, None if bf16 else cost)
 
 
 def _units(native: bool) -> str:
     """What a processor would need for more; see `resolve_kernels`."""
-    return "only AMX would be faster" if native else "AVX512-BF16 or AMX would be faster"
+    if native:
+        return "AMX, or AVX512-BF16 of AMD, would be faster"
+    return "AVX512-BF16 or AMX would be faster"
 
 
 def _direct_reads(place: Path) -> Finding:

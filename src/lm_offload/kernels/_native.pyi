@@ -18,6 +18,8 @@ class Operations:
 
     @property
     def name(self) -> str: ...
+    @property
+    def rounds_inputs(self) -> bool: ...
     def linear(
         self,
         x: int,

@@ -40,6 +40,7 @@ class NativeKernels:
 
     `operations` is one table of `_native`; by default the fastest that this CPU can run.
     `attention_threads` are those of attention where it has another number of them.
+    Inputs of products with bf16 weights are rounded to bf16 first where `rounds_inputs`.
     Calls raise ValueError for tensors that the kernels could not read.
     """
 
@@ -53,6 +54,7 @@ class NativeKernels:
         self._attention_threads = attention_threads or threads
         self._ops = operations or _native.best_operations()
         self.name = f"native-{self._ops.name}"
+        self.rounds_inputs = self._ops.rounds_inputs
 
     def with_threads(self, compute: int, attention: int) -> NativeKernels:
         """See `Kernels.with_threads`."""
