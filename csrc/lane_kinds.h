@@ -17,9 +17,6 @@ struct Singles {
 
     static Vec add(Vec weight, Vec x, Vec sum) { return fma(weight, x, sum); }
 
-    // Asks for weights that are used soon.
-    static void ask(const void* p) { prefetch(p); }
-
     template <class Span>
     static Vec input(const float* x, Span span) {
         return load(x, span);
@@ -37,8 +34,6 @@ struct Pairs {
     static constexpr int64_t kFewRows = 15;
 
     static Vec add(Vec weight, Vec x, Vec sum) { return add_pairs(weight, x, sum); }
-
-    static void ask(const void* p) { prefetch_far(p); }
 
     static Vec input(const float* x, Whole) { return to_pairs(load(x), load(x + kLanes)); }
     static Vec input(const float* x, Part part) {

@@ -48,7 +48,7 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
         const int64_t turn = m / kTileRows * a.weight_stride;
         for (; i + step <= a.k; i += step) {
             const W* ahead = weight + i + ahead_of<R>(chunk, i) + turn;
-            for (int r = 0; r < R; r += Turns) Kind<W>::ask(ahead + r * a.weight_stride);
+            for (int r = 0; r < R; r += Turns) prefetch(ahead + r * a.weight_stride);
             dot_tile(acc, weight + i, a.weight_stride, x + i, chunk.x.stride, step);
         }
     }
