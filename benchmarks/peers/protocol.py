@@ -134,8 +134,8 @@ def run_peer(peer: Peer, argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(generate: Generate, args: argparse.Namespace, result: dict[str, Any]) -> None:
-    prompts = make_prompts(args.model, args.batch, args.prompt_len, args.seed)
-    for line in sys.stdin:
+    for call, line in enumerate(sys.stdin):  # new prompts, so that no engine meets one again
+        prompts = make_prompts(args.model, args.batch, args.prompt_len, args.seed + call)
         with contextlib.redirect_stdout(sys.stderr):
             found = _measure(generate, prompts, int(line))
         _tell(result | found)
