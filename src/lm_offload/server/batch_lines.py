@@ -16,10 +16,9 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lm_offload.arch.config import ModelConfig
+from lm_offload.engine.llm import LLM
 from lm_offload.engine.open_run import Delta
 from lm_offload.engine.outputs import RequestOutput
-from lm_offload.engine.requests import make_sequences
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
 from lm_offload.server.answers import Json, whole_answer
@@ -61,8 +60,9 @@ def read_line(text: str, place: str) -> BatchLine:
         ) from error
 
 
-def job_of(line: BatchLine, model: str, tokenizer: Tokenizer, config: ModelConfig) -> Job:
+def job_of(line: BatchLine, model: str, llm: LLM) -> Job:
     """Raises RequestError for a body that cannot be served."""
+    tokenizer = llm.tokenizer
     question = _question(line, tokenizer)
     if question.head.model != model:
         raise RequestError(
@@ -71,7 +71,7 @@ def job_of(line: BatchLine, model: str, tokenizer: Tokenizer, config: ModelConfi
         )
     made = [prompt() for prompt in question.prompts]
     prompts = [tokenizer.encode(one) if isinstance(one, str) else one for one in made]
-    make_sequences(prompts, question.params, config, lambda: tokenizer)
+    llm.check(prompts, question.params)
     return Job(line.custom_id, question, prompts)
 
 
