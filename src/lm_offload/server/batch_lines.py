@@ -98,7 +98,7 @@ def response_line(job: Job, outputs: Items[RequestOutput]) -> Json:
     except StorageError as error:
         return refusal_line(job.custom_id, error)
     question = job.question
-    choices = _choices(outputs, question.params.n)
+    choices = map(question.reader(), _choices(outputs, question.params.n))
     body = whole_answer(question.head, question.form, choices, question.with_logprobs)
     return _line(job.custom_id, OK, body)
 
@@ -134,4 +134,4 @@ def _choices(outputs: Iterable[RequestOutput], n: int) -> Iterator[Choice]:
                 len(output.prompt_token_ids),
                 output.num_cached_tokens,
             )
-            yield Choice(prompt * n + completion.index, prompt, delta)
+            yield Choice(prompt * n + completion.index, prompt, delta, delta.text)
