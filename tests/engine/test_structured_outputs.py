@@ -206,5 +206,5 @@ def test_a_text_that_cannot_go_on_ends_alone(tmp_path):
     with open_llm(folder) as llm:
         broken, whole = llm.generate(prompts, [held, free])
         assert broken.outputs[0].finish_reason == "error"
-        assert "no token of this model goes on" in broken.outputs[0].error
+        assert "no token of this model fits" in broken.outputs[0].error
         assert whole.outputs[0].token_ids == tokens_of(llm, prompts[1:], free)[0]

@@ -106,6 +106,9 @@ def test_both_ways_to_write_a_grammar(made, tokenizer, text):
         ({"json": {"type": "text"}}, "Invalid type: text"),
         ({"json": {"type": "string", "minLength": 5, "maxLength": 2}}, "Unsatisfiable"),
         ({"json": {"$ref": "#/nowhere"}}, "'/nowhere' does not exist"),
+        ({"json": '{"a":' * 400 + "{}" + "}" * 400}, "recursion limit exceeded"),
+        ({"regex": "a{1000000}"}, "it is too large"),
+        ({"regex": "\ud800"}, "surrogates not allowed"),
         ({"grammar": "start: missing"}, 'unknown name: "missing"'),
         ({"grammar": 'root ::= "a" | | ::='}, "The grammar of structured_outputs"),
         ({"json_object": True, "whitespace_pattern": "a("}, "The json_object of"),
@@ -131,6 +134,21 @@ def test_each_is_compiled_once_and_few_are_kept(tokenizer, monkeypatch):
     assert compiled == ["a", "b", "c", "b"]
 
 
+def test_a_matcher_whose_limits_are_reached_is_made_anew(made):
+    wanted = StructuredOutputs(regex="x[0-9]")
+    first = allowed(made.guide(wanted), [])
+    made._compiled[wanted].consume_token(END)
+    assert made._compiled[wanted].is_error()
+    assert allowed(made.guide(wanted), []) == first != set(range(SIZE))
+
+
+def test_thousands_of_choices(made, tokenizer):
+    guide = made.guide(StructuredOutputs(choice=[str(number) for number in range(5000)]))
+    ids = [token for letter in "4999" for token in tokenizer.encode(letter).ids]
+    assert all(ids[place] in allowed(guide, ids[:place]) for place in range(4))
+    assert allowed(guide, ids) == {END}
+
+
 def test_letters_that_no_token_spells(tmp_path):
     """The toys' tokenizer has no small letters: told before the text, or where they come."""
     write_tokenizer(tmp_path)
@@ -142,7 +160,8 @@ def test_letters_that_no_token_spells(tmp_path):
     begun = tokenizer.encode("A").ids
     assert allowed(guide, [], VOCAB_SIZE) == set(begun)
     assert len(allowed(guide, begun, VOCAB_SIZE)) == VOCAB_SIZE
-    assert "no token of this model goes on" in guide.error
+    assert "After 1 tokens the text cannot go on" in guide.error
+    assert "(no token of this model fits)" in guide.error
     assert not guide.is_complete(begun)
 
 

@@ -45,8 +45,13 @@ class Grammars:
             ) from error
 
     def guide(self, wanted: StructuredOutputs) -> Guide:
-        """One at the beginning of a text; raises RequestError for what cannot be compiled."""
-        matcher = self._compiled.pop(wanted, None) or self._compile(wanted)
+        """One at the beginning of a text; raises RequestError for what cannot be compiled.
+
+        Copies of a matcher share what it has computed, and a limit on that: then it is made anew.
+        """
+        matcher = self._compiled.pop(wanted, None)
+        if matcher is None or not _can_begin(matcher):
+            matcher = self._compile(wanted)
         self._compiled[wanted] = matcher
         if len(self._compiled) > MOST_KEPT:
             del self._compiled[next(iter(self._compiled))]
@@ -55,33 +60,38 @@ class Grammars:
     def _compile(self, wanted: StructuredOutputs) -> LLMatcher:
         from llguidance import LLMatcher
 
-        text = _grammar_text(wanted)
-        failed, messages = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
+        try:
+            text = _grammar_text(wanted)
+            failed, messages = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
+        except ValueError as error:  # of JSON, characters, or GBNF
+            raise _refusal(wanted, str(error)) from error
         if failed:
             raise _refusal(wanted, messages[0])
         matcher = LLMatcher(self._tokenizer, text, log_level=0)
-        first = matcher.deep_copy()  # which cannot be used once it has failed
-        first.compute_bitmask()
-        if first.is_error():
-            raise _refusal(wanted, "no token of this model can begin it")
+        if not all(_can_begin(matcher) for _ in range(2)):
+            raise _refusal(wanted, "no token of this model can begin it, or it is too large")
         return matcher
 
 
+def _can_begin(matcher: LLMatcher) -> bool:
+    """Whether there is a first token; asked of a copy, as one that has failed is of no more use."""
+    copy = matcher.deep_copy()
+    copy.compute_bitmask()
+    return not copy.is_error()
+
+
 def _grammar_text(wanted: StructuredOutputs) -> str:
-    """In llguidance's own form."""
+    """In llguidance's own form; raises ValueError."""
     from llguidance import LLMatcher, grammar_from
 
     if wanted.schema is not None:
-        options = _spacing(wanted)
-        return LLMatcher.grammar_from_json_schema(wanted.schema, overrides=options)
+        return LLMatcher.grammar_from_json_schema(wanted.schema, overrides=_spacing(wanted))
     if wanted.regex is not None:
         return grammar_from("regex", wanted.regex)
     if wanted.choice is not None:
-        return grammar_from("choice", json.dumps(wanted.choice))
-    try:
-        return grammar_from("grammar", wanted.grammar or "")
-    except ValueError as error:
-        raise _refusal(wanted, str(error)) from error
+        words = " | ".join(map(json.dumps, wanted.choice))
+        return grammar_from("lark", f"start: CHOICE\nCHOICE: {words}")  # one lexeme: thousands fit
+    return grammar_from("grammar", wanted.grammar or "")
 
 
 def _spacing(wanted: StructuredOutputs) -> JsonCompileOptions:

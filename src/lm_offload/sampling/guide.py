@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
     from torch import Tensor
 
+NO_TOKEN = "NoExtensionBias"  # what llguidance says where no token may come
+
 
 class Guide:
     """Follows the output of a sequence, so whatever becomes of its KV cache does not concern it.
@@ -69,10 +71,11 @@ class Guide:
 
     def _has_failed(self) -> bool:
         if self._matcher.is_error():
-            reason = self._matcher.stop_reason()
+            reason = self._matcher.get_error().splitlines()[0]
+            reason = "no token of this model fits" if reason == NO_TOKEN else reason
             self.error = (
-                f"After {len(self._taken)} tokens no token of this model goes on as "
-                f"structured_outputs want it ({reason}); ask for a simpler text."
+                f"After {len(self._taken)} tokens the text cannot go on as structured_outputs "
+                f"want it ({reason}); ask for a simpler one."
             )
         return self.error is not None
 

@@ -32,7 +32,7 @@ class CalledFunction(BaseModel):
         given = self.arguments
         try:
             arguments = json.loads(given or "{}") if isinstance(given, str) else given
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RequestError(
                 f"A call of {self.name!r} in messages has the arguments {given!r}; give a JSON "
                 "object."

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from lm_offload.errors import RequestError
 from lm_offload.sampling import StructuredOutputs
 
-ANY_ARGUMENTS = {"type": "object"}
+NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
+SPACE = " "  # between parts of a call at most one, as models write them
 
 
 class Function(BaseModel):
@@ -73,7 +74,7 @@ class ToolUse:
         if not self.must:
             return None
         calls = [_call_schema(tool.function, f"#/anyOf/{i}") for i, tool in enumerate(self.tools)]
-        return StructuredOutputs(json={"anyOf": calls})
+        return StructuredOutputs(json={"anyOf": calls}, whitespace_pattern=SPACE)
 
 
 def tool_use(tools: Items[Tool] | None, choice: ToolChoice | None) -> ToolUse | None:
@@ -91,7 +92,7 @@ def tool_use(tools: Items[Tool] | None, choice: ToolChoice | None) -> ToolUse | 
 def _call_schema(function: Function, place: str) -> dict[str, Any]:
     """Of a call, which stands at `place` of a schema that has its own root."""
     arguments = f"{place}/properties/arguments"
-    parameters = _moved(function.parameters or ANY_ARGUMENTS, arguments)
+    parameters = _moved(function.parameters or NO_ARGUMENTS, arguments)
     return {
         "type": "object",
         "properties": {"name": {"const": function.name}, "arguments": parameters},

@@ -52,16 +52,20 @@ class Reading:
 
 def read_calls(text: str, names: Collection[str]) -> Reading:
     """The calls of functions with these names; all is content where anything else is called."""
-    start = 0 if text.lstrip().startswith(JSON_BEGINS) else _first_mark(text, 0)
-    try:
-        tagged = text.startswith(TAG, start)
-        found = _tagged(text[start:]) if tagged else _bare(_unmarked(text[start:]), names)
-        calls = tuple(found)
-    except ValueError:
-        calls = ()
-    if calls and all(call.name in names for call in calls):
-        return Reading(text[:start].rstrip(), calls)
+    for start in dict.fromkeys((0, _first_mark(text, 0))):  # a mark may be within arguments
+        if calls := _calls(text[start:], names):
+            return Reading(text[:start].rstrip(), calls)
     return Reading(text)
+
+
+def _calls(text: str, names: Collection[str]) -> tuple[ToolCall, ...]:
+    """All that a text consists of; none where there is anything else."""
+    try:
+        found = _tagged(text) if text.startswith(TAG) else _bare(_unmarked(text), names)
+        calls = tuple(found)
+    except (ValueError, RecursionError):
+        return ()
+    return calls if all(call.name in names for call in calls) else ()
 
 
 def certain_content(text: str, names: Collection[str]) -> int:
