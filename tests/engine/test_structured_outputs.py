@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lm_offload import LLM, SamplingParams, StructuredOutputs, Workload
 from lm_offload.demo import demo_path
@@ -14,7 +15,7 @@ from lm_offload.errors import RequestError
 from tests.engine.harness import open_llm, prompts_of, tokens_of
 from tests.engine.test_preemption import all_blocks_are_back, seen, tight
 from tests.engine.tokenizer_file import write_tokenizer
-from tests.toy import make_toy_checkpoint
+from tests.toy import load_oracle, make_toy_checkpoint
 
 PERSON = {
     "type": "object",
@@ -77,6 +78,22 @@ def test_outputs_are_what_they_are_held_to(llm, temperature):
     assert [one.token_ids for one in free.outputs] == [
         one.token_ids for one in llm.generate(PROMPTS[-1], held)[0].outputs
     ]
+
+
+def test_greedy_tokens_are_those_of_transformers(llm):
+    """All tokens that go on in no text of the choice left out, one by one."""
+    oracle = load_oracle(demo_path())
+    texts = ["return None", "return self", "raise ValueError(name)", "pass"]
+    decoded = [llm.tokenizer.decode_all([token]) for token in range(llm.files.config.vocab_size)]
+    prompt, wanted = llm.tokenizer.encode("def read(path):\n    "), []
+    while (text := llm.tokenizer.decode(wanted)) not in texts:
+        with torch.no_grad():
+            logits = oracle(torch.tensor([prompt + wanted])).logits[0, -1]
+        likeliest = logits.argsort(descending=True).tolist()
+        goes_on = (it for it in likeliest if any(t.startswith(text + decoded[it]) for t in texts))
+        wanted.append(next(goes_on))
+    held = SamplingParams(max_tokens=32, structured_outputs=StructuredOutputs(choice=texts))
+    assert tokens_of(llm, [prompt], held) == [wanted]
 
 
 def test_completions_of_one_prompt_have_places_of_their_own(llm):
