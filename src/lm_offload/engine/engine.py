@@ -148,6 +148,7 @@ class Engine:
             sequence.ends_with_stop_token = self._is_stop_token(sequence, token)
             sequence.finish_reason = self._finish_reason(sequence, token)
             if sequence.finish_reason:
+                sequence.guide = None  # thousands of finished sequences may be kept
                 return tokens[:count]
         return tokens
 

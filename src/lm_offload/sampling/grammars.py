@@ -55,7 +55,7 @@ class Grammars:
         self._compiled[wanted] = matcher
         if len(self._compiled) > MOST_KEPT:
             del self._compiled[next(iter(self._compiled))]
-        return Guide(matcher.deep_copy(), self._end_tokens)
+        return Guide(matcher, self._end_tokens)
 
     def _compile(self, wanted: StructuredOutputs) -> LLMatcher:
         from llguidance import LLMatcher

@@ -24,16 +24,25 @@ class Guide:
     """
 
     def __init__(self, matcher: LLMatcher, end_tokens: Collection[int]) -> None:
+        """`matcher` is at the beginning and stays there."""
         self.error: str | None = None  # why the text cannot go on as the grammar wants it
-        self._matcher = matcher
+        self._beginning = matcher
+        self._own: LLMatcher | None = None  # not before it is used: thousands of requests wait
         self._end_tokens = end_tokens  # the matcher allows them where the text may end
         self._taken: list[int] = []  # tokens that the matcher knows
 
     def copy(self) -> Guide:
         """Another one in the same place."""
-        made = Guide(self._matcher.deep_copy(), self._end_tokens)
+        made = Guide(self._beginning, self._end_tokens)
+        made._own = self._matcher.deep_copy()
         made._taken, made.error = [*self._taken], self.error
         return made
+
+    @property
+    def _matcher(self) -> LLMatcher:
+        if self._own is None:
+            self._own = self._beginning.deep_copy()
+        return self._own
 
     def apply(self, logits: Tensor, output: Sequence[int]) -> None:
         """Forbid in logits [V] what may not follow `output`; one token at least stays possible.
@@ -71,7 +80,7 @@ class Guide:
 
     def _has_failed(self) -> bool:
         if self._matcher.is_error():
-            reason = self._matcher.get_error().splitlines()[0]
+            reason = self._matcher.get_error().partition("\n")[0]
             reason = "no token of this model fits" if reason == NO_TOKEN else reason
             self.error = (
                 f"After {len(self._taken)} tokens the text cannot go on as structured_outputs "
