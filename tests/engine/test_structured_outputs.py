@@ -11,7 +11,9 @@ import torch
 
 from lm_offload import LLM, SamplingParams, StructuredOutputs, Workload
 from lm_offload.demo import demo_path
+from lm_offload.engine import assembly
 from lm_offload.errors import RequestError
+from lm_offload.planner.costs import memory
 from tests.engine.harness import open_llm, prompts_of, tokens_of
 from tests.engine.test_preemption import all_blocks_are_back, seen, tight
 from tests.engine.tokenizer_file import write_tokenizer
@@ -148,6 +150,21 @@ def test_preempted_requests_go_on_in_their_text(llm, spare_blocks, rows, tempera
         assert seen(small.generate(prompts, params)) == wanted
         assert small.stats.preemptions
         assert all_blocks_are_back(small)
+
+
+def test_swapped_requests_go_on_in_their_text(llm, monkeypatch):
+    """Short ones come first, so that more are admitted than there is room for."""
+    monkeypatch.setattr(memory, "LEAST_SWAP_BLOCKS", 1)
+    monkeypatch.setattr(assembly, "swap_choice", lambda request, plan: lambda preemption: True)
+    prompts = [llm.tokenizer.encode(prompt) for prompt in (*PROMPTS, *PROMPTS)]
+    forms = [StructuredOutputs(regex=f"([a-f]{{3}} ){{{count}}}") for count in (1, 13)]
+    one = SamplingParams(max_tokens=64, temperature=1.2, logprobs=1)
+    params = [one.clone(structured_outputs=forms[i >= 5], seed=i) for i in range(10)]
+    wanted = seen(llm.generate(prompts, params))
+    plan = tight(demo_path(), prompts, 64, 1, max_sequences=2, spare_sequences=6)
+    with open_llm(demo_path(), plan=plan) as small:
+        assert seen(small.generate(prompts, params)) == wanted
+        assert small.stats.swapped
 
 
 def test_requests_that_join_later_give_the_same(llm):
