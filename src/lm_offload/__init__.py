@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lm_offload.engine.outputs import RequestOutput, RunStats
     from lm_offload.errors import LMOffloadError
     from lm_offload.plan import Plan, Workload
-    from lm_offload.sampling import SamplingParams
+    from lm_offload.sampling import SamplingParams, StructuredOutputs
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RequestOutput",
     "RunStats",
     "SamplingParams",
+    "StructuredOutputs",
     "Workload",
 ]
 
@@ -36,6 +37,7 @@ _HOMES = {
     "RequestOutput": "lm_offload.engine.outputs",
     "RunStats": "lm_offload.engine.outputs",
     "SamplingParams": "lm_offload.sampling",
+    "StructuredOutputs": "lm_offload.sampling",
     "Workload": "lm_offload.plan",
 }
 

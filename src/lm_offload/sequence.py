@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.sampling.guide import Guide
     from lm_offload.sampling.logprobs import Logprob
     from lm_offload.sampling.params import SamplingParams
     from lm_offload.sampling.token_rules import TokenRules
@@ -32,6 +33,7 @@ class Sequence:
     request: int = 0  # the prompt it belongs to; several sequences where n > 1
     seed: int = 0
     rules: TokenRules | None = None  # which tokens may come, made of the parameters
+    guide: Guide | None = None  # where its text stands in the grammar it is held to
     output: list[int] = field(default_factory=list)
     logprobs: list[dict[int, Logprob]] = field(default_factory=list)
     prompt_logprobs: list[dict[int, Logprob] | None] = field(default_factory=list)
@@ -78,7 +80,8 @@ class Sequence:
     def may_end_early(self) -> bool:
         """Whether a token or a text may end it before its longest."""
         params = self.params
-        return not params.ignore_eos or bool(params.stop or params.stop_token_ids)
+        has_stops = bool(params.stop or params.stop_token_ids)
+        return not params.ignore_eos or has_stops or params.structured_outputs is not None
 
     def append(self, token: int) -> None:
         """Add a token of a sweep that computed K and V of all tokens before it."""

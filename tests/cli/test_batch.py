@@ -87,6 +87,27 @@ def test_answers_are_those_of_the_python_api_and_of_openais_types(batch, chatty)
     assert "leave it out" in found["stream"]["body"]["error"]["message"]
 
 
+def test_forms_and_tools_are_those_of_the_server(batch):
+    tool = {"type": "function", "function": {"name": "add"}}
+    talk = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 60}
+    held = {"type": "json_schema", "json_schema": {"name": "it", "schema": {"enum": [1, 2]}}}
+    done = batch(
+        [
+            line("call", CHAT, **talk, tools=[tool], tool_choice="required"),
+            line("json", prompt="x", response_format=held),
+            line("regex", prompt="x", structured_outputs={"regex": "("}),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    found = batch.records()
+    (choice,) = ChatCompletion.model_validate(found["call"]["body"]).choices
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls[0].function.arguments == "{}"
+    assert found["json"]["body"]["choices"][0]["text"] in ("1", "2")
+    assert found["regex"]["status_code"] == 400
+    assert "cannot be compiled" in found["regex"]["body"]["error"]["message"]
+
+
 def test_resume_leaves_out_what_is_answered(batch):
     batch(LINES[:1])
     whole = batch.output.read_text()

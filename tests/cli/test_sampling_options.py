@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lm_offload import LLM, SamplingParams
+from lm_offload import LLM, SamplingParams, StructuredOutputs
 from tests.cli.conftest import Run
 
 PROMPT = "def read(path):"
@@ -28,6 +28,11 @@ CASES = [
         {"stop": "e", "include_stop_str_in_output": True, "skip_special_tokens": False},
     ),
     (["--truncate-prompt-tokens", "3"], {"truncate_prompt_tokens": 3}),
+    (["--regex", "[a-f]{4}"], {"structured_outputs": StructuredOutputs(regex="[a-f]{4}")}),
+    (
+        ["--choice", "yes", "--choice", "no"],
+        {"structured_outputs": StructuredOutputs(choice=["yes", "no"])},
+    ),
 ]
 
 
@@ -68,6 +73,17 @@ def test_a_file_says_the_same(run: Run, demo: Path, tmp_path: Path) -> None:
     assert found["text"] == record_of(run, demo, *arguments)["text"]
 
 
+def test_a_schema_is_read_from_a_file(run: Run, demo: Path, llm: LLM, tmp_path: Path) -> None:
+    schema = {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 2}
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    record = record_of(run, demo, "--json-schema", str(file))
+    held = StructuredOutputs(json=schema)
+    (output,) = llm.generate(PROMPT, SamplingParams(max_tokens=12, structured_outputs=held))
+    assert record["text"] == output.text
+    assert set(json.loads(output.text)) <= {1, 2}
+
+
 def test_log_probabilities_of_the_prompt_are_in_the_record(run: Run, demo: Path, llm: LLM) -> None:
     (output,) = llm.generate(PROMPT, SamplingParams(max_tokens=12, prompt_logprobs=2))
     record = record_of(run, demo, "--prompt-logprobs", "2")
@@ -91,6 +107,9 @@ def test_log_probabilities_of_the_prompt_are_in_the_record(run: Run, demo: Path,
         (["--logit-bias", "99999=1"], "logit_bias has the token id 99999"),
         (["--min-tokens", "200"], "min_tokens is 200; allowed is 0 to max_tokens"),
         (["--bad-words", ""], "bad_words is"),
+        (["--regex", "("], "The regex of structured_outputs cannot be compiled"),
+        (["--regex", "a", "--choice", "b"], "structured_outputs has regex, choice; give exactly"),
+        (["--json-schema", "nowhere.json"], "--json-schema nowhere.json cannot be read"),
         (["--prefix-cache", ""], "prefix_cache is ''; allowed is a path"),
     ],
 )

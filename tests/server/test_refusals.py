@@ -16,6 +16,10 @@ from lm_offload.server.listener import open_socket
 from tests.server.conftest import CONTEXT_LEN, MAX_RUNNING, MAX_WAITING, served
 
 ASKED = {"model": "demo", "prompt": "x", "max_tokens": 2}
+TOOL = {"type": "function", "function": {"name": "add"}}
+BAD_TOOL = {"type": "function", "function": {"name": "add", "parameters": {"not": {}}}}
+CALLED = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{"}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "text"}}}
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
 
 
@@ -54,8 +58,18 @@ def test_one_sentence_says_what_is_allowed(http, changes, words, stream):
     [
         ({"messages": []}, "messages is []"),
         ({"messages": [{"content": "x"}]}, "role is missing"),
-        ({"tools": [{"type": "function"}]}, "tools is"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type is 'json_object'"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function is missing"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type is 'web_search'"),
+        (
+            {"tools": [TOOL], "tool_choice": {**TOOL, "function": {"name": "sub"}}},
+            "'sub' and tools",
+        ),
+        ({"tool_choice": "required"}, "tool_choice is 'required' and tools has no such function"),
+        ({"tools": [TOOL], "tool_choice": "required", "guided_regex": "a"}, "held to one of them"),
+        ({"tools": [BAD_TOOL], "tool_choice": "required"}, "Unimplemented keys"),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALLED]}]}, "has the arguments '{'"),
+        ({"response_format": {"type": "xml"}}, "response_format is {'type': 'xml'}"),
+        ({"response_format": {"type": "json_schema"}}, "json_schema is missing"),
         ({"top_logprobs": 2}, "set logprobs to true"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content"),
     ],
@@ -64,6 +78,29 @@ def test_what_chat_cannot_do_is_said(http, changes, words):
     body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], **changes}
     found = http.post("/v1/chat/completions", json=body)
     assert found.status_code == 400
+    assert words in found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"structured_outputs": {"choice": []}}, "choice is ()"),
+        ({"structured_outputs": {}}, "has none of its kinds"),
+        ({"structured_outputs": {"structural_tag": "a"}}, "structured_outputs.structural_tag was"),
+        ({"structured_outputs": {"regex": "("}}, "The regex of structured_outputs cannot"),
+        ({"structured_outputs": {"regex": "a"}, "guided_choice": ["b"]}, "held to one of them"),
+        ({"guided_json": {"not": {}}}, 'Unimplemented keys: ["not"]'),
+        ({"response_format": FORMAT}, "Invalid type: text"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asked", [("/v1/completions", ASKED), ("/v1/chat/completions", CHAT)])
+def test_forms_that_no_text_can_have_are_refused_before_anything_runs(
+    http, asked, changes, words, stream
+):
+    path, body = asked
+    found = http.post(path, json={**body, "stream": stream, **changes})
+    assert found.status_code == 400, found.text
     assert words in found.json()["error"]["message"]
 
 

@@ -140,7 +140,7 @@ def _jobs(llm: LLM, lines: list[BatchLine], name: str, sink: LineSink) -> Iterat
 
     for line in lines:
         try:
-            yield job_of(line, name, llm.tokenizer, llm.files.config)
+            yield job_of(line, name, llm)
         except RequestError as error:
             sink.write(refusal_line(line.custom_id, error))
 

@@ -52,6 +52,9 @@ def generate(
     logit_bias: sampling_options.LogitBias = None,
     bad_words: sampling_options.BadWords = None,
     allowed_token_ids: sampling_options.AllowedTokenIds = None,
+    json_schema: sampling_options.JsonSchema = None,
+    regex: sampling_options.Regex = None,
+    choice: sampling_options.Choice = None,
     seed: sampling_options.Seed = 0,
     n: sampling_options.N = 1,
     stop: sampling_options.Stop = None,
@@ -119,6 +122,7 @@ def generate(
         truncate_prompt_tokens=truncate_prompt_tokens,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
+        structured_outputs=sampling_options.held_to(json_schema, regex, choice),
     )
     scored = logprobs is not None or prompt_logprobs is not None
     one_by_one = output or as_json or n > 1 or scored or len(prompts) > 1

@@ -5,10 +5,12 @@ Values are checked there; here is what the command line calls them.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from lm_offload.cli.declare import option, unset
 from lm_offload.errors import RequestError
+from lm_offload.sampling import StructuredOutputs
 
 MaxTokens = Annotated[int, option("Most tokens to generate for each prompt.")]
 Temperature = Annotated[float, option("0 is greedy.")]
@@ -54,6 +56,31 @@ Logprobs = Annotated[
     unset("Log probabilities of this many tokens in each place of the output."),
 ]
 PromptLogprobs = Annotated[int | None, unset("The same in each place of the prompt.")]
+
+JsonSchema = Annotated[
+    Path | None, unset("A file with a JSON schema that every output is to follow.")
+]
+Regex = Annotated[str | None, unset("A regular expression that every output is to match.")]
+Choice = Annotated[list[str] | None, unset("Every output is one of these; may be repeated.")]
+
+
+def held_to(
+    schema: Path | None, regex: str | None, choice: list[str] | None
+) -> StructuredOutputs | None:
+    """What outputs follow, None for any text; raises RequestError for several and for no file."""
+    if schema is None and regex is None and not choice:
+        return None
+    text = None if schema is None else _read(schema)
+    return StructuredOutputs(json=text, regex=regex, choice=choice or None)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"--json-schema {file} cannot be read ({error}); give a file with a JSON schema."
+        ) from error
 
 
 def biases(given: list[str] | None) -> dict[int, float] | None:

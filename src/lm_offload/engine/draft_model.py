@@ -105,6 +105,7 @@ class DraftModel:
         params = replace(sequence.params, max_tokens=most, prompt_logprobs=None)
         rules = sequence.rules if self._has_all else None
         mine = Sequence(sequence.index, sequence.prompt, params, seed=sequence.seed, rules=rules)
+        mine.guide = sequence.guide.copy() if sequence.guide and self._has_all else None
         blocks = self._machinery.scheduler.blocks
         if not blocks.admit(mine, mine.max_tokens):
             return None

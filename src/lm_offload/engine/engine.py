@@ -148,16 +148,24 @@ class Engine:
             sequence.ends_with_stop_token = self._is_stop_token(sequence, token)
             sequence.finish_reason = self._finish_reason(sequence, token)
             if sequence.finish_reason:
+                sequence.guide = None  # thousands of finished sequences may be kept
                 return tokens[:count]
         return tokens
 
     def _is_stop_token(self, sequence: Sequence, token: int) -> bool:
         params = sequence.params
-        is_end = token in self._eos_token_ids and not params.ignore_eos
+        goes_on = params.ignore_eos and sequence.guide is None  # a grammar ends for good
+        is_end = token in self._eos_token_ids and not goes_on
         return is_end or token in params.stop_token_ids
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
+        guide = sequence.guide
+        if guide is not None and guide.error is not None:
+            sequence.error = guide.error
+            return "error"
         if sequence.ends_with_stop_token or self._stops(sequence, token):
+            return "stop"
+        if guide is not None and guide.is_complete(sequence.output):
             return "stop"
         return "length" if len(sequence.output) >= sequence.params.most_tokens else None
 

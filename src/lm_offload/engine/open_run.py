@@ -25,6 +25,7 @@ from lm_offload.engine.text_stream import TextStream
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
+from lm_offload.sampling.grammars import Grammars
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.sequence import FinishReason, Sequence
 
@@ -67,6 +68,7 @@ class OpenRun:
         engine: Engine,
         config: ModelConfig,
         tokenizer: Callable[[], Tokenizer],
+        grammars: Callable[[], Grammars],
         context_len: int,
         shares_prefixes: bool,
     ) -> None:
@@ -75,6 +77,7 @@ class OpenRun:
         self._engine = engine
         self._config = config
         self._tokenizer = tokenizer
+        self._grammars = grammars
         self._context_len = min(context_len, config.max_positions)
         self._shares_prefixes = shares_prefixes
         self._completions: dict[int, _Completion] = {}  # by the index of their sequences
@@ -101,7 +104,8 @@ class OpenRun:
         ids = self._tokenizer().encode(prompt) if isinstance(prompt, str) else prompt
         ids = ids[-params.kept_tokens(self._context_len) :]
         params = self._within_context(len(ids), params)
-        sequences = make_sequences([ids], params, self._config, self._tokenizer)
+        parts = self._config, self._tokenizer, self._grammars
+        sequences = make_sequences([ids], params, *parts)
         for index, sequence in enumerate(sequences):
             sequence.index = self._num_sequences + index
             sequence.request = self._num_requests

@@ -20,6 +20,7 @@ from lm_offload.hardware.limits import allowed_cores
 from lm_offload.kvcache.block_keys import shared_lens
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
+from lm_offload.sampling.grammars import Grammars
 from lm_offload.sampling.token_rules import TokenRules, token_rules
 from lm_offload.sequence import Sequence
 
@@ -35,6 +36,7 @@ def make_sequences(
     params: SamplingParams | Items[SamplingParams],
     config: ModelConfig,
     tokenizer: Callable[[], Tokenizer],
+    grammars: Callable[[], Grammars],
 ) -> list[Sequence]:
     """`n` sequences per prompt; raises RequestError for what cannot be served."""
     now_s = time.perf_counter()
@@ -46,6 +48,7 @@ def make_sequences(
         ids = ids[-one.kept_tokens(config.max_positions) :]
         _check(request, ids, config, config.max_positions - 1)  # room for a token
         rules = rules_of(one)
+        held_to = one.structured_outputs
         one = _with_room(one, config.max_positions - len(ids))
         seed = randbits(SEED_BITS) if one.seed is None else one.seed
         sequences += [
@@ -56,6 +59,7 @@ def make_sequences(
                 request=request,
                 seed=seed + sample,
                 rules=rules,
+                guide=grammars().guide(held_to) if held_to else None,
                 prompt_logprobs=[None],
                 arrival_s=now_s,
             )

@@ -18,7 +18,8 @@ from lm_offload.sequence import Batch, Chunk, Sequence
 
 def row_of(sequence: Sequence) -> Row:
     """What the draw of the next token of `sequence` depends on beside the logits."""
-    return Row(sequence.params, sequence.seed, sequence.prompt, sequence.output, sequence.rules)
+    it = sequence
+    return Row(it.params, it.seed, it.prompt, it.output, it.rules, it.guide)
 
 
 def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
+from lm_offload.engine.grammar_loading import load_grammars
 from lm_offload.engine.loaded import LoadedModel, SweepCallback
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.open_run import OpenRun
@@ -43,6 +44,8 @@ class TextModel(LoadedModel):
         super().__init__(choices, kernels, wishes, options)
         self._streams: dict[int, TextStream] = {}
         self._open_tokenizer = cache(partial(load_tokenizer, choices[0].folder))
+        grammars = cache(partial(load_grammars, self._open_tokenizer, choices[0].config))
+        self._words = self._open_tokenizer, grammars  # each made at first use
         self._num_requests = 0  # so far, in all calls
 
     @property
@@ -149,6 +152,10 @@ class TextModel(LoadedModel):
         prompts = [encode(one, **template) for one in conversations]  # type: ignore[arg-type]
         return self.generate(prompts, sampling_params, on_sweep, use_tqdm)
 
+    def check(self, prompts: Items[PlainPrompt], params: Params) -> None:
+        """Raise RequestError for what `generate` would refuse; grammars are kept compiled."""
+        make_sequences(prompts, params, self.files.config, *self._words)
+
     @contextmanager
     def open_run(self, workload: Workload) -> Iterator[OpenRun]:
         """A run that requests join and leave while it goes on, for the thread that opens it.
@@ -159,7 +166,7 @@ class TextModel(LoadedModel):
         with self._turn.taken():
             engine = self._engine_for(workload)
             shares, longest = self._options.prefix_sharing, workload.most_tokens
-            run = OpenRun(engine, self.files.config, self._open_tokenizer, longest, shares)
+            run = OpenRun(engine, self.files.config, *self._words, longest, shares)
             self._streams = run.streams
             try:
                 yield run
@@ -189,9 +196,8 @@ class TextModel(LoadedModel):
         check_finished(sequences)
 
     def _sequences(self, prompts: Items[PlainPrompt], params: Params | None) -> list[Sequence]:
-        sequences = make_sequences(
-            prompts, params or SamplingParams(), self.files.config, self._open_tokenizer
-        )
+        params = params or SamplingParams()
+        sequences = make_sequences(prompts, params, self.files.config, *self._words)
         self._streams = {
             sequence.index: self._stream_of(sequence)
             for sequence in sequences

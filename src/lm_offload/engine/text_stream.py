@@ -51,7 +51,7 @@ class TextStream:
         """The characters that became certain since the last call; the rest if `finished`."""
         if finished:
             self._append(self._pending())
-        held = 0 if finished or self._included else _held_back(self.text, self._stop)
+        held = 0 if finished or self._included else held_back(self.text, self._stop)
         shown, self._shown = self._shown, max(self._shown, len(self.text) - held)
         return self.text[shown : self._shown]
 
@@ -100,7 +100,7 @@ def cut_at_stop(text: str, stop: Sequence[str], known: int = 0, included: bool =
     return text if found is None else found.cut(text, included)
 
 
-def _held_back(text: str, stop: Sequence[str]) -> int:
+def held_back(text: str, stop: Sequence[str]) -> int:
     """Characters at the end of `text` that may be the beginning of a stop string."""
     lengths = [size for word in stop for size in range(1, len(word)) if text.endswith(word[:size])]
     return max(lengths, default=0)

@@ -45,6 +45,12 @@ class Tokenizer(Protocol):
         `template` is what the template takes besides. Raises RequestError where it refuses.
         """
 
+    def as_json(self) -> tuple[str, int]:
+        """The text of a `tokenizer.json` that says the same, and how many tokens it has.
+
+        Raises RequestError for a tokenizer that is none of the library `tokenizers`.
+        """
+
     def for_transformers(self) -> Any:
         """What transformers makes of the same files."""
 

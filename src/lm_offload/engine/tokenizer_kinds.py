@@ -47,6 +47,10 @@ class PlainTokenizer:
         text: str = self._backend.decode(list(token_ids), skip_special_tokens=False)
         return text
 
+    def as_json(self) -> tuple[str, int]:
+        """What the file says, and how many tokens it has."""
+        return _as_json(self._backend)
+
     def apply_chat_template(self, messages: Messages, /, **template: Any) -> list[int]:
         """Refuse: a plain tokenizer has no template."""
         raise RequestError(_NO_TEMPLATE)
@@ -90,6 +94,15 @@ class HuggingFaceTokenizer:
         """Text of token ids, special tokens by their names."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
 
+    def as_json(self) -> tuple[str, int]:
+        """The same in the form of a `tokenizer.json`, and how many tokens it has."""
+        if not getattr(self._backend, "is_fast", False):
+            raise RequestError(
+                "structured_outputs were given, and the tokenizer of this model is written in "
+                "Python; add a tokenizer.json, or leave them out."
+            )
+        return _as_json(self._backend.backend_tokenizer)
+
     def apply_chat_template(self, messages: Messages, /, **template: Any) -> list[int]:
         """Token ids of a conversation, with the header of the answer to come."""
         if not self._backend.chat_template:
@@ -107,6 +120,12 @@ class HuggingFaceTokenizer:
     def for_transformers(self) -> Any:
         """What transformers made of the folder."""
         return self._backend
+
+
+def _as_json(backend: Any) -> tuple[str, int]:
+    """Of a tokenizer of the library; ids may have gaps, so the largest one counts."""
+    size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+    return backend.to_str(), size
 
 
 def _checked(text: str) -> str:

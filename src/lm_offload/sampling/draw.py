@@ -15,11 +15,13 @@ import numpy as np
 
 from lm_offload.sampling.params import SamplingParams
 from lm_offload.sampling.penalties import penalise
+from lm_offload.sampling.token_rules import FORBIDDEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from lm_offload.sampling.guide import Guide
     from lm_offload.sampling.token_rules import TokenRules
 
 MIN_TEMPERATURE = 1e-30  # float32 divides logits by smaller ones to infinity
@@ -37,12 +39,13 @@ class Row:
     prompt: Rows[int]
     output: Rows[int]
     rules: TokenRules | None = None
+    guide: Guide | None = None
 
     @property
     def takes_likeliest(self) -> bool:
         """Whether the token is the likeliest one of the model."""
-        params = self.params
-        return params.temperature == 0 and self.rules is None and not params.has_penalties
+        is_free = self.rules is None and self.guide is None
+        return self.params.temperature == 0 and is_free and not self.params.has_penalties
 
     @property
     def position(self) -> int:
@@ -87,13 +90,26 @@ def _sample_run(
 
 def _sample_row(logits: Tensor, row: Row) -> int:
     """One token of logits [V]; row by row so that a large vocabulary needs one row of scratch."""
+    if row.guide is not None:
+        row.guide.apply(logits, row.output)
     if row.rules is not None:
-        row.rules.apply(logits, row.output)
+        _apply_rules(logits, row, row.rules)
     if row.params.has_penalties:
         penalise(logits, row.params, row.prompt, row.output)
     if row.params.temperature == 0:
         return int(logits.argmax())
     return _draw(logits, row.params, uniform(row.seed, row.position))
+
+
+def _apply_rules(logits: Tensor, row: Row, rules: TokenRules) -> None:
+    """Rules give way where they would leave no token that the guide allows."""
+    if row.guide is None:
+        rules.apply(logits, row.output)
+        return
+    ruled = logits.clone()
+    rules.apply(ruled, row.output)
+    if bool(ruled.max() > FORBIDDEN):
+        logits.copy_(ruled)
 
 
 def _draw(logits: Tensor, params: SamplingParams, number: float) -> int:

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 from lm_offload.sampling.param_values import as_biases, as_number, as_tuple, check, is_a, is_finite
+from lm_offload.sampling.structured_outputs import StructuredOutputs
 
 MAX_LOGPROBS = 20
 MAX_COMPLETIONS = 16384
@@ -53,6 +54,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False  # the text keeps what ended it
     skip_special_tokens: bool = True  # in the text
     truncate_prompt_tokens: int | None = None  # how many to keep, the last ones; -1 is what fits
+    structured_outputs: StructuredOutputs | None = None  # what the text is held to
 
     def __post_init__(self) -> None:
         """Bring values into one form, and check every one."""
@@ -64,6 +66,9 @@ class SamplingParams:
         for name in _TEXTS:
             words = getattr(self, name)
             check(name, words, all(words), "non-empty strings")
+        held = self.structured_outputs
+        valid = held is None or isinstance(held, StructuredOutputs)
+        check("structured_outputs", held, valid, "none, or StructuredOutputs(...)")
         some = self.allowed_token_ids != ()
         check("allowed_token_ids", self.allowed_token_ids, some, "none, or at least one token id")
 

@@ -21,7 +21,8 @@ async def answer(worker: Worker, request: Request, question: Question) -> Json:
     _check_room(worker, question)
     async with choices_of(worker, question.prompts, question.params) as choices:
         found = await unless_gone(_all(choices), _disconnected(request))
-    return whole_answer(question.head, question.form, found, question.with_logprobs)
+    read = map(question.reader(), found)
+    return whole_answer(question.head, question.form, read, question.with_logprobs)
 
 
 async def stream(
@@ -33,9 +34,10 @@ async def stream(
         opened = choices_of(worker, question.prompts, question.params)
         choices = await held.enter_async_context(opened)
         first = await unless_gone(anext(choices), _disconnected(request))
-        chunk = chunks_of(question.head, question.form, question.with_logprobs)
+        read = question.reader()
+        made = chunks_of(question.head, question.form, question.with_logprobs)
         last = usage_chunk(question.head, with_usage)
-        return ChoiceStream(first, choices, chunk, last, held.pop_all())
+        return ChoiceStream(first, choices, lambda it: made(read(it)), last, held.pop_all())
 
 
 async def _all(choices: AsyncIterator[Choice]) -> list[Choice]:

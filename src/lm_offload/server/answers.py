@@ -13,6 +13,7 @@ from uuid import uuid4
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling.logprobs import Logprob
 from lm_offload.server.replies import Choice
+from lm_offload.server.tool_calls import ToolCall
 
 Json = dict[str, Any]
 Places = Items[tuple[int, dict[int, Logprob]]]  # tokens and what was likely in their places
@@ -63,10 +64,10 @@ class Usage:
 class Form(Protocol):
     """How the choices of one kind of answer look."""
 
-    def whole(self, text: str) -> Json:
-        """The text of a choice that is complete."""
+    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
+        """A choice that is complete."""
 
-    def part(self, text: str, is_first: bool) -> Json:
+    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
         """A piece of it."""
 
     def logprobs(self, places: Places) -> Json:
@@ -79,11 +80,11 @@ class CompletionForm:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def whole(self, text: str) -> Json:
+    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
         """`text` at the top."""
         return {"text": text}
 
-    def part(self, text: str, is_first: bool) -> Json:
+    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
         """The same."""
         return {"text": text}
 
@@ -112,13 +113,20 @@ class ChatForm:
         self._tokenizer = tokenizer
         self._top = top
 
-    def whole(self, text: str) -> Json:
+    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
         """A message of the assistant."""
-        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+        message: Json = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message |= {"content": text or None, "tool_calls": [it.as_json() for it in calls]}
+        return {"message": message}
 
-    def part(self, text: str, is_first: bool) -> Json:
+    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
         """A piece of that message; the first one says whose it is."""
-        return {"delta": {**({"role": "assistant"} if is_first else {}), "content": text}}
+        delta: Json = {**({"role": "assistant"} if is_first else {}), "content": text}
+        if calls:
+            places = enumerate(calls)
+            delta["tool_calls"] = [{"index": place, **it.as_json()} for place, it in places]
+        return {"delta": delta}
 
     def logprobs(self, places: Places) -> Json:
         """An object for each token."""
@@ -148,9 +156,9 @@ def _whole(form: Form, index: int, parts: Items[Choice], with_logprobs: bool) ->
     places = [place for part in parts for place in _places(part)]
     return {
         "index": index,
-        **form.whole("".join(part.delta.text for part in parts)),
+        **form.whole("".join(part.text for part in parts), parts[-1].calls),
         "logprobs": form.logprobs(places) if with_logprobs else None,
-        "finish_reason": parts[-1].delta.finish_reason,
+        "finish_reason": parts[-1].finish_reason,
     }
 
 
@@ -159,15 +167,15 @@ def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice],
     begun: set[int] = set()
 
     def chunk(choice: Choice) -> Json | None:
-        delta, is_first = choice.delta, choice.index not in begun
-        if not (delta.text or delta.finish_reason or with_logprobs or is_first):
+        is_first = choice.index not in begun
+        if not (choice.text or choice.finish_reason or with_logprobs or is_first):
             return None
         begun.add(choice.index)
         described = {
             "index": choice.index,
-            **form.part(delta.text, is_first),
+            **form.part(choice.text, choice.calls, is_first),
             "logprobs": form.logprobs(_places(choice)) if with_logprobs else None,
-            "finish_reason": delta.finish_reason,
+            "finish_reason": choice.finish_reason,
         }
         return head.around(choices=[described])
 

@@ -16,10 +16,9 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lm_offload.arch.config import ModelConfig
+from lm_offload.engine.llm import LLM
 from lm_offload.engine.open_run import Delta
 from lm_offload.engine.outputs import RequestOutput
-from lm_offload.engine.requests import make_sequences
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
 from lm_offload.server.answers import Json, whole_answer
@@ -61,8 +60,9 @@ def read_line(text: str, place: str) -> BatchLine:
         ) from error
 
 
-def job_of(line: BatchLine, model: str, tokenizer: Tokenizer, config: ModelConfig) -> Job:
+def job_of(line: BatchLine, model: str, llm: LLM) -> Job:
     """Raises RequestError for a body that cannot be served."""
+    tokenizer = llm.tokenizer
     question = _question(line, tokenizer)
     if question.head.model != model:
         raise RequestError(
@@ -71,7 +71,7 @@ def job_of(line: BatchLine, model: str, tokenizer: Tokenizer, config: ModelConfi
         )
     made = [prompt() for prompt in question.prompts]
     prompts = [tokenizer.encode(one) if isinstance(one, str) else one for one in made]
-    make_sequences(prompts, question.params, config, lambda: tokenizer)
+    llm.check(prompts, question.params)
     return Job(line.custom_id, question, prompts)
 
 
@@ -98,7 +98,7 @@ def response_line(job: Job, outputs: Items[RequestOutput]) -> Json:
     except StorageError as error:
         return refusal_line(job.custom_id, error)
     question = job.question
-    choices = _choices(outputs, question.params.n)
+    choices = map(question.reader(), _choices(outputs, question.params.n))
     body = whole_answer(question.head, question.form, choices, question.with_logprobs)
     return _line(job.custom_id, OK, body)
 
@@ -134,4 +134,4 @@ def _choices(outputs: Iterable[RequestOutput], n: int) -> Iterator[Choice]:
                 len(output.prompt_token_ids),
                 output.num_cached_tokens,
             )
-            yield Choice(prompt * n + completion.index, prompt, delta)
+            yield Choice(prompt * n + completion.index, prompt, delta, delta.text)

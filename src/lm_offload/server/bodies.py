@@ -12,8 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.errors import RequestError
-from lm_offload.sampling import SamplingParams
+from lm_offload.sampling import SamplingParams, StructuredOutputs
+from lm_offload.server.messages import Message
+from lm_offload.server.output_formats import ResponseFormat, of_fields, of_format, only_one
+from lm_offload.server.tool_bodies import Tool, ToolChoice, ToolUse, tool_use
 
+_GUIDED = ("json", "regex", "choice", "grammar")  # vLLM's older names
 TokenIds = Annotated[list[StrictInt], Field(min_length=1)]
 _SAMPLING = ("n", "stop", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
 _MORE_SAMPLING = (
@@ -61,6 +65,13 @@ class Body(BaseModel):
     skip_special_tokens: bool | None = None
     truncate_prompt_tokens: int | None = None
 
+    response_format: ResponseFormat | None = None
+    structured_outputs: dict[str, Any] | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
@@ -73,12 +84,25 @@ class Body(BaseModel):
         """Whether a stream ends with what it took."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    @property
+    def forms(self) -> dict[str, StructuredOutputs | None]:
+        """What the text is held to, by the fields that may say so; raises RequestError."""
+        older = {kind: getattr(self, f"guided_{kind}") for kind in _GUIDED}
+        return {
+            "response_format": of_format(self.response_format),
+            "structured_outputs": of_fields(self.structured_outputs),
+            **{f"guided_{kind}": of_fields({kind: it}) for kind, it in older.items() if it},
+        }
+
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         """Raises RequestError for values outside their range; without a seed each call differs."""
         given = {name: getattr(self, name) for name in (*_SAMPLING, *_MORE_SAMPLING)}
         values = {name: value for name, value in given.items() if value is not None}
         return SamplingParams(
-            **{"temperature": 1.0, "seed": None, **values}, max_tokens=max_tokens, logprobs=logprobs
+            **{"temperature": 1.0, "seed": None, **values},
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+            structured_outputs=only_one(self.forms),
         )
 
 
@@ -107,36 +131,6 @@ class CompletionBody(Body):
         return self.sampling(self.max_tokens, self.logprobs)
 
 
-class TextPart(BaseModel):
-    """A part of a message."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    """One of a conversation; what a template knows besides is passed on to it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    role: str
-    content: str | list[TextPart] | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As chat templates take it: text in place of parts."""
-        parts = [self.content] if isinstance(self.content, str) else self.content or []
-        texts = [part if isinstance(part, str) else part.text for part in parts]
-        return {**self.model_dump(exclude_unset=True), "content": "".join(texts)}
-
-
-class ResponseFormat(BaseModel):
-    """Text is the only one."""
-
-    type: Literal["text"]
-
-
 class ChatBody(Body):
     """`POST /v1/chat/completions`."""
 
@@ -145,15 +139,26 @@ class ChatBody(Body):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    response_format: ResponseFormat | None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    tool_choice: Literal["none"] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     @property
     def conversation(self) -> Items[dict[str, Any]]:
         """The messages as the chat template takes them."""
         return [message.plain() for message in self.messages]
+
+    @property
+    def tool_use(self) -> ToolUse | None:
+        """The tools that the answer may call; raises RequestError."""
+        return tool_use(self.tools, self.tool_choice)
+
+    @property
+    def forms(self) -> dict[str, StructuredOutputs | None]:
+        """Also by the tool that must be called."""
+        use = self.tool_use
+        return {**super().forms, "tool_choice": use.form if use else None}
 
     @property
     def params(self) -> SamplingParams:

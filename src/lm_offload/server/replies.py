@@ -12,6 +12,7 @@ from typing import TypeVar
 from lm_offload.engine.open_run import Delta
 from lm_offload.errors import LMOffloadError, StorageError
 from lm_offload.sampling import SamplingParams
+from lm_offload.server.tool_calls import ToolCall
 from lm_offload.server.worker import Event, MakePrompt, Ticket, Worker
 
 T = TypeVar("T")
@@ -19,11 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice:
-    """A delta of the answer's choice number `index`."""
+    """A delta of the answer's choice number `index`: its tokens, and what is shown of them."""
 
     index: int
     prompt: int
     delta: Delta
+    text: str
+    calls: tuple[ToolCall, ...] = ()  # of tools, in place of text
+
+    @property
+    def finish_reason(self) -> str | None:
+        """As OpenAI names it."""
+        return "tool_calls" if self.calls else self.delta.finish_reason
 
 
 @asynccontextmanager
@@ -61,7 +69,7 @@ async def _until_finished(
         if event.error is not None:
             raise StorageError(event.error)
         unfinished -= event.finish_reason is not None
-        yield Choice(prompt * n + event.completion, prompt, event)
+        yield Choice(prompt * n + event.completion, prompt, event, event.text)
 
 
 class ClientGone(Exception):

@@ -1,0 +1,72 @@
+"""Messages of a conversation, as clients write them and as chat templates take them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lm_offload.errors import RequestError
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class CalledFunction(BaseModel):
+    """What was called; OpenAI's clients give its arguments as text."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    arguments: str | dict[str, Any] = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates take it: arguments by their names; raises RequestError."""
+        given = self.arguments
+        try:
+            arguments = json.loads(given or "{}") if isinstance(given, str) else given
+        except (ValueError, RecursionError) as error:
+            raise RequestError(
+                f"A call of {self.name!r} in messages has the arguments {given!r}; give a JSON "
+                "object."
+            ) from error
+        return {**self.model_dump(exclude_unset=True), "arguments": arguments}
+
+
+class EarlierCall(BaseModel):
+    """A call of a tool in an earlier answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    function: CalledFunction
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates take it."""
+        return {**self.model_dump(exclude_unset=True), "function": self.function.plain()}
+
+
+class Message(BaseModel):
+    """One of a conversation; what a template knows besides is passed on to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | list[TextPart] | None = None
+    tool_calls: list[EarlierCall] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates take it: text in place of parts; raises RequestError."""
+        parts = [self.content] if isinstance(self.content, str) else self.content or []
+        texts = [part if isinstance(part, str) else part.text for part in parts]
+        said = {**self.model_dump(exclude_unset=True), "content": "".join(texts)}
+        said.pop("tool_calls", None)
+        if self.tool_calls:
+            said["tool_calls"] = [call.plain() for call in self.tool_calls]
+        return said
