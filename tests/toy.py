@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe")
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
@@ -74,6 +74,17 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 72,
     },
     "olmoe": {**_GATED, **_EXPERTS, "num_experts": 5, "norm_topk_prob": True},
+    "glm4_moe": {
+        **_GATED,
+        **_EXPERTS,
+        "n_routed_experts": 6,
+        "moe_intermediate_size": 48,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 1.7,
+        "n_group": 3,
+        "topk_group": 2,
+        "use_qk_norm": True,
+    },
     "smollm3": {**_GATED, "no_rope_layers": [1, 0, 1]},
     "olmo2": _GATED,
     "olmo3": {
@@ -162,6 +173,9 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         parameter.copy_(_values(name, parameter, generator))
+    for name, buffer in sorted(model.named_buffers()):
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(_values(name, buffer, generator))
 
 
 def _values(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:

@@ -33,6 +33,7 @@ PUBLISHED_PARAMETERS = {
     "mixtral-8x22b": 140_620_634_112,
     "gpt-oss-20b": 20_914_757_184,
     "gpt-oss-120b": 116_829_156_672,
+    "glm-4.5-air": 106_852_251_264,
 }
 
 
@@ -97,6 +98,33 @@ def test_gpt_oss():
     assert [(spec.role, spec.shape) for spec in router.loaded] == [
         ("input_norm", (2880,)), ("router", (32, 2880)), ("router_bias", (32,))
     ]  # fmt: skip
+
+
+def test_glm_4_5_air():
+    config = find_config("glm-4.5-air")
+    assert (config.num_experts, config.experts_per_token, config.mixture_layers) == (128, 8, 45)
+    assert (config.dense_size, config.intermediate_size, config.shared_size) == (10944, 1408, 1408)
+    assert (config.ropes[0].rotary_dim, config.head_dim, config.query_size) == (64, 128, 12288)
+    units = build_units(config, 64 * MIB)
+    kinds = [unit.kind for unit in units if unit.name.startswith(("layers.0.", "layers.1."))]
+    assert kinds == ["attention", "mlp", "attention", "router", *["expert"] * 128]
+    assert not any(unit.index == 46 for unit in units if unit.kind == "attention")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_k_dense_replace": 46}, "first_k_dense_replace=46, but an integer from 0 to 45"),
+        ({"n_group": 3}, "n_group=3, but a divisor of 128"),
+        ({"n_group": 128}, "n_group=128, but a divisor of 128 that leaves two in each"),
+        ({"n_group": 4, "topk_group": 5}, "topk_group=5, but an integer from 1 to 4"),
+        ({"n_group": 32, "topk_group": 1}, "topk_group=1, but an integer from 2 to 32"),
+        ({"n_shared_experts": -1}, "n_shared_experts=-1, but an integer"),
+    ],
+)
+def test_impossible_groups_are_refused(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        parse_config({**raw_config("glm-4.5-air"), **change})
 
 
 def test_gpt_oss_in_other_formats_is_refused():

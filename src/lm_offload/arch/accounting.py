@@ -61,7 +61,8 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
-        return max(attention, _router_floats(config, tokens), expert)
+        dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
+        return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner, inner)
     return max(attention, _floats(tokens, hidden, *inner_products))
 
@@ -75,9 +76,11 @@ def _paired(config: ModelConfig) -> tuple[int, ...]:
 
 
 def _router_floats(config: ModelConfig, tokens: int) -> int:
-    inner, hidden = config.shared_size, config.hidden_size
-    shared = (inner, inner, 2, hidden) if inner else ()
-    return _floats(tokens, config.num_experts, *shared)
+    scores, inner = config.num_experts, config.shared_size
+    ranked = (2 * scores, 2 * scores, scores) if config.choice_bias else ()
+    scored = (2, config.hidden_size) if config.shared_gate else ()
+    shared = (inner, inner, *scored) if inner else ()
+    return _floats(tokens, scores, *ranked, *shared)
 
 
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

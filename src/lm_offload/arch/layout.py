@@ -112,7 +112,8 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 
 
 def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
-    hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+    hidden, bias = config.hidden_size, config.mlp_bias
+    inner = config.dense_size or config.intermediate_size
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)

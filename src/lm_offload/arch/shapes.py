@@ -16,6 +16,7 @@ class LayerConfig:
 
     window: int | None = None  # a position sees itself and window - 1 before it
     rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
+    dense: bool = False  # one MLP, in a model whose other layers have experts
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class ModelConfig:
     gate_slope: float = 1.0
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
     shared_size: int = 0  # width of an expert that every token uses, beside those
+    shared_gate: bool = False  # how much of what it says is added is scored
+    dense_size: int = 0  # width of the MLP of layers without experts
+    choice_bias: bool = False  # each expert has a bias that counts when experts are chosen
+    expert_groups: int = 1  # experts are chosen from some groups of them
+    groups_per_token: int = 1
+    routed_scale: float = 1.0  # of what all chosen experts add together
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
@@ -75,6 +82,11 @@ class ModelConfig:
     def is_moe(self) -> bool:
         """Whether layers have experts and a router instead of one MLP."""
         return self.num_experts > 1
+
+    @property
+    def mixture_layers(self) -> int:
+        """How many layers have experts."""
+        return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
 
     @property
     def query_size(self) -> int:

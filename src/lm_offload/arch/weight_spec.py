@@ -10,6 +10,7 @@ from lm_offload.quant.format import Format
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
+CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class WeightSpec:
     @property
     def is_matrix(self) -> bool:
         """Whether it is multiplied with."""
-        return len(self.shape) == 2
+        return len(self.shape) == 2 and self.role != CHOICE_BIAS
 
     def takes(self, format: Format) -> bool:
         """Whether it is stored in a format of the model's matrices.
