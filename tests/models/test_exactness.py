@@ -112,6 +112,14 @@ VARIANTS = {
         },
     ),
     "glm4_moe experts everywhere": ("glm4_moe", {"first_k_dense_replace": 0}),
+    "ernie4_5_moe every second": (
+        "ernie4_5_moe",
+        {"moe_layer_interval": 2, "moe_num_shared_experts": 0, "moe_layer_start_index": 0},
+    ),
+    "ernie4_5_moe two layers": (
+        "ernie4_5_moe",
+        {"moe_layer_end_index": 1, "moe_layer_start_index": 0, "moe_num_shared_experts": 2},
+    ),
     "smollm3 by interval": ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
     "smollm3 biases": ("smollm3", {"attention_bias": True, "mlp_bias": True}),
     "olmo2 biases": ("olmo2", {"attention_bias": True}),

@@ -14,6 +14,7 @@ from lm_offload.arch.common import (
     with_windows,
 )
 from lm_offload.arch.experts import Choice, with_experts
+from lm_offload.arch.families_experts import parse_ernie4_5_moe, parse_granitemoe
 from lm_offload.arch.families_llama import (
     parse_ernie4_5,
     parse_granite,
@@ -165,6 +166,8 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "granite": parse_granite,
     "seed_oss": parse_seed_oss,
     "ernie4_5": parse_ernie4_5,
+    "ernie4_5_moe": parse_ernie4_5_moe,
+    "granitemoe": parse_granitemoe,
     "gemma": parse_gemma1,
 }
 

@@ -18,15 +18,20 @@ class _Names(NamedTuple):
     router: str = "gate"
     shared: str = "shared_experts"
     choice_bias: str = "gate.e_score_correction_bias"
+    choice_rows: tuple[int, ...] = ()  # in front of its shape
 
 
 _USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
 _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
-# gpt-oss stacks its experts, so these are names that no file has: see foreign/gpt_oss.py.
+# These stack their experts, so their names are in no file: foreign/gpt_oss.py, storage/stacks.py.
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
+_GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
+_ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
 _NAMES = {
     "mixtral": _MIXTRAL,
     "gpt_oss": _GPT_OSS,
+    "granitemoe": _GRANITE,
+    "ernie4_5_moe": _ERNIE,
     "qwen2_moe": _USUAL._replace(shared="shared_expert"),
 }
 
@@ -70,7 +75,7 @@ def _choice_bias(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         return []
     names = _names(config.model_type)
     name = f"{prefix}.{names.block}.{names.choice_bias}"
-    return [WeightSpec(name, CHOICE_BIAS, (config.num_experts,))]
+    return [WeightSpec(name, CHOICE_BIAS, (*names.choice_rows, config.num_experts))]
 
 
 def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
