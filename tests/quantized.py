@@ -24,6 +24,7 @@ def toy_shapes(model_type: str) -> dict[str, int]:
         "opt": ["ffn_dim"],
         "qwen3_moe": ["moe_intermediate_size"],
         "glm4_moe": ["intermediate_size", "moe_intermediate_size"],
+        "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],
         "qwen2_moe": ["moe_intermediate_size", "shared_expert_intermediate_size"],
     }
     return dict.fromkeys(names.get(model_type, ["intermediate_size"]), 128)

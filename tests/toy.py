@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe")
-KINDRED_MIXTURES = ("ernie4_5_moe", "granitemoe")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe", "deepseek_v3")
+KINDRED_MIXTURES = ("deepseek_v2", "ernie4_5_moe", "granitemoe")
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
@@ -44,6 +44,24 @@ _GRANITE = {
     "residual_multiplier": 0.4,
     "attention_multiplier": 0.2,
     "logits_scaling": 1.7,
+}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+_LATENT = {
+    **_EXPERTS,
+    "intermediate_size": 88,
+    "moe_intermediate_size": 48,
+    "n_routed_experts": 6,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 24,
+    "v_head_dim": 16,
 }
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "llama": _GATED,
@@ -109,6 +127,20 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
     "ernie4_5": _GATED,
+    "deepseek_v3": {
+        **_LATENT,
+        "first_k_dense_replace": 1,
+        "n_group": 3,
+        "topk_group": 2,
+        "rope_parameters": {**_YARN, "mscale": 0.7, "mscale_all_dim": 1.3},
+    },
+    "deepseek_v2": {
+        **_LATENT,
+        "q_lora_rank": None,
+        "v_head_dim": 40,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 1.3,
+    },
     "ernie4_5_moe": {
         **_GATED,
         "moe_k": 2,

@@ -1,12 +1,14 @@
 """Configs that ship as data, and configs that can be planned but not run."""
 
 import json
+import math
 import shutil
 
 import pytest
 
 from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters, unit_flops
 from lm_offload.arch.config import load_config, parse_config
+from lm_offload.arch.shapes import LatentShape
 from lm_offload.arch.shipped import CONFIGS, find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import CheckpointError, UnsupportedModelError
@@ -34,6 +36,8 @@ PUBLISHED_PARAMETERS = {
     "gpt-oss-20b": 20_914_757_184,
     "gpt-oss-120b": 116_829_156_672,
     "glm-4.5-air": 106_852_251_264,
+    "deepseek-v3": 671_026_419_200,
+    "deepseek-v2-lite": 15_706_484_224,
 }
 
 
@@ -109,6 +113,34 @@ def test_glm_4_5_air():
     kinds = [unit.kind for unit in units if unit.name.startswith(("layers.0.", "layers.1."))]
     assert kinds == ["attention", "mlp", "attention", "router", *["expert"] * 128]
     assert not any(unit.index == 46 for unit in units if unit.kind == "attention")
+
+
+def test_deepseek():
+    config, lite = find_config("deepseek-v3"), find_config("deepseek-v2-lite")
+    assert (config.mixture_layers, config.expert_groups, config.groups_per_token) == (58, 8, 4)
+    assert (config.head_dim, config.kv_size, config.ropes[0].rotary_dim) == (192, 128 * 192, 64)
+    assert config.latent == LatentShape(1536, 512, 64, 128, 128)
+    assert lite.latent == LatentShape(None, 512, 64, 128, 128)
+    assert (lite.mixture_layers, lite.shared_size, lite.expert_groups) == (26, 2816, 1)
+    mscale = 0.1 * math.log(40) + 1.0  # YaRN's, which queries and keys are both multiplied with
+    assert config.attention_scale == pytest.approx(192**-0.5 * mscale**2)
+    assert config.ropes[0].attention_factor == lite.ropes[0].attention_factor == 1.0
+    assert kv_bytes_per_token(lite, Format("bf16")) == 27 * 2 * 16 * 192 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("deepseek-v3", {"scoring_func": "softmax"}),
+        ("deepseek-v3", {"topk_method": "greedy"}),
+        ("deepseek-v3", {"moe_layer_freq": 2}),
+        ("deepseek-v2-lite", {"topk_method": "noaux_tc"}),
+        ("deepseek-v2-lite", {"norm_topk_prob": True}),
+    ],
+)
+def test_other_routers_of_deepseek_are_refused(name, change):
+    with pytest.raises(UnsupportedModelError, match=next(iter(change))):
+        parse_config({**raw_config(name), **change})
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     inner = config.intermediate_size
     products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
+    products = (*products, *_latent(config))
     normed = (hidden,) if config.pre_norms else ()
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
@@ -65,6 +66,17 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner, inner)
     return max(attention, _floats(tokens, hidden, *inner_products))
+
+
+def _latent(config: ModelConfig) -> tuple[int, ...]:
+    """What queries, keys and values are put together from, and what attention gives of them."""
+    latent, heads = config.latent, config.num_heads
+    if latent is None:
+        return ()
+    made = heads * (latent.other_dim + latent.value_dim)
+    narrow = latent.kv_rank + latent.rotated_dim, latent.kv_rank
+    ranks = (latent.query_rank,) if latent.query_rank else ()
+    return *ranks, heads * latent.head_dim, *narrow, made, heads * latent.value_dim
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:
@@ -77,7 +89,8 @@ def _paired(config: ModelConfig) -> tuple[int, ...]:
 
 def _router_floats(config: ModelConfig, tokens: int) -> int:
     scores, inner = config.num_experts, config.shared_size
-    ranked = (2 * scores, 2 * scores, scores) if config.choice_bias else ()
+    ranked = (scores,) if config.choice_bias or config.expert_groups > 1 else ()
+    ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
     scored = (2, config.hidden_size) if config.shared_gate else ()
     shared = (inner, inner, *scored) if inner else ()
     return _floats(tokens, scores, *ranked, *shared)

@@ -21,6 +21,7 @@ from lm_offload.arch.families_llama import (
     parse_seed_oss,
     parse_smollm3,
 )
+from lm_offload.arch.family_deepseek import parse_deepseek_v2, parse_deepseek_v3
 from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
@@ -165,6 +166,8 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "smollm3": parse_smollm3,
     "granite": parse_granite,
     "seed_oss": parse_seed_oss,
+    "deepseek_v2": parse_deepseek_v2,
+    "deepseek_v3": parse_deepseek_v3,
     "ernie4_5": parse_ernie4_5,
     "ernie4_5_moe": parse_ernie4_5_moe,
     "granitemoe": parse_granitemoe,

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from lm_offload.arch.layout import linear_specs, norm_spec
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import CHOICE_BIAS, ROUTER, SHARED_GATE, WeightSpec
+from lm_offload.arch.weight_spec import (
+    CHOICE_BIAS,
+    ROUTER,
+    SHARED_GATE,
+    WeightSpec,
+    linear_specs,
+    norm_spec,
+)
 
 
 class _Names(NamedTuple):

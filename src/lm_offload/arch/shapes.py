@@ -20,6 +20,22 @@ class LayerConfig:
 
 
 @dataclass(frozen=True)
+class LatentShape:
+    """Multi-head latent attention: keys and values of all heads are made of one narrow vector."""
+
+    query_rank: int | None  # the same of queries; None: they are made of hidden states
+    kv_rank: int
+    rotated_dim: int  # channels of a head; those of keys are the same in all heads
+    other_dim: int  # channels of queries and keys that are not rotated
+    value_dim: int
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of queries and keys of one head."""
+        return self.rotated_dim + self.other_dim
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The shapes and constants of one checkpoint."""
 
@@ -70,6 +86,7 @@ class ModelConfig:
     expert_groups: int = 1  # experts are chosen from some groups of them
     groups_per_token: int = 1
     routed_scale: float = 1.0  # of what all chosen experts add together
+    latent: LatentShape | None = None  # how queries, keys and values are made
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 

@@ -54,6 +54,19 @@ class WeightSpec:
         return self.role in ROW_TABLES
 
 
+def norm_spec(name: str, role: str, size: int) -> WeightSpec:
+    """The scale of an RMS norm."""
+    return WeightSpec(f"{name}.weight", role, (size,))
+
+
+def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> list[WeightSpec]:
+    """A matrix [out, in] and its bias; the role of the bias ends in `_bias` instead of `_proj`."""
+    specs = [WeightSpec(f"{name}.weight", role, shape)]
+    if bias:
+        specs.append(WeightSpec(f"{name}.bias", role.removesuffix("_proj") + "_bias", shape[:1]))
+    return specs
+
+
 @dataclass(frozen=True)
 class Unit:
     """The smallest piece of weights that moves and is used together."""
