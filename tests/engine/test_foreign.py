@@ -97,6 +97,15 @@ def test_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
     check_tokens(folder, folder / "oracle", monkeypatch, CLOSE)
 
 
+@pytest.mark.parametrize("model_type", ["deepseek_v3", "glm4_moe"])
+def test_float8_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
+    """As DeepSeek V3 and the FP8 of GLM-4.5 are published: routers in floats, all else in FP8."""
+    section, packer, *_ = CASES["fp8 blocks"]
+    source = toy(model_type, **toy_shapes(model_type))
+    folder = write_folder(source, tmp_path / "model", section, packer)
+    check_tokens(folder, folder / "oracle", monkeypatch, CLOSE)
+
+
 def test_gguf_with_experts_by_themselves(toy, tmp_path):
     """As the first files of Mixtral had them: what is stacked elsewhere, cut."""
     entry = TensorEntry("blk.1.ffn_down_exps.weight", tmp_path, "Q8_0", (4, 64, 32), 100, 4 * 2176)
