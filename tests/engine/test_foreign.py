@@ -97,10 +97,13 @@ def test_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
     check_tokens(folder, folder / "oracle", monkeypatch, CLOSE)
 
 
-@pytest.mark.parametrize("model_type", ["deepseek_v3", "glm4_moe"])
-def test_float8_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
-    """As DeepSeek V3 and the FP8 of GLM-4.5 are published: routers in floats, all else in FP8."""
-    section, packer, *_ = CASES["fp8 blocks"]
+@pytest.mark.parametrize(
+    ("model_type", "case"),
+    [("deepseek_v3", "fp8 blocks"), ("glm4_moe", "compressed fp8 by channel")],
+)
+def test_float8_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type, case):
+    """Matrices in FP8, routers and their biases in floats."""
+    section, packer, *_ = CASES[case]
     source = toy(model_type, **toy_shapes(model_type))
     folder = write_folder(source, tmp_path / "model", section, packer)
     check_tokens(folder, folder / "oracle", monkeypatch, CLOSE)

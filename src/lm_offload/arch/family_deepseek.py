@@ -21,7 +21,7 @@ from lm_offload.arch.shapes import LatentShape, ModelConfig
 def parse_deepseek_v3(fields: Fields) -> ModelConfig:
     """DeepSeek V3 and R1: experts chosen by sigmoids and a bias, from the best groups.
 
-    What `num_nextn_predict_layers` adds behind the last layer guesses tokens and is left out.
+    Layers behind the last one guess tokens and are left out.
     """
     fields.must_be("scoring_func", "sigmoid")
     fields.must_be("topk_method", "noaux_tc")

@@ -37,7 +37,7 @@ def parse_glm4(fields: Fields) -> ModelConfig:
 def parse_glm4_moe(fields: Fields) -> ModelConfig:
     """GLM-4.5 and 4.6: experts but in the first layers, half of each head rotated in halves.
 
-    What `num_nextn_predict_layers` adds behind the last layer guesses tokens and is left out.
+    Layers behind the last one guess tokens and are left out.
     """
     fields = Fields({"partial_rotary_factor": 0.5, **fields.raw}, fields.where)
     bias = fields.flag("attention_bias", False)
