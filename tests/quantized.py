@@ -14,7 +14,13 @@ from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
-UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight", "_bias")
+UNTOUCHED = (
+    ".gate.weight",
+    ".kv_b_proj.weight",
+    ".router.weight",
+    ".shared_expert_gate.weight",
+    "_bias",
+)
 HEAD = "lm_head.weight"
 
 

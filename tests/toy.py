@@ -51,6 +51,7 @@ _YARN = {
     "factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+UNSTRETCHED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
 _LATENT = {
     **_EXPERTS,
     "intermediate_size": 88,
@@ -59,7 +60,7 @@ _LATENT = {
     "num_key_value_heads": 4,
     "q_lora_rank": 64,
     "kv_lora_rank": 64,
-    "qk_rope_head_dim": 8,
+    "qk_rope_head_dim": 32,
     "qk_nope_head_dim": 24,
     "v_head_dim": 16,
 }

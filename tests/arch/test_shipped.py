@@ -118,14 +118,14 @@ def test_glm_4_5_air():
 def test_deepseek():
     config, lite = find_config("deepseek-v3"), find_config("deepseek-v2-lite")
     assert (config.mixture_layers, config.expert_groups, config.groups_per_token) == (58, 8, 4)
-    assert (config.head_dim, config.kv_size, config.ropes[0].rotary_dim) == (192, 128 * 192, 64)
+    assert (config.head_dim, config.kv_size, config.ropes[0].rotary_dim) == (576, 576, 64)
     assert config.latent == LatentShape(1536, 512, 64, 128, 128)
     assert lite.latent == LatentShape(None, 512, 64, 128, 128)
     assert (lite.mixture_layers, lite.shared_size, lite.expert_groups) == (26, 2816, 1)
     mscale = 0.1 * math.log(40) + 1.0  # YaRN's, which queries and keys are both multiplied with
     assert config.attention_scale == pytest.approx(192**-0.5 * mscale**2)
     assert config.ropes[0].attention_factor == lite.ropes[0].attention_factor == 1.0
-    assert kv_bytes_per_token(lite, Format("bf16")) == 27 * 2 * 16 * 192 * 2
+    assert kv_bytes_per_token(lite, Format("bf16")) == 27 * 2 * 576 * 2
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     inner = config.intermediate_size
     products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
-    products = (*products, *_latent(config))
     normed = (hidden,) if config.pre_norms else ()
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
+    attention += _latent(config, tokens)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
         dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
@@ -68,15 +68,17 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     return max(attention, _floats(tokens, hidden, *inner_products))
 
 
-def _latent(config: ModelConfig) -> tuple[int, ...]:
-    """What queries, keys and values are put together from, and what attention gives of them."""
+def _latent(config: ModelConfig, tokens: int) -> int:
+    """What queries and values are made of, head by head, beside queries and the narrow vector."""
     latent, heads = config.latent, config.num_heads
     if latent is None:
-        return ()
-    made = heads * (latent.other_dim + latent.value_dim)
-    narrow = latent.kv_rank + latent.rotated_dim, latent.kv_rank
+        return 0
     ranks = (latent.query_rank,) if latent.query_rank else ()
-    return *ranks, heads * latent.head_dim, *narrow, made, heads * latent.value_dim
+    narrow = latent.kept_dim, latent.kv_rank
+    wide = heads * latent.head_dim, heads * latent.value_dim
+    one_head = latent.other_dim, latent.kv_rank, latent.kv_rank, latent.value_dim
+    turned = _floats(latent.kv_rank, latent.other_dim)
+    return turned + _floats(tokens, *ranks, *narrow, *wide, *one_head)
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:

@@ -56,10 +56,10 @@ def parse_deepseek_v2(fields: Fields) -> ModelConfig:
 
 
 def _parse_latent(fields: Fields, defaults: Defaults) -> ModelConfig:
-    """A decoder whose keys and values are kept whole, all heads as wide as the widest of them."""
+    """A decoder with one head of keys and values, which is what they are made of in all heads."""
     fields.must_be("moe_layer_freq", 1)
-    latent, heads = _latent(fields), fields.integer("num_attention_heads")
-    shape = {"head_dim": max(latent.head_dim, latent.value_dim), "num_key_value_heads": heads}
+    latent = _latent(fields)
+    shape = {"head_dim": latent.kept_dim, "num_key_value_heads": 1}
     config = parse_decoder(Fields({**fields.raw, **shape}, fields.where), defaults)
     bias = fields.flag("attention_bias", False)
     rope = replace(config.ropes[0], rotary_dim=latent.rotated_dim)

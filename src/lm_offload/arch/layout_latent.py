@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lm_offload.arch.shapes import LatentShape, ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
+from lm_offload.arch.weight_spec import LATENT_UP, WeightSpec, linear_specs, norm_spec
 
 
 def latent_projections(config: ModelConfig, latent: LatentShape, prefix: str) -> list[WeightSpec]:
@@ -16,7 +16,7 @@ def latent_projections(config: ModelConfig, latent: LatentShape, prefix: str) ->
         *_queries(config, latent, prefix),
         *linear_specs(f"{prefix}.kv_a_proj_with_mqa", "kv_a_proj", narrow, bias),
         norm_spec(f"{prefix}.kv_a_layernorm", "kv_a_norm", latent.kv_rank),
-        *linear_specs(f"{prefix}.kv_b_proj", "kv_b_proj", (made, latent.kv_rank), False),
+        *linear_specs(f"{prefix}.kv_b_proj", LATENT_UP, (made, latent.kv_rank), False),
         *linear_specs(f"{prefix}.o_proj", "o_proj", (hidden, attended), config.output_bias),
     ]
 

@@ -21,7 +21,10 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class LatentShape:
-    """Multi-head latent attention: keys and values of all heads are made of one narrow vector."""
+    """Multi-head latent attention: keys and values of all heads are made of one narrow vector.
+
+    What is kept of a token is that vector and the channels of its keys that are rotated.
+    """
 
     query_rank: int | None  # the same of queries; None: they are made of hidden states
     kv_rank: int
@@ -33,6 +36,11 @@ class LatentShape:
     def head_dim(self) -> int:
         """Channels of queries and keys of one head."""
         return self.rotated_dim + self.other_dim
+
+    @property
+    def kept_dim(self) -> int:
+        """Channels of what is kept of a token, which all heads read."""
+        return self.rotated_dim + self.kv_rank
 
 
 @dataclass(frozen=True)

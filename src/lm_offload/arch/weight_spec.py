@@ -10,6 +10,7 @@ from lm_offload.quant.format import Format
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
+LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
 
 
@@ -43,10 +44,11 @@ class WeightSpec:
     def takes(self, format: Format) -> bool:
         """Whether it is stored in a format of the model's matrices.
 
-        A router is too small to gain and too important to lose.
+        A router is too small to gain and too important to lose; of LATENT_UP single rows and
+        columns are multiplied with.
         """
         for_it = self.of_expert or not format.is_of_experts
-        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE) and for_it
+        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE, LATENT_UP) and for_it
 
     @property
     def is_row_table(self) -> bool:
