@@ -132,6 +132,7 @@ VARIANTS = {
             "first_k_dense_replace": 0,
         },
     ),
+    "deepseek_v2 bfloat16": ("deepseek_v2", {"dtype": torch.bfloat16}),
     "deepseek_v2 groups": (
         "deepseek_v2",
         {
