@@ -14,7 +14,13 @@ from lm_offload.quant.format import Format, parse_format
 from lm_offload.quant.quantize import dequantize, quantize
 
 TABLES = ("embed_tokens.weight", "embed_positions.weight")
-UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight", "_bias")
+UNTOUCHED = (
+    ".gate.weight",
+    ".kv_b_proj.weight",
+    ".router.weight",
+    ".shared_expert_gate.weight",
+    "_bias",
+)
 HEAD = "lm_head.weight"
 
 
@@ -23,6 +29,8 @@ def toy_shapes(model_type: str) -> dict[str, int]:
     names = {
         "opt": ["ffn_dim"],
         "qwen3_moe": ["moe_intermediate_size"],
+        "glm4_moe": ["intermediate_size", "moe_intermediate_size"],
+        "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],
         "qwen2_moe": ["moe_intermediate_size", "shared_expert_intermediate_size"],
     }
     return dict.fromkeys(names.get(model_type, ["intermediate_size"]), 128)

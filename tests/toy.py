@@ -11,11 +11,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
-MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss")
+MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe", "deepseek_v3")
+KINDRED_MIXTURES = ("deepseek_v2", "ernie4_5_moe", "granitemoe")
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
+    *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
 EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
@@ -37,6 +39,31 @@ _COMMON: dict[str, Any] = {
 _GATED = {"intermediate_size": 88, "num_key_value_heads": 2, "head_dim": 16}
 _EXPERTS = {"num_experts_per_tok": 2}
 _GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
+_GRANITE = {
+    "embedding_multiplier": 6.0,
+    "residual_multiplier": 0.4,
+    "attention_multiplier": 0.2,
+    "logits_scaling": 1.7,
+}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+UNSTRETCHED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_LATENT = {
+    **_EXPERTS,
+    "intermediate_size": 88,
+    "moe_intermediate_size": 48,
+    "n_routed_experts": 6,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_rope_head_dim": 32,
+    "qk_nope_head_dim": 24,
+    "v_head_dim": 16,
+}
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "llama": _GATED,
     "mistral": {**_GATED, "sliding_window": WINDOW},
@@ -74,6 +101,17 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 72,
     },
     "olmoe": {**_GATED, **_EXPERTS, "num_experts": 5, "norm_topk_prob": True},
+    "glm4_moe": {
+        **_GATED,
+        **_EXPERTS,
+        "n_routed_experts": 6,
+        "moe_intermediate_size": 48,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 1.7,
+        "n_group": 3,
+        "topk_group": 2,
+        "use_qk_norm": True,
+    },
     "smollm3": {**_GATED, "no_rope_layers": [1, 0, 1]},
     "olmo2": _GATED,
     "olmo3": {
@@ -81,13 +119,7 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
-    "granite": {
-        **_GATED,
-        "embedding_multiplier": 6.0,
-        "residual_multiplier": 0.4,
-        "attention_multiplier": 0.2,
-        "logits_scaling": 1.7,
-    },
+    "granite": {**_GATED, **_GRANITE},
     "glm": _GATED,
     "glm4": _GATED,
     "exaone4": {
@@ -96,6 +128,28 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
     "ernie4_5": _GATED,
+    "deepseek_v3": {
+        **_LATENT,
+        "first_k_dense_replace": 1,
+        "n_group": 3,
+        "topk_group": 2,
+        "rope_parameters": {**_YARN, "mscale": 0.7, "mscale_all_dim": 1.3},
+    },
+    "deepseek_v2": {
+        **_LATENT,
+        "q_lora_rank": None,
+        "v_head_dim": 40,
+        "first_k_dense_replace": 1,
+        "routed_scaling_factor": 1.3,
+    },
+    "ernie4_5_moe": {
+        **_GATED,
+        "moe_k": 2,
+        "moe_num_experts": 5,
+        "moe_intermediate_size": 48,
+        "moe_num_shared_experts": 1,
+    },
+    "granitemoe": {**_GATED, **_EXPERTS, **_GRANITE, "num_local_experts": 5},
     "seed_oss": _GATED,
     "gemma": {**_GATED, "tie_word_embeddings": True},
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
@@ -127,9 +181,12 @@ def make_toy_checkpoint(
 
 
 def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with the stacked experts of gpt-oss as matrices [out, in] of their own."""
+    """The same tensors with stacked experts as matrices [out, in] of their own."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
+        if "_linear.weight" in name:
+            found |= _granite_experts(name, tensor)
+            continue
         block, dot, stack = name.rpartition(".experts.")
         if not dot or stack[0].isdigit():
             found[name] = tensor
@@ -141,6 +198,16 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 own = f"{block}.experts.{expert}.{role}_proj.{kind}"
                 found[own] = rows[turn :: len(roles)].contiguous()
     return found
+
+
+def _granite_experts(name: str, stack: Tensor) -> dict[str, Tensor]:
+    block, _, kind = name.removesuffix("_linear.weight").rpartition(".")
+    roles = ("gate", "up") if kind == "input" else ("down",)
+    return {
+        f"{block}.experts.{expert}.{role}_proj.weight": matrix.contiguous()
+        for expert, matrices in enumerate(stack)
+        for role, matrix in zip(roles, matrices.chunk(len(roles)), strict=True)
+    }
 
 
 def toy_fields(model_type: str) -> dict[str, Any]:
@@ -162,6 +229,9 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         parameter.copy_(_values(name, parameter, generator))
+    for name, buffer in sorted(model.named_buffers()):
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(_values(name, buffer, generator))
 
 
 def _values(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:

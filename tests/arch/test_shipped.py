@@ -1,12 +1,14 @@
 """Configs that ship as data, and configs that can be planned but not run."""
 
 import json
+import math
 import shutil
 
 import pytest
 
 from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters, unit_flops
 from lm_offload.arch.config import load_config, parse_config
+from lm_offload.arch.shapes import LatentShape
 from lm_offload.arch.shipped import CONFIGS, find_config, shipped_models
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import CheckpointError, UnsupportedModelError
@@ -33,6 +35,9 @@ PUBLISHED_PARAMETERS = {
     "mixtral-8x22b": 140_620_634_112,
     "gpt-oss-20b": 20_914_757_184,
     "gpt-oss-120b": 116_829_156_672,
+    "glm-4.5-air": 106_852_251_264,
+    "deepseek-v3": 671_026_419_200,
+    "deepseek-v2-lite": 15_706_484_224,
 }
 
 
@@ -97,6 +102,61 @@ def test_gpt_oss():
     assert [(spec.role, spec.shape) for spec in router.loaded] == [
         ("input_norm", (2880,)), ("router", (32, 2880)), ("router_bias", (32,))
     ]  # fmt: skip
+
+
+def test_glm_4_5_air():
+    config = find_config("glm-4.5-air")
+    assert (config.num_experts, config.experts_per_token, config.mixture_layers) == (128, 8, 45)
+    assert (config.dense_size, config.intermediate_size, config.shared_size) == (10944, 1408, 1408)
+    assert (config.ropes[0].rotary_dim, config.head_dim, config.query_size) == (64, 128, 12288)
+    units = build_units(config, 64 * MIB)
+    kinds = [unit.kind for unit in units if unit.name.startswith(("layers.0.", "layers.1."))]
+    assert kinds == ["attention", "mlp", "attention", "router", *["expert"] * 128]
+    assert not any(unit.index == 46 for unit in units if unit.kind == "attention")
+
+
+def test_deepseek():
+    config, lite = find_config("deepseek-v3"), find_config("deepseek-v2-lite")
+    assert (config.mixture_layers, config.expert_groups, config.groups_per_token) == (58, 8, 4)
+    assert (config.head_dim, config.kv_size, config.ropes[0].rotary_dim) == (576, 576, 64)
+    assert config.latent == LatentShape(1536, 512, 64, 128, 128)
+    assert lite.latent == LatentShape(None, 512, 64, 128, 128)
+    assert (lite.mixture_layers, lite.shared_size, lite.expert_groups) == (26, 2816, 1)
+    mscale = 0.1 * math.log(40) + 1.0  # YaRN's, which queries and keys are both multiplied with
+    assert config.attention_scale == pytest.approx(192**-0.5 * mscale**2)
+    assert config.ropes[0].attention_factor == lite.ropes[0].attention_factor == 1.0
+    assert kv_bytes_per_token(lite, Format("bf16")) == 27 * 2 * 576 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("deepseek-v3", {"scoring_func": "softmax"}),
+        ("deepseek-v3", {"topk_method": "greedy"}),
+        ("deepseek-v3", {"moe_layer_freq": 2}),
+        ("deepseek-v2-lite", {"topk_method": "noaux_tc"}),
+        ("deepseek-v2-lite", {"norm_topk_prob": True}),
+    ],
+)
+def test_other_routers_of_deepseek_are_refused(name, change):
+    with pytest.raises(UnsupportedModelError, match=next(iter(change))):
+        parse_config({**raw_config(name), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_k_dense_replace": 46}, "first_k_dense_replace=46, but an integer from 0 to 45"),
+        ({"n_group": 3}, "n_group=3, but a divisor of 128"),
+        ({"n_group": 128}, "n_group=128, but a divisor of 128 that leaves two in each"),
+        ({"n_group": 4, "topk_group": 5}, "topk_group=5, but an integer from 1 to 4"),
+        ({"n_group": 32, "topk_group": 1}, "topk_group=1, but an integer from 2 to 32"),
+        ({"n_shared_experts": -1}, "n_shared_experts=-1, but an integer"),
+    ],
+)
+def test_impossible_groups_are_refused(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        parse_config({**raw_config("glm-4.5-air"), **change})
 
 
 def test_gpt_oss_in_other_formats_is_refused():

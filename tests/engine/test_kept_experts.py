@@ -69,7 +69,7 @@ def test_what_was_read_and_found_is_counted(folder):
     with open_llm(folder, plan=replace(with_homes(folder, 2), draft_rows=0)) as llm:
         tokens_of(llm, PROMPTS[:1], LONG)
         sizes = [it.size_bytes for it in llm.files.layouts if ".expert." in it.name]
-        layers, stats = llm.files.config.num_layers, llm.stats
+        layers, stats = llm.files.config.mixture_layers, llm.stats
     assert 0 < stats.experts_read < stats.experts_used
     for sweep in stats.decode:
         assert sweep.experts_used == 2 * layers

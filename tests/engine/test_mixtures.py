@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from lm_offload import SamplingParams, Workload
 from lm_offload.errors import ConfigError
@@ -66,7 +70,7 @@ def test_a_sweep_reads_the_experts_that_its_rows_use(folder):
         records = llm.stats.sweeps
         config = llm.files.config
     largest = max(size for name, size in sizes.items() if ".expert." in name)
-    most = config.num_layers * config.experts_per_token * largest
+    most = config.mixture_layers * config.experts_per_token * largest
     for record in records:
         assert 0 < record.time.read_bytes <= most
     assert most < sum(size for name, size in sizes.items() if ".expert." in name)
@@ -119,6 +123,20 @@ def test_a_plan_is_written_read_and_run_again(folder, tmp_path):
     assert "read in each sweep at most" in text
     (tmp_path / "plan.yaml").write_text(text)
     assert generate(folder, budget, PROMPTS, plan=tmp_path / "plan.yaml") == wanted
+
+
+def test_layers_that_guess_tokens_are_left_alone(toy, tmp_path):
+    """They lie behind the last layer of a checkpoint and are no part of the model."""
+    folder = Path(shutil.copytree(toy("glm4_moe"), tmp_path / "model"))
+    wanted = generate(folder, PLENTY, PROMPTS)
+    tensors = load_file(folder / "model.safetensors")
+    behind = {
+        name.replace("layers.2.", "layers.3."): torch.full_like(tensor, torch.nan)
+        for name, tensor in tensors.items()
+        if name.startswith("model.layers.2.")
+    }
+    save_file({**tensors, **behind}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert generate(folder, PLENTY, PROMPTS) == wanted
 
 
 def test_a_ring_too_small_for_an_expert_is_refused(folder):

@@ -40,7 +40,7 @@ def write_folder(source: Path, folder: Path, section: Mapping[str, Any], packer:
     stored: Parts = {}
     held: Parts = {}
     for name, tensor in load_file(source / "model.safetensors").items():
-        if "proj.weight" not in name:
+        if "proj" not in name or not name.endswith(".weight"):
             stored[name] = held[name] = tensor.half()
             continue
         parts, held[name] = packer(tensor.float())

@@ -3,7 +3,7 @@ import pytest
 from lm_offload.errors import UnsupportedModelError
 from lm_offload.models.base import MixtureFunctions, ModelFunctions
 from lm_offload.models.registry import SAME_FUNCTIONS, load_model, supported_model_types
-from tests.toy import MIXTURE_TYPES
+from tests.toy import KINDRED_MIXTURES, MIXTURE_TYPES
 
 
 @pytest.mark.parametrize("model_type", supported_model_types())
@@ -11,7 +11,7 @@ def test_every_type_has_all_functions(model_type):
     functions = {name for name in vars(ModelFunctions) if not name.startswith("_")}
     assert len(functions) == 7
     model = load_model(model_type)
-    if model_type in MIXTURE_TYPES:
+    if model_type in (*MIXTURE_TYPES, *KINDRED_MIXTURES):
         experts = {name for name in vars(MixtureFunctions) if not name.startswith("_")}
         functions = functions - {"mlp"} | experts
     assert all(callable(getattr(model, name)) for name in functions)
@@ -22,6 +22,6 @@ def test_every_type_has_all_functions(model_type):
 @pytest.mark.parametrize("model_type", ["mamba", "workspace", "../llama", ""])
 def test_other_names_are_refused(model_type):
     with pytest.raises(
-        UnsupportedModelError, match="supported are ernie4_5, exaone4, gemma, gemma2"
+        UnsupportedModelError, match="supported are deepseek_v2, deepseek_v3, ernie4_5, "
     ):
         load_model(model_type)

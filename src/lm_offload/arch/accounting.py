@@ -59,11 +59,26 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     normed = (hidden,) if config.pre_norms else ()
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
+    attention += _latent(config, tokens)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
-        return max(attention, _router_floats(config, tokens), expert)
+        dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
+        return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner, inner)
     return max(attention, _floats(tokens, hidden, *inner_products))
+
+
+def _latent(config: ModelConfig, tokens: int) -> int:
+    """What queries and values are made of, head by head, beside queries and the narrow vector."""
+    latent, heads = config.latent, config.num_heads
+    if latent is None:
+        return 0
+    ranks = (latent.query_rank,) if latent.query_rank else ()
+    narrow = latent.kept_dim, latent.kv_rank
+    wide = heads * latent.head_dim, heads * latent.value_dim
+    one_head = latent.other_dim, latent.kv_rank, latent.kv_rank, latent.value_dim
+    turned = _floats(latent.kv_rank, latent.other_dim)
+    return turned + _floats(tokens, *ranks, *narrow, *wide, *one_head)
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:
@@ -75,9 +90,12 @@ def _paired(config: ModelConfig) -> tuple[int, ...]:
 
 
 def _router_floats(config: ModelConfig, tokens: int) -> int:
-    inner, hidden = config.shared_size, config.hidden_size
-    shared = (inner, inner, 2, hidden) if inner else ()
-    return _floats(tokens, config.num_experts, *shared)
+    scores, inner = config.num_experts, config.shared_size
+    ranked = (scores,) if config.choice_bias or config.expert_groups > 1 else ()
+    ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
+    scored = (2, config.hidden_size) if config.shared_gate else ()
+    shared = (inner, inner, *scored) if inner else ()
+    return _floats(tokens, scores, *ranked, *shared)
 
 
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

@@ -20,7 +20,7 @@ _GATED_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
 }
 
-_PARTIALLY_ROTATED = ("phi3", "glm", "glm4")
+_PARTIALLY_ROTATED = ("phi3", "glm", "glm4", "glm4_moe")
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ from lm_offload.arch.common import (
     with_windows,
 )
 from lm_offload.arch.experts import Choice, with_experts
+from lm_offload.arch.families_experts import parse_ernie4_5_moe, parse_granitemoe
 from lm_offload.arch.families_llama import (
     parse_ernie4_5,
     parse_granite,
     parse_seed_oss,
     parse_smollm3,
 )
-from lm_offload.arch.family_glm import parse_glm, parse_glm4
+from lm_offload.arch.family_deepseek import parse_deepseek_v2, parse_deepseek_v3
+from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
@@ -135,6 +137,7 @@ def parse_qwen2_moe(fields: Fields) -> ModelConfig:
         with_experts(config, fields, "num_experts", Choice(60, 4)),
         intermediate_size=fields.integer("moe_intermediate_size", 1408),
         shared_size=fields.integer("shared_expert_intermediate_size", 5632),
+        shared_gate=True,
         scaled_to_one=fields.flag("norm_topk_prob", False),
         qkv_bias=fields.flag("qkv_bias", True),
     )
@@ -159,10 +162,15 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "exaone4": parse_exaone4,
     "glm": parse_glm,
     "glm4": parse_glm4,
+    "glm4_moe": parse_glm4_moe,
     "smollm3": parse_smollm3,
     "granite": parse_granite,
     "seed_oss": parse_seed_oss,
+    "deepseek_v2": parse_deepseek_v2,
+    "deepseek_v3": parse_deepseek_v3,
     "ernie4_5": parse_ernie4_5,
+    "ernie4_5_moe": parse_ernie4_5_moe,
+    "granitemoe": parse_granitemoe,
     "gemma": parse_gemma1,
 }
 

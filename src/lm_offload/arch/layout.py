@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lm_offload.arch.layout_latent import latent_projections
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec
+from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
 
 TOKENS = "model.embed_tokens.weight"
 
@@ -45,7 +46,10 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     """Input norm, projections, and the norms of heads and output where the model has them."""
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.attention_reads, "input_norm")
-    specs += _projections(config, f"{prefix}.self_attn")
+    if config.latent:
+        specs += latent_projections(config, config.latent, f"{prefix}.self_attn")
+    else:
+        specs += _projections(config, f"{prefix}.self_attn")
     specs += _head_norms(config, f"{prefix}.self_attn")
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
@@ -63,19 +67,6 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The norm before the head."""
     return (norm_spec("model.norm", "norm", config.hidden_size),)
-
-
-def norm_spec(name: str, role: str, size: int) -> WeightSpec:
-    """The scale of an RMS norm."""
-    return WeightSpec(f"{name}.weight", role, (size,))
-
-
-def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> list[WeightSpec]:
-    """A matrix [out, in] and its bias; the role of the bias ends in `_bias` instead of `_proj`."""
-    specs = [WeightSpec(f"{name}.weight", role, shape)]
-    if bias:
-        specs.append(WeightSpec(f"{name}.bias", role.removesuffix("_proj") + "_bias", shape[:1]))
-    return specs
 
 
 def _norm_names(config: ModelConfig) -> _NormNames:
@@ -112,7 +103,8 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 
 
 def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
-    hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+    hidden, bias = config.hidden_size, config.mlp_bias
+    inner = config.dense_size or config.intermediate_size
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from lm_offload.arch.layout import linear_specs, norm_spec
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import ROUTER, SHARED_GATE, WeightSpec
+from lm_offload.arch.weight_spec import (
+    CHOICE_BIAS,
+    ROUTER,
+    SHARED_GATE,
+    WeightSpec,
+    linear_specs,
+    norm_spec,
+)
 
 
 class _Names(NamedTuple):
@@ -16,13 +22,24 @@ class _Names(NamedTuple):
     block: str
     matrices: dict[str, str]
     router: str = "gate"
+    shared: str = "shared_experts"
+    choice_bias: str = "gate.e_score_correction_bias"
+    choice_rows: tuple[int, ...] = ()  # in front of its shape
 
 
 _USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
 _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
-# gpt-oss stacks its experts, so these are names that no file has: see foreign/gpt_oss.py.
+# These stack their experts, so their names are in no file: foreign/gpt_oss.py, storage/stacks.py.
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
-_NAMES = {"mixtral": _MIXTRAL, "gpt_oss": _GPT_OSS}
+_GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
+_ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
+_NAMES = {
+    "mixtral": _MIXTRAL,
+    "gpt_oss": _GPT_OSS,
+    "granitemoe": _GRANITE,
+    "ernie4_5_moe": _ERNIE,
+    "qwen2_moe": _USUAL._replace(shared="shared_expert"),
+}
 
 
 def router_name(model_type: str, layer: int | str) -> str:
@@ -38,13 +55,14 @@ def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> st
 
 
 def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
-    """The norm of what the experts read, the matrix that scores them, and a shared expert."""
+    """The norm of what the experts read, what scores them, and a shared expert."""
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
     name, shape = router_name(config.model_type, layer), (config.num_experts, hidden)
     return (
         norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden),
         *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
-        *(_shared_weights(config, f"{prefix}.mlp") if config.shared_size else ()),
+        *_choice_bias(config, prefix),
+        *_shared_weights(config, prefix),
     )
 
 
@@ -57,14 +75,28 @@ def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[Weight
     return tuple(replace(spec, of_expert=True) for spec in specs)
 
 
-def _shared_weights(config: ModelConfig, prefix: str) -> tuple[WeightSpec, ...]:
+def _choice_bias(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """What is added to the scores of the experts when they are chosen."""
+    if not config.choice_bias:
+        return []
+    names = _names(config.model_type)
+    name = f"{prefix}.{names.block}.{names.choice_bias}"
+    return [WeightSpec(name, CHOICE_BIAS, (*names.choice_rows, config.num_experts))]
+
+
+def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """The matrices of the expert that every token uses, and the one that scores it."""
-    matrices = (
-        WeightSpec(f"{prefix}.shared_expert.{role}.weight", role, shape)
+    if not config.shared_size:
+        return []
+    names = _names(config.model_type)
+    shared = f"{prefix}.{names.block}.{names.shared}"
+    specs = [
+        WeightSpec(f"{shared}.{role}.weight", role, shape)
         for role, shape in _shapes(config, config.shared_size).items()
-    )
-    gate = f"{prefix}.shared_expert_gate.weight"
-    return (*matrices, WeightSpec(gate, SHARED_GATE, (1, config.hidden_size)))
+    ]
+    if config.shared_gate:
+        specs.append(WeightSpec(f"{shared}_gate.weight", SHARED_GATE, (1, config.hidden_size)))
+    return specs
 
 
 def _shapes(config: ModelConfig, narrow: int) -> dict[str, tuple[int, int]]:

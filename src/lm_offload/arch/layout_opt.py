@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from lm_offload.arch.layout import linear_specs
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec
+from lm_offload.arch.weight_spec import WeightSpec, linear_specs
 
 POSITION_OFFSET = 2  # the first rows of the position table belong to padding
 

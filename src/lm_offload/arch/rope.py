@@ -146,12 +146,13 @@ def _yarn_attention(section: Fields, factor: float) -> float:
     """The temperature of attention, YaRN (Peng et al. 2023) section 3.4."""
     mscale, mscale_all_dim = section.get("mscale"), section.get("mscale_all_dim")
     if not (mscale and mscale_all_dim):
-        return _mscale(factor, 1.0)
+        return yarn_scale(factor, 1.0)
     wanted, base = section.number("mscale"), section.number("mscale_all_dim")
-    return _mscale(factor, wanted) / _mscale(factor, base)
+    return yarn_scale(factor, wanted) / yarn_scale(factor, base)
 
 
-def _mscale(factor: float, weight: float) -> float:
+def yarn_scale(factor: float, weight: float) -> float:
+    """What YaRN multiplies queries and keys with, as DeepSeek weighs it."""
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 

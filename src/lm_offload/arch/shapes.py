@@ -16,6 +16,31 @@ class LayerConfig:
 
     window: int | None = None  # a position sees itself and window - 1 before it
     rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
+    dense: bool = False  # one MLP, in a model whose other layers have experts
+
+
+@dataclass(frozen=True)
+class LatentShape:
+    """Multi-head latent attention: keys and values of all heads are made of one narrow vector.
+
+    What is kept of a token is that vector and the channels of its keys that are rotated.
+    """
+
+    query_rank: int | None  # the same of queries; None: they are made of hidden states
+    kv_rank: int
+    rotated_dim: int  # channels of a head; those of keys are the same in all heads
+    other_dim: int  # channels of queries and keys that are not rotated
+    value_dim: int
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of queries and keys of one head."""
+        return self.rotated_dim + self.other_dim
+
+    @property
+    def kept_dim(self) -> int:
+        """Channels of what is kept of a token, which all heads read."""
+        return self.rotated_dim + self.kv_rank
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,13 @@ class ModelConfig:
     gate_slope: float = 1.0
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
     shared_size: int = 0  # width of an expert that every token uses, beside those
+    shared_gate: bool = False  # how much of what it says is added is scored
+    dense_size: int = 0  # width of the MLP of layers without experts
+    choice_bias: bool = False  # each expert has a bias that counts when experts are chosen
+    expert_groups: int = 1  # experts are chosen from some groups of them
+    groups_per_token: int = 1
+    routed_scale: float = 1.0  # of what all chosen experts add together
+    latent: LatentShape | None = None  # how queries, keys and values are made
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
@@ -75,6 +107,11 @@ class ModelConfig:
     def is_moe(self) -> bool:
         """Whether layers have experts and a router instead of one MLP."""
         return self.num_experts > 1
+
+    @property
+    def mixture_layers(self) -> int:
+        """How many layers have experts."""
+        return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
 
     @property
     def query_size(self) -> int:

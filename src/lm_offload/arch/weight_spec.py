@@ -10,6 +10,8 @@ from lm_offload.quant.format import Format
 ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
+LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head
+CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,34 @@ class WeightSpec:
     @property
     def is_matrix(self) -> bool:
         """Whether it is multiplied with."""
-        return len(self.shape) == 2
+        return len(self.shape) == 2 and self.role != CHOICE_BIAS
 
     def takes(self, format: Format) -> bool:
         """Whether it is stored in a format of the model's matrices.
 
-        A router is too small to gain and too important to lose.
+        A router is too small to gain and too important to lose; of LATENT_UP single rows and
+        columns are multiplied with.
         """
         for_it = self.of_expert or not format.is_of_experts
-        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE) and for_it
+        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE, LATENT_UP) and for_it
 
     @property
     def is_row_table(self) -> bool:
         """Whether single rows are gathered, so that the tensor is never loaded whole."""
         return self.role in ROW_TABLES
+
+
+def norm_spec(name: str, role: str, size: int) -> WeightSpec:
+    """The scale of an RMS norm."""
+    return WeightSpec(f"{name}.weight", role, (size,))
+
+
+def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> list[WeightSpec]:
+    """A matrix [out, in] and its bias; the role of the bias ends in `_bias` instead of `_proj`."""
+    specs = [WeightSpec(f"{name}.weight", role, shape)]
+    if bias:
+        specs.append(WeightSpec(f"{name}.bias", role.removesuffix("_proj") + "_bias", shape[:1]))
+    return specs
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _layout(config: ModelConfig) -> ModuleType:
 
 
 def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
-    if not config.is_moe:
+    if not config.is_moe or config.layers[layer].dense:
         return [Unit("mlp", layer, _layout(config).mlp_weights(config, layer))]
     experts = [
         Unit("expert", layer, layout_experts.expert_weights(config, layer, expert), expert)

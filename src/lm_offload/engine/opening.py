@@ -35,6 +35,7 @@ from lm_offload.storage.packed_index import DATA_FILE, INDEX_FILE, read_index
 from lm_offload.storage.packed_journal import JOURNAL_FILE
 from lm_offload.storage.packed_writer import Progress
 from lm_offload.storage.safetensors_header import DTYPE_NAMES
+from lm_offload.storage.stacks import with_single_experts
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,9 @@ def _open(folder: Path, wanted: Format | None, exact: bool) -> ModelFiles:
         )
     if foreign := open_foreign(folder):
         return _open_foreign(foreign, wanted, exact)
-    checkpoint = open_checkpoint(folder)
-    config = _with_stored_dtype(load_config(folder), checkpoint)
+    config = load_config(folder)
+    checkpoint = with_single_experts(open_checkpoint(folder), config.model_type)
+    config = _with_stored_dtype(config, checkpoint)
     units = build_units(config, max_head_bytes(config))
     format = quantized_format(wanted, config)
     if format is None:

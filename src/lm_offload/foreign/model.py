@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lm_offload.arch.weights import WeightSpec
+from lm_offload.arch.weight_spec import LATENT_UP, WeightSpec
 from lm_offload.errors import UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
 from lm_offload.quant.format import Format
@@ -36,4 +36,8 @@ class ForeignModel:
                 f"Tensor {spec.name} is {converted.origin}, but an embedding is read as floats or "
                 "from GGUF files only; choose another checkpoint of this model."
             )
+        if converted and spec.role == LATENT_UP and converted.format.is_packed:
+            from lm_offload.foreign.unpacked import unpacked  # with torch
+
+            return unpacked(converted)
         return converted or own_tensors(self.checkpoint, [spec], wanted)[0]

@@ -30,14 +30,20 @@ class ExpertRows(NamedTuple):
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
     """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
-    ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
-    router = weights["router"]
-    scores = ctx.workspace.take(normed.shape[0], router.shape[0])
-    ctx.kernels.linear(normed, router, scores, weights.get("router_bias"))
+    scores = router_scores(ctx, weights, hidden, normed)
     scales, experts = scores.softmax(-1).topk(ctx.config.experts_per_token)
     if ctx.config.scaled_to_one:
         scales /= scales.sum(-1, keepdim=True)
     return Choice(experts, scales)
+
+
+def router_scores(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Tensor:
+    """[T, E] of the experts, from normed[T, H] = norm(hidden[T, H])."""
+    ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
+    router = weights["router"]
+    scores = ctx.workspace.take(normed.shape[0], router.shape[0])
+    ctx.kernels.linear(normed, router, scores, weights.get("router_bias"))
+    return scores
 
 
 def add_expert(

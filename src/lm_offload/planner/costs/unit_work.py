@@ -88,20 +88,24 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
     if config.model_type == "opt":
         yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
     else:
-        name = "silu_mul" if config.activation == "silu" else "gelu_tanh_mul"
-        yield Operation(name, 3 * config.intermediate_size * F32_BYTES)
+        yield _activation(config, config.dense_size or config.intermediate_size)
+
+
+def _activation(config: ModelConfig, width: int) -> Operation:
+    name = "silu_mul" if config.activation == "silu" else "gelu_tanh_mul"
+    return Operation(name, 3 * width * F32_BYTES)
 
 
 def _router(config: ModelConfig) -> Iterator[Operation]:
     """What an expert that every token uses has between its products."""
     if config.shared_size:
-        yield Operation("silu_mul", 3 * config.shared_size * F32_BYTES)
+        yield _activation(config, config.shared_size)
 
 
 def _expert(config: ModelConfig) -> Iterator[Operation]:
     """Rows are gathered, and what becomes of them is scaled and added."""
     yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
-    yield from _mlp(config)
+    yield _activation(config, config.intermediate_size)
     yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
     yield Operation("gather", 3 * config.hidden_size * F32_BYTES)
 

@@ -94,11 +94,12 @@ class ModelShape:
 
 @lru_cache(maxsize=64)
 def model_shape(config: ModelConfig) -> ModelShape:
-    """The shape of a model; layers are taken to be like the first one."""
+    """The shape of a model; layers are taken to be like the last one, which has experts if any."""
     units = {(unit.kind, unit.index, unit.expert): unit for unit in build_units(config, WHOLE_HEAD)}
-    attention, head = units["attention", 0, 0].loaded, units["head", 0, 0].loaded
-    mlp = units["router" if config.is_moe else "mlp", 0, 0].loaded
-    experts = units["expert", 0, 0].loaded if config.is_moe else ()
+    last = max(index for index, layer in enumerate(config.layers) if not layer.dense)
+    attention, head = units["attention", last, 0].loaded, units["head", 0, 0].loaded
+    mlp = units["router" if config.is_moe else "mlp", last, 0].loaded
+    experts = units["expert", last, 0].loaded if config.is_moe else ()
     tables = sum(spec.elements for spec in units["embed", 0, 0].tables)
     return ModelShape(
         num_layers=config.num_layers,

@@ -125,7 +125,7 @@ class CeilingModel:
         layers = sum(map(unit_flops, units)) - head
         if self.model.experts is None:
             return layers, head
-        used = config.num_layers * config.experts_per_token
+        used = config.mixture_layers * config.experts_per_token
         return layers + used * unit_flops(self.model.experts.example.unit), head
 
     def _unused_bytes(self, rows: float, units: Container[str]) -> float:

@@ -56,7 +56,7 @@ class ExpertTimes:
         config, total = self.costs.model.config, len(self.experts.units)
         used = config.num_experts * used_frac(config, shape.rows)
         read = used * (1 - len(self.placement.resident) / total)
-        compute_s = self.costs.experts_s(shape, most) / config.num_layers
+        compute_s = self.costs.experts_s(shape, most) / config.mixture_layers
         return LayerExperts(
             read_s=read * self.read_s,
             read_bytes=read * self.experts.total_bytes / total,

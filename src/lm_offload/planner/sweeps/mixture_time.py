@@ -26,7 +26,7 @@ class MixtureSweepTimes(SweepTimes):
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
         layer, reads_s = self._layer(shape), self._undisturbed_reads_s
-        layers = self.costs.model.config.num_layers
+        layers = self.costs.model.config.mixture_layers
         compute_s = self.costs.unit_s(shape, self.micro_batch_tokens)
         cpu_s = sum(compute_s) + layers * layer.compute_s
         disk_s = sum(reads_s.values()) + layers * layer.read_s
@@ -56,7 +56,7 @@ class MixtureSweepTimes(SweepTimes):
         return SweepSums(total_s, load.cpu_s, load.overhead_s, load.disk_s)
 
     def _read_bytes(self, layer: LayerExperts) -> float:
-        experts_bytes = self.costs.model.config.num_layers * layer.read_bytes
+        experts_bytes = self.costs.model.config.mixture_layers * layer.read_bytes
         return sum(self.streamed_bytes.values()) + experts_bytes
 
     def _layer(self, shape: SweepShape) -> LayerExperts:
