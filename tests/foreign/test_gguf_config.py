@@ -77,6 +77,7 @@ def test_early_files_of_qwen2_moe_do_not_say_widths(toy, tmp_path):
     [
         ("gpt_oss", {"gpt-oss.attention.sliding_window": None}, "no attention.sliding_window"),
         ("gpt_oss", {"gpt-oss.rope.scaling.attn_factor": 1.2}, "attn_factor=1.2"),
+        ("gpt_oss", {"gpt-oss.block_count": 2**31 - 1}, "an integer from 1 to 10000"),
         ("olmo3", {"olmo2.attention.sliding_window_pattern": [True]}, "a list of 3 times true"),
         ("phi3 longrope", {"phi3.rope.scaling.original_context_length": None}, "original_context"),
         ("qwen3_moe", {"qwen3moe.expert_weights_scale": 2.5}, "expert_weights_scale=2.5"),

@@ -8,9 +8,9 @@ from typing import Any
 
 from lm_offload.arch.fields import Fields
 from lm_offload.foreign import gguf_dense, gguf_mixtures
+from lm_offload.foreign.gguf_rope import Shapes
 
-Config = dict[str, Any]
-Read = Callable[[Fields, Mapping[str, Any], Collection[str]], Config]
+Read = Callable[[Fields, Shapes, Collection[str]], dict[str, Any]]
 
 
 @dataclass(frozen=True)

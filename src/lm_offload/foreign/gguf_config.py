@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lm_offload.arch.common import MAX_LAYERS
 from lm_offload.arch.fields import Fields
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.gguf_architectures import ARCHITECTURES
@@ -53,7 +54,7 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "vocab_size": _vocab_size(whole, header),
         "hidden_size": hidden,
         "intermediate_size": _intermediate_size(fields),
-        "num_hidden_layers": fields.integer("block_count"),
+        "num_hidden_layers": fields.integer("block_count", maximum=MAX_LAYERS),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
         "head_dim": fields.integer("attention.key_length", max(hidden // heads, 1)),

@@ -5,14 +5,13 @@ What llama.cpp computes and does not say in the file is that of its `src/models/
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from lm_offload.arch.fields import Fields
-from lm_offload.foreign.gguf_rope import short_decimal
+from lm_offload.foreign.gguf_names import QUERY_BIAS, UP_BIAS
+from lm_offload.foreign.gguf_rope import Shapes, short_decimal
 from lm_offload.foreign.gguf_windows import WINDOW, windows
-
-Shapes = Mapping[str, Any]
 
 
 def qwen2(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
@@ -82,8 +81,8 @@ def smollm3(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[st
     return {
         "model_type": "smollm3",
         "no_rope_layer_interval": 4,
-        "attention_bias": "blk.0.attn_q.bias" in tensors,
-        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+        "attention_bias": QUERY_BIAS in tensors,
+        "mlp_bias": UP_BIAS in tensors,
     }
 
 
@@ -95,8 +94,8 @@ def granite(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[st
         "embedding_multiplier": _scale(fields, "embedding_scale"),
         "residual_multiplier": _scale(fields, "residual_scale"),
         "logits_scaling": _scale(fields, "logit_scale"),
-        "attention_bias": "blk.0.attn_q.bias" in tensors,
-        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+        "attention_bias": QUERY_BIAS in tensors,
+        "mlp_bias": UP_BIAS in tensors,
     }
 
 
@@ -104,19 +103,19 @@ def glm4(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, 
     """GLM-4 of 2025: rows are as Hugging Face has them but for models that see."""
     fields.must_be("rope.dimension_sections")
     fields.must_be("nextn_predict_layers", 0)
-    return {"model_type": "glm4", "attention_bias": "blk.0.attn_q.bias" in tensors}
+    return {"model_type": "glm4", "attention_bias": QUERY_BIAS in tensors}
 
 
 def ernie4_5(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     """ERNIE 4.5, dense: rows are as Hugging Face has them."""
-    return {"model_type": "ernie4_5", "use_bias": "blk.0.attn_q.bias" in tensors}
+    return {"model_type": "ernie4_5", "use_bias": QUERY_BIAS in tensors}
 
 
 def seed_oss(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     """Seed-OSS."""
     return {
         "model_type": "seed_oss",
-        "attention_bias": "blk.0.attn_q.bias" in tensors,
+        "attention_bias": QUERY_BIAS in tensors,
         "attention_out_bias": "blk.0.attn_output.bias" in tensors,
     }
 

@@ -5,18 +5,18 @@ What llama.cpp computes and does not say in the file is that of its `src/models/
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from lm_offload.arch.fields import Fields
+from lm_offload.foreign.gguf_names import QUERY_BIAS
+from lm_offload.foreign.gguf_rope import Shapes
 from lm_offload.foreign.gguf_windows import WINDOW, windows
-
-Shapes = Mapping[str, Any]
 
 
 def llama(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     """Llama; Mistral, which has a window; Mixtral, which has experts."""
-    bias = {"attention_bias": "blk.0.attn_q.bias" in tensors}
+    bias = {"attention_bias": QUERY_BIAS in tensors}
     if fields.get("expert_count") not in (None, 0):
         fields.must_be(WINDOW, 0)
         experts = _experts(fields, "num_local_experts")
@@ -50,7 +50,7 @@ def qwen2moe(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[s
             "expert_shared_feed_forward_length", wide
         ),
         "norm_topk_prob": False,
-        "qkv_bias": "blk.0.attn_q.bias" in tensors,
+        "qkv_bias": QUERY_BIAS in tensors,
         **experts,
     }
 
@@ -69,7 +69,7 @@ def gpt_oss(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[st
         "intermediate_size": fields.integer(
             "expert_feed_forward_length", shapes["intermediate_size"]
         ),
-        "attention_bias": "blk.0.attn_q.bias" in tensors,
+        "attention_bias": QUERY_BIAS in tensors,
         **windows(fields, shapes["num_hidden_layers"], 2),
         **_experts(fields, "num_local_experts"),
     }

@@ -27,7 +27,7 @@ from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import FLOAT_FORMATS
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-SHARED_GATE = ".shared_expert_gate.weight"  # a matrix of one row, which files have as a list
+_SHARED_GATE = ".shared_expert_gate.weight"  # a matrix of one row, which files have as a list
 _PAIRED = re.compile(r"\.self_attn\.[qk]_proj\.(weight|bias)$")
 
 
@@ -105,7 +105,7 @@ def _in_other_words(
                 f"Tensor {entry.name} of {entry.path.name} is none that a model of the "
                 f"architecture {arch} has here; take the Hugging Face checkpoint of this model."
             )
-        is_row = name.endswith(SHARED_GATE) and len(entry.shape) == 1
+        is_row = name.endswith(_SHARED_GATE) and len(entry.shape) == 1
         yield replace(entry, name=name, shape=(1, *entry.shape) if is_row else entry.shape)
 
 

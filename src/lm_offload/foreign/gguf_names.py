@@ -11,6 +11,8 @@ ROPE_FREQS = "rope_freqs.weight"  # these three belong to the config
 ROPE_LONG, ROPE_SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 ROPE_FACTORS = (ROPE_FREQS, ROPE_LONG, ROPE_SHORT)
 
+QUERY_BIAS, UP_BIAS = "blk.0.attn_q.bias", "blk.0.ffn_up.bias"  # tell whether a model has some
+
 _TOP = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",

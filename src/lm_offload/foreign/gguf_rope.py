@@ -10,6 +10,7 @@ from lm_offload.arch.fields import Fields
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.gguf_names import ROPE_FREQS, ROPE_LONG, ROPE_SHORT
 
+Shapes = Mapping[str, Any]  # what a config has of every architecture, in Hugging Face's words
 RopeFactors = Mapping[str, Sequence[float]]  # divisors of frequencies by the name of their tensor
 
 _PARTLY = ("phi3", "glm4")  # types that may rotate some channels of a head
