@@ -221,7 +221,7 @@ inline Ints byte_sums(Ints a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)
 // 32 numbers in bf16, rounded to nearest even.
 inline Vec to_pairs(Vec first, Vec last) { return (Vec)_mm512_cvtne2ps_pbh(last, first); }
 
-// sum + a0 * b0 + a1 * b1 in every lane.
+// sum + a0 * b0 + a1 * b1 in every lane (vdpbf16ps).
 inline Vec add_pairs(Vec a, Vec b, Vec sum) {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 }

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,25 +16,10 @@ from gguf.quants import dequantize, quantize
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "block_sparse_moe.gate": "ffn_gate_inp",
-    "mlp.gate": "ffn_gate_inp",
-}
+from tests.foreign.gguf_metadata import add_metadata, arch_of, metadata_of
+
 EXPERT = re.compile(r"(model\.layers\.(\d+))\.\w+\.experts\.(\d+)\.(\w+)\.weight")
+STACK = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias|)")
 MATRICES = {
     "w1": "gate",
     "w3": "up",
@@ -42,6 +28,8 @@ MATRICES = {
     "up_proj": "up",
     "down_proj": "down",
 }
+PAIRED = ("llama", "smollm3", "granite")  # whose queries and keys the converter permutes
+UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight")
 FormatOf = Callable[[str], str]  # of a matrix by its Hugging Face name
 
 
@@ -50,7 +38,7 @@ def write_gguf(
     folder: Path,
     format_of: FormatOf | str,
     *,
-    rope_factors: list[float] | None = None,
+    vectors: Mapping[str, list[float]] | None = None,
     tensors_of_part: int = 0,
     **fields: object,
 ) -> Path:
@@ -59,24 +47,23 @@ def write_gguf(
     """
     config = json.loads((source / "config.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    arch = arch_of(config)
-    writer = GGUFWriter(folder / "toy.gguf", arch, split_max_tensors=tensors_of_part)
+    writer = GGUFWriter(folder / "toy.gguf", arch_of(config), split_max_tensors=tensors_of_part)
     add_metadata(writer, metadata_of(config) | fields)
-    if rope_factors:
-        writer.add_tensor("rope_freqs.weight", np.array(rope_factors, np.float32))
+    for name, values in (vectors or {}).items():
+        writer.add_tensor(name, np.array(values, np.float32))
     held: dict[str, Tensor] = {}
     tensors = load_file(source / "model.safetensors")
     for name, tensor in tensors.items():
         given = format_of if isinstance(format_of, str) else format_of(name)
-        is_float = tensor.dim() != 2 or name.endswith(".gate.weight")
+        is_stack = STACK.fullmatch(name) and tensor.dim() == 3
+        is_float = not is_stack and (tensor.dim() != 2 or name.endswith((*UNTOUCHED, "_bias")))
         kind = GGMLQuantizationType["F32" if is_float else given]
         if EXPERT.fullmatch(name):
             held |= add_experts(writer, tensors, name, kind)
-            continue
-        ordered = interleaved(name, tensor.float(), config).numpy()
-        data = as_bytes(ordered, kind)
-        writer.add_tensor(gguf_name(name), data, raw_dtype=kind)
-        held[name] = apart(name, torch.from_numpy(dequantize(data, kind)).clone(), config)
+        elif STACK.fullmatch(name):
+            held[name] = add_stack(writer, name, tensor.float(), kind)
+        else:
+            held[name] = add_tensor(writer, config, name, tensor.float(), kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -85,6 +72,36 @@ def write_gguf(
     (folder / "oracle" / "config.json").write_text(json.dumps(config))
     save_file(held, folder / "oracle" / "model.safetensors", metadata={"format": "pt"})
     return min(folder.glob("toy*.gguf"))
+
+
+def add_tensor(
+    writer: GGUFWriter,
+    config: Mapping[str, Any],
+    name: str,
+    tensor: Tensor,
+    kind: GGMLQuantizationType,
+) -> Tensor:
+    """One that is no expert's, and what the file holds of it."""
+    one = 1 if "gemma" in arch_of(config) and name.endswith("norm.weight") else 0
+    data = as_bytes((interleaved(name, tensor, config) + one).squeeze(0).numpy(), kind)
+    writer.add_tensor(gguf_name(name, config), data, raw_dtype=kind)
+    stored = torch.from_numpy(dequantize(data, kind)).clone().view(tensor.shape)
+    return apart(name, stored - one, config)
+
+
+def add_stack(writer: GGUFWriter, name: str, stack: Tensor, kind: GGMLQuantizationType) -> Tensor:
+    """Experts of gpt-oss, [E, in, out] or biases [E, out], rows of gate and up apart."""
+    found = STACK.fullmatch(name)
+    assert found
+    rows = stack if found[3] else stack.transpose(1, 2)
+    roles = ("gate", "up") if found[2] == "gate_up" else ("down",)
+    held = torch.empty_like(rows)
+    for turn, role in enumerate(roles):
+        data = as_bytes(rows[:, turn :: len(roles)].contiguous().numpy(), kind)
+        suffix = "bias" if found[3] else "weight"
+        writer.add_tensor(f"blk.{found[1]}.ffn_{role}_exps.{suffix}", data, raw_dtype=kind)
+        held[:, turn :: len(roles)] = torch.from_numpy(dequantize(data, kind).copy())
+    return held if found[3] else held.transpose(1, 2).contiguous()
 
 
 def add_experts(
@@ -103,55 +120,14 @@ def add_experts(
     return {it: part.clone() for it, part in zip(names, parts, strict=True)}
 
 
-def arch_of(config: Mapping[str, object]) -> str:
-    """What llama.cpp calls the architecture."""
-    names = {"mistral": "llama", "mixtral": "llama", "qwen3_moe": "qwen3moe"}
-    model_type = str(config["model_type"])
-    return names.get(model_type, model_type)
-
-
-def metadata_of(config: Mapping[str, object]) -> dict[str, object]:
-    """What llama.cpp's converter writes for these models."""
-    arch = arch_of(config)
-    rope = config.get("rope_parameters") or {}
-    experts = config.get("num_local_experts")
-    return {
-        f"{arch}.expert_count": experts,
-        f"{arch}.expert_used_count": config.get("num_experts_per_tok"),
-        f"{arch}.expert_feed_forward_length": config.get("moe_intermediate_size"),
-        f"{arch}.block_count": config["num_hidden_layers"],
-        f"{arch}.embedding_length": config["hidden_size"],
-        f"{arch}.feed_forward_length": config["intermediate_size"],
-        f"{arch}.attention.head_count": config["num_attention_heads"],
-        f"{arch}.attention.head_count_kv": config["num_key_value_heads"],
-        f"{arch}.attention.key_length": config.get("head_dim", 16),
-        f"{arch}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
-        f"{arch}.context_length": config["max_position_embeddings"],
-        f"{arch}.rope.freq_base": float(rope.get("rope_theta", 10_000.0)),
-        "tokenizer.ggml.tokens": [str(i) for i in range(int(config["vocab_size"]))],
-        "tokenizer.ggml.bos_token_id": 1,
-        "tokenizer.ggml.eos_token_id": 2,
-    }
-
-
-def add_metadata(writer: GGUFWriter, fields: Mapping[str, object]) -> None:
-    for key, value in fields.items():
-        if isinstance(value, str):
-            writer.add_string(key, value)
-        elif isinstance(value, float):
-            writer.add_float32(key, value)
-        elif isinstance(value, list):
-            writer.add_array(key, value)
-        elif value is not None:
-            writer.add_uint32(key, value)
-
-
-def gguf_name(name: str) -> str:
-    stem, _, suffix = name.rpartition(".")
-    if not stem.startswith("model.layers."):
-        return f"{NAMES[stem]}.{suffix}"
-    layer, _, module = stem.removeprefix("model.layers.").partition(".")
-    return f"blk.{layer}.{NAMES[module]}.{suffix}"
+def gguf_name(name: str, config: Mapping[str, Any]) -> str:
+    """As the gguf package maps it; the converter gives attention sinks a suffix."""
+    name += ".weight" if name.endswith("sinks") else ""
+    arch = next(it for it, text in gguf.MODEL_ARCH_NAMES.items() if text == arch_of(config))
+    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    found = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    assert found, name
+    return found
 
 
 def as_bytes(values: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
@@ -176,7 +152,7 @@ def random_blocks(shape: tuple[int, ...], kind: GGMLQuantizationType) -> np.ndar
     return blocks.reshape(*shape[:-1], -1)
 
 
-def interleaved(name: str, tensor: Tensor, config: Mapping[str, object]) -> Tensor:
+def interleaved(name: str, tensor: Tensor, config: Mapping[str, Any]) -> Tensor:
     """The rows of llama's queries and keys as llama.cpp's converter orders them."""
     if not is_paired(name, config):
         return tensor
@@ -184,7 +160,7 @@ def interleaved(name: str, tensor: Tensor, config: Mapping[str, object]) -> Tens
     return heads.transpose(1, 2).reshape(tensor.shape).contiguous()
 
 
-def apart(name: str, tensor: Tensor, config: Mapping[str, object]) -> Tensor:
+def apart(name: str, tensor: Tensor, config: Mapping[str, Any]) -> Tensor:
     """The inverse of `interleaved`."""
     if not is_paired(name, config):
         return tensor
@@ -192,5 +168,5 @@ def apart(name: str, tensor: Tensor, config: Mapping[str, object]) -> Tensor:
     return heads.transpose(1, 2).reshape(tensor.shape).contiguous()
 
 
-def is_paired(name: str, config: Mapping[str, object]) -> bool:
-    return arch_of(config) == "llama" and ("q_proj" in name or "k_proj" in name)
+def is_paired(name: str, config: Mapping[str, Any]) -> bool:
+    return arch_of(config) in PAIRED and ("q_proj" in name or "k_proj" in name)

@@ -127,9 +127,11 @@ def test_metadata_that_does_not_fit(toy, tmp_path, fields, message):
 def test_other_architectures_are_refused(toy, tmp_path):
     source = shutil.copytree(toy("llama", **toy_shapes("llama")), tmp_path / "source")
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(config | {"model_type": "falcon"}))
+    (source / "config.json").write_text(json.dumps(config | {"model_type": "minicpm"}))
     path = write_gguf(source, tmp_path, "F16")
-    with pytest.raises(UnsupportedModelError, match="architecture 'falcon', supported as GGUF are"):
+    with pytest.raises(
+        UnsupportedModelError, match="architecture 'minicpm', supported as GGUF are"
+    ):
         open_model(path)
 
 

@@ -29,7 +29,7 @@ positive = st.floats(1e-12, 1e30)
 at_least_zero = st.just(0.0) | positive
 shares = st.floats(1e-6, 1.0)
 formats = st.sampled_from(
-    ["bf16", "fp32", "int8:64", "int8:row", "int4:32", "int4:128:sym", "int4:64:a8"]
+    ["bf16", "fp32", "int8:64", "int8:row", "int4:32", "int4:128:sym", "int4:64:a8", "mxfp4"]
 )
 head_shapes = st.builds(HeadShape, st.integers(1, 256), st.integers(1, 64))
 texts = st.text(max_size=20)

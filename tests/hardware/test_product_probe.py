@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 import torch
 
+from lm_offload.hardware.effort import QUICK
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.hardware.product_probe import (
     FORMATS,
@@ -18,11 +19,12 @@ from lm_offload.hardware.product_probe import (
     product_work,
 )
 from lm_offload.kernels.base import Kernels
+from lm_offload.quant.format import parse_format
 from lm_offload.units import MIB
 from tests.hardware.probing import BUDGET_S, check
 
 
-@pytest.mark.parametrize("format", FORMATS, ids=str)
+@pytest.mark.parametrize("format", [*FORMATS, *QUICK.other_formats], ids=str)
 def test_products(kernels: Kernels, format) -> None:
     assert len(matrices(probe_memory(MIB), format, 3072)) >= 2
     products = Products(3072, cached=False)
@@ -38,6 +40,10 @@ def test_formats_that_are_measured_side_by_side_have_curves_of_their_own(kernels
     check(curves)
     assert [curve.sizes for curve in curves] == [(1.0, 64.0)] * len(FORMATS)
     assert len({curve.rates for curve in curves}) == len(FORMATS)
+
+
+def test_mxfp4_is_measured() -> None:
+    assert parse_format("mxfp4") in QUICK.other_formats
 
 
 def test_a_kernel_takes_time(kernels: Kernels) -> None:

@@ -46,6 +46,19 @@ def test_products_with_rounded_activations():
             assert processor.product_s(parse_format(name), 1, 1e11) == pytest.approx(wanted_s)
 
 
+def test_products_with_mxfp4():
+    """Its own curve, else that of int4, as in profiles from before it was measured."""
+    slow, fast = Curve((1.0,), (1e11,)), Curve((1.0,), (2e11,))
+    old = replace(PLAIN, product_flops={"int4:64": slow})
+    new = replace(PLAIN, product_flops={"int4:64": slow, "mxfp4": fast})
+    for processor, name, wanted_s in (
+        (old, "mxfp4", 2.0),
+        (new, "mxfp4", 1.0),
+        (new, "int4:32", 2.0),
+    ):
+        assert processor.product_s(parse_format(name), 1, 1e11) == pytest.approx(wanted_s)
+
+
 def test_attention_in_decode():
     assert KNOWN.decode_attention_s(INT8, SHAPE, 100, 2e10) == pytest.approx(1.0)
     assert PLAIN.decode_attention_s(INT8, SHAPE, 100, 2e10) == pytest.approx(0.2)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from lm_offload.foreign.converted import Loss
-from lm_offload.quant.format import Format
-from lm_offload.quant.packing import Codes
+from lm_offload.quant.format import MXFP4_GROUP, Format
+from lm_offload.quant.packing import SCALE_TYPES, Codes
 
 INT8, INT4 = Format("int8", 32), Format("int4", 32, symmetric=False)
 INT4_SYMMETRIC = Format("int4", 32)
+MXFP4 = Format("mxfp4", MXFP4_GROUP)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ def _q4_k(rows: Tensor) -> Codes:
     return Codes(_flat(values), step.flatten(1).half(), -offset.flatten(1).half())
 
 
+def _mxfp4(rows: Tensor) -> Codes:
+    """17 bytes for 32 weights: a power of two as e8m0, e2m1 codes.
+
+    ggml doubles the codes and halves the scale, so the bytes are those of the format here.
+    """
+    blocks = rows.view(len(rows), -1, 17)
+    scales = blocks[..., 0].contiguous().view(SCALE_TYPES["mxfp4"])
+    return Codes(_flat(_nibbles(blocks[..., 1:])), scales, None)
+
+
 def _nibbles(packed: Tensor) -> Tensor:
     """[.., n] bytes as [.., 2n] codes: the low nibbles of a block come first."""
     return torch.cat([packed & 15, packed >> 4], dim=-1)
@@ -99,5 +110,6 @@ BLOCK_FORMATS = {
     "Q4_1": BlockFormat(INT4, Loss.NOTHING, _q4_1),
     "Q5_0": BlockFormat(INT8, Loss.NOTHING, _q5_0),
     "Q4_K": BlockFormat(INT4, Loss.SCALES, _q4_k),
+    "MXFP4": BlockFormat(MXFP4, Loss.NOTHING, _mxfp4),
     **{name: BlockFormat(INT8, Loss.WEIGHTS) for name in ("Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K")},
 }

@@ -3,7 +3,8 @@
 ::
 
     blk.3.ffn_gate_exps.weight  [E, rows, columns]     and so ffn_up_exps, ffn_down_exps
-    blk.3.ffn_gate_inp.weight   [E, columns]           the router
+    blk.3.ffn_gate_exps.bias    [E, rows]              where experts have biases
+    blk.3.ffn_gate_inp.weight   [E, columns]           the router, maybe with a bias [E]
     blk.3.ffn_gate.5.weight     [rows, columns]        of early files: expert 5 alone
 """
 
@@ -17,42 +18,49 @@ from lm_offload.arch.layout_experts import expert_name, router_name
 from lm_offload.errors import CheckpointError
 from lm_offload.storage.safetensors_header import TensorEntry
 
-_TOGETHER = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)_exps\.weight")
+_TOGETHER = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)_exps\.(weight|bias)")
 _ALONE = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)\.(\d+)\.weight")
-_ROUTER = re.compile(r"blk\.(\d+)\.ffn_gate_inp\.weight")
+_ROUTER = re.compile(r"blk\.(\d+)\.ffn_gate_inp\.(weight|bias)")
+_DIMENSIONS = {"weight": (3, "matrices"), "bias": (2, "vectors")}  # of a stack, and of what
 
 
-MIXTURES = ("mixtral", "qwen3_moe")
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss")
 
 
 def expert_entries(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]:
     """The tensors that Hugging Face has instead of one of a mixture; nothing for all others.
 
-    Raises CheckpointError for experts that are no stack of matrices.
+    Raises CheckpointError for experts that are no stack of matrices, or of biases.
     """
     if model_type not in MIXTURES:
         return
     if found := _ROUTER.fullmatch(entry.name):
-        yield replace(entry, name=router_name(model_type, found[1]))
+        yield replace(entry, name=_with_suffix(router_name(model_type, found[1]), found[2]))
     elif found := _ALONE.fullmatch(entry.name):
         role = f"{found[2]}_proj"
         yield replace(entry, name=expert_name(model_type, found[1], int(found[3]), role))
     elif found := _TOGETHER.fullmatch(entry.name):
-        yield from _stacked(entry, model_type, found[1], f"{found[2]}_proj")
+        yield from _stacked(entry, model_type, found)
 
 
-def _stacked(entry: TensorEntry, model_type: str, layer: str, role: str) -> Iterator[TensorEntry]:
-    if len(entry.shape) != 3:
+def _stacked(entry: TensorEntry, model_type: str, found: re.Match[str]) -> Iterator[TensorEntry]:
+    layer, role, suffix = found[1], f"{found[2]}_proj", found[3]
+    dimensions, parts = _DIMENSIONS[suffix]
+    if len(entry.shape) != dimensions:
         raise CheckpointError(
             f"Tensor {entry.name} of {entry.path.name} has shape {list(entry.shape)}, experts are "
-            "a stack of matrices; download it again."
+            f"a stack of {parts}; download it again."
         )
     size_bytes = entry.size_bytes // entry.shape[0]
     for expert in range(entry.shape[0]):
         yield replace(
             entry,
-            name=expert_name(model_type, layer, expert, role),
+            name=_with_suffix(expert_name(model_type, layer, expert, role), suffix),
             shape=entry.shape[1:],
             offset=entry.offset + expert * size_bytes,
             size_bytes=size_bytes,
         )
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    return f"{name.removesuffix('weight')}{suffix}"

@@ -11,11 +11,13 @@ from pathlib import Path
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
+from lm_offload.foreign.gguf_architectures import ARCHITECTURES, Architecture
 from lm_offload.foreign.gguf_config import gguf_config
 from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.foreign.gguf_header import GGUFHeader, read_gguf_header
 from lm_offload.foreign.gguf_names import ROPE_FACTORS, hugging_face_name
-from lm_offload.foreign.gguf_tensor import gguf_tensor
+from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor
+from lm_offload.foreign.gguf_unused import refuse_unused
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format
 from lm_offload.storage.checkpoint import Checkpoint, FileStamp
@@ -25,6 +27,7 @@ from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import FLOAT_FORMATS
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+_SHARED_GATE = ".shared_expert_gate.weight"  # a matrix of one row, which files have as a list
 _PAIRED = re.compile(r"\.self_attn\.[qk]_proj\.(weight|bias)$")
 
 
@@ -32,17 +35,18 @@ def open_gguf(path: Path) -> ForeignModel:
     """Parse the headers of a GGUF file and of its parts; `path` is the file or the first part.
 
     Raises CheckpointError for a damaged or incomplete file, UnsupportedModelError for a model
-    that is none of the Llama family.
+    that is not read from GGUF.
     """
     paths = _parts(path)
     headers = [read_gguf_header(part) for part in paths]
     tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
     header = GGUFHeader(headers[0].metadata, tensors)
     config = gguf_config(header, path.name, _rope_factors(tensors))
-    renamed = _renamed(tensors, config["model_type"])
+    arch = header.metadata["general.architecture"]
+    renamed = _renamed(tensors, arch, config["model_type"])
+    refuse_unused(renamed, config, _name(path))
     checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
-    pairs = config["head_dim"] if header.metadata["general.architecture"] == "llama" else None
-    convert = partial(_convert, checkpoint, pairs)
+    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"])
     return ForeignModel(_name(path), {**config, "dtype": "float16"}, checkpoint, convert)
 
 
@@ -65,15 +69,16 @@ def _name(path: Path) -> str:
     return _PART.sub("", path.name).removesuffix(".gguf")
 
 
-def _rope_factors(tensors: dict[str, TensorEntry]) -> list[float]:
+def _rope_factors(tensors: dict[str, TensorEntry]) -> dict[str, list[float]]:
     """The divisors of the frequencies, a few hundred bytes that belong to the config."""
-    entry = tensors.get(ROPE_FACTORS)
-    if entry is None:
-        return []
-    if entry.dtype != "F32":
+    return {name: _numbers(tensors[name]) for name in ROPE_FACTORS if name in tensors}
+
+
+def _numbers(entry: TensorEntry) -> list[float]:
+    if entry.dtype != "F32" or len(entry.shape) != 1:
         raise CheckpointError(
-            f"Tensor {ROPE_FACTORS} of {entry.path.name} is {entry.dtype}, it must be F32; "
-            "download it again."
+            f"Tensor {entry.name} of {entry.path.name} is {entry.dtype} {list(entry.shape)}, it "
+            "must be a list in F32; download it again."
         )
     file = DirectFile(entry.path)
     try:
@@ -82,30 +87,41 @@ def _rope_factors(tensors: dict[str, TensorEntry]) -> list[float]:
         file.close()
 
 
-def _renamed(tensors: dict[str, TensorEntry], model_type: str) -> dict[str, TensorEntry]:
-    entries = (entry for name, entry in tensors.items() if name != ROPE_FACTORS)
-    return {entry.name: entry for entry in _in_other_words(entries, model_type)}
+def _renamed(tensors: dict[str, TensorEntry], arch: str, model_type: str) -> dict[str, TensorEntry]:
+    entries = (entry for name, entry in tensors.items() if name not in ROPE_FACTORS)
+    return {entry.name: entry for entry in _in_other_words(entries, arch, model_type)}
 
 
-def _in_other_words(entries: Iterable[TensorEntry], model_type: str) -> Iterator[TensorEntry]:
+def _in_other_words(
+    entries: Iterable[TensorEntry], arch: str, model_type: str
+) -> Iterator[TensorEntry]:
     for entry in entries:
         if experts := [*expert_entries(entry, model_type)]:
             yield from experts
             continue
-        name = hugging_face_name(entry.name)
+        name = hugging_face_name(entry.name, arch)
         if name is None:
             raise UnsupportedModelError(
-                f"Tensor {entry.name} of {entry.path.name} is none of the Llama family's; take "
-                "the Hugging Face checkpoint of this model."
+                f"Tensor {entry.name} of {entry.path.name} is none that a model of the "
+                f"architecture {arch} has here; take the Hugging Face checkpoint of this model."
             )
-        yield replace(entry, name=name)
+        is_row = name.endswith(_SHARED_GATE) and len(entry.shape) == 1
+        yield replace(entry, name=name, shape=(1, *entry.shape) if is_row else entry.shape)
 
 
 def _convert(
-    checkpoint: Checkpoint, head_dim: int | None, spec: WeightSpec, wanted: Format | None
+    checkpoint: Checkpoint,
+    arch: Architecture,
+    head_dim: int,
+    spec: WeightSpec,
+    wanted: Format | None,
 ) -> ConvertedTensor | None:
-    paired = head_dim if _PAIRED.search(spec.name) else None
     entry = checkpoint.tensors.get(spec.name)
-    if entry is None or (entry.dtype in FLOAT_FORMATS and paired is None):
+    if entry is None:
+        return None
+    if arch.adds_one and spec.name.endswith("norm.weight"):
+        return gguf_norm(entry, spec)
+    paired = head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
+    if entry.dtype in FLOAT_FORMATS and paired is None:
         return None
     return gguf_tensor(entry, spec, paired, wanted)

@@ -1,8 +1,17 @@
-"""The names of GGUF's tensors in Hugging Face's words, for the Llama family."""
+"""The names of GGUF's tensors in Hugging Face's words, by architecture.
+
+They are those of the gguf package's table. Experts are in `gguf_experts.py`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+ROPE_FREQS = "rope_freqs.weight"  # these three belong to the config
+ROPE_LONG, ROPE_SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
+ROPE_FACTORS = (ROPE_FREQS, ROPE_LONG, ROPE_SHORT)
+
+QUERY_BIAS, UP_BIAS = "blk.0.attn_q.bias", "blk.0.ffn_up.bias"  # tell whether a model has some
 
 _TOP = {
     "token_embd": "model.embed_tokens",
@@ -22,18 +31,43 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-ROPE_FACTORS = "rope_freqs.weight"  # belongs to the config
+_AFTER_ATTENTION = {"post_attention_norm": "post_attention_layernorm"}
+_AFTER = _AFTER_ATTENTION | {"post_ffw_norm": "post_feedforward_layernorm"}
+_AROUND = _AFTER | {"ffn_norm": "pre_feedforward_layernorm"}
+_FUSED = {"ffn_up": "mlp.gate_up_proj"}
+_OTHERS: Mapping[str, Mapping[str, str]] = {
+    "gpt-oss": _AFTER_ATTENTION,
+    "seed_oss": _AFTER_ATTENTION,
+    "olmo2": _AFTER,
+    "exaone4": _AFTER,
+    "gemma2": _AROUND,
+    "gemma3": _AROUND,
+    "phi3": _FUSED | {"attn_qkv": "self_attn.qkv_proj"},
+    "glm4": _FUSED
+    | {
+        "post_attention_norm": "post_self_attn_layernorm",
+        "post_ffw_norm": "post_mlp_layernorm",
+    },
+    "qwen2moe": {
+        "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+        "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+        "ffn_up_shexp": "mlp.shared_expert.up_proj",
+        "ffn_down_shexp": "mlp.shared_expert.down_proj",
+    },
+}
+_SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own
 
 
-def hugging_face_name(name: str) -> str | None:
+def hugging_face_name(name: str, arch: str) -> str | None:
     """`blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`; None if not known."""
-    stem, _, suffix = name.rpartition(".")
-    if not stem.startswith("blk."):
-        return _joined(_TOP, stem, suffix)
-    layer, _, module = stem.removeprefix("blk.").partition(".")
-    found = _joined(_LAYER, module, suffix)
+    if not name.startswith("blk."):
+        return _joined(_TOP, name)
+    layer, _, tensor = name.removeprefix("blk.").partition(".")
+    names = {**_LAYER, **_OTHERS.get(arch, {})}
+    found = _SINKS[1] if tensor == _SINKS[0] else _joined(names, tensor)
     return f"model.layers.{layer}.{found}" if found and layer.isdigit() else None
 
 
-def _joined(names: Mapping[str, str], stem: str, suffix: str) -> str | None:
+def _joined(names: Mapping[str, str], name: str) -> str | None:
+    stem, _, suffix = name.rpartition(".")
     return f"{names[stem]}.{suffix}" if stem in names and suffix in ("weight", "bias") else None

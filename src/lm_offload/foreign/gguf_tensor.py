@@ -17,6 +17,7 @@ from lm_offload.foreign.gguf_blocks import BLOCK_FORMATS, dequantize_rows
 from lm_offload.foreign.pieces import read_pieces
 from lm_offload.foreign.row_order import pairs_apart
 from lm_offload.quant.format import TILE_ROWS, Format
+from lm_offload.storage.row_reader import read_tensor
 from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import FLOAT_FORMATS, Files, Piece
 
@@ -47,13 +48,34 @@ def gguf_tensor(
     )
 
 
+def gguf_norm(entry: TensorEntry, spec: WeightSpec) -> ConvertedTensor:
+    """The weights of a norm that the converter added one to, as in Gemma's files.
+
+    Taking it away again in float32 gives what the model had. Raises CheckpointError for a wrong
+    shape, UnsupportedModelError for what is not float32.
+    """
+    _check(entry, spec)
+    if entry.dtype != "F32":
+        raise UnsupportedModelError(
+            f"Tensor {entry.name} of {entry.path.name} is {entry.dtype}, norms are read as F32; "
+            "take another file of this model."
+        )
+
+    def decode(files: Files) -> Iterator[Tensor]:
+        yield read_tensor(entry, files[entry.path]) - 1
+
+    format, loss = FLOAT_FORMATS[entry.dtype], Loss.NOTHING
+    return ConvertedTensor(
+        spec.name, spec.role, spec.shape, format, entry.dtype, loss, [entry], decode
+    )
+
+
 def _decoding(
     entry: TensorEntry, spec: WeightSpec, wanted: Format | None
 ) -> tuple[Format, Loss, Callable[[Tensor], Piece]]:
     """The format that a tensor is stored in, what it loses, and how rows of it are decoded."""
     if entry.dtype in FLOAT_FORMATS:
-        is_matrix = len(spec.shape) == 2 and not spec.is_row_table
-        format = wanted if wanted and is_matrix else FLOAT_FORMATS[entry.dtype]
+        format = wanted if wanted and spec.takes(wanted) else FLOAT_FORMATS[entry.dtype]
         return format, Loss.CHOSEN if format.is_packed else Loss.NOTHING, _as_they_are
     decode = partial(dequantize_rows, dtype=entry.dtype)
     if spec.is_row_table:

@@ -54,7 +54,7 @@ ALL_SHAPES = tuple(HeadShape(size, group) for size in (64, 128) for group in (1,
 FEW_SHAPES = (HeadShape(64, 4), HeadShape(64, 8), HeadShape(128, 4))
 
 PACKED_FORMATS = (parse_format("int8"), parse_format("int4"))
-OTHER_FORMATS = (parse_format("int4:a8"), parse_format("int8:a8"), parse_format("fp8"))
+OTHER_FORMATS = tuple(map(parse_format, ("int4:a8", "int8:a8", "fp8", "mxfp4")))
 
 FULL = Effort(
     name="full",

@@ -42,6 +42,19 @@ def test_activations_are_not_rounded():
         choices(weight_format=parse_format("int4:a8"))
 
 
+def test_experts_in_few_bits_are_not_quantized_again():
+    job = Job(model_shape(find_config("gpt-oss-20b")), MACHINE, 512, 32)
+    mxfp4 = parse_format("mxfp4")
+    for wanted in (Constraints(), Constraints(exact=True), Constraints(weight_format=mxfp4)):
+        found = choices_for(job, wanted)
+        assert found.weight_formats == (mxfp4,)
+        assert str(found.kv_formats[0]) == "bf16"
+    with pytest.raises(ConfigError, match="int4:64 was given, the experts of this model are mxfp4"):
+        choices_for(job, Constraints(weight_format=parse_format("int4")))
+    with pytest.raises(ConfigError, match="mxfp4 was given, which is one of experts alone"):
+        choices(weight_format=mxfp4)
+
+
 def test_formats_and_schedule_can_be_fixed():
     fixed = choices(kv_format=parse_format("int8"), schedule="flexgen")
     assert [str(format) for format in fixed.kv_formats] == ["int8:64"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lm_offload.arch.shipped import find_config, shipped_models
+from lm_offload.arch.weights import build_units
+from lm_offload.planner.costs.sized_model import sizes_of_config
 from lm_offload.planner.policies.model_shape import ModelShape, model_shape
+from lm_offload.quant.format import parse_format
 from tests.planner.scenes import FP16, INT4, shape_of
 
 
@@ -59,6 +64,25 @@ def test_a_tied_head_counts_once():
     tied, own = shape_of(tie_word_embeddings=True), shape_of()
     assert own.embed_elements == 1024 * 256
     assert tied.embed_elements == 0
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "gpt-oss-120b"])
+def test_experts_of_gpt_oss_are_in_mxfp4_and_all_else_is_not(name):
+    """Byte for byte what the planner of the engine lays out, but for padding."""
+    config = find_config(name)
+    model, mxfp4 = model_shape(config), parse_format("mxfp4")
+    assert model.own_format == mxfp4
+    sizes = sizes_of_config(config, build_units(config, 1 << 62), mxfp4)
+    wanted = sum(sized.size_bytes for sized in sizes.with_experts)
+    assert model.total_bytes(mxfp4) == pytest.approx(wanted, rel=1e-3)
+    assert model.total_bytes(model.float_format) > 3 * wanted
+    for unit in ("attention", "head"):
+        assert model.unit_bytes(unit, mxfp4) == model.unit_bytes(unit, model.float_format)
+
+
+def test_gpt_oss_with_experts_in_floats():
+    config = replace(find_config("gpt-oss-20b"), expert_format=None)
+    assert str(model_shape(config).own_format) == "bf16"
 
 
 @pytest.mark.parametrize("name", shipped_models())

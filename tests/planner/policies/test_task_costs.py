@@ -17,7 +17,7 @@ from lm_offload.planner.policies.policy import PhasePolicy, Share
 from lm_offload.planner.policies.scene import decode_step, prefill_step
 from lm_offload.planner.policies.task_bytes import flows_of, transfer_bytes
 from lm_offload.planner.policies.task_costs import resource_seconds, task_seconds
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, parse_format
 from tests.planner.scenes import (
     CPU,
     GPU,
@@ -197,6 +197,21 @@ def test_tokens_touch_experts_as_if_they_chose_evenly():
     many = compute_seconds(scene(model=model, micro_batch_size=32))["compute", "mlp"]
     assert 1.8 < many / one < 2.2  # all 4 experts are read instead of 2
     assert transfer_bytes(scene(model=model))["upload", "mlp"] > 4 * 2 * MLP_WEIGHTS
+
+
+def test_a_format_of_experts_is_of_experts_alone():
+    model, mxfp4 = shape_of(**MIXTRAL), parse_format("mxfp4")
+    floats, few = (scene(model=model, weight_format=it) for it in (Format("fp16"), mxfp4))
+    moved = [transfer_bytes(it) for it in (floats, few)]
+    assert moved[0]["upload", "attention"] == moved[1]["upload", "attention"]
+    vectors_and_router = NORM + 4 * 256
+    experts_bytes = [it["upload", "mlp"] - 2 * vectors_and_router for it in moved]
+    assert experts_bytes[1] / experts_bytes[0] == pytest.approx(4.25 / 16)
+    curves = {"fp16": constant(1e12), "mxfp4": constant(1e9)}
+    slow = replace(MACHINE, gpu=replace(GPU, product_flops=curves))
+    times = [compute_seconds(replace(it, machine=slow)) for it in (floats, few)]
+    assert times[0]["compute", "attention"] == times[1]["compute", "attention"]
+    assert times[1]["compute", "mlp"] > 100 * times[0]["compute", "mlp"]
 
 
 def test_fixed_costs_are_counted_for_every_task_and_kernel():

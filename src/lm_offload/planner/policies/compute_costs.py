@@ -73,7 +73,8 @@ def _products_s(scene: Scene, part: Matrices, rows: float) -> float:
 
 
 def _device_products_s(scene: Scene, processor: Processor, part: Matrices, rows: float) -> float:
-    format, seconds = scene.policy.weight_format, len(part.shapes) * processor.kernel_s
+    format = scene.model.stored_format(part, scene.policy.weight_format)
+    seconds = len(part.shapes) * processor.kernel_s
     if format.is_packed and scene.policy.dequantize != "fused":
         seconds += dequantize_s(processor, format, part.elements) * _repetition(scene)
         format = scene.model.float_format

@@ -9,6 +9,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.plan import Objective
 from lm_offload.planner.policies.choices import CPU_ONLY, Choices
 from lm_offload.planner.policies.job import Job
+from lm_offload.planner.policies.model_shape import ModelShape
 from lm_offload.planner.policies.policy import PhasePolicy, ScheduleKind, Share
 from lm_offload.quant.format import Format
 
@@ -41,10 +42,9 @@ def parse_pin(text: str) -> tuple[str, str]:
 
 def choices_for(job: Job, wanted: Constraints) -> Choices:
     """Everything that the machine allows and the user does not exclude; raises ConfigError."""
-    own = job.model.float_format
     choices = Choices(
-        weight_formats=_formats(own, wanted.weight_format, wanted.exact),
-        kv_formats=_formats(own, wanted.kv_format, wanted.exact),
+        weight_formats=_weight_formats(job.model, wanted),
+        kv_formats=_formats(job.model.float_format, wanted.kv_format, wanted.exact),
     )
     if wanted.schedule is not None:
         choices = replace(choices, schedules=(wanted.schedule,))
@@ -52,6 +52,24 @@ def choices_for(job: Job, wanted: Constraints) -> Choices:
     for key, value in wanted.pins.items():
         choices = _pinned(choices, key, value)
     return choices if job.machine.gpu is not None else _without_gpu(choices)
+
+
+def _weight_formats(model: ModelShape, wanted: Constraints) -> tuple[Format, ...]:
+    """What is stored in few bits already is not quantized again."""
+    own, given = model.own_format, wanted.weight_format
+    if given is not None and given.is_of_experts and not model.num_experts:
+        raise ConfigError(
+            f"Format {given} was given, which is one of experts alone; this model has none, leave "
+            "it out."
+        )
+    if not own.is_packed:
+        return _formats(own, given, wanted.exact)
+    if given not in (None, own):
+        raise ConfigError(
+            f"Format {given} was given, the experts of this model are {own} already; leave the "
+            "format out."
+        )
+    return (own,)
 
 
 def _formats(own: Format, wanted: Format | None, exact: bool) -> tuple[Format, ...]:

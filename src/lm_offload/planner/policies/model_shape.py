@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import WeightSpec, build_units
 from lm_offload.hardware.attention_rates import HeadShape
-from lm_offload.quant.format import Format
+from lm_offload.quant.format import Format, parse_format
 from lm_offload.schedule.block import UnitKind
 
 FLOAT_FORMATS = {"float32": Format("fp32"), "bfloat16": Format("bf16"), "float16": Format("fp16")}
@@ -22,6 +22,7 @@ class Matrices:
 
     shapes: tuple[tuple[int, int], ...]  # [out, in]
     vector_elements: int = 0
+    of_expert: bool = False
 
     @property
     def elements(self) -> int:
@@ -46,6 +47,7 @@ class ModelShape:
     head_dim: int
     windows: tuple[int | None, ...]  # of each layer
     float_format: Format
+    own_format: Format  # of the checkpoint: the same, or one that its experts alone are stored in
     projections: Matrices  # queries, keys, values, and the norm
     output: Matrices  # projection of what attention gives
     mlp: Matrices  # or the router of the experts
@@ -71,6 +73,10 @@ class ModelShape:
         if kind == "attention":
             return (self.projections, self.output)
         return (self.mlp, *[self.expert] * self.num_experts) if kind == "mlp" else (self.head,)
+
+    def stored_format(self, part: Matrices, format: Format) -> Format:
+        """Of the matrices of a part in a model in `format`, which may be one of experts alone."""
+        return format if part.of_expert or not format.is_of_experts else self.float_format
 
     def unit_bytes(self, kind: UnitKind, format: Format) -> int:
         """Bytes of one unit with its matrices in `format`."""
@@ -110,15 +116,21 @@ def model_shape(config: ModelConfig) -> ModelShape:
         head_dim=config.head_dim,
         windows=tuple(layer.window for layer in config.layers),
         float_format=FLOAT_FORMATS[config.dtype],
+        own_format=_own_format(config),
         projections=_matrices(spec for spec in attention if spec.role != "o_proj"),
         output=_matrices(spec for spec in attention if spec.role == "o_proj"),
         mlp=_matrices(mlp),
-        expert=_matrices(experts),
+        expert=replace(_matrices(experts), of_expert=True),
         num_experts=config.num_experts if config.is_moe else 0,
         experts_per_token=config.experts_per_token if config.is_moe else 0,
         head=_matrices(head),
         embed_elements=tables - (head[0].elements if config.tie_embeddings else 0),
     )
+
+
+def _own_format(config: ModelConfig) -> Format:
+    stored = config.expert_format
+    return parse_format(stored) if stored else FLOAT_FORMATS[config.dtype]
 
 
 def _matrices(specs: Iterable[WeightSpec]) -> Matrices:
@@ -135,4 +147,7 @@ def _matrices(specs: Iterable[WeightSpec]) -> Matrices:
 @lru_cache(maxsize=1024)
 def _unit_bytes(model: ModelShape, kind: UnitKind, format: Format) -> int:
     float_bytes = model.float_format.matrix_bytes(1, 1)
-    return sum(part.size_bytes(format, float_bytes) for part in model.parts(kind))
+    return sum(
+        part.size_bytes(model.stored_format(part, format), float_bytes)
+        for part in model.parts(kind)
+    )

@@ -1,0 +1,44 @@
+"""What llama.cpp's converter does to the models of each architecture, and what is undone here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_offload.arch.fields import Fields
+from lm_offload.foreign import gguf_dense, gguf_mixtures
+from lm_offload.foreign.gguf_rope import Shapes
+
+Read = Callable[[Fields, Shapes, Collection[str]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One value of `general.architecture`."""
+
+    config: Read  # model_type and its own keys, from metadata, common shapes and tensor names
+    pairs_rows: bool = False  # rows of queries and keys are in the order of `row_order.py`
+    adds_one: bool = False  # to the weights of norms
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "llama": Architecture(gguf_mixtures.llama, pairs_rows=True),
+    "qwen2": Architecture(gguf_dense.qwen2),
+    "qwen3": Architecture(gguf_dense.qwen3),
+    "qwen2moe": Architecture(gguf_mixtures.qwen2moe),
+    "qwen3moe": Architecture(gguf_mixtures.qwen3moe),
+    "olmoe": Architecture(gguf_mixtures.olmoe),
+    "gpt-oss": Architecture(gguf_mixtures.gpt_oss),
+    "phi3": Architecture(gguf_dense.phi3),
+    "gemma": Architecture(gguf_dense.gemma, adds_one=True),
+    "gemma2": Architecture(gguf_dense.gemma2, adds_one=True),
+    "gemma3": Architecture(gguf_dense.gemma3, adds_one=True),
+    "olmo2": Architecture(gguf_dense.olmo2),
+    "exaone4": Architecture(gguf_dense.exaone4),
+    "smollm3": Architecture(gguf_dense.smollm3, pairs_rows=True),
+    "granite": Architecture(gguf_dense.granite, pairs_rows=True),
+    "glm4": Architecture(gguf_dense.glm4),
+    "ernie4_5": Architecture(gguf_dense.ernie4_5),
+    "seed_oss": Architecture(gguf_dense.seed_oss),
+}

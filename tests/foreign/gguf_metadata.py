@@ -1,0 +1,105 @@
+"""The metadata that llama.cpp's converter writes, by its `conversion/*.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gguf import GGUFWriter
+
+ARCHITECTURES = {
+    "mistral": "llama",
+    "mixtral": "llama",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+    "gpt_oss": "gpt-oss",
+    "gemma3_text": "gemma3",
+    "olmo3": "olmo2",
+}
+# What is written under one name wherever a config has it.
+KEYS = {
+    "num_experts_per_tok": "expert_used_count",
+    "num_local_experts": "expert_count",
+    "num_experts": "expert_count",
+    "moe_intermediate_size": "expert_feed_forward_length",
+    "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "max_position_embeddings": "context_length",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "attention_multiplier": "attention.scale",
+    "embedding_multiplier": "embedding_scale",
+    "residual_multiplier": "residual_scale",
+    "logits_scaling": "logit_scale",
+}
+WITH_WINDOW = ("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3")
+WITH_PATTERN = ("olmo3", "exaone4")
+
+
+def arch_of(config: Mapping[str, Any]) -> str:
+    """What llama.cpp calls the architecture."""
+    return ARCHITECTURES.get(config["model_type"], config["model_type"])
+
+
+def metadata_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {key: config.get(name) for name, key in KEYS.items() if config.get(name) is not None}
+    fields |= _windows(config) | _rope(config)
+    if config["model_type"] == "gpt_oss":
+        fields["expert_feed_forward_length"] = config["intermediate_size"]
+    arch = arch_of(config)
+    return {f"{arch}.{key}": value for key, value in fields.items()} | {
+        "tokenizer.ggml.tokens": [str(i) for i in range(int(config["vocab_size"]))],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+
+
+def _windows(config: Mapping[str, Any]) -> dict[str, Any]:
+    kind, window = config["model_type"], config.get("sliding_window")
+    if kind == "phi3":
+        return {"attention.sliding_window": window or 0}
+    if kind not in WITH_WINDOW or window is None:
+        return {}
+    pattern = [kind == "sliding_attention" for kind in config["layer_types"]]
+    found = {"attention.sliding_window": window}
+    return found | ({"attention.sliding_window_pattern": pattern} if kind in WITH_PATTERN else {})
+
+
+def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
+    rope = config.get("rope_parameters") or {}
+    rope = rope.get("full_attention", rope)
+    fields = {"rope.freq_base": float(rope.get("rope_theta", 10_000.0))}
+    if "partial_rotary_factor" in rope or config["model_type"] == "phi3":
+        rotary = int(config["head_dim"] * rope.get("partial_rotary_factor", 1.0))
+        fields["rope.dimension_count"] = rotary
+    if rope.get("rope_type") in ("linear", "yarn"):
+        fields["rope.scaling.type"] = rope["rope_type"]
+        fields["rope.scaling.factor"] = float(rope["factor"])
+    original = rope.get("original_max_position_embeddings")
+    original = original or config.get("original_max_position_embeddings")
+    if original and rope.get("rope_type") != "llama3":
+        fields["rope.scaling.original_context_length"] = original
+    if "long_factor" in rope:
+        stretch = config["max_position_embeddings"] / original
+        attention = math.sqrt(1 + math.log(stretch) / math.log(original))
+        fields["rope.scaling.attn_factor"] = attention
+    return fields
+
+
+def add_metadata(writer: GGUFWriter, fields: Mapping[str, object]) -> None:
+    for key, value in fields.items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
+        elif isinstance(value, list):
+            writer.add_array(key, value)
+        elif value is not None:
+            writer.add_uint32(key, value)

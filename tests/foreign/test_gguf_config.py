@@ -1,0 +1,111 @@
+"""The config of each type from the metadata of its file: what its own config.json says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lm_offload.arch.config import ModelConfig, parse_config
+from lm_offload.arch.fields import Fields
+from lm_offload.errors import CheckpointError, UnsupportedModelError
+from lm_offload.foreign import gguf_dense
+from lm_offload.foreign.gguf_model import open_gguf
+from tests.foreign.gguf_files import write_gguf
+from tests.foreign.gguf_toys import GGUF_TOYS, factors_of
+from tests.quantized import toy_shapes
+
+
+def open_toy(toy, folder, name, **metadata):
+    """The toy's own config, and that of its file."""
+    model_type, fields = GGUF_TOYS[name]
+    source = toy(model_type, **(toy_shapes(model_type) | fields))
+    path = write_gguf(source, folder / "gguf", "F16", vectors=factors_of(fields), **metadata)
+    return parse_config(json.loads((source / "config.json").read_text())), open_gguf(path)
+
+
+def nearly(config: ModelConfig) -> ModelConfig:
+    """With numbers that went through a float32 in seven digits."""
+    ropes = tuple(
+        replace(
+            rope,
+            attention_factor=float(f"{rope.attention_factor:.6g}"),
+            short_factor=tuple(float(f"{it:.6g}") for it in rope.short_factor),
+            long_factor=tuple(float(f"{it:.6g}") for it in rope.long_factor),
+        )
+        for rope in config.ropes
+    )
+    return replace(config, dtype="float32", ropes=ropes)
+
+
+@pytest.mark.parametrize("name", [name for name in GGUF_TOYS if name != "mistral"])
+def test_config_is_that_of_hugging_face(toy, tmp_path, name):
+    wanted, model = open_toy(toy, tmp_path, name)
+    assert nearly(parse_config(model.config)) == nearly(wanted)
+
+
+def test_the_27b_models_divide_scores_by_another_number():
+    """It is not in their files; llama.cpp knows them by their number of layers."""
+    shapes = {"hidden_size": 32, "num_attention_heads": 4, "head_dim": 16}
+    for config, layers in ((gguf_dense.gemma2, 46), (gguf_dense.gemma3, 62)):
+        for found, scalar in ((layers, 32 / 4), (26, 16)):
+            read = config(Fields({}), {**shapes, "num_hidden_layers": found}, ())
+            assert read["query_pre_attn_scalar"] == scalar
+
+
+def test_a_pattern_of_windows_may_be_a_period(toy, tmp_path):
+    for pattern, slides in ((2, [True, False, True]), (1, [False] * 3), (0, [True] * 3)):
+        key = {"olmo2.attention.sliding_window_pattern": pattern}
+        _, model = open_toy(toy, tmp_path / str(pattern), "olmo3", **key)
+        assert [it.window is not None for it in parse_config(model.config).layers] == slides
+
+
+def test_early_files_of_qwen2_moe_do_not_say_widths(toy, tmp_path):
+    arch = "qwen2moe"
+    lengths = {
+        f"{arch}.{key}": None
+        for key in ("expert_feed_forward_length", "expert_shared_feed_forward_length")
+    }
+    _, model = open_toy(toy, tmp_path, "qwen2_moe", **lengths)
+    assert model.config["moe_intermediate_size"] == 88 // 2
+    assert model.config["shared_expert_intermediate_size"] == 88
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "message"),
+    [
+        ("gpt_oss", {"gpt-oss.attention.sliding_window": None}, "no attention.sliding_window"),
+        ("gpt_oss", {"gpt-oss.rope.scaling.attn_factor": 1.2}, "attn_factor=1.2"),
+        ("gpt_oss", {"gpt-oss.block_count": 2**31 - 1}, "an integer from 1 to 10000"),
+        ("olmo3", {"olmo2.attention.sliding_window_pattern": [True]}, "a list of 3 times true"),
+        ("phi3 longrope", {"phi3.rope.scaling.original_context_length": None}, "original_context"),
+        ("qwen3_moe", {"qwen3moe.expert_weights_scale": 2.5}, "expert_weights_scale=2.5"),
+    ],
+)
+def test_metadata_that_means_something_else_is_refused(toy, tmp_path, name, metadata, message):
+    with pytest.raises(CheckpointError, match=message):
+        open_toy(toy, tmp_path, name, **metadata)
+
+
+def test_a_rope_that_is_not_computed_is_refused(toy, tmp_path):
+    with pytest.raises(UnsupportedModelError, match=r"rotates 8 of 16 channels of a head"):
+        open_toy(toy, tmp_path, "olmo2", **{"olmo2.rope.dimension_count": 8})
+
+
+def test_factors_for_one_length_alone_are_refused(toy, tmp_path):
+    source = toy("phi3", **toy_shapes("phi3"))
+    path = write_gguf(source, tmp_path, "F16", vectors={"rope_factors_long.weight": [1.0] * 8})
+    with pytest.raises(CheckpointError, match=r"rope_factors_short\.weight is missing"):
+        open_gguf(path)
+
+
+def test_a_tensor_that_nothing_reads_is_refused(toy, tmp_path):
+    """A bias that were left out would change every text."""
+    source = toy("glm4", **toy_shapes("glm4"))
+    extra = {"blk.0.attn_output.bias": [0.5] * 64}
+    with pytest.raises(UnsupportedModelError, match=r"o_proj\.bias of toy is none that .* glm4"):
+        open_gguf(write_gguf(source, tmp_path / "a", "F16", vectors=extra))
+    strange = {"blk.0.attn_rel_b.weight": [0.5] * 64}
+    with pytest.raises(UnsupportedModelError, match=r"attn_rel_b\.weight .* architecture glm4 has"):
+        open_gguf(write_gguf(source, tmp_path / "b", "F16", vectors=strange))
