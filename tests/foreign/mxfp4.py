@@ -14,21 +14,24 @@ SECTION = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.s
 _SIZES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 
 
-def write_mxfp4(source: Path, folder: Path) -> Path:
-    """The checkpoint `source` with rounded experts, and an oracle with the same as floats."""
+def write_mxfp4(source: Path, folder: Path, others: str = "bfloat16") -> Path:
+    """The checkpoint `source` with rounded experts, all else in the dtype `others`; and its oracle.
+
+    The oracle has the same values in float32.
+    """
     config = json.loads((source / "config.json").read_text())
     stored: dict[str, Tensor] = {}
     held: dict[str, Tensor] = {}
     for name, tensor in load_file(source / "model.safetensors").items():
         if tensor.dim() != 3:
-            stored[name] = tensor.bfloat16()
+            stored[name] = tensor.to(getattr(torch, others))
             held[name] = stored[name].float()
             continue
         blocks, scales = _rounded(tensor.transpose(1, 2))
         stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
         held[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32).contiguous()
     (folder / "oracle").mkdir(parents=True)
-    published = {key: value for key, value in config.items() if key != "dtype"}
+    published = config | {"dtype": others}
     (folder / "config.json").write_text(json.dumps(published | {"quantization_config": SECTION}))
     (folder / "oracle" / "config.json").write_text(json.dumps(config))
     save_file(stored, folder / "model.safetensors")

@@ -98,7 +98,7 @@ def test_less_is_read_and_the_run_is_shorter(budget_kib):
 
 
 def test_the_mean_sweep_shows_it_where_units_are_kept_in_it():
-    predictor, alone = candidates(budget_kib=604)
+    predictor, alone = candidates(budget_kib=608)
     assert predictor.estimate_s(replace(alone, lends=True)) < predictor.estimate_s(alone)
     assert predictor.estimated(alone)[1].lends
 
