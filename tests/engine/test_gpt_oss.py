@@ -39,7 +39,7 @@ def folder(toy, request, tmp_path_factory):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
 def test_tokens_are_those_of_transformers(toy, shape, tmp_path, monkeypatch):
-    """With all else in float32: where inputs are rounded to bf16, routers of a toy choose others."""
+    """All else in float32: where inputs are rounded to bf16, routers of a toy choose others."""
     made = write_mxfp4(toy("gpt_oss", **shape), tmp_path / "toy", "float32")
     check_tokens(made, made / "oracle", monkeypatch, CLOSE)
 
