@@ -64,9 +64,12 @@ def product_rows(kernels: Kernels, threads: int, budget_s: float) -> Iterator[Ro
     own = {name: own_product(kernels, name) for name in FORMATS}
     torch_int4 = _torch_int4()
     others = {"torch bf16": _torch_bf16()} | ({"torch int4": torch_int4} if torch_int4 else {})
-    reads = {name: Reading(each.memory, each.weight_bytes, threads) for name, each in own.items()}
-    elsewhere = reads[FORMATS[-1]]  # not what is read next, which would stay in a cache
+    last = own[FORMATS[-1]]  # not what is read next, which would stay in a cache
+    elsewhere = Reading(last.memory, last.weight_bytes, threads)
     for m in ROWS:
+        reads = {  # anew, as products are: they stay half a turn apart
+            name: Reading(each.memory, each.weight_bytes, threads) for name, each in own.items()
+        }
         works: dict[str, Work] = {"wake": settled(elsewhere.work)}
         for name, each in own.items():
             works[f"read {name}"] = reads[name].work
