@@ -6,7 +6,7 @@ the minute. KV cache and activations are left out, so that the ceiling holds for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,3 +165,30 @@ def in_turns(products: Products) -> dict[str, Work]:
     for name, (wake, product) in products.items():
         works |= {f"wake {name}": wake, name: product}
     return works
+
+
+def ceilings(
+    weights: Weights, rates: Rates, batch: int, prompt_len: int, limit_bytes: int | None
+) -> Row:
+    """What a row says of the machine: its rates, and the tokens/s that no engine can pass."""
+    tokens = batch * prompt_len
+    decode_s = weights.seconds(weights.decode_flops, batch, limit_bytes, rates)
+    prefill_s = weights.seconds(weights.prefill_flops, tokens, limit_bytes, rates)
+    return {
+        "weight_bytes": round(weights.size_bytes),
+        **asdict(rates),
+        "decode_ceiling_tokens_per_s": round(batch / decode_s, 3),
+        "prefill_ceiling_tokens_per_s": round(tokens / prefill_s, 3),
+    }
+
+
+def shares(row: Row) -> Row:
+    """Of its ceilings that a run reached; nothing of one that failed."""
+    if row.get("error"):
+        return {}
+    return {
+        f"{phase}_ceiling_frac": round(
+            row[f"{phase}_tokens_per_s"] / row[f"{phase}_ceiling_tokens_per_s"], 4
+        )
+        for phase in ("decode", "prefill")
+    }
