@@ -31,7 +31,7 @@ def cell_table(rows: list[Row]) -> str:
         "LM-Offload is faster in decode by | in prefill by |",
         "|---|---|---|---|---|---|" + "---|---|" * with_ceiling,
     ]
-    for row in rows:
+    for row in sorted(rows, key=lambda row: int(row["batch"])):
         found = cells(row, with_ceiling)
         lines.append(f"| {row['batch']} | {name_and_version(row)} | {found} |")
     variants = [row for row in rows if is_variant(row["peer"]) and not row.get("error")]
