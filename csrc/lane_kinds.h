@@ -12,6 +12,7 @@ namespace LMO_ISA {
 
 struct Singles {
     using Input = float;  // of few rows
+    static constexpr int kTogether = 1;  // columns in a lane
     static constexpr int64_t kColumns = kLanes;  // of a vector
     static constexpr int64_t kFewRows = kRegisters == 32 ? 31 : 47;  // that take weights as they lie
 
@@ -21,6 +22,8 @@ struct Singles {
     static Vec input(const float* x, Span span) {
         return load(x, span);
     }
+    // The columns of one lane in all of them.
+    static Vec everywhere(const float* x) { return splat(*x); }
     template <class W, class Span>
     static Vec weight(const W* w, Span span) {
         return load(w, span);
@@ -30,6 +33,7 @@ struct Singles {
 #if defined(LMO_BF16)
 struct Pairs {
     using Input = Bf16;
+    static constexpr int kTogether = 2;
     static constexpr int64_t kColumns = 2 * kLanes;
     static constexpr int64_t kFewRows = 15;
 
@@ -46,6 +50,11 @@ struct Pairs {
     static Vec input(const Bf16* x, Span span) {
         return weight(x, span);
     }
+    static Vec everywhere(const Bf16* x) {
+        float pair;
+        std::memcpy(&pair, x, sizeof pair);
+        return splat(pair);
+    }
 
     static Vec weight(const Bf16* w, Whole) { return load(reinterpret_cast<const float*>(w)); }
     static Vec weight(const Bf16* w, Part part) {
@@ -54,6 +63,13 @@ struct Pairs {
         return weight(columns, Whole{});
     }
 };
+#endif
+
+// How weights of 8-bit floats are multiplied.
+#if defined(LMO_BF16)
+using Float8Kind = Pairs;
+#else
+using Float8Kind = Singles;
 #endif
 
 // How weights of a type are multiplied.

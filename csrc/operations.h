@@ -158,7 +158,7 @@ struct Operations {
     void (*read)(const float* data, int64_t count, int threads);
     // Bytes that `linear` keeps for its threads after a product of these sizes.
     int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);
-    bool rounds_inputs = false;  // of products with bf16 weights, to bf16
+    bool rounds_inputs = false;  // of products with bf16 and fp8 weights, to bf16
 };
 
 const Operations& generic_operations();

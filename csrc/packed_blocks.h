@@ -52,14 +52,21 @@ void with_codes(const PackedArgs& a, const Body& body) {
     return bytes ? body(ByteInt4Codes<true>()) : body(Int4Codes<true>());
 }
 
+// Calls body(first, rows) for the blocks of rows that meet such codes.
+template <class Codes, class Body>
+void each_block_of(const PackedArgs& a, const Body& body) {
+    constexpr int64_t kMost = kRowsHeld<typename Codes::Inputs>;
+    for (int64_t first = 0; first < a.m; first += kMost) {
+        body(first, std::min(kMost, a.m - first));
+    }
+}
+
 // Calls body(codes, first, rows) for the blocks of rows.
 template <class Body>
 void each_row_block(const PackedArgs& a, const Body& body) {
     with_codes(a, [&](auto codes) {
-        constexpr int64_t kMost = kRowsHeld<typename decltype(codes)::Inputs>;
-        for (int64_t first = 0; first < a.m; first += kMost) {
-            body(codes, first, std::min(kMost, a.m - first));
-        }
+        each_block_of<decltype(codes)>(
+            a, [&](int64_t first, int64_t rows) { body(codes, first, rows); });
     });
 }
 

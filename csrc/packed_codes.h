@@ -201,7 +201,8 @@ constexpr bool kByteInputs = std::is_same_v<typename Codes::Inputs, ByteInputs>;
 template <class Codes>
 constexpr bool kPairInputs = std::is_same_v<typename Codes::Inputs, PairInputs>;
 template <class Codes>
-constexpr bool kFloatInputs = std::is_same_v<typename Codes::Inputs, FloatInputs>;
+constexpr bool kFloatInputs = std::is_same_v<typename Codes::Inputs, FloatInputs> ||
+                              std::is_same_v<typename Codes::Inputs, HalfInputs>;
 
 template <class Codes>
 constexpr int64_t code_bytes(int64_t columns) {

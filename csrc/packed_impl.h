@@ -128,11 +128,27 @@ void packed_rows(const PackedRun& products, int64_t first, int64_t rows) {
     packed_block<Codes>(products, first, rows, x, packed_chunk<Codes>);
 }
 
+#if defined(LMO_BF16)
+
+// `Others` multiplies what dot products of bf16 do not.
+template <void (*Others)(const PackedRun&)>
+void float8_linear(const PackedRun& products) {
+    const PackedArgs& any = products.first();
+    if (!any.floats || any.bits != 8) return Others(products);
+    each_block_of<Float8Codes>(any, [&](int64_t first, int64_t rows) {
+        packed_rows<Float8Codes>(products, first, rows);
+    });
+}
+
+#else
+
 void packed_linear(const PackedRun& products) {
     each_row_block(products.first(), [&](auto codes, int64_t first, int64_t rows) {
         packed_rows<decltype(codes)>(products, first, rows);
     });
 }
+
+#endif
 
 }  // namespace LMO_ISA
 }  // namespace lmo

@@ -1,8 +1,10 @@
 // Activations as packed weights meet them: whole ones, as numbers of 16 bits, or of 8 where that is
-// asked for, with a scale for every 64 columns; floats, as they are.
+// asked for, with a scale for every 64 columns; floats, as they are or rounded to bf16.
 #pragma once
 
 #include <cstdint>
+
+#include "types.h"
 
 namespace lmo {
 
@@ -24,9 +26,13 @@ using PairInputs = InputBlock<int16_t>;
 using ByteInputs = InputBlock<int8_t>;
 
 // The same columns where the codes of weights are floats.
-struct FloatInputs {
-    float values[kBlockColumns];
+template <class Value>
+struct PlainInputs {
+    Value values[kBlockColumns];
 };
+
+using FloatInputs = PlainInputs<float>;
+using HalfInputs = PlainInputs<Bf16>;
 
 // Rows of inputs that are held at a time.
 template <class Inputs>
@@ -34,6 +40,7 @@ constexpr int64_t kRowsHeld = kBlockRows;
 template <>
 constexpr int64_t kRowsHeld<FloatInputs> = kBlockRows / 2;  // as many bytes
 static_assert(sizeof(FloatInputs) <= 2 * sizeof(PairInputs));
+static_assert(sizeof(HalfInputs) <= sizeof(PairInputs));
 
 constexpr int64_t input_blocks(int64_t columns) {
     return (columns + kBlockColumns - 1) / kBlockColumns;

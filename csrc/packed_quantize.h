@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elementwise_impl.h"
+#include "lane_kinds.h"
 #include "packed_inputs.h"
 
 namespace lmo {
@@ -51,6 +52,15 @@ template <class Codes>
 void quantize_block(const PackedArgs&, const float* x, int64_t columns, FloatInputs& block) {
     std::copy_n(x, columns, block.values);  // nothing reads the rest
 }
+
+#if defined(LMO_BF16)
+template <class Codes>
+void quantize_block(const PackedArgs&, const float* x, int64_t columns, HalfInputs& block) {
+    each_step<Pairs::kColumns>(columns, [&](int64_t column, auto span) {
+        store(reinterpret_cast<float*>(block.values + column), Pairs::input(x + column, span));
+    });
+}
+#endif
 
 // Rows [first, first + rows) of x[m, k] into blocks [k / 64, rows], then finish(block) on each.
 template <class Codes, class Finish>

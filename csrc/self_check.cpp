@@ -111,7 +111,7 @@ bool float4_agrees(const Operations& operations, const Operations& reference, in
                      packed_product(reference, x, weight, 4, kHalfColumns, true, true, 16));
 }
 
-// Products with weights of e4m3 floats, of which none is NaN.
+// Products with weights of e4m3 floats, of which none is NaN; inputs are bf16 numbers, as above.
 bool float8_agrees(const Operations& operations, const Operations& reference, int64_t m,
                    int64_t group) {
     Noise noise;
@@ -124,7 +124,7 @@ bool float8_agrees(const Operations& operations, const Operations& reference, in
         const auto codes = noise.halves(group * kTileOutputs / 2, 0, 0xBFBF);
         weight.insert(weight.end(), codes.begin(), codes.end());
     }
-    const std::vector<float> x = noise.floats(m * kColumns);
+    const std::vector<float> x = noise.floats(m * kColumns, 128);
     return close(packed_product(operations, x, weight, 8, group, true, true, 32),
                  packed_product(reference, x, weight, 8, group, true, true, 32), 1e-4f);
 }

@@ -129,5 +129,12 @@ inline Vec float8(Ints a) {
     return (Vec)(C % 2 ? pairs & 0xFFFF0000u : pairs << 16) * splat(0x1p120f);
 }
 
+// Columns 2 P and 2 P + 1 of them as bf16 numbers, exactly: the lower half of each float is zero.
+template <int P>
+inline Vec float8_pair(Ints a) {
+    using Words = uint32_t __attribute__((vector_size(sizeof(Vec))));
+    return (Vec)((Words)float8<2 * P>(a) >> 16 | (Words)float8<2 * P + 1>(a));
+}
+
 }  // namespace LMO_ISA
 }  // namespace lmo

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.quant.packed import PackedWeight
+
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Weight
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def inputs_of(kernels: Kernels, x: Tensor, weight: Tensor) -> Tensor:
-    """x as a product with `weight` takes it: some tables round it to bf16 for weights in bf16."""
-    rounds = getattr(kernels, "rounds_inputs", False) and weight.dtype is torch.bfloat16
-    return x.bfloat16().float() if rounds else x
+def inputs_of(kernels: Kernels, x: Tensor, weight: Weight) -> Tensor:
+    """x as a product takes it: some tables round it to bf16 for weights in bf16 and fp8."""
+    packed = isinstance(weight, PackedWeight)
+    short = weight.format.name == "fp8" if packed else weight.dtype is torch.bfloat16
+    return x.bfloat16().float() if short and rounds_inputs(kernels) else x
+
+
+def rounds_inputs(kernels: Kernels) -> bool:
+    """Whether products with weights in bf16 and fp8 round their inputs to bf16."""
+    return getattr(kernels, "rounds_inputs", False)
 
 
 def native_kernels(threads: int) -> list[Kernels]:

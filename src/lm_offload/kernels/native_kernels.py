@@ -40,7 +40,7 @@ class NativeKernels:
 
     `operations` is one table of `_native`; by default the fastest that this CPU can run.
     `attention_threads` are those of attention where it has another number of them.
-    Inputs of products with bf16 weights are rounded to bf16 first where `rounds_inputs`.
+    Inputs of products with bf16 and fp8 weights are rounded to bf16 first where `rounds_inputs`.
     Calls raise ValueError for tensors that the kernels could not read.
     """
 
