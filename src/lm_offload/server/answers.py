@@ -61,13 +61,22 @@ class Usage:
         }
 
 
+@dataclass(frozen=True)
+class Said:
+    """What is shown of a choice, or of a piece of it."""
+
+    text: str
+    calls: Items[ToolCall] = ()
+    reasoning: str = ""
+
+
 class Form(Protocol):
     """How the choices of one kind of answer look."""
 
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
+    def whole(self, said: Said) -> Json:
         """A choice that is complete."""
 
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
+    def part(self, said: Said, is_first: bool) -> Json:
         """A piece of it."""
 
     def logprobs(self, places: Places) -> Json:
@@ -80,13 +89,13 @@ class CompletionForm:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
+    def whole(self, said: Said) -> Json:
         """`text` at the top."""
-        return {"text": text}
+        return {"text": said.text}
 
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
+    def part(self, said: Said, is_first: bool) -> Json:
         """The same."""
-        return {"text": text}
+        return {"text": said.text}
 
     def logprobs(self, places: Places) -> Json:
         """Lists, one entry for each token."""
@@ -113,20 +122,23 @@ class ChatForm:
         self._tokenizer = tokenizer
         self._top = top
 
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
+    def whole(self, said: Said) -> Json:
         """A message of the assistant."""
-        message: Json = {"role": "assistant", "content": text, "refusal": None}
-        if calls:
-            message |= {"content": text or None, "tool_calls": [it.as_json() for it in calls]}
-        return {"message": message}
+        is_all = not (said.calls or said.reasoning)
+        message: Json = {"content": said.text if is_all else said.text or None, "refusal": None}
+        if said.calls:
+            message["tool_calls"] = [it.as_json() for it in said.calls]
+        return {"message": {"role": "assistant", **message, **_reasoning(said)}}
 
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
+    def part(self, said: Said, is_first: bool) -> Json:
         """A piece of that message; the first one says whose it is."""
-        delta: Json = {**({"role": "assistant"} if is_first else {}), "content": text}
-        if calls:
-            places = enumerate(calls)
+        delta: Json = {"role": "assistant"} if is_first else {}
+        if said.text or not said.reasoning:
+            delta["content"] = said.text
+        if said.calls:
+            places = enumerate(said.calls)
             delta["tool_calls"] = [{"index": place, **it.as_json()} for place, it in places]
-        return {"delta": delta}
+        return {"delta": {**delta, **_reasoning(said)}}
 
     def logprobs(self, places: Places) -> Json:
         """An object for each token."""
@@ -140,6 +152,12 @@ class ChatForm:
     def _entry(self, token: int, entry: Logprob) -> Json:
         text = self._tokenizer.decode_all([token])
         return {"token": text, "logprob": entry.logprob, "bytes": list(text.encode())}
+
+
+def _reasoning(said: Said) -> Json:
+    """By both of vLLM's names."""
+    reasoning = said.reasoning
+    return {"reasoning_content": reasoning, "reasoning": reasoning} if reasoning else {}
 
 
 def whole_answer(head: Head, form: Form, choices: Iterable[Choice], with_logprobs: bool) -> Json:
@@ -156,10 +174,15 @@ def _whole(form: Form, index: int, parts: Items[Choice], with_logprobs: bool) ->
     places = [place for part in parts for place in _places(part)]
     return {
         "index": index,
-        **form.whole("".join(part.text for part in parts), parts[-1].calls),
+        **form.whole(_said(parts)),
         "logprobs": form.logprobs(places) if with_logprobs else None,
         "finish_reason": parts[-1].finish_reason,
     }
+
+
+def _said(parts: Items[Choice]) -> Said:
+    text = "".join(part.text for part in parts)
+    return Said(text, parts[-1].calls, "".join(part.reasoning for part in parts))
 
 
 def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice], Json | None]:
@@ -168,12 +191,14 @@ def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice],
 
     def chunk(choice: Choice) -> Json | None:
         is_first = choice.index not in begun
-        if not (choice.text or choice.finish_reason or with_logprobs or is_first):
+        said = _said([choice])
+        is_shown = said.text or said.reasoning or choice.finish_reason
+        if not (is_shown or with_logprobs or is_first):
             return None
         begun.add(choice.index)
         described = {
             "index": choice.index,
-            **form.part(choice.text, choice.calls, is_first),
+            **form.part(said, is_first),
             "logprobs": form.logprobs(_places(choice)) if with_logprobs else None,
             "finish_reason": choice.finish_reason,
         }

@@ -143,11 +143,29 @@ class ChatBody(Body):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    include_reasoning: bool = True
 
     @property
     def conversation(self) -> Items[dict[str, Any]]:
         """The messages as the chat template takes them."""
         return [message.plain() for message in self.messages]
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """What the chat template takes beside them; raises RequestError."""
+        given = self.chat_template_kwargs or {}
+        if "chat_template" in given:
+            raise RequestError(
+                "chat_template was given, a program; the model's own is used, so leave it out."
+            )
+        effort, use = self.reasoning_effort, self.tool_use
+        tools = [tool.model_dump(exclude_none=True) for tool in use.tools] if use else []
+        return {
+            **({"reasoning_effort": effort} if effort is not None else {}),
+            **given,
+            **({"tools": tools} if tools else {}),
+        }
 
     @property
     def tool_use(self) -> ToolUse | None:

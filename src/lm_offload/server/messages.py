@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -67,6 +68,19 @@ class Message(BaseModel):
         texts = [part if isinstance(part, str) else part.text for part in parts]
         said = {**self.model_dump(exclude_unset=True), "content": "".join(texts)}
         said.pop("tool_calls", None)
+        said |= _reasoning(said)
         if self.tool_calls:
             said["tool_calls"] = [call.plain() for call in self.tool_calls]
         return said
+
+
+def _reasoning(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier answer reasoned, by the names that templates know.
+
+    That of gpt-oss takes `thinking` beside calls alone, not beside content.
+    """
+    reasoning = said.get("reasoning_content") or said.get("reasoning")
+    if not isinstance(reasoning, str) or not reasoning:
+        return {}
+    found = {"reasoning_content": reasoning, "reasoning": reasoning}
+    return found if said["content"] else {**found, "thinking": reasoning}
