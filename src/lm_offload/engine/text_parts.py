@@ -18,6 +18,11 @@ NOTHING = Parts("", "")
 Split = Callable[[str, bool], Parts]  # what is certain of a text so far, and if it is finished
 
 
+def all_content(text: str, finished: bool) -> Parts:
+    """Of a model that does not reason."""
+    return Parts("", text)
+
+
 @dataclass
 class GrowingParts:
     """Takes a text piece by piece, and gives of both parts what is new and certain."""
