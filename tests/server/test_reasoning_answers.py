@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 
+from lm_offload import LLM, SamplingParams
 from lm_offload.sampling.reasoning_ways import WAYS
+from lm_offload.server.batch_lines import BatchLine, job_of, response_line
 from lm_offload.server.marked_calls import BEGIN, CALL_BEGIN, CALL_END, SEPARATOR
 from lm_offload.server.parser_names import ReasoningParser, ToolCallParser
 from lm_offload.server.parsers import FORMS, parsers_for
+from tests.cli.conftest import demo
+from tests.server.conftest import KEY, served
 from tests.server.stand_in import StandIn, chat, client_of, streamed, tokenizer_with
 
+__all__ = ["demo"]
 SAID = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ m.reasoning_content }}\n{% endfor %}"
 QWEN = SAID + (
     "{{ reasoning_effort }}assistant\n"
@@ -186,3 +193,32 @@ def test_the_names_are_those_of_the_options(worker):
     tokenizer = worker(HARMONY, "").tokenizer
     assert parsers_for(tokenizer).forms == (FORMS["openai"],)
     assert FORMS["openai"] not in parsers_for(worker(QWEN, "").tokenizer).forms
+
+
+@pytest.fixture(scope="module")
+def opened(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with a template that opens reasoning, which it never ends."""
+    folder = Path(shutil.copytree(demo, tmp_path_factory.mktemp("opened") / "model"))
+    tokenizer_with(folder, OPENED)
+    return folder
+
+
+def test_the_model_itself_reasons_where_the_prompt_says_so(opened):
+    messages, prompt = [{"role": "user", "content": "Hi"}], "user: Hi\nassistant\n<think>\n"
+    asked = {"model": "demo", "messages": messages, "max_tokens": 20, "temperature": 0}
+    with served(opened) as (_, address):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=60) as http:
+            found = http.post("/chat/completions", json=asked).json()["choices"][0]
+            bound = {**asked, "structured_outputs": {"regex": "[0-9]{3}"}}
+            free = http.post("/chat/completions", json=bound).json()["choices"][0]
+    with LLM(opened, threads=1) as llm:
+        (expected,) = llm.generate(prompt, SamplingParams(max_tokens=20))
+        line = BatchLine(custom_id="1", url="/v1/chat/completions", body=asked)
+        job = job_of(line, "demo", llm, parsers_for(llm.tokenizer))
+        outputs = llm.generate(job.prompts, job.question.params)
+        (batched,) = response_line(job, outputs)["response"]["body"]["choices"]
+    assert found["message"]["reasoning_content"] == expected.text.strip()
+    assert found["message"]["content"] is None
+    assert found["message"] == free["message"] == batched["message"]
+    assert found["finish_reason"] == "length"

@@ -24,7 +24,7 @@ ENDS = ("<|end|>", "<|call|>", "<|return|>")
 MARKS = (START, CHANNEL, MESSAGE, *ENDS)
 CALL = f"{CHANNEL}commentary to=functions."  # begins a call within content, in this form alone
 RECIPIENT, FUNCTIONS = "to=", "functions."  # the first may begin the first header
-_BODY_END = re.compile("|".join(map(re.escape, (START, CHANNEL, *ENDS))))
+_BODY_END = re.compile(r"<\|(?:start|channel|end|call|return)\|>")
 _TO = r"(?: {0,2}to=[^\s<]*)?"
 _CUT_HEADER = re.compile(
     rf"\s*(?:<\|start\|>\w*)?{_TO}(?:<\|channel\|>\w*)?{_TO} ?(?:<\|constrain\|>\w*)?"
