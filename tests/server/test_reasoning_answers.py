@@ -131,6 +131,30 @@ def test_the_template_gets_what_earlier_answers_reasoned(worker, key):
     assert "assistant: 4.Two and two." in asked.prompts[0]
 
 
+def test_templates_that_join_arguments_get_text(worker):
+    joining = (
+        "{% for m in messages %}{{ m['content'] }}{% for c in m['tool_calls'] or [] %}"
+        "{{ '<' + c['function']['arguments'] + '>' }}{% endfor %}{% endfor %}"
+    )
+    function = {"name": "add", "arguments": '{"a": "\u00e9"}'}
+    called = {"id": "1", "type": "function", "function": function}
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+    ]
+    asked = worker(joining, "4")
+    chat(client_of(asked), messages=messages)
+    assert asked.prompts == ['Hi<{"a": "\u00e9"}>']
+
+
+@pytest.mark.parametrize("content", ["", "4."])
+def test_gpt_oss_gets_its_thoughts_beside_calls_alone(worker, content):
+    asked = worker(HARMONY + "{{ messages[0].thinking or 'none' }}", "4", HARMONY_TOKENS)
+    messages = [{"role": "assistant", "content": content, "reasoning": "Two."}]
+    chat(client_of(asked), messages=messages)
+    assert asked.prompts[0].endswith("none" if content else "Two.")
+
+
 @pytest.mark.parametrize(
     ("template", "call", "special"),
     [

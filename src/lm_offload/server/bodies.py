@@ -5,7 +5,6 @@ A field that cannot take effect is refused, except those that say nothing about 
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Items
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -147,13 +146,8 @@ class ChatBody(Body):
     include_reasoning: bool = True
 
     @property
-    def conversation(self) -> Items[dict[str, Any]]:
-        """The messages as the chat template takes them."""
-        return [message.plain() for message in self.messages]
-
-    @property
     def template(self) -> dict[str, Any]:
-        """What the chat template takes beside them; raises RequestError."""
+        """What the chat template takes beside the messages; raises RequestError."""
         given = self.chat_template_kwargs or {}
         if "chat_template" in given:
             raise RequestError(

@@ -12,6 +12,7 @@ from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling import SamplingParams
 from lm_offload.server.answers import ChatForm, CompletionForm, Form, Head
 from lm_offload.server.bodies import ChatBody, CompletionBody
+from lm_offload.server.messages import conversation
 from lm_offload.server.parsers import Parsers, Reader, as_written
 from lm_offload.server.worker import MakePrompt
 
@@ -43,7 +44,8 @@ def of_completion(body: CompletionBody, tokenizer: Tokenizer) -> Question:
 
 def of_chat(body: ChatBody, tokenizer: Tokenizer, parsers: Parsers) -> Question:
     """The same, and for a template; the prompt raises it where the model's refuses the messages."""
-    encode = partial(tokenizer.apply_chat_template, body.conversation, **body.template)
+    messages = conversation(body.messages, tokenizer.chat_template)
+    encode = partial(tokenizer.apply_chat_template, messages, **body.template)
     head = Head(body.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
     use = body.tool_use
     params = parsers.params_for(body.params, use)
