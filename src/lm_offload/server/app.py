@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from lm_offload.server.answer_forms import Json
 from lm_offload.server.answering import answer, stream
-from lm_offload.server.answers import Json
 from lm_offload.server.bodies import Body, ChatBody, CompletionBody
 from lm_offload.server.body_limit import BodyLimit
 from lm_offload.server.metrics import Metrics

@@ -21,7 +21,8 @@ from lm_offload.engine.open_run import Delta
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
-from lm_offload.server.answers import Json, whole_answer
+from lm_offload.server.answer_forms import Json
+from lm_offload.server.answers import whole_answer
 from lm_offload.server.bodies import ChatBody, CompletionBody
 from lm_offload.server.error_object import error_object, sentence_of, status_of
 from lm_offload.server.parsers import Parsers

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling import SamplingParams
-from lm_offload.server.answers import ChatForm, CompletionForm, Form, Head
+from lm_offload.server.answer_forms import ChatForm, CompletionForm, Form
+from lm_offload.server.answers import Head
 from lm_offload.server.bodies import ChatBody, CompletionBody
 from lm_offload.server.messages import conversation
 from lm_offload.server.parsers import Parsers, Reader, as_written
