@@ -30,6 +30,7 @@ from lm_offload.demo import demo_path
 from lm_offload.server.app import Server, make_app
 from lm_offload.server.listener import Listener, open_socket
 from lm_offload.server.metrics import Metrics
+from lm_offload.server.parsers import parsers_for
 from lm_offload.server.worker import Worker
 
 PROMPT_LEN, GEN_LEN = 32, 128
@@ -108,7 +109,9 @@ def serving(llm: LLM, workload: Workload) -> Iterator[str]:
     thread = Thread(target=worker.run)
     thread.start()
     listening = open_socket("127.0.0.1", 0)
-    app = make_app(Server(worker, metrics, "demo", workload.most_tokens))
+    app = make_app(
+        Server(worker, metrics, "demo", workload.most_tokens, parsers_for(llm.tokenizer))
+    )
     try:
         with Listener(app, listening):
             yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1/completions"

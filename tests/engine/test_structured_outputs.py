@@ -194,6 +194,17 @@ def test_a_complete_text_ends_without_an_end_token(llm):
     assert llm.tokenizer.decode_all(one.token_ids) == one.text
 
 
+def test_a_prompt_that_opens_reasoning_leaves_the_text_free_until_it_ends(llm):
+    held = StructuredOutputs(regex="[0-9]{3}", after_reasoning="qwen3")
+    params = SamplingParams(max_tokens=24, structured_outputs=held)
+    free, bound = llm.generate(["def f(x): # <think>\n", "def f(x): # "], params)
+    (without,) = llm.generate(["def f(x): # <think>\n"], SamplingParams(max_tokens=24))
+    assert free.outputs[0].token_ids == without.outputs[0].token_ids
+    assert free.outputs[0].finish_reason == "length"
+    assert re.fullmatch("[0-9]{3}", bound.text)
+    assert bound.outputs[0].finish_reason == "stop"
+
+
 def test_an_end_token_comes_where_the_text_may_end_and_is_not_ignored(llm):
     held, wanted = StructuredOutputs(regex="(ab)+"), {0: 100.0}
     params = SamplingParams(structured_outputs=held, logit_bias=wanted, ignore_eos=True)

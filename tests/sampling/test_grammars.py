@@ -126,7 +126,9 @@ def test_each_is_compiled_once_and_few_are_kept(tokenizer, monkeypatch):
     compile_one = Grammars._compile
     monkeypatch.setattr(grammars, "MOST_KEPT", 2)
     monkeypatch.setattr(
-        Grammars, "_compile", lambda self, it: [compiled.append(it.regex), compile_one(self, it)][1]
+        Grammars,
+        "_compile",
+        lambda self, it, _: [compiled.append(it.regex), compile_one(self, it, _)][1],
     )
     made = Grammars(tokenizer.to_str(), SIZE, [END])
     for text in ("a", "b", "a", "c", "a", "b"):
@@ -137,8 +139,8 @@ def test_each_is_compiled_once_and_few_are_kept(tokenizer, monkeypatch):
 def test_a_matcher_whose_limits_are_reached_is_made_anew(made):
     wanted = StructuredOutputs(regex="x[0-9]")
     first = allowed(made.guide(wanted), [])
-    made._compiled[wanted].consume_token(END)
-    assert made._compiled[wanted].is_error()
+    made._compiled[wanted, False].consume_token(END)
+    assert made._compiled[wanted, False].is_error()
     assert allowed(made.guide(wanted), []) == first != set(range(SIZE))
 
 

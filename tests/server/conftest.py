@@ -15,6 +15,7 @@ from lm_offload import LLM, Workload
 from lm_offload.server.app import Server, make_app
 from lm_offload.server.listener import Listener, open_socket
 from lm_offload.server.metrics import Metrics
+from lm_offload.server.parsers import parsers_for
 from lm_offload.server.worker import Worker
 from tests.cli.conftest import chatty
 from tests.engine.harness import PROFILE
@@ -33,7 +34,8 @@ def served(folder: Path, api_key: str | None = KEY, **options) -> Iterator[tuple
         llm.profile = PROFILE
         metrics = Metrics()
         worker = Worker(llm, workload, metrics, MAX_WAITING)
-        server = Server(worker, metrics, "demo", CONTEXT_LEN, api_key)
+        parsers = parsers_for(llm.tokenizer)
+        server = Server(worker, metrics, "demo", CONTEXT_LEN, parsers, api_key)
         thread = Thread(target=worker.run)
         thread.start()
         listening = open_socket("127.0.0.1", 0)

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.engine.open_run import Delta
+from lm_offload.server.json_calls import HERMES, LLAMA3, MISTRAL
 from lm_offload.server.replies import Choice
 from lm_offload.server.tool_bodies import Tool, ToolUse, tool_use
 from lm_offload.server.tool_calls import ToolCall, certain_content, read_calls
 from lm_offload.server.tool_reader import ToolReader
 
-NAMES = ["add", "look_up"]
+SCHEMAS = {"add": {}, "look_up": {}}
+FORMS = [HERMES, LLAMA3, MISTRAL]
 ONE, TWO = ToolCall("add", '{"a": 1}'), ToolCall("look_up", '{"of": "<tool_call> {é}"}')
 SAID_ONE = '{"name": "add", "arguments": {"a": 1}}'
 SAID_TWO = '{"name": "look_up", "arguments": {"of": "<tool_call> {é}"}}'
@@ -51,14 +53,14 @@ TALKING = [
 
 @pytest.mark.parametrize(("text", "content", "calls"), CALLING)
 def test_every_form_is_found(text, content, calls):
-    found = read_calls(text, NAMES)
+    found = read_calls(text, SCHEMAS, FORMS)
     assert (found.content, found.calls) == (content, calls)
     assert len({call.id for call in found.calls}) == len(calls)
 
 
 @pytest.mark.parametrize("text", TALKING)
 def test_what_calls_none_of_the_tools_is_content(text):
-    found = read_calls(text, NAMES)
+    found = read_calls(text, SCHEMAS, FORMS)
     assert (found.content, found.calls) == (text, ())
 
 
@@ -68,7 +70,7 @@ def test_what_calls_none_of_the_tools_is_content(text):
 )
 def test_pieces_give_what_the_whole_gives(text, cuts):
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    reader = ToolReader(ToolUse([tool(name) for name in NAMES], must=False))
+    reader = ToolReader(ToolUse([tool(name) for name in SCHEMAS], must=False), FORMS)
     shown, calls = "", ()
     for place, (start, stop) in enumerate(pairwise(edges)):
         reason = "stop" if place == len(edges) - 2 else None
@@ -76,20 +78,20 @@ def test_pieces_give_what_the_whole_gives(text, cuts):
         assert not calls
         shown, calls = shown + part.text, part.calls
         assert part.finish_reason == ("tool_calls" if part.calls else reason)
-    whole = read_calls(text, NAMES)
+    whole = read_calls(text, SCHEMAS, FORMS)
     assert (shown, calls) == (whole.content, whole.calls)
 
 
 def test_content_is_shown_as_soon_as_it_is_certain():
-    assert certain_content("So I add. ", NAMES) == len("So I add.")
-    assert certain_content("So I add.\n<tool", NAMES) == len("So I add.")
-    assert certain_content("ad", NAMES) == 0
-    assert certain_content("adding", NAMES) == len("adding")
-    assert certain_content('  {"na', NAMES) == 0
+    assert certain_content("So I add. ", SCHEMAS, FORMS) == len("So I add.")
+    assert certain_content("So I add.\n<tool", SCHEMAS, FORMS) == len("So I add.")
+    assert certain_content("ad", SCHEMAS, FORMS) == 0
+    assert certain_content("adding", SCHEMAS, FORMS) == len("adding")
+    assert certain_content('  {"na', SCHEMAS, FORMS) == 0
 
 
 def test_choices_are_read_apart():
-    reader = ToolReader(ToolUse([tool("add")], must=False))
+    reader = ToolReader(ToolUse([tool("add")], must=False), FORMS)
     first = Choice(0, 0, delta_of("<tool_call>", None), "<tool_call>")
     other = Choice(1, 0, delta_of("Well", "stop"), "Well")
     last = Choice(0, 0, delta_of(SAID_ONE, "stop"), SAID_ONE)
@@ -98,7 +100,7 @@ def test_choices_are_read_apart():
 
 
 def test_a_demanded_call_that_was_cut_off_is_content():
-    reader = ToolReader(ToolUse([tool("add")], must=True))
+    reader = ToolReader(ToolUse([tool("add")], must=True), [LLAMA3])
     part = reader(Choice(0, 0, delta_of(SAID_ONE[:9], "length"), SAID_ONE[:9]))
     assert (part.text, part.calls, part.finish_reason) == (SAID_ONE[:9], (), "length")
 
@@ -116,11 +118,11 @@ def test_references_of_a_tool_are_to_its_own_schema():
 
 def test_which_tools_may_be_called():
     tools = [tool("add"), tool("look_up")]
-    assert tool_use(tools, None).names == NAMES
+    assert tool_use(tools, None).schemas == SCHEMAS
     assert tool_use(tools, "auto").form is None
     assert tool_use(tools, "none") is None
     assert tool_use(None, "auto") is None
-    assert tool_use(tools, "required").names == NAMES
+    assert tool_use(tools, "required").schemas == SCHEMAS
 
 
 def tool(name: str, parameters: dict | None = None) -> Tool:

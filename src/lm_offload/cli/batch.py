@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
     from lm_offload.engine.outputs import RequestOutput
     from lm_offload.server.batch_lines import BatchLine, Job
+    from lm_offload.server.parsers import Parsers
 
 
 def batch(
@@ -38,6 +39,8 @@ def batch(
         bool, option("Leave out requests that --output has an answer of already.", "--resume")
     ] = False,
     served_model_name: options.ServedModelName = None,
+    reasoning_parser: options.ReasoningParser = "auto",
+    tool_call_parser: options.ToolCallParser = "auto",
     cpu_memory: options.CpuMemory = None,
     gpu_memory: options.GpuMemory = None,
     device: options.Device = None,
@@ -63,6 +66,7 @@ def batch(
     """Answer a file of OpenAI's batch requests, each as soon as it is finished."""
     check_installed()
     from lm_offload.engine.llm import LLM
+    from lm_offload.server.parsers import parsers_for
 
     console = people_console(quiet)
     check_apart(output, requests)
@@ -97,7 +101,8 @@ def batch(
         )
         with llm, line_sink(output) as sink:
             name = served_model_name or llm.files.folder.name
-            jobs = list(_jobs(llm, left, name, sink))
+            parsers = parsers_for(llm.tokenizer, reasoning_parser, tool_call_parser)
+            jobs = list(_jobs(llm, left, name, parsers, sink))
             _answer_all(llm, jobs, progress, sink)
             progress.stop()
             if jobs:
@@ -134,13 +139,15 @@ def _left(lines: list[BatchLine], output: Path | None) -> list[BatchLine]:
     return [line for line in lines if line.custom_id not in done]
 
 
-def _jobs(llm: LLM, lines: list[BatchLine], name: str, sink: LineSink) -> Iterator[Job]:
+def _jobs(
+    llm: LLM, lines: list[BatchLine], name: str, parsers: Parsers, sink: LineSink
+) -> Iterator[Job]:
     """What can be run; the others are answered with why not."""
     from lm_offload.server.batch_lines import job_of, refusal_line
 
     for line in lines:
         try:
-            yield job_of(line, name, llm)
+            yield job_of(line, name, llm, parsers)
         except RequestError as error:
             sink.write(refusal_line(line.custom_id, error))
 

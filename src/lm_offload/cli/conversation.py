@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
 
+from lm_offload.cli.answer_display import show_answer, show_content, show_json
 from lm_offload.cli.interrupt import Interruption
 from lm_offload.cli.progress import RunProgress
-from lm_offload.cli.report import print_json
 from lm_offload.cli.streaming import pieces
 from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
+    from lm_offload.engine.text_parts import Parts, Split
 
 
 EXITS = ("/exit", "/quit")
@@ -46,20 +48,36 @@ class Conversation:
         """Forget all but the system message."""
         self._messages = list(self._opening)
 
-    def ask(self, question: str) -> Iterator[str]:
-        """The answer piece by piece; what came of it is remembered.
+    def ask(self, question: str) -> Iterator[Parts]:
+        """The answer piece by piece; what it says is remembered, what it reasoned is not.
 
         Raises RequestError, and forgets the question, where the context is too short.
         """
+        from lm_offload.engine.text_parts import GrowingParts
+
         messages = [*self._messages, {"role": "user", "content": question}]
         prompt = self._llm.tokenizer.apply_chat_template(messages)
         self._progress.expect(len(prompt), self._params.most_tokens - 1)
-        answer = ""
-        with closing(pieces(self._llm, prompt, self._params, self._progress)) as parts:
+        split, params = self._reading(prompt)
+        answer = GrowingParts(split)
+        with closing(pieces(self._llm, prompt, params, self._progress)) as parts:
             for piece in interruptible(parts):
-                answer += piece
-                yield piece
-        self._messages = [*messages, {"role": "assistant", "content": answer}]
+                yield answer.add(piece, finished=False)
+        yield answer.add("", finished=True)
+        self._messages = [*messages, {"role": "assistant", "content": answer.given.content}]
+
+    def _reading(self, prompt: list[int]) -> tuple[Split, SamplingParams]:
+        """How the answer is told apart, and parameters that leave in the text what this takes."""
+        from lm_offload.engine.reasoning import hides, marks_of, split_for, template_way
+        from lm_offload.engine.text_parts import all_content
+
+        tokenizer = self._llm.tokenizer
+        way = template_way(tokenizer.chat_template)
+        if way is None:
+            return all_content, self._params
+        shown = self._params.clone(skip_special_tokens=False)
+        params = shown if hides(tokenizer, marks_of(way)) else self._params
+        return split_for(way, tokenizer, prompt), params
 
 
 def interruptible(parts: Iterator[str]) -> Iterator[str]:
@@ -89,13 +107,8 @@ def converse(conversation: Conversation, as_json: bool, interactive: bool) -> No
 
 
 def _answer(conversation: Conversation, question: str, as_json: bool) -> None:
-    answer = conversation.ask(question)
-    if as_json:
-        print_json({"role": "assistant", "content": "".join(answer)})
-        return
-    for piece in answer:
-        typer.echo(piece, nl=False)
-    typer.echo()
+    show = show_json if as_json else show_answer if sys.stdout.isatty() else show_content
+    show(conversation.ask(question))
 
 
 def _questions(prompt: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import typer
 from lm_offload import plan
 from lm_offload.cli.declare import check_sink, option, settings_file, unset
 from lm_offload.engine.output_file import check_writable
+from lm_offload.server import parser_names
 
 Model = Annotated[
     str,
@@ -153,6 +154,21 @@ Output = Annotated[
 ]
 ServedModelName = Annotated[
     str | None, unset("The model's name in requests. Default: that of its folder.")
+]
+ReasoningParser = Annotated[
+    parser_names.ReasoningParser,
+    option(
+        "How reasoning is told from what is said: by the chat template (auto), not at all (none), "
+        "by think tags (qwen3, glm45; deepseek_r1 also where no tag opens it), by channels "
+        "(openai_gptoss)."
+    ),
+]
+ToolCallParser = Annotated[
+    parser_names.ToolCallParser,
+    option(
+        "The form in which calls of tools are read: by the chat template, all where it teaches "
+        "none that is known (auto), none, or one of them."
+    ),
 ]
 
 MOST_PROMPTS = 100_000  # that a plan is made for by a command

@@ -25,6 +25,8 @@ def serve(
         str | None, unset("What clients must give as their API key. Default: anybody may ask.")
     ] = None,
     served_model_name: options.ServedModelName = None,
+    reasoning_parser: options.ReasoningParser = "auto",
+    tool_call_parser: options.ToolCallParser = "auto",
     context_len: Annotated[
         int, option("Most tokens of a sequence, prompt and output together.", min=2)
     ] = 4096,
@@ -61,6 +63,7 @@ def serve(
     from lm_offload.server.app import Server, make_app
     from lm_offload.server.listener import Listener, open_socket
     from lm_offload.server.metrics import Metrics
+    from lm_offload.server.parsers import parsers_for
     from lm_offload.server.worker import Worker
 
     console = people_console(quiet)
@@ -95,7 +98,8 @@ def serve(
             metrics = Metrics()
             worker = Worker(llm, workload, metrics, max_waiting)
             name = served_model_name or llm.files.folder.name
-            app = make_app(Server(worker, metrics, name, longest, api_key))
+            parsers = parsers_for(llm.tokenizer, reasoning_parser, tool_call_parser)
+            app = make_app(Server(worker, metrics, name, longest, parsers, api_key))
             _announce(listening, name, as_json, console)
             with _terminated_as_interrupted(), Listener(app, listening):
                 worker.run()

@@ -45,6 +45,7 @@ class Delta:
     num_prompt_tokens: int
     num_cached_tokens: int  # of the prompt: not computed, since another prompt began alike
     error: str | None = None  # why it ended with finish_reason "error"
+    prompt_token_ids: Items[int] = ()
 
 
 @dataclass
@@ -159,6 +160,7 @@ class OpenRun:
             len(sequence.prompt),
             sequence.num_cached,
             sequence.error,
+            sequence.prompt,
         )
 
     def _retire(self, finished: Items[Sequence]) -> None:

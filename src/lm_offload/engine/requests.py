@@ -19,8 +19,10 @@ from lm_offload.errors import ConfigError, RequestError
 from lm_offload.hardware.limits import allowed_cores
 from lm_offload.kvcache.block_keys import shared_lens
 from lm_offload.plan import Workload
-from lm_offload.sampling import SamplingParams
+from lm_offload.sampling import SamplingParams, StructuredOutputs
 from lm_offload.sampling.grammars import Grammars
+from lm_offload.sampling.guide import Guide
+from lm_offload.sampling.reasoning_ways import END_TOKENS, begins_within
 from lm_offload.sampling.token_rules import TokenRules, token_rules
 from lm_offload.sequence import Sequence
 
@@ -59,13 +61,27 @@ def make_sequences(
                 request=request,
                 seed=seed + sample,
                 rules=rules,
-                guide=grammars().guide(held_to) if held_to else None,
+                guide=_guide(held_to, ids, tokenizer, grammars) if held_to else None,
                 prompt_logprobs=[None],
                 arrival_s=now_s,
             )
             for sample in range(one.n)
         ]
     return sequences
+
+
+def _guide(
+    wanted: StructuredOutputs,
+    prompt: Items[int],
+    tokenizer: Callable[[], Tokenizer],
+    grammars: Callable[[], Grammars],
+) -> Guide:
+    """The place of an output in its grammar; a prompt may end within reasoning."""
+    way = wanted.after_reasoning
+    if way is None:
+        return grammars().guide(wanted)
+    prompt_end = tokenizer().decode_all(prompt[-END_TOKENS:])
+    return grammars().guide(wanted, begins_within(way, prompt_end))
 
 
 class _RulesOnce:

@@ -45,6 +45,10 @@ class Tokenizer(Protocol):
         `template` is what the template takes besides. Raises RequestError where it refuses.
         """
 
+    @property
+    def chat_template(self) -> str:
+        """The text of the chat template, of all where there are several; empty for none."""
+
     def as_json(self) -> tuple[str, int]:
         """The text of a `tokenizer.json` that says the same, and how many tokens it has.
 

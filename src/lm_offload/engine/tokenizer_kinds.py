@@ -47,6 +47,11 @@ class PlainTokenizer:
         text: str = self._backend.decode(list(token_ids), skip_special_tokens=False)
         return text
 
+    @property
+    def chat_template(self) -> str:
+        """A plain tokenizer has none."""
+        return ""
+
     def as_json(self) -> tuple[str, int]:
         """What the file says, and how many tokens it has."""
         return _as_json(self._backend)
@@ -93,6 +98,12 @@ class HuggingFaceTokenizer:
     def decode_all(self, token_ids: Sequence[int]) -> str:
         """Text of token ids, special tokens by their names."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
+
+    @property
+    def chat_template(self) -> str:
+        """Those of the checkpoint, by names where there are several."""
+        found = self._backend.chat_template or ""
+        return found if isinstance(found, str) else "\n".join(found.values())
 
     def as_json(self) -> tuple[str, int]:
         """The same in the form of a `tokenizer.json`, and how many tokens it has."""

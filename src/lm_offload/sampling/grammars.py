@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lm_offload.errors import RequestError
 from lm_offload.sampling.guide import Guide
+from lm_offload.sampling.reasoning_grammar import after_reasoning
 from lm_offload.sampling.structured_outputs import StructuredOutputs
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 MOST_KEPT = 64  # grammars of a model
+_Wanted = tuple[StructuredOutputs, bool]  # and whether the text begins within reasoning
 WHITESPACE = r"[ \t\r\n]{1,32}"  # without a bound a model may go on with spaces for ever
 
 
@@ -35,7 +37,7 @@ class Grammars:
                 "leave them out, or name one in its config.json."
             )
         self._end_tokens = frozenset(end_tokens)
-        self._compiled: dict[StructuredOutputs, LLMatcher] = {}  # the last used is the last
+        self._compiled: dict[_Wanted, LLMatcher] = {}  # the last used is the last
         try:
             self._tokenizer = LLTokenizer(tokenizer, n_vocab=vocab_size, eos_token=[*end_tokens])
         except ValueError as error:
@@ -44,24 +46,29 @@ class Grammars:
                 f"this model ({_first_line(str(error))}); leave them out."
             ) from error
 
-    def guide(self, wanted: StructuredOutputs) -> Guide:
+    def guide(self, wanted: StructuredOutputs, within_reasoning: bool = False) -> Guide:
         """One at the beginning of a text; raises RequestError for what cannot be compiled.
 
-        Copies of a matcher share what it has computed, and a limit on that: then it is made anew.
+        The text may begin within the reasoning that the form comes after. Copies of a matcher share
+        what it has computed, and a limit on that: then it is made anew.
         """
-        matcher = self._compiled.pop(wanted, None)
+        key = wanted, within_reasoning
+        matcher = self._compiled.pop(key, None)
         if matcher is None or not _can_begin(matcher):
-            matcher = self._compile(wanted)
-        self._compiled[wanted] = matcher
+            matcher = self._compile(*key)
+        self._compiled[key] = matcher
         if len(self._compiled) > MOST_KEPT:
             del self._compiled[next(iter(self._compiled))]
         return Guide(matcher, self._end_tokens)
 
-    def _compile(self, wanted: StructuredOutputs) -> LLMatcher:
+    def _compile(self, wanted: StructuredOutputs, within_reasoning: bool) -> LLMatcher:
         from llguidance import LLMatcher
 
         try:
             text = _grammar_text(wanted)
+            if wanted.after_reasoning is not None:
+                way = wanted.after_reasoning
+                text = after_reasoning(text, way, within_reasoning, self._special_token)
             failed, messages = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
         except ValueError as error:  # of JSON, characters, or GBNF
             raise _refusal(wanted, str(error)) from error
@@ -71,6 +78,12 @@ class Grammars:
         if not all(_can_begin(matcher) for _ in range(2)):
             raise _refusal(wanted, "no token of this model can begin it, or it is too large")
         return matcher
+
+    def _special_token(self, text: str) -> int | None:
+        """Which one this text is, if any: grammars name those by their numbers."""
+        tokens = self._tokenizer.tokenize_str(text, parse_special=True)
+        is_one = len(tokens) == 1 and self._tokenizer.is_special_token(tokens[0])
+        return tokens[0] if is_one else None
 
 
 def _can_begin(matcher: LLMatcher) -> bool:

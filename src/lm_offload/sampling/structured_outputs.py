@@ -9,6 +9,7 @@ from typing import Any
 
 from lm_offload.errors import RequestError
 from lm_offload.sampling.param_values import as_tuple, check
+from lm_offload.sampling.reasoning_ways import WAYS
 
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
 _ANY_OBJECT = '{"type": "object"}'
@@ -28,6 +29,7 @@ class StructuredOutputs:
     json_object: bool | None = None  # any JSON object
     disable_any_whitespace: bool = False  # JSON without spaces and new lines
     whitespace_pattern: str | None = None  # a regex of what may stand between parts of JSON
+    after_reasoning: str | None = None  # written in this way, which stays free; one of `WAYS`
 
     def __post_init__(self) -> None:
         """Bring values into one form, and check every one."""
@@ -45,6 +47,8 @@ class StructuredOutputs:
         check("choice", self.choice, valid, "a list of non-empty strings, one at least")
         switch = self.disable_any_whitespace
         check("disable_any_whitespace", switch, isinstance(switch, bool), "True or False")
+        way = self.after_reasoning
+        check("after_reasoning", way, way is None or way in WAYS, f"none, or {', '.join(WAYS)}")
 
     def _check_number(self) -> None:
         allowed = self.json_object in (None, True, False)

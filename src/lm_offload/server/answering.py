@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from fastapi import Request
 
 from lm_offload.errors import RequestError
-from lm_offload.server.answers import Json, chunks_of, whole_answer
+from lm_offload.server.answer_forms import Json
+from lm_offload.server.answers import chunks_of, whole_answer
 from lm_offload.server.questions import Question
 from lm_offload.server.refusals import TOO_MANY, Refused
 from lm_offload.server.replies import Choice, choices_of, unless_gone

@@ -7,16 +7,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
-from lm_offload.engine.tokenizer import Tokenizer
-from lm_offload.sampling.logprobs import Logprob
+from lm_offload.server.answer_forms import Form, Json, Places, Said
 from lm_offload.server.replies import Choice
-from lm_offload.server.tool_calls import ToolCall
-
-Json = dict[str, Any]
-Places = Items[tuple[int, dict[int, Logprob]]]  # tokens and what was likely in their places
 
 
 @dataclass(frozen=True)
@@ -61,87 +56,6 @@ class Usage:
         }
 
 
-class Form(Protocol):
-    """How the choices of one kind of answer look."""
-
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
-        """A choice that is complete."""
-
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
-        """A piece of it."""
-
-    def logprobs(self, places: Places) -> Json:
-        """Log probabilities of tokens."""
-
-
-class CompletionForm:
-    """Of `/v1/completions`."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
-        """`text` at the top."""
-        return {"text": text}
-
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
-        """The same."""
-        return {"text": text}
-
-    def logprobs(self, places: Places) -> Json:
-        """Lists, one entry for each token."""
-        texts = [self._tokenizer.decode_all([token]) for token, _ in places]
-        offsets = [sum(map(len, texts[:count])) for count in range(len(texts))]
-        return {
-            "tokens": texts,
-            "token_logprobs": [likely[token].logprob for token, likely in places],
-            "top_logprobs": [
-                {
-                    self._tokenizer.decode_all([other]): entry.logprob
-                    for other, entry in likely.items()
-                }
-                for _, likely in places
-            ],
-            "text_offset": offsets,
-        }
-
-
-class ChatForm:
-    """Of `/v1/chat/completions`; `top` likely tokens are shown in each place."""
-
-    def __init__(self, tokenizer: Tokenizer, top: int) -> None:
-        self._tokenizer = tokenizer
-        self._top = top
-
-    def whole(self, text: str, calls: Items[ToolCall]) -> Json:
-        """A message of the assistant."""
-        message: Json = {"role": "assistant", "content": text, "refusal": None}
-        if calls:
-            message |= {"content": text or None, "tool_calls": [it.as_json() for it in calls]}
-        return {"message": message}
-
-    def part(self, text: str, calls: Items[ToolCall], is_first: bool) -> Json:
-        """A piece of that message; the first one says whose it is."""
-        delta: Json = {**({"role": "assistant"} if is_first else {}), "content": text}
-        if calls:
-            places = enumerate(calls)
-            delta["tool_calls"] = [{"index": place, **it.as_json()} for place, it in places]
-        return {"delta": delta}
-
-    def logprobs(self, places: Places) -> Json:
-        """An object for each token."""
-        return {"content": [self._place(*place) for place in places], "refusal": None}
-
-    def _place(self, token: int, likely: dict[int, Logprob]) -> Json:
-        best = sorted(likely.items(), key=lambda entry: entry[1].rank)[: self._top]
-        own = self._entry(token, likely[token])
-        return {**own, "top_logprobs": [self._entry(*entry) for entry in best]}
-
-    def _entry(self, token: int, entry: Logprob) -> Json:
-        text = self._tokenizer.decode_all([token])
-        return {"token": text, "logprob": entry.logprob, "bytes": list(text.encode())}
-
-
 def whole_answer(head: Head, form: Form, choices: Iterable[Choice], with_logprobs: bool) -> Json:
     """All deltas of an answer as one object."""
     usage, parts = Usage(), defaultdict[int, list[Choice]](list)
@@ -156,10 +70,15 @@ def _whole(form: Form, index: int, parts: Items[Choice], with_logprobs: bool) ->
     places = [place for part in parts for place in _places(part)]
     return {
         "index": index,
-        **form.whole("".join(part.text for part in parts), parts[-1].calls),
+        **form.whole(_said(parts)),
         "logprobs": form.logprobs(places) if with_logprobs else None,
         "finish_reason": parts[-1].finish_reason,
     }
+
+
+def _said(parts: Items[Choice]) -> Said:
+    text = "".join(part.text for part in parts)
+    return Said(text, parts[-1].calls, "".join(part.reasoning for part in parts))
 
 
 def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice], Json | None]:
@@ -168,12 +87,14 @@ def chunks_of(head: Head, form: Form, with_logprobs: bool) -> Callable[[Choice],
 
     def chunk(choice: Choice) -> Json | None:
         is_first = choice.index not in begun
-        if not (choice.text or choice.finish_reason or with_logprobs or is_first):
+        said = _said([choice])
+        is_shown = said.text or said.reasoning or choice.finish_reason
+        if not (is_shown or with_logprobs or is_first):
             return None
         begun.add(choice.index)
         described = {
             "index": choice.index,
-            **form.part(choice.text, choice.calls, is_first),
+            **form.part(said, is_first),
             "logprobs": form.logprobs(_places(choice)) if with_logprobs else None,
             "finish_reason": choice.finish_reason,
         }

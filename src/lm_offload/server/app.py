@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from lm_offload.server.answer_forms import Json
 from lm_offload.server.answering import answer, stream
-from lm_offload.server.answers import Json
 from lm_offload.server.bodies import Body, ChatBody, CompletionBody
 from lm_offload.server.body_limit import BodyLimit
 from lm_offload.server.metrics import Metrics
+from lm_offload.server.parsers import Parsers
 from lm_offload.server.questions import Question, of_chat, of_completion
 from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_handlers
 from lm_offload.server.worker import Worker
@@ -28,6 +29,7 @@ class Server:
     metrics: Metrics
     model: str
     context_len: int
+    parsers: Parsers
     api_key: str | None = None
 
 
@@ -71,7 +73,7 @@ def _model_routes(server: Server) -> APIRouter:
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(body: ChatBody, request: Request) -> Response | Json:
-        return await _answer(server, request, body, of_chat(body, tokenizer))
+        return await _answer(server, request, body, of_chat(body, tokenizer, server.parsers))
 
     return routes
 

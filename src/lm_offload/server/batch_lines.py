@@ -21,9 +21,11 @@ from lm_offload.engine.open_run import Delta
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
-from lm_offload.server.answers import Json, whole_answer
+from lm_offload.server.answer_forms import Json
+from lm_offload.server.answers import whole_answer
 from lm_offload.server.bodies import ChatBody, CompletionBody
 from lm_offload.server.error_object import error_object, sentence_of, status_of
+from lm_offload.server.parsers import Parsers
 from lm_offload.server.questions import Question, of_chat, of_completion
 from lm_offload.server.replies import Choice
 
@@ -60,10 +62,10 @@ def read_line(text: str, place: str) -> BatchLine:
         ) from error
 
 
-def job_of(line: BatchLine, model: str, llm: LLM) -> Job:
+def job_of(line: BatchLine, model: str, llm: LLM, parsers: Parsers) -> Job:
     """Raises RequestError for a body that cannot be served."""
     tokenizer = llm.tokenizer
-    question = _question(line, tokenizer)
+    question = _question(line, tokenizer, parsers)
     if question.head.model != model:
         raise RequestError(
             f"The model {question.head.model!r} was asked for; this is {model!r}, or what "
@@ -75,13 +77,13 @@ def job_of(line: BatchLine, model: str, llm: LLM) -> Job:
     return Job(line.custom_id, question, prompts)
 
 
-def _question(line: BatchLine, tokenizer: Tokenizer) -> Question:
+def _question(line: BatchLine, tokenizer: Tokenizer, parsers: Parsers) -> Question:
     if line.body.get("stream"):
         raise RequestError("stream is true; a batch answers whole, so leave it out.")
     try:
         if line.url == "/v1/completions":
             return of_completion(CompletionBody.model_validate(line.body), tokenizer)
-        return of_chat(ChatBody.model_validate(line.body), tokenizer)
+        return of_chat(ChatBody.model_validate(line.body), tokenizer, parsers)
     except ValidationError as error:
         raise RequestError(_words(error)) from error
 
@@ -133,5 +135,6 @@ def _choices(outputs: Iterable[RequestOutput], n: int) -> Iterator[Choice]:
                 completion.finish_reason,
                 len(output.prompt_token_ids),
                 output.num_cached_tokens,
+                prompt_token_ids=output.prompt_token_ids,
             )
             yield Choice(prompt * n + completion.index, prompt, delta, delta.text)

@@ -5,7 +5,6 @@ A field that cannot take effect is refused, except those that say nothing about 
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Items
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -143,11 +142,24 @@ class ChatBody(Body):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    include_reasoning: bool = True
 
     @property
-    def conversation(self) -> Items[dict[str, Any]]:
-        """The messages as the chat template takes them."""
-        return [message.plain() for message in self.messages]
+    def template(self) -> dict[str, Any]:
+        """What the chat template takes beside the messages; raises RequestError."""
+        given = self.chat_template_kwargs or {}
+        if "chat_template" in given:
+            raise RequestError(
+                "chat_template was given, a program; the model's own is used, so leave it out."
+            )
+        effort, use = self.reasoning_effort, self.tool_use
+        tools = [tool.model_dump(exclude_none=True) for tool in use.tools] if use else []
+        return {
+            **({"reasoning_effort": effort} if effort is not None else {}),
+            **given,
+            **({"tools": tools} if tools else {}),
+        }
 
     @property
     def tool_use(self) -> ToolUse | None:

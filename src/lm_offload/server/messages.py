@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lm_offload.errors import RequestError
+
+# In chat templates that join arguments to other text, as DeepSeek's do; others take them by name.
+_JOINED_ARGUMENTS = re.compile(r"\['arguments'\] *\+")
 
 
 class TextPart(BaseModel):
@@ -67,6 +72,38 @@ class Message(BaseModel):
         texts = [part if isinstance(part, str) else part.text for part in parts]
         said = {**self.model_dump(exclude_unset=True), "content": "".join(texts)}
         said.pop("tool_calls", None)
+        said |= _reasoning(said)
         if self.tool_calls:
             said["tool_calls"] = [call.plain() for call in self.tool_calls]
         return said
+
+
+def _reasoning(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier answer reasoned, by the names that templates know.
+
+    That of gpt-oss takes `thinking` beside calls alone, not beside content; transformers would fill
+    it from the others.
+    """
+    reasoning = said.get("reasoning_content") or said.get("reasoning")
+    if not isinstance(reasoning, str) or not reasoning:
+        return {}
+    thinking = "" if said["content"] else reasoning
+    return {"reasoning_content": reasoning, "reasoning": reasoning, "thinking": thinking}
+
+
+def conversation(messages: Iterable[Message], template: str) -> list[dict[str, Any]]:
+    """All messages as this chat template takes them; raises RequestError."""
+    plain = [message.plain() for message in messages]
+    return [_joinable(one) for one in plain] if _JOINED_ARGUMENTS.search(template) else plain
+
+
+def _joinable(said: dict[str, Any]) -> dict[str, Any]:
+    """With arguments as text."""
+    if "tool_calls" not in said:
+        return said
+    calls = [{**call, "function": _with_text(call["function"])} for call in said["tool_calls"]]
+    return {**said, "tool_calls": calls}
+
+
+def _with_text(function: Mapping[str, Any]) -> dict[str, Any]:
+    return {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}

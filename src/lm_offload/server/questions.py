@@ -9,13 +9,12 @@ from functools import partial
 from typing import TypeVar
 
 from lm_offload.engine.tokenizer import Tokenizer
-from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
-from lm_offload.server.answers import ChatForm, CompletionForm, Form, Head
+from lm_offload.server.answer_forms import ChatForm, CompletionForm, Form
+from lm_offload.server.answers import Head
 from lm_offload.server.bodies import ChatBody, CompletionBody
-from lm_offload.server.replies import Choice
-from lm_offload.server.tool_bodies import ToolUse
-from lm_offload.server.tool_reader import ToolReader
+from lm_offload.server.messages import conversation
+from lm_offload.server.parsers import Parsers, Reader, as_written
 from lm_offload.server.worker import MakePrompt
 
 T = TypeVar("T")
@@ -29,11 +28,7 @@ class Question:
     params: SamplingParams
     head: Head
     form: Form
-    tools: ToolUse | None = None
-
-    def reader(self) -> Callable[[Choice], Choice]:
-        """What makes of the deltas of one answer those that are shown."""
-        return ToolReader(self.tools) if self.tools else _as_it_is
+    reader: Callable[[], Reader] = as_written  # of one answer: what makes of its deltas those shown
 
     @property
     def with_logprobs(self) -> bool:
@@ -48,19 +43,15 @@ def of_completion(body: CompletionBody, tokenizer: Tokenizer) -> Question:
     return Question(prompts, body.params, head, CompletionForm(tokenizer))
 
 
-def of_chat(body: ChatBody, tokenizer: Tokenizer) -> Question:
+def of_chat(body: ChatBody, tokenizer: Tokenizer, parsers: Parsers) -> Question:
     """The same, and for a template; the prompt raises it where the model's refuses the messages."""
-    template = body.chat_template_kwargs or {}
-    if "chat_template" in template:
-        raise RequestError(
-            "chat_template was given, a program; the model's own is used, so leave it out."
-        )
-    use = body.tool_use
-    if use is not None:
-        template = {**template, "tools": [tool.model_dump(exclude_none=True) for tool in use.tools]}
-    encode = partial(tokenizer.apply_chat_template, body.conversation, **template)
+    messages = conversation(body.messages, tokenizer.chat_template)
+    encode = partial(tokenizer.apply_chat_template, messages, **body.template)
     head = Head(body.model, f"chat.completion{'.chunk' * bool(body.stream)}", "chatcmpl")
-    return Question([encode], body.params, head, ChatForm(tokenizer, body.top_logprobs or 0), use)
+    use = body.tool_use
+    params = parsers.params_for(body.params, use)
+    reader = partial(parsers.reader, use, body.include_reasoning)
+    return Question([encode], params, head, ChatForm(tokenizer, body.top_logprobs or 0), reader)
 
 
 def _as_it_is(given: T) -> T:

@@ -27,6 +27,7 @@ class Choice:
     delta: Delta
     text: str
     calls: tuple[ToolCall, ...] = ()  # of tools, in place of text
+    reasoning: str = ""  # before the text
 
     @property
     def finish_reason(self) -> str | None:

@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lm_offload.errors import LMOffloadError
-from lm_offload.server.answers import Head, Json, Usage
+from lm_offload.server.answer_forms import Json
+from lm_offload.server.answers import Head, Usage
 from lm_offload.server.error_object import error_object, status_of
 from lm_offload.server.replies import Choice
 

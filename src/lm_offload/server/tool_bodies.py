@@ -64,9 +64,9 @@ class ToolUse:
     must: bool
 
     @property
-    def names(self) -> list[str]:
-        """What they are called."""
-        return [tool.function.name for tool in self.tools]
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """Of their arguments, by what they are called."""
+        return {tool.function.name: tool.function.parameters or {} for tool in self.tools}
 
     @property
     def form(self) -> StructuredOutputs | None:

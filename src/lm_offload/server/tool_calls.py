@@ -1,31 +1,20 @@
-"""Finds calls of tools in texts, in the forms that chat templates teach.
+"""Finds calls of tools in texts, whole ones and growing ones; `json_calls.py` and others read them.
 
-::
-
-    <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>     Hermes, Qwen; several
-    {"name": "add", "parameters": {"a": 1}}                           Llama 3; several after ";"
-    [TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}]              Mistral
-    [TOOL_CALLS]add[ARGS]{"a": 1}                                     Mistral, later
-
-`[TOOL_CALLS]` and Llama's `<|python_tag|>` are special tokens, so the text may lack them.
+A text is either content or content and then calls, so what calls nothing that was given is content.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from lm_offload.engine.text_stream import held_back
 
-TAG, END_TAG = "<tool_call>", "</tool_call>"
-MARKS = ("[TOOL_CALLS]", "<|python_tag|>")
-ARGUMENTS_MARK = "[ARGS]"
-JSON_BEGINS = ("{", "[")  # or a mark
 ID_LENGTH = 9  # Mistral's templates take no other
-_DECODER = json.JSONDecoder()
+Schemas = Mapping[str, Mapping[str, Any]]  # of the arguments, by the names of functions
 
 
 @dataclass(frozen=True)
@@ -50,88 +39,57 @@ class Reading:
     calls: tuple[ToolCall, ...] = ()
 
 
-def read_calls(text: str, names: Collection[str]) -> Reading:
-    """The calls of functions with these names; all is content where anything else is called."""
-    for start in dict.fromkeys((0, _first_mark(text, 0))):  # a mark may be within arguments
-        if calls := _calls(text[start:], names):
-            return Reading(text[:start].rstrip(), calls)
+def never(text: str, schemas: Schemas) -> bool:
+    """Of forms whose calls begin with a mark alone."""
+    return False
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """One way to write calls.
+
+    `read` gives all that a text consists of and raises ValueError for anything else; `may_begin`
+    says whether a growing text may be calls without a mark. `needed` are marks without which a text
+    cannot be read: where they are special tokens, these have to be decoded.
+    """
+
+    marks: tuple[str, ...]
+    read: Callable[[str, Schemas], Iterable[ToolCall]]
+    may_begin: Callable[[str, Schemas], bool] = never
+    needed: tuple[str, ...] = ()
+
+
+def read_calls(text: str, schemas: Schemas, forms: Items[CallForm]) -> Reading:
+    """The calls of these functions; all is content where anything else is called."""
+    for start in dict.fromkeys((0, _first_mark(text, forms, 0))):  # or it is within arguments
+        for form in forms:
+            if calls := _calls(text[start:], schemas, form):
+                return Reading(text[:start].rstrip(), calls)
     return Reading(text)
 
 
-def _calls(text: str, names: Collection[str]) -> tuple[ToolCall, ...]:
+def _calls(text: str, schemas: Schemas, form: CallForm) -> tuple[ToolCall, ...]:
     """All that a text consists of; none where there is anything else."""
     try:
-        found = _tagged(text) if text.startswith(TAG) else _bare(_unmarked(text), names)
-        calls = tuple(found)
+        calls = tuple(form.read(text, schemas))
     except (ValueError, RecursionError):
         return ()
-    return calls if all(call.name in names for call in calls) else ()
+    return calls if all(call.name in schemas for call in calls) else ()
 
 
-def certain_content(text: str, names: Collection[str]) -> int:
+def certain_content(text: str, schemas: Schemas, forms: Items[CallForm]) -> int:
     """Characters at its beginning that are content, whatever follows."""
     begun = text.lstrip()
-    if not begun or begun.startswith(JSON_BEGINS) or any(_may_name(begun, name) for name in names):
+    if not begun or any(form.may_begin(begun, schemas) for form in forms):
         return 0
-    stop = _first_mark(text, len(text) - held_back(text, (TAG, *MARKS)))
+    stop = _first_mark(text, forms, len(text) - held_back(text, _marks(forms)))
     return len(text[:stop].rstrip())
 
 
-def _first_mark(text: str, default: int) -> int:
-    places = (text.find(mark) for mark in (TAG, *MARKS))
+def _first_mark(text: str, forms: Items[CallForm], default: int) -> int:
+    places = (text.find(mark) for mark in _marks(forms))
     return min((place for place in places if place >= 0), default=default)
 
 
-def _may_name(text: str, name: str) -> bool:
-    """Whether a text that grows may begin with the name of a function and its arguments."""
-    begins = (f"{name}{{", f"{name}{ARGUMENTS_MARK}{{")
-    return any(one.startswith(text) or text.startswith(one) for one in begins)
-
-
-def _tagged(text: str) -> Iterator[ToolCall]:
-    """Raises ValueError for what is none."""
-    while text:
-        if not text.startswith(TAG):
-            raise ValueError(text)
-        value, text = _value(text[len(TAG) :])
-        text = text.removeprefix(END_TAG).lstrip()
-        yield _call(value)
-
-
-def _bare(text: str, names: Collection[str]) -> Iterator[ToolCall]:
-    """Raises ValueError for what is none."""
-    while text:
-        if name := next((one for one in names if _is_named(text, one)), None):
-            value, text = _value(text[len(name) :].removeprefix(ARGUMENTS_MARK))
-            yield _call({"name": name, "arguments": value})
-        else:
-            value, text = _value(text)
-            yield from map(_call, value if isinstance(value, list) else [value])
-        text = _unmarked(text.removeprefix(";"))
-
-
-def _is_named(text: str, name: str) -> bool:
-    return text.startswith((f"{name}{{", f"{name}{ARGUMENTS_MARK}"))
-
-
-def _unmarked(text: str) -> str:
-    text = text.strip()
-    for mark in MARKS:
-        text = text.removeprefix(mark).lstrip()
-    return text
-
-
-def _value(text: str) -> tuple[Any, str]:
-    """The JSON at the beginning of a text, and what follows it."""
-    text = text.lstrip()
-    value, stop = _DECODER.raw_decode(text)
-    return value, text[stop:].lstrip()
-
-
-def _call(value: Any) -> ToolCall:
-    """Raises ValueError for what names no function."""
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError(value)
-    arguments = value.get("arguments", value.get("parameters", {}))
-    given = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(value["name"], given)
+def _marks(forms: Items[CallForm]) -> list[str]:
+    return [mark for form in forms for mark in form.marks]
