@@ -129,9 +129,25 @@ def _value(text: str) -> tuple[Any, str]:
 
 
 def _call(value: Any) -> ToolCall:
-    """Raises ValueError for what names no function."""
+    """Raises ValueError for what names no function, or has arguments without names."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError(value)
-    arguments = value.get("arguments", value.get("parameters", {}))
-    given = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(value["name"], given)
+    given = value.get("arguments", value.get("parameters")) or {}
+    arguments = json.loads(given) if isinstance(given, str) else given
+    if not isinstance(arguments, dict):
+        raise ValueError(value)
+    return ToolCall(value["name"], _as_text(arguments))
+
+
+def _as_text(arguments: dict[str, Any]) -> str:
+    """JSON as it is sent: half of a character of two stays escaped; raises ValueError for NaN."""
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    return text if _can_be_sent(text) else json.dumps(arguments)
+
+
+def _can_be_sent(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
