@@ -16,6 +16,13 @@
 Every message is one sentence: what was given, what is allowed, what to do.
 """
 
+MOST_SHOWN = 200  # characters of a value in a message
+
+
+def shown(text: str) -> str:
+    """As much of a given value as a message has room for."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
 
 class LMOffloadError(Exception):
     """Any error this package raises on purpose."""

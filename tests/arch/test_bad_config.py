@@ -81,6 +81,17 @@ def test_unknown_features_are_refused(base, change, message):
             "a list of 32 times 0 or 1",
         ),
         (LLAMA_2_7B, {"model_type": "gemma3"}, "no text_config, but an object"),
+        (
+            LLAMA_2_7B,
+            {"model_type": "deepseek_v2", "kv_lora_rank": 33},
+            "kv_lora_rank=33, but an even",
+        ),
+        (
+            QWEN_2_5_7B,
+            {"layer_types": [1] * 5000},
+            r"layer_types=\[1, 1, .*\.\.\., but a list of 28",
+        ),
+        (LLAMA_2_7B, {"vocab_size": 10**4000}, r"vocab_size=10+\.\.\., but an integer from"),
         (LLAMA_2_7B, {"num_key_value_heads": 5}, "num_key_value_heads=5, but a divisor of 32"),
         (LLAMA_2_7B, {"rms_norm_eps": "1e-5"}, "rms_norm_eps='1e-5', but a number"),
         (LLAMA_2_7B, {"rms_norm_eps": float("nan")}, "rms_norm_eps=nan"),
@@ -125,6 +136,18 @@ def test_inconsistent_values_are_named(base, change, message):
         parse_config({**base, **change})
     assert not isinstance(caught.value, UnsupportedModelError)
     assert_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+def test_errors_name_the_place_that_was_given(name):
+    raw, _ = PUBLISHED_PARAMETERS[name]
+    changed = {
+        **raw,
+        "vocab_size": 0,
+        "text_config": {**raw.get("text_config", {}), "vocab_size": 0},
+    }
+    with pytest.raises(CheckpointError, match=r"^toy\.gguf.* has vocab_size=0"):
+        parse_config(changed, where="toy.gguf")
 
 
 NESTED = "[" * 100_000

@@ -253,3 +253,15 @@ def test_a_text_that_cannot_go_on_ends_alone(tmp_path):
         assert broken.outputs[0].finish_reason == "error"
         assert "no token of this model fits" in broken.outputs[0].error
         assert whole.outputs[0].token_ids == tokens_of(llm, prompts[1:], free)[0]
+
+
+def test_drafts_do_not_change_where_a_text_cannot_go_on(tmp_path):
+    folder = write_tokenizer(make_toy_checkpoint(tmp_path / "llama", "llama"))
+    forms = [StructuredOutputs(regex=f"{'ABCD'[:length]}c") for length in (1, 2, 3, 4)]
+    params = [SamplingParams(max_tokens=9, structured_outputs=held) for held in forms]
+    prompts = prompts_of(9, 5, 3, 17)
+    with open_llm(folder, speculation="off") as llm:
+        wanted = seen(llm.generate(prompts, params))
+    with open_llm(folder, speculation="draft-model", draft_model=folder) as drafting:
+        assert seen(drafting.generate(prompts, params)) == wanted
+        assert drafting.stats.accepted

@@ -18,7 +18,10 @@ from tests.server.conftest import CONTEXT_LEN, MAX_RUNNING, MAX_WAITING, served
 ASKED = {"model": "demo", "prompt": "x", "max_tokens": 2}
 TOOL = {"type": "function", "function": {"name": "add"}}
 BAD_TOOL = {"type": "function", "function": {"name": "add", "parameters": {"not": {}}}}
+DEEP = json.loads('{"items": ' * 900 + "{}" + "}" * 900)
+DEEP_TOOL = {"type": "function", "function": {"name": "add", "parameters": DEEP}}
 CALLED = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{"}}
+LONG_CALL = {"type": "function", "function": {"name": "a" * 5000, "arguments": "{" * 5000}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "text"}}}
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
 
@@ -67,6 +70,8 @@ def test_one_sentence_says_what_is_allowed(http, changes, words, stream):
         ({"tool_choice": "required"}, "tool_choice is 'required' and tools has no such function"),
         ({"tools": [TOOL], "tool_choice": "required", "guided_regex": "a"}, "held to one of them"),
         ({"tools": [BAD_TOOL], "tool_choice": "required"}, "Unimplemented keys"),
+        ({"tools": [DEEP_TOOL], "tool_choice": "required"}, "'add' in tools are nested too"),
+        ({"tools": [{**TOOL, "function": {"name": ""}}]}, "tools.0.function.name is ''"),
         ({"messages": [{"role": "assistant", "tool_calls": [CALLED]}]}, "has the arguments '{'"),
         ({"response_format": {"type": "xml"}}, "response_format is {'type': 'xml'}"),
         ({"response_format": {"type": "json_schema"}}, "json_schema is missing"),
@@ -102,6 +107,29 @@ def test_forms_that_no_text_can_have_are_refused_before_anything_runs(
     found = http.post(path, json={**body, "stream": stream, **changes})
     assert found.status_code == 400, found.text
     assert words in found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": 10**4000},
+        {"guided_regex": "(" * 5000},
+        {"structured_outputs": {"choice": [[1] * 5000]}},
+        {"messages": [{"role": "assistant", "tool_calls": [LONG_CALL]}]},
+        {"tool_choice": "x" * 5000},
+    ],
+)
+def test_long_values_are_not_sent_back_whole(http, changes):
+    found = http.post("/v1/chat/completions", json={**CHAT, **changes})
+    assert found.status_code == 400, found.text
+    assert len(found.json()["error"]["message"]) < 500
+
+
+def test_half_a_character_in_a_name_is_escaped_in_the_answer(http):
+    body = json.dumps({**ASKED, "structured_outputs": {"\ud800": "a"}})
+    found = http.post("/v1/completions", content=body, headers={"Content-Type": "application/json"})
+    assert found.status_code == 400
+    assert r"structured_outputs.\ud800 was given" in found.json()["error"]["message"]
 
 
 def test_no_json_and_no_route_are_errors_too(http):

@@ -34,6 +34,9 @@ CALLING = [
     ('add{"a": 1}look_up{"of": "<tool_call> {é}"}', "", (ONE, TWO)),
     ('[TOOL_CALLS]add{"a": 1}[TOOL_CALLS]add[ARGS]{"a": 1}', "", (ONE, ONE)),
     ('{"name": "add"}', "", (ToolCall("add", "{}"),)),
+    ('{"name": "add", "arguments": "{\\"a\\": 1}"}', "", (ONE,)),
+    ('{"name": "add", "arguments": null}', "", (ToolCall("add", "{}"),)),
+    ('add{"a": "\\ud800"}', "", (ToolCall("add", '{"a": "\\ud800"}'),)),  # half a character
 ]
 TALKING = [
     "Just text.\n",
@@ -42,6 +45,10 @@ TALKING = [
     f"<tool_call>{SAID_ONE}</tool_call> and more",
     '{"name": "add", "arguments": {"a": 1}',
     '{"title": "add"}',
+    '{"name": "add", "arguments": [1]}',
+    '{"name": "add", "arguments": "1 and 1"}',
+    'add{"a": NaN}',
+    'add{"a": 1e999}',
     "add it up",
     "[1, 2]",
     "[TOOL_CALLS]",

@@ -51,31 +51,6 @@ def parse_decoder(fields: Fields, defaults: Defaults) -> ModelConfig:
     )
 
 
-def parse_gemma(fields: Fields, max_positions: int) -> ModelConfig:
-    """What Gemma 2 and 3 share: scaled embeddings, norms around both blocks, tied head."""
-    fields.must_be("use_bidirectional_attention", False)
-    bias = fields.flag("attention_bias", False)
-    defaults = Defaults(
-        max_positions,
-        bos=2,
-        eos=(1,),
-        kv_heads=4,
-        head_dim=256,
-        activation="gelu_pytorch_tanh",
-        activation_key="hidden_activation",
-        tied=True,
-    )
-    config = parse_decoder(fields, defaults)
-    return replace(
-        config,
-        attention_scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
-        embed_scale=config.hidden_size**0.5,
-        qkv_bias=bias,
-        output_bias=bias,
-        post_norms=True,
-    )
-
-
 def parse_window(fields: Fields, default: int | None = None) -> int | None:
     """The sliding window; null switches it off, a missing key means the default."""
     if "sliding_window" not in fields.raw:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from lm_offload.arch.common import (
     Defaults,
     parse_decoder,
-    parse_gemma,
     parse_window,
     with_one_window,
     with_windows,
@@ -22,12 +21,12 @@ from lm_offload.arch.families_llama import (
     parse_smollm3,
 )
 from lm_offload.arch.family_deepseek import parse_deepseek_v2, parse_deepseek_v3
+from lm_offload.arch.family_gemma import parse_gemma1, parse_gemma2, parse_gemma3_text
 from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
 from lm_offload.arch.fields import Fields
-from lm_offload.arch.local_rope import with_local_rope
 from lm_offload.arch.shapes import ModelConfig
 
 
@@ -62,46 +61,11 @@ def parse_qwen3(fields: Fields) -> ModelConfig:
 def parse_phi3(fields: Fields) -> ModelConfig:
     """Phi-3 and Phi-4-mini: fused projections, partial rotary, longrope."""
     _refuse_biases(fields)
-    fields = Fields({"original_max_position_embeddings": 4096, **fields.raw, **_phi3_rope(fields)})
+    original = {"original_max_position_embeddings": 4096}
+    fields = Fields({**original, **fields.raw, **_phi3_rope(fields)}, fields.where)
     config = parse_decoder(fields, Defaults(4096, bos=1, eos=(32000,), norm_eps=1e-5))
     config = with_one_window(config, fields, parse_window(fields))
     return replace(config, fused_qkv=True, fused_gate_up=True)
-
-
-def parse_gemma1(fields: Fields) -> ModelConfig:
-    """Gemma 1: no norms of what blocks add."""
-    fields.must_be("hidden_act", "gelu", "gelu_pytorch_tanh")  # the tanh form in either case
-    fields = Fields({"num_key_value_heads": 16, **fields.raw}, fields.where)
-    config = parse_gemma(fields, 8192)
-    return replace(config, attention_scale=config.head_dim**-0.5, post_norms=False)
-
-
-def parse_gemma2(fields: Fields) -> ModelConfig:
-    """Gemma 2: softcaps, a window in every second layer."""
-    config = parse_gemma(fields, 8192)
-    sliding = [i % 2 == 0 for i in range(config.num_layers)]
-    return replace(
-        with_windows(config, fields, parse_window(fields, 4096), sliding),
-        attention_softcap=fields.optional_number("attn_logit_softcapping", 50.0),
-        final_softcap=fields.optional_number("final_logit_softcapping", 30.0),
-    )
-
-
-def parse_gemma3_text(fields: Fields) -> ModelConfig:
-    """Gemma 3, text: queries and keys normalised by head, local layers with their own rope."""
-    fields.must_be("attn_logit_softcapping")
-    plain = dict.fromkeys(("rope_scaling", "rope_parameters"))  # read by with_local_rope
-    config = parse_gemma(Fields({**fields.raw, **plain}), 131_072)
-    period = fields.integer("sliding_window_pattern", fields.integer("_sliding_window_pattern", 6))
-    sliding = [(i + 1) % period != 0 for i in range(config.num_layers)]
-    config = with_windows(config, fields, parse_window(fields, 4096), sliding)
-    theta = fields.number("rope_theta", 1_000_000.0, above=1)
-    local_theta = fields.number("rope_local_base_freq", 10_000.0, above=1)
-    return replace(
-        with_local_rope(config, fields, theta, local_theta),
-        qk_norm=True,
-        final_softcap=fields.optional_number("final_logit_softcapping"),
-    )
 
 
 def parse_mixtral(fields: Fields) -> ModelConfig:

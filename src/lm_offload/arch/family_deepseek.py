@@ -75,12 +75,13 @@ def _parse_latent(fields: Fields, defaults: Defaults) -> ModelConfig:
 
 def _latent(fields: Fields) -> LatentShape:
     direct = "q_lora_rank" in fields.raw and fields.get("q_lora_rank") is None
-    rotated = fields.integer("qk_rope_head_dim", 64)
-    if rotated % 2:
-        raise fields.wrong("qk_rope_head_dim", "an even number")
+    rotated, rank = fields.integer("qk_rope_head_dim", 64), fields.integer("kv_lora_rank", 512)
+    for key, size in (("qk_rope_head_dim", rotated), ("kv_lora_rank", rank)):
+        if size % 2:
+            raise fields.wrong(key, "an even number")
     return LatentShape(
         query_rank=None if direct else fields.integer("q_lora_rank", 1536),
-        kv_rank=fields.integer("kv_lora_rank", 512),
+        kv_rank=rank,
         rotated_dim=rotated,
         other_dim=fields.integer("qk_nope_head_dim", 128),
         value_dim=fields.integer("v_head_dim", 128),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lm_offload.errors import CheckpointError, UnsupportedModelError
+from lm_offload.errors import CheckpointError, UnsupportedModelError, shown
 
 _REQUIRED: Any = object()
 _MAX_NUMBER = 1e18
@@ -96,13 +96,13 @@ class Fields:
         value = self.get(key)
         if value is not None and value not in allowed:
             raise UnsupportedModelError(
-                f"{self.where} has {key}={value!r}, supported here: "
+                f"{self.where} has {key}={shown(repr(value))}, supported here: "
                 f"{', '.join(repr(a) for a in allowed) or 'none'}; choose another checkpoint."
             )
 
     def wrong(self, key: str, need: str) -> CheckpointError:
         """The error for a value that is of the wrong kind or inconsistent."""
-        given = f"{key}={self.raw[key]!r}" if key in self.raw else f"no {key}"
+        given = f"{key}={shown(repr(self.raw[key]))}" if key in self.raw else f"no {key}"
         return CheckpointError(
             f"{self.where} has {given}, but {need} is needed; repair it or download it again."
         )

@@ -160,7 +160,7 @@ class Engine:
 
     def _finish_reason(self, sequence: Sequence, token: int) -> FinishReason:
         guide = sequence.guide
-        if guide is not None and guide.error is not None:
+        if guide is not None and guide.fails(sequence.output):
             sequence.error = guide.error
             return "error"
         if sequence.ends_with_stop_token or self._stops(sequence, token):

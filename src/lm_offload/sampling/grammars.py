@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lm_offload.errors import RequestError
+from lm_offload.errors import RequestError, shown
 from lm_offload.sampling.guide import Guide
 from lm_offload.sampling.reasoning_grammar import after_reasoning
 from lm_offload.sampling.structured_outputs import StructuredOutputs
@@ -122,7 +122,7 @@ def _refusal(wanted: StructuredOutputs, reason: str) -> RequestError:
 
 
 def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0]
+    return shown((text.strip().splitlines() or [""])[0])
 
 
 def _check_installed() -> None:

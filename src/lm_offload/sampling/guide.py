@@ -65,7 +65,13 @@ class Guide:
         self._follow(output)
         return self.error is None and bool(self._matcher.is_stopped())
 
+    def fails(self, output: Sequence[int]) -> bool:
+        """Whether `output` goes beyond what can be followed; drafts are behind it, or ahead."""
+        return self.error is not None and len(output) > len(self._taken)
+
     def _follow(self, output: Sequence[int]) -> None:
+        if self.error is not None:
+            return
         known = len(self._taken)
         if [*output[:known]] != self._taken:
             known = _num_common(self._taken, output)

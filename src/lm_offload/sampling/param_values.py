@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from lm_offload.errors import RequestError
+from lm_offload.errors import RequestError, shown
 
 MAX_BIAS = 1e6  # larger ones could make logits infinite
 
@@ -62,4 +62,4 @@ def is_finite(value: float) -> bool:
 def check(name: str, value: object, valid: bool, allowed: str) -> None:
     """Raise RequestError where a value is not valid."""
     if not valid:
-        raise RequestError(f"{name} is {value!r}; allowed is {allowed}.")
+        raise RequestError(f"{name} is {shown(repr(value))}; allowed is {allowed}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_offload.errors import LMOffloadError, RequestError
+from lm_offload.errors import LMOffloadError, RequestError, shown
 
 BAD_REQUEST, FAILED = 400, 500
 
@@ -13,7 +13,8 @@ BAD_REQUEST, FAILED = 400, 500
 def error_object(status: int, message: str, code: str | None = None) -> dict[str, Any]:
     """What answers, streams and lines of a batch carry in place of choices."""
     kind = "server_error" if status >= FAILED else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    text = message.encode(errors="backslashreplace").decode()  # halves of characters can't be sent
+    return {"error": {"message": text, "type": kind, "param": None, "code": code}}
 
 
 def status_of(error: LMOffloadError) -> int:
@@ -30,6 +31,4 @@ def sentence_of(error: Mapping[str, Any]) -> str:
         return f"{place} is missing; give it."
     if isinstance(error.get("input"), bytes):
         return f"{place} is no JSON; send JSON, with Content-Type: application/json."
-    given = repr(error.get("input"))
-    shown = given if len(given) <= 60 else f"{given[:60]}..."
-    return f"{place} is {shown}: {error['msg'].rstrip('.')}."
+    return f"{place} is {shown(repr(error.get('input')))}: {error['msg'].rstrip('.')}."

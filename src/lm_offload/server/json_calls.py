@@ -74,17 +74,32 @@ def first_value(text: str) -> tuple[Any, str]:
     return value, text[stop:].lstrip()
 
 
-def arguments_text(arguments: Any) -> str:
-    """As OpenAI gives them."""
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+def arguments_text(given: Any) -> str:
+    """As OpenAI sends them: the text of an object; raises ValueError for arguments without names.
+
+    Half of a character of two stays escaped: it cannot be sent as it is.
+    """
+    arguments = json.loads(given) if isinstance(given, str) else given
+    if not isinstance(arguments, dict):
+        raise ValueError(given)
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    return text if _can_be_sent(text) else json.dumps(arguments)
+
+
+def _can_be_sent(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _call(value: Any) -> ToolCall:
-    """Raises ValueError for what names no function."""
+    """Raises ValueError for what names no function, or has arguments without names."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError(value)
-    given = value.get("arguments", value.get("parameters", {}))
-    return ToolCall(value["name"], arguments_text(given))
+    given = value.get("arguments", value.get("parameters"))
+    return ToolCall(value["name"], arguments_text(given or {}))
 
 
 HERMES = CallForm((TAG,), _tagged)

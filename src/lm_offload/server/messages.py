@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lm_offload.errors import RequestError
+from lm_offload.errors import RequestError, shown
 
 # In chat templates that join arguments to other text, as DeepSeek's do; others take them by name.
 _JOINED_ARGUMENTS = re.compile(r"\['arguments'\] *\+")
@@ -39,8 +39,8 @@ class CalledFunction(BaseModel):
             arguments = json.loads(given or "{}") if isinstance(given, str) else given
         except (ValueError, RecursionError) as error:
             raise RequestError(
-                f"A call of {self.name!r} in messages has the arguments {given!r}; give a JSON "
-                "object."
+                f"A call of {shown(repr(self.name))} in messages has the arguments "
+                f"{shown(repr(given))}; give a JSON object."
             ) from error
         return {**self.model_dump(exclude_unset=True), "arguments": arguments}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lm_offload.errors import RequestError
 from lm_offload.sampling import StructuredOutputs
@@ -21,7 +21,7 @@ class Function(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -91,14 +91,25 @@ def tool_use(tools: Items[Tool] | None, choice: ToolChoice | None) -> ToolUse | 
 
 def _call_schema(function: Function, place: str) -> dict[str, Any]:
     """Of a call, which stands at `place` of a schema that has its own root."""
-    arguments = f"{place}/properties/arguments"
-    parameters = _moved(function.parameters or NO_ARGUMENTS, arguments)
     return {
         "type": "object",
-        "properties": {"name": {"const": function.name}, "arguments": parameters},
+        "properties": {"name": {"const": function.name}, "arguments": _parameters(function, place)},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _parameters(function: Function, place: str) -> dict[str, Any]:
+    """Raises RequestError for a schema within too many others."""
+    schema = {"type": "object", **(function.parameters or NO_ARGUMENTS)}
+    try:
+        moved: dict[str, Any] = _moved(schema, f"{place}/properties/arguments")
+    except RecursionError as error:
+        raise RequestError(
+            f"The parameters of {function.name!r} in tools are nested too deeply; give a flatter "
+            "schema."
+        ) from error
+    return moved
 
 
 def _moved(schema: Any, root: str) -> Any:

@@ -6,7 +6,7 @@ processor that is the same, the same seconds. Everything here is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -62,16 +62,16 @@ class Common:
 
     def over_blocks_apart(self, processor: Processor) -> Processor:
         """The same with attention over a KV cache whose blocks lie apart."""
-        key = ("apart", id(processor))
-        if key not in self._processors:
-            self._processors[key] = processor, over_blocks_apart(processor)
-        return self._processors[key][1]
+        return self._changed(processor, over_blocks_apart)
 
     def replaying(self, processor: Processor) -> Processor:
         """The same where a device replays what it launched before."""
-        key = ("replaying", id(processor))
+        return self._changed(processor, replaying)
+
+    def _changed(self, processor: Processor, change: Callable[[Processor], Processor]) -> Processor:
+        key = (change.__name__, id(processor))
         if key not in self._processors:
-            self._processors[key] = processor, replaying(processor)
+            self._processors[key] = processor, change(processor)
         return self._processors[key][1]
 
     def sweeps_of(self, workload: Workload, sizes: Sizes) -> list[SweepGroup]:
