@@ -34,6 +34,7 @@ def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
         product_flops={"bf16": curve},
         cached_product_flops={"bf16": curve},
         product_input_s={"bf16": 1.0},
+        kernel_s=1.0,
         task_s=1.0,
         sampled_values_per_s=1.0,
     )
@@ -42,7 +43,8 @@ def test_few_rows_follow_the_memory_and_many_rows_the_cores() -> None:
     assert rates == pytest.approx((2.5, 55.0, 400.0, 90.0 * 4.0 ** (7 / 9)))
     assert found.cpu.cached_product_flops["bf16"].rates == (20.0, 110.0, 200.0, 180.0)
     assert found.cpu.product_input_s["bf16"] == 0.5
-    assert found.cpu.task_s == 0.5
+    assert found.cpu.kernel_s == 0.5
+    assert found.cpu.task_s == 1.0  # the engine's own
     assert found.disk_read.bytes_per_s.at(1) == 0.5 * profile.disk_read.bytes_per_s.at(1)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lm_offload.engine import overhead_visits
 from lm_offload.engine.empty_sweeps import Case
-from lm_offload.engine.overhead import IN_CACHE, TURNS
+from lm_offload.engine.overhead import IN_CACHE, RUNS, TURNS
 from lm_offload.engine.overhead_visits import Visits
 from lm_offload.engine.prompt_cost import LONG, MANY, SHORT
 from lm_offload.kernels.resolve import resolve_kernels
@@ -22,7 +22,11 @@ STAGES_S = (0.0, 1.0, 4.0, 6.0, 6.5, 9.0)  # planned seconds behind, of 10
 def test_all_visits_but_the_last_are_spread_over_the_stages(
     count: int, before: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visits, made, reported = Visits((), resolve_kernels(1), MIB, count), list[float](), list[str]()
+    visits, made, reported = (
+        Visits((), (), resolve_kernels(1), MIB, count),
+        list[float](),
+        list[str](),
+    )
     monkeypatch.setattr(overhead_visits, "sampled_sweeps_s", lambda *of: made.append(now_s) or {})
     monkeypatch.setattr(overhead_visits, "sampled_prompts_s", lambda *of: {})
     report = visits.between(lambda stage, done_s, total_s: reported.append(stage))
@@ -37,7 +41,7 @@ def test_what_is_typical_is_that_of_all_visits(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(overhead_visits, "sampled_sweeps_s", lambda *of: {key: next(seconds)})
     prompts = {SHORT: [0.0], LONG: [0.0], MANY: [0.0]}
     monkeypatch.setattr(overhead_visits, "sampled_prompts_s", lambda *of: prompts)
-    visits = Visits(TURNS, resolve_kernels(1), MIB, 2)
+    visits = Visits(TURNS, (), resolve_kernels(1), MIB, 2)
     visits.visit()
     visits.visit()
     assert visits.sweeps_s == {key: 3.0}
@@ -46,9 +50,10 @@ def test_what_is_typical_is_that_of_all_visits(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_visit_leaves_torch_its_threads() -> None:
     threads = torch.get_num_threads()
-    visits = Visits(TURNS[1:], resolve_kernels(1), MIB, 99)
+    visits = Visits(TURNS[1:], RUNS, resolve_kernels(1), MIB, 99)
     torch.set_num_threads(3)
     visits.visit()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(threads)
+    assert {*RUNS} <= {*visits.sweeps_s}
     assert all(second > 0 for second in visits.sweeps_s.values())

@@ -17,6 +17,7 @@ from lm_offload.hardware.product_probe import (
     matrices,
     measure_kernel_s,
     product_work,
+    settled_s,
 )
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format
@@ -62,3 +63,16 @@ def test_many_rows_come_from_other_places_at_each_call(rows: int, places: int) -
     for _ in range(3 * LAYER_PRODUCTS):
         work()
     assert len(seen) == places
+
+
+def test_all_weights_are_brought_into_the_cache_before_a_product_is_timed() -> None:
+    seen = list[tuple[int, int]]()
+
+    class Noting:
+        def linear(self, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+            seen.append((len(x), weight.data_ptr()))
+
+    weights, kernels = list(torch.empty(3, 8, 8)), cast("Kernels", Noting())
+    assert settled_s(product_work(kernels, weights, 4), kernels, weights, 0.0) > 0
+    assert seen[:3] == [(1, weight.data_ptr()) for weight in weights]
+    assert {rows for rows, _ in seen[3:]} == {4}

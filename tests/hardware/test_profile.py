@@ -44,6 +44,16 @@ def test_a_product_takes_the_curve_of_its_format_and_place() -> None:
     assert cpu.product_s(parse_format("int4:32"), 1, 1e9, cached=True) == 0.5  # groups alike
 
 
+def test_what_exceeds_the_cache_comes_from_memory_little_by_little_where_that_is_measured() -> None:
+    curve = Curve((16.0, 32.0, 64.0), (10.0, 4.0, 2.0))
+    measured, named = processor(cache_bytes_per_s=curve), processor(cache_bytes=32)
+    fracs = [measured.missed_frac(size) for size in (8, 16, 32, 64, 1e9)]
+    assert fracs == pytest.approx([0.0, 0.0, 0.15 / 0.4, 1.0, 1.0])
+    assert [named.missed_frac(size) for size in (16, 32, 33)] == [0.0, 0.0, 1.0]
+    flat = processor(cache_bytes=32, cache_bytes_per_s=Curve((1.0,), (5.0,)))
+    assert [flat.missed_frac(size) for size in (32, 33)] == [0.0, 1.0]
+
+
 def test_values_of_inputs_and_outputs_take_time_beside_the_flops() -> None:
     cpu = processor(
         product_flops={"bf16": Curve((1.0,), (1e9,))},

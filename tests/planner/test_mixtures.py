@@ -43,7 +43,7 @@ def times(resident: int, ring_experts: int, profile: HardwareProfile = PLAIN) ->
     (model,) = make_request(MIXTURE, CHAT, 0).models
     assert model.experts is not None
     return MixtureSweepTimes(
-        costs=UnitCosts(model, profile.cpu, cached=False),
+        costs=UnitCosts(model, profile.cpu, missed_frac=1.0),
         profile=profile,
         streamed=frozenset(),
         ring_bytes=0,

@@ -17,7 +17,7 @@ from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.sweeps.disturbance import Disturbance, disturbance
 from lm_offload.planner.sweeps.run_time import SIMULATED_SWEEPS, time_run
 from lm_offload.planner.sweeps.sweep_load import SweepLoad
-from lm_offload.planner.sweeps.sweep_time import SweepTimes
+from lm_offload.planner.sweeps.sweep_time import SweepTimes, overhead_s
 from tests.planner.machines import PLAIN, disturbed
 from tests.planner.requests import TINY
 from tests.planner.sweep_simulation import sweep_seconds
@@ -42,7 +42,7 @@ def steady_s(compute_s: list[float], reads: dict[int, int], ring_bytes: int) -> 
 def times_of(profile: HardwareProfile, streamed: frozenset[int], ring_bytes: int) -> SweepTimes:
     model = sizes()
     return SweepTimes(
-        costs=UnitCosts(model, profile.cpu, cached=False),
+        costs=UnitCosts(model, profile.cpu, missed_frac=1.0),
         profile=profile,
         streamed=streamed,
         ring_bytes=ring_bytes,
@@ -123,18 +123,13 @@ def test_what_reads_cost_products_in_any_case_is_not_counted_twice() -> None:
     assert lost_s[0] > lost_s[1] > lost_s[2] == 0.0
 
 
-@pytest.mark.parametrize("streamed", [frozenset[int](), frozenset({1})])
-def test_streamed_units_that_fit_the_cache_leave_the_engine_what_it_needs_there(streamed) -> None:
-    slow = {"sweep_s": 8.0, "cached_overhead_frac": 0.5}
-    engine_s = {
-        size: times_of(
-            replace(PLAIN, cpu=replace(PLAIN.cpu, cache_bytes=size, **slow)), streamed, 99
-        )
-        .load(ROWS)
-        .overhead_s
-        for size in (0, 1 << 40)
-    }
-    assert engine_s[0] - engine_s[1 << 40] == pytest.approx(4.0 if streamed else 0.0)
+def test_decode_finds_the_engine_in_the_cache_if_the_weights_stay_there_and_prompts_never() -> None:
+    cpu = replace(PLAIN.cpu, sweep_s=8.0, sequence_s=1.0, cached_overhead_frac=0.5)
+    prompt = SweepShape((Piece(1, 64, 64),), 1)
+    for shape, saved_s in ((ROWS, 4.0), (prompt, 0.0)):
+        cold_s, warm_s = (overhead_s(cpu, 8, shape, 1, cached) for cached in (False, True))
+        assert cold_s == pytest.approx(8.0 + shape.sequences)
+        assert cold_s - warm_s == pytest.approx(saved_s)
 
 
 def test_only_the_first_of_many_rows_is_waited_for_and_once_behind_units() -> None:
@@ -262,11 +257,11 @@ def test_python_stages_each_group_and_hands_over_each_run():
     overheads_s = [times.load(decode).overhead_s for times in (inside, *spilled)]
     costs = inside.costs
     python_s = costs.total_fixed_s(decode, inside.micro_batch_tokens)
-    for count, overhead_s in zip(groups, overheads_s[1:], strict=True):
+    for count, total_s in zip(groups, overheads_s[1:], strict=True):
         engine_s = overheads_s[0] + count * (1e-2 + 2 * (1e-3 + 4e-4))
         busy_s = costs.total_s(decode, inside.micro_batch_tokens) + engine_s
         handed_s = 2 * 4 * 1e-5 * (python_s + engine_s) / busy_s
-        assert overhead_s == pytest.approx(engine_s + handed_s)
+        assert total_s == pytest.approx(engine_s + handed_s)
 
 
 def test_resources_slow_one_another_for_the_time_that_both_work():

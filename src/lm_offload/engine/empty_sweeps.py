@@ -31,7 +31,7 @@ from lm_offload.sequence import Sequence
 from lm_offload.units import MIB
 
 FIRST_SWEEPS = 4  # turns that do not count: what is replayed is written down in them
-UNCOUNTED = 2  # sweeps that stay in the cache, after others that do not: they bring it there
+RUN_SWEEPS = 32  # of decode that follow a prompt
 BUDGET_BYTES = 8 * MIB
 
 
@@ -58,9 +58,7 @@ def sampled_sweeps_s(
     """
     reads = MemoryReads(kernels.threads, memory_bytes)
     order = [turns[index % len(turns)] for index in range(-FIRST_SWEEPS, count)]
-    sweeps = Counter[Case]()
-    for case, traffic in (pair for turn in order for pair in turn):
-        sweeps[case] += 1 + _uncounted(traffic)
+    sweeps = Counter(case for turn in order for case, _ in turn)
     seconds: Samples = defaultdict(list)
     with ExitStack() as stack:
         steps = {
@@ -69,16 +67,29 @@ def sampled_sweeps_s(
         }
         for index, turn in enumerate(order):
             for case, traffic in turn:
-                for _ in range(_uncounted(traffic)):
-                    steps[case](traffic)
                 step_s = steps[case](traffic)
                 if index >= FIRST_SWEEPS:
                     seconds[case, traffic].append(step_s)
     return seconds
 
 
-def _uncounted(traffic: Traffic) -> int:
-    return 0 if traffic.sweep_bytes else UNCOUNTED
+def run_sweeps_s(
+    case: Case,
+    before: Traffic,
+    traffic: Traffic,
+    profile: HardwareProfile,
+    kernels: Kernels,
+    memory_bytes: int,
+) -> list[float]:
+    """Sweeps of a run of one case that begins after other work, `before`.
+
+    The first ones take up to twice as long as those that find everything cached, some 16 later.
+    """
+    reads, sweeps = MemoryReads(kernels.threads, memory_bytes), FIRST_SWEEPS + RUN_SWEEPS
+    with _engine_step(case, sweeps, profile, kernels, reads) as step:
+        for _ in range(FIRST_SWEEPS):
+            step(before)
+        return [step(traffic) for _ in range(RUN_SWEEPS)]
 
 
 @contextmanager

@@ -13,7 +13,13 @@ from typing import TypeVar
 
 import torch
 
-from lm_offload.engine.empty_sweeps import Case, Samples, Turn, sampled_sweeps_s
+from lm_offload.engine.empty_sweeps import (
+    Case,
+    Samples,
+    Turn,
+    run_sweeps_s,
+    sampled_sweeps_s,
+)
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
 from lm_offload.hardware.curve import Curve
@@ -33,19 +39,21 @@ Key = TypeVar("Key")
 class Visits:
     """Collects what so many visits see, the last of which is yet to be made when all else is done.
 
-    `turns` of sweeps are taken in a circle, `sweeps` of them in all visits together;
-    `memory_bytes` bound what is read between tasks.
+    `turns` of sweeps are taken in a circle, `sweeps` of them in all visits together, and a run of
+    each case of `runs` in each; `memory_bytes` bound what is read between tasks.
     """
 
     def __init__(
         self,
         turns: tuple[Turn, ...],
+        runs: Turn,
         kernels: Kernels,
         memory_bytes: int,
         count: int = 1,
         sweeps: int = LEAST_SWEEPS,
     ) -> None:
         self._turns = turns
+        self._runs = runs
         self._kernels = kernels
         self._memory_bytes = min(ARENA_BYTES, memory_bytes)
         self._count = count
@@ -62,6 +70,8 @@ class Visits:
         threads = torch.get_num_threads()
         machine = _any_machine(self._kernels.threads), self._kernels, self._memory_bytes
         _extend(self._sweeps, sampled_sweeps_s(self._turns, self._each, *machine))
+        for case, traffic in self._runs:
+            self._sweeps[case, traffic] += run_sweeps_s(case, SMALL_UNITS, traffic, *machine)
         prompts = round(PROMPTS_FRAC * self._each)
         _extend(self._prompts, sampled_prompts_s(prompts, *machine, SMALL_UNITS))
         torch.set_num_threads(threads)

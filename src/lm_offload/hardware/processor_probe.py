@@ -30,10 +30,6 @@ from lm_offload.units import MIB
 
 COMMON = "bf16"  # the format that most checkpoints and caches have
 KERNEL_BUDGET_S = 0.02
-# Of weights that stay in the last-level cache, but not in those of the cores, which pass each on
-# from sweep to sweep: out of 4 MiB products of one row took three quarters of what they take out of
-# 16 to 32 MiB.
-CACHED_BYTES = 16 * MIB
 OPERATION_ROWS = (1, 16, 128)
 OTHER_ROWS = 16  # of a product before a kernel that is timed as in a prompt
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
@@ -44,7 +40,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
     kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
     cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
-    small = arena.slice(0, min(CACHED_BYTES, cache.cache_bytes))
+    small = arena.slice(0, cache.cached_bytes)
     products = measure_products(
         kernels, small, arena, effort, (kernel_s, kernel_s + cache.start_s), clock
     )
@@ -66,6 +62,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         memory_start_s=cache.start_s,
         cached_start_s=products.cached_start_s,
         cache_bytes=cache.cache_bytes,
+        cache_bytes_per_s=cache.bytes_per_s,
         elementwise_bytes_per_s=operations["rms_norm"].at(OPERATION_BYTES),
         operation_bytes_per_s=operations,
         product_flops=products.uncached,

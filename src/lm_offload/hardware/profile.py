@@ -73,6 +73,9 @@ class Processor:
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
+    # By bytes that sweeps use again and again, how fast products of a row read them: from the rate
+    # that is in `cached_product_flops` to that of memory. None: all are kept up to `cache_bytes`.
+    cache_bytes_per_s: Curve | None = None
     elementwise_bytes_per_s: float = 0.0  # bytes read and written by norms etc.; 0: as memory
     # By name in OPERATIONS (measured_work), by bytes of activations that a call reads and writes.
     operation_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
@@ -107,6 +110,16 @@ class Processor:
             known[self.cache_bytes] = self.large_task_s
         seconds = (value or self.task_s for value in known.values())
         return Curve(tuple(known), tuple(seconds)).at(moved_bytes)
+
+    def missed_frac(self, used_bytes: float) -> float:
+        """The share that comes from memory of what sweeps use again and again."""
+        curve = self.cache_bytes_per_s
+        if curve is None or curve.rates[0] <= curve.rates[-1]:
+            return float(used_bytes > self.cache_bytes)
+        cached_s, used_s, missed_s = (
+            1 / rate for rate in (curve.rates[0], curve.at(used_bytes), curve.rates[-1])
+        )
+        return min(max((used_s - cached_s) / (missed_s - cached_s), 0.0), 1.0)
 
     def product_s(
         self, format: Format, rows: int, weights: float, cached: bool = False, width: int = 0

@@ -146,7 +146,7 @@ class CandidateTimes(RequestCosts):
         if not candidate.lends:
             return costs
         processor = self.common.over_blocks_apart(costs.processor)
-        return self.common.costs(candidate.model, processor, costs.cached)
+        return self.common.costs(candidate.model, processor, costs.missed_frac)
 
     def lending_of(self, candidate: Candidate) -> KVLending | None:
         """What unused KV memory holds, if the candidate lends it."""

@@ -45,11 +45,11 @@ class Common:
     _processors: dict[Key, tuple[Processor, Processor]] = field(default_factory=dict)
     _other_bytes: dict[Key, tuple[ModelSizes, int]] = field(default_factory=dict)
 
-    def costs(self, model: ModelSizes, processor: Processor, cached: bool) -> UnitCosts:
+    def costs(self, model: ModelSizes, processor: Processor, missed_frac: float) -> UnitCosts:
         """What the units of a model cost on a processor."""
-        key = (id(model), id(processor), cached)
+        key = (id(model), id(processor), missed_frac)
         if key not in self._costs:
-            self._costs[key] = UnitCosts(model, processor, cached)
+            self._costs[key] = UnitCosts(model, processor, missed_frac)
         return self._costs[key]
 
     def on_threads(self, profile: HardwareProfile, threads: ThreadPlan) -> HardwareProfile:

@@ -15,6 +15,8 @@ from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.request import Request
 from lm_offload.planner.sweeps.split_time import turn_costs
 
+MISSED_STEPS = 20  # in which shares of weights are told apart: plans of about one size share costs
+
 
 @dataclass(frozen=True)
 class RequestCosts:
@@ -34,17 +36,18 @@ class RequestCosts:
     def costs_on(
         self, threads: ThreadPlan, model: ModelSizes, sizes: Sizes, moves: bool
     ) -> UnitCosts:
-        """Where units are computed; weights stay in its last-level cache if a sweep fits there."""
+        """Where units are computed; its last-level cache keeps a part of what a sweep needs."""
         profile = self.profile_of(threads)
         processor = profile.gpu if self.request.device and profile.gpu else profile.cpu
         kv_bytes = sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
-        cached = not moves and model.units_bytes + kv_bytes <= processor.cache_bytes
-        return self.common.costs(model, processor, cached)
+        missed_frac = 1.0 if moves else processor.missed_frac(model.units_bytes + kv_bytes)
+        steps = round(missed_frac * MISSED_STEPS)
+        return self.common.costs(model, processor, steps / MISSED_STEPS)
 
     def replayed(self, costs: UnitCosts) -> UnitCosts:
         """The same where the device replays what it launched before."""
         processor = self.common.replaying(costs.processor)
-        return self.common.costs(costs.model, processor, costs.cached)
+        return self.common.costs(costs.model, processor, costs.missed_frac)
 
     def least_costs(self, model: ModelSizes, sizes: Sizes, moves: bool = False) -> UnitCosts:
         """The costs of units if nothing were streamed or uploaded; `moves`: something is."""
@@ -62,4 +65,4 @@ class RequestCosts:
     def cpu_costs(self, model: ModelSizes, threads: ThreadPlan | None = None) -> UnitCosts:
         """What units cost on the CPU, beside a device that computes others."""
         profile = self.profile_of(threads or self.request.default_threads)
-        return self.common.costs(model, profile.cpu, cached=False)
+        return self.common.costs(model, profile.cpu, missed_frac=1.0)

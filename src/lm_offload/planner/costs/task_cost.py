@@ -23,6 +23,7 @@ from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
 
+MOST_MISSED_FRAC = 0.5  # of the weights, with which what the engine needs stays in the cache
 REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
 _Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
@@ -37,15 +38,20 @@ def replaying(processor: Processor) -> Processor:
 class TaskCosts:
     """What a unit of one model costs on one processor in a sweep, all its micro-batches together.
 
-    `cached`: the weights of a whole sweep stay in the last-level cache.
+    `missed_frac`: the share of the weights that no cache keeps from sweep to sweep.
     """
 
     model: ModelSizes
     processor: Processor
-    cached: bool
+    missed_frac: float
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
     _works: dict[tuple[str, int], _Work] = field(default_factory=dict, compare=False, repr=False)
     _kernels: dict[tuple[str, int], int] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def cached(self) -> bool:
+        """Whether most of what a sweep needs stays in the last-level cache."""
+        return self.missed_frac <= MOST_MISSED_FRAC
 
     def unit_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Seconds of one unit."""
@@ -58,7 +64,7 @@ class TaskCosts:
             return self._expert_s(sized, shape)
         tasks_s = self.fixed_s(sized, shape, micro_batch_tokens)
         if sized.unit.kind in ONCE:
-            return tasks_s + self._kernels_s(sized, shape.logit_rows, self.cached)
+            return tasks_s + self._kernels_s(sized, shape.logit_rows, self.missed_frac)
         return tasks_s + self._micro_batches_s(sized, shape.rows, micro_batch_tokens)
 
     def fixed_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
@@ -75,7 +81,7 @@ class TaskCosts:
         """One expert, on the rows that use it, as often as any do."""
         rows, used_frac = self._expert_use(shape)
         task_s = self._task_s(sized, shape, rows)
-        return used_frac * (task_s + self._kernels_s(sized, rows, self.cached))
+        return used_frac * (task_s + self._kernels_s(sized, rows, self.missed_frac))
 
     def _expert_use(self, shape: SweepShape) -> tuple[int, float]:
         """The rows of an expert that is used, and in what share of the sweeps it is."""
@@ -100,7 +106,8 @@ class TaskCosts:
             return task_s + self._kernels_of(sized) * processor.kernel_s
         if sized.unit.kind in REPLAYED and shape.is_decode:
             return task_s
-        call_s = processor.call_s * (processor.cached_overhead_frac if self.cached else 1.0)
+        stays = self.cached and shape.is_decode
+        call_s = processor.call_s * (processor.cached_overhead_frac if stays else 1.0)
         return task_s + self._kernels_of(sized) * call_s
 
     def _kernels_of(self, sized: UnitSize) -> int:
@@ -121,35 +128,45 @@ class TaskCosts:
     def _micro_batches_s(self, sized: UnitSize, rows: int, most: int) -> float:
         """All calls but the first find the weights of a small unit in the cache."""
         full, rest = divmod(rows, most)
-        seconds = self._kernels_s(sized, min(rows, most), self.cached)
+        seconds = self._kernels_s(sized, min(rows, most), self.missed_frac)
         seconds += max(full - 1, 0) * self._again_s(sized, most)
         return seconds + (self._again_s(sized, rest) if full and rest else 0.0)
 
     def _again_s(self, sized: UnitSize, rows: int) -> float:
         """A call on a unit that was used just before, by the rows of another micro-batch."""
-        first_s = self._kernels_s(sized, rows, self.cached)
+        first_s = self._kernels_s(sized, rows, self.missed_frac)
         if sized.size_bytes > self.processor.cache_bytes:
             return first_s
-        return min(self._kernels_s(sized, rows, cached=True), first_s)
+        return min(self._kernels_s(sized, rows, 0.0), first_s)
 
-    def _kernels_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+    def _kernels_s(self, sized: UnitSize, rows: int, missed_frac: float) -> float:
         """The kernels of one task without attention and without what is fixed."""
-        key = (sized.unit.kind, sized.size_bytes, rows, cached)
+        key = (sized.unit.kind, sized.size_bytes, rows, missed_frac)
         if key not in self._known:
-            self._known[key] = self._work_s(sized, rows, cached)
+            self._known[key] = self._work_s(sized, rows, missed_frac)
         return self._known[key]
 
-    def _work_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+    def _work_s(self, sized: UnitSize, rows: int, missed_frac: float) -> float:
         if rows == 0:  # no logits are wanted in this sweep
             return 0.0
-        processor, weight_format = self.processor, self.model.format_of(sized.unit)
-        products, steps = self._work_of(sized)
-        products_s = (
-            processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
+        shares = {True: 1.0 - missed_frac, False: missed_frac}  # from the cache, from memory
+        products_s = sum(
+            share * self._products_s(sized, rows, cached)
+            for cached, share in shares.items()
+            if share
+        )
+        _, steps = self._work_of(sized)
+        return products_s + sum(
+            self.processor.operation_s(step.name, rows * step.row_bytes) for step in steps
+        )
+
+    def _products_s(self, sized: UnitSize, rows: int, cached: bool) -> float:
+        products, _ = self._work_of(sized)
+        weight_format = self.model.format_of(sized.unit)
+        return sum(
+            self.processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
-        steps_s = (processor.operation_s(step.name, rows * step.row_bytes) for step in steps)
-        return sum(products_s) + sum(steps_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""

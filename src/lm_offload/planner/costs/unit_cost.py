@@ -18,18 +18,23 @@ _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with row
 class UnitCosts:
     """What the units of one model cost on one processor.
 
-    `cached`: the weights of a whole sweep stay in the last-level cache.
+    `missed_frac`: the share of the weights that no cache keeps from sweep to sweep.
     """
 
     model: ModelSizes
     processor: Processor
-    cached: bool
+    missed_frac: float
     _sums: dict[tuple[str, SweepShape, int, str | None], float] = field(
         default_factory=dict, compare=False, repr=False
     )
     _sweeps: dict[tuple[str, SweepShape, int], Sequence[float]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @property
+    def cached(self) -> bool:
+        """Whether most of what a sweep needs stays in the last-level cache."""
+        return self._tasks.cached
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""
@@ -145,4 +150,4 @@ class UnitCosts:
 
     @cached_property
     def _tasks(self) -> TaskCosts:
-        return TaskCosts(self.model, self.processor, self.cached)
+        return TaskCosts(self.model, self.processor, self.missed_frac)

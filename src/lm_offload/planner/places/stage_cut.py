@@ -102,7 +102,7 @@ def _phases(
 ) -> Iterator[tuple[float, Sequence[float]]]:
     """How many sweeps, and the seconds of units in each."""
     assert request.profile.gpu is not None
-    costs, workload = UnitCosts(model, request.profile.gpu, cached=False), request.workload
+    costs, workload = UnitCosts(model, request.profile.gpu, missed_frac=1.0), request.workload
     count = min(sizes.max_sequences, len(workload.prompt_lens))
     for mean in (mean_prefill(workload, sizes, count), mean_decode(workload, count)):
         if mean.sweeps:

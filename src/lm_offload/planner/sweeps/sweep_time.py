@@ -129,7 +129,7 @@ class SweepTimes(ReadTimes):
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays_cached)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
@@ -166,19 +166,10 @@ class SweepTimes(ReadTimes):
         busy_s = self.costs.total_s(shape, self.micro_batch_tokens)
         return (fixed_s + engine_s) / (busy_s + engine_s)
 
-    @lazy
+    @property
     def _python_frac(self) -> float:
         """What Python takes, of what it does after weights that fill the last-level cache."""
-        return self.profile.cpu.cached_overhead_frac if self._stays_cached else 1.0
-
-    @lazy
-    def _stays_cached(self) -> bool:
-        """Whether what the engine needs stays in the last-level cache from sweep to sweep.
-
-        Weights that are streamed push it out only where they are larger than the cache.
-        """
-        fits = self.costs.model.units_bytes <= self.profile.cpu.cache_bytes
-        return self.costs.cached or (bool(self.streamed) and fits)
+        return self.profile.cpu.cached_overhead_frac if self.costs.cached else 1.0
 
 
 def overhead_s(
@@ -189,5 +180,5 @@ def overhead_s(
     `cached`: what the engine needs stays in the last-level cache.
     """
     sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
-    frac = cpu.cached_overhead_frac if cached else 1.0
-    return frac * (cpu.sweep_s + shape.sequences * cpu.sequence_s) + sampled_s
+    frac = cpu.cached_overhead_frac if cached and shape.is_decode else 1.0
+    return frac * cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
