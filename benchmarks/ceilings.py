@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.disk_meter import DiskMeter
 from benchmarks.kernel_timing import Reading, Work, rounds_s, settled, streamed_copies
 from benchmarks.product_rows import K, N, own_product
-from benchmarks.testbed import direct_read_bytes_per_s
 from benchmarks.weight_files import largest_weight_file
 from lm_offload.arch.accounting import loaded_bytes, unit_flops
 from lm_offload.arch.config import load_config
@@ -31,7 +31,6 @@ HEAD_BYTES = 1 << 30  # the head's parts do not matter to sums
 PRODUCT_ROWS = 256
 METER_ROUNDS = 2
 READ_BYTES = 64 << 20
-DISK_READ_BYTES, DISK_PASSES, READS_IN_FLIGHT = 128 << 20, 4, 2  # the same bytes in each pass
 FORMAT_BYTES = {"int8": 1.0, "int4": 0.5}  # of a weight, without scales: no engine reads less
 # Products that an engine may choose: most round activations as well, which is faster.
 KERNEL_FORMATS = {None: "bf16", "int8": "int8:64:a8", "int4": "int4:64:a8"}
@@ -120,7 +119,7 @@ class RateMeter:
             "read": self._read.work,
             **in_turns(self._products),
         }
-        self._file = largest_weight_file(model) if limited else None
+        self._disk = DiskMeter(largest_weight_file(model)) if limited else None
 
     def read(self) -> Rates:
         """The rates now."""
@@ -129,15 +128,8 @@ class RateMeter:
         return Rates(
             memory_read_bytes_per_s=self._read.size_bytes / min(times_s["read"]),
             product_flops_per_s=2 * PRODUCT_ROWS * N * K / least_s,
-            disk_read_bytes_per_s=self._disk_bytes_per_s(),
+            disk_read_bytes_per_s=self._disk.best_bytes_per_s() if self._disk else None,
         )
-
-    def _disk_bytes_per_s(self) -> float | None:
-        if self._file is None:
-            return None
-        how = {"threads": READS_IN_FLIGHT, "limit_bytes": DISK_READ_BYTES, "passes": 1}
-        rates = [direct_read_bytes_per_s(self._file, **how) for _ in range(DISK_PASSES)]
-        return max((rate for rate in rates if rate is not None), default=None)
 
 
 def product_works(weight_format: str | None, threads: int) -> Products:

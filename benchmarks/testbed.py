@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import mmap
-import os
 import platform
 import statistics
 import time
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.disk_meter import DiskMeter
 from benchmarks.entry import parser_of, run
 from benchmarks.weight_files import largest_weight_file
 from lm_offload.hardware.machine import describe_machine
@@ -108,46 +107,11 @@ def _can_prepack(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def direct_read_bytes_per_s(
-    path: Path, *, threads: int, block_bytes: int = 4 * MIB, limit_bytes: int = GIB, passes: int = 5
-) -> float | None:
-    """Median over `passes` of reading the head of `path` with O_DIRECT; None where it has none."""
-    blocks = min(limit_bytes, path.stat().st_size) // block_bytes
-    if not blocks or not hasattr(os, "O_DIRECT"):
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    except OSError:
-        return None
-    try:
-        rates = [_direct_pass(descriptor, blocks, block_bytes, threads) for _ in range(passes)]
-    finally:
-        os.close(descriptor)
-    return statistics.median(rates)
-
-
-def _direct_pass(descriptor: int, blocks: int, block_bytes: int, threads: int) -> float:
-    def read_share(first: int, buffer: mmap.mmap) -> None:
-        for block in range(first, blocks, threads):
-            os.preadv(descriptor, [buffer], block * block_bytes)
-
-    buffers = [mmap.mmap(-1, block_bytes) for _ in range(threads)]  # page-aligned
-    for buffer in buffers:
-        buffer.write(bytes(block_bytes))  # touched before the clock starts
-    with ThreadPoolExecutor(threads) as pool:
-        start_s = time.perf_counter()
-        list(pool.map(read_share, range(threads), buffers))
-        return blocks * block_bytes / (time.perf_counter() - start_s)
-
-
-def direct_read_table(path: Path) -> dict[str, int | None]:
-    """O_DIRECT read rates in bytes/s with 2, 3 and 4 reads in flight, and the best of them."""
-    table: dict[str, int | None] = {}
-    for threads in (2, 3, 4):
-        rate = direct_read_bytes_per_s(path, threads=threads)
-        table[f"threads_{threads}"] = None if rate is None else round(rate)
-    table["best"] = max((rate for rate in table.values() if rate is not None), default=None)
-    return table
+def direct_read_table(path: Path) -> dict[str, int]:
+    """Direct reads of bytes that were read before, in bytes/s, by blocks and reads in flight."""
+    rates = DiskMeter(path).read()
+    table = {f"{way.depth}x{way.block_bytes // MIB}MiB": round(rates[way]) for way in rates}
+    return {**table, "best": max(table.values())}
 
 
 def filesystem_of(path: Path) -> str:
