@@ -159,6 +159,11 @@ class Plan:
     draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 
     @property
+    def in_flight_bytes(self) -> int:
+        """Of blocks that are read at once, where units are not smaller."""
+        return self.read_block_bytes * self.read_concurrency
+
+    @property
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
         return self.lanes + max(self.scored_rows, self.draft_rows)

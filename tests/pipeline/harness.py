@@ -52,6 +52,7 @@ class Rig:
         read_s: float = 0.0,
         compute_s: float = 0.0,
         fail: Callable[[Task], BaseException | None] = lambda task: None,
+        in_flight_bytes: int = 8,
     ) -> None:
         self.computed: list[tuple[int, int, int]] = []
         self.sizes = sizes
@@ -64,7 +65,7 @@ class Rig:
         self.disk = DiskQueue(progress, self._blocks, 2 if streamed else 0, self.trace)
         writes = DiskQueue(progress, self._blocks, 0, self.trace)
         make = OverlappedExecutor if overlap else SerialExecutor
-        schedule = SweepSchedule(streamed, ring_bytes)
+        schedule = SweepSchedule(streamed, ring_bytes, in_flight_bytes)
         self.executor: Executor = make(schedule, Disk(self.disk, writes), progress, self.trace)
 
     def sweep(self, micro_batches: Sequence[int] | None = None):
@@ -86,6 +87,7 @@ class Rig:
         return [self._block(task, *ends).read for ends in zip(starts, stops, strict=True)]
 
     def _block(self, task: Task, start: int, stop: int) -> FakeBlock:
+        start, stop = task.unit_offset + start, task.unit_offset + stop
         return FakeBlock(self._memory(task)[start:stop], mark(task), self._read_s, self._fail(task))
 
     def _compute(self, task: Task) -> None:

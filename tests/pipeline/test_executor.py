@@ -76,7 +76,7 @@ def test_reads_run_beside_computes_and_into_the_next_sweep():
 
 
 def test_nothing_overlaps_when_overlap_is_off():
-    rig = Rig(MIXED, 40, overlap=False, read_s=0.002, compute_s=0.004)
+    rig = Rig(MIXED, 40, overlap=False, read_s=0.002, compute_s=0.004, in_flight_bytes=40)
     for _ in range(3):
         rig.sweep()
     rig.executor.close()

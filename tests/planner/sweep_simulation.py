@@ -6,7 +6,8 @@ What `sweep_recurrence.py` is checked against; searches use that, which is faste
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lm_offload.planner.sweeps.sweep_simulation import Load, seconds_of, simulated_seconds
 from lm_offload.schedule.kv_staging import Groups, StagedSweep
@@ -18,16 +19,37 @@ def sweep_seconds(
     loads: Sequence[Load],
     streamed_bytes: Mapping[int, int],
     ring_bytes: int,
+    in_flight_bytes: int,
     kv_ring_blocks: int = 0,
 ) -> list[float]:
     """Seconds of sweeps that follow one another, each with the engine's overhead at its end.
 
     Reads run ahead through the ring as the executor lets them.
     """
-    schedule = SweepSchedule(streamed_bytes, ring_bytes)
+    loads = [_InParts(load, streamed_bytes) for load in loads]
+    schedule = SweepSchedule(streamed_bytes, ring_bytes, in_flight_bytes)
     if kv_ring_blocks:
         return seconds_of(loads, _staged_tasks(schedule, loads, kv_ring_blocks))
     return simulated_seconds(loads, schedule.reads, schedule.computes)
+
+
+@dataclass
+class _InParts:
+    """A load whose units are read in parts, each in its share of the time."""
+
+    load: Load
+    streamed_bytes: Mapping[int, int]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.load, name)
+
+    def transfer_s(self, task: Task) -> float:
+        share = task.size_bytes / self.streamed_bytes[task.id.unit]
+        return self.load.transfer_s(task) * share
+
+
+def _use(task: Task) -> tuple[int, bool, int]:
+    return task.id.unit, task.id.kind == "read_kv", task.id.micro_batch
 
 
 def _staged_tasks(
@@ -55,4 +77,4 @@ def _merged(
 ) -> Iterator[Task]:
     """Reads in order of use; which blocks of the cache are read is known when a sweep begins."""
     known = (replace(task, needs=(*task.needs, *before)) for task in kv)
-    yield from sorted((*weights, *known), key=lambda task: (task.id.unit, task.id.micro_batch))
+    yield from sorted((*weights, *known), key=_use)

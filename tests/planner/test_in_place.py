@@ -11,6 +11,7 @@ from lm_offload.hardware.profile import Link
 from lm_offload.plan import Workload
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.decided.fixed_plan import fixed_plan
 from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.planner.places.ordered_residency import choose_in_order
@@ -140,7 +141,7 @@ def test_nothing_is_in_place_where_all_is_on_the_device():
 @pytest.mark.parametrize("budget", range(0, 40, 3))
 def test_units_that_matter_more_come_first(budget):
     sizes, first = [2, 5, 2, 5, 2, 5], frozenset({0, 2, 4})
-    found = choose_in_order(sizes, first, budget, ring_depth=1)
+    found = choose_in_order(sizes, first, budget, RingDepth(1))
     if found is None:
         assert budget < 5
         return

@@ -148,7 +148,7 @@ def test_what_is_not_read_is_never_waited_for():
     loads = [times.load(decode(context)) for context in (9, 99, 199)]
     assert all(set(load.read_s) < set(times.streamed_bytes) for load in loads[:1])
     full = [predictor.times(alone).load(decode(context)) for context in (9, 99, 199)]
-    ring = times.streamed_bytes, times.ring_bytes
+    ring = times.streamed_bytes, times.ring_bytes, times.in_flight_bytes
     pairs = zip(sweep_seconds(loads, *ring), sweep_seconds(full, *ring), strict=True)
     assert all(less <= more for less, more in pairs)
 

@@ -106,18 +106,18 @@ def test_reads_begin_when_the_router_has_been_computed() -> None:
     """1 s of attention, a router of 0.5, reads of 2, all computed in 1, of it the last in 0.25."""
     layer = LayerExperts(read_s=2.0, read_bytes=1, compute_s=1.0, last_s=0.25, waits=False)
     load = SweepLoad([1.0, 0.5, 1.0], {}, 0.0, 1, experts={1: layer})
-    assert sweep_seconds([load], {}, 0) == pytest.approx([1.5 + 2.0 + 0.25 + 1.0])
+    assert sweep_seconds([load], {}, 0, 8) == pytest.approx([1.5 + 2.0 + 0.25 + 1.0])
     waiting = replace(load, experts={1: replace(layer, waits=True)})
-    assert sweep_seconds([waiting], {}, 0) == pytest.approx([1.5 + 2.0 + 1.0 + 1.0])
+    assert sweep_seconds([waiting], {}, 0, 8) == pytest.approx([1.5 + 2.0 + 1.0 + 1.0])
     resident = replace(load, experts={1: replace(layer, read_s=0.0)})
-    assert sweep_seconds([resident], {}, 0) == pytest.approx([1.5 + 1.0 + 1.0])
+    assert sweep_seconds([resident], {}, 0, 8) == pytest.approx([1.5 + 1.0 + 1.0])
 
 
 def test_other_units_are_read_while_experts_are() -> None:
     """The last unit's read of 1 s ends with the experts', so the CPU need not wait for it."""
     layer = LayerExperts(read_s=1.0, read_bytes=1, compute_s=3.0, last_s=0.5, waits=False)
     load = SweepLoad([0.5, 0.5, 0.5], {2: 1.0}, 0.0, 2, experts={1: layer})
-    assert sweep_seconds([load], {2: 10}, 10) == pytest.approx([1.0 + 3.0 + 0.5])
+    assert sweep_seconds([load], {2: 10}, 10, 100) == pytest.approx([1.0 + 3.0 + 0.5])
 
 
 @pytest.mark.parametrize("rows", [1, 4, 64])

@@ -5,6 +5,7 @@ import itertools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.residency import Residency, choose_residency, residencies
 
 SIZES = st.lists(st.integers(0, 50), min_size=1, max_size=24).filter(any)
@@ -28,7 +29,7 @@ def ring_needed(sizes: list[int], chosen: Residency, depth: int) -> int:
 @given(SIZES, st.integers(0, 1300), st.integers(1, 3))
 @example([10, 1, 1, 10, 1, 1], 20, 2)
 def test_resident_units_and_ring_stay_within_the_budget(sizes, budget, depth):
-    chosen = choose_residency(sizes, budget, depth)
+    chosen = choose_residency(sizes, budget, RingDepth(depth))
     if chosen is None:
         assert budget < sum(sorted(sizes)[-depth:])
     else:
@@ -38,14 +39,14 @@ def test_resident_units_and_ring_stay_within_the_budget(sizes, budget, depth):
 
 @given(SIZES)
 def test_the_largest_unit_is_the_smallest_budget(sizes):
-    assert choose_residency(sizes, max(sizes), 1) is not None
+    assert choose_residency(sizes, max(sizes), RingDepth(1)) is not None
     if max(sizes) < sum(sizes):
-        assert choose_residency(sizes, max(sizes) - 1, 1) is None
+        assert choose_residency(sizes, max(sizes) - 1, RingDepth(1)) is None
 
 
 @given(SIZES, st.integers(1, 3), st.integers(0, 100))
 def test_what_fits_is_resident(sizes, depth, spare):
-    chosen = choose_residency(sizes, sum(sizes) + spare, depth)
+    chosen = choose_residency(sizes, sum(sizes) + spare, RingDepth(depth))
     assert chosen == Residency(frozenset(range(len(sizes))), 0)
 
 
@@ -54,7 +55,7 @@ def test_what_fits_is_resident(sizes, depth, spare):
 def test_more_budget_streams_less_to_within_a_ring(sizes, depth):
     most, ring_bytes = 0, sum(sorted(sizes)[-depth:])  # another resident set needs another ring
     for budget in range(0, sum(sizes) + 8, 7):
-        chosen = choose_residency(sizes, budget, depth)
+        chosen = choose_residency(sizes, budget, RingDepth(depth))
         now = 0 if chosen is None else resident_bytes(sizes, chosen)
         assert now >= most - ring_bytes
         most = max(now, most)
@@ -86,7 +87,7 @@ def test_streamed_bytes_of_layers_are_spread_evenly(layers, share):
 
 @given(SIZES, st.integers(0, 1300), st.integers(1, 3))
 def test_at_least_half_of_what_the_ring_leaves_is_used(sizes, budget, depth):
-    chosen = choose_residency(sizes, budget, depth)
+    chosen = choose_residency(sizes, budget, RingDepth(depth))
     if chosen is None or len(chosen.resident) == len(sizes):
         return
     left = budget - sum(sorted(sizes)[-depth:])
@@ -96,8 +97,8 @@ def test_at_least_half_of_what_the_ring_leaves_is_used(sizes, budget, depth):
 
 @given(SIZES | LAYERS, st.integers(0, 1300), st.integers(1, 3))
 def test_every_order_stays_within_the_budget(sizes, budget, depth):
-    found = [*residencies(sizes, budget, depth)]
-    assert found[:1] == list(filter(None, [choose_residency(sizes, budget, depth)]))
+    found = [*residencies(sizes, budget, RingDepth(depth))]
+    assert found[:1] == list(filter(None, [choose_residency(sizes, budget, RingDepth(depth))]))
     assert len(found) <= 3
     for chosen in found:
         assert resident_bytes(sizes, chosen) + chosen.ring_bytes <= budget
@@ -106,7 +107,7 @@ def test_every_order_stays_within_the_budget(sizes, budget, depth):
 
 def test_small_units_are_streamed_first_and_spread_or_large_ones() -> None:
     sizes = [0, *[10, 30] * 8, 1]
-    even, small, large = residencies(sizes, 310, 2)
+    even, small, large = residencies(sizes, 310, RingDepth(2))
     assert (even.order, small.order, large.order) == ("even", "small first", "large first")
     streamed = [unit for unit in range(len(sizes)) if unit not in small.resident]
     assert streamed == [3, 7, 11, 15]  # 281 stay, and a ring
@@ -116,11 +117,13 @@ def test_small_units_are_streamed_first_and_spread_or_large_ones() -> None:
 
 def test_units_of_a_few_pages_are_not_worth_a_read() -> None:
     sizes = [1, *[100, 300] * 4, 2]
-    for chosen in [*residencies(sizes, 1400, 1)][1:]:
+    for chosen in [*residencies(sizes, 1400, RingDepth(1))][1:]:
         assert {0, 9} <= chosen.resident
 
 
 def test_units_of_one_kind_may_differ_by_a_page() -> None:
     sizes = [100, 300, 101, 301, 102, 300]
-    small = next(found for found in residencies(sizes, 1150, 1) if found.order == "small first")
+    small = next(
+        found for found in residencies(sizes, 1150, RingDepth(1)) if found.order == "small first"
+    )
     assert small.resident == frozenset({1, 2, 3, 5})

@@ -28,7 +28,7 @@ def layers(draw: st.DrawFn) -> LayerReads:
 
 
 @st.composite
-def runs(draw: st.DrawFn, spilled: bool) -> tuple[list[SweepLoad], dict[int, int], int, int]:
+def runs(draw: st.DrawFn, spilled: bool) -> tuple[list[SweepLoad], dict[int, int], int, int, int]:
     """Sweeps of one model: units of any size, some of them streamed, some with a cache on disk."""
     units, sweeps = draw(st.integers(2, 9)), draw(st.integers(1, 4))
     numbers = st.sets(st.integers(0, units - 1))
@@ -45,7 +45,8 @@ def runs(draw: st.DrawFn, spilled: bool) -> tuple[list[SweepLoad], dict[int, int
         )
         for _ in range(sweeps)
     ]
-    return loads, streamed, ring_bytes, draw(st.integers(1, 30)) if attention else 0
+    kv_ring_blocks = draw(st.integers(1, 30)) if attention else 0
+    return loads, streamed, ring_bytes, draw(st.integers(1, 9)), kv_ring_blocks
 
 
 @given(runs(spilled=False) | runs(spilled=True))

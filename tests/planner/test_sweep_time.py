@@ -25,6 +25,7 @@ from tests.planner.test_unit_cost import ROWS, sizes
 
 MEGABYTE = 10**6
 LATE = SIMULATED_SWEEPS + 4
+WHOLE = 1 << 40  # units are read in one part
 TIMES = st.lists(st.floats(1e-4, 1e-2), min_size=1, max_size=12)
 
 
@@ -36,7 +37,7 @@ def load_of(compute_s: list[float], reads: dict[int, int], overhead_s: float = 0
 
 def steady_s(compute_s: list[float], reads: dict[int, int], ring_bytes: int) -> float:
     """The last of three sweeps alike."""
-    return sweep_seconds([load_of(compute_s, reads)] * 3, reads, ring_bytes)[-1]
+    return sweep_seconds([load_of(compute_s, reads)] * 3, reads, ring_bytes, WHOLE)[-1]
 
 
 def times_of(profile: HardwareProfile, streamed: frozenset[int], ring_bytes: int) -> SweepTimes:
@@ -168,7 +169,7 @@ def test_rows_take_what_was_measured_of_single_ones_or_of_pieces_of_a_table() ->
 
 @given(TIMES, st.floats(0, 1e-2))
 def test_a_resident_sweep_takes_its_units_and_the_engine(compute_s, overhead_s):
-    found = sweep_seconds([load_of(compute_s, {}, overhead_s)] * 2, {}, 0)
+    found = sweep_seconds([load_of(compute_s, {}, overhead_s)] * 2, {}, 0, WHOLE)
     assert found == pytest.approx([sum(compute_s) + overhead_s] * 2)
 
 
@@ -177,22 +178,22 @@ def test_a_streamed_sweep_takes_at_least_each_resource_and_at_most_both(compute_
     reads = dict.fromkeys(range(len(compute_s)), size)
     read_s = size * len(compute_s) / 1e9
     ahead_s = size * depth / 1e9  # the ring is full when the run begins
-    found = sum(sweep_seconds([load_of(compute_s, reads)] * 3, reads, size * depth))
+    found = sum(sweep_seconds([load_of(compute_s, reads)] * 3, reads, size * depth, WHOLE))
     least_s = max(3 * sum(compute_s), 3 * read_s - ahead_s)
     assert least_s * 0.999 <= found <= 3 * (sum(compute_s) + read_s) * 1.001
 
 
 def test_a_ring_of_two_hides_the_shorter_of_read_and_compute():
     reads = dict.fromkeys(range(8), MEGABYTE)
-    assert steady_s([5e-4] * 8, reads, 2 * MEGABYTE) == pytest.approx(8e-3, rel=0.3)
-    assert steady_s([3e-3] * 8, reads, 2 * MEGABYTE) == pytest.approx(24e-3, rel=0.01)
+    assert steady_s([5e-4] * 8, reads, 2 * MEGABYTE, WHOLE) == pytest.approx(8e-3, rel=0.3)
+    assert steady_s([3e-3] * 8, reads, 2 * MEGABYTE, WHOLE) == pytest.approx(24e-3, rel=0.01)
     assert steady_s([1e-3] * 8, reads, MEGABYTE) == pytest.approx(16e-3, rel=0.01)
 
 
 def test_a_run_begins_with_a_full_ring():
     """Two of eight units lie in the ring already, so only six are waited for."""
     reads = dict.fromkeys(range(8), MEGABYTE)
-    first_s, second_s = sweep_seconds([load_of([1e-6] * 8, reads)] * 2, reads, 2 * MEGABYTE)
+    first_s, second_s = sweep_seconds([load_of([1e-6] * 8, reads)] * 2, reads, 2 * MEGABYTE, WHOLE)
     assert first_s == pytest.approx(6e-3, rel=0.01)
     assert second_s == pytest.approx(8e-3, rel=0.01)
 

@@ -87,7 +87,7 @@ def test_bounds_of_every_timeline(data):
 
 def test_the_executors_own_sweeps_can_be_timed():
     """Reads of the next sweep are queued before this one computes, and wait for its releases."""
-    schedule = SweepSchedule({1: 100, 2: 100}, ring_bytes=100)
+    schedule = SweepSchedule({1: 100, 2: 100}, ring_bytes=100, in_flight_bytes=100)
     tasks = schedule.reads(0) + schedule.reads(1)
     for sweep in (0, 1):
         tasks += schedule.computes(sweep, [1, 1, 1])

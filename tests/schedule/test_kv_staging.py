@@ -67,7 +67,7 @@ def test_no_order_overwrites_what_is_staged_or_blocks(case, turns):
     groups, ring_blocks = case
     staged = StagedSweep(3, groups, ring_blocks)
     counts = [sum(group.computes for group in groups.get(unit, ())) or 1 for unit in range(UNITS)]
-    tasks = list(staged.weave(SweepSchedule({}, 0).computes(3, counts)))
+    tasks = list(staged.weave(SweepSchedule({}, 0, 8).computes(3, counts)))
     queues = [
         deque(staged.reads),
         deque(task for task in tasks if task.resource == "cpu"),
@@ -95,6 +95,6 @@ def test_each_group_is_read_before_and_written_after_it_is_computed(case):
 
 def test_nothing_is_added_where_all_is_in_memory():
     staged = StagedSweep(0, {}, 0)
-    tasks = list(SweepSchedule({}, 0).computes(0, [1, 2]))
+    tasks = list(SweepSchedule({}, 0, 8).computes(0, [1, 2]))
     assert list(staged.weave(tasks)) == tasks
     assert (staged.reads, staged.writes) == ([], [])

@@ -38,7 +38,7 @@ class Mixture:
 
     def schedule(self) -> SweepSchedule:
         always = {unit: SIZE for unit in self.streamed if self.kinds[unit] != "expert"}
-        return SweepSchedule(always, RING_START, self.on_demand())
+        return SweepSchedule(always, RING_START, SIZE, self.on_demand())
 
     def on_demand(self) -> OnDemand:
         routers = [unit for unit, kind in enumerate(self.kinds) if kind == "router"]

@@ -71,7 +71,7 @@ KEPT = st.lists(UNITS, min_size=SWEEPS + 1, max_size=SWEEPS + 1)
 
 @given(cases(), KEPT, st.lists(st.none() | UNITS, min_size=SWEEPS, max_size=SWEEPS))
 def test_a_unit_is_read_unless_it_is_where_it_was_in_the_sweep_before(case, kept, restarts):
-    schedule, machine, homed = case.schedule(), TwoResources(), set()
+    schedule, machine, homed = case.schedule(), TwoResources(case.sizes), set()
     schedule.retained = kept[0]
     reads = deque(schedule.reads(0))
     for sweep in range(SWEEPS):
@@ -92,7 +92,7 @@ def test_a_unit_is_read_unless_it_is_where_it_was_in_the_sweep_before(case, kept
 
 
 def test_a_retained_unit_is_read_once_and_never_released():
-    schedule = SweepSchedule({0: 10, 2: 10}, 20)
+    schedule = SweepSchedule({0: 10, 2: 10}, 20, 8)
     schedule.retained = frozenset({2})
     assert [task.ring_offset for task in schedule.reads(0)] == [0, -1]
     assert [task.id.unit for task in schedule.reads(1)] == [0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_offload.schedule.part_ring import parts_of
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task, TaskId
 
@@ -22,13 +23,17 @@ class Case:
     ring_bytes: int
     micro_batches: list[int]
     turns: list[bool]
+    in_flight_bytes: int = 100
 
     @property
     def streamed(self) -> dict[int, int]:
         return {unit: size for unit, size in enumerate(self.sizes) if size is not None}
 
+    def parts_of(self, size_bytes: int) -> tuple[int, ...]:
+        return parts_of(size_bytes, self.in_flight_bytes)
+
     def schedule(self) -> SweepSchedule:
-        return SweepSchedule(self.streamed, self.ring_bytes)
+        return SweepSchedule(self.streamed, self.ring_bytes, self.in_flight_bytes)
 
 
 @st.composite
@@ -36,15 +41,17 @@ def cases(draw):
     sizes = draw(st.lists(st.none() | st.integers(1, 30), min_size=1, max_size=9))
     ring_bytes = max((size for size in sizes if size), default=0) + draw(st.integers(0, 60))
     counts = draw(st.lists(st.integers(1, 3), min_size=len(sizes), max_size=len(sizes)))
-    return Case(sizes, ring_bytes, counts, draw(st.lists(st.booleans(), max_size=200)))
+    turns = draw(st.lists(st.booleans(), max_size=200))
+    return Case(sizes, ring_bytes, counts, turns, draw(st.integers(1, 40)))
 
 
 @dataclass
 class TwoResources:
     """Runs tasks in program order on each resource, in any interleaving of the two."""
 
+    sizes: list[int | None]
     done: list[TaskId] = field(default_factory=list)
-    live: dict[tuple[int, int], range] = field(default_factory=dict)
+    live: dict[tuple[int, int], list[range]] = field(default_factory=dict)  # parts of units
 
     def run(self, reads: deque[Task], cpu: deque[Task], turns: list[bool]) -> None:
         """Until the CPU has nothing left; `turns` says who goes first when both could."""
@@ -66,12 +73,16 @@ class TwoResources:
     def _do(self, task: Task) -> None:
         key = (task.id.sweep, task.id.unit)
         if task.id.kind == "read" and task.ring_offset >= 0:
-            place = range(task.ring_offset, task.ring_offset + task.size_bytes)
-            taken = self.live.values()
+            start = task.ring_offset + task.unit_offset
+            place = range(start, start + task.size_bytes)
+            taken = [part for parts in self.live.values() for part in parts]
             assert all(place.stop <= other.start or other.stop <= place.start for other in taken)
-            self.live[key] = place
+            self.live.setdefault(key, []).append(place)
         if task.id.kind == "compute" and task.ring_offset >= 0:
-            assert self.live[key].start == task.ring_offset
+            parts = sorted((part.start, part.stop) for part in self.live[key])
+            starts, stops = zip(*parts, strict=True)
+            assert starts == (task.ring_offset, *stops[:-1])
+            assert stops[-1] - task.ring_offset == self.sizes[task.id.unit]
         if task.id.kind == "release":
             del self.live[key]
         self.done.append(task.id)
@@ -79,7 +90,7 @@ class TwoResources:
 
 @given(cases())
 def test_no_interleaving_overwrites_a_live_unit_or_blocks(case):
-    schedule, machine = case.schedule(), TwoResources()
+    schedule, machine = case.schedule(), TwoResources(case.sizes)
     reads = deque(schedule.reads(0))
     for sweep in range(SWEEPS):
         reads.extend(schedule.reads(sweep + 1))
@@ -91,7 +102,7 @@ def test_needs_name_tasks_that_come_before(case):
     schedule, seen = case.schedule(), set()
     for sweep in range(SWEEPS):
         for task in schedule.reads(sweep):
-            assert task.ring_offset + task.size_bytes <= case.ring_bytes
+            assert task.ring_offset + task.unit_offset + task.size_bytes <= case.ring_bytes
             assert all(need in seen or need.sweep == sweep for need in task.needs)
             assert all(need[0] < sweep or need.unit < task.id.unit for need in task.needs)
             seen.add(task.id)
@@ -105,9 +116,11 @@ def test_reads_are_the_streamed_units_in_order_of_use(case):
     schedule = case.schedule()
     for sweep in range(SWEEPS):
         reads = schedule.reads(sweep)
-        assert [(task.id.unit, task.size_bytes) for task in reads] == list(case.streamed.items())
+        parts = [(u, size) for u, whole in case.streamed.items() for size in case.parts_of(whole)]
+        assert sorted((task.id.unit, task.size_bytes) for task in reads) == sorted(parts)
+        assert [task.id.unit for task in reads] == [unit for unit, _ in parts]
         computes = [t for t in schedule.computes(sweep, case.micro_batches) if t.ring_offset >= 0]
-        assert sorted({task.id.unit for task in computes}) == [task.id.unit for task in reads]
+        assert {task.id.unit for task in computes} == case.streamed.keys()
 
 
 @given(cases())
@@ -121,7 +134,7 @@ def test_every_unit_is_computed_once_for_each_micro_batch_in_order(case):
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=9))
 def test_a_resident_sweep_is_a_plain_loop(counts):
-    schedule = SweepSchedule({}, 0)
+    schedule = SweepSchedule({}, 0, 8)
     for sweep in range(SWEEPS):
         assert schedule.reads(sweep) == []
         kinds = {task.id.kind for task in schedule.computes(sweep, counts)}
@@ -129,7 +142,7 @@ def test_a_resident_sweep_is_a_plain_loop(counts):
 
 
 def test_reads_of_the_next_sweep_need_only_releases_of_this_one():
-    schedule = SweepSchedule({0: 10, 2: 10}, 20)
+    schedule = SweepSchedule({0: 10, 2: 10}, 20, 8)
     schedule.reads(0)
     list(schedule.computes(0, [1, 1, 1]))
     first, second = schedule.reads(1)

@@ -141,7 +141,9 @@ def _executor(
     def reads_of(task: Task) -> list[Transfer]:
         if staged is not None and task.id.kind == "read_kv":
             return staged.reads(task)
-        return [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)]
+        part = range(task.unit_offset, task.unit_offset + task.size_bytes)
+        blocks = store.staging_blocks(task.id.unit, task.ring_offset, part)
+        return [block.read for block in blocks]
 
     readers = plan.read_concurrency if plan.streamed_bytes or staged else 0
     reads = DiskQueue(progress, reads_of, readers, trace)

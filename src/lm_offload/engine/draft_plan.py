@@ -15,6 +15,7 @@ from lm_offload.planner.choose.draft_rows import FORCED, MOST_DEPTH, cost_of, wa
 from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.choose.smallest import smallest_memory
 from lm_offload.planner.costs.memory import Sizes, memory_table
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.places.host_placement import place
 from lm_offload.planner.request import Request
@@ -92,7 +93,7 @@ def _resident(request: Request, count: int) -> Candidate:
     sizes = Sizes(sum(map(blocks_for, lengths)), count, rows, rows)
     others = sum(size for _, size in memory_table(model, sizes, table_resident=True))
     budget_bytes = model.units_bytes + model.table_bytes + others
-    (found,) = place(replace(request, budget_bytes=budget_bytes), model, sizes, depth=1)
+    (found,) = place(replace(request, budget_bytes=budget_bytes), model, sizes, RingDepth(1))
     return found
 
 

@@ -153,6 +153,6 @@ class DiskQueue:
                 self._progress.announce(opened.task.id)  # with the lock: `withdraw` waits for it
 
 
-def _use(task: Task) -> tuple[int, int, int]:
-    """When what a task moves is used."""
-    return task.id.sweep, task.id.unit, task.id.micro_batch
+def _use(task: Task) -> tuple[int, int, bool, int]:
+    """When what a task moves is used: a unit's weights before its keys and values."""
+    return task.id.sweep, task.id.unit, task.id.kind == "read_kv", task.id.micro_batch

@@ -6,7 +6,8 @@ run ahead through the layers and, because the ring does not end with a sweep, in
     disk_read  | r1  |  r3  | r4 |  r1' |  r3' ...        r1' belongs to the next sweep
     cpu        | c0 | c1 | c2 | c3 | c4 | c0' | c1' ...   units 0 and 2 are resident
 
-Where everything is resident there are no reads and the sweep is a plain loop over the units.
+A large unit is read in parts (`schedule/part_ring.py`), each with needs of its own. Where
+everything is resident there are no reads and the sweep is a plain loop over the units.
 
 Of a mixture of experts, those that no row uses are left out (`schedule/on_demand.py`): the tasks of
 a layer's experts are known when its router has been computed, so take them one by one.
@@ -18,10 +19,19 @@ needs nothing: whoever lends the home has seen to it that it is free.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from lm_offload.schedule.on_demand import OnDemand
-from lm_offload.schedule.ring import Key, Ring
+from lm_offload.schedule.part_ring import PartRing
+from lm_offload.schedule.ring import Key
 from lm_offload.schedule.task import Task, TaskId
+
+
+class _Place(NamedTuple):
+    """Where a unit is read to, below zero its home, and in how many tasks."""
+
+    ring_offset: int
+    reads: int
 
 
 class SweepSchedule:
@@ -31,12 +41,17 @@ class SweepSchedule:
         self,
         streamed_bytes: Mapping[int, int],
         ring_bytes: int,
+        in_flight_bytes: int,
         experts: OnDemand | None = None,
     ) -> None:
-        """`streamed_bytes` are read in every sweep; `experts` are not among them."""
+        """`streamed_bytes` are read in every sweep; `experts` are not among them.
+
+        `in_flight_bytes` are in flight at once, see `parts_of`.
+        """
         self._streamed_bytes = dict(sorted(streamed_bytes.items()))
-        self._ring = Ring(ring_bytes)
-        self._offsets: dict[Key, int] = {}  # of units that are read for a sweep; -1: in their homes
+        self._sizes = ring_bytes, in_flight_bytes
+        self._ring = PartRing(*self._sizes)
+        self._places: dict[Key, _Place] = {}  # of units that are read for a sweep
         self.retained: frozenset[int] = frozenset()  # in the sweeps that `reads` is called for
         self.spared: frozenset[int] = frozenset()  # of these, those without a read
         self._experts = experts
@@ -48,22 +63,28 @@ class SweepSchedule:
         self.spared = self.retained & self._homed
         self._homed_before, self._homed = self._homed, self.retained
         wanted = (unit for unit in self._streamed_bytes if unit not in self.spared)
-        return [self._read(Key(sweep, unit)) for unit in wanted]
+        return [task for unit in wanted for task in self._reads(Key(sweep, unit))]
 
     def restart(self) -> None:
         """Forget the last call of `reads`, which is made again; the sweep before is done."""
-        self._ring = Ring(self._ring.capacity_bytes)
-        self._offsets.clear()
+        self._ring = PartRing(*self._sizes)
+        self._places.clear()
         self._homed &= self._homed_before
 
-    def _read(self, key: Key) -> Task:
-        task_id, size_bytes = TaskId(key.sweep, "read", key.unit), self._streamed_bytes[key.unit]
-        offset, evicted = -1, list[Key]()
-        if key.unit not in self.retained:
-            offset, evicted = self._ring.place(key, size_bytes)
-        self._offsets[key] = offset
-        needs = tuple(TaskId(old.sweep, "release", old.unit) for old in evicted)
-        return Task(task_id, "disk_read", needs, size_bytes, offset)
+    def _reads(self, key: Key) -> Iterator[Task]:
+        """Of a unit that is retained one, of others one for each part."""
+        size_bytes, first = self._streamed_bytes[key.unit], TaskId(key.sweep, "read", key.unit)
+        if key.unit in self.retained:
+            self._places[key] = _Place(-1, 1)
+            yield Task(first, "disk_read", (), size_bytes)
+            return
+        offset, parts = self._ring.place(key, size_bytes)
+        self._places[key] = _Place(offset, len(parts))
+        for number, part in enumerate(parts):
+            needs = (TaskId(part.gate.sweep, "release", part.gate.unit),) if part.gate else ()
+            place = {"ring_offset": offset, "unit_offset": part.unit_offset}
+            task_id = first._replace(micro_batch=number)
+            yield Task(task_id, "disk_read", needs, part.size_bytes, **place)
 
     def computes(self, sweep: int, micro_batches: Sequence[int]) -> Iterator[Task]:
         """The compute and release tasks of one sweep, unit after unit; after its `reads`.
@@ -85,9 +106,12 @@ class SweepSchedule:
                 yield from self._experts.computed(sweep, unit)
 
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
-        """The read of a unit, if it has one, and its place in the ring, if that is there."""
-        if key in self._offsets:
-            return (TaskId(key.sweep, "read", key.unit),), self._offsets.pop(key)
+        """The reads of a unit, if it has any, and its place in the ring, if that is there."""
+        if key in self._places:
+            place = self._places.pop(key)
+            first = TaskId(key.sweep, "read", key.unit)
+            reads = tuple(first._replace(micro_batch=number) for number in range(place.reads))
+            return reads, place.ring_offset
         offset = self._experts.place(key.unit) if self._experts is not None else None
         if offset is None:
             return (), -1

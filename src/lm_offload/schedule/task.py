@@ -46,11 +46,11 @@ class TaskId(NamedTuple):
 class Task:
     """One piece of work; it may start when every task in `needs` is done.
 
-    A `read` fills `size_bytes` of the staging ring from `ring_offset` or, below zero, of the unit's
-    home; a `compute` works on one micro-batch, a `release` says that a unit's place in the ring may
-    be overwritten. An `upload` fills the device's ring from `ring_offset` with what lies at
-    `source_offset` of the staging ring or, below zero, in the unit's home. `kv_offset` counts
-    blocks of the ring that keys and values from disk are staged in.
+    A `read` fills `size_bytes`, from `unit_offset` on, of a unit that lies at `ring_offset` of the
+    staging ring or, below zero, in its home; a `compute` works on one micro-batch, a `release` says
+    that a unit's place in the ring may be overwritten. An `upload` fills the device's ring from
+    `ring_offset` with what lies at `source_offset` of the staging ring or, below zero, in the
+    unit's home. `kv_offset` counts blocks of the ring that keys and values from disk are staged in.
     """
 
     id: TaskId
@@ -60,3 +60,4 @@ class Task:
     ring_offset: int = -1
     source_offset: int = -1
     kv_offset: int = -1
+    unit_offset: int = 0

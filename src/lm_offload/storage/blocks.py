@@ -36,13 +36,18 @@ def block_bytes_of(unit_bytes: int, block_bytes: int, concurrency: int) -> int:
 
 
 def cut_blocks(
-    layout: UnitLayout, memory: memoryview, files: Mapping[Path, DirectFile], block_bytes: int
+    layout: UnitLayout,
+    memory: memoryview,
+    files: Mapping[Path, DirectFile],
+    block_bytes: int,
+    part: range,
 ) -> list[Block]:
-    """The read requests that fill `memory` (at least `layout.size_bytes`) with a unit."""
+    """The read requests that fill `part` of `memory` (at least `layout.size_bytes`) with a unit."""
     blocks = []
     for run in layout.runs:
-        for start in range(0, run.size_bytes, block_bytes):
-            stop = min(start + block_bytes, run.size_bytes)
-            target = memory[run.memory_offset + start : run.memory_offset + stop]
-            blocks.append(Block(files[run.path], run.file_offset + start, target))
+        end = min(run.memory_offset + run.size_bytes, part.stop)
+        for start in range(max(run.memory_offset, part.start), end, block_bytes):
+            target = memory[start : min(start + block_bytes, end)]
+            file_offset = run.file_offset + start - run.memory_offset
+            blocks.append(Block(files[run.path], file_offset, target))
     return blocks

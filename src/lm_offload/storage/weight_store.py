@@ -89,11 +89,14 @@ class WeightStore:
             return self._homes[unit].view(0, torch.uint8, (size_bytes,))
         return self._ring.view(ring_offset, torch.uint8, (size_bytes,))
 
-    def staging_blocks(self, unit: int, ring_offset: int) -> list[Block]:
-        """The reads that put `unit` at `ring_offset` of the ring or, below zero, into its home."""
+    def staging_blocks(self, unit: int, ring_offset: int, part: range | None = None) -> list[Block]:
+        """The reads that put `unit` at `ring_offset` of the ring or, below zero, into its home.
+
+        `part` are the bytes of the unit that are wanted, all of them if it is not given.
+        """
         if ring_offset < 0:
-            return self._blocks(unit, self._homes[unit].buffer)
-        return self._blocks(unit, self._ring.buffer[ring_offset:])
+            return self._blocks(unit, self._homes[unit].buffer, part)
+        return self._blocks(unit, self._ring.buffer[ring_offset:], part)
 
     def row_table(self, unit: Unit, role: str) -> RowTable:
         """A table of `unit` whose rows are read from disk."""
@@ -115,7 +118,8 @@ class WeightStore:
         for file in self._files.values():
             file.close()
 
-    def _blocks(self, unit: int, memory: memoryview) -> list[Block]:
+    def _blocks(self, unit: int, memory: memoryview, part: range | None = None) -> list[Block]:
         layout, settings = self.layouts[unit], self._settings
         block_bytes = block_bytes_of(layout.size_bytes, settings.block_bytes, settings.concurrency)
-        return cut_blocks(layout, memory, self._files, block_bytes)
+        part = part or range(layout.size_bytes)
+        return cut_blocks(layout, memory, self._files, block_bytes, part)

@@ -13,7 +13,7 @@ from lm_offload.planner.choose.verify_cost import ModelledCost
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.decided.fixed_plan import candidate_of_plan
 from lm_offload.planner.places.candidate import Candidate
-from lm_offload.planner.places.host_placement import RING_DEPTHS, place
+from lm_offload.planner.places.host_placement import host_ring_depths, place
 from lm_offload.planner.request import Request
 from lm_offload.planner.sweeps.mean_sweeps import mean_decode
 from lm_offload.speculation.depths import Offer, choose_depths
@@ -76,7 +76,7 @@ def _placed(request: Request, given: Candidate, rows: int) -> Iterator[Candidate
     The prediction does not tell: it may see a slack between reads that the disk does not have.
     """
     most_bytes = request.draft_slack * given.streamed_bytes
-    for depth in RING_DEPTHS:
+    for depth in host_ring_depths(request.profile.disk_read):
         for found in place(request, given.model, with_rows(given.sizes, rows), depth):
             deep = found.residency.ring_bytes >= given.residency.ring_bytes
             if deep and found.streamed_bytes <= most_bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from lm_offload.planner.choose.best_first import Group
 from lm_offload.planner.costs.device_memory import host_rows_beside
 from lm_offload.planner.places.host_placement import RING_DEPTHS
-from lm_offload.planner.places.residency import largest_ring_bytes
 from lm_offload.planner.request import Request
 
 
@@ -22,5 +21,5 @@ def fits_host(request: Request, group: Group) -> bool:
         return False
     model, most = group.model, group.options[-1]
     others = sum(size_bytes for _, size_bytes in host_rows_beside(request, model, most))
-    rings = 2 * largest_ring_bytes(model.unit_bytes, max(RING_DEPTHS))
+    rings = 2 * max(RING_DEPTHS).largest_bytes(model.unit_bytes)
     return model.units_bytes + rings + others <= request.budget_bytes

@@ -23,13 +23,13 @@ from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.costs.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.places.candidate import Candidate, Memory
-from lm_offload.planner.places.residency import largest_ring_bytes
 
 
 def with_layers_in_place(
-    predictor: Predictor, model: ModelSizes, sizes: Sizes, depth: int
+    predictor: Predictor, model: ModelSizes, sizes: Sizes, depth: RingDepth
 ) -> Iterator[Candidate]:
     """With as many layers in place as is fastest, if any; those that a user wants to be."""
     device = predictor.request.device
@@ -55,7 +55,7 @@ class _LayerChoice:
     predictor: Predictor
     model: ModelSizes
     sizes: Sizes
-    depth: int
+    depth: RingDepth
 
     def most(self) -> int:
         """As many as leave room on the device for all others, and have room in host memory."""
@@ -155,7 +155,7 @@ class _LayerChoice:
 
     @lazy
     def _ring_bytes(self) -> int:
-        return largest_ring_bytes(self.model.unit_bytes, self.depth)
+        return self.depth.largest_bytes(self.model.unit_bytes)
 
 
 def _least(holds: Callable[[int], bool], most: int) -> int:

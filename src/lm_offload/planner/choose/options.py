@@ -18,15 +18,17 @@ from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.choose.smallest import blocks_needed
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.places.device_placement import mlps
-from lm_offload.planner.places.host_placement import RING_DEPTHS, place
+from lm_offload.planner.places.host_placement import RING_DEPTHS, host_ring_depths, place
 from lm_offload.planner.places.kv_spill import spills
 from lm_offload.planner.request import Request
 from lm_offload.schedule.in_place import NOTHING
 
 MICRO_BATCH_TOKENS = (512, 256, 128, 64, 16, 1)
 SWEEP_TOKENS = (8192, 2048, 512, 128, 16, 1)
+Place = Callable[[ModelSizes, Sizes, RingDepth], list[Candidate]]
 SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 
 
@@ -73,11 +75,12 @@ def ways(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Cand
 
 def _placed(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[Candidate]:
     """With rings of several depths."""
-    placed: Callable[[ModelSizes, Sizes, int], list[Candidate]] = partial(place, predictor.request)
+    placed: Place = partial(place, predictor.request)
+    depths = host_ring_depths(predictor.request.profile.disk_read)
     if predictor.request.device is not None:
         last = mlps(model) if sizes.in_place_rows else NOTHING
-        placed = partial(placed_on_device, predictor, host_first=last)
-    for depth in RING_DEPTHS:
+        placed, depths = partial(placed_on_device, predictor, host_first=last), RING_DEPTHS
+    for depth in depths:
         found = placed(model, sizes, depth)
         yield from found
         if found and not (found[0].streamed or found[0].uploaded):

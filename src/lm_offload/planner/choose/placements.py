@@ -12,6 +12,7 @@ from typing import TypeVar
 from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.places.device_placement import place_on_device
 from lm_offload.schedule.in_place import NOTHING
@@ -23,7 +24,7 @@ def placed_on_device(
     predictor: Predictor,
     model: ModelSizes,
     sizes: Sizes,
-    depth: int,
+    depth: RingDepth,
     host_first: frozenset[int] = NOTHING,
 ) -> list[Candidate]:
     """As `place_on_device`, once for each budget."""

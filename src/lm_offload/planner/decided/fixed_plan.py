@@ -11,6 +11,7 @@ from lm_offload.planner.choose.predictor import Predictor, Timed
 from lm_offload.planner.costs.expert_sizes import ExpertPlacement
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.decided.fixed_checks import (
     check_budget,
     check_retention,
@@ -60,7 +61,7 @@ def candidate_of(model: ModelSizes, choice: PlanChoice, threads: ThreadPlan) -> 
     candidate = Candidate(
         model=model,
         sizes=sizes,
-        ring_depth=0,
+        ring_depth=RingDepth(0),
         residency=Residency(resident, choice.ring),
         table_resident=choice.table_resident,
         other_memory=memory_table(model, sizes, choice.table_resident or tied),

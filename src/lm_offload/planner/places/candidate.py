@@ -9,6 +9,7 @@ from lm_offload.plan import ThreadPlan
 from lm_offload.planner.costs.expert_sizes import ExpertPlacement
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.places.residency import Residency
 
@@ -38,7 +39,7 @@ class Candidate:
 
     model: ModelSizes
     sizes: Sizes
-    ring_depth: int
+    ring_depth: RingDepth
     residency: Residency
     table_resident: bool
     other_memory: Sequence[tuple[str, int]]

@@ -15,6 +15,7 @@ from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.planner.costs.device_memory import device_memory_table, host_rows_beside
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.candidate import Candidate, DevicePlacement
 from lm_offload.planner.places.host_placement import candidate_with
 from lm_offload.planner.places.ordered_residency import choose_in_order
@@ -37,7 +38,7 @@ def place_on_device(
     request: Request,
     model: ModelSizes,
     sizes: Sizes,
-    depth: int,
+    depth: RingDepth,
     host_first: frozenset[int] = frozenset(),
 ) -> list[Candidate]:
     """These sizes with rings of `depth` units; empty if that does not fit both budgets.
@@ -58,7 +59,7 @@ def _beside(
     request: Request,
     model: ModelSizes,
     sizes: Sizes,
-    depth: int,
+    depth: RingDepth,
     on_device: DevicePlacement,
     host_first: frozenset[int],
 ) -> Candidate | None:
@@ -73,13 +74,13 @@ def _beside(
 
 
 def _on_device(
-    model: ModelSizes, sizes: Sizes, depth: int, budget: DeviceBudget, last: frozenset[int]
+    model: ModelSizes, sizes: Sizes, depth: RingDepth, budget: DeviceBudget, last: frozenset[int]
 ) -> list[DevicePlacement]:
     """Attention of the units that come `last` is uploaded: its keys and values are not here."""
     rows = device_memory_table(model, sizes, budget)
     left_bytes = budget.budget_bytes - sum(size_bytes for _, size_bytes in rows)
     every, away = frozenset(range(len(model.units))), last & model.attention_units
-    ring_bytes = sum(sorted(map(model.unit_bytes.__getitem__, away))[-depth:])
+    ring_bytes = sum(sorted(map(model.unit_bytes.__getitem__, away))[-depth.units :])
     first = every - last if last else last
     found = _some_of(model, sorted(every - away), first, depth, left_bytes, ring_bytes)
     return [DevicePlacement(found.resident, found.ring_bytes, rows)] if found else []
@@ -89,7 +90,7 @@ def _on_host(
     model: ModelSizes,
     on_device: frozenset[int],
     first: frozenset[int],
-    depth: int,
+    depth: RingDepth,
     left_bytes: int,
 ) -> Residency | None:
     """Of the units not on the device; those that are pass through the ring at the start."""
@@ -102,7 +103,7 @@ def _some_of(
     model: ModelSizes,
     units: Sequence[int],
     first: frozenset[int],
-    depth: int,
+    depth: RingDepth,
     left_bytes: int,
     least_ring_bytes: int,
 ) -> Residency | None:
@@ -122,13 +123,13 @@ def _beside_ring(
     unit_bytes: Sequence[int],
     first: frozenset[int],
     left_bytes: int,
-    depth: int,
+    depth: RingDepth,
     found: Residency,
     ring_bytes: int,
 ) -> Residency | None:
     """Fewer units than `found`, whose ring is too small; none where only the ring fits."""
     missing_bytes = ring_bytes - found.ring_bytes
-    only_ring_bytes = sum(sorted(unit_bytes)[-depth:])
+    only_ring_bytes = sum(sorted(unit_bytes)[-depth.units :])
     for budget_bytes in (left_bytes - missing_bytes, left_bytes - ring_bytes, only_ring_bytes):
         fewer = _chosen(unit_bytes, first, budget_bytes, depth)
         if fewer is None:
@@ -140,7 +141,7 @@ def _beside_ring(
 
 
 def _chosen(
-    unit_bytes: Sequence[int], first: frozenset[int], left_bytes: int, depth: int
+    unit_bytes: Sequence[int], first: frozenset[int], left_bytes: int, depth: RingDepth
 ) -> Residency | None:
     """Spread evenly, or some before all others."""
     if left_bytes <= 0:

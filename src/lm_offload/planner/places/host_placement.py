@@ -10,17 +10,18 @@ from lm_offload.hardware.profile import Link
 from lm_offload.planner.costs.expert_sizes import ExpertPlacement, most_experts
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.candidate import Candidate, Memory
 from lm_offload.planner.places.residency import Residency, residencies
 from lm_offload.planner.request import Request
 from lm_offload.units import MIB, align_up
 
 READ_BLOCK_BYTES = 8 * MIB  # where a described machine does not say
-RING_DEPTHS = (3, 2, 1)  # units of the size of the largest
+RING_DEPTHS = RingDepth(3), RingDepth(2), RingDepth(1)
 
 
-def place(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> list[Candidate]:
-    """These sizes with a ring of `depth` units in every way that fits; the even spread first.
+def place(request: Request, model: ModelSizes, sizes: Sizes, depth: RingDepth) -> list[Candidate]:
+    """These sizes with a ring of this depth in every way that fits; the even spread first.
 
     The embedding table is kept in memory only where everything else is too.
     """
@@ -45,17 +46,17 @@ def _with_experts(
     request: Request,
     model: ModelSizes,
     sizes: Sizes,
-    depth: int,
+    depth: RingDepth,
     left_bytes: int,
     table: Memory,
 ) -> list[Candidate]:
     """Units that every token uses stay first, then as many experts as fit; at least their ring."""
     assert model.experts is not None
-    experts = most_experts(model.experts, left_bytes - sum(model.unit_bytes), depth)
+    experts = most_experts(model.experts, left_bytes - sum(model.unit_bytes), depth.units)
     if experts is not None:
         found: Iterable[Residency] = [Residency(frozenset(range(len(model.units))), 0)]
     else:
-        experts = ExpertPlacement(frozenset(), depth * model.experts.largest_bytes)
+        experts = ExpertPlacement(frozenset(), depth.units * model.experts.largest_bytes)
         found = residencies(model.unit_bytes, left_bytes - experts.ring_bytes, depth)
     return [
         replace(candidate_with(request, model, sizes, depth, it, table), experts=experts)
@@ -76,7 +77,7 @@ def candidate_with(
     request: Request,
     model: ModelSizes,
     sizes: Sizes,
-    depth: int,
+    depth: RingDepth,
     residency: Residency,
     other_memory: Memory,
     table_resident: bool = False,
@@ -94,6 +95,12 @@ def candidate_with(
         read_concurrency=disk.concurrency,
         threads=request.default_threads,
     )
+
+
+def host_ring_depths(disk: Link) -> tuple[RingDepth, ...]:
+    """Rings from which the CPU computes, whose units are read in parts."""
+    most, two, one = RING_DEPTHS
+    return most, two, RingDepth(1, read_block_bytes(disk) * disk.concurrency), one
 
 
 def read_block_bytes(disk: Link) -> int:

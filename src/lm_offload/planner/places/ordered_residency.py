@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.places.residency import (
     Residency,
     choose_among,
     choose_residency,
-    largest_ring_bytes,
 )
 
 
 def choose_in_order(
-    sizes_bytes: Sequence[int], first: frozenset[int], budget_bytes: int, ring_depth: int
+    sizes_bytes: Sequence[int], first: frozenset[int], budget_bytes: int, ring_depth: RingDepth
 ) -> Residency | None:
     """As `choose_residency`, with as many units of `first` as fit before any other."""
-    ring_bytes = largest_ring_bytes(sizes_bytes, ring_depth)
+    ring_bytes = ring_depth.largest_bytes(sizes_bytes)
     if sum(sizes_bytes) <= budget_bytes or ring_bytes > budget_bytes:
         return choose_residency(sizes_bytes, budget_bytes, ring_depth)
     first_bytes = sum(map(sizes_bytes.__getitem__, first))

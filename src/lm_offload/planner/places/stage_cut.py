@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lm_offload.planner.costs.memory import Sizes, kv_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.costs.stage_memory import layer_starts, stage_memory_table
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.request import DeviceBudget, Request
@@ -27,7 +28,7 @@ Seconds = NDArray[np.float64]
 
 
 def best_cut(
-    request: Request, model: ModelSizes, sizes: Sizes, depth: int
+    request: Request, model: ModelSizes, sizes: Sizes, depth: RingDepth
 ) -> tuple[int, ...] | None:
     """The layers with which stages end; None if no cut with rings of `depth` units fits."""
     return balanced(_seconds(request, model, sizes, depth))
@@ -54,14 +55,14 @@ def balanced(seconds: Seconds) -> tuple[int, ...] | None:
     return tuple(reversed(ends))
 
 
-def _seconds(request: Request, model: ModelSizes, sizes: Sizes, depth: int) -> Seconds:
+def _seconds(request: Request, model: ModelSizes, sizes: Sizes, depth: RingDepth) -> Seconds:
     """Of every possible stage in all sweeps of a wave: its computes, or its uploads if longer."""
     assert request.device is not None
     assert request.profile.h2d is not None
     bytes_per_s = max(request.profile.h2d.bytes_per_s.rates)
     room = _room_bytes(request.device, model, sizes)
     size_bytes = _between(model, [unit.size_bytes for unit in model.units])
-    ring_bytes = sum(sorted(unit.size_bytes for unit in model.units)[-depth:])
+    ring_bytes = sum(sorted(unit.size_bytes for unit in model.units)[-depth.units :])
     over_bytes = size_bytes - (room - ring_bytes)
     upload_s = np.where(size_bytes <= room, 0.0, over_bytes / bytes_per_s)
     fits = (size_bytes <= room) | (room >= ring_bytes)

@@ -18,6 +18,7 @@ from itertools import pairwise
 from lm_offload.errors import ConfigError
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.costs.stage_memory import layer_starts, stage_memory_table
 from lm_offload.planner.decided.plan_choice import DeviceChoice
 from lm_offload.planner.places.candidate import DevicePlacement
@@ -28,7 +29,7 @@ UnitsOf = Sequence[Sequence[int]]  # of each device, ascending
 
 
 def place_on_stages(
-    request: Request, model: ModelSizes, sizes: Sizes, depth: int
+    request: Request, model: ModelSizes, sizes: Sizes, depth: RingDepth
 ) -> list[DevicePlacement]:
     """The best cut with rings of `depth` units, and the same shares in turn; those that fit."""
     from lm_offload.planner.places.stage_cut import best_cut
@@ -135,7 +136,11 @@ def _by_layer(model: ModelSizes, devices: Sequence[int]) -> UnitsOf:
 
 
 def _placed(
-    model: ModelSizes, sizes: Sizes, budgets: Sequence[DeviceBudget], units: UnitsOf, depth: int
+    model: ModelSizes,
+    sizes: Sizes,
+    budgets: Sequence[DeviceBudget],
+    units: UnitsOf,
+    depth: RingDepth,
 ) -> DevicePlacement | None:
     """Every device with its units, of which as many stay as fit; None where a ring does not."""
     stages = []
@@ -155,7 +160,7 @@ def _uploads(model: ModelSizes, placed: DevicePlacement) -> bool:
 
 
 def _resident(
-    model: ModelSizes, units: Sequence[int], left_bytes: int, depth: int
+    model: ModelSizes, units: Sequence[int], left_bytes: int, depth: RingDepth
 ) -> Residency | None:
     """What of a stage stays on its device."""
     sizes_bytes = [model.units[unit].size_bytes for unit in units]

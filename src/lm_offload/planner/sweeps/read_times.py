@@ -32,6 +32,11 @@ class ReadTimes:
         """What is read of which units, in order of use."""
         return self.costs.model.sizes_of(self.streamed)
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Of blocks that are read at once, where units are not smaller."""
+        return self.read_block_bytes * self.read_concurrency
+
     @lazy
     def reads_ahead(self) -> bool:
         """Whether the ring holds a unit that is read beside one that is computed."""

@@ -2,7 +2,7 @@
 
 The tasks of `SweepSchedule` in order of use: whatever one waits for comes before it::
 
-    read ends      max(the read before, releases of what lay in its place)  + its seconds
+    part ends      max(the part before, releases of what lay in its place)  + its seconds
     compute ends   max(the compute before, its reads)                       + its seconds
 
 A search times many runs of hundreds of units, for which tasks on a timeline take too long. Both
@@ -17,6 +17,7 @@ from itertools import pairwise
 from lm_offload.planner.sweeps.expert_time import LayerExperts
 from lm_offload.planner.sweeps.kv_reads import LayerReads
 from lm_offload.planner.sweeps.sweep_load import SweepLoad
+from lm_offload.schedule.part_ring import PartRing
 from lm_offload.schedule.ring import Key, Ring
 
 
@@ -24,12 +25,16 @@ def sweep_seconds(
     loads: Sequence[SweepLoad],
     streamed_bytes: Mapping[int, int],
     ring_bytes: int,
+    in_flight_bytes: int,
     kv_ring_blocks: int = 0,
 ) -> list[float]:
-    """Seconds of sweeps that follow one another, as the simulation of their tasks gives them."""
+    """Seconds of sweeps that follow one another, as the simulation of their tasks gives them.
+
+    Units are read in the parts that `in_flight_bytes` make of them.
+    """
     if not streamed_bytes and not kv_ring_blocks and not loads[0].experts:
         return [load.cpu_s + load.overhead_s for load in loads]
-    clocks = _Clocks(streamed_bytes, ring_bytes)
+    clocks = _Clocks(streamed_bytes, ring_bytes, in_flight_bytes)
     begin_s = clocks.first_compute_s(loads[0])
     ends = [clocks.run(sweep, load, kv_ring_blocks) for sweep, load in enumerate(loads)]
     return [end - start for start, end in pairwise([begin_s, *ends])]
@@ -38,10 +43,12 @@ def sweep_seconds(
 class _Clocks:
     """How far each resource has come."""
 
-    def __init__(self, streamed_bytes: Mapping[int, int], ring_bytes: int) -> None:
+    def __init__(
+        self, streamed_bytes: Mapping[int, int], ring_bytes: int, in_flight_bytes: int
+    ) -> None:
         self._streamed_bytes = streamed_bytes
-        self._ring = Ring(ring_bytes)
-        self._released_s: dict[Key, float] = {}
+        self._ring = PartRing(ring_bytes, in_flight_bytes)
+        self._released_s: dict[Key | None, float] = {None: 0.0}
         self._cpu_s = self._disk_s = self._write_s = 0.0
 
     def first_compute_s(self, load: SweepLoad) -> float:
@@ -80,10 +87,14 @@ class _Clocks:
             self._cpu_s = max(self._cpu_s + experts.compute_s, self._disk_s + experts.last_s)
 
     def _read(self, key: Key, read_s: float) -> None:
-        _, evicted = self._ring.place(key, self._streamed_bytes[key.unit])
-        for old in evicted:
-            self._disk_s = max(self._disk_s, self._released_s.pop(old))
-        self._disk_s += read_s
+        size_bytes = self._streamed_bytes[key.unit]
+        _, parts = self._ring.place(key, size_bytes)
+        since_s, since_bytes = self._disk_s, 0
+        for part in parts:
+            if self._released_s[part.gate] > self._disk_s:
+                since_s, since_bytes = self._released_s[part.gate], 0
+            since_bytes += part.size_bytes
+            self._disk_s = since_s + read_s * (since_bytes / size_bytes)
         self._cpu_s = max(self._cpu_s, self._disk_s)
 
     def _attend(self, key: Key, compute_s: float, layer: LayerReads, staging: _Staging) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from lm_offload.hardware.profile import Processor
 from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.costs.sampling_cost import sampling_s
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.lazy import lazy
@@ -38,6 +39,12 @@ class SweepTimes(ReadTimes):
 
     spill: KVSpill = IN_MEMORY
     lending: KVLending | None = None  # of unused KV memory to streamed units
+
+    @lazy
+    def reads_ahead(self) -> bool:
+        """Whether the ring holds a part of a unit that is read beside one that is computed."""
+        depth = RingDepth(1, self.in_flight_bytes)
+        return self.ring_bytes >= depth.bytes_of([*self.streamed_bytes.values()])
 
     def load(self, shape: SweepShape) -> SweepLoad:
         """What the resources have to do in a sweep, as slow as they make one another."""
@@ -106,7 +113,8 @@ class SweepTimes(ReadTimes):
 
     def simulated_s(self, loads: Sequence[SweepLoad]) -> list[float]:
         """Seconds of sweeps that follow one another, the whole ring read ahead."""
-        return sweep_seconds(loads, self.streamed_bytes, self.ring_bytes, self.spill.ring_blocks)
+        way = self.ring_bytes, self.in_flight_bytes
+        return sweep_seconds(loads, self.streamed_bytes, *way, self.spill.ring_blocks)
 
     def waiting(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, simulated: with a ring that makes transfers wait."""
