@@ -185,8 +185,8 @@ def test_a_streamed_sweep_takes_at_least_each_resource_and_at_most_both(compute_
 
 def test_a_ring_of_two_hides_the_shorter_of_read_and_compute():
     reads = dict.fromkeys(range(8), MEGABYTE)
-    assert steady_s([5e-4] * 8, reads, 2 * MEGABYTE, WHOLE) == pytest.approx(8e-3, rel=0.3)
-    assert steady_s([3e-3] * 8, reads, 2 * MEGABYTE, WHOLE) == pytest.approx(24e-3, rel=0.01)
+    assert steady_s([5e-4] * 8, reads, 2 * MEGABYTE) == pytest.approx(8e-3, rel=0.3)
+    assert steady_s([3e-3] * 8, reads, 2 * MEGABYTE) == pytest.approx(24e-3, rel=0.01)
     assert steady_s([1e-3] * 8, reads, MEGABYTE) == pytest.approx(16e-3, rel=0.01)
 
 
