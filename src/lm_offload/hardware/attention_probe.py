@@ -6,21 +6,20 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from lm_offload.hardware.attention_batch import batch_of
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.attention_work import Layer, Rows, asked_work, replayed_work, rows_of
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
-from lm_offload.hardware.replayed_call import Replay, replay_of
 from lm_offload.hardware.timing import typical_among_s, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
-from lm_offload.quant.kv_blocks import Blocks, CacheShape, address_of, blocks_in
+from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import head_bytes
 from lm_offload.storage.arena import Memory
 
@@ -31,7 +30,6 @@ MOST_LAYERS = 256
 CPU = torch.device("cpu")
 
 Works = Mapping["_Key", Callable[[], object]]
-_Layer = tuple[Blocks, Blocks]  # keys and values
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,8 @@ def measure_attention(
             batch = batch_of(context, *_rows(setting, kind, context), kind)
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
-                works[key] = _work(kernels, shape, batch, layers, setting, key.kind)
+                rows = rows_of(batch, layers, KV_HEADS * shape.group, setting.device)
+                works[key] = _work(kernels, key, rows, setting)
                 amounts[key], seen[key] = _amount(key, batch), _seen(batch)
     seconds = setting.seconds_of(works, budget_s)
     rates = {
@@ -162,7 +161,7 @@ def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
     return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
 
 
-def _layers(arena: Memory, key: _Key, blocks: int) -> list[_Layer]:
+def _layers(arena: Memory, key: _Key, blocks: int) -> list[Layer]:
     """Keys and values of as many layers as fit; empty where not one does."""
     shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
     layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
@@ -188,36 +187,12 @@ def attention_work(
         batch = batch_of(context, *_rows(ON_CPU, kind, context), kind)
         layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
-            return lambda kernels: _work(kernels, shape, batch, layers)
+            rows = rows_of(batch, layers, KV_HEADS * shape.group, CPU)
+            return lambda kernels: asked_work(kernels, rows)
         context //= 2
 
 
-def _work(
-    kernels: Kernels,
-    shape: HeadShape,
-    batch: MicroBatch,
-    layers: list[_Layer],
-    setting: Setting = ON_CPU,
-    kind: str = "prefill",
-) -> Callable[[], None]:
-    """A function that attends in the next layer at each call."""
-    device = setting.device
-    q = torch.randn(batch.num_tokens, KV_HEADS * shape.group, shape.head_dim)
-    q, batch = q.to(device), batch.on(device, device)
-    out, scale, endless = torch.empty_like(q), shape.head_dim**-0.5, itertools.cycle(layers)
-
-    def attend(layer: _Layer, kernels: Kernels) -> None:
-        kernels.attention(q, *layer, batch, scale, out)
-
-    if setting.replay_s is not None and kind != "prefill":
-        replay = replay_of(kernels, partial(attend, layers[0]))
-        if replay is not None:
-            return _replayed(replay, layers)
-    return lambda: kernels.attention(q, *next(endless), batch, scale, out)
-
-
-def _replayed(replay: Replay, layers: Sequence[_Layer]) -> Callable[[], None]:
-    """The first layer's call, told how far the keys and values of the next one lie from its own."""
-    starts = [address_of(keys) for keys, _ in layers]
-    endless = itertools.cycle([start - starts[0] for start in starts])
-    return lambda: replay(0, next(endless))
+def _work(kernels: Kernels, key: _Key, rows: Rows, setting: Setting) -> Callable[[], None]:
+    """Decode is replayed where the setting says what that takes."""
+    replayed = setting.replay_s is not None and key.kind != "prefill"
+    return replayed_work(kernels, rows) if replayed else asked_work(kernels, rows)
