@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lm_offload.hardware.attention_probe import measure_attention
+from lm_offload.hardware.attention_probe import ON_CPU, among, measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.memory_probe import probe_memory
 from lm_offload.kernels.base import Kernels
@@ -31,3 +31,20 @@ def test_attention_over_blocks_that_lie_apart(kernels: Kernels) -> None:
     rates = measure_attention(kernels, shapes, (16, 512), probe_memory(4 * MIB), 1e-6, 0.5)
     assert rates.apart_frac.keys() == {"bf16", "int4:64"}
     assert all(0 < frac <= 1 for frac in rates.apart_frac.values())
+
+
+def test_decode_is_replayed_and_prompts_are_asked_for(kernels: Kernels) -> None:
+    """Each with what a call of its own kind takes beside its work taken off."""
+    setting = among(lambda: None, replay_s=1e-7)
+    assert [setting.fixed_s(kind, 2e-6) for kind in ("decode", "apart", "prefill")] == [
+        1e-7,
+        1e-7,
+        2e-6,
+    ]
+    assert ON_CPU.fixed_s("decode", 2e-6) == 2e-6
+    shapes = {"bf16": [HeadShape(64, 4)], "int8:row": [HeadShape(64, 4)]}
+    memory = probe_memory(4 * MIB)
+    rates = measure_attention(kernels, shapes, (16, 512), memory, 2e-6, 0.5, setting)
+    for curves in (rates.decode_bytes_per_s, rates.prefill_flops):
+        assert curves.keys() == {"bf16/64x4", "int8:row/64x4"}
+        check(curves.values())

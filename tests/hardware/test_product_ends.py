@@ -20,6 +20,9 @@ class SlowEnds:
     def __init__(self) -> None:
         self.now_s = 0.0
 
+    def record(self) -> None:
+        """Nothing is written down."""
+
     def linear(self, x: Tensor, weight: Tensor, out: Tensor) -> None:
         (rows, inputs), outputs = x.shape, out.shape[1]
         self.now_s += 1e-9 * rows * (inputs * outputs + 2 * inputs + 8 * outputs)

@@ -19,6 +19,9 @@ class LateProducts:
         self.now_s = 0.0
         self.start_s = 5e-6
 
+    def record(self) -> None:
+        """Nothing is written down."""
+
     def linear(self, x: Tensor, weight: Tensor, out: Tensor) -> None:
         self.now_s += self.start_s + 1e-9 * x.shape[1] * out.shape[1]
 

@@ -10,7 +10,8 @@ from lm_offload.arch.config import parse_config
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.hardware.curve import Curve
 from lm_offload.plan import Workload
-from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.search import candidates, make_plan
 from lm_offload.planner.decided.fixed_plan import fixed_plan
 from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.planner.decided.plan_text import plan_text, read_plan
@@ -69,6 +70,19 @@ def test_a_format_is_chosen_where_it_is_predicted_to_win(budget_mib, lossy_bytes
         assert chosen.kv_format != "fp32"
     if exact_s == best_s:
         assert chosen.kv_format == "fp32"
+
+
+def test_nothing_stays_in_the_processor_cache_beside_a_cache_on_disk():
+    """As beside streamed units: what is read passes through it, and threads wait in between."""
+    cpu = replace(PROFILE.cpu, cache_bytes=GIB)
+    asked = request(budget_bytes=100 * MIB)
+    predictor = Predictor(replace(asked, profile=replace(PROFILE, cpu=cpu)))
+    cached = {
+        bool(found.sizes.spill.layers): predictor.costs_of(found).cached
+        for found in candidates(predictor.request)
+        if not found.streamed
+    }
+    assert cached == {True: False, False: True}
 
 
 def test_it_is_not_chosen_where_everything_fits():

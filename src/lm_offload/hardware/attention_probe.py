@@ -12,13 +12,14 @@ import torch
 
 from lm_offload.hardware.attention_batch import batch_of
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.attention_work import Layer, Rows, asked_work, replayed_work, rows_of
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
 from lm_offload.hardware.timing import typical_among_s, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
-from lm_offload.quant.kv_blocks import Blocks, CacheShape, blocks_in
+from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 from lm_offload.quant.kv_format import head_bytes
 from lm_offload.storage.arena import Memory
 
@@ -39,14 +40,22 @@ class Setting:
     prompt_rows: int = 64  # of a chunk at the end of its context
     orders: bool = True  # whether the order of blocks is looked at
     device: torch.device = CPU
+    replay_s: float | None = None  # of decode beside its work; None: it is not replayed
     seconds_of: Callable[[Works, float], dict[_Key, float]] = typical_s
+
+    def fixed_s(self, kind: str, kernel_s: float) -> float:
+        """What a call of this kind takes beside its work; `kernel_s` if it is asked for."""
+        return kernel_s if self.replay_s is None or kind == "prefill" else self.replay_s
 
 
 ON_CPU = Setting()
 
 
-def among(other: Callable[[], object]) -> Setting:
-    """The CPU's, where attention of prompts comes after calls of `other`, as in sweeps."""
+def among(other: Callable[[], object], replay_s: float | None) -> Setting:
+    """The CPU's, where attention of prompts comes after calls of `other`, as in sweeps.
+
+    That of decode is replayed, which takes `replay_s` beside its work.
+    """
 
     def seconds_of(works: Works, budget_s: float) -> dict[_Key, float]:
         prompts = {key: work for key, work in works.items() if key.kind == "prefill"}
@@ -57,7 +66,7 @@ def among(other: Callable[[], object]) -> Setting:
             **typical_among_s(prompts, other, prompts_s),
         }
 
-    return Setting(seconds_of=seconds_of)
+    return Setting(seconds_of=seconds_of, replay_s=replay_s)
 
 
 @dataclass(frozen=True)
@@ -101,10 +110,14 @@ def measure_attention(
             batch = batch_of(context, *_rows(setting, kind, context), kind)
             layers = _layers(arena, key, batch.block_tables.numel())
             if layers:
-                works[key] = _work(kernels, shape, batch, layers, setting.device)
+                rows = rows_of(batch, layers, KV_HEADS * shape.group, setting.device)
+                works[key] = _work(kernels, key, rows, setting)
                 amounts[key], seen[key] = _amount(key, batch), _seen(batch)
     seconds = setting.seconds_of(works, budget_s)
-    rates = {key: amounts[key] / work_s(seconds[key], kernel_s) for key in seconds}
+    rates = {
+        key: amounts[key] / work_s(call_s, setting.fixed_s(key.kind, kernel_s))
+        for key, call_s in seconds.items()
+    }
     decode, prefill = (_curves(rates, kind, seen) for kind in ("decode", "prefill"))
     return AttentionRates(decode, prefill, _apart(rates))
 
@@ -148,7 +161,7 @@ def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
     return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
 
 
-def _layers(arena: Memory, key: _Key, blocks: int) -> list[tuple[Blocks, Blocks]]:
+def _layers(arena: Memory, key: _Key, blocks: int) -> list[Layer]:
     """Keys and values of as many layers as fit; empty where not one does."""
     shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
     layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
@@ -174,19 +187,12 @@ def attention_work(
         batch = batch_of(context, *_rows(ON_CPU, kind, context), kind)
         layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
-            return lambda kernels: _work(kernels, shape, batch, layers)
+            rows = rows_of(batch, layers, KV_HEADS * shape.group, CPU)
+            return lambda kernels: asked_work(kernels, rows)
         context //= 2
 
 
-def _work(
-    kernels: Kernels,
-    shape: HeadShape,
-    batch: MicroBatch,
-    layers: list[tuple[Blocks, Blocks]],
-    device: torch.device = CPU,
-) -> Callable[[], None]:
-    """A function that attends in the next layer at each call."""
-    q = torch.randn(batch.num_tokens, KV_HEADS * shape.group, shape.head_dim)
-    q, batch = q.to(device), batch.on(device, device)
-    out, scale, endless = torch.empty_like(q), shape.head_dim**-0.5, itertools.cycle(layers)
-    return lambda: kernels.attention(q, *next(endless), batch, scale, out)
+def _work(kernels: Kernels, key: _Key, rows: Rows, setting: Setting) -> Callable[[], None]:
+    """Decode is replayed where the setting says what that takes."""
+    replayed = setting.replay_s is not None and key.kind != "prefill"
+    return replayed_work(kernels, rows) if replayed else asked_work(kernels, rows)

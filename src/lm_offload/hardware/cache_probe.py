@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.memory_probe import last_level_cache_bytes
-from lm_offload.hardware.product_probe import PLAIN, matrices, product_work, settled_s, work_s
+from lm_offload.hardware.product_probe import PLAIN, matrices, settled_s, work_s
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.product_starts import ProductStarts
+from lm_offload.hardware.product_work import product_work
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.arena import Arena
 from lm_offload.units import MIB

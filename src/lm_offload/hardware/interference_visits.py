@@ -6,7 +6,7 @@ from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.interference_probe import Beside
 from lm_offload.hardware.processor_probe import memory_bound_product
-from lm_offload.hardware.product_probe import empty_call
+from lm_offload.hardware.product_work import empty_call
 from lm_offload.hardware.profile import Interference
 from lm_offload.hardware.timing import Deadline
 from lm_offload.kernels.base import Kernels

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lm_offload.hardware.attention_probe import AttentionRates, among, measure_attention
+from lm_offload.hardware.attention_probe import AttentionRates, Setting, among, measure_attention
 from lm_offload.hardware.cache_probe import measure_cache
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Clock, Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
-from lm_offload.hardware.product_probe import (
-    FORMATS,
-    PLAIN,
-    matrices,
-    measure_kernel_s,
-    product_work,
-)
+from lm_offload.hardware.product_probe import FORMATS, PLAIN, matrices, measure_kernel_s
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.product_stage import measure_products
+from lm_offload.hardware.product_work import measure_work_s, product_work
 from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.thread_probe import measure_speedups
@@ -39,15 +34,15 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     """Rates of all kernels with weights and caches in `arena`, which should exceed the cache."""
     by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
     kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
-    cache = measure_cache(kernels, arena, kernel_s, clock.budget_s("cache"))
+    work_s = measure_work_s(kernels, KERNEL_BUDGET_S)
+    cache = measure_cache(kernels, arena, work_s, clock.budget_s("cache"))
     small = arena.slice(0, cache.cached_bytes)
     products = measure_products(
-        kernels, small, arena, effort, (kernel_s, kernel_s + cache.start_s), clock
+        kernels, small, arena, effort, (work_s, work_s + cache.start_s), clock
     )
     other = product_work(kernels, matrices(small, PLAIN, CACHED_SIZE), OTHER_ROWS)
-    attention = _measure_attention(
-        kernels, arena, effort, other, kernel_s, clock.budget_s("attention")
-    )
+    setting, attention_s = among(other, work_s), clock.budget_s("attention")
+    attention = _measure_attention(kernels, arena, effort, setting, kernel_s, attention_s)
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, other, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
@@ -83,7 +78,7 @@ def _measure_attention(
     kernels: Kernels,
     arena: Arena,
     effort: Effort,
-    other: Callable[[], None],
+    setting: Setting,
     kernel_s: float,
     budget_s: float,
 ) -> AttentionRates:
@@ -92,7 +87,7 @@ def _measure_attention(
         str(format): effort.shapes if name == COMMON else effort.other_shapes
         for name, format in KV_FORMATS.items()
     }
-    limits = kernel_s, budget_s, among(other)
+    limits = kernel_s, budget_s, setting
     return measure_attention(kernels, shapes, effort.contexts, arena, *limits)
 
 

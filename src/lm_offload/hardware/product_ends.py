@@ -11,8 +11,9 @@ import statistics
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lm_offload.hardware.product_probe import product_work, shaped_matrices, work_s
+from lm_offload.hardware.product_probe import shaped_matrices, work_s
 from lm_offload.hardware.product_rates import CACHED_SIZE
+from lm_offload.hardware.product_work import product_work
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.product_work import empty_call, product_work
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import TILE_ROWS, Format
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from lm_offload.kernels.base import Weight
 
 SIZE_STEP = 128  # a multiple of every format's groups
-LAYER_PRODUCTS = 4  # that have an input of their own: q, k and v; o; gate and up; down
-MANY_ROWS = 16  # whose inputs and outputs are more than the inner caches hold
 LEAST_FRAC = 0.05  # of a call's time that is work, however near that comes to the fixed cost
 
 PLAIN = Format("bf16")
@@ -41,13 +40,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def measure_kernel_s(kernels: Kernels, budget_s: float) -> float:
     """Seconds of a call that has next to nothing to do."""
     return typical_s({"call": empty_call(kernels)}, budget_s)["call"]
-
-
-def empty_call(kernels: Kernels) -> Callable[[], None]:
-    """A product of eight weights with eight."""
-    x, out = torch.ones(1, TILE_ROWS), torch.empty(1, TILE_ROWS)
-    weight = torch.ones(TILE_ROWS, TILE_ROWS, dtype=torch.bfloat16)
-    return lambda: kernels.linear(x, weight, out)
 
 
 _Weights = Mapping[Format, Sequence["Weight"]]
@@ -136,26 +128,9 @@ def settled_s(
     return typical_s({None: work}, budget_s)[None]
 
 
-def product_work(kernels: Kernels, weights: Sequence[Weight], rows: int) -> Callable[[], None]:
-    """A function that multiplies by the next matrix at each call.
-
-    A layer has several inputs and outputs: many rows of them leave the caches of the cores.
-    """
-    count, width = weights[0].shape
-    places = LAYER_PRODUCTS if rows >= MANY_ROWS else 1
-    ends = [(torch.randn(rows, width), torch.empty(rows, count)) for _ in range(places)]
-    endless = zip(itertools.cycle(weights), itertools.cycle(ends))
-
-    def work() -> None:
-        weight, (x, out) = next(endless)
-        kernels.linear(x, weight, out)
-
-    return work
-
-
-def work_s(call_s: float, kernel_s: float) -> float:
+def work_s(call_s: float, fixed_s: float) -> float:
     """What remains of a call without its fixed cost."""
-    return max(call_s - kernel_s, LEAST_FRAC * call_s)
+    return max(call_s - fixed_s, LEAST_FRAC * call_s)
 
 
 def matrices(arena: Memory, format: Format, size: int) -> Sequence[Weight]:

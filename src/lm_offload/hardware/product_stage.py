@@ -43,7 +43,7 @@ def measure_products(
 ) -> ProductRates:
     """With weights in `small` from the cache, and in `arena` from memory.
 
-    `fixed_s` are a call without work, and what a product from memory takes beside its FLOPs. The
+    `fixed_s` are a work without any, and what a product from memory takes beside its FLOPs. The
     pace of a shared machine moves within a second: it is to be the same for all formats, so those
     from memory are measured side by side, and each of those from the cache, which would push one
     another out of a small one, in many short turns.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import statistics
 
-from lm_offload.hardware.product_probe import matrices, product_work
+from lm_offload.hardware.product_probe import matrices
 from lm_offload.hardware.product_rates import CACHED_SIZE
+from lm_offload.hardware.product_work import product_work
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import Format

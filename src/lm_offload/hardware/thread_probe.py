@@ -9,8 +9,9 @@ from lm_offload.hardware.attention_probe import attention_work
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.measured_work import thread_counts
-from lm_offload.hardware.product_probe import matrices, product_work
+from lm_offload.hardware.product_probe import matrices
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
+from lm_offload.hardware.product_work import product_work
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.format import parse_format

@@ -139,7 +139,8 @@ class CandidateTimes(RequestCosts):
 
     def costs_of(self, candidate: Candidate) -> UnitCosts:
         """Where the candidate computes, as it reads, records and lends."""
-        moves = bool(candidate.streamed or candidate.uploaded or candidate.experts)
+        spilled = candidate.sizes.spill.layers
+        moves = bool(candidate.streamed or candidate.uploaded or candidate.experts or spilled)
         costs = self.costs_on(candidate.threads, candidate.model, candidate.sizes, moves)
         if candidate.device is not None and candidate.device.replays:
             return self.replayed(costs)

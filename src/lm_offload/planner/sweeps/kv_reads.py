@@ -3,6 +3,7 @@
 ::
 
     read    blocks that were full before, from the window's first on / B_disk(run of a sequence)
+            or of a group / B_burst / groups in the ring, if longer
     write   blocks that become full / B_write
     groups  sequences in flight / sequences whose contexts fit a group
 
@@ -100,7 +101,15 @@ class SpillCosts:
             runs += piece.sequences * math.ceil(run_bytes / self.read_block_bytes)
             written += piece.sequences * piece.rows / BLOCK_TOKENS * block_bytes
         write_s = self.profile.disk_write.transfer_s(written)
-        return LayerReads(groups, staged / groups, read_bytes, seconds, written, write_s, runs)
+        read_s = max(seconds, groups * self._waited_s(read_bytes / groups))
+        return LayerReads(groups, staged / groups, read_bytes, read_s, written, write_s, runs)
+
+    def _waited_s(self, group_bytes: float) -> float:
+        """Of a group whose reader was asleep until its place was free, as are those of the ring."""
+        burst, spill = self.profile.disk_read.burst_bytes_per_s, self.spill
+        if burst is None or not group_bytes:
+            return 0.0
+        return group_bytes / burst.at(group_bytes) / max(spill.ring_blocks // spill.group_blocks, 1)
 
     def _groups(self, piece: Piece) -> int:
         together = max(self.spill.group_blocks // blocks_for(piece.context), 1)
