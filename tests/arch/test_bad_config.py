@@ -31,8 +31,8 @@ KINDS_28 = ["sliding_attention"] * 28
         (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
         (
             LLAMA_2_7B,
-            {"model_type": "mistral3", "text_config": {"model_type": "ministral3"}},
-            "text_config has model_type 'ministral3'",
+            {"model_type": "mistral3", "text_config": {"model_type": "mamba2"}},
+            "text_config has model_type 'mamba2'",
         ),
         (LLAMA_2_7B, {"rope_scaling": {"type": "mrope"}}, "rope type 'mrope', supported are"),
         (LLAMA_2_7B, {"rope_parameters": {"full_attention": {}}}, "differs by layer type"),

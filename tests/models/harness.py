@@ -20,7 +20,7 @@ from lm_offload.models.registry import load_mixture, load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.expert_functions import ExpertFunctions
-from tests.toy import with_single_experts
+from tests.single_experts import with_single_experts
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96

@@ -10,13 +10,14 @@ from lm_offload.arch.fields import Fields
 from lm_offload.errors import UnsupportedModelError
 
 ROPE_KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
+TEMPERATURE = "temperature"  # turns nothing: queries grow with their position
 
 
 @dataclass(frozen=True)
 class RopeConfig:
     """One rotary embedding; a model has one, or one per kind of layer."""
 
-    kind: str  # one of ROPE_KINDS
+    kind: str  # one of ROPE_KINDS, or TEMPERATURE
     theta: float
     rotary_dim: int  # how many of head_dim are rotated, even
     factor: float = 1.0
@@ -29,6 +30,8 @@ class RopeConfig:
     truncate: bool = True  # yarn
     short_factor: tuple[float, ...] = ()  # longrope, one per frequency
     long_factor: tuple[float, ...] = ()  # longrope
+    growth: float = 0.0  # temperature
+    first_position: int = 0  # temperature
 
     @property
     def depends_on_length(self) -> bool:

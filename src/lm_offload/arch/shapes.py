@@ -17,6 +17,8 @@ class LayerConfig:
     window: int | None = None  # a position sees itself and window - 1 before it
     rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
     dense: bool = False  # one MLP, in a model whose other layers have experts
+    tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
+    chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,15 @@ def rotated_qkv(
 ) -> QKV:
     """All that attention needs of hidden[T, H]."""
     q, k, v = model.qkv(ctx, weights, hidden)
-    rope = ctx.config.layers[layer].rope_index
-    if batch.rotary and rope is not None:
-        cos, sin = batch.rotary[rope]
+    place = ctx.config.layers[layer]
+    if batch.rotary and place.rope_index is not None:
+        cos, sin = batch.rotary[place.rope_index]
         for heads in (q, k):
             if ctx.config.paired_rope:
                 _halve_pairs(ctx, heads, 2 * cos.shape[1])
             ctx.kernels.rotary(heads, cos, sin)
+    if batch.rotary and place.tempered is not None:
+        ctx.kernels.rotary(q, *batch.rotary[place.tempered])
     return q, k, v
 
 

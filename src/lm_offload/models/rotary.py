@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_offload.arch.rope import TEMPERATURE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,11 +39,21 @@ def inverse_frequencies(rope: RopeConfig, lengths: Tensor | None) -> Tensor:
 
 
 def _table(rope: RopeConfig, rows: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    if rope.kind == TEMPERATURE:
+        return _temperatures(rope, rows)
     angles = rows * inverse_frequencies(rope, lengths)
     cos, sin = angles.cos(), angles.sin_()
     if rope.attention_factor != 1:
         return cos.mul_(rope.attention_factor), sin.mul_(rope.attention_factor)
     return cos, sin
+
+
+def _temperatures(rope: RopeConfig, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors in place of cosines and no sines: nothing turns, see arch/temperature.py."""
+    periods = ((rows + rope.first_position) / rope.original_max_positions).floor_()
+    factors = 1 + rope.growth * torch.log(1 + periods)
+    cos = factors.expand(-1, rope.rotary_dim // 2).contiguous()
+    return cos, torch.zeros_like(cos)
 
 
 @lru_cache(maxsize=32)
