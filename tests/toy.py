@@ -34,7 +34,7 @@ DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_t
 MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe", "deepseek_v3")
 KINDRED_MIXTURES = (
     *("deepseek_v2", "ernie4_5_moe", "granitemoe"),
-    *("mistral4", "minimax_m2", "glm4_moe_lite"),
+    *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
 )
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (

@@ -28,6 +28,7 @@ from lm_offload.arch.family_deepseek import (
 from lm_offload.arch.family_gemma import parse_gemma1, parse_gemma2, parse_gemma3_text
 from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
+from lm_offload.arch.family_llama4 import parse_llama4_text
 from lm_offload.arch.family_minimax import parse_minimax_m2
 from lm_offload.arch.family_mistral import parse_ministral3, parse_mistral4
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
@@ -144,6 +145,7 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "gemma": parse_gemma1,
     "ministral3": parse_ministral3,
     "mistral4": parse_mistral4,
+    "llama4_text": parse_llama4_text,
     "minimax_m2": parse_minimax_m2,
     "glm4_moe_lite": parse_glm4_moe_lite,
 }

@@ -36,6 +36,8 @@ _NORM_NAMES = {
     ),
 }
 
+_MLP_NAMES = {"llama4_text": "feed_forward"}
+
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The table of token embeddings."""
@@ -61,7 +63,8 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
-    return tuple(specs + _mlp_matrices(config, f"{prefix}.mlp"))
+    block = _MLP_NAMES.get(config.model_type, "mlp")
+    return tuple(specs + _mlp_matrices(config, f"{prefix}.{block}"))
 
 
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:

@@ -74,6 +74,7 @@ class ModelConfig:
     mlp_bias: bool = False
     qk_norm: bool = False  # queries and keys are normalised by head
     qk_norm_whole: bool = False  # the same, all heads together
+    qk_norm_bare: bool = False  # by head and without scales, where they are rotated
     paired_rope: bool = False  # neighbouring channels are rotated together, not halves of a head
     fused_qkv: bool = False  # q, k, v in one tensor
     fused_gate_up: bool = False
@@ -109,6 +110,11 @@ class ModelConfig:
     def is_moe(self) -> bool:
         """Whether layers have experts and a router instead of one MLP."""
         return self.num_experts > 1
+
+    @property
+    def chunk_tokens(self) -> int | None:
+        """Tokens of a chunk, where some layers see no other than their own."""
+        return next((layer.window for layer in self.layers if layer.chunked), None)
 
     @property
     def mixture_layers(self) -> int:

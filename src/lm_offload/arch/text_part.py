@@ -11,6 +11,7 @@ from lm_offload.arch.fields import Fields
 _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "gemma3": {"model_type": "gemma3_text", "vocab_size": 262_208, "num_attention_heads": 8},
     "mistral3": {"model_type": "mistral"},
+    "llama4": {"model_type": "llama4_text"},
 }
 # What counts for the text model if the whole says it.
 _OF_THE_WHOLE = ("dtype", "torch_dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings")

@@ -91,6 +91,8 @@ def rotated_qkv(
             if ctx.config.paired_rope:
                 _halve_pairs(ctx, heads, 2 * cos.shape[1])
             ctx.kernels.rotary(heads, cos, sin)
+        if after_rotation := getattr(model, "after_rotation", None):
+            after_rotation(ctx, weights, q, k)
     if batch.rotary and place.tempered is not None:
         ctx.kernels.rotary(q, *batch.rotary[place.tempered])
     return q, k, v
@@ -125,6 +127,9 @@ def attend(
     kernels.store_kv(k, v, keys, values, batch.slots)
     scale, cap = config.attention_scale, config.attention_softcap
     window = config.layers[layer].window
+    if config.layers[layer].chunked:
+        assert batch.chunked is not None
+        batch, window = batch.chunked, None
     kernels.attention(q, keys, values, batch, scale, out, window, cap, sinks)
 
 
