@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, WINDOW
 
+_COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
 NEWER: dict[str, dict[str, Any]] = {
     "ministral3": {**GATED, "sliding_window": WINDOW, "rope_parameters": TEMPERED},
     "mistral4": {
@@ -16,6 +17,8 @@ NEWER: dict[str, dict[str, Any]] = {
         "routed_scaling_factor": 1.3,
         "rope_parameters": {**TEMPERED, "mscale": 0.7, "mscale_all_dim": 1.3},
     },
+    "cohere": {**_COHERE, "use_qk_norm": True},
+    "cohere2": {**_COHERE, "sliding_window": WINDOW, "sliding_window_pattern": 3},
     "llama4_text": {
         **GATED,
         "num_hidden_layers": 4,

@@ -40,7 +40,7 @@ KINDRED_MIXTURES = (
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
-    *("ministral3",),
+    *("ministral3", "cohere", "cohere2"),
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)

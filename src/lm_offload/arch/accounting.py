@@ -60,6 +60,8 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
     attention += _latent(config, tokens)
+    if config.parallel:
+        attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
         dense = _floats(tokens, hidden, config.dense_size, config.dense_size)

@@ -20,6 +20,7 @@ from lm_offload.arch.families_llama import (
     parse_seed_oss,
     parse_smollm3,
 )
+from lm_offload.arch.family_cohere import parse_cohere, parse_cohere2
 from lm_offload.arch.family_deepseek import (
     parse_deepseek_v2,
     parse_deepseek_v3,
@@ -145,6 +146,8 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "gemma": parse_gemma1,
     "ministral3": parse_ministral3,
     "mistral4": parse_mistral4,
+    "cohere": parse_cohere,
+    "cohere2": parse_cohere2,
     "llama4_text": parse_llama4_text,
     "minimax_m2": parse_minimax_m2,
     "glm4_moe_lite": parse_glm4_moe_lite,

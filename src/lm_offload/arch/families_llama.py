@@ -16,7 +16,9 @@ def parse_smollm3(fields: Fields) -> ModelConfig:
     bias, mlp_bias = fields.flag("attention_bias", False), fields.flag("mlp_bias", False)
     defaults = Defaults(32_768, bos=128_000, eos=(128_001,), kv_heads=4, tied=True)
     config = parse_decoder(fields, defaults)
-    layers = tuple(LayerConfig(None, 0 if turns else None) for turns in rotated_layers(config, fields))
+    layers = tuple(
+        LayerConfig(None, 0 if turns else None) for turns in rotated_layers(config, fields)
+    )
     return replace(config, layers=layers, qkv_bias=bias, output_bias=bias, mlp_bias=mlp_bias)
 
 

@@ -55,7 +55,8 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     specs += _head_norms(config, f"{prefix}.self_attn")
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
-    return tuple(specs + _block_norm(config, prefix, names.attention_adds, "post_norm"))
+    specs += _block_norm(config, prefix, names.attention_adds, "post_norm")
+    return tuple(specs + (_mlp_matrices(config, f"{prefix}.mlp") if config.parallel else []))
 
 
 def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -69,7 +70,7 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
 
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The norm before the head."""
-    return (norm_spec("model.norm", "norm", config.hidden_size),)
+    return tuple(_norm(config, "model.norm", "norm"))
 
 
 def _norm_names(config: ModelConfig) -> _NormNames:
@@ -79,17 +80,36 @@ def _norm_names(config: ModelConfig) -> _NormNames:
 
 
 def _block_norm(config: ModelConfig, prefix: str, name: str | None, role: str) -> list[WeightSpec]:
-    return [norm_spec(f"{prefix}.{name}", role, config.hidden_size)] if name else []
+    return _norm(config, f"{prefix}.{name}", role) if name else []
+
+
+def _norm(config: ModelConfig, name: str, role: str) -> list[WeightSpec]:
+    """The scales of a norm of hidden states, and its biases where it has them."""
+    specs = [norm_spec(name, role, config.hidden_size)]
+    if config.norm_biases:
+        specs.append(WeightSpec(f"{name}.bias", f"{role}_bias", (config.hidden_size,)))
+    return specs
 
 
 def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """Of queries and keys, by head or all heads together."""
     if not (config.qk_norm or config.qk_norm_whole):
         return []
+    if config.layer_norms:
+        return _scales_of_heads(config, prefix)
     whole = {"q_norm": config.query_size, "k_norm": config.kv_size}
     return [
         norm_spec(f"{prefix}.{role}", role, size if config.qk_norm_whole else config.head_dim)
         for role, size in whole.items()
+    ]
+
+
+def _scales_of_heads(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """Scales of each head of its own."""
+    heads = {"q_norm": config.num_heads, "k_norm": config.num_kv_heads}
+    return [
+        WeightSpec(f"{prefix}.{role}.weight", role, (count, config.head_dim))
+        for role, count in heads.items()
     ]
 
 

@@ -80,6 +80,9 @@ class ModelConfig:
     fused_gate_up: bool = False
     pre_norms: bool = True  # what attention and MLP read is normalised
     post_norms: bool = False  # what attention and MLP add is normalised first
+    layer_norms: bool = False  # norms take the mean away
+    norm_biases: bool = False  # and have biases
+    parallel: bool = False  # attention and MLP of a layer read the same, and are one unit
     logits_divisor: float = 1.0
     norm_first: bool = True  # OPT: normalise what a block reads, not what it leaves
     final_norm: bool = True

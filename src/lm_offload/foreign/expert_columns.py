@@ -27,7 +27,11 @@ from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import FLOAT_FORMATS, Files
 
 _EXPERT = re.compile(r"(.+\.experts\.)(\d+)\.(gate|up|down)_proj\.weight")
-_STACKS = {"gate": ("gate_up_proj", 2, 0), "up": ("gate_up_proj", 2, 1), "down": ("down_proj", 1, 0)}
+_STACKS = {
+    "gate": ("gate_up_proj", 2, 0),
+    "up": ("gate_up_proj", 2, 1),
+    "down": ("down_proj", 1, 0),
+}
 
 
 def convert_expert(
@@ -41,7 +45,9 @@ def convert_expert(
     if found is None:
         return None
     stack, parts, part = _STACKS[found[3]]
-    entry = _entry(checkpoint, found[1] + stack, int(found[2]), (spec.shape[1], parts * spec.shape[0]))
+    entry = _entry(
+        checkpoint, found[1] + stack, int(found[2]), (spec.shape[1], parts * spec.shape[0])
+    )
 
     def decode(files: Files) -> Iterator[Tensor]:
         columns = read_tensor(entry, files[entry.path]).view(entry.shape).chunk(parts, 1)[part]
@@ -62,9 +68,7 @@ def convert_expert(
     )
 
 
-def _entry(
-    checkpoint: Checkpoint, name: str, expert: int, shape: tuple[int, int]
-) -> TensorEntry:
+def _entry(checkpoint: Checkpoint, name: str, expert: int, shape: tuple[int, int]) -> TensorEntry:
     """One expert's [columns, rows] of the stack `name`; raises CheckpointError."""
     stacks = [Parts(checkpoint, candidate) for candidate in name_candidates(name)]
     stack = next((it for it in stacks if it.find("")), stacks[0])

@@ -15,6 +15,7 @@ SAME_FUNCTIONS = {  # their configs differ
     "olmo3": "olmo2",
     "seed_oss": "llama",
     "smollm3": "llama",
+    "cohere2": "cohere",
     "ministral3": "mistral",
     "glm4_moe_lite": "deepseek_v3",
 }
