@@ -7,6 +7,22 @@ from typing import Any
 from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, WINDOW
 
 _COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
+_HEADS = {key: value for key, value in GATED.items() if key != "head_dim"}
+_HALF_ROTATED = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+    }
+}
+_SIGMOID = {
+    **EXPERTS,
+    "n_routed_experts": 6,
+    "n_shared_experts": 1,
+    "n_group": 3,
+    "topk_group": 2,
+    "routed_scaling_factor": 1.3,
+}
 NEWER: dict[str, dict[str, Any]] = {
     "ministral3": {**GATED, "sliding_window": WINDOW, "rope_parameters": TEMPERED},
     "mistral4": {
@@ -19,6 +35,21 @@ NEWER: dict[str, dict[str, Any]] = {
     },
     "cohere": {**_COHERE, "use_qk_norm": True},
     "cohere2": {**_COHERE, "sliding_window": WINDOW, "sliding_window_pattern": 3},
+    "arcee": GATED,
+    "nemotron": GATED,
+    "starcoder2": {**_HEADS, "sliding_window": WINDOW},
+    "stablelm": {**_HEADS, **_HALF_ROTATED, "use_qkv_bias": True},
+    "hunyuan_v1_dense": GATED,
+    "hunyuan_v1_moe": {**GATED, "num_experts": 5, "moe_topk": 2},
+    "dots1": {
+        **GATED,
+        **_SIGMOID,
+        "moe_intermediate_size": 48,
+        "first_k_dense_replace": 1,
+        "sliding_window": WINDOW,
+        "max_window_layers": 1,
+    },
+    "solar_open": {**GATED, **_SIGMOID, "moe_intermediate_size": 48},
     "llama4_text": {
         **GATED,
         "num_hidden_layers": 4,
@@ -36,11 +67,7 @@ NEWER: dict[str, dict[str, Any]] = {
         **GATED,
         **EXPERTS,
         "num_local_experts": 5,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 10000.0,
-            "partial_rotary_factor": 0.5,
-        },
+        **_HALF_ROTATED,
     },
     "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
 }

@@ -20,7 +20,9 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif f"{block}.experts.gate_up_proj_bias" in tensors:
             found |= _gpt_oss_experts(block, stack, tensor)
         else:
-            upright = tensor if block.endswith(".mlp") else tensor.transpose(1, 2)
+            hidden_size = len(next(it for name, it in tensors.items() if "layernorm" in name))
+            width = tensor.shape[2 if stack.startswith("gate_up") else 1]
+            upright = tensor if width == hidden_size else tensor.transpose(1, 2)
             found |= _experts_in_halves(block, stack, upright)
     return found
 
@@ -42,7 +44,7 @@ def _granite_experts(name: str, stack: Tensor) -> dict[str, Tensor]:
 
 
 def _experts_in_halves(block: str, stack: str, tensor: Tensor) -> dict[str, Tensor]:
-    """The rows of the gate, then those of up."""
+    """Of [E, out, in]: the rows of the gate, then those of up."""
     roles = _roles(stack.startswith("gate_up"))
     return {
         f"{block}.experts.{expert}.{role}_proj.weight": matrix.contiguous()

@@ -35,12 +35,14 @@ MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_
 KINDRED_MIXTURES = (
     *("deepseek_v2", "ernie4_5_moe", "granitemoe"),
     *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
+    *("hunyuan_v1_moe", "dots1", "solar_open"),
 )
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
-    *("ministral3", "cohere", "cohere2"),
+    *("ministral3", "cohere", "cohere2", "arcee", "nemotron", "starcoder2", "stablelm"),
+    *("hunyuan_v1_dense",),
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)

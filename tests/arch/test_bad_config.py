@@ -27,7 +27,11 @@ KINDS_28 = ["sliding_attention"] * 28
 @pytest.mark.parametrize(
     ("base", "change", "message"),
     [
-        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are cohere, cohere2, "),
+        (
+            LLAMA_2_7B,
+            {"model_type": "mamba"},
+            "model_type 'mamba', supported are cohere, cohere2, ",
+        ),
         (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
         (
             LLAMA_2_7B,

@@ -20,6 +20,14 @@ from lm_offload.arch.families_llama import (
     parse_seed_oss,
     parse_smollm3,
 )
+from lm_offload.arch.families_plain import (
+    parse_arcee,
+    parse_nemotron,
+    parse_stablelm,
+    parse_starcoder2,
+)
+from lm_offload.arch.families_sigmoid import parse_dots1, parse_solar_open
+from lm_offload.arch.family_hunyuan import parse_hunyuan_v1_dense, parse_hunyuan_v1_moe
 from lm_offload.arch.family_cohere import parse_cohere, parse_cohere2
 from lm_offload.arch.family_deepseek import (
     parse_deepseek_v2,
@@ -146,6 +154,14 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "gemma": parse_gemma1,
     "ministral3": parse_ministral3,
     "mistral4": parse_mistral4,
+    "arcee": parse_arcee,
+    "nemotron": parse_nemotron,
+    "starcoder2": parse_starcoder2,
+    "stablelm": parse_stablelm,
+    "hunyuan_v1_dense": parse_hunyuan_v1_dense,
+    "hunyuan_v1_moe": parse_hunyuan_v1_moe,
+    "dots1": parse_dots1,
+    "solar_open": parse_solar_open,
     "cohere": parse_cohere,
     "cohere2": parse_cohere2,
     "llama4_text": parse_llama4_text,

@@ -37,6 +37,9 @@ _NORM_NAMES = {
 }
 
 _MLP_NAMES = {"llama4_text": "feed_forward"}
+_PLAIN_MATRICES = {"starcoder2": ("c_fc", "c_proj")}  # where there is no gate: up and down
+_HEAD_NORMS = {"hunyuan_v1_dense": ("query_layernorm", "key_layernorm")}
+_HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
 
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
@@ -97,10 +100,13 @@ def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         return []
     if config.layer_norms:
         return _scales_of_heads(config, prefix)
-    whole = {"q_norm": config.query_size, "k_norm": config.kv_size}
+    roles = "q_norm", "k_norm"
+    names = _HEAD_NORMS.get(config.model_type, roles)
+    whole = (config.query_size, config.kv_size)
+    sizes = whole if config.qk_norm_whole else (config.head_dim,) * 2
     return [
-        norm_spec(f"{prefix}.{role}", role, size if config.qk_norm_whole else config.head_dim)
-        for role, size in whole.items()
+        norm_spec(f"{prefix}.{name}", role, size)
+        for name, role, size in zip(names, roles, sizes, strict=True)
     ]
 
 
@@ -128,9 +134,18 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     hidden, bias = config.hidden_size, config.mlp_bias
     inner = config.dense_size or config.intermediate_size
+    if not config.gated:
+        return _plain_matrices(config, prefix)
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)
         return linear_specs(f"{prefix}.gate_up_proj", "gate_up_proj", shape, bias) + down
     gate = linear_specs(f"{prefix}.gate_proj", "gate_proj", (inner, hidden), bias)
     return gate + linear_specs(f"{prefix}.up_proj", "up_proj", (inner, hidden), bias) + down
+
+
+def _plain_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+    up, down = _PLAIN_MATRICES.get(config.model_type, ("up_proj", "down_proj"))
+    specs = linear_specs(f"{prefix}.{up}", "up_proj", (inner, hidden), bias)
+    return specs + linear_specs(f"{prefix}.{down}", "down_proj", (hidden, inner), bias)

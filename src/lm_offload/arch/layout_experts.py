@@ -38,6 +38,7 @@ _NAMES = {
     "gpt_oss": _GPT_OSS,
     "granitemoe": _GRANITE,
     "ernie4_5_moe": _ERNIE,
+    "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
     "llama4_text": _Names("feed_forward", _USUAL.matrices, "router", shared="shared_expert"),
     "minimax_m2": _MIXTRAL._replace(choice_bias="e_score_correction_bias"),
     "qwen2_moe": _USUAL._replace(shared="shared_expert"),

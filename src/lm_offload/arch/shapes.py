@@ -59,7 +59,7 @@ class ModelConfig:
     intermediate_size: int
     max_positions: int
     norm_eps: float
-    activation: str  # silu, gelu_tanh, relu or gelu
+    activation: str  # silu, gelu_tanh, relu, relu2 or gelu
     tie_embeddings: bool
     dtype: str  # float32, bfloat16 or float16
     layers: tuple[LayerConfig, ...]
@@ -78,6 +78,7 @@ class ModelConfig:
     paired_rope: bool = False  # neighbouring channels are rotated together, not halves of a head
     fused_qkv: bool = False  # q, k, v in one tensor
     fused_gate_up: bool = False
+    gated: bool = True  # an MLP has a matrix for gates
     pre_norms: bool = True  # what attention and MLP read is normalised
     post_norms: bool = False  # what attention and MLP add is normalised first
     layer_norms: bool = False  # norms take the mean away

@@ -15,7 +15,7 @@ from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 
 CONFIG_FILE = "config.json"
 # Model types whose experts are stacked in one tensor, with rows for columns.
-STACKED = ("gpt_oss", "llama4", "llama4_text")
+STACKED = ("gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe")
 KEYS = ("quantization_config", "compression_config")
 
 Reader = Callable[[Fields, Checkpoint], Convert]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from lm_offload.models.base import Context, Weights
 
 if TYPE_CHECKING:
@@ -138,6 +140,17 @@ def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     gate, up = project_each(ctx, weights, x, GATE_AND_UP_ROLES)
     activate(ctx, gate, up)
     return gate
+
+
+def plain_inner(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
+    """activation(x up) [T, I] of an MLP without gates: gelu, or squares of what is above zero."""
+    inner = project(ctx, weights, x, "up_proj", "up_bias")
+    if ctx.config.activation == "relu2":
+        ctx.kernels.relu(inner)
+        return inner.mul_(inner)
+    ones = torch.ones(inner.shape[1], device=inner.device).expand_as(inner)
+    ctx.kernels.gelu_tanh_mul(inner, ones, inner)
+    return inner
 
 
 def activate(ctx: Context, gate: Tensor, up: Tensor) -> None:

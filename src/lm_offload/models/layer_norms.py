@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.models.base import Context, Weights
+from lm_offload.models.blocks import project_qkv
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lm_offload.models.base import QKV
+
+
+def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
+    """Queries, keys and values of norm(hidden)."""
+    return project_qkv(ctx, weights, input_norm(ctx, weights, hidden))
 
 
 def input_norm(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ SAME_FUNCTIONS = {  # their configs differ
     "seed_oss": "llama",
     "smollm3": "llama",
     "cohere2": "cohere",
+    "dots1": "glm4_moe",
+    "solar_open": "glm4_moe",
     "ministral3": "mistral",
     "glm4_moe_lite": "deepseek_v3",
 }

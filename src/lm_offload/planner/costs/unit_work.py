@@ -87,7 +87,7 @@ def _attention(config: ModelConfig) -> Iterator[Operation]:
 
 
 def _mlp(config: ModelConfig) -> Iterator[Operation]:
-    if config.model_type == "opt":
+    if not config.gated:
         yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
     else:
         yield _activation(config, config.dense_size or config.intermediate_size)
