@@ -30,7 +30,7 @@ KINDS_28 = ["sliding_attention"] * 28
         (
             LLAMA_2_7B,
             {"model_type": "mamba"},
-            "model_type 'mamba', supported are cohere, cohere2, ",
+            "model_type 'mamba', supported are arcee, cohere, ",
         ),
         (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
         (

@@ -20,29 +20,14 @@ from lm_offload.arch.families_llama import (
     parse_seed_oss,
     parse_smollm3,
 )
-from lm_offload.arch.families_plain import (
-    parse_arcee,
-    parse_nemotron,
-    parse_stablelm,
-    parse_starcoder2,
-)
-from lm_offload.arch.families_sigmoid import parse_dots1, parse_solar_open
-from lm_offload.arch.family_hunyuan import parse_hunyuan_v1_dense, parse_hunyuan_v1_moe
-from lm_offload.arch.family_cohere import parse_cohere, parse_cohere2
-from lm_offload.arch.family_deepseek import (
-    parse_deepseek_v2,
-    parse_deepseek_v3,
-    parse_glm4_moe_lite,
-)
+from lm_offload.arch.family_deepseek import parse_deepseek_v2, parse_deepseek_v3
 from lm_offload.arch.family_gemma import parse_gemma1, parse_gemma2, parse_gemma3_text
 from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
-from lm_offload.arch.family_llama4 import parse_llama4_text
-from lm_offload.arch.family_minimax import parse_minimax_m2
-from lm_offload.arch.family_mistral import parse_ministral3, parse_mistral4
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
 from lm_offload.arch.fields import Fields
+from lm_offload.arch.newer_families import NEWER_PARSERS
 from lm_offload.arch.shapes import ModelConfig
 
 
@@ -152,21 +137,7 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "ernie4_5_moe": parse_ernie4_5_moe,
     "granitemoe": parse_granitemoe,
     "gemma": parse_gemma1,
-    "ministral3": parse_ministral3,
-    "mistral4": parse_mistral4,
-    "arcee": parse_arcee,
-    "nemotron": parse_nemotron,
-    "starcoder2": parse_starcoder2,
-    "stablelm": parse_stablelm,
-    "hunyuan_v1_dense": parse_hunyuan_v1_dense,
-    "hunyuan_v1_moe": parse_hunyuan_v1_moe,
-    "dots1": parse_dots1,
-    "solar_open": parse_solar_open,
-    "cohere": parse_cohere,
-    "cohere2": parse_cohere2,
-    "llama4_text": parse_llama4_text,
-    "minimax_m2": parse_minimax_m2,
-    "glm4_moe_lite": parse_glm4_moe_lite,
+    **NEWER_PARSERS,
 }
 
 
