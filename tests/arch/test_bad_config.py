@@ -114,7 +114,7 @@ def test_unknown_features_are_refused(base, change, message):
             "a rotary dimension above 2",
         ),
         (PHI_3_MINI_128K, {"original_max_position_embeddings": 1}, "an integer from 2"),
-        (LLAMA_3_1_8B, {"rope_scaling": {**LLAMA3, "high_freq_factor": 1}}, "above low_freq"),
+        (LLAMA_3_1_8B, {"rope_scaling": {**LLAMA3, "high_freq_factor": 0.5}}, "at least low"),
         (MISTRAL_7B_V01, {"sliding_window": 0}, "sliding_window=0"),
         (QWEN_2_5_7B, {"layer_types": ["full_attention"]}, "a list of 28"),
         (QWEN_2_5_7B, {"layer_types": ["chunked_attention"] * 28}, "a list of 28"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -34,7 +36,7 @@ def rows_of(spans, generator):
 def expected(q, keys, values, rows):
     """Row by row, over the tokens of its chunk up to itself."""
     out, starts = [], rows.query_starts.tolist()
-    for sequence, (first, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+    for sequence, (first, stop) in enumerate(pairwise(starts)):
         table = rows.block_tables[sequence].long()
         k, v = (it[table].transpose(0, 1).flatten(1, 2) for it in (keys, values))
         for row in range(first, stop):

@@ -114,8 +114,8 @@ def _llama3(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig
         low_freq_factor=section.number("low_freq_factor"),
         high_freq_factor=section.number("high_freq_factor"),
     )
-    if rope.high_freq_factor <= rope.low_freq_factor:
-        raise section.wrong("high_freq_factor", "a number above low_freq_factor")
+    if rope.high_freq_factor < rope.low_freq_factor:
+        raise section.wrong("high_freq_factor", "at least low_freq_factor")
     return rope
 
 

@@ -101,7 +101,8 @@ def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
     """Llama 3.1: long waves are divided by the factor, short ones stay, between them a ramp."""
     window, low, high = rope.original_max_positions, rope.low_freq_factor, rope.high_freq_factor
     waves_in_window = window * plain / (2 * math.pi)
-    keep = ((waves_in_window - low) / (high - low)).clamp(0, 1)
+    ramp = high - low or torch.finfo(torch.float32).tiny
+    keep = ((waves_in_window - low) / ramp).clamp(0, 1)
     return (1 - keep) * plain / rope.factor + keep * plain
 
 
