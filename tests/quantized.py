@@ -28,6 +28,7 @@ def toy_shapes(model_type: str) -> dict[str, int]:
     """Fields of `make_toy_checkpoint` that make every matrix divisible by 64."""
     names = {
         "opt": ["ffn_dim"],
+        "llama4_text": ["intermediate_size", "intermediate_size_mlp"],
         "qwen3_moe": ["moe_intermediate_size"],
         "glm4_moe": ["intermediate_size", "moe_intermediate_size"],
         "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],

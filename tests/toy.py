@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    Mistral4ForCausalLM,
+    PreTrainedModel,
+)
+
+from tests.newer_toys import NEWER
+from tests.toy_shapes import (
+    COMMON,
+    EXPERTS,
+    GATED,
+    LATENT,
+    MAX_POSITIONS,
+    VOCAB_SIZE,
+    WINDOW,
+    YARN,
+)
+
+__all__ = ["MAX_POSITIONS", "VOCAB_SIZE", "WINDOW"]
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
 MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe", "deepseek_v3")
-KINDRED_MIXTURES = ("deepseek_v2", "ernie4_5_moe", "granitemoe")
+KINDRED_MIXTURES = (
+    *("deepseek_v2", "ernie4_5_moe", "granitemoe"),
+    *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
+    *("hunyuan_v1_moe", "dots1", "solar_open"),
+)
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
+    *("ministral3", "cohere", "cohere2", "arcee", "nemotron", "starcoder2", "stablelm"),
+    *("hunyuan_v1_dense",),
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
 EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
-WINDOW = 11
-VOCAB_SIZE = 131
-MAX_POSITIONS = 256
-
-_COMMON: dict[str, Any] = {
-    "vocab_size": VOCAB_SIZE,
-    "hidden_size": 64,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 3,
-    "max_position_embeddings": MAX_POSITIONS,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-    "tie_word_embeddings": False,
-}
-_GATED = {"intermediate_size": 88, "num_key_value_heads": 2, "head_dim": 16}
-_EXPERTS = {"num_experts_per_tok": 2}
 _GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
 _GRANITE = {
     "embedding_multiplier": 6.0,
@@ -45,43 +54,25 @@ _GRANITE = {
     "attention_multiplier": 0.2,
     "logits_scaling": 1.7,
 }
-_YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
 UNSTRETCHED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
-_LATENT = {
-    **_EXPERTS,
-    "intermediate_size": 88,
-    "moe_intermediate_size": 48,
-    "n_routed_experts": 6,
-    "num_key_value_heads": 4,
-    "q_lora_rank": 64,
-    "kv_lora_rank": 64,
-    "qk_rope_head_dim": 32,
-    "qk_nope_head_dim": 24,
-    "v_head_dim": 16,
-}
 _BY_TYPE: dict[str, dict[str, Any]] = {
-    "llama": _GATED,
-    "mistral": {**_GATED, "sliding_window": WINDOW},
+    "llama": GATED,
+    "mistral": {**GATED, "sliding_window": WINDOW},
     "qwen2": {
-        **_GATED,
+        **GATED,
         "use_sliding_window": True,
         "sliding_window": WINDOW,
         "max_window_layers": 1,
     },
-    "qwen3": _GATED,
-    "phi3": {**_GATED, "sliding_window": WINDOW, "original_max_position_embeddings": MAX_POSITIONS},
-    "gemma2": {**_GATED, **_GEMMA},
-    "gemma3_text": {**_GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
-    "mixtral": {**_GATED, **_EXPERTS, "num_local_experts": 5},
-    "qwen3_moe": {**_GATED, **_EXPERTS, "num_experts": 5, "moe_intermediate_size": 48},
+    "qwen3": GATED,
+    "phi3": {**GATED, "sliding_window": WINDOW, "original_max_position_embeddings": MAX_POSITIONS},
+    "gemma2": {**GATED, **_GEMMA},
+    "gemma3_text": {**GATED, **_GEMMA, "sliding_window_pattern": 3, "num_hidden_layers": 4},
+    "mixtral": {**GATED, **EXPERTS, "num_local_experts": 5},
+    "qwen3_moe": {**GATED, **EXPERTS, "num_experts": 5, "moe_intermediate_size": 48},
     "gpt_oss": {
-        **_GATED,
-        **_EXPERTS,
+        **GATED,
+        **EXPERTS,
         "num_local_experts": 5,
         "intermediate_size": 48,
         "sliding_window": WINDOW,
@@ -94,16 +85,16 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         },
     },
     "qwen2_moe": {
-        **_GATED,
-        **_EXPERTS,
+        **GATED,
+        **EXPERTS,
         "num_experts": 5,
         "moe_intermediate_size": 48,
         "shared_expert_intermediate_size": 72,
     },
-    "olmoe": {**_GATED, **_EXPERTS, "num_experts": 5, "norm_topk_prob": True},
+    "olmoe": {**GATED, **EXPERTS, "num_experts": 5, "norm_topk_prob": True},
     "glm4_moe": {
-        **_GATED,
-        **_EXPERTS,
+        **GATED,
+        **EXPERTS,
         "n_routed_experts": 6,
         "moe_intermediate_size": 48,
         "first_k_dense_replace": 1,
@@ -112,46 +103,46 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "topk_group": 2,
         "use_qk_norm": True,
     },
-    "smollm3": {**_GATED, "no_rope_layers": [1, 0, 1]},
-    "olmo2": _GATED,
+    "smollm3": {**GATED, "no_rope_layers": [1, 0, 1]},
+    "olmo2": GATED,
     "olmo3": {
-        **_GATED,
+        **GATED,
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
-    "granite": {**_GATED, **_GRANITE},
-    "glm": _GATED,
-    "glm4": _GATED,
+    "granite": {**GATED, **_GRANITE},
+    "glm": GATED,
+    "glm4": GATED,
     "exaone4": {
-        **_GATED,
+        **GATED,
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
-    "ernie4_5": _GATED,
+    "ernie4_5": GATED,
     "deepseek_v3": {
-        **_LATENT,
+        **LATENT,
         "first_k_dense_replace": 1,
         "n_group": 3,
         "topk_group": 2,
-        "rope_parameters": {**_YARN, "mscale": 0.7, "mscale_all_dim": 1.3},
+        "rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.3},
     },
     "deepseek_v2": {
-        **_LATENT,
+        **LATENT,
         "q_lora_rank": None,
         "v_head_dim": 40,
         "first_k_dense_replace": 1,
         "routed_scaling_factor": 1.3,
     },
     "ernie4_5_moe": {
-        **_GATED,
+        **GATED,
         "moe_k": 2,
         "moe_num_experts": 5,
         "moe_intermediate_size": 48,
         "moe_num_shared_experts": 1,
     },
-    "granitemoe": {**_GATED, **_EXPERTS, **_GRANITE, "num_local_experts": 5},
-    "seed_oss": _GATED,
-    "gemma": {**_GATED, "tie_word_embeddings": True},
+    "granitemoe": {**GATED, **EXPERTS, **_GRANITE, "num_local_experts": 5},
+    "seed_oss": GATED,
+    "gemma": {**GATED, "tie_word_embeddings": True},
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 
@@ -173,54 +164,32 @@ def make_toy_checkpoint(
     """
     fields = {**toy_fields(model_type), **overrides}
     config = AutoConfig.for_model(model_type, **fields)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = _class_of(model_type)._from_config(config, dtype=torch.float32)
     randomize(model, seed)
     shard = max_shard_bytes if max_shard_bytes is not None else "1GB"
     model.to(dtype).save_pretrained(folder, max_shard_size=shard)
     return folder
 
 
-def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with stacked experts as matrices [out, in] of their own."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if "_linear.weight" in name:
-            found |= _granite_experts(name, tensor)
-            continue
-        block, dot, stack = name.rpartition(".experts.")
-        if not dot or stack[0].isdigit():
-            found[name] = tensor
-            continue
-        kind = "bias" if stack.endswith("_bias") else "weight"
-        roles = ("gate", "up") if stack.startswith("gate_up") else ("down",)
-        for expert, rows in enumerate(tensor if kind == "bias" else tensor.transpose(1, 2)):
-            for turn, role in enumerate(roles):
-                own = f"{block}.experts.{expert}.{role}_proj.{kind}"
-                found[own] = rows[turn :: len(roles)].contiguous()
-    return found
-
-
-def _granite_experts(name: str, stack: Tensor) -> dict[str, Tensor]:
-    block, _, kind = name.removesuffix("_linear.weight").rpartition(".")
-    roles = ("gate", "up") if kind == "input" else ("down",)
-    return {
-        f"{block}.experts.{expert}.{role}_proj.weight": matrix.contiguous()
-        for expert, matrices in enumerate(stack)
-        for role, matrix in zip(roles, matrices.chunk(len(roles)), strict=True)
-    }
-
-
 def toy_fields(model_type: str) -> dict[str, Any]:
     """What the Hugging Face config of a toy says."""
-    return {**_COMMON, **_BY_TYPE[model_type]}
+    return {**COMMON, **{**_BY_TYPE, **NEWER}[model_type]}
 
 
 def load_oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The same checkpoint in transformers, computing in `dtype`."""
-    model = AutoModelForCausalLM.from_pretrained(
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    model = _class_of(model_type).from_pretrained(
         folder, dtype=dtype, attn_implementation="eager", local_files_only=True
     )
     return model.eval()
+
+
+def _class_of(model_type: str) -> type[PreTrainedModel]:
+    """AutoModelForCausalLM knows the class of every type but one."""
+    if model_type == "mistral4":
+        return Mistral4ForCausalLM
+    return MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[model_type]]
 
 
 @torch.no_grad()

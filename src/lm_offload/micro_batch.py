@@ -31,6 +31,7 @@ class MicroBatch:
     block_tables: Tensor  # [S, B] int32, KV block numbers in order of position
     slots: Tensor  # [T] int64, block number * block_tokens + offset, where K and V are written
     rotary: tuple[tuple[Tensor, Tensor], ...] = ()  # (cos, sin) [T, rotary_dim / 2] f32 per kind
+    chunked: MicroBatch | None = None  # the same rows for layers that see their chunk alone
 
     @property
     def num_tokens(self) -> int:
@@ -49,4 +50,5 @@ class MicroBatch:
             block_tables=self.block_tables.to(cache_device),
             slots=self.slots.to(cache_device),
             rotary=tuple((cos.to(device), sin.to(device)) for cos, sin in self.rotary),
+            chunked=self.chunked and self.chunked.on(device, cache_device),
         )

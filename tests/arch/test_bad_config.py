@@ -27,12 +27,16 @@ KINDS_28 = ["sliding_attention"] * 28
 @pytest.mark.parametrize(
     ("base", "change", "message"),
     [
-        (LLAMA_2_7B, {"model_type": "mamba"}, "model_type 'mamba', supported are deepseek_v2"),
+        (
+            LLAMA_2_7B,
+            {"model_type": "mamba"},
+            "model_type 'mamba', supported are arcee, cohere, ",
+        ),
         (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
         (
             LLAMA_2_7B,
-            {"model_type": "mistral3", "text_config": {"model_type": "ministral3"}},
-            "text_config has model_type 'ministral3'",
+            {"model_type": "mistral3", "text_config": {"model_type": "mamba2"}},
+            "text_config has model_type 'mamba2'",
         ),
         (LLAMA_2_7B, {"rope_scaling": {"type": "mrope"}}, "rope type 'mrope', supported are"),
         (LLAMA_2_7B, {"rope_parameters": {"full_attention": {}}}, "differs by layer type"),
@@ -110,7 +114,7 @@ def test_unknown_features_are_refused(base, change, message):
             "a rotary dimension above 2",
         ),
         (PHI_3_MINI_128K, {"original_max_position_embeddings": 1}, "an integer from 2"),
-        (LLAMA_3_1_8B, {"rope_scaling": {**LLAMA3, "high_freq_factor": 1}}, "above low_freq"),
+        (LLAMA_3_1_8B, {"rope_scaling": {**LLAMA3, "high_freq_factor": 0.5}}, "at least low"),
         (MISTRAL_7B_V01, {"sliding_window": 0}, "sliding_window=0"),
         (QWEN_2_5_7B, {"layer_types": ["full_attention"]}, "a list of 28"),
         (QWEN_2_5_7B, {"layer_types": ["chunked_attention"] * 28}, "a list of 28"),

@@ -38,6 +38,9 @@ PUBLISHED_PARAMETERS = {
     "glm-4.5-air": 106_852_251_264,
     "deepseek-v3": 671_026_419_200,
     "deepseek-v2-lite": 15_706_484_224,
+    "llama-4-scout-17b-16e": 107_769_861_120,
+    "minimax-m2": 228_689_764_864,
+    "ministral-3-8b": 8_489_553_920,
 }
 
 

@@ -5,7 +5,8 @@ from lm_offload.arch.accounting import loaded_bytes, model_parameters, unit_byte
 from lm_offload.arch.config import load_config, parse_config
 from lm_offload.arch.weights import build_units, name_candidates
 from tests.arch.real_configs import LLAMA_3_1_8B, PUBLISHED_PARAMETERS
-from tests.toy import EVERY_TYPE, make_toy_checkpoint, with_single_experts
+from tests.single_experts import with_single_experts
+from tests.toy import EVERY_TYPE, make_toy_checkpoint
 
 MIB = 2**20
 

@@ -17,7 +17,7 @@ from tests.foreign.gguf_files import write_gguf
 from tests.foreign.gguf_toys import GGUF_TOYS, factors_of
 from tests.foreign.test_folder_weights import decoded
 from tests.quantized import toy_shapes
-from tests.toy import with_single_experts
+from tests.single_experts import with_single_experts
 
 
 def gguf_of(toy, folder, name, format_of):

@@ -115,6 +115,12 @@ CASES: dict[str, tuple[dict[str, Any], Packer, str, str]] = {
         "fp8:32",
         EXACT,
     ),
+    "fp8 by tensor": (
+        {"quant_method": "fp8", "weight_block_size": None, "activation_scheme": "static"},
+        float8(0, 0, "weight_scale_inv", ()),
+        "fp8:row",
+        EXACT,
+    ),
     "fp8 blocks": (_BLOCKS, float8(48, 32, "weight_scale_inv"), "fp8:32", EXACT),
     "fp8 blocks that no group fits": (
         _BLOCKS | {"weight_block_size": [48, 40]},

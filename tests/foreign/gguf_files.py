@@ -28,7 +28,7 @@ MATRICES = {
     "up_proj": "up",
     "down_proj": "down",
 }
-PAIRED = ("llama", "smollm3", "granite")  # whose queries and keys the converter permutes
+PAIRED = ("llama", "smollm3", "granite", "arcee")  # whose queries and keys the converter permutes
 UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight")
 FormatOf = Callable[[str], str]  # of a matrix by its Hugging Face name
 
@@ -56,7 +56,9 @@ def write_gguf(
     for name, tensor in tensors.items():
         given = format_of if isinstance(format_of, str) else format_of(name)
         is_stack = STACK.fullmatch(name) and tensor.dim() == 3
-        is_float = not is_stack and (tensor.dim() != 2 or name.endswith((*UNTOUCHED, "_bias")))
+        is_float = not is_stack and (
+            tensor.dim() != 2 or name.endswith((*UNTOUCHED, "_bias", "_norm.weight"))
+        )
         kind = GGMLQuantizationType["F32" if is_float else given]
         if EXPERT.fullmatch(name):
             held |= add_experts(writer, tensors, name, kind)

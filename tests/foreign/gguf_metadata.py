@@ -16,6 +16,7 @@ ARCHITECTURES = {
     "gpt_oss": "gpt-oss",
     "gemma3_text": "gemma3",
     "olmo3": "olmo2",
+    "cohere": "command-r",
 }
 # What is written under one name wherever a config has it.
 KEYS = {
@@ -30,6 +31,9 @@ KEYS = {
     "num_attention_heads": "attention.head_count",
     "num_key_value_heads": "attention.head_count_kv",
     "head_dim": "attention.key_length",
+    "layer_norm_eps": "attention.layer_norm_epsilon",
+    "norm_epsilon": "attention.layer_norm_epsilon",
+    "logit_scale": "logit_scale",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "max_position_embeddings": "context_length",
     "attn_logit_softcapping": "attn_logit_softcapping",
@@ -39,7 +43,7 @@ KEYS = {
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
 }
-WITH_WINDOW = ("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3")
+WITH_WINDOW = ("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3", "cohere2")
 WITH_PATTERN = ("olmo3", "exaone4")
 
 

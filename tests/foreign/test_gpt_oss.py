@@ -17,7 +17,7 @@ from lm_offload.storage.direct_file import open_files
 from tests.foreign.mxfp4 import write_mxfp4
 from tests.foreign.test_folder_weights import decoded
 from tests.quantized import toy_shapes
-from tests.toy import with_single_experts
+from tests.single_experts import with_single_experts
 
 BLOCKS = "model.layers.1.mlp.experts.gate_up_proj_blocks"
 SCALES = "model.layers.1.mlp.experts.down_proj_scales"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,8 +19,9 @@ from lm_offload.models.blocks import attention
 from lm_offload.models.registry import load_mixture, load_model
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
+from lm_offload.pipeline.chunked_rows import in_chunks
 from lm_offload.pipeline.expert_functions import ExpertFunctions
-from tests.toy import with_single_experts
+from tests.single_experts import with_single_experts
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96
@@ -145,7 +146,7 @@ class PagedModel:
             tables.append(torch.tensor(blocks, dtype=torch.int32))
             planned += [(self.lengths or {}).get(number, 0)] * len(tokens)
         where = torch.tensor(positions)
-        return MicroBatch(
+        rows = MicroBatch(
             start=0,
             stop=len(positions),
             positions=where,
@@ -159,3 +160,6 @@ class PagedModel:
                 self.config, where, torch.tensor(planned) if self.lengths else None
             ),
         )
+        if self.config.chunk_tokens is None:
+            return rows
+        return replace(rows, chunked=in_chunks(rows, self.config.chunk_tokens, BLOCK_TOKENS))

@@ -14,18 +14,39 @@ from tests.toy import randomize, toy_fields
 TOKENS = [5, 9, 33, 70, 12] * 6
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
 VISION = {**SMALL, "intermediate_size": 32, "patch_size": 16}
-CASES = {"gemma3": ("gemma3_text", {}), "mistral3": ("mistral", {"model_type": "pixtral"})}
-PARTS = [("gemma3", True), ("mistral3", True), ("mistral3", False)]
+PIXTRAL = {"model_type": "pixtral"}
+QWEN_VISION = {
+    "depth": 1,
+    "embed_dim": 32,
+    "num_heads": 2,
+    "out_hidden_size": 64,
+    "deepstack_visual_indexes": [0],
+    "fullatt_block_indexes": [0],
+}
+MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
+CASES = {  # the whole, its text model, the toy of it, fields of vision
+    "gemma3": ("gemma3", "gemma3_text", "gemma3_text", {}),
+    "mistral": ("mistral3", "mistral", "mistral", PIXTRAL),
+    "ministral3": ("mistral3", "ministral3", "ministral3", PIXTRAL),
+    "mistral4": ("mistral3", "mistral4", "mistral4", PIXTRAL),
+    "llama4": ("llama4", "llama4_text", "llama4_text", {"vision_output_dim": 32}),
+    "qwen2_vl": ("qwen2_vl", "qwen2_vl_text", "llama", {**QWEN_VISION, "hidden_size": 64}),
+    "qwen2_5_vl": ("qwen2_5_vl", "qwen2_5_vl_text", "llama", QWEN_VISION),
+    "qwen3_vl": ("qwen3_vl", "qwen3_vl_text", "qwen3", QWEN_VISION),
+    "qwen3_vl_moe": ("qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_moe", QWEN_VISION),
+}
+PARTS = [*((name, name != "llama4") for name in CASES), ("mistral", False)]
 
 
 @pytest.fixture(params=PARTS, ids=str)
 def checkpoint(request, tmp_path):
     """A folder, and the logits of a prompt."""
-    whole_type, tied = request.param
-    text_type, vision = CASES[whole_type]
+    name, tied = request.param
+    whole_type, text_type, toy_type, vision = CASES[name]
+    rope = {"rope_parameters": MROPE} if "qwen" in name else {}
     config = AutoConfig.for_model(
         whole_type,
-        text_config={"model_type": text_type, **toy_fields(text_type)},
+        text_config={"model_type": text_type, **toy_fields(toy_type), **rope},
         vision_config={**VISION, **vision},
         tie_word_embeddings=tied,
     )

@@ -12,7 +12,7 @@ from lm_offload.storage.checkpoint import open_checkpoint
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.storage.row_reader import read_tensor
 from lm_offload.storage.stacks import with_single_experts
-from tests.toy import with_single_experts as matrices_of
+from tests.single_experts import with_single_experts as matrices_of
 
 
 def test_each_matrix_is_read_from_where_it_lies(toy):

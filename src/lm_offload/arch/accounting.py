@@ -60,11 +60,13 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
     attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
     attention += _latent(config, tokens)
+    if config.parallel:
+        attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
         dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
         return max(attention, _router_floats(config, tokens), expert, dense)
-    inner_products = (2 * inner,) if config.fused_gate_up else (inner, inner)
+    inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
     return max(attention, _floats(tokens, hidden, *inner_products))
 
 

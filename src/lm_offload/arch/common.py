@@ -20,7 +20,7 @@ _GATED_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
 }
 
-_PARTIALLY_ROTATED = ("phi3", "glm", "glm4", "glm4_moe")
+_PARTIALLY_ROTATED = ("phi3", "glm", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm")
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,19 @@ def first_dense(config: ModelConfig, fields: Fields, default: int) -> list[bool]
     return [layer < count for layer in range(config.num_layers)]
 
 
+def typed_dense(config: ModelConfig, fields: Fields) -> list[bool]:
+    """The same where `mlp_layer_types` says it of each layer; without it the first is dense."""
+    kinds = fields.get("mlp_layer_types")
+    if kinds is None:
+        return first_dense(config, fields, 1)
+    known = ("dense", "sparse")
+    if not isinstance(kinds, list) or len(kinds) != config.num_layers or set(kinds) - set(known):
+        raise fields.wrong("mlp_layer_types", f"a list of {config.num_layers} out of {known}")
+    if "sparse" not in kinds:
+        raise fields.wrong("mlp_layer_types", "a layer with experts")
+    return [kind == "dense" for kind in kinds]
+
+
 def touched_experts(num_experts: int, experts_per_token: int, rows: float) -> float:
     """Expected number of experts that `rows` tokens use, each choosing evenly."""
     missed_frac: float = (1.0 - experts_per_token / num_experts) ** rows

@@ -27,6 +27,7 @@ from lm_offload.arch.family_gpt_oss import parse_gpt_oss
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
 from lm_offload.arch.fields import Fields
+from lm_offload.arch.newer_families import NEWER_PARSERS
 from lm_offload.arch.shapes import ModelConfig
 
 
@@ -136,6 +137,7 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "ernie4_5_moe": parse_ernie4_5_moe,
     "granitemoe": parse_granitemoe,
     "gemma": parse_gemma1,
+    **NEWER_PARSERS,
 }
 
 

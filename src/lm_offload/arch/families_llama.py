@@ -16,7 +16,9 @@ def parse_smollm3(fields: Fields) -> ModelConfig:
     bias, mlp_bias = fields.flag("attention_bias", False), fields.flag("mlp_bias", False)
     defaults = Defaults(32_768, bos=128_000, eos=(128_001,), kv_heads=4, tied=True)
     config = parse_decoder(fields, defaults)
-    layers = tuple(LayerConfig(None, 0 if turns else None) for turns in _rotated(config, fields))
+    layers = tuple(
+        LayerConfig(None, 0 if turns else None) for turns in rotated_layers(config, fields)
+    )
     return replace(config, layers=layers, qkv_bias=bias, output_bias=bias, mlp_bias=mlp_bias)
 
 
@@ -66,10 +68,10 @@ def parse_ernie4_5(fields: Fields) -> ModelConfig:
     )
 
 
-def _rotated(config: ModelConfig, fields: Fields) -> list[bool]:
-    """Which layers of a SmolLM 3 rotate queries and keys."""
+def rotated_layers(config: ModelConfig, fields: Fields) -> list[bool]:
+    """Which layers rotate queries and keys."""
     listed = fields.get("no_rope_layers")  # 1 for a layer with a rope
-    if listed is None:
+    if not listed:
         period = fields.integer("no_rope_layer_interval", 4)
         return [(layer + 1) % period != 0 for layer in range(config.num_layers)]
     if not isinstance(listed, list) or len(listed) < config.num_layers:

@@ -1,4 +1,4 @@
-"""DeepSeek V2 and V3: multi-head latent attention, experts but in the first layers."""
+"""DeepSeek V2, V3 and GLM-4.7-Flash: multi-head latent attention, experts in most layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lm_offload.arch.experts import (
     Choice,
     Groups,
     first_dense,
+    typed_dense,
     with_dense_layers,
     with_experts,
     with_groups,
@@ -25,11 +26,11 @@ def parse_deepseek_v3(fields: Fields) -> ModelConfig:
     """
     fields.must_be("scoring_func", "sigmoid")
     fields.must_be("topk_method", "noaux_tc")
-    config = _parse_latent(fields, Defaults(4096, bos=0, eos=(1,)))
+    config = parse_latent(fields, Defaults(4096, bos=0, eos=(1,)))
     config = with_experts(config, fields, "n_routed_experts", Choice(256, 8))
     config = with_groups(config, fields, Groups(8, 4))
     return replace(
-        _with_widths(config, fields, first=3, narrow=2048, shared=1),
+        with_widths(config, fields, first=3, narrow=2048, shared=1),
         scaled_to_one=fields.flag("norm_topk_prob", True),
         routed_scale=fields.number("routed_scaling_factor", 2.5),
         choice_bias=True,
@@ -43,19 +44,39 @@ def parse_deepseek_v2(fields: Fields) -> ModelConfig:
     fields.must_be("topk_method", "greedy", "group_limited_greedy")
     fields.must_be("norm_topk_prob", False)
     fields.must_be("mlp_bias", False)
-    config = _parse_latent(fields, Defaults(2048, bos=1, eos=(2,)))
+    config = parse_latent(fields, Defaults(2048, bos=1, eos=(2,)))
     config = with_experts(config, fields, "n_routed_experts", Choice(64, 6))
     if fields.get("topk_method") == "group_limited_greedy":
         config = with_groups(config, fields, Groups(1, 1))
     return replace(
-        _with_widths(config, fields, first=0, narrow=1407, shared=2),
+        with_widths(config, fields, first=0, narrow=1407, shared=2),
         scaled_to_one=False,
         routed_scale=fields.number("routed_scaling_factor", 1.0),
         paired_rope=True,
     )
 
 
-def _parse_latent(fields: Fields, defaults: Defaults) -> ModelConfig:
+def parse_glm4_moe_lite(fields: Fields) -> ModelConfig:
+    """GLM-4.7-Flash: DeepSeek V3 with one dense layer in front and other defaults."""
+    fields.must_be("mlp_bias", False)
+    fields.must_be("topk_method", "noaux_tc")
+    sizes = {"q_lora_rank": 768, "qk_nope_head_dim": 192, "v_head_dim": 256}
+    fields = Fields({**sizes, **fields.raw}, fields.where)
+    config = parse_latent(fields, Defaults(202_752, bos=0, eos=(1,), norm_eps=1e-5))
+    config = with_experts(config, fields, "n_routed_experts", Choice(64, 4))
+    config = with_groups(config, fields, Groups(1, 1))
+    width = fields.integer("moe_intermediate_size", 1536)
+    return replace(
+        with_dense_layers(config, typed_dense(config, fields), width),
+        shared_size=width * fields.integer("n_shared_experts", 1),
+        scaled_to_one=fields.flag("norm_topk_prob", True),
+        routed_scale=fields.number("routed_scaling_factor", 1.8),
+        choice_bias=True,
+        paired_rope=fields.flag("rope_interleave", True),
+    )
+
+
+def parse_latent(fields: Fields, defaults: Defaults) -> ModelConfig:
     """A decoder with one head of keys and values, which is what they are made of in all heads."""
     fields.must_be("moe_layer_freq", 1)
     latent = _latent(fields)
@@ -96,7 +117,7 @@ def _stretch(fields: Fields, rope: RopeConfig) -> float:
     return yarn_scale(rope.factor, section.number("mscale_all_dim"))
 
 
-def _with_widths(
+def with_widths(
     config: ModelConfig, fields: Fields, first: int, narrow: int, shared: int
 ) -> ModelConfig:
     """Of experts, of those that every token uses, and of the MLPs of the first layers."""

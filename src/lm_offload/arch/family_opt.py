@@ -21,6 +21,8 @@ def parse_opt(fields: Fields) -> ModelConfig:
         qkv_bias=bias,
         output_bias=bias,
         mlp_bias=bias,
+        layer_norms=True,
+        gated=False,
         norm_first=norm_first,
         final_norm=norm_first and not fields.flag("_remove_final_layer_norm", False),
         bos_token_id=parse_bos(fields, 2),

@@ -36,6 +36,11 @@ _NORM_NAMES = {
     ),
 }
 
+_MLP_NAMES = {"llama4_text": "feed_forward"}
+_PLAIN_MATRICES = {"starcoder2": ("c_fc", "c_proj")}  # where there is no gate: up and down
+_HEAD_NORMS = {"hunyuan_v1_dense": ("query_layernorm", "key_layernorm")}
+_HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
+
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The table of token embeddings."""
@@ -53,7 +58,8 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     specs += _head_norms(config, f"{prefix}.self_attn")
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
-    return tuple(specs + _block_norm(config, prefix, names.attention_adds, "post_norm"))
+    specs += _block_norm(config, prefix, names.attention_adds, "post_norm")
+    return tuple(specs + (_mlp_matrices(config, f"{prefix}.mlp") if config.parallel else []))
 
 
 def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -61,12 +67,13 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
-    return tuple(specs + _mlp_matrices(config, f"{prefix}.mlp"))
+    block = _MLP_NAMES.get(config.model_type, "mlp")
+    return tuple(specs + _mlp_matrices(config, f"{prefix}.{block}"))
 
 
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The norm before the head."""
-    return (norm_spec("model.norm", "norm", config.hidden_size),)
+    return tuple(_norm(config, "model.norm", "norm"))
 
 
 def _norm_names(config: ModelConfig) -> _NormNames:
@@ -76,17 +83,39 @@ def _norm_names(config: ModelConfig) -> _NormNames:
 
 
 def _block_norm(config: ModelConfig, prefix: str, name: str | None, role: str) -> list[WeightSpec]:
-    return [norm_spec(f"{prefix}.{name}", role, config.hidden_size)] if name else []
+    return _norm(config, f"{prefix}.{name}", role) if name else []
+
+
+def _norm(config: ModelConfig, name: str, role: str) -> list[WeightSpec]:
+    """The scales of a norm of hidden states, and its biases where it has them."""
+    specs = [norm_spec(name, role, config.hidden_size)]
+    if config.norm_biases:
+        specs.append(WeightSpec(f"{name}.bias", f"{role}_bias", (config.hidden_size,)))
+    return specs
 
 
 def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """Of queries and keys, by head or all heads together."""
     if not (config.qk_norm or config.qk_norm_whole):
         return []
-    whole = {"q_norm": config.query_size, "k_norm": config.kv_size}
+    if config.layer_norms:
+        return _scales_of_heads(config, prefix)
+    roles = "q_norm", "k_norm"
+    names = _HEAD_NORMS.get(config.model_type, roles)
+    whole = (config.query_size, config.kv_size)
+    sizes = whole if config.qk_norm_whole else (config.head_dim,) * 2
     return [
-        norm_spec(f"{prefix}.{role}", role, size if config.qk_norm_whole else config.head_dim)
-        for role, size in whole.items()
+        norm_spec(f"{prefix}.{name}", role, size)
+        for name, role, size in zip(names, roles, sizes, strict=True)
+    ]
+
+
+def _scales_of_heads(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """Scales of each head of its own."""
+    heads = {"q_norm": config.num_heads, "k_norm": config.num_kv_heads}
+    return [
+        WeightSpec(f"{prefix}.{role}.weight", role, (count, config.head_dim))
+        for role, count in heads.items()
     ]
 
 
@@ -105,9 +134,18 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     hidden, bias = config.hidden_size, config.mlp_bias
     inner = config.dense_size or config.intermediate_size
+    if not config.gated:
+        return _plain_matrices(config, prefix)
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)
         return linear_specs(f"{prefix}.gate_up_proj", "gate_up_proj", shape, bias) + down
     gate = linear_specs(f"{prefix}.gate_proj", "gate_proj", (inner, hidden), bias)
     return gate + linear_specs(f"{prefix}.up_proj", "up_proj", (inner, hidden), bias) + down
+
+
+def _plain_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+    up, down = _PLAIN_MATRICES.get(config.model_type, ("up_proj", "down_proj"))
+    specs = linear_specs(f"{prefix}.{up}", "up_proj", (inner, hidden), bias)
+    return specs + linear_specs(f"{prefix}.{down}", "down_proj", (hidden, inner), bias)

@@ -29,7 +29,7 @@ class _Names(NamedTuple):
 
 _USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
 _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
-# These stack their experts, so their names are in no file: foreign/gpt_oss.py, storage/stacks.py.
+# Some stack their experts, so these names are in no file: foreign/, storage/stacks.py.
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
 _GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
 _ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
@@ -38,6 +38,9 @@ _NAMES = {
     "gpt_oss": _GPT_OSS,
     "granitemoe": _GRANITE,
     "ernie4_5_moe": _ERNIE,
+    "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
+    "llama4_text": _Names("feed_forward", _USUAL.matrices, "router", shared="shared_expert"),
+    "minimax_m2": _MIXTRAL._replace(choice_bias="e_score_correction_bias"),
     "qwen2_moe": _USUAL._replace(shared="shared_expert"),
 }
 

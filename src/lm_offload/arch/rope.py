@@ -10,13 +10,14 @@ from lm_offload.arch.fields import Fields
 from lm_offload.errors import UnsupportedModelError
 
 ROPE_KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
+TEMPERATURE = "temperature"  # turns nothing: queries grow with their position
 
 
 @dataclass(frozen=True)
 class RopeConfig:
     """One rotary embedding; a model has one, or one per kind of layer."""
 
-    kind: str  # one of ROPE_KINDS
+    kind: str  # one of ROPE_KINDS, or TEMPERATURE
     theta: float
     rotary_dim: int  # how many of head_dim are rotated, even
     factor: float = 1.0
@@ -29,6 +30,8 @@ class RopeConfig:
     truncate: bool = True  # yarn
     short_factor: tuple[float, ...] = ()  # longrope, one per frequency
     long_factor: tuple[float, ...] = ()  # longrope
+    growth: float = 0.0  # temperature
+    first_position: int = 0  # temperature
 
     @property
     def depends_on_length(self) -> bool:
@@ -111,8 +114,8 @@ def _llama3(rope: RopeConfig, section: Fields, max_positions: int) -> RopeConfig
         low_freq_factor=section.number("low_freq_factor"),
         high_freq_factor=section.number("high_freq_factor"),
     )
-    if rope.high_freq_factor <= rope.low_freq_factor:
-        raise section.wrong("high_freq_factor", "a number above low_freq_factor")
+    if rope.high_freq_factor < rope.low_freq_factor:
+        raise section.wrong("high_freq_factor", "at least low_freq_factor")
     return rope
 
 

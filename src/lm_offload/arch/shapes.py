@@ -17,6 +17,8 @@ class LayerConfig:
     window: int | None = None  # a position sees itself and window - 1 before it
     rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
     dense: bool = False  # one MLP, in a model whose other layers have experts
+    tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
+    chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ModelConfig:
     intermediate_size: int
     max_positions: int
     norm_eps: float
-    activation: str  # silu, gelu_tanh, relu or gelu
+    activation: str  # silu, gelu_tanh, relu, relu2 or gelu
     tie_embeddings: bool
     dtype: str  # float32, bfloat16 or float16
     layers: tuple[LayerConfig, ...]
@@ -72,11 +74,16 @@ class ModelConfig:
     mlp_bias: bool = False
     qk_norm: bool = False  # queries and keys are normalised by head
     qk_norm_whole: bool = False  # the same, all heads together
+    qk_norm_bare: bool = False  # by head and without scales, where they are rotated
     paired_rope: bool = False  # neighbouring channels are rotated together, not halves of a head
     fused_qkv: bool = False  # q, k, v in one tensor
     fused_gate_up: bool = False
+    gated: bool = True  # an MLP has a matrix for gates
     pre_norms: bool = True  # what attention and MLP read is normalised
     post_norms: bool = False  # what attention and MLP add is normalised first
+    layer_norms: bool = False  # norms take the mean away
+    norm_biases: bool = False  # and have biases
+    parallel: bool = False  # attention and MLP of a layer read the same, and are one unit
     logits_divisor: float = 1.0
     norm_first: bool = True  # OPT: normalise what a block reads, not what it leaves
     final_norm: bool = True
@@ -107,6 +114,11 @@ class ModelConfig:
     def is_moe(self) -> bool:
         """Whether layers have experts and a router instead of one MLP."""
         return self.num_experts > 1
+
+    @property
+    def chunk_tokens(self) -> int | None:
+        """Tokens of a chunk, where some layers see no other than their own."""
+        return next((layer.window for layer in self.layers if layer.chunked), None)
 
     @property
     def mixture_layers(self) -> int:

@@ -12,6 +12,8 @@ ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
+MLP_ROLES = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
+_NOT_MULTIPLIED = (CHOICE_BIAS, "q_norm", "k_norm")  # of which some have two dimensions
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class WeightSpec:
     @property
     def is_matrix(self) -> bool:
         """Whether it is multiplied with."""
-        return len(self.shape) == 2 and self.role != CHOICE_BIAS
+        return len(self.shape) == 2 and self.role not in _NOT_MULTIPLIED
 
     def takes(self, format: Format) -> bool:
         """Whether it is stored in a format of the model's matrices.

@@ -52,6 +52,8 @@ def _layout(config: ModelConfig) -> ModuleType:
 
 
 def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
+    if config.parallel:
+        return []
     if not config.is_moe or config.layers[layer].dense:
         return [Unit("mlp", layer, _layout(config).mlp_weights(config, layer))]
     experts = [

@@ -1,4 +1,5 @@
-"""FP8 (e4m3) weights with a scale for blocks of rows and columns, as DeepSeek and Qwen 3 have.
+"""FP8 (e4m3) weights with a scale for blocks of rows and columns, as DeepSeek and Qwen 3 have, or
+with one for a whole matrix, as Ministral 3 has.
 
 Codes and scales are kept where blocks can be cut into groups of columns that fp8 has here, a scale
 repeated for each row and group; else the weights are quantized again.
@@ -37,6 +38,8 @@ def read_float8(fields: Fields, checkpoint: Checkpoint) -> Convert:
     fields.must_be("fmt", "e4m3", "float8_e4m3fn")
     fields.must_be("scale_fmt", "float")
     size = fields.get("weight_block_size")
+    if size is None and "weight_block_size" in fields.raw:
+        return partial(_convert_whole, checkpoint)
     if not (isinstance(size, list) and len(size) == 2 and all(map(_is_size, size))):
         raise fields.wrong("weight_block_size", "a list of two positive numbers")
     return partial(_convert, checkpoint, (size[0], size[1]))
@@ -49,13 +52,31 @@ def _is_size(value: object) -> bool:
 def _convert(
     checkpoint: Checkpoint, block: tuple[int, int], spec: WeightSpec, wanted: Format | None
 ) -> ConvertedTensor | None:
-    parts = find_parts(checkpoint, spec, "weight")
-    codes = parts.find("weight") if parts else None
-    if parts is None or codes is None or codes.dtype != DTYPE:
+    parts = _parts_of_codes(checkpoint, spec)
+    if parts is None:
         return None
     blocks = (-(-spec.shape[0] // block[0]), -(-spec.shape[1] // block[1]))
     scales = parts.need(SCALE, SCALE_DTYPES, blocks)
     return float8_matrix(spec, parts, scales, block)
+
+
+def _convert_whole(
+    checkpoint: Checkpoint, spec: WeightSpec, wanted: Format | None
+) -> ConvertedTensor | None:
+    """The same with one scale for each matrix."""
+    parts = _parts_of_codes(checkpoint, spec)
+    if parts is None:
+        return None
+    held, whole = parts.find(SCALE), (spec.shape[0], spec.shape[1])
+    shape = (1,) if held is not None and held.shape == (1,) else ()
+    return float8_matrix(spec, parts, parts.need(SCALE, SCALE_DTYPES, shape), whole)
+
+
+def _parts_of_codes(checkpoint: Checkpoint, spec: WeightSpec) -> Parts | None:
+    """Those of a matrix that is held in FP8."""
+    parts = find_parts(checkpoint, spec, "weight")
+    codes = parts.find("weight") if parts else None
+    return parts if codes is not None and codes.dtype == DTYPE else None
 
 
 def float8_matrix(

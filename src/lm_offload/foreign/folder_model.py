@@ -14,7 +14,8 @@ from lm_offload.foreign.model import Convert, ForeignModel
 from lm_offload.storage.checkpoint import Checkpoint, open_checkpoint
 
 CONFIG_FILE = "config.json"
-STACKED = ("gpt_oss",)  # model types whose experts are stacked in one tensor
+# Model types whose experts are stacked in one tensor, with rows for columns.
+STACKED = ("gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe")
 KEYS = ("quantization_config", "compression_config")
 
 Reader = Callable[[Fields, Checkpoint], Convert]
@@ -47,10 +48,11 @@ def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
 def _open_stacked(folder: Path, name: str, raw: Any) -> ForeignModel | None:
     if not isinstance(raw, dict) or raw.get("model_type") not in STACKED:
         return None
-    from lm_offload.foreign.gpt_oss import convert_expert
+    from lm_offload.foreign import expert_columns, gpt_oss
 
     checkpoint = open_checkpoint(folder)
-    return ForeignModel(name, raw, checkpoint, partial(convert_expert, checkpoint))
+    reader = gpt_oss if raw["model_type"] == "gpt_oss" else expert_columns
+    return ForeignModel(name, raw, checkpoint, partial(reader.convert_expert, checkpoint))
 
 
 def _readers() -> Mapping[str, Reader]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_offload.arch.fields import Fields
-from lm_offload.foreign import gguf_dense, gguf_mixtures
+from lm_offload.foreign import gguf_dense, gguf_mixtures, gguf_plain
 from lm_offload.foreign.gguf_rope import Shapes
 
 Read = Callable[[Fields, Shapes, Collection[str]], dict[str, Any]]
@@ -40,5 +40,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "granite": Architecture(gguf_dense.granite, pairs_rows=True),
     "glm4": Architecture(gguf_dense.glm4),
     "ernie4_5": Architecture(gguf_dense.ernie4_5),
+    "command-r": Architecture(gguf_plain.command_r),
+    "cohere2": Architecture(gguf_plain.cohere2),
+    "starcoder2": Architecture(gguf_plain.starcoder2),
+    "arcee": Architecture(gguf_plain.arcee, pairs_rows=True),
     "seed_oss": Architecture(gguf_dense.seed_oss),
 }

@@ -59,9 +59,16 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
         "head_dim": fields.integer("attention.key_length", max(hidden // heads, 1)),
         "max_position_embeddings": fields.integer("context_length", minimum=2),
-        "rms_norm_eps": short_decimal(fields.number("attention.layer_norm_rms_epsilon")),
+        "rms_norm_eps": short_decimal(_norm_epsilon(fields)),
         "tie_word_embeddings": "output.weight" not in header.tensors,
     }
+
+
+def _norm_epsilon(fields: Fields) -> float:
+    """Of norms that take the mean away it has another name."""
+    layer_norm = "attention.layer_norm_epsilon"
+    is_layer_norm = fields.get(layer_norm) is not None
+    return fields.number(layer_norm if is_layer_norm else "attention.layer_norm_rms_epsilon")
 
 
 def _intermediate_size(fields: Fields) -> int:

@@ -59,6 +59,13 @@ class ModelFunctions(Protocol):
         """logits[R, rows] of this part of the head, final softcap included."""
 
 
+class TurnedFunctions(Protocol):
+    """What a model offers beside those if it changes queries and keys once they are rotated."""
+
+    def after_rotation(self, ctx: Context, weights: Weights, q: Tensor, k: Tensor) -> None:
+        """q[T, heads, head_dim] and k[T, kv_heads, head_dim] in place, in layers that rotate."""
+
+
 class MixtureFunctions(Protocol):
     """What a model with experts offers instead of `mlp`."""
 

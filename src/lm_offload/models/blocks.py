@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from lm_offload.models.base import Context, Weights
 
 if TYPE_CHECKING:
@@ -84,13 +86,17 @@ def rotated_qkv(
 ) -> QKV:
     """All that attention needs of hidden[T, H]."""
     q, k, v = model.qkv(ctx, weights, hidden)
-    rope = ctx.config.layers[layer].rope_index
-    if batch.rotary and rope is not None:
-        cos, sin = batch.rotary[rope]
+    place = ctx.config.layers[layer]
+    if batch.rotary and place.rope_index is not None:
+        cos, sin = batch.rotary[place.rope_index]
         for heads in (q, k):
             if ctx.config.paired_rope:
                 _halve_pairs(ctx, heads, 2 * cos.shape[1])
             ctx.kernels.rotary(heads, cos, sin)
+        if after_rotation := getattr(model, "after_rotation", None):
+            after_rotation(ctx, weights, q, k)
+    if batch.rotary and place.tempered is not None:
+        ctx.kernels.rotary(q, *batch.rotary[place.tempered])
     return q, k, v
 
 
@@ -123,6 +129,9 @@ def attend(
     kernels.store_kv(k, v, keys, values, batch.slots)
     scale, cap = config.attention_scale, config.attention_softcap
     window = config.layers[layer].window
+    if config.layers[layer].chunked:
+        assert batch.chunked is not None
+        batch, window = batch.chunked, None
     kernels.attention(q, keys, values, batch, scale, out, window, cap, sinks)
 
 
@@ -131,6 +140,17 @@ def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     gate, up = project_each(ctx, weights, x, GATE_AND_UP_ROLES)
     activate(ctx, gate, up)
     return gate
+
+
+def plain_inner(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
+    """activation(x up) [T, I] of an MLP without gates: gelu, or squares of what is above zero."""
+    inner = project(ctx, weights, x, "up_proj", "up_bias")
+    if ctx.config.activation == "relu2":
+        ctx.kernels.relu(inner)
+        return inner.mul_(inner)
+    ones = torch.ones(inner.shape[1], device=inner.device).expand_as(inner)
+    ctx.kernels.gelu_tanh_mul(inner, ones, inner)
+    return inner
 
 
 def activate(ctx: Context, gate: Tensor, up: Tensor) -> None:

@@ -29,6 +29,20 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Cho
     return choice
 
 
+def route_by_probability(
+    ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, summed: int
+) -> Choice:
+    """The same where a score is a probability, and a group as good as its `summed` best."""
+    scores = router_scores(ctx, weights, hidden, normed).softmax(-1)
+    ranks = scores
+    if ctx.config.expert_groups > 1:
+        copied = ctx.workspace.take(*scores.shape).copy_(scores)
+        ranks = in_best_groups(ctx, copied, summed)
+    choice = chosen(ctx, scores, ranks)
+    add_shared(ctx, weights, normed, hidden)
+    return choice
+
+
 def add_shared(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] += what the expert that every row uses makes of normed[T, H]."""
     if ctx.config.shared_size:

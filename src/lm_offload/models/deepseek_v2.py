@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lm_offload.models.choices import add_shared, chosen, in_best_groups
+from lm_offload.models.choices import route_by_probability
 from lm_offload.models.deepseek_v3 import (
     KERNELS_ONLY,
     add_attended,
@@ -16,7 +16,6 @@ from lm_offload.models.deepseek_v3 import (
     mlp,
     qkv,
 )
-from lm_offload.models.experts import router_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,11 +42,4 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Cho
 
     A group is as good as its best expert.
     """
-    scores = router_scores(ctx, weights, hidden, normed).softmax(-1)
-    ranks = scores
-    if ctx.config.expert_groups > 1:
-        copied = ctx.workspace.take(*scores.shape).copy_(scores)
-        ranks = in_best_groups(ctx, copied, summed=1)
-    choice = chosen(ctx, scores, ranks)
-    add_shared(ctx, weights, normed, hidden)
-    return choice
+    return route_by_probability(ctx, weights, hidden, normed, summed=1)

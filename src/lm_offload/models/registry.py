@@ -11,7 +11,16 @@ from lm_offload.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from lm_offload.models.base import MixtureFunctions, ModelFunctions
 
-SAME_FUNCTIONS = {"olmo3": "olmo2", "seed_oss": "llama", "smollm3": "llama"}  # configs differ
+SAME_FUNCTIONS = {  # their configs differ
+    "olmo3": "olmo2",
+    "seed_oss": "llama",
+    "smollm3": "llama",
+    "cohere2": "cohere",
+    "dots1": "glm4_moe",
+    "solar_open": "glm4_moe",
+    "ministral3": "mistral",
+    "glm4_moe_lite": "deepseek_v3",
+}
 
 __all__ = ["load_mixture", "load_model", "supported_model_types"]
 

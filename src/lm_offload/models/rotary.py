@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_offload.arch.rope import TEMPERATURE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,11 +39,21 @@ def inverse_frequencies(rope: RopeConfig, lengths: Tensor | None) -> Tensor:
 
 
 def _table(rope: RopeConfig, rows: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    if rope.kind == TEMPERATURE:
+        return _temperatures(rope, rows)
     angles = rows * inverse_frequencies(rope, lengths)
     cos, sin = angles.cos(), angles.sin_()
     if rope.attention_factor != 1:
         return cos.mul_(rope.attention_factor), sin.mul_(rope.attention_factor)
     return cos, sin
+
+
+def _temperatures(rope: RopeConfig, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors in place of cosines and no sines: nothing turns, see arch/temperature.py."""
+    periods = ((rows + rope.first_position) / rope.original_max_positions).floor_()
+    factors = 1 + rope.growth * torch.log(1 + periods)
+    cos = factors.expand(-1, rope.rotary_dim // 2).contiguous()
+    return cos, torch.zeros_like(cos)
 
 
 @lru_cache(maxsize=32)
@@ -89,7 +101,8 @@ def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
     """Llama 3.1: long waves are divided by the factor, short ones stay, between them a ramp."""
     window, low, high = rope.original_max_positions, rope.low_freq_factor, rope.high_freq_factor
     waves_in_window = window * plain / (2 * math.pi)
-    keep = ((waves_in_window - low) / (high - low)).clamp(0, 1)
+    ramp = high - low or torch.finfo(torch.float32).tiny
+    keep = ((waves_in_window - low) / ramp).clamp(0, 1)
     return (1 - keep) * plain / rope.factor + keep * plain
 
 

@@ -14,6 +14,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import numbered_blocks
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.rotary import rotary_tables
+from lm_offload.pipeline.chunked_rows import in_chunks
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
@@ -72,12 +73,13 @@ def divided(rows: MicroBatch, first: int) -> tuple[MicroBatch | None, MicroBatch
     if first in (0, rows.num_tokens):
         return (rows, None) if first else (None, rows)
     starts, cut = rows.query_starts, rows.start + first
+    inner = divided(rows.chunked, first) if rows.chunked else (None, None)
     sequences = int(torch.searchsorted(starts, first))
     before = _part(rows, slice(first), slice(sequences))
     after = _part(rows, slice(first, None), slice(sequences, None))
     return (
-        replace(before, stop=cut, query_starts=starts[: sequences + 1]),
-        replace(after, start=cut, query_starts=starts[sequences:] - first),
+        replace(before, stop=cut, query_starts=starts[: sequences + 1], chunked=inner[0]),
+        replace(after, start=cut, query_starts=starts[sequences:] - first, chunked=inner[1]),
     )
 
 
@@ -153,7 +155,7 @@ def _build(
     positions = np.arange(query_starts[-1]) - query_starts[:-1][owners] + starts[owners]
     blocks = tables[owners, positions // BLOCK_TOKENS].astype(np.int64)
     position_tensor = torch.from_numpy(positions)
-    return MicroBatch(
+    rows = MicroBatch(
         start=first_row,
         stop=first_row + int(query_starts[-1]),
         positions=position_tensor,
@@ -163,6 +165,9 @@ def _build(
         slots=torch.from_numpy(blocks * BLOCK_TOKENS + positions % BLOCK_TOKENS),
         rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
     )
+    if config.chunk_tokens is None:
+        return rows
+    return replace(rows, chunked=in_chunks(rows, config.chunk_tokens, BLOCK_TOKENS))
 
 
 def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) -> Tensor | None:

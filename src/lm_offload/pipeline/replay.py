@@ -126,4 +126,5 @@ def at_rest(rows: MicroBatch, kind: Hashable, steady: SteadyTensors) -> MicroBat
             (place(f"cosines {rope}", cos), place(f"sines {rope}", sin))
             for rope, (cos, sin) in enumerate(rows.rotary)
         ),
+        chunked=rows.chunked and at_rest(rows.chunked, ("chunks", kind), steady),
     )

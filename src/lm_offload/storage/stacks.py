@@ -4,6 +4,8 @@
 
     block_sparse_moe.input_linear.weight   [E, 2 I, H]   rows of the gate, then those of up
     block_sparse_moe.output_linear.weight  [E, H, I]
+    mlp.experts.gate_up_proj               [E, 2 I, H]   the same in newer types
+    mlp.experts.down_proj                  [E, H, I]
 
 Each matrix of an expert is a run of bytes of its own, so it is read from where it lies.
 """
@@ -19,9 +21,14 @@ from lm_offload.errors import CheckpointError
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.safetensors_header import TensorEntry
 
-STACKED_WHOLE = ("granitemoe",)  # model types
-_STACK = re.compile(r"(?:model\.)?layers\.(\d+)\.block_sparse_moe\.(input|output)_linear\.weight")
-_ROLES = {"input": ("gate_proj", "up_proj"), "output": ("down_proj",)}
+_LAYER = r"(?:.+\.)?layers\.(\d+)\."
+_PLAIN = re.compile(_LAYER + r"mlp\.experts\.(gate_up|down)_proj")
+STACKED_WHOLE = {  # by model type
+    "granitemoe": re.compile(_LAYER + r"block_sparse_moe\.(input|output)_linear\.weight"),
+    "mistral4": _PLAIN,
+}
+_BOTH, _DOWN = ("gate_proj", "up_proj"), ("down_proj",)
+_ROLES = {"input": _BOTH, "output": _DOWN, "gate_up": _BOTH, "down": _DOWN}
 
 
 def with_single_experts(checkpoint: Checkpoint, model_type: str) -> Checkpoint:
@@ -37,7 +44,7 @@ def with_single_experts(checkpoint: Checkpoint, model_type: str) -> Checkpoint:
 
 
 def _single(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]:
-    found = _STACK.fullmatch(entry.name)
+    found = STACKED_WHOLE[model_type].fullmatch(entry.name)
     if found is None:
         yield entry
         return

@@ -34,8 +34,9 @@ def in_place_sweep_s(
     moving_s, rows_s = (
         predictor.least_device_s(model, sizes, shape, moves) for moves in (True, False)
     )
+    if not (mlp_bytes := model.bytes_of_kind("mlp")):
+        return moving_s
     device_s = predictor.least_costs(model, sizes).total_of_kind_s("mlp", shape, most)
-    mlp_bytes = model.bytes_of_kind("mlp")
     byte_s = cpu.total_of_kind_s("mlp", shape, most) / mlp_bytes
     both_s, alone_s = _balanced_s(profile, surplus.homeless_bytes, mlp_bytes, attend_s, byte_s)
     return min(max(both_s, moving_s - device_s), max(alone_s, rows_s - device_s))

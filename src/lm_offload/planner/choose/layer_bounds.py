@@ -111,6 +111,8 @@ def _with_ring(model: ModelSizes, away: Away) -> Away:
 
 def _may_be_all(model: ModelSizes, away: Away) -> bool:
     """Whether all layers but one may leave anything to upload, so that rows are cut as in one."""
+    if not model.bytes_of_kind("mlp"):  # attention in place is a layer in place
+        return False
     layers, ring_bytes = model.config.num_layers, max(RING_DEPTHS).units * model.largest_bytes
     return away.homeless + ring_bytes > away.layers * (layers - 1) / layers
 

@@ -66,7 +66,7 @@ def visible_tokens(rows: int, context: int, window: int | None) -> int:
 
 def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
     widths = {"q_norm": config.query_size, "k_norm": config.kv_size}
-    name = "layer_norm" if config.model_type == "opt" else "rms_norm"
+    name = "layer_norm" if config.layer_norms else "rms_norm"
     for spec in unit.loaded:
         if not spec.is_matrix and "bias" not in spec.role:
             width = widths.get(spec.role, spec.elements)
@@ -82,10 +82,12 @@ def _attention(config: ModelConfig) -> Iterator[Operation]:
         yield Operation("rotary", 2 * config.query_size * F32_BYTES)
         yield Operation("rotary", 2 * config.kv_size * F32_BYTES)
     yield Operation("store_kv", 2 * config.kv_size * (F32_BYTES + config.itemsize))
+    if config.parallel:
+        yield from _mlp(config)
 
 
 def _mlp(config: ModelConfig) -> Iterator[Operation]:
-    if config.model_type == "opt":
+    if not config.gated:
         yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
     else:
         yield _activation(config, config.dense_size or config.intermediate_size)

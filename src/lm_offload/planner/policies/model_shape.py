@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.arch.weights import WeightSpec, build_units
+from lm_offload.arch.weight_spec import MLP_ROLES
+from lm_offload.arch.weights import Unit, WeightSpec, build_units
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.schedule.block import UnitKind
@@ -103,8 +104,8 @@ def model_shape(config: ModelConfig) -> ModelShape:
     """The shape of a model; layers are taken to be like the last one, which has experts if any."""
     units = {(unit.kind, unit.index, unit.expert): unit for unit in build_units(config, WHOLE_HEAD)}
     last = max(index for index, layer in enumerate(config.layers) if not layer.dense)
-    attention, head = units["attention", last, 0].loaded, units["head", 0, 0].loaded
-    mlp = units["router" if config.is_moe else "mlp", last, 0].loaded
+    attention, mlp = _attention_and_mlp(config, units, last)
+    head = units["head", 0, 0].loaded
     experts = units["expert", last, 0].loaded if config.is_moe else ()
     tables = sum(spec.elements for spec in units["embed", 0, 0].tables)
     return ModelShape(
@@ -126,6 +127,17 @@ def model_shape(config: ModelConfig) -> ModelShape:
         head=_matrices(head),
         embed_elements=tables - (head[0].elements if config.tie_embeddings else 0),
     )
+
+
+def _attention_and_mlp(
+    config: ModelConfig, units: Mapping[tuple[str, int, int], Unit], layer: int
+) -> tuple[Sequence[WeightSpec], Sequence[WeightSpec]]:
+    """Weights of both blocks of a layer, which may be one unit."""
+    attention = units["attention", layer, 0].loaded
+    if not config.parallel:
+        return attention, units["router" if config.is_moe else "mlp", layer, 0].loaded
+    mlp = [spec for spec in attention if spec.role in MLP_ROLES]
+    return [spec for spec in attention if spec.role not in MLP_ROLES], mlp
 
 
 def _own_format(config: ModelConfig) -> Format:

@@ -1,0 +1,73 @@
+"""Hugging Face configs of toys of the model types of 2025 and 2026."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, WINDOW
+
+_COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
+_HEADS = {key: value for key, value in GATED.items() if key != "head_dim"}
+_HALF_ROTATED = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+    }
+}
+_SIGMOID = {
+    **EXPERTS,
+    "n_routed_experts": 6,
+    "n_shared_experts": 1,
+    "n_group": 3,
+    "topk_group": 2,
+    "routed_scaling_factor": 1.3,
+}
+NEWER: dict[str, dict[str, Any]] = {
+    "ministral3": {**GATED, "sliding_window": WINDOW, "rope_parameters": TEMPERED},
+    "mistral4": {
+        **LATENT,
+        "first_k_dense_replace": 1,
+        "n_group": 3,
+        "topk_group": 2,
+        "routed_scaling_factor": 1.3,
+        "rope_parameters": {**TEMPERED, "mscale": 0.7, "mscale_all_dim": 1.3},
+    },
+    "cohere": {**_COHERE, "use_qk_norm": True},
+    "cohere2": {**_COHERE, "sliding_window": WINDOW, "sliding_window_pattern": 3},
+    "arcee": GATED,
+    "nemotron": GATED,
+    "starcoder2": {**_HEADS, "sliding_window": WINDOW},
+    "stablelm": {**_HEADS, **_HALF_ROTATED, "use_qkv_bias": True},
+    "hunyuan_v1_dense": GATED,
+    "hunyuan_v1_moe": {**GATED, "num_experts": 5, "moe_topk": 2},
+    "dots1": {
+        **GATED,
+        **_SIGMOID,
+        "moe_intermediate_size": 48,
+        "first_k_dense_replace": 1,
+        "sliding_window": WINDOW,
+        "max_window_layers": 1,
+    },
+    "solar_open": {**GATED, **_SIGMOID, "moe_intermediate_size": 48},
+    "llama4_text": {
+        **GATED,
+        "num_hidden_layers": 4,
+        "intermediate_size": 48,
+        "intermediate_size_mlp": 88,
+        "num_local_experts": 5,
+        "num_experts_per_tok": 2,
+        "interleave_moe_layer_step": 2,
+        "no_rope_layers": [1, 1, 0, 1],
+        "attention_chunk_size": 16,
+        "floor_scale": 8,
+        "attn_scale": 0.3,
+    },
+    "minimax_m2": {
+        **GATED,
+        **EXPERTS,
+        "num_local_experts": 5,
+        **_HALF_ROTATED,
+    },
+    "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
+}
