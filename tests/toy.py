@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 DENSE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "opt")
 MIXTURE_TYPES = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss", "glm4_moe", "deepseek_v3")
+RECURRENT_MIXTURES = ("qwen3_next", "qwen3_5_moe_text")
+RECURRENT_TYPES = ("qwen3_5_text", *RECURRENT_MIXTURES)
 KINDRED_MIXTURES = ("deepseek_v2", "ernie4_5_moe", "granitemoe")
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
@@ -20,7 +22,7 @@ KINDRED_TYPES = (
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
-EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
+EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES, *RECURRENT_TYPES)
 WINDOW = 11
 VOCAB_SIZE = 131
 MAX_POSITIONS = 256
@@ -63,6 +65,24 @@ _LATENT = {
     "qk_rope_head_dim": 32,
     "qk_nope_head_dim": 24,
     "v_head_dim": 16,
+}
+_RECURRENT = {
+    **_GATED,
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 20,
+    "rms_norm_eps": 1e-2,  # or norms of small outputs make rounding large, on either side
+    "partial_rotary_factor": 0.5,
+}
+_RECURRENT_MIXTURE = {
+    **_RECURRENT,
+    **_EXPERTS,
+    "num_experts": 5,
+    "moe_intermediate_size": 48,
+    "shared_expert_intermediate_size": 72,
 }
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "llama": _GATED,
@@ -152,6 +172,9 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "granitemoe": {**_GATED, **_EXPERTS, **_GRANITE, "num_local_experts": 5},
     "seed_oss": _GATED,
     "gemma": {**_GATED, "tie_word_embeddings": True},
+    "qwen3_next": _RECURRENT_MIXTURE,
+    "qwen3_5_text": _RECURRENT,
+    "qwen3_5_moe_text": _RECURRENT_MIXTURE,
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 
@@ -183,6 +206,7 @@ def make_toy_checkpoint(
 def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with stacked experts as matrices [out, in] of their own."""
     found: dict[str, Tensor] = {}
+    turned = any(name.endswith("gate_up_proj_bias") for name in tensors)  # gpt-oss
     for name, tensor in tensors.items():
         if "_linear.weight" in name:
             found |= _granite_experts(name, tensor)
@@ -193,10 +217,13 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         kind = "bias" if stack.endswith("_bias") else "weight"
         roles = ("gate", "up") if stack.startswith("gate_up") else ("down",)
-        for expert, rows in enumerate(tensor if kind == "bias" else tensor.transpose(1, 2)):
+        for expert, rows in enumerate(
+            tensor.transpose(1, 2) if turned and kind != "bias" else tensor
+        ):
             for turn, role in enumerate(roles):
                 own = f"{block}.experts.{expert}.{role}_proj.{kind}"
-                found[own] = rows[turn :: len(roles)].contiguous()
+                parts = rows[turn :: len(roles)] if turned else rows.chunk(len(roles))[turn]
+                found[own] = parts.contiguous()
     return found
 
 
@@ -236,13 +263,16 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
 
 def _values(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(parameter.shape, generator=generator)
+    if name.endswith("A_log"):
+        return noise - 3.0  # states that last for some dozen tokens
     if parameter.dim() == 1:
         return _trivial(name, parameter) + 0.2 * noise
     if "lm_head" in name:
         return 0.4 * noise
     if "embed" in name:
         return 0.2 * noise  # small, or a tied head would only repeat the token it reads
-    return 1.6 * noise / parameter.shape[1] ** 0.5
+    is_convolution = parameter.shape[1] == 1
+    return 1.6 * noise / parameter.shape[-1 if is_convolution else 1] ** 0.5
 
 
 def _trivial(name: str, parameter: Tensor) -> float:

@@ -33,12 +33,13 @@ _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
 _GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
 _ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
+_ONE_SHARED = _USUAL._replace(shared="shared_expert")
 _NAMES = {
     "mixtral": _MIXTRAL,
     "gpt_oss": _GPT_OSS,
     "granitemoe": _GRANITE,
     "ernie4_5_moe": _ERNIE,
-    "qwen2_moe": _USUAL._replace(shared="shared_expert"),
+    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"), _ONE_SHARED),
 }
 
 

@@ -11,6 +11,8 @@ from lm_offload.arch.fields import Fields
 _LEFT_OUT: Mapping[str, Mapping[str, Any]] = {
     "gemma3": {"model_type": "gemma3_text", "vocab_size": 262_208, "num_attention_heads": 8},
     "mistral3": {"model_type": "mistral"},
+    "qwen3_5": {"model_type": "qwen3_5_text"},
+    "qwen3_5_moe": {"model_type": "qwen3_5_moe_text"},
 }
 # What counts for the text model if the whole says it.
 _OF_THE_WHOLE = ("dtype", "torch_dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings")

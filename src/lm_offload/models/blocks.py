@@ -84,6 +84,12 @@ def rotated_qkv(
 ) -> QKV:
     """All that attention needs of hidden[T, H]."""
     q, k, v = model.qkv(ctx, weights, hidden)
+    rotate(ctx, layer, batch, q, k)
+    return q, k, v
+
+
+def rotate(ctx: Context, layer: int, batch: MicroBatch, q: Tensor, k: Tensor) -> None:
+    """Queries and keys [T, n, head_dim] by their positions, in place, where the layer does."""
     rope = ctx.config.layers[layer].rope_index
     if batch.rotary and rope is not None:
         cos, sin = batch.rotary[rope]
@@ -91,7 +97,6 @@ def rotated_qkv(
             if ctx.config.paired_rope:
                 _halve_pairs(ctx, heads, 2 * cos.shape[1])
             ctx.kernels.rotary(heads, cos, sin)
-    return q, k, v
 
 
 def _halve_pairs(ctx: Context, heads: Tensor, rotary_dim: int) -> None:

@@ -5,6 +5,9 @@
     block_sparse_moe.input_linear.weight   [E, 2 I, H]   rows of the gate, then those of up
     block_sparse_moe.output_linear.weight  [E, H, I]
 
+    mlp.experts.gate_up_proj               the same, as Qwen3.5 has them
+    mlp.experts.down_proj
+
 Each matrix of an expert is a run of bytes of its own, so it is read from where it lies.
 """
 
@@ -19,9 +22,13 @@ from lm_offload.errors import CheckpointError
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.safetensors_header import TensorEntry
 
-STACKED_WHOLE = ("granitemoe",)  # model types
-_STACK = re.compile(r"(?:model\.)?layers\.(\d+)\.block_sparse_moe\.(input|output)_linear\.weight")
-_ROLES = {"input": ("gate_proj", "up_proj"), "output": ("down_proj",)}
+STACKED_WHOLE = ("granitemoe", "qwen3_5_moe_text")  # model types
+_STACK = re.compile(
+    r"(?:model\.)?(?:language_model\.)?layers\.(\d+)\."
+    r"(?:block_sparse_moe\.(input|output)_linear\.weight|mlp\.experts\.(gate_up|down)_proj)"
+)
+_BOTH, _DOWN = ("gate_proj", "up_proj"), ("down_proj",)
+_ROLES = {"input": _BOTH, "output": _DOWN, "gate_up": _BOTH, "down": _DOWN}
 
 
 def with_single_experts(checkpoint: Checkpoint, model_type: str) -> Checkpoint:
@@ -41,7 +48,7 @@ def _single(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]:
     if found is None:
         yield entry
         return
-    roles = _ROLES[found[2]]
+    roles = _ROLES[found[2] or found[3]]
     if len(entry.shape) != 3 or entry.shape[1] % len(roles) or not entry.shape[0]:
         raise CheckpointError(
             f"Tensor {entry.name} has shape {list(entry.shape)}, experts are a stack of matrices; "

@@ -111,7 +111,7 @@ class CeilingModel:
         in_flight = min(self.plan.max_sequences, len(workload.prompt_lens))
         sweeps = math.ceil(steps / in_flight)
         flops = steps * sum(self._flops()) + scores
-        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.num_layers)
+        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.attention_layers)
 
     def _spilled_tokens(self, context: int) -> int:
         """Tokens that one row reads from disk, in all layers together."""
