@@ -38,6 +38,8 @@ PUBLISHED_PARAMETERS = {
     "glm-4.5-air": 106_852_251_264,
     "deepseek-v3": 671_026_419_200,
     "deepseek-v2-lite": 15_706_484_224,
+    "qwen3-next-80b-a3b": 81_324_862_720 - 1_650_471_424,  # layers that guess tokens
+    "qwen3.5-35b-a3b": 35_951_822_704 - 844_640_768 - 446_571_248,  # and the vision tower
 }
 
 
