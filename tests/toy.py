@@ -73,7 +73,7 @@ _RECURRENT = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_key_head_dim": 12,
-    "linear_value_head_dim": 20,
+    "linear_value_head_dim": 16,
     "rms_norm_eps": 1e-2,  # or norms of small outputs make rounding large, on either side
     "partial_rotary_factor": 0.5,
 }

@@ -14,8 +14,17 @@ from tests.toy import randomize, toy_fields
 TOKENS = [5, 9, 33, 70, 12] * 6
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
 VISION = {**SMALL, "intermediate_size": 32, "patch_size": 16}
-CASES = {"gemma3": ("gemma3_text", {}), "mistral3": ("mistral", {"model_type": "pixtral"})}
-PARTS = [("gemma3", True), ("mistral3", True), ("mistral3", False)]
+QWEN = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "patch_size": 16}
+CASES = {
+    "gemma3": ("gemma3_text", VISION),
+    "mistral3": ("mistral", {**VISION, "model_type": "pixtral"}),
+    "qwen3_5": ("qwen3_5_text", {**QWEN, "out_hidden_size": 64}),
+    "qwen3_5_moe": ("qwen3_5_moe_text", {**QWEN, "out_hidden_size": 64}),
+}
+PARTS = [
+    *(("gemma3", True), ("mistral3", True), ("mistral3", False)),
+    *(("qwen3_5", True), ("qwen3_5", False), ("qwen3_5_moe", False)),
+]
 
 
 @pytest.fixture(params=PARTS, ids=str)
@@ -26,7 +35,7 @@ def checkpoint(request, tmp_path):
     config = AutoConfig.for_model(
         whole_type,
         text_config={"model_type": text_type, **toy_fields(text_type)},
-        vision_config={**VISION, **vision},
+        vision_config=vision,
         tie_word_embeddings=tied,
     )
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
