@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from lm_offload import SamplingParams, Workload
 from lm_offload.errors import ConfigError
@@ -155,3 +159,18 @@ def test_formats_leave_vectors_and_gates_alone(toy, model_type, weight_format):
     kept = {role for role, place in places.items() if place.format is None}
     always = {"input_norm", "convolution", "decay_bias", "decay_log", "gated_norm"}
     assert kept == always | ({"ba_proj"} & places.keys() or {"a_proj", "b_proj"})
+
+
+def test_published_files_keep_decays_in_float32_and_hold_other_parts(toy, tmp_path):
+    """As Qwen3.5 comes: bf16 but for two vectors of a layer, with layers that guess tokens."""
+    folder = Path(shutil.copytree(toy("qwen3_5_text", dtype=torch.bfloat16), tmp_path / "model"))
+    wanted = generate(folder, PLENTY, PROMPTS)
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith(("A_log", "linear_attn.norm.weight")):
+            tensors[name] = tensors[name].float()
+    others = {name: torch.full((4,), torch.nan) for name in ("mtp.fc.weight", "model.visual.x")}
+    save_file({**tensors, **others}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert generate(folder, PLENTY, PROMPTS) == wanted
+    budget = smallest_budget(folder, PROMPTS, GREEDY.max_tokens)
+    assert generate(folder, budget, PROMPTS) == wanted
