@@ -40,7 +40,7 @@ def parse_qwen3_5_moe(fields: Fields) -> ModelConfig:
 
 
 def _parse(fields: Fields, kv_heads: int, fused: bool) -> ModelConfig:
-    """What all of them share; layers that guess tokens (`mtp`) are left out."""
+    """What all of them share; layers that guess tokens (`mtp.*`) are left out."""
     fields.must_be("hidden_act", "silu")
     fields.must_be("attn_output_gate", True)
     left_out: dict[str, Any] = {"partial_rotary_factor": 0.25, "intermediate_size": 5632}
