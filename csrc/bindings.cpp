@@ -135,6 +135,48 @@ void gate(Target& target, Address gate, int64_t gate_stride, Address up, int64_t
                                  at<float>(out), out_stride, rows, width, threads});
 }
 
+// Query starts, context lengths and slots of sequences, and how many there are.
+using SequenceList = std::tuple<Address, Address, Address, int64_t>;
+
+SequenceRows rows_of(const SequenceList& list) {
+    const auto& [starts, lengths, slots, count] = list;
+    return {at<int32_t>(starts), at<int32_t>(lengths), at<int32_t>(slots), count};
+}
+
+template <class Target>
+void causal_convolution(Target& target, Address x, int64_t x_stride, int64_t group_stride,
+                        Address weight, int weight_dtype, Address state, int64_t slot_stride,
+                        int64_t tap_stride, const SequenceList& rows, int64_t groups,
+                        int64_t channels, int64_t taps, Address out, int64_t out_stride,
+                        int threads) {
+    run(target, &Operations::causal_convolution,
+        ConvolutionArgs{at<float>(x), x_stride, group_stride, at<void>(weight),
+                        dtype_of(weight_dtype), at<float>(state), slot_stride, tap_stride,
+                        rows_of(rows), groups, channels, taps, at<float>(out), out_stride,
+                        threads});
+}
+
+using Heads = std::tuple<Address, int64_t, int64_t>;  // address, row stride, head stride
+using Vector = std::tuple<Address, int>;              // address and dtype
+
+template <class Target>
+void gated_delta(Target& target, Address x, int64_t x_stride, const Heads& rates,
+                 const Heads& decays, const Vector& decay_log, const Vector& decay_bias,
+                 Address state, int64_t slot_stride, const SequenceList& rows, int64_t key_heads,
+                 int64_t heads, int64_t key_dim, int64_t value_dim, Address out,
+                 int64_t out_stride, int threads) {
+    const auto& [rates_at, rates_stride, rates_group] = rates;
+    const auto& [decays_at, decays_stride, decays_group] = decays;
+    const auto& [log_at, log_dtype] = decay_log;
+    const auto& [bias_at, bias_dtype] = decay_bias;
+    run(target, &Operations::gated_delta,
+        DeltaArgs{at<float>(x), x_stride, at<float>(rates_at), rates_stride, rates_group,
+                  at<float>(decays_at), decays_stride, decays_group, at<void>(log_at),
+                  dtype_of(log_dtype), at<void>(bias_at), dtype_of(bias_dtype), at<float>(state),
+                  slot_stride, rows_of(rows), key_heads, heads, key_dim, value_dim,
+                  at<float>(out), out_stride, threads});
+}
+
 int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_t k, int threads) {
     return ops.linear_scratch_bytes(m, n, k, threads);
 }
@@ -156,7 +198,10 @@ void define_operations(Class& bound) {
         .def("attention", attention<Target>, no_gil)
         .def("silu_mul", gate<&Operations::silu_mul, Target>, no_gil)
         .def("gelu_tanh_mul", gate<&Operations::gelu_tanh_mul, Target>, no_gil)
-        .def("relu", gate<&Operations::relu, Target>, no_gil);
+        .def("sigmoid_mul", gate<&Operations::sigmoid_mul, Target>, no_gil)
+        .def("relu", gate<&Operations::relu, Target>, no_gil)
+        .def("causal_convolution", causal_convolution<Target>, no_gil)
+        .def("gated_delta", gated_delta<Target>, no_gil);
 }
 
 }  // namespace
@@ -176,6 +221,8 @@ NB_MODULE(_native, m) {
     define_operations<Program>(program);
     program.def(nb::init<const Operations&>()).def("replay", &Program::replay, no_gil);
     m.attr("MOST_PRODUCTS") = kMostProducts;
+    m.attr("MOST_TAPS") = kMostTaps;
+    m.attr("MOST_KEY_DIM") = kMostKeyDim;
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);

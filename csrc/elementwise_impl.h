@@ -156,6 +156,17 @@ inline void gelu_tanh_mul(const GateArgs& a) {
     });
 }
 
+inline void sigmoid_mul(const GateArgs& a) {
+    each_row(a.rows, a.width, a.threads, [&](int64_t row) {
+        const float* gate = a.gate + row * a.gate_stride;
+        const float* up = a.up + row * a.up_stride;
+        each_vector(a.width, [&](int64_t i, auto span) {
+            const Vec passed = sigmoid_gate(load(up + i, span), load(gate + i, span));
+            store(a.out + row * a.out_stride + i, passed, span);
+        });
+    });
+}
+
 inline void relu(const GateArgs& a) {
     each_row(a.rows, a.width, a.threads, [&](int64_t row) {
         float* x = a.out + row * a.out_stride;

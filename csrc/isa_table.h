@@ -2,6 +2,8 @@
 // names; included once per instruction set.
 #pragma once
 
+#include "convolution_impl.h"
+#include "delta_impl.h"
 #include "elementwise_impl.h"
 #include "isa_parts.h"
 #include "linear_impl.h"
@@ -11,8 +13,9 @@ namespace lmo {
 namespace LMO_ISA {
 
 constexpr Operations operations(const char* name) {
-    return {name,      linear,   packed_linear, rms_norm, layer_norm, rotary,
-            store_kv,  attention, silu_mul,     gelu_tanh_mul, relu,  read,
+    return {name,        linear,             packed_linear, rms_norm,      layer_norm,
+            rotary,      store_kv,           attention,     silu_mul,      gelu_tanh_mul,
+            sigmoid_mul, relu,               causal_convolution, gated_delta, read,
             linear_scratch_bytes};
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "recurrent_args.h"
 #include "types.h"
 
 namespace lmo {
@@ -154,7 +155,10 @@ struct Operations {
     void (*attention)(const AttentionArgs&);
     void (*silu_mul)(const GateArgs&);
     void (*gelu_tanh_mul)(const GateArgs&);
+    void (*sigmoid_mul)(const GateArgs&);
     void (*relu)(const GateArgs&);
+    void (*causal_convolution)(const ConvolutionArgs&);
+    void (*gated_delta)(const DeltaArgs&);
     void (*read)(const float* data, int64_t count, int threads);
     // Bytes that `linear` keeps for its threads after a product of these sizes.
     int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);

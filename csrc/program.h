@@ -44,6 +44,13 @@ inline void move(AttentionArgs& args, Shift shift) {
     move(args.sinks, shift.weights);
 }
 
+inline void move(ConvolutionArgs& args, Shift shift) { move(args.weight, shift.weights); }
+
+inline void move(DeltaArgs& args, Shift shift) {
+    move(args.decay_log, shift.weights);
+    move(args.decay_bias, shift.weights);
+}
+
 inline void move(RotaryArgs&, Shift) {}
 inline void move(GateArgs&, Shift) {}
 

@@ -153,6 +153,34 @@ bool attention_agrees(const Operations& operations, const Operations& reference,
     return close(attend(operations), attend(reference), bits ? 0.05f : 1e-3f);
 }
 
+// Two sequences of a recurrent layer, one of which goes on: five rows and three, two heads by key.
+bool recurrence_agrees(const Operations& operations, const Operations& reference) {
+    constexpr int64_t rows = 8, key_heads = 1, heads = 2, key_dim = 24, value_dim = 40, taps = 4;
+    constexpr int64_t width = 2 * key_heads * key_dim + heads * value_dim;
+    constexpr int64_t slot = heads * key_dim * value_dim;
+    const int32_t starts[] = {0, 5, 8}, lengths[] = {5, 10}, slots[] = {1, 0};
+    Noise noise;
+    const std::vector<float> x = noise.floats(rows * width), gates = noise.floats(rows * heads);
+    const std::vector<float> weight = noise.floats(width * taps), factors = noise.floats(heads);
+    const std::vector<float> convolved = noise.floats(2 * (taps - 1) * width);
+    const std::vector<float> state = noise.floats(2 * slot);
+    const auto compute = [&](const Operations& ops) {
+        std::vector<float> inputs = convolved, kept = state, mixed(rows * width);
+        std::vector<float> out(rows * heads * value_dim);
+        const SequenceRows sequences{starts, lengths, slots, 2};
+        ops.causal_convolution({x.data(), width, width, weight.data(), Dtype::f32, inputs.data(),
+                                (taps - 1) * width, width, sequences, 1, width, taps,
+                                mixed.data(), width, 1});
+        ops.gated_delta({mixed.data(), width, gates.data(), heads, heads, gates.data(), heads,
+                         heads, factors.data(), Dtype::f32, factors.data(), Dtype::f32,
+                         kept.data(), slot, sequences, key_heads, heads, key_dim, value_dim,
+                         out.data(), heads * value_dim, 1});
+        for (const auto* more : {&inputs, &kept}) out.insert(out.end(), more->begin(), more->end());
+        return out;
+    };
+    return close(compute(operations), compute(reference), 1e-3f);
+}
+
 }  // namespace
 
 bool agrees(const Operations& operations, const Operations& reference) {
@@ -171,7 +199,8 @@ bool agrees(const Operations& operations, const Operations& reference) {
     }
     return linear_agrees(operations, reference, 9) && linear_agrees(operations, reference, 50) &&
            attention_agrees(operations, reference, 0) &&
-           attention_agrees(operations, reference, 8) && attention_agrees(operations, reference, 4);
+           attention_agrees(operations, reference, 8) &&
+           attention_agrees(operations, reference, 4) && recurrence_agrees(operations, reference);
 }
 
 }  // namespace lmo

@@ -19,6 +19,9 @@ UNTOUCHED = (
     ".kv_b_proj.weight",
     ".router.weight",
     ".shared_expert_gate.weight",
+    ".in_proj_a.weight",
+    ".in_proj_b.weight",
+    ".in_proj_ba.weight",
     "_bias",
 )
 HEAD = "lm_head.weight"
@@ -32,6 +35,8 @@ def toy_shapes(model_type: str) -> dict[str, int]:
         "qwen3_moe": ["moe_intermediate_size"],
         "glm4_moe": ["intermediate_size", "moe_intermediate_size"],
         "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],
+        "qwen3_next": ["moe_intermediate_size", "shared_expert_intermediate_size"],
+        "qwen3_5_moe_text": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "qwen2_moe": ["moe_intermediate_size", "shared_expert_intermediate_size"],
     }
     return dict.fromkeys(names.get(model_type, ["intermediate_size"]), 128)
@@ -55,7 +60,7 @@ def write_dequantized(folder: Path, target: Path, weight_format: str) -> Path:
 
 
 def _rounded(name: str, tensor: Tensor, format: Format) -> Tensor:
-    if tensor.dim() == 3:  # stacked experts [E, in, out]
+    if tensor.dim() == 3 and not name.endswith("conv1d.weight"):  # stacked experts [E, in, out]
         rows = tensor.transpose(1, 2)
         flat = dequantize(quantize(rows.flatten(0, 1), format, name))
         return flat.view(rows.shape).transpose(1, 2).contiguous()

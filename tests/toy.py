@@ -37,6 +37,8 @@ KINDRED_MIXTURES = (
     *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
     *("hunyuan_v1_moe", "dots1", "solar_open"),
 )
+RECURRENT_MIXTURES = ("qwen3_next", "qwen3_5_moe_text")
+RECURRENT_TYPES = ("qwen3_5_text", *RECURRENT_MIXTURES)
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
@@ -46,7 +48,7 @@ KINDRED_TYPES = (
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
-EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES)
+EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES, *RECURRENT_TYPES)
 _GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
 _GRANITE = {
     "embedding_multiplier": 6.0,
@@ -55,6 +57,24 @@ _GRANITE = {
     "logits_scaling": 1.7,
 }
 UNSTRETCHED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_RECURRENT = {
+    **GATED,
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 16,
+    "rms_norm_eps": 1e-2,  # or norms of small outputs make rounding large, on either side
+    "partial_rotary_factor": 0.5,
+}
+_RECURRENT_MIXTURE = {
+    **_RECURRENT,
+    **EXPERTS,
+    "num_experts": 5,
+    "moe_intermediate_size": 48,
+    "shared_expert_intermediate_size": 72,
+}
 _BY_TYPE: dict[str, dict[str, Any]] = {
     "llama": GATED,
     "mistral": {**GATED, "sliding_window": WINDOW},
@@ -143,6 +163,9 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "granitemoe": {**GATED, **EXPERTS, **_GRANITE, "num_local_experts": 5},
     "seed_oss": GATED,
     "gemma": {**GATED, "tie_word_embeddings": True},
+    "qwen3_next": _RECURRENT_MIXTURE,
+    "qwen3_5_text": _RECURRENT,
+    "qwen3_5_moe_text": _RECURRENT_MIXTURE,
     "opt": {"ffn_dim": 88, "word_embed_proj_dim": 64, "tie_word_embeddings": True},
 }
 
@@ -205,13 +228,16 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
 
 def _values(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(parameter.shape, generator=generator)
+    if name.endswith("A_log"):
+        return noise - 3.0  # states that last for some dozen tokens
     if parameter.dim() == 1:
         return _trivial(name, parameter) + 0.2 * noise
     if "lm_head" in name:
         return 0.4 * noise
     if "embed" in name:
         return 0.2 * noise  # small, or a tied head would only repeat the token it reads
-    return 1.6 * noise / parameter.shape[1] ** 0.5
+    is_convolution = parameter.shape[1] == 1
+    return 1.6 * noise / parameter.shape[-1 if is_convolution else 1] ** 0.5
 
 
 def _trivial(name: str, parameter: Tensor) -> float:

@@ -30,6 +30,7 @@ class MicroBatch:
     context_lens: Tensor  # [S] int32, KV length of each sequence including these rows
     block_tables: Tensor  # [S, B] int32, KV block numbers in order of position
     slots: Tensor  # [T] int64, block number * block_tokens + offset, where K and V are written
+    states: Tensor | None = None  # [S] int32, slots of recurrent states, if the model has any
     rotary: tuple[tuple[Tensor, Tensor], ...] = ()  # (cos, sin) [T, rotary_dim / 2] f32 per kind
     chunked: MicroBatch | None = None  # the same rows for layers that see their chunk alone
 

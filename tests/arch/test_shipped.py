@@ -41,6 +41,8 @@ PUBLISHED_PARAMETERS = {
     "llama-4-scout-17b-16e": 107_769_861_120,
     "minimax-m2": 228_689_764_864,
     "ministral-3-8b": 8_489_553_920,
+    "qwen3-next-80b-a3b": 81_324_862_720 - 1_650_471_424,  # layers that guess tokens
+    "qwen3.5-35b-a3b": 35_951_822_704 - 844_640_768 - 446_571_248,  # and the vision tower
 }
 
 

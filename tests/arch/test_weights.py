@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from safetensors.torch import load_file
 
@@ -85,4 +87,4 @@ def test_base_model_names_lack_the_prefix():
 
 
 def _elements(shape):
-    return shape[0] if len(shape) == 1 else shape[0] * shape[1]
+    return math.prod(shape)

@@ -243,3 +243,13 @@ def test_devices_in_turn_are_told_with_their_stretches() -> None:
     for number, stage in enumerate(plan.device.stages):
         first, last = stage.units[0], stage.units[-1]
         assert f"Stage {number}, {first} to {last} in {len(stage.begins)} stretches on" in text
+
+
+def test_recurrent_layers_are_named(run: Run) -> None:
+    machine = str(Path(__file__).parents[1] / "null_machine.yaml")
+    small = ("--machine", machine, "--cpu-memory", "1GiB", "--weight-format", "int4:64")
+    done = run("plan", "qwen3.5-35b-a3b", *SIZES, *small)
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "recurrent states" in text
+    assert "as layers are recurrent, no prefixes are shared and nothing is drafted" in text

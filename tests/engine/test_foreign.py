@@ -102,10 +102,11 @@ def test_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
     [
         ("deepseek_v3", "fp8 blocks", UNSTRETCHED),  # scores of YaRN lose more in fp16
         ("glm4_moe", "compressed fp8 by channel", {}),
+        ("qwen3_5_text", "fp8 blocks", {}),
     ],
 )
-def test_float8_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type, case, options):
-    """Matrices in FP8, routers and their biases in floats."""
+def test_float8_folders_of_other_types(toy, tmp_path, monkeypatch, model_type, case, options):
+    """Matrices in FP8; routers, their biases and recurrent layers' vectors in floats."""
     section, packer, *_ = CASES[case]
     source = toy(model_type, **toy_shapes(model_type), **options)
     folder = write_folder(source, tmp_path / "model", section, packer)

@@ -13,10 +13,13 @@ from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidates
 from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context
 from lm_offload.models.blocks import attention
-from lm_offload.models.registry import load_mixture, load_model
+from lm_offload.models.gated_attention import gated_attention
+from lm_offload.models.recurrent import recur
+from lm_offload.models.registry import load_mixture, load_model, load_recurrent
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.chunked_rows import in_chunks
@@ -25,6 +28,7 @@ from tests.single_experts import with_single_experts
 
 BLOCK_TOKENS = 4
 NUM_BLOCKS = 96
+NUM_SLOTS = 12  # of recurrent states
 MAX_HEAD_BYTES = 64 * 64 * 4  # so that the toy vocabulary needs several parts
 
 
@@ -63,6 +67,18 @@ class PagedModel:
             for _ in range(self.config.num_layers)
         ]
 
+        self._states = self._empty_states() if self.config.recurrent else {}
+
+    def _empty_states(self) -> dict[int, State]:
+        shape = self.config.recurrent
+        inputs = (NUM_SLOTS, shape.taps - 1, shape.channels)
+        matrices = (NUM_SLOTS, shape.heads, shape.key_dim, shape.value_dim)
+        return {
+            layer: State(torch.full(inputs, float("nan")), torch.full(matrices, float("nan")))
+            for layer, place in enumerate(self.config.layers)
+            if place.recurrent
+        }
+
     def sweep(self, new_tokens: dict[int, list[int]]) -> dict[int, Tensor]:
         """One pass over all units; logits [new tokens, vocabulary] of each sequence."""
         batch = self._batch(new_tokens)
@@ -98,7 +114,11 @@ class PagedModel:
             model.embed(ctx, rows, hidden, weights)
         elif unit.kind == "attention":
             cache = self._caches[unit.index]
-            attention(model, ctx, unit.index, weights, hidden, batch, *cache)
+            attend = gated_attention if ctx.config.attention_gate else attention
+            attend(model, ctx, unit.index, weights, hidden, batch, *cache)
+        elif unit.kind == "recurrent":
+            functions = load_recurrent(ctx.config.model_type)
+            recur(functions, ctx, weights, hidden, batch, self._states[unit.index])
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
         elif unit.kind in ("router", "expert"):
@@ -156,6 +176,7 @@ class PagedModel:
             ),
             block_tables=torch.nn.utils.rnn.pad_sequence(tables, batch_first=True),
             slots=torch.tensor(slots),
+            states=torch.tensor([n * 5 % NUM_SLOTS for n in new_tokens], dtype=torch.int32),
             rotary=rotary_tables(
                 self.config, where, torch.tensor(planned) if self.lengths else None
             ),

@@ -23,6 +23,7 @@ QWEN_VISION = {
     "deepstack_visual_indexes": [0],
     "fullatt_block_indexes": [0],
 }
+RECURRENT_VISION = {"depth": 1, "num_heads": 2, "out_hidden_size": 64}
 MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
 CASES = {  # the whole, its text model, the toy of it, fields of vision
     "gemma3": ("gemma3", "gemma3_text", "gemma3_text", {}),
@@ -34,8 +35,14 @@ CASES = {  # the whole, its text model, the toy of it, fields of vision
     "qwen2_5_vl": ("qwen2_5_vl", "qwen2_5_vl_text", "llama", QWEN_VISION),
     "qwen3_vl": ("qwen3_vl", "qwen3_vl_text", "qwen3", QWEN_VISION),
     "qwen3_vl_moe": ("qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_moe", QWEN_VISION),
+    "qwen3_5": ("qwen3_5", "qwen3_5_text", "qwen3_5_text", RECURRENT_VISION),
+    "qwen3_5_moe": ("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_text", RECURRENT_VISION),
 }
-PARTS = [*((name, name != "llama4") for name in CASES), ("mistral", False)]
+PARTS = [
+    *((name, name not in ("llama4", "qwen3_5_moe")) for name in CASES),
+    ("mistral", False),
+    ("qwen3_5", False),
+]
 
 
 @pytest.fixture(params=PARTS, ids=str)
@@ -43,7 +50,7 @@ def checkpoint(request, tmp_path):
     """A folder, and the logits of a prompt."""
     name, tied = request.param
     whole_type, text_type, toy_type, vision = CASES[name]
-    rope = {"rope_parameters": MROPE} if "qwen" in name else {}
+    rope = {"rope_parameters": MROPE} if "vl" in name else {}
     config = AutoConfig.for_model(
         whole_type,
         text_config={"model_type": text_type, **toy_fields(toy_type), **rope},

@@ -10,6 +10,7 @@ from lm_offload.arch.weight_spec import Unit
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import head_bytes
 
+STATE_FLOPS = 7  # of a row for each value of its state: decayed, read twice, corrected
 WORKSPACE_ALIGNMENT = 16  # floats: a cache line of 64 bytes
 
 
@@ -36,14 +37,20 @@ def unit_flops(unit: Unit) -> int:
 
 
 def attention_flops(config: ModelConfig, context: int) -> int:
-    """FLOPs of scores and weighted sums for one token that sees `context` tokens, all layers."""
-    seen = (min(context, layer.window or context) for layer in config.layers)
-    return 4 * config.query_size * sum(seen)
+    """FLOPs of scores and weighted sums for one token that sees `context` tokens, all layers.
+
+    What a token does to the states of recurrent layers counts, too.
+    """
+    attending = (layer for layer in config.layers if not layer.recurrent)
+    seen = (min(context, layer.window or context) for layer in attending)
+    matrices = config.recurrent.matrix_floats if config.recurrent else 0
+    recurrent = STATE_FLOPS * config.recurrent_layers * matrices
+    return 4 * config.query_size * sum(seen) + recurrent
 
 
 def kv_bytes_per_token(config: ModelConfig, format: Format) -> int:
     """Bytes of keys and values of one token, all layers, scales included."""
-    return 2 * config.num_layers * config.num_kv_heads * head_bytes(format, config.head_dim)
+    return 2 * config.attention_layers * config.num_kv_heads * head_bytes(format, config.head_dim)
 
 
 def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
@@ -58,8 +65,9 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
     normed = (hidden,) if config.pre_norms else ()
     added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
-    attention = _floats(tokens, *normed, *products, *_paired(config), queries, *added)
-    attention += _latent(config, tokens)
+    gate = (queries,) if config.attention_gate else ()
+    attention = _floats(tokens, *normed, *products, *gate, *_paired(config), queries, *added)
+    attention = max(attention + _latent(config, tokens), _recurrent(config, tokens))
     if config.parallel:
         attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
@@ -81,6 +89,17 @@ def _latent(config: ModelConfig, tokens: int) -> int:
     one_head = latent.other_dim, latent.kv_rank, latent.kv_rank, latent.value_dim
     turned = _floats(latent.kv_rank, latent.other_dim)
     return turned + _floats(tokens, *ranks, *narrow, *wide, *one_head)
+
+
+def _recurrent(config: ModelConfig, tokens: int) -> int:
+    """Projections and gates, what is convolved, what the state says and what passes the gate."""
+    shape = config.recurrent
+    if shape is None:
+        return 0
+    gates = (2 * shape.heads,) if shape.fused else (shape.heads, shape.heads)
+    wide = (shape.channels + shape.value_size,)
+    made = wide if shape.fused else (shape.channels, shape.value_size)
+    return _floats(tokens, config.hidden_size, *made, *gates, shape.channels, shape.value_size)
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:

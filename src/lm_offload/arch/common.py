@@ -20,7 +20,10 @@ _GATED_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
 }
 
-_PARTIALLY_ROTATED = ("phi3", "glm", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm")
+_PARTIALLY_ROTATED = (
+    *("phi3", "glm", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm"),
+    *("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+)
 
 
 @dataclass(frozen=True)

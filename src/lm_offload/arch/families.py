@@ -26,6 +26,11 @@ from lm_offload.arch.family_glm import parse_glm, parse_glm4, parse_glm4_moe
 from lm_offload.arch.family_gpt_oss import parse_gpt_oss
 from lm_offload.arch.family_olmo import parse_exaone4, parse_olmo2, parse_olmo3, parse_olmoe
 from lm_offload.arch.family_opt import parse_opt
+from lm_offload.arch.family_qwen_recurrent import (
+    parse_qwen3_5,
+    parse_qwen3_5_moe,
+    parse_qwen3_next,
+)
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.newer_families import NEWER_PARSERS
 from lm_offload.arch.shapes import ModelConfig
@@ -137,6 +142,9 @@ PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "ernie4_5_moe": parse_ernie4_5_moe,
     "granitemoe": parse_granitemoe,
     "gemma": parse_gemma1,
+    "qwen3_next": parse_qwen3_next,
+    "qwen3_5_text": parse_qwen3_5,
+    "qwen3_5_moe_text": parse_qwen3_5_moe,
     **NEWER_PARSERS,
 }
 

@@ -126,7 +126,8 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         fused = (queries + 2 * kv, hidden)
         return linear_specs(f"{prefix}.qkv_proj", "qkv_proj", fused, config.qkv_bias) + output
     specs = []
-    for role, size in (("q_proj", queries), ("k_proj", kv), ("v_proj", kv)):
+    asked = 2 * queries if config.attention_gate else queries
+    for role, size in (("q_proj", asked), ("k_proj", kv), ("v_proj", kv)):
         specs += linear_specs(f"{prefix}.{role}", role, (size, hidden), config.qkv_bias)
     return specs + output
 

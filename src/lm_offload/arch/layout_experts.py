@@ -33,6 +33,7 @@ _MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
 _GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
 _ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
+_ONE_SHARED = _USUAL._replace(shared="shared_expert")
 _NAMES = {
     "mixtral": _MIXTRAL,
     "gpt_oss": _GPT_OSS,
@@ -41,7 +42,7 @@ _NAMES = {
     "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
     "llama4_text": _Names("feed_forward", _USUAL.matrices, "router", shared="shared_expert"),
     "minimax_m2": _MIXTRAL._replace(choice_bias="e_score_correction_bias"),
-    "qwen2_moe": _USUAL._replace(shared="shared_expert"),
+    **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"), _ONE_SHARED),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lm_offload.arch.recurrent import RecurrentShape
 from lm_offload.arch.rope import RopeConfig
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -19,6 +20,7 @@ class LayerConfig:
     dense: bool = False  # one MLP, in a model whose other layers have experts
     tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
     chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
+    recurrent: bool = False  # keeps a state instead of keys and values
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class ModelConfig:
     groups_per_token: int = 1
     routed_scale: float = 1.0  # of what all chosen experts add together
     latent: LatentShape | None = None  # how queries, keys and values are made
+    attention_gate: bool = False  # how much of what is attended to is added is scored
+    recurrent: RecurrentShape | None = None  # of the layers that keep a state
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
@@ -124,6 +128,21 @@ class ModelConfig:
     def mixture_layers(self) -> int:
         """How many layers have experts."""
         return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
+
+    @property
+    def attention_layers(self) -> int:
+        """How many layers have keys and values."""
+        return sum(not layer.recurrent for layer in self.layers)
+
+    @property
+    def recurrent_layers(self) -> int:
+        """How many layers have a state instead."""
+        return self.num_layers - self.attention_layers
+
+    @property
+    def state_bytes(self) -> int:
+        """What all recurrent layers keep of one sequence."""
+        return self.recurrent_layers * self.recurrent.state_bytes if self.recurrent else 0
 
     @property
     def query_size(self) -> int:

@@ -29,6 +29,8 @@ _PARTS: Mapping[str, _Part] = {
     "qwen2_5_vl": _Part(_QWEN_2, "qwen2", may_be_flat=True),
     "qwen3_vl": _Part(_QWEN_3, "qwen3"),
     "qwen3_vl_moe": _Part({**_QWEN_3, **_QWEN_3_MOE}, "qwen3_moe"),
+    "qwen3_5": _Part({"model_type": "qwen3_5_text"}),
+    "qwen3_5_moe": _Part({"model_type": "qwen3_5_moe_text"}),
 }
 # What counts for the text model if the whole says it.
 _OF_THE_WHOLE = ("dtype", "torch_dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings")

@@ -11,9 +11,13 @@ ROW_TABLES = ("tokens", "positions")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head
+GATES = ("ba_proj", "b_proj", "a_proj")  # and of those that score a recurrent state's heads
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
 MLP_ROLES = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
 _NOT_MULTIPLIED = (CHOICE_BIAS, "q_norm", "k_norm")  # of which some have two dimensions
+
+
+_NEVER = (ROUTER, SHARED_GATE, LATENT_UP, *GATES)  # stored in a format of the model's matrices
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class WeightSpec:
     def takes(self, format: Format) -> bool:
         """Whether it is stored in a format of the model's matrices.
 
-        A router is too small to gain and too important to lose; of LATENT_UP single rows and
-        columns are multiplied with.
+        A router and gates are too small to gain and too important to lose; of LATENT_UP single
+        rows and columns are multiplied with.
         """
         for_it = self.of_expert or not format.is_of_experts
-        return self.is_matrix and self.role not in (ROUTER, SHARED_GATE, LATENT_UP) and for_it
+        return self.is_matrix and self.role not in _NEVER and for_it
 
     @property
     def is_row_table(self) -> bool:
@@ -75,7 +79,7 @@ def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> li
 class Unit:
     """The smallest piece of weights that moves and is used together."""
 
-    kind: str  # embed, attention, mlp, router, expert, final_norm or head
+    kind: str  # embed, attention, recurrent, mlp, router, expert, final_norm or head
     index: int  # number of the layer, or of the part of the head
     weights: tuple[WeightSpec, ...]
     expert: int = 0  # number of the expert in its layer
@@ -83,7 +87,7 @@ class Unit:
     @property
     def name(self) -> str:
         """`embed`, `layers.3.mlp`, `layers.3.expert.5`, `final_norm`, `head.0`."""
-        if self.kind in ("attention", "mlp", "router"):
+        if self.kind in ("attention", "recurrent", "mlp", "router"):
             return f"layers.{self.index}.{self.kind}"
         if self.kind == "expert":
             return f"layers.{self.index}.expert.{self.expert}"

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from lm_offload.arch import layout, layout_experts, layout_opt
 from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.layout_recurrent import recurrent_weights
 from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
 
 __all__ = ["ROW_TABLES", "Unit", "WeightSpec", "attention_units", "build_units", "name_candidates"]
@@ -15,7 +16,8 @@ HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the
 
 
 def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
-    """Embedding, attention and MLP (or router and experts) of each layer, final norm, head.
+    """Embedding, attention (or what is recurrent) and MLP (or router and experts) of each layer,
+    final norm, head.
 
     The head, or the embedding that is tied to it, is split by vocabulary rows into parts of at
     most `max_head_bytes` (but never below 64 rows), so that no unit is much larger than others.
@@ -23,7 +25,10 @@ def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
     names = _layout(config)
     units = [Unit("embed", 0, names.embed_weights(config))]
     for layer in range(config.num_layers):
-        units.append(Unit("attention", layer, names.attention_weights(config, layer)))
+        if config.layers[layer].recurrent:
+            units.append(Unit("recurrent", layer, recurrent_weights(config, layer)))
+        else:
+            units.append(Unit("attention", layer, names.attention_weights(config, layer)))
         units += _mlp_units(config, layer)
     units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
     return (*units, *_head_units(config, names.TOKENS, max_head_bytes))

@@ -42,10 +42,13 @@ def _print_model(console: Console, found: Inspection) -> None:
     table.add_row("all", "", format_bytes(found.weight_bytes))
     console.print(table)
     matrices = f" with matrices in {found.weight_format}" if found.weight_format else ""
+    state = (
+        f", {format_bytes(found.state_bytes)} of state per sequence" if found.state_bytes else ""
+    )
     console.print(
         f"{found.model_type}, {found.parameters / 1e6:.1f} M parameters in {found.dtype}{matrices},"
         f" context {found.max_positions}, {format_bytes(found.kv_bytes_per_token)} of KV cache per "
-        "token"
+        f"token{state}"
     )
     if found.conversion:
         console.print(f"Read from another format: {found.conversion}")

@@ -56,6 +56,7 @@ class Inspection:
     max_positions: int
     weight_bytes: int
     kv_bytes_per_token: int
+    state_bytes: int  # that recurrent layers keep of a sequence
     kinds: Sequence[KindSummary]
     budget_bytes: int
     smallest_budget_bytes: int
@@ -94,6 +95,7 @@ def inspect_model(
         max_positions=files.config.max_positions,
         weight_bytes=files.weight_bytes,
         kv_bytes_per_token=kv_bytes_per_token(files.config, files.kv_format),
+        state_bytes=files.config.state_bytes,
         kinds=_kinds(units),
         budget_bytes=budget_bytes,
         smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL),

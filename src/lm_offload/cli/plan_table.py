@@ -48,8 +48,14 @@ def _host_text(plan: Plan, units: int) -> str:
     return (
         f"{len(plan.resident)} of {units} units {place}, {_streamed(plan)}; {some}, "
         f"{plan.sweep_tokens} tokens a sweep in micro-batches of {plan.micro_batch_tokens}; "
-        f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}."
+        f"keys and values in {plan.kv_format}{_spilled(plan)}{drafts}{_recurrent(plan)}."
     )
+
+
+def _recurrent(plan: Plan) -> str:
+    """What cannot be where layers keep a state."""
+    has_states = "recurrent states" in dict(plan.memory)
+    return "; as layers are recurrent, no prefixes are shared and nothing is drafted" * has_states
 
 
 def _streamed(plan: Plan) -> str:

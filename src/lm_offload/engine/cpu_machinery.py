@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lm_offload.engine.spilling import staged_cache, swap_store, whole_blocks
 from lm_offload.hardware.numa import interleaved_nodes
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.recurrent_states import State, states_in
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
@@ -44,7 +46,15 @@ from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
-    *("KV staging", "KV swap", "hidden states", "expert inputs", "workspace", "logits"),
+    *(
+        "recurrent states",
+        "KV staging",
+        "KV swap",
+        "hidden states",
+        "expert inputs",
+        "workspace",
+        "logits",
+    ),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -76,7 +86,8 @@ def build_cpu_machinery(
         buffers_in(arenas, plan, files.config),
     )
     functions = expert_functions(context, buffers, arenas, plan) if files.config.is_moe else None
-    runner = _runner(files, plan, context, store, cache, staged, buffers, functions)
+    states = _states(files, plan, arenas)
+    runner = _runner(files, plan, context, store, cache, staged, buffers, functions, states)
     experts = experts_on_demand(files, plan, store, functions) if functions else None
     schedule = schedule_of(files, plan, experts)
     executor = _executor(store, staged, plan, schedule, trace, overlap)
@@ -112,6 +123,7 @@ def _runner(
     staged: StagedCache | None,
     buffers: Buffers,
     experts: ExpertFunctions | None,
+    states: Mapping[int, State],
 ) -> ModelRunner:
     tables, requests = row_tables(store, plan, files), min(GATHER_THREADS, plan.micro_batch_tokens)
     return ModelRunner(
@@ -125,7 +137,15 @@ def _runner(
         buffers,
         plan.micro_batch_tokens,
         experts=experts,
+        states=states,
     )
+
+
+def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Mapping[int, State]:
+    """Of recurrent layers, a slot for each sequence in flight."""
+    if files.config.recurrent is None:
+        return {}
+    return states_in(arenas["recurrent states"], files.config, plan.lanes)
 
 
 def _executor(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.opening import open_model
+from lm_offload.engine.recurrent_options import check_draft
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.plan import Speculation
 
@@ -34,6 +35,7 @@ def open_draft(
             "and draft-model; change one of the two."
         )
     files = open_model(model)
+    check_draft(files.config)
     _check_tokens(files, target)
     return files
 

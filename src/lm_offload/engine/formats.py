@@ -21,11 +21,13 @@ def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
 
 def check_on_device(config: ModelConfig, format: Format) -> None:
     """Raise ConfigError for what only the CPU computes: some models, and formats of weights."""
-    if config.is_moe:
-        raise ConfigError(
-            "GPU memory was given for a mixture of experts, which only the CPU computes so far; "
-            "leave the GPU out."
-        )
+    parts = (config.is_moe, "a mixture of experts"), (config.recurrent, "recurrent layers")
+    for found, name in parts:
+        if found:
+            raise ConfigError(
+                f"GPU memory was given for {name}, which only the CPU computes so far; leave the "
+                "GPU out."
+            )
     if format.int8_activations:
         raise ConfigError(
             f"GPU memory was given and weights in {format}; activations are rounded to 8 bits on "

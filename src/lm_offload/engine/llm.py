@@ -16,6 +16,7 @@ from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.output_file import check_writable
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
+from lm_offload.engine.recurrent_options import check_recurrent
 from lm_offload.engine.requests import check_threads
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import check_speculation
@@ -109,6 +110,7 @@ class LLM(TextModel):
             check_options(overlap, speculation, prefix_cache, spill_dir, draft_model)
             check_on_device(choices[0].config, choices[0].stored_format)
         way = check_speculation(speculation, saved)
+        check_recurrent(choices[0].config, way, draft_model, prefix_cache)
         wishes = Wishes(
             budgets.cpu_bytes,
             budgets.device,

@@ -24,6 +24,7 @@ from lm_offload.engine.plan_machine import (
 )
 from lm_offload.engine.plan_models import sizes_in
 from lm_offload.engine.plan_options import PlanOptions
+from lm_offload.engine.recurrent_options import check_recurrent
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.choose.common import Common
@@ -78,6 +79,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
         if options.machine is None:
             kernels = kernels_of(options).resolve()
             profile = with_device(profile, device, kernels, budget_bytes, sizes.weights)
+    check_recurrent(models[0].config, options.speculation, options.draft_model)
     runnable = sizes.files is not None and options.machine is None
     draft = _draft(options, sizes.files)
     request = Request(

@@ -42,7 +42,7 @@ def whole_blocks(files: ModelFiles, cache: KVCache, staged: StagedCache | None) 
     """Blocks with all their layers, wherever these lie."""
     if staged is None:
         return cache
-    layer_bytes = kv_block_bytes(files.config, files.kv_format) // files.config.num_layers
+    layer_bytes = kv_block_bytes(files.config, files.kv_format) // files.config.attention_layers
     return WholeBlocks(cache, staged.cache, layer_bytes)
 
 

@@ -9,6 +9,16 @@ from collections.abc import Sequence
 # bias; address and row stride of the output.
 Product = tuple[int, int, int, int, int, int, int, int]
 MOST_PRODUCTS: int  # of one call, at least one
+MOST_TAPS: int  # of a convolution
+MOST_KEY_DIM: int  # of a recurrent state
+Heads = tuple[int, int, int]  # address, row stride, head stride
+Vector = tuple[int, int]  # address and dtype
+Sequences = tuple[int, int, int, int]  # query starts, contexts, slots; how many there are
+# Arguments of the operations of these names but the threads.
+Convolution = tuple[int, int, int, int, int, int, int, int, Sequences, int, int, int, int, int]
+Delta = tuple[
+    int, int, Heads, Heads, Vector, Vector, int, int, Sequences, int, int, int, int, int, int
+]
 
 class Cache:
     """The layout of a paged KV cache, as `cache` makes it."""
@@ -156,6 +166,19 @@ class Operations:
         threads: int,
         /,
     ) -> None: ...
+    def sigmoid_mul(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
     def relu(
         self,
         gate: int,
@@ -166,6 +189,45 @@ class Operations:
         out_stride: int,
         rows: int,
         width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def causal_convolution(
+        self,
+        x: int,
+        x_stride: int,
+        group_stride: int,
+        weight: int,
+        weight_dtype: int,
+        state: int,
+        slot_stride: int,
+        tap_stride: int,
+        rows: Sequences,
+        groups: int,
+        channels: int,
+        taps: int,
+        out: int,
+        out_stride: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def gated_delta(
+        self,
+        x: int,
+        x_stride: int,
+        rates: Heads,
+        decays: Heads,
+        decay_log: Vector,
+        decay_bias: Vector,
+        state: int,
+        slot_stride: int,
+        rows: Sequences,
+        key_heads: int,
+        heads: int,
+        key_dim: int,
+        value_dim: int,
+        out: int,
+        out_stride: int,
         threads: int,
         /,
     ) -> None: ...

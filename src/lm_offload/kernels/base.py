@@ -120,8 +120,41 @@ class Kernels(Protocol):
     def gelu_tanh_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
         """out[T, I] = gelu(gate, tanh form) * up; `out` may be `gate`."""
 
+    def sigmoid_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """out[T, I] = sigmoid(gate) * up; `out` may be `gate` or `up`."""
+
     def relu(self, x: Tensor) -> None:
         """x[T, I] = max(x, 0) in place."""
+
+    def causal_convolution(
+        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+    ) -> None:
+        """out[T, C] = silu of sums over a row and those before it of x[T, n, C / n], by channel.
+
+        weight [C, 1, taps], of any float dtype, its last tap for the row itself. state [slots,
+        taps - 1, C] holds at batch.states the inputs before the rows, afterwards those before the
+        next; a sequence that begins with these rows has none.
+        """
+
+    def gated_delta(
+        self,
+        x: Tensor,
+        rates: Tensor,
+        decays: Tensor,
+        decay_log: Tensor,
+        decay_bias: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+    ) -> None:
+        """out[T, heads * value_dim] of x[T, q | k | v], row after row of a sequence.
+
+        S = state[slots, heads, key_dim, value_dim] at batch.states, zero where a sequence begins;
+        q and k, of G heads that several heads of v share, are made to have length one, q then
+        divided by sqrt(key_dim); S = decay S, S += k (rate (v - S^T k))^T, out = S^T q, with rate =
+        sigmoid(rates[T, G, heads / G]) and decay = exp(-exp(decay_log) softplus(decays +
+        decay_bias)), where decay_log and decay_bias [heads] may have any float dtype.
+        """
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from lm_offload.kernels.native_arguments import (
     tables,
     vector,
 )
+from lm_offload.kernels.native_recurrent import convolution, delta
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
@@ -159,9 +160,34 @@ class NativeKernels:
         """See `Kernels.gelu_tanh_mul`."""
         self._gate(self._ops.gelu_tanh_mul, gate, up, out)
 
+    def sigmoid_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.sigmoid_mul`."""
+        self._gate(self._ops.sigmoid_mul, gate, up, out)
+
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         self._gate(self._ops.relu, x, x, x)
+
+    def causal_convolution(
+        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+    ) -> None:
+        """See `Kernels.causal_convolution`."""
+        self._ops.causal_convolution(*convolution(x, weight, state, batch, out), self.threads)
+
+    def gated_delta(
+        self,
+        x: Tensor,
+        rates: Tensor,
+        decays: Tensor,
+        decay_log: Tensor,
+        decay_bias: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+    ) -> None:
+        """See `Kernels.gated_delta`."""
+        gates = rates, decays, decay_log, decay_bias
+        self._ops.gated_delta(*delta(x, *gates, state, batch, out), self.threads)
 
     def _multiply(self, x: Tensor, products: Items[Product], accumulate: bool) -> None:
         """x times weights that are all plain or all packed in one format."""

@@ -43,7 +43,10 @@ class OneDnnKernels:
         self.attention = inner.attention
         self.silu_mul = inner.silu_mul
         self.gelu_tanh_mul = inner.gelu_tanh_mul
+        self.sigmoid_mul = inner.sigmoid_mul
         self.relu = inner.relu
+        self.causal_convolution = inner.causal_convolution
+        self.gated_delta = inner.gated_delta
         torch.set_num_threads(inner.threads)
 
     def with_threads(self, compute: int, attention: int) -> OneDnnKernels:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from lm_offload.kernels import torch_linear
+from lm_offload.kernels import torch_linear, torch_recurrent
 from lm_offload.kernels.torch_attention import Scores, paged_attention
 from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
@@ -106,9 +106,34 @@ class TorchKernels:
         """See `Kernels.gelu_tanh_mul`."""
         torch.mul(_gelu_tanh(gate), up, out=out)
 
+    def sigmoid_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
+        """See `Kernels.sigmoid_mul`."""
+        torch.div(up, torch.exp(-gate).add_(1.0), out=out)
+
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         x.relu_()
+
+    def causal_convolution(
+        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+    ) -> None:
+        """See `Kernels.causal_convolution`."""
+        torch_recurrent.causal_convolution(x, weight, state, batch, out)
+
+    def gated_delta(
+        self,
+        x: Tensor,
+        rates: Tensor,
+        decays: Tensor,
+        decay_log: Tensor,
+        decay_bias: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+    ) -> None:
+        """See `Kernels.gated_delta`."""
+        gates = rates, decays, decay_log, decay_bias
+        torch_recurrent.gated_delta(x, *gates, state, batch, out)
 
 
 def _store(x: Tensor, cache: Blocks, slots: Tensor) -> None:

@@ -40,7 +40,10 @@ class TritonKernels:
         self.layer_norm = torch.layer_norm
         self.silu_mul = torch.silu_mul
         self.gelu_tanh_mul = torch.gelu_tanh_mul
+        self.sigmoid_mul = torch.sigmoid_mul
         self.relu = torch.relu
+        self.causal_convolution = torch.causal_convolution
+        self.gated_delta = torch.gated_delta
 
     def with_threads(self, compute: int, attention: int) -> TritonKernels:
         """See `Kernels.with_threads`: a GPU's threads are its own."""

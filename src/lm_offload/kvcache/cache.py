@@ -22,7 +22,7 @@ Order = Literal["layers", "blocks"]  # what lies side by side: a layer, or a blo
 
 
 def kv_block_bytes(config: ModelConfig, format: Format) -> int:
-    """Bytes of one block over all layers."""
+    """Bytes of one block over all layers that have keys and values."""
     return BLOCK_TOKENS * kv_bytes_per_token(config, format)
 
 
@@ -30,7 +30,7 @@ class KVCache:
     """`keys[layer]` and `values[layer]`, each [blocks, kv_heads, block_tokens, head_dim].
 
     One head of one block is contiguous: decode attention reads it front to back. `spilled` layers
-    have no place here.
+    have no place here, nor have recurrent ones.
     """
 
     def __init__(
@@ -48,8 +48,10 @@ class KVCache:
 
         self.num_blocks = num_blocks
         shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
-        layers = [layer for layer in range(config.num_layers) if layer not in spilled]
-        self.block_bytes = kv_block_bytes(config, format) // config.num_layers * len(layers)
+        attending = (index for index, layer in enumerate(config.layers) if not layer.recurrent)
+        layers = [layer for layer in attending if layer not in spilled]
+        layer_bytes = kv_block_bytes(config, format) // config.attention_layers
+        self.block_bytes = layer_bytes * len(layers)
         self.memory = tier.allocate("the KV cache", num_blocks * self.block_bytes)
         count, part_bytes = 2 * len(layers), shape.size_bytes // num_blocks
         if order == "layers":

@@ -69,7 +69,7 @@ class SpilledCache:
         self._memory = arena.buffer[:ring_bytes]
         ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
         shape = CacheShape(ring_blocks, config.num_kv_heads, config.head_dim, format)
-        part_bytes = kv_block_bytes(config, format) // config.num_layers // 2
+        part_bytes = kv_block_bytes(config, format) // config.attention_layers // 2
         self._keys = blocks_in(ring[:, :part_bytes], shape, "tokens")
         self._values = blocks_in(ring[:, part_bytes : 2 * part_bytes], shape, "channels")
         self._address = address_of(self._keys)

@@ -11,7 +11,7 @@ from lm_offload.units import align_up
 
 def spilled_block_bytes(config: ModelConfig, format: Format) -> int:
     """Bytes of one block of one layer, on disk and in the ring."""
-    return align_up(kv_block_bytes(config, format) // config.num_layers, SECTOR_BYTES)
+    return align_up(kv_block_bytes(config, format) // config.attention_layers, SECTOR_BYTES)
 
 
 def tails_bytes(config: ModelConfig, format: Format, layers: int, lanes: int) -> int:

@@ -86,18 +86,25 @@ def rotated_qkv(
 ) -> QKV:
     """All that attention needs of hidden[T, H]."""
     q, k, v = model.qkv(ctx, weights, hidden)
+    rotate(ctx, layer, batch, q, k)
     place = ctx.config.layers[layer]
-    if batch.rotary and place.rope_index is not None:
-        cos, sin = batch.rotary[place.rope_index]
+    after_rotation = getattr(model, "after_rotation", None)
+    if after_rotation and batch.rotary and place.rope_index is not None:
+        after_rotation(ctx, weights, q, k)
+    if batch.rotary and place.tempered is not None:
+        ctx.kernels.rotary(q, *batch.rotary[place.tempered])
+    return q, k, v
+
+
+def rotate(ctx: Context, layer: int, batch: MicroBatch, q: Tensor, k: Tensor) -> None:
+    """Queries and keys [T, n, head_dim] by their positions, in place, where the layer does."""
+    rope = ctx.config.layers[layer].rope_index
+    if batch.rotary and rope is not None:
+        cos, sin = batch.rotary[rope]
         for heads in (q, k):
             if ctx.config.paired_rope:
                 _halve_pairs(ctx, heads, 2 * cos.shape[1])
             ctx.kernels.rotary(heads, cos, sin)
-        if after_rotation := getattr(model, "after_rotation", None):
-            after_rotation(ctx, weights, q, k)
-    if batch.rotary and place.tempered is not None:
-        ctx.kernels.rotary(q, *batch.rotary[place.tempered])
-    return q, k, v
 
 
 def _halve_pairs(ctx: Context, heads: Tensor, rotary_dim: int) -> None:

@@ -30,7 +30,11 @@ class ExpertRows(NamedTuple):
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
     """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
-    scores = router_scores(ctx, weights, hidden, normed)
+    return most_likely(ctx, router_scores(ctx, weights, hidden, normed))
+
+
+def most_likely(ctx: Context, scores: Tensor) -> Choice:
+    """The experts with the highest scores [T, E], by their probabilities."""
     scales, experts = scores.softmax(-1).topk(ctx.config.experts_per_token)
     if ctx.config.scaled_to_one:
         scales /= scales.sum(-1, keepdim=True)
@@ -40,6 +44,11 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Cho
 def router_scores(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Tensor:
     """[T, E] of the experts, from normed[T, H] = norm(hidden[T, H])."""
     ctx.kernels.rms_norm(hidden, weights["input_norm"], ctx.config.norm_eps, normed)
+    return scores_of(ctx, weights, normed)
+
+
+def scores_of(ctx: Context, weights: Weights, normed: Tensor) -> Tensor:
+    """[T, E] of the experts, from what they read, normed[T, H]."""
     router = weights["router"]
     scores = ctx.workspace.take(normed.shape[0], router.shape[0])
     ctx.kernels.linear(normed, router, scores, weights.get("router_bias"))

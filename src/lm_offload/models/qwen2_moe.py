@@ -39,10 +39,15 @@ __all__ = [
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
     choice = experts.route(ctx, weights, hidden, normed)
+    add_scored(ctx, weights, normed, hidden)
+    return choice
+
+
+def add_scored(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += the shared expert on normed[T, H], as much of it as it is scored."""
     inner = gate_and_up(ctx, weights, normed)
     inner.mul_(_share(ctx, weights["shared_gate"], normed))
     ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
-    return choice
 
 
 def _share(ctx: Context, gate: Tensor, normed: Tensor) -> Tensor:

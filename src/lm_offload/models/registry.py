@@ -10,6 +10,7 @@ from lm_offload.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     from lm_offload.models.base import MixtureFunctions, ModelFunctions
+    from lm_offload.models.recurrent import RecurrentFunctions
 
 SAME_FUNCTIONS = {  # their configs differ
     "olmo3": "olmo2",
@@ -22,7 +23,7 @@ SAME_FUNCTIONS = {  # their configs differ
     "glm4_moe_lite": "deepseek_v3",
 }
 
-__all__ = ["load_mixture", "load_model", "supported_model_types"]
+__all__ = ["load_mixture", "load_model", "load_recurrent", "supported_model_types"]
 
 
 def load_model(model_type: str) -> ModelFunctions:
@@ -42,3 +43,8 @@ def load_model(model_type: str) -> ModelFunctions:
 def load_mixture(model_type: str) -> MixtureFunctions:
     """What the same file says of experts, for a model that has them."""
     return cast("MixtureFunctions", load_model(model_type))
+
+
+def load_recurrent(model_type: str) -> RecurrentFunctions:
+    """What the same file says of recurrent layers, for a model that has them."""
+    return cast("RecurrentFunctions", load_model(model_type))

@@ -163,11 +163,17 @@ def _build(
         context_lens=torch.from_numpy((starts + lengths).astype(np.int32)),
         block_tables=torch.from_numpy(tables),
         slots=torch.from_numpy(blocks * BLOCK_TOKENS + positions % BLOCK_TOKENS),
+        states=_states(pieces) if config.recurrent else None,
         rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
     )
     if config.chunk_tokens is None:
         return rows
     return replace(rows, chunked=in_chunks(rows, config.chunk_tokens, BLOCK_TOKENS))
+
+
+def _states(pieces: list[Chunk]) -> Tensor:
+    """[S] int32, the slots of recurrent states."""
+    return torch.tensor([piece.sequence.lane for piece in pieces], dtype=torch.int32)
 
 
 def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) -> Tensor | None:

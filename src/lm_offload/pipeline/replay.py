@@ -122,6 +122,7 @@ def at_rest(rows: MicroBatch, kind: Hashable, steady: SteadyTensors) -> MicroBat
         context_lens=place("context lengths", rows.context_lens),
         block_tables=place("block tables", rows.block_tables),
         slots=place("slots", rows.slots),
+        states=None if rows.states is None else place("states", rows.states),
         rotary=tuple(
             (place(f"cosines {rope}", cos), place(f"sines {rope}", sin))
             for rope, (cos, sin) in enumerate(rows.rotary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
@@ -49,6 +50,7 @@ class ModelRunner:
         host_units: HostUnits | None = None,
         captures: Captures | None = None,
         experts: ExpertFunctions | None = None,
+        states: Mapping[int, State] | None = None,
     ) -> None:
         self._units = units
         self._context = context
@@ -61,6 +63,7 @@ class ModelRunner:
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._experts = experts  # of a mixture of experts
+        self._states = states or {}  # of recurrent layers, by number
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
@@ -179,6 +182,8 @@ class ModelRunner:
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
             self._functions.attend(unit, weights, rows, keys, values, kernels)
+        elif unit.kind == "recurrent":
+            self._functions.recur(weights, rows, self._states[unit.index], kernels)
         else:
             self._functions.embed(weights, rows, self._input, kernels)
 
@@ -197,4 +202,4 @@ def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
 
 
 def _by_micro_batch(unit: Unit) -> bool:
-    return unit.kind in ("embed", "attention", "mlp", "router")
+    return unit.kind in ("embed", "attention", "recurrent", "mlp", "router")

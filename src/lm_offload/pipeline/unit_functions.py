@@ -10,9 +10,13 @@ from torch import Tensor
 
 from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
+from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.models.blocks import attention
+from lm_offload.models.gated_attention import gated_attention
+from lm_offload.models.recurrent import recur
+from lm_offload.models.registry import load_recurrent
 from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.sweep_rows import SweepRows
@@ -34,6 +38,7 @@ class UnitFunctions:
         self._context = context
         self._sweep_rows = sweep_rows
         self._buffers = buffers
+        self._attention = gated_attention if context.config.attention_gate else attention
 
     def embed(self, weights: Views, rows: MicroBatch, sweep: SweepInput, kernels: Kernels) -> None:
         """Hidden states of `rows`, which are some of the sweep, the first ones first."""
@@ -68,7 +73,13 @@ class UnitFunctions:
     ) -> None:
         """The attention of a layer over this cache, added to the hidden states of `rows`."""
         context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
-        attention(self._model, context, unit.index, weights, hidden, rows, keys, values)
+        self._attention(self._model, context, unit.index, weights, hidden, rows, keys, values)
+
+    def recur(self, weights: Views, rows: MicroBatch, state: State, kernels: Kernels) -> None:
+        """What is recurrent of a layer, added to the hidden states of `rows`."""
+        context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
+        model = load_recurrent(context.config.model_type)
+        recur(model, context, weights, hidden, rows, state)
 
     def head(self, unit: Unit, weights: Views, rows: Tensor) -> None:
         """The final norm, or one part of the logits, of these rows [R] int64 of the sweep."""

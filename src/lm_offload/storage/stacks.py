@@ -21,11 +21,12 @@ from lm_offload.errors import CheckpointError
 from lm_offload.storage.checkpoint import Checkpoint
 from lm_offload.storage.safetensors_header import TensorEntry
 
-_LAYER = r"(?:.+\.)?layers\.(\d+)\."
+_LAYER = r"(?:(?:model|language_model)\.)*layers\.(\d+)\."
 _PLAIN = re.compile(_LAYER + r"mlp\.experts\.(gate_up|down)_proj")
 STACKED_WHOLE = {  # by model type
     "granitemoe": re.compile(_LAYER + r"block_sparse_moe\.(input|output)_linear\.weight"),
     "mistral4": _PLAIN,
+    "qwen3_5_moe_text": _PLAIN,
 }
 _BOTH, _DOWN = ("gate_proj", "up_proj"), ("down_proj",)
 _ROLES = {"input": _BOTH, "output": _DOWN, "gate_up": _BOTH, "down": _DOWN}

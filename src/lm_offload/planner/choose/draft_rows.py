@@ -43,7 +43,9 @@ def with_draft_rows(request: Request, plan: Plan, common: Common) -> Plan:
 
 
 def wants_drafts(request: Request) -> bool:
-    """Whether drafts are allowed and a sweep could give several tokens."""
+    """Whether drafts are allowed, can be taken back and a sweep could give several tokens."""
+    if request.config.recurrent is not None:
+        return False
     longest = max(request.workload.output_lens)
     return request.speculation != "off" and longest >= SHORTEST_OUTPUT
 

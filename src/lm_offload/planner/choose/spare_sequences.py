@@ -96,7 +96,7 @@ def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
     lacking_bytes = candidate.peak_bytes["cpu"] - plan.budget_bytes
     if lacking_bytes <= 0:
         return candidate
-    layers = model.config.num_layers
+    layers = model.config.attention_layers
     block_bytes = kv_block_bytes(model.config, model.kv_format) // layers
     given = -(-lacking_bytes // max(block_bytes * (layers - len(plan.spill.layers)), 1)) + 1
     blocks = plan.kv_blocks - given

@@ -84,14 +84,14 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache, as far as it lies in memory."""
-    layers = model.config.num_layers - len(sizes.spill.layers)
+    layers = model.config.attention_layers - len(sizes.spill.layers)
     return kv_bytes_of(model, sizes.kv_blocks, layers)
 
 
 def kv_bytes_of(model: ModelSizes, blocks: int, layers: int) -> int:
     """Of so many blocks and layers."""
     block_bytes = kv_block_bytes(model.config, model.kv_format)
-    return align_up(blocks * block_bytes // model.config.num_layers * layers)
+    return align_up(blocks * block_bytes // model.config.attention_layers * layers)
 
 
 def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
@@ -102,17 +102,26 @@ def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 
 def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
-    """A block on its way to the disk or back; only with spare sequences room may be wanted."""
-    if sizes.kv_blocks < LEAST_SWAP_BLOCKS or not sizes.spare_sequences:
+    """A block on its way to the disk or back; only with spare sequences room may be wanted.
+
+    States of recurrent layers are not swapped, so of their models nothing is.
+    """
+    few = sizes.kv_blocks < LEAST_SWAP_BLOCKS or not sizes.spare_sequences
+    if few or model.config.recurrent:
         return 0
     return align_up(max(moved_block_bytes(model, sizes.spill), 1))
 
 
 def moved_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
     """Of a block what lies in memory, as it is swapped."""
-    layers = model.config.num_layers
+    layers = model.config.attention_layers
     layer_bytes = kv_block_bytes(model.config, model.kv_format) // layers
     return swap_slot_bytes(layer_bytes * (layers - len(spill.layers)))
+
+
+def state_bytes(config: ModelConfig, sizes: Sizes) -> int:
+    """What recurrent layers keep of all sequences in flight, f32."""
+    return align_up(sizes.lanes * config.state_bytes)
 
 
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -172,6 +181,7 @@ def memory_table(
     moved_bytes = swap_bytes(model, sizes)
     return (
         ("KV cache", kv_bytes(model, sizes)),
+        *([("recurrent states", state_bytes(config, sizes))] if config.recurrent else []),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),

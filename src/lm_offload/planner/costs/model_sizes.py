@@ -14,7 +14,7 @@ from lm_offload.planner.costs.expert_sizes import ExpertSizes
 from lm_offload.planner.costs.unit_sorts import UnitSorts, sorts_of
 from lm_offload.quant.format import Format, format_of_dtype
 
-LAYER_KINDS = ("attention", "mlp", "router")
+LAYER_KINDS = ("attention", "recurrent", "mlp", "router")
 ONCE = ("final_norm", "head")  # kinds that compute once in a sweep, whatever its micro-batches
 
 

@@ -7,6 +7,7 @@
                               + rows (inputs input_s + outputs output_s), beyond square ones
          + sum over kernels   bytes / B(kernel)
          + attention          KV bytes / B_kv(context)  or  FLOPs / F_kv(context)
+         + recurrence         state bytes / B  or  FLOPs / F_kv, the longer of the two
 
 All rates come from the profile; docs/performance_model.md says where each term is measured.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from lm_offload.arch.accounting import STATE_FLOPS
+from lm_offload.arch.recurrent import F32_BYTES
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.costs.expert_sizes import used_frac
@@ -24,7 +27,7 @@ from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operat
 from lm_offload.quant.kv_format import head_bytes
 
 MOST_MISSED_FRAC = 0.5  # of the weights, with which what the engine needs stays in the cache
-REPLAYED = frozenset({"attention", "mlp"})  # in decode, see pipeline/replay.py
+REPLAYED = frozenset({"attention", "recurrent", "mlp"})  # in decode, see pipeline/replay.py
 _Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
 
@@ -91,7 +94,9 @@ class TaskCosts:
         return max(round(pairs / (frac * config.num_experts)), 1), frac
 
     def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
-        """Scores and weighted sums alone, 0 for units without attention."""
+        """Scores and weighted sums alone, or what rows do to states; 0 for all other units."""
+        if sized.unit.kind == "recurrent":
+            return sum(self._states_s(piece, micro_batch_tokens) for piece in shape.pieces)
         if sized.unit.kind != "attention":
             return 0.0
         window = self.model.config.layers[sized.unit.index].window
@@ -114,7 +119,7 @@ class TaskCosts:
         key = sized.unit.kind, sized.size_bytes
         if key not in self._kernels:
             products, steps = self._work_of(sized)
-            attends = sized.unit.kind == "attention"
+            attends = sized.unit.kind in ("attention", "recurrent")
             self._kernels[key] = sum(map(len, products)) + len(steps) + attends
         return self._kernels[key]
 
@@ -167,6 +172,21 @@ class TaskCosts:
             self.processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
+
+    def _states_s(self, piece: Piece, most: int) -> float:
+        """States of one layer, read and written once in each micro-batch; no probe measures that.
+
+        What rows compute with a state lies in caches, as with attention of prompts, and is taken to
+        be as fast.
+        """
+        config, kv_format = self.model.config, self.model.kv_format
+        assert config.recurrent is not None
+        values = piece.sequences * config.recurrent.matrix_floats
+        heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
+        flops = STATE_FLOPS * piece.rows * values
+        computed_s = self.processor.prefill_attention_s(kv_format, heads, piece.rows, flops)
+        moved_bytes = 2 * F32_BYTES * values * -(-piece.rows // most)
+        return max(moved_bytes / self.processor.memory_bytes_per_s, computed_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""

@@ -80,7 +80,7 @@ class UnitCosts:
             for sized in self.model.sorts.examples
             if sized.unit.kind == "attention"
         ]
-        layers = self.model.config.num_layers
+        layers = self.model.config.attention_layers
         return layers * min(each), layers * max(each)
 
     def total_of_kind_s(self, kind: str, shape: SweepShape, micro_batch_tokens: int) -> float:

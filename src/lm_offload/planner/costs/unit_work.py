@@ -13,6 +13,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 
 F32_BYTES = 4
+_OF_STATES = ("convolution", "decay_log", "gated_norm")  # vectors that are no norms of rows
 LAST = ("o_proj", "down_proj")  # products that wait for all others of their unit
 
 
@@ -47,6 +48,7 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
     kinds = {
         "embed": _embed,
         "attention": _attention,
+        "recurrent": _recurrent,
         "mlp": _mlp,
         "router": _router,
         "expert": _expert,
@@ -68,7 +70,7 @@ def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
     widths = {"q_norm": config.query_size, "k_norm": config.kv_size}
     name = "layer_norm" if config.layer_norms else "rms_norm"
     for spec in unit.loaded:
-        if not spec.is_matrix and "bias" not in spec.role:
+        if not spec.is_matrix and "bias" not in spec.role and spec.role not in _OF_STATES:
             width = widths.get(spec.role, spec.elements)
             yield Operation(name, 2 * width * F32_BYTES)
 
@@ -82,8 +84,19 @@ def _attention(config: ModelConfig) -> Iterator[Operation]:
         yield Operation("rotary", 2 * config.query_size * F32_BYTES)
         yield Operation("rotary", 2 * config.kv_size * F32_BYTES)
     yield Operation("store_kv", 2 * config.kv_size * (F32_BYTES + config.itemsize))
+    if config.attention_gate:
+        yield _activation(config, config.query_size)
     if config.parallel:
         yield from _mlp(config)
+
+
+def _recurrent(config: ModelConfig) -> Iterator[Operation]:
+    """The convolution reads a row for each tap; what the states say is normalised and gated."""
+    shape = config.recurrent
+    assert shape is not None
+    yield Operation("silu_mul", (shape.taps + 1) * shape.channels * F32_BYTES)
+    yield Operation("rms_norm", 2 * shape.value_size * F32_BYTES)
+    yield _activation(config, shape.value_size)
 
 
 def _mlp(config: ModelConfig) -> Iterator[Operation]:

@@ -67,6 +67,8 @@ def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
          f"{choice.read_concurrency}", f"at most {MOST_CONCURRENT_READS}"),
         (model.table_bytes > 0 or not choice.table_resident, "table_resident is true",
          "false, as the embedding of this model is its head"),
+        (not model.config.recurrent or not choice.draft_rows, f"draft_rows is {choice.draft_rows}",
+         "0, as a recurrent state cannot take drafts back"),
     )  # fmt: skip
     _check_limits((*limits, *_spill_limits(model, choice)))
 
@@ -77,7 +79,7 @@ def _largest_bytes(model: ModelSizes, names: frozenset[str]) -> int:
 
 def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
     """Of a KV cache that lies on disk."""
-    layers, given = model.config.num_layers, choice.kv_on_disk
+    layers, given = model.config.layers, choice.kv_on_disk
     if model.experts is not None:
         yield not given, f"kv_on_disk is {list(given)}", "no layer of a mixture of experts"
     group, ring = choice.kv_group_blocks, choice.kv_ring_blocks
@@ -85,8 +87,10 @@ def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
         yield (group == ring == 0, f"kv_group_blocks is {group} and kv_ring_blocks is {ring}",
                "0 for both where kv_on_disk names no layer")  # fmt: skip
         return
-    known = len(set(given)) == len(given) and max(given) < layers
-    yield known, f"kv_on_disk is {list(given)}", f"each layer below {layers} once"
+    known = len(set(given)) == len(given) and max(given) < len(layers)
+    yield known, f"kv_on_disk is {list(given)}", f"each layer below {len(layers)} once"
+    attending = not any(layers[index].recurrent for index in given if index < len(layers))
+    yield attending, f"kv_on_disk is {list(given)}", "no recurrent layer"
     yield group > 0, "kv_group_blocks is 0", "at least the blocks of the longest request"
     yield ring >= group, f"kv_ring_blocks is {ring}", f"at least kv_group_blocks, {group}"
     yield (choice.draft_rows == 0, f"draft_rows is {choice.draft_rows}",

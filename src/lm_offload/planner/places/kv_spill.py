@@ -71,8 +71,9 @@ def is_worth_reads(model: ModelSizes, sizes: Sizes, budget_bytes: int) -> bool:
 
 def spread_layers(config: ModelConfig, count: int) -> tuple[int, ...]:
     """`count` layers: those with a window first, each kind spread evenly, late ones first."""
-    windowed = [index for index, layer in enumerate(config.layers) if layer.window]
-    others = [index for index, layer in enumerate(config.layers) if not layer.window]
+    attending = [(index, it) for index, it in enumerate(config.layers) if not it.recurrent]
+    windowed = [index for index, layer in attending if layer.window]
+    others = [index for index, layer in attending if not layer.window]
     first = min(count, len(windowed))
     return tuple(sorted([*_spread(windowed, first), *_spread(others, count - first)]))
 
@@ -95,7 +96,7 @@ def _layers_needed(request: Request, model: ModelSizes, sizes: Sizes, weight_byt
 
     Each frees as much as any other, but for rounding: the count is guessed and then corrected.
     """
-    count, most = 1, model.config.num_layers
+    count, most = 1, model.config.attention_layers
     tail_bytes = tails_bytes(model.config, model.kv_format, 1, sizes.max_sequences)
     freed_bytes = max(kv_bytes(model, replace(sizes, spill=IN_MEMORY)) // most - tail_bytes, 1)
     while count < most:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weight_spec import MLP_ROLES
 from lm_offload.arch.weights import Unit, WeightSpec, build_units
+from lm_offload.errors import ConfigError
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.schedule.block import UnitKind
@@ -101,7 +102,15 @@ class ModelShape:
 
 @lru_cache(maxsize=64)
 def model_shape(config: ModelConfig) -> ModelShape:
-    """The shape of a model; layers are taken to be like the last one, which has experts if any."""
+    """The shape of a model; layers are taken to be like the last one, which has experts if any.
+
+    Raises ConfigError for recurrent layers, which published policies do not know.
+    """
+    if config.recurrent is not None:
+        raise ConfigError(
+            f"The model is of type {config.model_type}, whose recurrent layers no published policy "
+            "knows; allowed are models that attend in every layer, plan it instead."
+        )
     units = {(unit.kind, unit.index, unit.expert): unit for unit in build_units(config, WHOLE_HEAD)}
     last = max(index for index, layer in enumerate(config.layers) if not layer.dense)
     attention, mlp = _attention_and_mlp(config, units, last)

@@ -104,14 +104,14 @@ class CeilingModel:
         for prompt, output in zip(workload.prompt_lens, workload.output_lens, strict=True):
             context = prompt + (output + 1) // 2
             steps += output - 1
-            kv_bytes += (output - 1) * context * token_bytes
+            kv_bytes += (output - 1) * (context * token_bytes + 2 * config.state_bytes)
             full = max(context - BLOCK_TOKENS, 0)  # at least; the last block is in memory
             disk_bytes += (output - 1) * self._spilled_tokens(full) * token_bytes
             scores += (output - 1) * attention_flops(config, context)
         in_flight = min(self.plan.max_sequences, len(workload.prompt_lens))
         sweeps = math.ceil(steps / in_flight)
         flops = steps * sum(self._flops()) + scores
-        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.num_layers)
+        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.attention_layers)
 
     def _spilled_tokens(self, context: int) -> int:
         """Tokens that one row reads from disk, in all layers together."""

@@ -1,0 +1,46 @@
+"""Qwen3.5, dense: gated delta nets, every fourth layer attends and its output passes a gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lm_offload.models.blocks import gate_and_up, project_each
+from lm_offload.models.gemma2 import final_norm, input_norm
+from lm_offload.models.llama import add_attended, embed, embed_rows, head
+from lm_offload.models.recurrent import Asked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_offload.models.base import Context, Weights
+
+__all__ = [
+    "KERNELS_ONLY",
+    "add_attended",
+    "asked",
+    "embed",
+    "embed_rows",
+    "final_norm",
+    "head",
+    "mlp",
+]
+
+KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
+
+_ROLES = (("qkv_proj", ""), ("z_proj", ""), ("b_proj", ""), ("a_proj", ""))
+
+
+def asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
+    """Of norm(hidden): each projection is a matrix of its own."""
+    shape = ctx.config.recurrent
+    assert shape is not None
+    normed, groups = input_norm(ctx, weights, hidden), shape.key_heads
+    mixed, *others = project_each(ctx, weights, normed, _ROLES)
+    gate, rates, decays = (each.view(len(hidden), groups, -1) for each in others)
+    return Asked((mixed[:, None],), gate, rates, decays)
+
+
+def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
+    """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
+    inner = gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
+    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)

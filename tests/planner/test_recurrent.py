@@ -1,0 +1,73 @@
+"""Plans of models with recurrent layers: what a state costs in memory and in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lm_offload.arch.accounting import STATE_FLOPS
+from lm_offload.arch.config import parse_config
+from lm_offload.arch.weights import build_units
+from lm_offload.errors import BudgetError
+from lm_offload.plan import Workload
+from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.costs.memory import Sizes, memory_table
+from lm_offload.planner.costs.sized_model import sizes_of_config
+from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
+from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.quant.format import format_of_dtype
+from lm_offload.units import MIB
+from tests.planner.machines import PLAIN_CPU
+from tests.planner.requests import make_request
+from tests.toy import toy_fields
+
+RAW = {**toy_fields("qwen3_5_text"), "model_type": "qwen3_5_text"}
+LARGE = {**RAW, "linear_num_value_heads": 32, "linear_key_head_dim": 128}
+WORKLOAD = Workload((40,) * 8, (60,) * 8)
+
+
+def attended_s(raw, shape: SweepShape, micro_batch_tokens: int) -> dict[str, float]:
+    config = parse_config(raw)
+    units = build_units(config, MIB)
+    model = sizes_of_config(config, units, format_of_dtype(config.dtype))
+    costs = UnitCosts(model, PLAIN_CPU, missed_frac=1.0)
+    names = [sized.unit.name for sized in model.units]
+    return dict(zip(names, costs.attention_s(shape, micro_batch_tokens), strict=True))
+
+
+def test_a_state_is_read_and_written_for_each_row_of_decode() -> None:
+    found = attended_s(LARGE, SweepShape((Piece(5, 1, 30),), 5), 64)
+    matrix_bytes = 4 * 32 * 128 * 16
+    assert found["layers.0.recurrent"] == pytest.approx(5 * 2 * matrix_bytes / 1e10)
+    assert 0 < found["layers.2.attention"] < found["layers.0.recurrent"]
+    assert found["layers.0.mlp"] == 0
+
+
+def test_rows_of_a_prompt_find_it_in_the_cache() -> None:
+    shape, values = SweepShape((Piece(1, 512, 512),), 1), 32 * 128 * 16
+    whole = attended_s(LARGE, shape, 512)["layers.0.recurrent"]
+    assert whole == pytest.approx(512 * STATE_FLOPS * values / PLAIN_CPU.peak_flops)
+    assert attended_s(LARGE, shape, 1)["layers.0.recurrent"] > whole
+
+
+def test_memory_has_a_state_for_each_sequence_in_flight() -> None:
+    request = make_request(RAW, WORKLOAD, 64 * MIB)
+    (model,), config = request.models, request.config
+    sizes = Sizes(64, 8, 8, 8)
+    table = dict(memory_table(model, sizes, table_resident=False))
+    assert 0 <= table["recurrent states"] - 8 * config.state_bytes < 4096
+    spare = dict(memory_table(model, replace(sizes, spare_sequences=4), table_resident=False))
+    assert 0 <= spare["recurrent states"] - 12 * config.state_bytes < 4096
+    many = replace(sizes, kv_blocks=1024, spare_sequences=4)
+    assert "KV swap" not in dict(memory_table(model, many, table_resident=False))
+
+
+def test_no_plan_has_drafts_and_states_limit_what_is_in_flight() -> None:
+    plenty = make_plan(replace(make_request(LARGE, WORKLOAD, 64 * MIB), speculation="auto"))
+    assert (plenty.draft_rows, plenty.max_sequences) == (0, 8)
+    few = make_plan(make_request(LARGE, WORKLOAD, 5 * MIB))
+    assert few.max_sequences < 8
+    assert few.used_bytes <= 5 * MIB
+    with pytest.raises(BudgetError, match="recurrent states"):
+        make_plan(make_request(LARGE, WORKLOAD, MIB))
