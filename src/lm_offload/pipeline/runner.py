@@ -21,7 +21,7 @@ from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
 from lm_offload.pipeline.repeats import Repeats
-from lm_offload.pipeline.runner_parts import Buffers, Weights
+from lm_offload.pipeline.runner_parts import Buffers, Weights, by_micro_batch, task_counts
 from lm_offload.pipeline.staged_cache import Staged, StagedCache
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.unit_functions import UnitFunctions
@@ -143,7 +143,7 @@ class ModelRunner:
         self._context.workspace.reset()
         if self._staged is not None and task.kv_offset >= 0:
             self._staged.attend(task, partial(self._attend_staged, task, unit, weights))
-        elif _by_micro_batch(unit):
+        elif by_micro_batch(unit):
             rows = self._input.micro_batches[task.id.micro_batch]
             self._run(task, rows, 0, partial(self._compute_rows, task, unit, weights, rows))
         elif self._experts is not None and unit.kind == "expert":
@@ -194,12 +194,3 @@ class ModelRunner:
             self._functions.attend(unit, weights, rows, *staged.views(), kernels)
 
         self._run(task, rows, staged.address, compute)
-
-
-def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
-    """Compute tasks of each unit in a sweep of so many micro-batches."""
-    return [micro_batches if _by_micro_batch(unit) else 1 for unit in units]
-
-
-def _by_micro_batch(unit: Unit) -> bool:
-    return unit.kind in ("embed", "attention", "recurrent", "mlp", "router")

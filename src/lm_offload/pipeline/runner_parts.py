@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from lm_offload.arch.weights import Unit
 from lm_offload.pipeline.executor import Executor
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
@@ -41,3 +43,13 @@ class Buffers:
     normed: Tensor  # [logit_rows, embed_size]
     logits: Tensor  # [logit_rows, V]
     result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
+
+
+def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
+    """Compute tasks of each unit in a sweep of so many micro-batches."""
+    return [micro_batches if by_micro_batch(unit) else 1 for unit in units]
+
+
+def by_micro_batch(unit: Unit) -> bool:
+    """Whether it computes each micro-batch by itself."""
+    return unit.kind in ("embed", "attention", "recurrent", "mlp", "router")

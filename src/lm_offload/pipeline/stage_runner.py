@@ -11,7 +11,8 @@ from lm_offload.arch.weights import Unit
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.micro_batches import build_sweep_input
-from lm_offload.pipeline.runner import ModelRunner, task_counts
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.pipeline.runner_parts import task_counts
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from lm_offload.arch.accounting import STATE_FLOPS
-from lm_offload.arch.recurrent import F32_BYTES
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.costs.expert_sizes import used_frac
 from lm_offload.planner.costs.model_sizes import ONCE, ModelSizes, UnitSize
+from lm_offload.planner.costs.state_cost import states_s
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operations, visible_tokens
 from lm_offload.quant.kv_format import head_bytes
@@ -96,7 +95,8 @@ class TaskCosts:
     def attend_s(self, sized: UnitSize, shape: SweepShape, micro_batch_tokens: int) -> float:
         """Scores and weighted sums alone, or what rows do to states; 0 for all other units."""
         if sized.unit.kind == "recurrent":
-            return sum(self._states_s(piece, micro_batch_tokens) for piece in shape.pieces)
+            given = self.model.config, self.model.kv_format, self.processor
+            return sum(states_s(*given, piece, micro_batch_tokens) for piece in shape.pieces)
         if sized.unit.kind != "attention":
             return 0.0
         window = self.model.config.layers[sized.unit.index].window
@@ -172,21 +172,6 @@ class TaskCosts:
             self.processor.product_s(weight_format, rows, sum(weights), cached, max(widths))
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
-
-    def _states_s(self, piece: Piece, most: int) -> float:
-        """States of one layer, read and written once in each micro-batch; no probe measures that.
-
-        What rows compute with a state lies in caches, as with attention of prompts, and is taken to
-        be as fast.
-        """
-        config, kv_format = self.model.config, self.model.kv_format
-        assert config.recurrent is not None
-        values = piece.sequences * config.recurrent.matrix_floats
-        heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
-        flops = STATE_FLOPS * piece.rows * values
-        computed_s = self.processor.prefill_attention_s(kv_format, heads, piece.rows, flops)
-        moved_bytes = 2 * F32_BYTES * values * -(-piece.rows // most)
-        return max(moved_bytes / self.processor.memory_bytes_per_s, computed_s)
 
     def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
         """Scores and weighted sums of one layer."""
