@@ -1,5 +1,5 @@
 """FP8 (e4m3) weights with a scale for blocks of rows and columns, as DeepSeek and Qwen 3 have, or
-with one for a whole matrix, as Ministral 3 has.
+with one for a whole matrix (`weight_block_size: null`).
 
 Codes and scales are kept where blocks can be cut into groups of columns that fp8 has here, a scale
 repeated for each row and group; else the weights are quantized again.
