@@ -36,7 +36,8 @@ def schedule_of(files: ModelFiles, plan: Plan, experts: OnDemand | None) -> Swee
     always = {
         unit: size for unit, size in sizes_bytes.items() if files.units[unit].kind != "expert"
     }
-    return SweepSchedule(always, plan.ring_bytes, plan.in_flight_bytes, experts)
+    ring_bytes = align_down(plan.ring_bytes)  # units fill whole pages, from either end of it
+    return SweepSchedule(always, ring_bytes, plan.in_flight_bytes, experts)
 
 
 def experts_on_demand(
