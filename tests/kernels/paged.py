@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +69,23 @@ def make_inputs(case: Case, seed: int = 0) -> Inputs:
     return Inputs(q, *caches, make_batch(list(case.rows), list(case.contexts), tables))
 
 
+@dataclass(frozen=True)
+class AttendedRow:
+    """A row of queries, what it sees in float64, and how much of each position it takes."""
+
+    row: int
+    first: int  # the position of the first token that it sees
+    k: Tensor  # [seen, heads, head_dim]
+    v: Tensor
+    scores: Tensor  # [heads, seen], before the softcap
+    weights: Tensor  # [heads, seen]
+
+    @property
+    def out(self) -> Tensor:
+        """[heads, head_dim]."""
+        return torch.einsum("ht,thd->hd", self.weights, self.v)
+
+
 def reference_attention(
     inputs: Inputs,
     scale: float,
@@ -76,8 +94,21 @@ def reference_attention(
     sinks: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention in float64, row by row; a sink is a score whose value is zero."""
-    batch = inputs.batch
     out = torch.empty_like(inputs.q)
+    for row in attended_rows(inputs, scale, window, softcap, sinks):
+        out[row.row] = row.out
+    return out
+
+
+def attended_rows(
+    inputs: Inputs,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None = None,
+) -> Iterator[AttendedRow]:
+    """Each row of a batch."""
+    batch = inputs.batch
     for index, context in enumerate(batch.context_lens.tolist()):
         start, stop = batch.query_starts[index : index + 2].tolist()
         for row in range(start, stop):
@@ -87,14 +118,16 @@ def reference_attention(
             k, v = (_tokens(cache, batch.block_tables[index], seen) for cache in _kv(inputs))
             group = inputs.q.shape[1] // k.shape[1]
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-            score = torch.einsum("hd,thd->ht", inputs.q[row].double(), k) * scale
-            if softcap is not None:
-                score = softcap * torch.tanh(score / softcap)
-            if sinks is not None:
-                score = torch.cat([score, sinks.double()[:, None]], dim=1)
-            weights = score.softmax(-1)[:, : len(seen)]
-            out[row] = torch.einsum("ht,thd->hd", weights, v)
-    return out
+            scores = torch.einsum("hd,thd->ht", inputs.q[row].double(), k) * scale
+            yield AttendedRow(row, first, k, v, scores, _weights(scores, softcap, sinks))
+
+
+def _weights(scores: Tensor, softcap: float | None, sinks: Tensor | None) -> Tensor:
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if sinks is None:
+        return scores.softmax(-1)
+    return torch.cat([scores, sinks.double()[:, None]], dim=1).softmax(-1)[:, :-1]
 
 
 def _kv(inputs: Inputs) -> tuple[Tensor, Tensor]:
