@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.engine.channels import CALL, channel_parts
-from lm_offload.engine.reasoning import hides, split_for, tagged_parts, template_way
-from lm_offload.engine.text_parts import GrowingParts, Parts
+from lm_offload.engine.channels import CALL, MARKS, ChannelText
+from lm_offload.engine.reasoning import hides, reader_for, template_way
+from lm_offload.engine.tagged_text import TaggedText
+from lm_offload.engine.text_parts import NOTHING, Parts
+from lm_offload.sampling.reasoning_ways import CLOSE, OPEN
 
 TAGGED = [  # text, of a prompt that says nothing, of one that opens reasoning
     ("<think>\nTwo.\n</think>\n\nFour.", Parts("Two.", "Four."), Parts("Two.", "Four.")),
@@ -59,34 +61,66 @@ CHANNELS = [
     ("<|end|><|end|>", Parts("", "")),
     ("", Parts("", "")),
 ]
-SPLITS = [(partial(tagged_parts, False), text, parts) for text, parts, _ in TAGGED]
-SPLITS += [(partial(tagged_parts, True), text, parts) for text, _, parts in TAGGED]
-SPLITS += [(channel_parts, text, parts) for text, parts in CHANNELS]
+READERS = [(partial(TaggedText, False), text, parts) for text, parts, _ in TAGGED]
+READERS += [(partial(TaggedText, True), text, parts) for text, _, parts in TAGGED]
+READERS += [(ChannelText, text, parts) for text, parts in CHANNELS]
 
 
-@pytest.mark.parametrize(("split", "text", "parts"), SPLITS)
-def test_both_parts_are_found(split, text, parts):
-    assert split(text, True) == parts
+@pytest.mark.parametrize(("new_reader", "text", "parts"), READERS)
+def test_both_parts_are_found(new_reader, text, parts):
+    assert new_reader().add(text, True) == parts
 
 
-@given(case=st.sampled_from(SPLITS), cuts=st.lists(st.integers(0, 120)))
+@given(case=st.sampled_from(READERS), cuts=st.lists(st.integers(0, 120)))
 def test_pieces_give_what_the_whole_gives(case, cuts):
-    split, text, parts = case
+    new_reader, text, parts = case
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    growing, given = GrowingParts(split), Parts("", "")
+    reader, given = new_reader(), NOTHING
     for place, (start, stop) in enumerate(pairwise(edges)):
-        new = growing.add(text[start:stop], finished=place == len(edges) - 2)
-        given = Parts(given.reasoning + new.reasoning, given.content + new.content)
+        given += reader.add(text[start:stop], finished=place == len(edges) - 2)
     assert given == parts
 
 
+@given(
+    new_reader=st.sampled_from(
+        [partial(TaggedText, False), partial(TaggedText, True), ChannelText]
+    ),
+    pieces=st.lists(
+        st.sampled_from([*MARKS, OPEN, CLOSE, "analysis", " to=functions.add", "a", " "])
+    ),
+)
+def test_any_text_is_told_apart_alike_in_pieces(new_reader, pieces):
+    reader = new_reader()
+    given = sum((reader.add(letter, False) for letter in "".join(pieces)), start=NOTHING)
+    assert given + reader.add("", True) == new_reader().add("".join(pieces), True)
+
+
+@pytest.mark.parametrize(
+    ("new_reader", "begin"),
+    [
+        (partial(TaggedText, True), ""),
+        (partial(TaggedText, True), "</think>"),
+        (partial(TaggedText, False), "Four"),
+        (ChannelText, ANALYSIS),
+        (ChannelText, FINAL),
+        (ChannelText, f"<|channel|>{ADD}"),
+    ],
+)
+def test_what_was_given_is_not_kept(new_reader, begin):
+    reader = new_reader()
+    reader.add(begin, False)
+    for _ in range(300):
+        reader.add("more <", False)
+        assert all(len(kept) < 9 for kept in vars(reader).values() if isinstance(kept, str))
+
+
 def test_nothing_is_held_back_for_long():
-    growing = GrowingParts(partial(tagged_parts, False))
-    assert growing.add("<think>Two", False) == Parts("Two", "")
-    assert growing.add(" and <", False) == Parts(" and", "")
-    assert growing.add("two</think>", False) == Parts(" <two", "")
-    assert growing.add("Four", False) == Parts("", "Four")
-    channels = GrowingParts(channel_parts)
+    tagged = TaggedText(False)
+    assert tagged.add("<think>Two", False) == Parts("Two", "")
+    assert tagged.add(" and <", False) == Parts(" and", "")
+    assert tagged.add("two</think>", False) == Parts(" <two", "")
+    assert tagged.add("Four", False) == Parts("", "Four")
+    channels = ChannelText()
     assert channels.add(f"{ANALYSIS}Two", False) == Parts("Two", "")
     assert channels.add(f".{NEXT}<|channel|>final", False) == Parts(".", "")
     assert channels.add("<|message|>Four", False) == Parts("", "Four")
@@ -105,7 +139,8 @@ def test_nothing_is_held_back_for_long():
     ],
 )
 def test_the_end_of_the_prompt_says_where_a_text_begins(way, prompt, parts):
-    assert split_for(way, Letters(), Letters().encode_words(prompt))("a</think>b", True) == parts
+    reader = reader_for(way, Letters(), Letters().encode_words(prompt))
+    assert reader.add("a</think>b", True) == parts
 
 
 def test_templates_say_how_a_model_reasons():

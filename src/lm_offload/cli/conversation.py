@@ -18,7 +18,7 @@ from lm_offload.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
-    from lm_offload.engine.text_parts import Parts, Split
+    from lm_offload.engine.text_parts import Parts, PartsReader
 
 
 EXITS = ("/exit", "/quit")
@@ -53,31 +53,32 @@ class Conversation:
 
         Raises RequestError, and forgets the question, where the context is too short.
         """
-        from lm_offload.engine.text_parts import GrowingParts
-
         messages = [*self._messages, {"role": "user", "content": question}]
         prompt = self._llm.tokenizer.apply_chat_template(messages)
         self._progress.expect(len(prompt), self._params.most_tokens - 1)
-        split, params = self._reading(prompt)
-        answer = GrowingParts(split)
-        with closing(pieces(self._llm, prompt, params, self._progress)) as parts:
-            for piece in interruptible(parts):
-                yield answer.add(piece, finished=False)
-        yield answer.add("", finished=True)
-        self._messages = [*messages, {"role": "assistant", "content": answer.given.content}]
+        reader, params = self._reading(prompt)
+        said = []
+        with closing(pieces(self._llm, prompt, params, self._progress)) as texts:
+            for text in interruptible(texts):
+                said.append(part := reader.add(text, finished=False))
+                yield part
+        said.append(last := reader.add("", finished=True))
+        yield last
+        content = "".join(part.content for part in said)
+        self._messages = [*messages, {"role": "assistant", "content": content}]
 
-    def _reading(self, prompt: list[int]) -> tuple[Split, SamplingParams]:
+    def _reading(self, prompt: list[int]) -> tuple[PartsReader, SamplingParams]:
         """How the answer is told apart, and parameters that leave in the text what this takes."""
-        from lm_offload.engine.reasoning import hides, marks_of, split_for, template_way
-        from lm_offload.engine.text_parts import all_content
+        from lm_offload.engine.reasoning import hides, marks_of, reader_for, template_way
+        from lm_offload.engine.text_parts import AllContent
 
         tokenizer = self._llm.tokenizer
         way = template_way(tokenizer.chat_template)
         if way is None:
-            return all_content, self._params
+            return AllContent(), self._params
         shown = self._params.clone(skip_special_tokens=False)
         params = shown if hides(tokenizer, marks_of(way)) else self._params
-        return split_for(way, tokenizer, prompt), params
+        return reader_for(way, tokenizer, prompt), params
 
 
 def interruptible(parts: Iterator[str]) -> Iterator[str]:

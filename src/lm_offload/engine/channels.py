@@ -13,10 +13,9 @@ Prompts end with `<|start|>assistant`, so the first header begins after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lm_offload.engine.text_parts import Parts
+from lm_offload.engine.text_parts import NOTHING, Parts
 from lm_offload.engine.text_stream import held_back
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
@@ -32,14 +31,15 @@ _CUT_HEADER = re.compile(
 
 
 @dataclass(frozen=True)
-class _Message:
-    header: str
-    body: str
+class _Header:
+    """What a message is, by the text before it."""
+
+    text: str
 
     @property
     def recipient(self) -> str:
         """Whom it calls, if anybody."""
-        found = re.search(r"to=([^\s<]+)", self.header)
+        found = re.search(r"to=([^\s<]+)", self.text)
         return found[1] if found else ""
 
     @property
@@ -50,38 +50,89 @@ class _Message:
     @property
     def is_reasoning(self) -> bool:
         """Also what is meant for tools that are built in elsewhere, a browser for example."""
-        return not self.is_call and bool(f"{CHANNEL}analysis" in self.header or self.recipient)
+        return not self.is_call and bool(f"{CHANNEL}analysis" in self.text or self.recipient)
 
     @property
-    def content(self) -> str:
-        """What it says; a call keeps what it is found by."""
+    def kept(self) -> str:
+        """What a call is found by."""
         name = self.recipient.removeprefix(FUNCTIONS)
-        return f"{CALL}{name}{MESSAGE}{self.body}" if self.is_call else self.body
+        return f"{CALL}{name}{MESSAGE}" if self.is_call else ""
 
 
-def channel_parts(text: str, finished: bool) -> Parts:
-    """What is certain of a text in channels; calls of functions stay in the content."""
-    messages = [*_messages(text, finished)]
-    reasoning = (it.body for it in messages if it.is_reasoning)
-    content = (it.content for it in messages if not it.is_reasoning)
-    return Parts("\n".join(filter(None, reasoning)), "\n".join(filter(None, content)))
+class _Lines:
+    """What messages add to one part, each on lines of its own."""
+
+    def __init__(self) -> None:
+        self._has_any = False
+        self._before = ""
+
+    def begin(self) -> None:
+        """Another message."""
+        self._before = "\n" * self._has_any
+
+    def add(self, text: str) -> str:
+        """What a piece of it adds."""
+        if not text:
+            return ""
+        added, self._before, self._has_any = self._before + text, "", True
+        return added
 
 
-def _messages(text: str, finished: bool) -> Iterator[_Message]:
-    """Those whose header is complete; what looks like one and is none is said by the model."""
-    rest = text if finished else text[: len(text) - held_back(text, MARKS)]
-    is_first = True
-    while rest.strip() or (is_first and rest):
-        header, mark = "", MESSAGE
-        if _begins_header(rest, is_first, finished):
-            header, mark, rest = rest.partition(MESSAGE)
-        if not mark:
-            if finished and not _is_cut(header):
-                yield _Message("", header)
-            return
-        body, rest = _body(rest)
-        yield _Message(header, body)
-        is_first = False
+class ChannelText:
+    """A text in channels as it grows; calls of functions stay in the content."""
+
+    def __init__(self) -> None:
+        self._rest = ""  # has not been given
+        self._header: _Header | None = None  # of the message that the rest goes on with
+        self._is_first = True  # no message has begun
+        self._reasoning, self._content = _Lines(), _Lines()
+
+    def add(self, piece: str, finished: bool) -> Parts:
+        """What the next piece adds to both parts for certain; the last one gives all."""
+        text = self._rest + piece
+        stop = len(text) - (0 if finished else held_back(text, MARKS))
+        given, self._rest = self._read(text[:stop], finished)
+        self._rest += text[stop:]
+        return given
+
+    def _read(self, text: str, finished: bool) -> tuple[Parts, str]:
+        """What is certain of a text, and what of it waits for more."""
+        given = NOTHING
+        while text.strip() or (text and (self._is_first or self._header)):
+            if self._header is None:
+                header, text = _next_header(text, self._is_first, finished)
+                if header is None:
+                    return given + self._said(text, finished), text
+                given += self._begin(header)
+            body, text, ends = _body(text)
+            given += self._added(body)
+            self._header = None if ends else self._header
+        return given, text
+
+    def _said(self, text: str, finished: bool) -> Parts:
+        """What looks like a header and is none is said by the model."""
+        if not finished or _is_cut(text):
+            return NOTHING
+        return self._begin(_Header("")) + self._added(text)
+
+    def _begin(self, header: _Header) -> Parts:
+        self._header, self._is_first = header, False
+        (self._reasoning if header.is_reasoning else self._content).begin()
+        return self._added(header.kept)
+
+    def _added(self, text: str) -> Parts:
+        """What a piece of the message adds."""
+        if self._header is not None and self._header.is_reasoning:
+            return Parts(self._reasoning.add(text), "")
+        return Parts("", self._content.add(text))
+
+
+def _next_header(text: str, is_first: bool, finished: bool) -> tuple[_Header | None, str]:
+    """That of the next message, none as long as it is not complete, and the text behind it."""
+    if not _begins_header(text, is_first, finished):
+        return _Header(""), text
+    header, mark, rest = text.partition(MESSAGE)
+    return (_Header(header), rest) if mark else (None, text)
 
 
 def _is_cut(header: str) -> bool:
@@ -97,10 +148,10 @@ def _begins_header(rest: str, is_first: bool, finished: bool) -> bool:
     return is_first and (may_grow or begun.startswith(RECIPIENT))
 
 
-def _body(text: str) -> tuple[str, str]:
-    """The text up to what ends a message, and what follows that."""
+def _body(text: str) -> tuple[str, str, bool]:
+    """The text up to what ends a message, what follows that, and whether anything does end it."""
     found = _BODY_END.search(text)
     if found is None:
-        return text, ""
+        return text, "", False
     is_end = found[0] in ENDS
-    return text[: found.start()], text[found.end() if is_end else found.start() :]
+    return text[: found.start()], text[found.end() if is_end else found.start() :], True

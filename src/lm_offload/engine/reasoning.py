@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from functools import partial
 
-from lm_offload.engine.channels import CHANNEL, MARKS, channel_parts
-from lm_offload.engine.text_parts import NOTHING, Parts, Split
-from lm_offload.engine.text_stream import held_back
+from lm_offload.engine.channels import CHANNEL, MARKS, ChannelText
+from lm_offload.engine.tagged_text import TaggedText
+from lm_offload.engine.text_parts import PartsReader
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling.reasoning_ways import CHANNELS, CLOSE, END_TOKENS, OPEN, begins_within
 
@@ -29,27 +28,12 @@ def marks_of(way: str) -> tuple[str, ...]:
     return MARKS if way == CHANNELS else (OPEN, CLOSE)
 
 
-def split_for(way: str, tokenizer: Tokenizer, prompt: Items[int]) -> Split:
-    """How the text after this prompt is told apart, where the model writes it in this way."""
+def reader_for(way: str, tokenizer: Tokenizer, prompt: Items[int]) -> PartsReader:
+    """What tells a text after this prompt apart, where the model writes it in this way."""
     if way == CHANNELS:
-        return channel_parts
+        return ChannelText()
     prompt_end = tokenizer.decode_all(list(prompt[-END_TOKENS:]))
-    return partial(tagged_parts, begins_within(way, prompt_end))
-
-
-def tagged_parts(within: bool, text: str, finished: bool) -> Parts:
-    """What is certain of a text with tags, which may begin `within` them.
-
-    Blanks beside the tags belong to neither part.
-    """
-    begun = text.lstrip()
-    if not finished and OPEN.startswith(begun):
-        return NOTHING
-    if not (within or begun.startswith(OPEN)):
-        return Parts("", text)
-    inside, close, rest = begun.removeprefix(OPEN).partition(CLOSE)
-    held = 0 if finished or close else held_back(inside, (CLOSE,))
-    return Parts(inside[: len(inside) - held].strip(), rest.lstrip())
+    return TaggedText(begins_within(way, prompt_end))
 
 
 def hides(tokenizer: Tokenizer, marks: Items[str]) -> bool:

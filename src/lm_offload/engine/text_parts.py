@@ -1,9 +1,9 @@
-"""What a model wrote, told apart: whole texts, and texts as they grow."""
+"""What a model wrote, told apart piece by piece: what it reasoned, and what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -13,27 +13,26 @@ class Parts:
     reasoning: str
     content: str
 
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(self.reasoning + other.reasoning, self.content + other.content)
+
 
 NOTHING = Parts("", "")
-Split = Callable[[str, bool], Parts]  # what is certain of a text so far, and if it is finished
 
 
-def all_content(text: str, finished: bool) -> Parts:
-    """Of a model that does not reason."""
-    return Parts("", text)
-
-
-@dataclass
-class GrowingParts:
-    """Takes a text piece by piece, and gives of both parts what is new and certain."""
-
-    split: Split
-    text: str = ""
-    given: Parts = NOTHING
+class PartsReader(Protocol):
+    """Takes one text as it grows."""
 
     def add(self, piece: str, finished: bool) -> Parts:
-        """What the next piece adds to both parts; the last one gives all that is left."""
-        self.text += piece
-        before, self.given = self.given, self.split(self.text, finished)
-        now = self.given
-        return Parts(now.reasoning[len(before.reasoning) :], now.content[len(before.content) :])
+        """What the next piece adds to both parts for certain; the last one gives all that is left.
+
+        What was given is not looked at again, so a long text costs no more for each piece.
+        """
+
+
+class AllContent:
+    """Of a model that does not reason."""
+
+    def add(self, piece: str, finished: bool) -> Parts:
+        """All of it is said."""
+        return Parts("", piece)
