@@ -276,3 +276,12 @@ def test_what_is_lost_is_said_once(toy, tmp_path, caplog):
     with open_llm(gguf_toy(toy, tmp_path, dtype="F16"), weight_format="int4:64") as llm:
         llm.prepare()
     assert caplog.text == ""
+
+
+def test_errors_of_a_config_name_its_file(toy, tmp_path):
+    """Also of a folder that is opened as one that others quantized, for its stacks of experts."""
+    folder = shutil.copytree(toy("llama4_text"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": -1}))
+    with pytest.raises(CheckpointError, match=r"^config.json has hidden_size=-1, but an integer"):
+        open_model(folder)

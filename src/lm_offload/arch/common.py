@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.rope import RopeConfig, parse_rope
 from lm_offload.arch.shapes import DTYPE_BYTES, LayerConfig, ModelConfig
 from lm_offload.errors import UnsupportedModelError
 
-MAX_LAYERS = 10_000  # far above any model: what lies beyond is a damaged config
+# Far above any model: what lies beyond is a damaged config, of which no unit is made.
+MAX_LAYERS, MAX_VOCAB_SIZE = 10_000, 1 << 24
+_KINDS = ("full_attention", "sliding_attention")
 
 _GATED_ACTIVATIONS = {
     "silu": "silu",
@@ -65,9 +66,9 @@ def with_windows(
     config: ModelConfig, fields: Fields, window: int | None, sliding: Sequence[bool]
 ) -> ModelConfig:
     """Give the sliding layers their window; `layer_types`, where there is one, says which."""
-    kinds = fields.get("layer_types")
-    if kinds is not None:
-        sliding = _sliding_by_type(config, fields, kinds)
+    if fields.get("layer_types") is not None:
+        kinds = fields.kinds("layer_types", config.num_layers, _KINDS)
+        sliding = [kind == _KINDS[1] for kind in kinds]
     if any(sliding) and window is None:
         raise fields.wrong("sliding_window", "a window for the layers that have one")
     return replace(config, layers=tuple(LayerConfig(window if s else None) for s in sliding))
@@ -104,7 +105,7 @@ def _parse_shapes(fields: Fields, defaults: Defaults) -> ModelConfig:
     num_layers = fields.integer("num_hidden_layers", maximum=MAX_LAYERS)
     return ModelConfig(
         model_type=fields.text("model_type"),
-        vocab_size=fields.integer("vocab_size"),
+        vocab_size=fields.integer("vocab_size", maximum=MAX_VOCAB_SIZE),
         hidden_size=hidden_size,
         num_layers=num_layers,
         num_heads=num_heads,
@@ -163,11 +164,3 @@ def _usable_positions(rope: RopeConfig, positions: int) -> int:
 def _gated_activation(fields: Fields, defaults: Defaults) -> str:
     fields.must_be(defaults.activation_key, *_GATED_ACTIVATIONS)
     return _GATED_ACTIVATIONS[fields.text(defaults.activation_key, defaults.activation)]
-
-
-def _sliding_by_type(config: ModelConfig, fields: Fields, kinds: Any) -> list[bool]:
-    known = ("full_attention", "sliding_attention")
-    listed = kinds if isinstance(kinds, list) else []
-    if len(listed) != config.num_layers or any(kind not in known for kind in listed):
-        raise fields.wrong("layer_types", f"a list of {config.num_layers} out of {known}")
-    return [kind == "sliding_attention" for kind in listed]

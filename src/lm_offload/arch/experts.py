@@ -9,6 +9,8 @@ from typing import NamedTuple
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.shapes import ModelConfig
 
+MAX_EXPERTS = 10_000  # of a layer; far above any model: what lies beyond is a damaged config
+
 
 class Choice(NamedTuple):
     """What a model type means by keys that its config leaves out."""
@@ -32,7 +34,7 @@ def with_experts(
     chosen_key: str = "num_experts_per_tok",
 ) -> ModelConfig:
     """A router and experts instead of one MLP in each layer; `key` holds their number."""
-    num_experts = fields.integer(key, default.num_experts, minimum=2)
+    num_experts = fields.integer(key, default.num_experts, minimum=2, maximum=MAX_EXPERTS)
     chosen = fields.integer(chosen_key, default.experts_per_token)
     if chosen > num_experts:
         raise fields.wrong(chosen_key, f"at most {key}={num_experts}")
@@ -74,12 +76,9 @@ def first_dense(config: ModelConfig, fields: Fields, default: int) -> list[bool]
 
 def typed_dense(config: ModelConfig, fields: Fields) -> list[bool]:
     """The same where `mlp_layer_types` says it of each layer; without it the first is dense."""
-    kinds = fields.get("mlp_layer_types")
-    if kinds is None:
+    if fields.get("mlp_layer_types") is None:
         return first_dense(config, fields, 1)
-    known = ("dense", "sparse")
-    if not isinstance(kinds, list) or len(kinds) != config.num_layers or set(kinds) - set(known):
-        raise fields.wrong("mlp_layer_types", f"a list of {config.num_layers} out of {known}")
+    kinds = fields.kinds("mlp_layer_types", config.num_layers, ("dense", "sparse"))
     if "sparse" not in kinds:
         raise fields.wrong("mlp_layer_types", "a layer with experts")
     return [kind == "dense" for kind in kinds]

@@ -38,9 +38,11 @@ def _with_base(fields: Fields) -> Fields:
     if section is None or not section.get("alpha") or section.text("rope_type", "") == "default":
         return fields
     Fields({"type": _kind(section)}, section.where).must_be("type", "dynamic")
-    size = fields.get("head_dim") or fields.integer("hidden_size") // fields.integer(
-        "num_attention_heads"
+    size = fields.integer(
+        "head_dim", fields.integer("hidden_size") // fields.integer("num_attention_heads")
     )
+    if size <= 2:
+        raise fields.wrong("head_dim", "more than 2, or alpha cannot stretch the rope")
     theta = section.number("rope_theta", fields.number("rope_theta", 10_000.0, above=1), above=1)
     theta *= section.number("alpha") ** (size / (size - 2))
     rope = {"rope_type": "default", "rope_theta": theta}

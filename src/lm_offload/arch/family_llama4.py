@@ -57,13 +57,9 @@ def _with_layers(config: ModelConfig, fields: Fields) -> ModelConfig:
 
 
 def _kinds(config: ModelConfig, fields: Fields, rotated: list[bool]) -> list[str]:
-    kinds = fields.get("layer_types")
-    if kinds is None:
+    if fields.get("layer_types") is None:
         return [_CHUNKED if turns else _FULL for turns in rotated]
-    known = (_CHUNKED, _FULL)
-    if not isinstance(kinds, list) or len(kinds) != config.num_layers or set(kinds) - set(known):
-        raise fields.wrong("layer_types", f"a list of {config.num_layers} out of {known}")
-    return kinds
+    return fields.kinds("layer_types", config.num_layers, (_CHUNKED, _FULL))
 
 
 def _chunk(fields: Fields) -> int:
@@ -78,6 +74,8 @@ def _dense(config: ModelConfig, fields: Fields) -> list[bool]:
     step = fields.integer("interleave_moe_layer_step", 1)
     listed = fields.get("moe_layers")
     mixtures = range(step - 1, config.num_layers, step) if listed is None else listed
-    if not isinstance(mixtures, (range, list)) or not set(mixtures) & set(range(config.num_layers)):
+    known = mixtures if isinstance(mixtures, (range, list)) else []
+    dense = [layer not in known for layer in range(config.num_layers)]
+    if all(dense):
         raise fields.wrong("moe_layers", "a list of layers with experts")
-    return [layer not in mixtures for layer in range(config.num_layers)]
+    return dense

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lm_offload.arch.common import MAX_LAYERS, parse_bos, parse_dtype
+from lm_offload.arch.common import MAX_LAYERS, MAX_VOCAB_SIZE, parse_bos, parse_dtype
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.shapes import LayerConfig, ModelConfig
 
@@ -38,7 +38,7 @@ def _parse_shapes(fields: Fields) -> ModelConfig:
     num_layers = fields.integer("num_hidden_layers", maximum=MAX_LAYERS)
     return ModelConfig(
         model_type="opt",
-        vocab_size=fields.integer("vocab_size"),
+        vocab_size=fields.integer("vocab_size", maximum=MAX_VOCAB_SIZE),
         hidden_size=hidden_size,
         num_layers=num_layers,
         num_heads=num_heads,

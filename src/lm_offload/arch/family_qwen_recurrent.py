@@ -88,11 +88,9 @@ def _shape(fields: Fields, fused: bool) -> RecurrentShape:
 def _recurrent_layers(fields: Fields, count: int) -> list[bool]:
     """`layer_types` says which, or all but every `full_attention_interval`-th."""
     interval = fields.integer("full_attention_interval", 4)
-    usual = [_KINDS[(layer + 1) % interval == 0] for layer in range(count)]
-    kinds = fields.get("layer_types", usual)
-    listed = kinds if isinstance(kinds, list) else []
-    if len(listed) != count or any(kind not in _KINDS for kind in listed):
-        raise fields.wrong("layer_types", f"a list of {count} out of {_KINDS}")
-    if "full_attention" not in listed:
+    kinds = [_KINDS[(layer + 1) % interval == 0] for layer in range(count)]
+    if fields.get("layer_types") is not None:
+        kinds = fields.kinds("layer_types", count, _KINDS)
+    if "full_attention" not in kinds:
         raise fields.wrong("layer_types", "a list with a layer of full_attention")
-    return [kind == "linear_attention" for kind in listed]
+    return [kind == "linear_attention" for kind in kinds]

@@ -83,6 +83,14 @@ class Fields:
             raise self.wrong(key, f"a list of {length} numbers")
         return tuple(Fields({key: value}, self.where).number(key) for value in values)
 
+    def kinds(self, key: str, length: int, known: tuple[str, ...]) -> list[str]:
+        """A list of `length` words, each one of the known ones."""
+        values = self.get(key)
+        listed = values if isinstance(values, list) else []
+        if len(listed) != length or any(value not in known for value in listed):
+            raise self.wrong(key, f"a list of {length} out of {known}")
+        return listed
+
     def token_ids(self, key: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """One token id or a list of them, as a tuple; null means none."""
         value = self.raw.get(key, list(default))

@@ -117,7 +117,7 @@ def _open_quantized(folder: Path, wanted: Format | None, exact: bool) -> ModelFi
 
 def _open_foreign(model: ForeignModel, wanted: Format | None, exact: bool) -> ModelFiles:
     folder = model.checkpoint.folder
-    config = with_end_tokens(parse_config(model.config, where=model.name), folder)
+    config = with_end_tokens(parse_config(model.config, where=model.config_file), folder)
     config = _with_stored_dtype(config, model.checkpoint)
     units = build_units(config, max_head_bytes(config))
     packing, conversion = conversion_in_cache(model, config, units, wanted)

@@ -42,7 +42,7 @@ def open_quantized_folder(folder: Path, name: str) -> ForeignModel | None:
         )
     checkpoint = open_checkpoint(folder)
     config = {name: value for name, value in raw.items() if name not in KEYS}
-    return ForeignModel(name, config, checkpoint, readers[method](fields, checkpoint))
+    return ForeignModel(name, CONFIG_FILE, config, checkpoint, readers[method](fields, checkpoint))
 
 
 def _open_stacked(folder: Path, name: str, raw: Any) -> ForeignModel | None:
@@ -52,7 +52,9 @@ def _open_stacked(folder: Path, name: str, raw: Any) -> ForeignModel | None:
 
     checkpoint = open_checkpoint(folder)
     reader = gpt_oss if raw["model_type"] == "gpt_oss" else expert_columns
-    return ForeignModel(name, raw, checkpoint, partial(reader.convert_expert, checkpoint))
+    return ForeignModel(
+        name, CONFIG_FILE, raw, checkpoint, partial(reader.convert_expert, checkpoint)
+    )
 
 
 def _readers() -> Mapping[str, Reader]:

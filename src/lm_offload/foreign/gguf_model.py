@@ -47,7 +47,9 @@ def open_gguf(path: Path) -> ForeignModel:
     refuse_unused(renamed, config, _name(path))
     checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
     convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"])
-    return ForeignModel(_name(path), {**config, "dtype": "float16"}, checkpoint, convert)
+    return ForeignModel(
+        _name(path), _name(path), {**config, "dtype": "float16"}, checkpoint, convert
+    )
 
 
 def _parts(path: Path) -> list[Path]:

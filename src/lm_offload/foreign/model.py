@@ -21,6 +21,7 @@ class ForeignModel:
     """What can be known of it without reading weights."""
 
     name: str
+    config_file: str  # where the config is said, for errors
     config: Mapping[str, Any]  # as a config.json says it, without a word of quantization
     checkpoint: Checkpoint  # tensors by the names that Hugging Face gives them
     convert: Convert  # None for a tensor that is plain floats in the checkpoint
