@@ -5,57 +5,28 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Items
 from contextlib import closing, contextmanager
-from functools import cache, partial
 from typing import Any
 
-from lm_offload.engine.assembly import RunOptions
 from lm_offload.engine.eval_windows import Window
-from lm_offload.engine.grammar_loading import load_grammars
-from lm_offload.engine.loaded import LoadedModel, SweepCallback
-from lm_offload.engine.model_files import ModelFiles
+from lm_offload.engine.loaded import SweepCallback
 from lm_offload.engine.open_run import OpenRun
 from lm_offload.engine.option_kinds import check_kinds, check_workload
 from lm_offload.engine.outputs import RequestOutput
-from lm_offload.engine.planned import Wishes
 from lm_offload.engine.progress_bar import MakeBar, check_bar, watched
 from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
-from lm_offload.engine.request_text import RequestText, next_piece
-from lm_offload.engine.requests import ScoreConsumer, make_scored, make_sequences
+from lm_offload.engine.request_text import next_piece
+from lm_offload.engine.requests import ScoreConsumer, make_scored
 from lm_offload.engine.results import RequestGather, check_finished, request_output
-from lm_offload.engine.text_stream import TextStream
-from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.engine.tokenized_model import Params, TokenizedModel
 from lm_offload.engine.tokenizer_kinds import Messages
 from lm_offload.engine.turn import ending_with
 from lm_offload.errors import RequestError
-from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
-from lm_offload.sequence import Sequence
-
-Params = SamplingParams | Items[SamplingParams]
 
 
-class TextModel(LoadedModel):
-    """A loaded model with its tokenizer."""
-
-    def __init__(
-        self, choices: Items[ModelFiles], kernels: Kernels, wishes: Wishes, options: RunOptions
-    ) -> None:
-        super().__init__(choices, kernels, wishes, options)
-        self._streams: dict[int, TextStream] = {}
-        self._open_tokenizer = cache(partial(load_tokenizer, choices[0].folder))
-        grammars = cache(partial(load_grammars, self._open_tokenizer, choices[0].config))
-        self._words = self._open_tokenizer, grammars  # each made at first use
-        self._num_requests = 0  # so far, in all calls
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the checkpoint, loaded at first use."""
-        return self._open_tokenizer()
-
-    def get_tokenizer(self) -> Any:
-        """The tokenizer of the checkpoint as transformers makes it, with all that it can do."""
-        return self.tokenizer.for_transformers()
+class TextModel(TokenizedModel):
+    """Takes prompts, conversations, windows of text, or requests as they come."""
 
     def generate(
         self,
@@ -152,10 +123,6 @@ class TextModel(LoadedModel):
         prompts = [encode(one, **template) for one in conversations]  # type: ignore[arg-type]
         return self.generate(prompts, sampling_params, on_sweep, use_tqdm)
 
-    def check(self, prompts: Items[PlainPrompt], params: Params) -> None:
-        """Raise RequestError for what `generate` would refuse; grammars are kept compiled."""
-        make_sequences(prompts, params, self.files.config, *self._words)
-
     @contextmanager
     def open_run(self, workload: Workload) -> Iterator[OpenRun]:
         """A run that requests join and leave while it goes on, for the thread that opens it.
@@ -194,22 +161,3 @@ class TextModel(LoadedModel):
             for _ in sweeps:
                 self._report(on_sweep)
         check_finished(sequences)
-
-    def _sequences(self, prompts: Items[PlainPrompt], params: Params | None) -> list[Sequence]:
-        params = params or SamplingParams()
-        sequences = make_sequences(prompts, params, self.files.config, *self._words)
-        self._streams = {
-            sequence.index: self._stream_of(sequence)
-            for sequence in sequences
-            if sequence.params.stop
-        }
-        return sequences
-
-    def _stream_of(self, sequence: Sequence) -> TextStream:
-        """The text of a sequence as it grows; raises CheckpointError without a tokenizer."""
-        self._open_tokenizer()
-        return RequestText(self._open_tokenizer, sequence.params).stream()
-
-    def _is_stopped(self, sequence: Sequence, token: int) -> bool:
-        stream = self._streams.get(sequence.index)
-        return stream.add(token) if stream else False

@@ -19,6 +19,12 @@ Convolution = tuple[int, int, int, int, int, int, int, int, Sequences, int, int,
 Delta = tuple[
     int, int, Heads, Heads, Vector, Vector, int, int, Sequences, int, int, int, int, int, int
 ]
+Rotation = tuple[int, int, int, int, int, int, int, int, int, int]
+Stored = tuple[int, int, int, int, int, int, "Cache", int, int]
+Attention = tuple[
+    int, int, int, "Cache", int, int, int, int, int, int,
+    float, int, float, int, int, int, int, int,
+]  # fmt: skip
 
 class Cache:
     """The layout of a paged KV cache, as `cache` makes it."""

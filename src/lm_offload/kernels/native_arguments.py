@@ -12,8 +12,6 @@ import torch
 from lm_offload.kernels import _native
 from lm_offload.quant.columns import COLUMN_STEP
 from lm_offload.quant.format import CODE_BITS
-from lm_offload.quant.kv_blocks import PackedBlocks
-from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from lm_offload.kernels.base import Weight
     from lm_offload.quant.format import Format
-    from lm_offload.quant.kv_blocks import Blocks
 
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
@@ -121,50 +118,6 @@ def indices(x: Tensor, dtype: torch.dtype, count: int) -> int:
     if x.dtype is not dtype or x.shape != (count,) or not x.is_contiguous() or not x.is_cpu:
         refuse(f"{count} contiguous integers of type {dtype}", x)
     return x.data_ptr()
-
-
-def tables(x: Tensor) -> tuple[int, int, int]:
-    """Address, row stride and sequences of block tables [sequences, blocks]."""
-    sequences, blocks = x.shape
-    stride, step = x.stride()
-    if x.dtype is not torch.int32 or (step != 1 and blocks > 1):
-        refuse("block tables of contiguous int32 rows", x)
-    return x.data_ptr(), stride, sequences
-
-
-def cache(keys: Blocks, values: Blocks) -> _native.Cache:
-    """The layout of a paged cache [blocks, kv_heads, BLOCK_TOKENS, head_dim]; see kvcache/cache.py.
-
-    A quantized one is laid out as quant/kv_blocks.py says.
-    """
-    if isinstance(keys, PackedBlocks) or isinstance(values, PackedBlocks):
-        return _packed_cache(keys, values)
-    _, kv_heads, block_tokens, head_dim = keys.shape
-    code, size = DTYPE_CODES.get(keys.dtype), keys.element_size()
-    block_stride, head_stride, *inner = values.stride()
-    if code is None or block_tokens != BLOCK_TOKENS or not keys.is_cpu or not values.is_cpu:
-        refuse(f"float32, bfloat16 or float16 blocks of {BLOCK_TOKENS} tokens", keys)
-    if values.shape != keys.shape or values.dtype is not keys.dtype:
-        refuse("values of the shape and type of the keys", keys, values)
-    if inner != [head_dim, 1] or keys.stride() != (block_stride, head_stride, 1, block_tokens):
-        refuse("keys with adjacent tokens and values with adjacent channels", keys, values)
-    at = keys.data_ptr(), values.data_ptr()
-    return _native.cache(*at, code, 0, size * block_stride, size * head_stride, kv_heads, head_dim)
-
-
-def _packed_cache(keys: Blocks, values: Blocks) -> _native.Cache:
-    if (
-        not (isinstance(keys, PackedBlocks) and isinstance(values, PackedBlocks))
-        or (keys.lanes, values.lanes) != ("tokens", "channels")
-        or (keys.shape, keys.format) != (values.shape, values.format)
-    ):
-        raise ValueError("A native kernel takes packed keys and packed values of one shape.")
-    block_stride, head_stride, step = keys.data.stride()
-    at = keys.data.data_ptr(), values.data.data_ptr()
-    if step != 1 or values.data.stride() != keys.data.stride() or at[0] % 4 or at[1] % 4:
-        refuse("aligned packed blocks with contiguous heads", keys.data, values.data)
-    bits, (_, kv_heads, _, head_dim) = CODE_BITS[keys.format.name], keys.shape
-    return _native.cache(*at, 0, bits, block_stride, head_stride, kv_heads, head_dim)
 
 
 def refuse(wanted: str, *given: Weight) -> NoReturn:

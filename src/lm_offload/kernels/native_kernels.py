@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
-
-import torch
 
 from lm_offload.kernels import _native
 from lm_offload.kernels.native_arguments import (
-    cache,
-    heads,
-    indices,
     packing,
     product,
     refuse,
     rows,
     rows_to_rows,
-    tables,
     vector,
 )
+from lm_offload.kernels.native_attention import attended, rotation, stored
 from lm_offload.kernels.native_recurrent import convolution, delta
 from lm_offload.quant.packed import PackedWeight
 
@@ -32,8 +26,6 @@ if TYPE_CHECKING:
     from lm_offload.kernels.base import Product, Weight
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
-
-_WHOLE_CONTEXT = sys.maxsize
 
 
 class NativeKernels:
@@ -102,27 +94,11 @@ class NativeKernels:
 
     def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
         """See `Kernels.rotary`."""
-        at, stride, head_stride, count, head_count, width = heads(x)
-        cos_at, cos_stride, cos_rows, half = rows(cos)
-        sin_at, sin_stride, sin_rows, sin_half = rows(sin)
-        if cos_rows != count or sin_rows != count or half != sin_half or 2 * half > width:
-            refuse("one row of cosines and sines per row of heads", x, cos, sin)
-        self._ops.rotary(
-            at, stride, head_stride, cos_at, cos_stride, sin_at, sin_stride,
-            count, head_count, half, self.threads,
-        )  # fmt: skip
+        self._ops.rotary(*rotation(x, cos, sin), self.threads)
 
     def store_kv(self, k: Tensor, v: Tensor, keys: Blocks, values: Blocks, slots: Tensor) -> None:
         """See `Kernels.store_kv`."""
-        k_at, k_stride, k_head_stride, *k_shape = heads(k)
-        v_at, v_stride, v_head_stride, *v_shape = heads(v)
-        if k_shape != v_shape or k_shape[1] != keys.shape[1] or k_shape[2] != keys.shape[3]:
-            refuse("keys and values of the cache's heads", k, v)
-        slots_at = indices(slots, torch.int64, k_shape[0])
-        self._ops.store_kv(
-            k_at, k_stride, k_head_stride, v_at, v_stride, v_head_stride,
-            cache(keys, values), slots_at, k_shape[0], self.threads,
-        )  # fmt: skip
+        self._ops.store_kv(*stored(k, v, keys, values, slots), self.threads)
 
     def attention(
         self,
@@ -137,20 +113,8 @@ class NativeKernels:
         sinks: Tensor | None = None,
     ) -> None:
         """See `Kernels.attention`."""
-        at, stride, head_stride, *shape = heads(q)
-        out_at, out_stride, out_head_stride, *out_shape = heads(out)
-        if shape != out_shape or shape[1] % keys.shape[1] or shape[2] != keys.shape[3]:
-            refuse("queries and an output that share the cache's heads", q, out)
-        tables_at, tables_stride, sequences = tables(batch.block_tables)
-        sinks_at, sinks_code = (0, 0) if sinks is None else vector(sinks, shape[1])
-        self._ops.attention(
-            at, stride, head_stride, cache(keys, values),
-            indices(batch.query_starts, torch.int32, sequences + 1),
-            indices(batch.context_lens, torch.int32, sequences),
-            tables_at, tables_stride, sequences, shape[1],
-            scale, window or _WHOLE_CONTEXT, softcap or 0.0, sinks_at, sinks_code,
-            out_at, out_stride, out_head_stride, self._attention_threads,
-        )  # fmt: skip
+        seen = attended(q, keys, values, batch, scale, out, window, softcap, sinks)
+        self._ops.attention(*seen, self._attention_threads)
 
     def silu_mul(self, gate: Tensor, up: Tensor, out: Tensor) -> None:
         """See `Kernels.silu_mul`."""
