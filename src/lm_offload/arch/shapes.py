@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from lm_offload.arch.recurrent import RecurrentShape
 from lm_offload.arch.rope import RopeConfig
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class KVShape(NamedTuple):
+    """Keys, or values, of one token in one layer."""
+
+    kv_heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,10 @@ class LayerConfig:
     tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
     chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
     recurrent: bool = False  # keeps a state instead of keys and values
+    kv_shape: KVShape | None = None  # None: the model's
+    kv_of: int | None = None  # the layer before it whose keys and values it reads; None: its own
+    values_of_keys: bool = False  # values are what keys are made of, normalised in another way
+    mlp_size: int | None = None  # width of its MLP; None: the model's
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,7 @@ class ModelConfig:
     gate_limit: float = math.inf  # gpt-oss: gates are cut off there, and their sigmoids steeper
     gate_slope: float = 1.0
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
+    summed_experts: bool = False  # what all add is summed, for a step after them, which has an MLP
     shared_size: int = 0  # width of an expert that every token uses, beside those
     shared_gate: bool = False  # how much of what it says is added is scored
     dense_size: int = 0  # width of the MLP of layers without experts
@@ -104,6 +120,7 @@ class ModelConfig:
     groups_per_token: int = 1
     routed_scale: float = 1.0  # of what all chosen experts add together
     latent: LatentShape | None = None  # how queries, keys and values are made
+    layer_scales: bool = False  # what leaves a layer is multiplied with a number of its own
     attention_gate: bool = False  # how much of what is attended to is added is scored
     recurrent: RecurrentShape | None = None  # of the layers that keep a state
     bos_token_id: int | None = None
@@ -124,14 +141,64 @@ class ModelConfig:
         """Tokens of a chunk, where some layers see no other than their own."""
         return next((layer.window for layer in self.layers if layer.chunked), None)
 
+    def sums_experts(self, layer: int) -> bool:
+        """Whether a step of this layer adds what all of its experts say together."""
+        return self.summed_experts and not self.layers[layer].dense
+
     @property
     def mixture_layers(self) -> int:
         """How many layers have experts."""
         return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
 
+    @cached_property
+    def kv_layers(self) -> tuple[int, ...]:
+        """The layers that keep keys and values, in order."""
+        return tuple(
+            index
+            for index, layer in enumerate(self.layers)
+            if not layer.recurrent and layer.kv_of is None
+        )
+
+    @cached_property
+    def kv_shapes(self) -> Mapping[KVShape, int]:
+        """How many of these layers keep them in which shape."""
+        return Counter(self.kv_shape(layer) for layer in self.kv_layers)
+
+    @cached_property
+    def usual_kv_shape(self) -> KVShape:
+        """Of the layers that keep most of them together."""
+        sizes = {shape: count * math.prod(shape) for shape, count in self.kv_shapes.items()}
+        return max(sizes, key=sizes.__getitem__)
+
+    def kv_shape(self, layer: int) -> KVShape:
+        """Of the keys and values that a layer reads."""
+        return self.layers[layer].kv_shape or KVShape(self.num_kv_heads, self.head_dim)
+
+    def of_layer(self, layer: int) -> ModelConfig:
+        """The same model as if all its layers had the heads and the MLP of this one."""
+        place = self.layers[layer]
+        return self._by_kind[place.kv_shape, place.mlp_size]
+
+    @property
+    def layer_kinds(self) -> Collection[ModelConfig]:
+        """The model as each kind of its layers has it."""
+        return self._by_kind.values()
+
+    @cached_property
+    def _by_kind(self) -> Mapping[tuple[KVShape | None, int | None], ModelConfig]:
+        kinds = dict.fromkeys((layer.kv_shape, layer.mlp_size) for layer in self.layers)
+        return {kind: self._of_kind(*kind) for kind in kinds}
+
+    def _of_kind(self, shape: KVShape | None, mlp_size: int | None) -> ModelConfig:
+        if shape is None and mlp_size is None:
+            return self
+        kv_heads, head_dim = shape or (self.num_kv_heads, self.head_dim)
+        inner = mlp_size or self.intermediate_size
+        return replace(self, num_kv_heads=kv_heads, head_dim=head_dim, intermediate_size=inner)
+
     @property
     def attention_layers(self) -> int:
-        """How many layers have keys and values."""
+        """How many layers attend to keys and values."""
         return sum(not layer.recurrent for layer in self.layers)
 
     @property

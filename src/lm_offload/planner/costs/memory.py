@@ -84,14 +84,19 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache, as far as it lies in memory."""
-    layers = model.config.attention_layers - len(sizes.spill.layers)
-    return kv_bytes_of(model, sizes.kv_blocks, layers)
+    return align_up(sizes.kv_blocks * held_block_bytes(model, sizes.spill))
 
 
 def kv_bytes_of(model: ModelSizes, blocks: int, layers: int) -> int:
-    """Of so many blocks and layers."""
+    """Of so many blocks and layers, where these are alike."""
     block_bytes = kv_block_bytes(model.config, model.kv_format)
     return align_up(blocks * block_bytes // model.config.attention_layers * layers)
+
+
+def held_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
+    """Of one block what lies in memory."""
+    block_bytes = kv_block_bytes(model.config, model.kv_format)
+    return block_bytes - kv_block_bytes(model.config, model.kv_format, spill.layers)
 
 
 def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
@@ -114,9 +119,7 @@ def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 def moved_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
     """Of a block what lies in memory, as it is swapped."""
-    layers = model.config.attention_layers
-    layer_bytes = kv_block_bytes(model.config, model.kv_format) // layers
-    return swap_slot_bytes(layer_bytes * (layers - len(spill.layers)))
+    return swap_slot_bytes(held_block_bytes(model, spill))
 
 
 def state_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -186,6 +189,11 @@ def memory_table(
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
         *([("expert inputs", hidden_bytes(config, sizes.sweep_tokens))] if config.is_moe else []),
+        *(
+            [("expert sums", hidden_bytes(config, sizes.sweep_tokens))]
+            if config.summed_experts
+            else []
+        ),
         ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),

@@ -54,6 +54,7 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
         "expert": _expert,
         "final_norm": _final_norm,
     }
+    config = config.of_layer(unit.index) if unit.kind in ("attention", "mlp") else config
     more = kinds[unit.kind](config) if unit.kind in kinds else ()
     return (*_norms(config, unit), *more)
 
