@@ -69,5 +69,23 @@ NEWER: dict[str, dict[str, Any]] = {
         "num_local_experts": 5,
         **_HALF_ROTATED,
     },
+    "gemma4_text": {
+        **GATED,
+        "num_hidden_layers": 4,
+        "layer_types": [*["sliding_attention"] * 2, "full_attention", "full_attention"],
+        "sliding_window": WINDOW,
+        "global_head_dim": 32,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "hidden_size_per_layer_input": 0,
+        "final_logit_softcapping": 5.0,
+        "tie_word_embeddings": True,
+    },
     "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
+}
+GEMMA4_MIXTURE = {  # of gemma4_text
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 48,
 }

@@ -61,13 +61,16 @@ class PagedModel:
         self._kernels = TorchKernels(1)
         # A stride of 7 scatters each sequence over the cache.
         self._free = [i * 7 % NUM_BLOCKS for i in range(NUM_BLOCKS)]
-        shape = (NUM_BLOCKS, self.config.num_kv_heads, BLOCK_TOKENS, self.config.head_dim)
-        self._caches = [
-            (torch.full(shape, float("nan")), torch.full(shape, float("nan")))
-            for _ in range(self.config.num_layers)
-        ]
-
+        self._caches: list[tuple[Tensor, Tensor]] = []
+        for layer, place in enumerate(self.config.layers):
+            own = self._empty_cache(layer) if place.kv_of is None else self._caches[place.kv_of]
+            self._caches.append(own)
         self._states = self._empty_states() if self.config.recurrent else {}
+
+    def _empty_cache(self, layer: int) -> tuple[Tensor, Tensor]:
+        kv_heads, head_dim = self.config.kv_shape(layer)
+        shape = (NUM_BLOCKS, kv_heads, BLOCK_TOKENS, head_dim)
+        return torch.full(shape, float("nan")), torch.full(shape, float("nan"))
 
     def _empty_states(self) -> dict[int, State]:
         shape = self.config.recurrent
@@ -119,6 +122,8 @@ class PagedModel:
         elif unit.kind == "recurrent":
             functions = load_recurrent(ctx.config.model_type)
             recur(functions, ctx, weights, hidden, batch, self._states[unit.index])
+        elif unit.kind == "mlp" and ctx.config.sums_experts(unit.index):
+            self._experts.add_sums(weights, batch)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
         elif unit.kind in ("router", "expert"):
@@ -139,7 +144,8 @@ class PagedModel:
     ) -> None:
         if unit.kind == "router":
             functions, inputs = load_mixture(self.config.model_type), torch.empty_like(hidden)
-            self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens)
+            sums = torch.full_like(hidden, float("nan")) if self.config.summed_experts else None
+            self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens, sums)
             self._experts.route(weights, batch)
         else:
             self._experts.compute(unit, weights)

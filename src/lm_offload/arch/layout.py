@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lm_offload.arch.layout_latent import latent_projections
-from lm_offload.arch.shapes import ModelConfig
+from lm_offload.arch.shapes import LayerConfig, ModelConfig
 from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
 
 TOKENS = "model.embed_tokens.weight"
@@ -54,8 +54,8 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     if config.latent:
         specs += latent_projections(config, config.latent, f"{prefix}.self_attn")
     else:
-        specs += _projections(config, f"{prefix}.self_attn")
-    specs += _head_norms(config, f"{prefix}.self_attn")
+        specs += _projections(config, f"{prefix}.self_attn", config.layers[layer])
+    specs += _head_norms(config, f"{prefix}.self_attn", config.layers[layer])
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
     specs += _block_norm(config, prefix, names.attention_adds, "post_norm")
@@ -67,6 +67,8 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
+    if config.layer_scales:
+        specs.append(WeightSpec(f"{prefix}.layer_scalar", "layer_scale", (1,)))
     block = _MLP_NAMES.get(config.model_type, "mlp")
     return tuple(specs + _mlp_matrices(config, f"{prefix}.{block}"))
 
@@ -94,19 +96,19 @@ def _norm(config: ModelConfig, name: str, role: str) -> list[WeightSpec]:
     return specs
 
 
-def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
-    """Of queries and keys, by head or all heads together."""
+def _head_norms(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[WeightSpec]:
+    """Of queries and of keys that the layer makes, by head or all heads together."""
     if not (config.qk_norm or config.qk_norm_whole):
         return []
     if config.layer_norms:
         return _scales_of_heads(config, prefix)
-    roles = "q_norm", "k_norm"
+    roles = ("q_norm", "k_norm") if layer.kv_of is None else ("q_norm",)
     names = _HEAD_NORMS.get(config.model_type, roles)
     whole = (config.query_size, config.kv_size)
     sizes = whole if config.qk_norm_whole else (config.head_dim,) * 2
     return [
         norm_spec(f"{prefix}.{name}", role, size)
-        for name, role, size in zip(names, roles, sizes, strict=True)
+        for name, role, size in zip(names, roles, sizes, strict=False)
     ]
 
 
@@ -119,7 +121,7 @@ def _scales_of_heads(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     ]
 
 
-def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+def _projections(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[WeightSpec]:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     output = linear_specs(f"{prefix}.o_proj", "o_proj", (hidden, queries), config.output_bias)
     if config.fused_qkv:
@@ -127,7 +129,10 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         return linear_specs(f"{prefix}.qkv_proj", "qkv_proj", fused, config.qkv_bias) + output
     specs = []
     asked = 2 * queries if config.attention_gate else queries
-    for role, size in (("q_proj", asked), ("k_proj", kv), ("v_proj", kv)):
+    sizes = {"q_proj": asked} if layer.kv_of is not None else {"q_proj": asked, "k_proj": kv}
+    if layer.kv_of is None and not layer.values_of_keys:
+        sizes["v_proj"] = kv
+    for role, size in sizes.items():
         specs += linear_specs(f"{prefix}.{role}", role, (size, hidden), config.qkv_bias)
     return specs + output
 

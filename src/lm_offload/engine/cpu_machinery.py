@@ -52,6 +52,7 @@ ARENAS = (
         "KV swap",
         "hidden states",
         "expert inputs",
+        "expert sums",
         "workspace",
         "logits",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ class Context:
     config: ModelConfig
     kernels: Kernels
     workspace: Workspace
+
+    def of_layer(self, layer: int) -> Context:
+        """The same where layers differ in their heads."""
+        config = self.config.of_layer(layer)
+        return self if config is self.config else replace(self, config=config)
 
 
 class ModelFunctions(Protocol):
@@ -76,3 +81,10 @@ class MixtureFunctions(Protocol):
         self, ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
     ) -> None:
         """hidden[rows] += what one expert makes of normed[rows], scaled."""
+
+
+class SummedFunctions(Protocol):
+    """What such a model offers beside those if a step follows the experts of a layer."""
+
+    def add_sums(self, ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
+        """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them."""
