@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, WINDOW
+from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, VOCAB_SIZE, WINDOW
 
 _COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
 _HEADS = {key: value for key, value in GATED.items() if key != "head_dim"}
@@ -82,6 +82,16 @@ NEWER: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
+}
+GEMMA4_LAYERED = {  # inputs of single layers, keys and values that layers share
+    "num_hidden_layers": 6,
+    "layer_types": [*["sliding_attention", "full_attention"] * 3],
+    "num_kv_shared_layers": 3,
+    "use_double_wide_mlp": True,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": VOCAB_SIZE,
+    "attention_k_eq_v": False,
+    "num_global_key_value_heads": None,
 }
 GEMMA4_MIXTURE = {  # of gemma4_text
     "enable_moe_block": True,

@@ -21,13 +21,13 @@ from tests.engine.harness import (
     spilled,
     tokens_of,
 )
-from tests.newer_toys import GEMMA4_MIXTURE
+from tests.newer_toys import GEMMA4_LAYERED, GEMMA4_MIXTURE
 from tests.toy import load_oracle
 
 PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
 WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
-KINDS = {"dense": {}, "mixture": GEMMA4_MIXTURE}
-ON_DISK = {"dense": (0, 1)}  # layers with a window, which are alike
+KINDS = {"dense": {}, "mixture": GEMMA4_MIXTURE, "layered": GEMMA4_LAYERED}
+ON_DISK = {"dense": (0, 1), "layered": (0,)}  # layers that are alike, and read by no other
 
 
 @pytest.fixture(params=KINDS)
@@ -102,7 +102,10 @@ def test_prefixes_in_common(folder):
 @pytest.mark.parametrize("weight_format", ["int4", "int8:64"])
 def test_quantized_weights(toy, kind, weight_format, tmp_path, monkeypatch):
     monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path))
-    folder = toy("gemma4_text", **KINDS[kind], dtype=torch.bfloat16)
+    sizes = {"intermediate_size": 128, **KINDS[kind], "hidden_size_per_layer_input": 0}
+    sizes |= {"moe_intermediate_size": 64} if kind == "mixture" else {}
+    sizes |= {"hidden_size_per_layer_input": 64} if kind == "layered" else {}
+    folder = toy("gemma4_text", **sizes, dtype=torch.bfloat16)
     options = {"weight_format": weight_format, "kv_format": "int8"}
     plenty = generate(folder, PLENTY, PROMPTS, **options)
     assert generate(folder, "3MiB", PROMPTS, **options) == plenty

@@ -15,9 +15,8 @@ from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidat
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
+from lm_offload.models.attention_kinds import attention_of
 from lm_offload.models.base import Context
-from lm_offload.models.blocks import attention
-from lm_offload.models.gated_attention import gated_attention
 from lm_offload.models.recurrent import recur
 from lm_offload.models.registry import load_mixture, load_model, load_recurrent
 from lm_offload.models.rotary import rotary_tables
@@ -115,9 +114,12 @@ class PagedModel:
             wanted = model.embed_rows(ctx.config, tokens, batch.positions)
             rows = {s.role: self._view(s)[wanted[s.role]] for s in unit.tables}
             model.embed(ctx, rows, hidden, weights)
+            if ctx.config.layer_input_size:
+                self._inputs = torch.full((len(tokens), ctx.config.layer_inputs_size), float("nan"))
+                model.layer_inputs(ctx, rows, hidden, weights, self._inputs)
         elif unit.kind == "attention":
             cache = self._caches[unit.index]
-            attend = gated_attention if ctx.config.attention_gate else attention
+            attend = attention_of(ctx.config, unit.index)
             attend(model, ctx, unit.index, weights, hidden, batch, *cache)
         elif unit.kind == "recurrent":
             functions = load_recurrent(ctx.config.model_type)
@@ -126,6 +128,9 @@ class PagedModel:
             self._experts.add_sums(weights, batch)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
+            if ctx.config.layer_input_size:
+                own = self._inputs.chunk(ctx.config.num_layers, 1)[unit.index]
+                model.add_layer_input(ctx, weights, own, hidden)
         elif unit.kind in ("router", "expert"):
             self._compute_mixture(ctx, unit, weights, batch, hidden)
         elif unit.kind == "final_norm":

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from lm_offload.arch.accounting import workspace_floats
 from tests.models.harness import PagedModel, load_tensors
-from tests.newer_toys import GEMMA4_MIXTURE
+from tests.newer_toys import GEMMA4_LAYERED, GEMMA4_MIXTURE
 from tests.toy import (
     EVERY_TYPE,
     MAX_POSITIONS,
@@ -179,6 +179,7 @@ VARIANTS = {
     "opt bare": ("opt", {"enable_bias": False, "_remove_final_layer_norm": True}),
     "opt gelu": ("opt", {"activation_function": "gelu"}),
     "gemma4_text mixture": ("gemma4_text", GEMMA4_MIXTURE),
+    "gemma4_text layered": ("gemma4_text", GEMMA4_LAYERED),
     "gemma4_text values by themselves": (
         "gemma4_text",
         {"attention_k_eq_v": False, **rope(GEMMA4_ROPES), "final_logit_softcapping": None},

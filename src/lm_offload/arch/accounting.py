@@ -87,7 +87,8 @@ def _layer_floats(config: ModelConfig, tokens: int) -> int:
         dense += _floats(tokens, hidden) if config.summed_experts else 0
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
-    return max(attention, _floats(tokens, hidden, *inner_products))
+    own = (config.layer_input_size,) * 2 + (hidden,) if config.layer_input_size else ()
+    return max(attention, _floats(tokens, hidden, *inner_products, *own))
 
 
 def _attention(config: ModelConfig, tokens: int) -> int:

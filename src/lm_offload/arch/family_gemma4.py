@@ -24,15 +24,15 @@ _DEFAULTS = Defaults(
 
 
 def parse_gemma4_text(fields: Fields) -> ModelConfig:
-    """The 31B model."""
+    """The dense model, the mixture and the small ones, whose layers have inputs of their own."""
     fields.must_be("use_bidirectional_attention", False, "vision")  # of images alone
     fields.must_be("attention_bias", False)
-    fields.must_be("num_kv_shared_layers", 0)
-    fields.must_be("hidden_size_per_layer_input", 0)
     # Ropes of both kinds of layers are read below.
     config = parse_decoder(Fields({**fields.raw, "rope_parameters": None}, fields.where), _DEFAULTS)
     config = _with_layers(config, fields)
+    config = _with_layer_inputs(_with_shared_layers(config, fields), fields)
     if fields.flag("enable_moe_block", False):
+        fields.must_be("hidden_size_per_layer_input", 0)
         config = _with_experts(config, fields)
     return replace(
         config,
@@ -44,6 +44,34 @@ def parse_gemma4_text(fields: Fields) -> ModelConfig:
         post_norms=True,
         layer_scales=True,
     )
+
+
+def _with_layer_inputs(config: ModelConfig, fields: Fields) -> ModelConfig:
+    """Rows of a second table, as wide as what all layers read of a token together."""
+    size = fields.integer("hidden_size_per_layer_input", 256, minimum=0)
+    rows = fields.integer("vocab_size_per_layer_input", 262_144)
+    if not size:
+        return config
+    if rows < config.vocab_size:
+        raise fields.wrong("vocab_size_per_layer_input", f"at least vocab_size={config.vocab_size}")
+    return replace(config, layer_input_size=size, layer_vocab_size=rows)
+
+
+def _with_shared_layers(config: ModelConfig, fields: Fields) -> ModelConfig:
+    """The last layers read keys and values of the last one of their kind that has its own."""
+    shared = fields.integer("num_kv_shared_layers", 0, minimum=0)
+    if not shared:
+        return config
+    own = config.layers[: max(config.num_layers - shared, 0)]
+    sources = {layer.window: index for index, layer in enumerate(own)}
+    if sources.keys() != {layer.window for layer in config.layers}:
+        raise fields.wrong("num_kv_shared_layers", "a layer of each kind that has keys of its own")
+    wide = 2 * config.intermediate_size if fields.flag("use_double_wide_mlp", False) else None
+    readers = (
+        replace(layer, kv_of=sources[layer.window], mlp_size=wide)
+        for layer in config.layers[len(own) :]
+    )
+    return replace(config, layers=(*own, *readers))
 
 
 def _with_experts(config: ModelConfig, fields: Fields) -> ModelConfig:
@@ -91,8 +119,12 @@ def _kv_shapes(
         size = fields.integer("global_head_dim", GLOBAL_HEAD_DIM)
         of_all = _checked(config, fields, KVShape(kv_heads or config.num_kv_heads, size))
         return [None if layer.window else of_all for layer in config.layers]
-    sections = (by_number.section(str(index)) for index in range(config.num_layers))
-    return [None if each is None else _kv_shape(config, each) for each in sections]
+    shapes = {
+        int(key): _kv_shape(config, by_number.section(key) or Fields({}, by_number.where))
+        for key in by_number.raw
+        if key.isdecimal()  # "05" in models of ten layers or more
+    }
+    return [shapes.get(index) for index in range(config.num_layers)]
 
 
 def _kv_shape(config: ModelConfig, section: Fields) -> KVShape:

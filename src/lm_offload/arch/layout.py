@@ -43,8 +43,29 @@ _HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
 
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
-    """The table of token embeddings."""
-    return (WeightSpec(TOKENS, "tokens", (config.vocab_size, config.hidden_size)),)
+    """The table of token embeddings, and what inputs of single layers are made of."""
+    tokens = WeightSpec(TOKENS, "tokens", (config.vocab_size, config.hidden_size))
+    return (tokens, *(_layer_inputs(config) if config.layer_input_size else []))
+
+
+def _layer_inputs(config: ModelConfig) -> list[WeightSpec]:
+    """Of all layers together: a table, and what is made of the embedding."""
+    size, rows = config.layer_inputs_size, config.layer_vocab_size
+    table = WeightSpec("model.embed_tokens_per_layer.weight", "layer_tokens", (rows, size))
+    name, shape = "model.per_layer_model_projection", (size, config.hidden_size)
+    norm = norm_spec("model.per_layer_projection_norm", "inputs_norm", config.layer_input_size)
+    return [table, *linear_specs(name, "inputs_proj", shape, bias=False), norm]
+
+
+def _reads_layer_input(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """What a layer adds of its own input, once its MLP has been added."""
+    hidden, size = config.hidden_size, config.layer_input_size
+    gate, made = f"{prefix}.per_layer_input_gate", f"{prefix}.per_layer_projection"
+    return [
+        *linear_specs(gate, "input_gate", (size, hidden), bias=False),
+        *linear_specs(made, "input_proj", (hidden, size), bias=False),
+        norm_spec(f"{prefix}.post_per_layer_input_norm", "added_norm", hidden),
+    ]
 
 
 def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -67,6 +88,7 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
+    specs += _reads_layer_input(config, prefix) if config.layer_input_size else []
     if config.layer_scales:
         specs.append(WeightSpec(f"{prefix}.layer_scalar", "layer_scale", (1,)))
     block = _MLP_NAMES.get(config.model_type, "mlp")

@@ -120,6 +120,8 @@ class ModelConfig:
     groups_per_token: int = 1
     routed_scale: float = 1.0  # of what all chosen experts add together
     latent: LatentShape | None = None  # how queries, keys and values are made
+    layer_input_size: int = 0  # of what each layer reads of a token itself, beside hidden states
+    layer_vocab_size: int = 0  # rows of the table of these inputs
     layer_scales: bool = False  # what leaves a layer is multiplied with a number of its own
     attention_gate: bool = False  # how much of what is attended to is added is scored
     recurrent: RecurrentShape | None = None  # of the layers that keep a state
@@ -210,6 +212,16 @@ class ModelConfig:
     def state_bytes(self) -> int:
         """What all recurrent layers keep of one sequence."""
         return self.recurrent_layers * self.recurrent.state_bytes if self.recurrent else 0
+
+    @property
+    def layer_inputs_size(self) -> int:
+        """Width of what all layers read of one token itself."""
+        return self.num_layers * self.layer_input_size
+
+    @property
+    def table_widths(self) -> tuple[int, ...]:
+        """Of the rows that are gathered for a token."""
+        return (self.embed_size, *([self.layer_inputs_size] if self.layer_input_size else []))
 
     @property
     def query_size(self) -> int:

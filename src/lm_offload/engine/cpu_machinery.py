@@ -51,6 +51,7 @@ ARENAS = (
         "KV staging",
         "KV swap",
         "hidden states",
+        "layer inputs",
         "expert inputs",
         "expert sums",
         "workspace",

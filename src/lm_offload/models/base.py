@@ -88,3 +88,24 @@ class SummedFunctions(Protocol):
 
     def add_sums(self, ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
         """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them."""
+
+
+class SharedFunctions(Protocol):
+    """What a model offers beside those if layers read keys and values of another one."""
+
+    def queries(self, ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
+        """What attention asks of hidden[T, H], before rotation: [T, heads, head_dim]."""
+
+
+class LayeredFunctions(Protocol):
+    """What a model offers beside those if each layer reads something of the tokens themselves."""
+
+    def layer_inputs(
+        self, ctx: Context, rows: Weights, hidden: Tensor, weights: Weights, out: Tensor
+    ) -> None:
+        """out[T, layers * width] of the gathered rows and the embedding hidden[T, H]."""
+
+    def add_layer_input(
+        self, ctx: Context, weights: Weights, inputs: Tensor, hidden: Tensor
+    ) -> None:
+        """hidden[T, H] += what a layer makes of its inputs[T, width]; after its MLP."""

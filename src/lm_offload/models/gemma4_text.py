@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import gate_and_up, project_each, split_heads
+from lm_offload.models.blocks import gate_and_up, project, project_each, split_heads
 from lm_offload.models.experts import add_expert
 from lm_offload.models.gemma2 import embed
+from lm_offload.models.gemma4_inputs import add_layer_input, embed_rows, layer_inputs
 from lm_offload.models.gemma4_mixture import add_sums, route
-from lm_offload.models.llama import embed_rows, final_norm, head, input_norm
+from lm_offload.models.llama import final_norm, head, input_norm
 from lm_offload.models.olmo2 import KERNELS_ONLY, add_attended, add_normed
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ __all__ = [
     "KERNELS_ONLY",
     "add_attended",
     "add_expert",
+    "add_layer_input",
     "add_sums",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "layer_inputs",
     "mlp",
     "qkv",
+    "queries",
     "route",
 ]
 
@@ -50,13 +54,24 @@ def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
     return q, k, v
 
 
+def queries(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
+    """Those alone [T, heads, head_dim], of a layer that reads keys and values of another."""
+    q = split_heads(ctx, project(ctx, weights, input_norm(ctx, weights, hidden), "q_proj", ""))
+    _norm_heads(ctx, q, weights["q_norm"], q)
+    return q
+
+
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
-    """hidden[T, H] = (hidden + post_norm(down(gelu(gate) * up)) of norm(hidden)) * scale."""
+    """hidden[T, H] = (hidden + post_norm(down(gelu(gate) * up)) of norm(hidden)) * scale.
+
+    Where the layer adds something of its own input, too, the scale is of both.
+    """
     normed = input_norm(ctx, weights, hidden)
     inner = gate_and_up(ctx, weights, normed)
     ctx.kernels.linear(inner, weights["down_proj"], normed)
     add_normed(ctx, weights, normed, hidden)
-    hidden.mul_(weights["layer_scale"].float())
+    if not ctx.config.layer_input_size:
+        hidden.mul_(weights["layer_scale"].float())
 
 
 def _norm_heads(ctx: Context, heads: Tensor, scales: Tensor, out: Tensor) -> None:

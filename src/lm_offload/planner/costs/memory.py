@@ -77,6 +77,11 @@ def workspace_bytes(config: ModelConfig, rows: int, logit_rows: int) -> int:
     return align_up(workspace_floats(config, rows, logit_rows) * F32_BYTES)
 
 
+def layer_inputs_bytes(config: ModelConfig, rows: int) -> int:
+    """What all layers read of the tokens themselves, f32."""
+    return align_up(rows * config.layer_inputs_size * F32_BYTES)
+
+
 def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Normed rows and logits of the sampled rows, f32."""
     return align_up(sizes.logit_rows * (config.vocab_size + 2 * config.hidden_size) * F32_BYTES)
@@ -148,11 +153,12 @@ def _choice_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:
     """Rows of one micro-batch, fetched and put in order, and the read buffers."""
-    row_bytes = config.embed_size * config.itemsize
-    copies = 2 * sizes.micro_batch_tokens * row_bytes
+    rows = [width * config.itemsize for width in config.table_widths]
+    copies = 2 * sizes.micro_batch_tokens * sum(rows)
     if table_resident:
         return copies
-    return copies + gather_bytes(config.vocab_size * row_bytes, sizes.micro_batch_tokens)
+    read = (gather_bytes(config.vocab_size * row, sizes.micro_batch_tokens) for row in rows)
+    return copies + sum(read)
 
 
 def host_rows(
@@ -182,12 +188,14 @@ def memory_table(
     config = model.config
     scratch_bytes, staging_bytes = product_bytes(model, sizes), kv_staging_bytes(model, sizes)
     moved_bytes = swap_bytes(model, sizes)
+    inputs_bytes = layer_inputs_bytes(config, sizes.sweep_tokens)
     return (
         ("KV cache", kv_bytes(model, sizes)),
         *([("recurrent states", state_bytes(config, sizes))] if config.recurrent else []),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
+        *([("layer inputs", inputs_bytes)] if inputs_bytes else []),
         *([("expert inputs", hidden_bytes(config, sizes.sweep_tokens))] if config.is_moe else []),
         *(
             [("expert sums", hidden_bytes(config, sizes.sweep_tokens))]

@@ -77,7 +77,8 @@ def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
 
 
 def _embed(config: ModelConfig) -> Iterator[Operation]:
-    yield Operation("embed", config.embed_size * (config.itemsize + F32_BYTES))
+    for width in config.table_widths:
+        yield Operation("embed", width * (config.itemsize + F32_BYTES))
 
 
 def _attention(config: ModelConfig) -> Iterator[Operation]:
@@ -105,6 +106,8 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
         yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
     else:
         yield _activation(config, config.dense_size or config.intermediate_size)
+    if config.layer_input_size:
+        yield _activation(config, config.layer_input_size)
 
 
 def _activation(config: ModelConfig, width: int) -> Operation:
