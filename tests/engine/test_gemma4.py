@@ -10,6 +10,7 @@ import torch
 from lm_offload import Workload
 from lm_offload.errors import ConfigError
 from lm_offload.planner.decided.plan_choice import choice_of
+from tests.engine.device_harness import open_on_device
 from tests.engine.harness import (
     GREEDY,
     PLENTY,
@@ -19,12 +20,11 @@ from tests.engine.harness import (
     prompts_of,
     smallest_budget,
     spilled,
-    tokens_of,
 )
 from tests.newer_toys import GEMMA4_LAYERED, GEMMA4_MIXTURE
 from tests.toy import load_oracle
 
-PROMPTS = prompts_of(5, 1, 34, 90, 15, 16)
+PROMPTS = prompts_of(5, 34, 90, 16)
 WORKLOAD = Workload(tuple(map(len, PROMPTS)), (GREEDY.max_tokens,) * len(PROMPTS))
 KINDS = {"dense": {}, "mixture": GEMMA4_MIXTURE, "layered": GEMMA4_LAYERED}
 ON_DISK = {"dense": (0, 1), "layered": (0,)}  # layers that are alike, and read by no other
@@ -48,12 +48,12 @@ def test_tokens_and_logits_are_those_of_transformers(folder, monkeypatch):
             logits = oracle(torch.tensor([prompt + output[:-1]])).logits[0, len(prompt) - 1 :]
             assert output == logits.argmax(-1).tolist()
     recorder = LogitsRecorder(monkeypatch)
-    (output,) = generate(folder, smallest, PROMPTS[3:4])
-    logits = oracle(torch.tensor([PROMPTS[3] + output[:-1]])).logits[0, len(PROMPTS[3]) - 1 :]
+    (output,) = generate(folder, smallest, PROMPTS[1:2])
+    logits = oracle(torch.tensor([PROMPTS[1] + output[:-1]])).logits[0, len(PROMPTS[1]) - 1 :]
     torch.testing.assert_close(torch.stack(recorder.rows), logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kv_format", [None, "int8", "int4"])
+@pytest.mark.parametrize("kv_format", [None, "int4"])
 def test_chunks_batches_and_budgets_do_not_change_tokens(toy, kind, kv_format):
     folder = toy("gemma4_text", **KINDS[kind], dtype=torch.bfloat16)
     options = {"kv_format": kv_format}
@@ -86,7 +86,7 @@ def test_prefixes_of_other_processes_wherever_their_layers_lay(folder, kind, tmp
         with open_llm(folder, PLENTY, plan=plan, prefix_cache=tmp_path) as llm:
             outputs = llm.generate(PROMPTS, GREEDY)
         assert [list(output.outputs[0].token_ids) for output in outputs] == wanted
-    assert [output.num_cached_tokens for output in outputs] == [0, 0, 32, 80, 0, 0]
+    assert [output.num_cached_tokens for output in outputs] == [0, 32, 80, 0]
 
 
 def test_prefixes_in_common(folder):
@@ -99,18 +99,17 @@ def test_prefixes_in_common(folder):
     assert [output.num_cached_tokens for output in outputs] == [0, 64, 64, 64]
 
 
-@pytest.mark.parametrize("weight_format", ["int4", "int8:64"])
-def test_quantized_weights(toy, kind, weight_format, tmp_path, monkeypatch):
+def test_quantized_weights(toy, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path))
     sizes = {"intermediate_size": 128, **KINDS[kind], "hidden_size_per_layer_input": 0}
     sizes |= {"moe_intermediate_size": 64} if kind == "mixture" else {}
     sizes |= {"hidden_size_per_layer_input": 64} if kind == "layered" else {}
     folder = toy("gemma4_text", **sizes, dtype=torch.bfloat16)
-    options = {"weight_format": weight_format, "kv_format": "int8"}
+    options = {"weight_format": "int4", "kv_format": "int8"}
     plenty = generate(folder, PLENTY, PROMPTS, **options)
     assert generate(folder, "3MiB", PROMPTS, **options) == plenty
 
 
 def test_a_gpu_is_refused(folder):
-    with pytest.raises(ConfigError, match="only the CPU computes"), open_llm(folder) as llm:
-        tokens_of(llm, PROMPTS)
+    with pytest.raises(ConfigError, match="which only the CPU computes"):
+        open_on_device(folder, PLENTY)

@@ -133,7 +133,7 @@ def _runner(
         load_model(files.config.model_type),
         context,
         store,
-        SweepRows(tables, buffers.hidden, requests),
+        SweepRows(tables, buffers.hidden, requests, buffers.layer_inputs),
         cache,
         staged,
         buffers,

@@ -21,7 +21,11 @@ def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
 
 def check_on_device(config: ModelConfig, format: Format) -> None:
     """Raise ConfigError for what only the CPU computes: some models, and formats of weights."""
-    parts = (config.is_moe, "a mixture of experts"), (config.recurrent, "recurrent layers")
+    parts = (
+        (config.is_moe, "a mixture of experts"),
+        (config.recurrent, "recurrent layers"),
+        (config.layers_differ, "layers whose heads or inputs differ"),
+    )
     for found, name in parts:
         if found:
             raise ConfigError(

@@ -48,7 +48,7 @@ def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
     made = [split_heads(ctx, each) for each in project_each(ctx, weights, x, roles)]
     q, k = made[:2]
     v = made[2] if len(made) > 2 else ctx.workspace.take(*k.shape)
-    _norm_heads(ctx, made[-1], torch.ones(k.shape[-1]), v)
+    _norm_heads(ctx, made[-1], torch.ones(k.shape[-1], device=k.device), v)
     _norm_heads(ctx, q, weights["q_norm"], q)
     _norm_heads(ctx, k, weights["k_norm"], k)
     return q, k, v

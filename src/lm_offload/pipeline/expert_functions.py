@@ -51,6 +51,18 @@ class ExpertFunctions:
         self._choices.clear()
         self._rows = None
 
+    def takes_rows(self, unit: Unit) -> bool:
+        """Whether it is a router, or the step of a layer after its experts."""
+        last = unit.kind == "mlp" and self._context.config.sums_experts(unit.index)
+        return unit.kind == "router" or last
+
+    def compute_rows(self, unit: Unit, weights: Views, rows: MicroBatch) -> None:
+        """One of these, on some rows."""
+        if unit.kind == "router":
+            self.route(weights, rows)
+        else:
+            self.add_sums(weights, rows)
+
     def route(self, weights: Views, rows: MicroBatch) -> None:
         """Ask the router of a layer for the experts of some rows, the first ones first."""
         if rows.start == 0:

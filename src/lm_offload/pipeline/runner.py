@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -173,12 +172,10 @@ class ModelRunner:
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
     ) -> None:
-        if self._experts is not None and _adds_sums(self._context.config, unit):
-            self._experts.add_sums(weights, rows)
+        if self._experts is not None and self._experts.takes_rows(unit):
+            self._experts.compute_rows(unit, weights, rows)
         elif unit.kind == "mlp":
             self._functions.mlp(unit, weights, rows, kernels)
-        elif self._experts is not None and unit.kind == "router":
-            self._experts.route(weights, rows)
         elif host := self._host_of(task.id.unit):
             hidden = self._buffers.hidden[rows.start : rows.stop]
             host.compute(task, unit.index, weights, hidden, rows)
@@ -197,8 +194,3 @@ class ModelRunner:
             self._functions.attend(unit, weights, rows, *staged.views(), kernels)
 
         self._run(task, rows, staged.address, compute)
-
-
-def _adds_sums(config: ModelConfig, unit: Unit) -> bool:
-    """Whether it is the step after the experts of a layer."""
-    return unit.kind == "mlp" and config.sums_experts(unit.index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device_plan import AttentionOn
 from lm_offload.kernels.scratch import linear_scratch_bytes, packed_scratch_bytes
@@ -12,6 +11,7 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.planner.costs.activation_memory import F32_BYTES, activations, workspace_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.lazy import lazy
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -19,7 +19,6 @@ from lm_offload.speculation.token_index import BYTES_PER_TOKEN
 from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
-F32_BYTES = 4
 CHOICE_BYTES = 64  # of one row and expert: number and scale, of the layer and in order, sorting
 SWEEPS_ALIVE = 2  # rotary tables of a sweep are made while those of the last one are there
 LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
@@ -65,21 +64,6 @@ class Sizes:
     def logit_rows(self) -> int:
         """Most rows of a sweep whose logits are wanted."""
         return self.lanes + max(self.scored_rows, self.draft_rows)
-
-
-def hidden_bytes(config: ModelConfig, rows: int) -> int:
-    """Hidden states of all rows of a sweep, f32."""
-    return align_up(rows * config.hidden_size * F32_BYTES)
-
-
-def workspace_bytes(config: ModelConfig, rows: int, logit_rows: int) -> int:
-    """Intermediates of one unit on one micro-batch, or of the final norm on the sampled rows."""
-    return align_up(workspace_floats(config, rows, logit_rows) * F32_BYTES)
-
-
-def layer_inputs_bytes(config: ModelConfig, rows: int) -> int:
-    """What all layers read of the tokens themselves, f32."""
-    return align_up(rows * config.layer_inputs_size * F32_BYTES)
 
 
 def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -188,20 +172,12 @@ def memory_table(
     config = model.config
     scratch_bytes, staging_bytes = product_bytes(model, sizes), kv_staging_bytes(model, sizes)
     moved_bytes = swap_bytes(model, sizes)
-    inputs_bytes = layer_inputs_bytes(config, sizes.sweep_tokens)
     return (
         ("KV cache", kv_bytes(model, sizes)),
         *([("recurrent states", state_bytes(config, sizes))] if config.recurrent else []),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
-        ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
-        *([("layer inputs", inputs_bytes)] if inputs_bytes else []),
-        *([("expert inputs", hidden_bytes(config, sizes.sweep_tokens))] if config.is_moe else []),
-        *(
-            [("expert sums", hidden_bytes(config, sizes.sweep_tokens))]
-            if config.summed_experts
-            else []
-        ),
+        *activations(config, sizes.sweep_tokens),
         ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),
