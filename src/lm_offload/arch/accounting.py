@@ -84,7 +84,6 @@ def _layer_floats(config: ModelConfig, tokens: int) -> int:
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
         dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
-        dense += _floats(tokens, hidden) if config.summed_experts else 0
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
     own = (config.layer_input_size,) * 2 + (hidden,) if config.layer_input_size else ()

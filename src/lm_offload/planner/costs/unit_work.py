@@ -48,6 +48,7 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
     kinds = {
         "embed": _embed,
         "attention": _attention,
+        "shared attention": _shared_attention,
         "recurrent": _recurrent,
         "mlp": _mlp,
         "router": _router,
@@ -55,8 +56,16 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
         "final_norm": _final_norm,
     }
     config = config.of_layer(unit.index) if unit.kind in ("attention", "mlp") else config
-    more = kinds[unit.kind](config) if unit.kind in kinds else ()
+    kind = _kind_of(config, unit)
+    more = kinds[kind](config) if kind in kinds else ()
     return (*_norms(config, unit), *more)
+
+
+def _kind_of(config: ModelConfig, unit: Unit) -> str:
+    """What it does with a row; attention over keys and values of another layer makes none."""
+    if unit.kind == "attention" and config.layers[unit.index].kv_of is not None:
+        return "shared attention"
+    return unit.kind
 
 
 def visible_tokens(rows: int, context: int, window: int | None) -> int:
@@ -90,6 +99,11 @@ def _attention(config: ModelConfig) -> Iterator[Operation]:
         yield _activation(config, config.query_size)
     if config.parallel:
         yield from _mlp(config)
+
+
+def _shared_attention(config: ModelConfig) -> Iterator[Operation]:
+    if config.ropes:
+        yield Operation("rotary", 2 * config.query_size * F32_BYTES)
 
 
 def _recurrent(config: ModelConfig) -> Iterator[Operation]:

@@ -49,6 +49,8 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
         return  # which has the whole cache in its memory
     if model.experts is not None:
         return  # whose reads depend on what routers say
+    if not spillable_layers(model.config):
+        return
     if not request.spill_bytes or not is_worth_reads(model, sizes, request.budget_bytes):
         return
     resident_bytes = model.units_bytes + model.table_bytes
