@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, WINDOW
+from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, VOCAB_SIZE, WINDOW
 
 _COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
 _HEADS = {key: value for key, value in GATED.items() if key != "head_dim"}
@@ -69,5 +69,33 @@ NEWER: dict[str, dict[str, Any]] = {
         "num_local_experts": 5,
         **_HALF_ROTATED,
     },
+    "gemma4_text": {
+        **GATED,
+        "num_hidden_layers": 4,
+        "layer_types": [*["sliding_attention"] * 2, "full_attention", "full_attention"],
+        "sliding_window": WINDOW,
+        "global_head_dim": 32,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "hidden_size_per_layer_input": 0,
+        "final_logit_softcapping": 5.0,
+        "tie_word_embeddings": True,
+    },
     "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
+}
+GEMMA4_LAYERED = {  # inputs of single layers, keys and values that layers share
+    "num_hidden_layers": 6,
+    "layer_types": [*["sliding_attention", "full_attention"] * 3],
+    "num_kv_shared_layers": 3,
+    "use_double_wide_mlp": True,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": VOCAB_SIZE,
+    "attention_k_eq_v": False,
+    "num_global_key_value_heads": None,
+}
+GEMMA4_MIXTURE = {  # of gemma4_text
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 48,
 }

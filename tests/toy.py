@@ -44,7 +44,7 @@ KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
     *("ministral3", "cohere", "cohere2", "arcee", "nemotron", "starcoder2", "stablelm"),
-    *("hunyuan_v1_dense",),
+    *("hunyuan_v1_dense", "gemma4_text"),
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
@@ -222,7 +222,7 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
     for name, parameter in sorted(model.named_parameters()):
         parameter.copy_(_values(name, parameter, generator))
     for name, buffer in sorted(model.named_buffers()):
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "layer_scalar")):
             buffer.copy_(_values(name, buffer, generator))
 
 

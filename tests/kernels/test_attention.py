@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -109,6 +111,18 @@ def test_contexts_of_several_segments(kernels: Kernels, dtype_name: str) -> None
     for window in (None, 3, 520):
         expected = reference_attention(inputs, 0.3, window, None)
         torch.testing.assert_close(attend(kernels, inputs, window), expected, atol=2e-5, rtol=1e-4)
+
+
+@EACH
+@pytest.mark.parametrize("dtype_name", DTYPES)
+def test_wide_heads(kernels: Kernels, dtype_name: str) -> None:
+    """As in the layers of Gemma 4 that see everything: 512 channels, eight heads that share."""
+    case = Case((1, 21), (530, 40), heads=8, kv_heads=1, head_dim=512)
+    inputs = make_inputs(replace(case, dtype=getattr(torch, dtype_name)))
+    expected = reference_attention(inputs, 0.1, None, None)
+    out = torch.full_like(inputs.q, 7.0)
+    kernels.attention(inputs.q, inputs.keys, inputs.values, inputs.batch, 0.1, out)
+    torch.testing.assert_close(out, expected, atol=2e-5, rtol=1e-4)
 
 
 @EACH

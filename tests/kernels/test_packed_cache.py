@@ -85,6 +85,15 @@ def test_attention_over_what_the_codes_stand_for(
 
 @EACH
 @EACH_FORMAT
+def test_wide_heads(kernels: Kernels, name: str) -> None:
+    case = Case((1, 21), (530, 40), heads=8, kv_heads=1, head_dim=512)
+    inputs = pack_inputs(case, name)
+    expected = reference_attention(inputs.floats, scale_of(inputs), None, None)
+    assert_near(attend(kernels, inputs), expected, name)
+
+
+@EACH
+@EACH_FORMAT
 def test_contexts_of_several_segments(kernels: Kernels, name: str) -> None:
     inputs = pack_inputs(Case((1, 5, 40), (1300, 600, 530), head_dim=24), name)
     for window in (None, 3, 520):

@@ -15,9 +15,8 @@ from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidat
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
+from lm_offload.models.attention_kinds import attention_of
 from lm_offload.models.base import Context
-from lm_offload.models.blocks import attention
-from lm_offload.models.gated_attention import gated_attention
 from lm_offload.models.recurrent import recur
 from lm_offload.models.registry import load_mixture, load_model, load_recurrent
 from lm_offload.models.rotary import rotary_tables
@@ -61,13 +60,16 @@ class PagedModel:
         self._kernels = TorchKernels(1)
         # A stride of 7 scatters each sequence over the cache.
         self._free = [i * 7 % NUM_BLOCKS for i in range(NUM_BLOCKS)]
-        shape = (NUM_BLOCKS, self.config.num_kv_heads, BLOCK_TOKENS, self.config.head_dim)
-        self._caches = [
-            (torch.full(shape, float("nan")), torch.full(shape, float("nan")))
-            for _ in range(self.config.num_layers)
-        ]
-
+        self._caches: list[tuple[Tensor, Tensor]] = []
+        for layer, place in enumerate(self.config.layers):
+            own = self._empty_cache(layer) if place.kv_of is None else self._caches[place.kv_of]
+            self._caches.append(own)
         self._states = self._empty_states() if self.config.recurrent else {}
+
+    def _empty_cache(self, layer: int) -> tuple[Tensor, Tensor]:
+        kv_heads, head_dim = self.config.kv_shape(layer)
+        shape = (NUM_BLOCKS, kv_heads, BLOCK_TOKENS, head_dim)
+        return torch.full(shape, float("nan")), torch.full(shape, float("nan"))
 
     def _empty_states(self) -> dict[int, State]:
         shape = self.config.recurrent
@@ -112,15 +114,23 @@ class PagedModel:
             wanted = model.embed_rows(ctx.config, tokens, batch.positions)
             rows = {s.role: self._view(s)[wanted[s.role]] for s in unit.tables}
             model.embed(ctx, rows, hidden, weights)
+            if ctx.config.layer_input_size:
+                self._inputs = torch.full((len(tokens), ctx.config.layer_inputs_size), float("nan"))
+                model.layer_inputs(ctx, rows, hidden, weights, self._inputs)
         elif unit.kind == "attention":
             cache = self._caches[unit.index]
-            attend = gated_attention if ctx.config.attention_gate else attention
+            attend = attention_of(ctx.config, unit.index)
             attend(model, ctx, unit.index, weights, hidden, batch, *cache)
         elif unit.kind == "recurrent":
             functions = load_recurrent(ctx.config.model_type)
             recur(functions, ctx, weights, hidden, batch, self._states[unit.index])
+        elif unit.kind == "mlp" and ctx.config.sums_experts(unit.index):
+            self._experts.add_sums(weights, batch)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
+            if ctx.config.layer_input_size:
+                own = self._inputs.chunk(ctx.config.num_layers, 1)[unit.index]
+                model.add_layer_input(ctx, weights, own, hidden)
         elif unit.kind in ("router", "expert"):
             self._compute_mixture(ctx, unit, weights, batch, hidden)
         elif unit.kind == "final_norm":
@@ -139,7 +149,8 @@ class PagedModel:
     ) -> None:
         if unit.kind == "router":
             functions, inputs = load_mixture(self.config.model_type), torch.empty_like(hidden)
-            self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens)
+            sums = torch.full_like(hidden, float("nan")) if self.config.summed_experts else None
+            self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens, sums)
             self._experts.route(weights, batch)
         else:
             self._experts.compute(unit, weights)

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from lm_offload.arch.accounting import workspace_floats
 from tests.models.harness import PagedModel, load_tensors
+from tests.newer_toys import GEMMA4_LAYERED, GEMMA4_MIXTURE
 from tests.toy import (
     EVERY_TYPE,
     MAX_POSITIONS,
@@ -40,6 +41,14 @@ LONGROPE = {
 GEMMA3_ROPES = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+GEMMA4_ROPES = {
+    "full_attention": {
+        "rope_type": "proportional",
+        "rope_theta": 1e5,
+        "partial_rotary_factor": 0.5,
+    },
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e3},
 }
 
 
@@ -169,6 +178,12 @@ VARIANTS = {
     "opt narrow": ("opt", {"word_embed_proj_dim": 48, "tie_word_embeddings": False}),
     "opt bare": ("opt", {"enable_bias": False, "_remove_final_layer_norm": True}),
     "opt gelu": ("opt", {"activation_function": "gelu"}),
+    "gemma4_text mixture": ("gemma4_text", GEMMA4_MIXTURE),
+    "gemma4_text layered": ("gemma4_text", GEMMA4_LAYERED),
+    "gemma4_text values by themselves": (
+        "gemma4_text",
+        {"attention_k_eq_v": False, **rope(GEMMA4_ROPES), "final_logit_softcapping": None},
+    ),
     "ministral3 without a temperature": (
         "ministral3",
         {**rope({**YARN, "llama_4_scaling_beta": 0.0}), "sliding_window": None},

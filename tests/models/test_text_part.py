@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lm_offload.arch.config import load_config
 from tests.models.harness import PagedModel, load_tensors
+from tests.newer_toys import GEMMA4_LAYERED, GEMMA4_MIXTURE
 from tests.toy import randomize, toy_fields
 
 TOKENS = [5, 9, 33, 70, 12] * 6
@@ -27,6 +28,9 @@ RECURRENT_VISION = {"depth": 1, "num_heads": 2, "out_hidden_size": 64}
 MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}
 CASES = {  # the whole, its text model, the toy of it, fields of vision
     "gemma3": ("gemma3", "gemma3_text", "gemma3_text", {}),
+    "gemma4": ("gemma4", "gemma4_text", "gemma4_text", {}),
+    "gemma4 mixture": ("gemma4", "gemma4_text", "gemma4_text", {}),
+    "gemma4 layered": ("gemma4", "gemma4_text", "gemma4_text", {}),
     "mistral": ("mistral3", "mistral", "mistral", PIXTRAL),
     "ministral3": ("mistral3", "ministral3", "ministral3", PIXTRAL),
     "mistral4": ("mistral3", "mistral4", "mistral4", PIXTRAL),
@@ -38,6 +42,7 @@ CASES = {  # the whole, its text model, the toy of it, fields of vision
     "qwen3_5": ("qwen3_5", "qwen3_5_text", "qwen3_5_text", RECURRENT_VISION),
     "qwen3_5_moe": ("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_text", RECURRENT_VISION),
 }
+OF_TEXT = {"gemma4 mixture": GEMMA4_MIXTURE, "gemma4 layered": GEMMA4_LAYERED}
 PARTS = [
     *((name, name not in ("llama4", "qwen3_5_moe")) for name in CASES),
     ("mistral", False),
@@ -53,7 +58,12 @@ def checkpoint(request, tmp_path):
     rope = {"rope_parameters": MROPE} if "vl" in name else {}
     config = AutoConfig.for_model(
         whole_type,
-        text_config={"model_type": text_type, **toy_fields(toy_type), **rope},
+        text_config={
+            "model_type": text_type,
+            **toy_fields(toy_type),
+            **rope,
+            **OF_TEXT.get(name, {}),
+        },
         vision_config={**VISION, **vision},
         tie_word_embeddings=tied,
     )

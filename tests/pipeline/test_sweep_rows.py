@@ -61,6 +61,18 @@ def test_a_sweep_fetches_what_has_room_in_its_hidden_states(tables, width, fetch
         assert torch.equal(found[role], stored[role][indices])
 
 
+def test_rows_that_hidden_states_have_no_room_for_wait_in_inputs_of_layers(tables):
+    tables, stored, fetched = tables
+    hidden, inputs = torch.zeros(8, WIDTH // 2), torch.zeros(8, 2, WIDTH // 2)
+    rows, wanted = SweepRows(tables, hidden, REQUESTS, inputs), {"tokens": TOKENS}
+    wanted["positions"] = POSITIONS
+    rows.begin(wanted)
+    found = taken(rows, wanted, 2)
+    assert fetched == [6, 6]
+    for role, indices in wanted.items():
+        assert torch.equal(found[role], stored[role][indices])
+
+
 def test_what_is_taken_outlives_the_hidden_states_that_take_its_place(tables):
     tables, stored, _ = tables
     hidden = torch.zeros(8, WIDTH // 2)  # as wide as a row of the table

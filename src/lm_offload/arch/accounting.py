@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from lm_offload.arch.shapes import ModelConfig
+from lm_offload.arch.shapes import KVShape, ModelConfig
 from lm_offload.arch.weight_spec import Unit
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import head_bytes
@@ -41,16 +42,27 @@ def attention_flops(config: ModelConfig, context: int) -> int:
 
     What a token does to the states of recurrent layers counts, too.
     """
-    attending = (layer for layer in config.layers if not layer.recurrent)
-    seen = (min(context, layer.window or context) for layer in attending)
+    scores = sum(
+        config.of_layer(index).query_size * min(context, layer.window or context)
+        for index, layer in enumerate(config.layers)
+        if not layer.recurrent
+    )
     matrices = config.recurrent.matrix_floats if config.recurrent else 0
     recurrent = STATE_FLOPS * config.recurrent_layers * matrices
-    return 4 * config.query_size * sum(seen) + recurrent
+    return 4 * scores + recurrent
 
 
-def kv_bytes_per_token(config: ModelConfig, format: Format) -> int:
-    """Bytes of keys and values of one token, all layers, scales included."""
-    return 2 * config.attention_layers * config.num_kv_heads * head_bytes(format, config.head_dim)
+def kv_bytes_per_token(
+    config: ModelConfig, format: Format, layers: Collection[int] | None = None
+) -> int:
+    """Bytes of keys and values of one token, scales included, in these layers or in all."""
+    shapes = config.kv_shapes if layers is None else Counter(map(config.kv_shape, layers))
+    return sum(count * kept_bytes(shape, format) for shape, count in shapes.items())
+
+
+def kept_bytes(shape: KVShape, format: Format) -> int:
+    """Bytes of the key and the value of one token in one layer, scales included."""
+    return 2 * shape.kv_heads * head_bytes(format, shape.head_dim)
 
 
 def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
@@ -60,14 +72,13 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
     """
     if config.model_type == "opt":
         return _opt_floats(config, tokens, logit_rows)
-    hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
-    inner = config.intermediate_size
-    products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
-    normed = (hidden,) if config.pre_norms else ()
-    added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
-    gate = (queries,) if config.attention_gate else ()
-    attention = _floats(tokens, *normed, *products, *gate, *_paired(config), queries, *added)
-    attention = max(attention + _latent(config, tokens), _recurrent(config, tokens))
+    return max(_layer_floats(kind, tokens) for kind in config.layer_kinds)
+
+
+def _layer_floats(config: ModelConfig, tokens: int) -> int:
+    """Of the layers with heads and an MLP like these."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    attention = max(_attention(config, tokens), _recurrent(config, tokens))
     if config.parallel:
         attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
@@ -75,7 +86,19 @@ def workspace_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:
         dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
-    return max(attention, _floats(tokens, hidden, *inner_products))
+    own = (config.layer_input_size,) * 2 + (hidden,) if config.layer_input_size else ()
+    return max(attention, _floats(tokens, hidden, *inner_products, *own))
+
+
+def _attention(config: ModelConfig, tokens: int) -> int:
+    """Products, what is attended to, and norms."""
+    hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
+    products = (queries + 2 * kv,) if config.fused_qkv else (queries, kv, kv)
+    normed = (hidden,) if config.pre_norms else ()
+    added = (hidden,) if config.post_norms else ()  # what attention adds, before its norm
+    gate = (queries,) if config.attention_gate else ()
+    plain = _floats(tokens, *normed, *products, *gate, *_paired(config), queries, *added)
+    return plain + _latent(config, tokens)
 
 
 def _latent(config: ModelConfig, tokens: int) -> int:
@@ -115,6 +138,7 @@ def _router_floats(config: ModelConfig, tokens: int) -> int:
     ranked = (scores,) if config.choice_bias or config.expert_groups > 1 else ()
     ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
     scored = (2, config.hidden_size) if config.shared_gate else ()
+    ranked = (*ranked, config.hidden_size) if config.summed_experts else ranked
     shared = (inner, inner, *scored) if inner else ()
     return _floats(tokens, scores, *ranked, *shared)
 

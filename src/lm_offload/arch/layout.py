@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lm_offload.arch.layout_latent import latent_projections
-from lm_offload.arch.shapes import ModelConfig
+from lm_offload.arch.shapes import LayerConfig, ModelConfig
 from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
 
 TOKENS = "model.embed_tokens.weight"
@@ -43,8 +43,29 @@ _HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
 
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
-    """The table of token embeddings."""
-    return (WeightSpec(TOKENS, "tokens", (config.vocab_size, config.hidden_size)),)
+    """The table of token embeddings, and what inputs of single layers are made of."""
+    tokens = WeightSpec(TOKENS, "tokens", (config.vocab_size, config.hidden_size))
+    return (tokens, *(_layer_inputs(config) if config.layer_input_size else []))
+
+
+def _layer_inputs(config: ModelConfig) -> list[WeightSpec]:
+    """Of all layers together: a table, and what is made of the embedding."""
+    size, rows = config.layer_inputs_size, config.layer_vocab_size
+    table = WeightSpec("model.embed_tokens_per_layer.weight", "layer_tokens", (rows, size))
+    name, shape = "model.per_layer_model_projection", (size, config.hidden_size)
+    norm = norm_spec("model.per_layer_projection_norm", "inputs_norm", config.layer_input_size)
+    return [table, *linear_specs(name, "inputs_proj", shape, bias=False), norm]
+
+
+def _reads_layer_input(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """What a layer adds of its own input, once its MLP has been added."""
+    hidden, size = config.hidden_size, config.layer_input_size
+    gate, made = f"{prefix}.per_layer_input_gate", f"{prefix}.per_layer_projection"
+    return [
+        *linear_specs(gate, "input_gate", (size, hidden), bias=False),
+        *linear_specs(made, "input_proj", (hidden, size), bias=False),
+        norm_spec(f"{prefix}.post_per_layer_input_norm", "added_norm", hidden),
+    ]
 
 
 def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -54,8 +75,8 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
     if config.latent:
         specs += latent_projections(config, config.latent, f"{prefix}.self_attn")
     else:
-        specs += _projections(config, f"{prefix}.self_attn")
-    specs += _head_norms(config, f"{prefix}.self_attn")
+        specs += _projections(config, f"{prefix}.self_attn", config.layers[layer])
+    specs += _head_norms(config, f"{prefix}.self_attn", config.layers[layer])
     if config.attention_sinks:
         specs.append(WeightSpec(f"{prefix}.self_attn.sinks", "sinks", (config.num_heads,)))
     specs += _block_norm(config, prefix, names.attention_adds, "post_norm")
@@ -67,6 +88,9 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, names = f"model.layers.{layer}", _norm_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
+    specs += _reads_layer_input(config, prefix) if config.layer_input_size else []
+    if config.layer_scales:
+        specs.append(WeightSpec(f"{prefix}.layer_scalar", "layer_scale", (1,)))
     block = _MLP_NAMES.get(config.model_type, "mlp")
     return tuple(specs + _mlp_matrices(config, f"{prefix}.{block}"))
 
@@ -94,19 +118,19 @@ def _norm(config: ModelConfig, name: str, role: str) -> list[WeightSpec]:
     return specs
 
 
-def _head_norms(config: ModelConfig, prefix: str) -> list[WeightSpec]:
-    """Of queries and keys, by head or all heads together."""
+def _head_norms(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[WeightSpec]:
+    """Of queries and of keys that the layer makes, by head or all heads together."""
     if not (config.qk_norm or config.qk_norm_whole):
         return []
     if config.layer_norms:
         return _scales_of_heads(config, prefix)
-    roles = "q_norm", "k_norm"
+    roles = ("q_norm", "k_norm") if layer.kv_of is None else ("q_norm",)
     names = _HEAD_NORMS.get(config.model_type, roles)
     whole = (config.query_size, config.kv_size)
     sizes = whole if config.qk_norm_whole else (config.head_dim,) * 2
     return [
         norm_spec(f"{prefix}.{name}", role, size)
-        for name, role, size in zip(names, roles, sizes, strict=True)
+        for name, role, size in zip(names, roles, sizes, strict=False)
     ]
 
 
@@ -119,7 +143,7 @@ def _scales_of_heads(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     ]
 
 
-def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+def _projections(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[WeightSpec]:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
     output = linear_specs(f"{prefix}.o_proj", "o_proj", (hidden, queries), config.output_bias)
     if config.fused_qkv:
@@ -127,7 +151,10 @@ def _projections(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         return linear_specs(f"{prefix}.qkv_proj", "qkv_proj", fused, config.qkv_bias) + output
     specs = []
     asked = 2 * queries if config.attention_gate else queries
-    for role, size in (("q_proj", asked), ("k_proj", kv), ("v_proj", kv)):
+    sizes = {"q_proj": asked} if layer.kv_of is not None else {"q_proj": asked, "k_proj": kv}
+    if layer.kv_of is None and not layer.values_of_keys:
+        sizes["v_proj"] = kv
+    for role, size in sizes.items():
         specs += linear_specs(f"{prefix}.{role}", role, (size, hidden), config.qkv_bias)
     return specs + output
 

@@ -19,16 +19,17 @@ from lm_offload.arch.weight_spec import (
 class _Names(NamedTuple):
     """What a model type calls the block of a layer, and the matrices of an expert by role."""
 
-    block: str
+    block: str  # and a dot, if there is one
     matrices: dict[str, str]
     router: str = "gate"
     shared: str = "shared_experts"
     choice_bias: str = "gate.e_score_correction_bias"
     choice_rows: tuple[int, ...] = ()  # in front of its shape
+    norm: str = "post_attention_layernorm"  # of what the experts read
 
 
-_USUAL = _Names("mlp", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
-_MIXTRAL = _Names("block_sparse_moe", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
+_USUAL = _Names("mlp.", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
+_MIXTRAL = _Names("block_sparse_moe.", {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"})
 # Some stack their experts, so these names are in no file: foreign/, storage/stacks.py.
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
 _GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
@@ -40,7 +41,8 @@ _NAMES = {
     "granitemoe": _GRANITE,
     "ernie4_5_moe": _ERNIE,
     "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
-    "llama4_text": _Names("feed_forward", _USUAL.matrices, "router", shared="shared_expert"),
+    "llama4_text": _Names("feed_forward.", _USUAL.matrices, "router", shared="shared_expert"),
+    "gemma4_text": _Names("", _USUAL.matrices, "router.proj", norm="pre_feedforward_layernorm_2"),
     "minimax_m2": _MIXTRAL._replace(choice_bias="e_score_correction_bias"),
     **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"), _ONE_SHARED),
 }
@@ -49,13 +51,13 @@ _NAMES = {
 def router_name(model_type: str, layer: int | str) -> str:
     """Of the matrix that scores the experts of a layer."""
     names = _names(model_type)
-    return f"model.layers.{layer}.{names.block}.{names.router}.weight"
+    return f"model.layers.{layer}.{names.block}{names.router}.weight"
 
 
 def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> str:
     """Of one matrix of an expert: gate_proj, up_proj or down_proj."""
     names = _names(model_type)
-    return f"model.layers.{layer}.{names.block}.experts.{expert}.{names.matrices[role]}.weight"
+    return f"model.layers.{layer}.{names.block}experts.{expert}.{names.matrices[role]}.weight"
 
 
 def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -63,8 +65,9 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
     name, shape = router_name(config.model_type, layer), (config.num_experts, hidden)
     return (
-        norm_spec(f"{prefix}.post_attention_layernorm", "input_norm", hidden),
+        norm_spec(f"{prefix}.{_names(config.model_type).norm}", "input_norm", hidden),
         *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
+        *_router_scales(config, prefix),
         *_choice_bias(config, prefix),
         *_shared_weights(config, prefix),
     )
@@ -79,12 +82,32 @@ def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[Weight
     return tuple(replace(spec, of_expert=True) for spec in specs)
 
 
+def sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
+    """Norms of what the MLP beside the experts adds, and of what these add together."""
+    names = {
+        "dense_norm": "post_feedforward_layernorm_1",
+        "sum_norm": "post_feedforward_layernorm_2",
+    }
+    prefix, size = f"model.layers.{layer}", config.hidden_size
+    return tuple(norm_spec(f"{prefix}.{name}", role, size) for role, name in names.items())
+
+
+def _router_scales(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """Of what a router reads, and of what each expert adds."""
+    if config.model_type != "gemma4_text":
+        return []
+    return [
+        WeightSpec(f"{prefix}.router.scale", "router_norm", (config.hidden_size,)),
+        WeightSpec(f"{prefix}.router.per_expert_scale", "expert_scales", (config.num_experts,)),
+    ]
+
+
 def _choice_bias(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """What is added to the scores of the experts when they are chosen."""
     if not config.choice_bias:
         return []
     names = _names(config.model_type)
-    name = f"{prefix}.{names.block}.{names.choice_bias}"
+    name = f"{prefix}.{names.block}{names.choice_bias}"
     return [WeightSpec(name, CHOICE_BIAS, (*names.choice_rows, config.num_experts))]
 
 
@@ -93,7 +116,7 @@ def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     if not config.shared_size:
         return []
     names = _names(config.model_type)
-    shared = f"{prefix}.{names.block}.{names.shared}"
+    shared = f"{prefix}.{names.block}{names.shared}"
     specs = [
         WeightSpec(f"{shared}.{role}.weight", role, shape)
         for role, shape in _shapes(config, config.shared_size).items()

@@ -30,6 +30,7 @@ class RopeConfig:
     truncate: bool = True  # yarn
     short_factor: tuple[float, ...] = ()  # longrope, one per frequency
     long_factor: tuple[float, ...] = ()  # longrope
+    still: int = 0  # the last so many frequencies, which turn nothing
     growth: float = 0.0  # temperature
     first_position: int = 0  # temperature
 
@@ -50,7 +51,7 @@ def parse_rope(config: Fields, rotary_dim: int, max_positions: int) -> RopeConfi
     section = config.section("rope_scaling") or config.section("rope_parameters")
     if section and any(isinstance(value, Mapping) for value in section.raw.values()):
         raise UnsupportedModelError(
-            f"{section.where} differs by layer type, which is supported for gemma3_text only; "
+            f"{section.where} differs by layer type, which is supported for Gemma only; "
             "choose another checkpoint."
         )
     # Transformers lets the key beside the section win over the key inside it.

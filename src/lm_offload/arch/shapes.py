@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from lm_offload.arch.layer_shapes import KVShape, LatentShape, LayerConfig
 from lm_offload.arch.recurrent import RecurrentShape
 from lm_offload.arch.rope import RopeConfig
 
+__all__ = ["DTYPE_BYTES", "KVShape", "LatentShape", "LayerConfig", "ModelConfig"]
+
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-
-@dataclass(frozen=True)
-class LayerConfig:
-    """How one decoder layer attends."""
-
-    window: int | None = None  # a position sees itself and window - 1 before it
-    rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
-    dense: bool = False  # one MLP, in a model whose other layers have experts
-    tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
-    chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
-    recurrent: bool = False  # keeps a state instead of keys and values
-
-
-@dataclass(frozen=True)
-class LatentShape:
-    """Multi-head latent attention: keys and values of all heads are made of one narrow vector.
-
-    What is kept of a token is that vector and the channels of its keys that are rotated.
-    """
-
-    query_rank: int | None  # the same of queries; None: they are made of hidden states
-    kv_rank: int
-    rotated_dim: int  # channels of a head; those of keys are the same in all heads
-    other_dim: int  # channels of queries and keys that are not rotated
-    value_dim: int
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of queries and keys of one head."""
-        return self.rotated_dim + self.other_dim
-
-    @property
-    def kept_dim(self) -> int:
-        """Channels of what is kept of a token, which all heads read."""
-        return self.rotated_dim + self.kv_rank
 
 
 @dataclass(frozen=True)
@@ -96,6 +66,7 @@ class ModelConfig:
     gate_limit: float = math.inf  # gpt-oss: gates are cut off there, and their sigmoids steeper
     gate_slope: float = 1.0
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
+    summed_experts: bool = False  # what all add is summed, for a step after them, which has an MLP
     shared_size: int = 0  # width of an expert that every token uses, beside those
     shared_gate: bool = False  # how much of what it says is added is scored
     dense_size: int = 0  # width of the MLP of layers without experts
@@ -104,6 +75,9 @@ class ModelConfig:
     groups_per_token: int = 1
     routed_scale: float = 1.0  # of what all chosen experts add together
     latent: LatentShape | None = None  # how queries, keys and values are made
+    layer_input_size: int = 0  # of what each layer reads of a token itself, beside hidden states
+    layer_vocab_size: int = 0  # rows of the table of these inputs
+    layer_scales: bool = False  # what leaves a layer is multiplied with a number of its own
     attention_gate: bool = False  # how much of what is attended to is added is scored
     recurrent: RecurrentShape | None = None  # of the layers that keep a state
     bos_token_id: int | None = None
@@ -124,14 +98,64 @@ class ModelConfig:
         """Tokens of a chunk, where some layers see no other than their own."""
         return next((layer.window for layer in self.layers if layer.chunked), None)
 
+    def sums_experts(self, layer: int) -> bool:
+        """Whether a step of this layer adds what all of its experts say together."""
+        return self.summed_experts and not self.layers[layer].dense
+
     @property
     def mixture_layers(self) -> int:
         """How many layers have experts."""
         return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
 
+    @cached_property
+    def kv_layers(self) -> tuple[int, ...]:
+        """The layers that keep keys and values, in order."""
+        return tuple(
+            index
+            for index, layer in enumerate(self.layers)
+            if not layer.recurrent and layer.kv_of is None
+        )
+
+    @cached_property
+    def kv_shapes(self) -> Mapping[KVShape, int]:
+        """How many of these layers keep them in which shape."""
+        return Counter(self.kv_shape(layer) for layer in self.kv_layers)
+
+    @cached_property
+    def usual_kv_shape(self) -> KVShape:
+        """Of the layers that keep most of them together."""
+        sizes = {shape: count * math.prod(shape) for shape, count in self.kv_shapes.items()}
+        return max(sizes, key=sizes.__getitem__)
+
+    def kv_shape(self, layer: int) -> KVShape:
+        """Of the keys and values that a layer reads."""
+        return self.layers[layer].kv_shape or KVShape(self.num_kv_heads, self.head_dim)
+
+    def of_layer(self, layer: int) -> ModelConfig:
+        """The same model as if all its layers had the heads and the MLP of this one."""
+        place = self.layers[layer]
+        return self._by_kind[place.kv_shape, place.mlp_size]
+
+    @property
+    def layer_kinds(self) -> Collection[ModelConfig]:
+        """The model as each kind of its layers has it."""
+        return self._by_kind.values()
+
+    @cached_property
+    def _by_kind(self) -> Mapping[tuple[KVShape | None, int | None], ModelConfig]:
+        kinds = dict.fromkeys((layer.kv_shape, layer.mlp_size) for layer in self.layers)
+        return {kind: self._of_kind(*kind) for kind in kinds}
+
+    def _of_kind(self, shape: KVShape | None, mlp_size: int | None) -> ModelConfig:
+        if shape is None and mlp_size is None:
+            return self
+        kv_heads, head_dim = shape or (self.num_kv_heads, self.head_dim)
+        inner = mlp_size or self.intermediate_size
+        return replace(self, num_kv_heads=kv_heads, head_dim=head_dim, intermediate_size=inner)
+
     @property
     def attention_layers(self) -> int:
-        """How many layers have keys and values."""
+        """How many layers attend to keys and values."""
         return sum(not layer.recurrent for layer in self.layers)
 
     @property
@@ -143,6 +167,22 @@ class ModelConfig:
     def state_bytes(self) -> int:
         """What all recurrent layers keep of one sequence."""
         return self.recurrent_layers * self.recurrent.state_bytes if self.recurrent else 0
+
+    @property
+    def layers_differ(self) -> bool:
+        """Whether layers have heads or inputs of their own, or read what others keep."""
+        places = (place.kv_shape or place.kv_of is not None for place in self.layers)
+        return bool(self.layer_input_size) or any(places)
+
+    @property
+    def layer_inputs_size(self) -> int:
+        """Width of what all layers read of one token itself."""
+        return self.num_layers * self.layer_input_size
+
+    @property
+    def table_widths(self) -> tuple[int, ...]:
+        """Of the rows that are gathered for a token."""
+        return (self.embed_size, *([self.layer_inputs_size] if self.layer_input_size else []))
 
     @property
     def query_size(self) -> int:

@@ -23,6 +23,7 @@ _QWEN_3 = {"rope_theta": 5e5, "max_position_embeddings": 128_000}
 _QWEN_3_MOE = {"num_key_value_heads": 16, "norm_topk_prob": True}
 _PARTS: Mapping[str, _Part] = {
     "gemma3": _Part({"model_type": "gemma3_text", "vocab_size": 262_208, "num_attention_heads": 8}),
+    "gemma4": _Part({"model_type": "gemma4_text"}),
     "mistral3": _Part({"model_type": "mistral"}),
     "llama4": _Part({"model_type": "llama4_text"}),
     "qwen2_vl": _Part(_QWEN_2, "qwen2", may_be_flat=True),

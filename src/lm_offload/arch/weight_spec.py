@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lm_offload.quant.format import Format
 
-ROW_TABLES = ("tokens", "positions")
+ROW_TABLES = ("tokens", "positions", "layer_tokens")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head

@@ -28,7 +28,8 @@ def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
         if config.layers[layer].recurrent:
             units.append(Unit("recurrent", layer, recurrent_weights(config, layer)))
         else:
-            units.append(Unit("attention", layer, names.attention_weights(config, layer)))
+            alike = config.of_layer(layer)
+            units.append(Unit("attention", layer, names.attention_weights(alike, layer)))
         units += _mlp_units(config, layer)
     units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
     return (*units, *_head_units(config, names.TOKENS, max_head_bytes))
@@ -60,12 +61,16 @@ def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
     if config.parallel:
         return []
     if not config.is_moe or config.layers[layer].dense:
-        return [Unit("mlp", layer, _layout(config).mlp_weights(config, layer))]
+        return [Unit("mlp", layer, _layout(config).mlp_weights(config.of_layer(layer), layer))]
     experts = [
         Unit("expert", layer, layout_experts.expert_weights(config, layer, expert), expert)
         for expert in range(config.num_experts)
     ]
-    return [Unit("router", layer, layout_experts.router_weights(config, layer)), *experts]
+    router = Unit("router", layer, layout_experts.router_weights(config, layer))
+    if not config.sums_experts(layer):
+        return [router, *experts]
+    last = (*_layout(config).mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
+    return [router, *experts, Unit("mlp", layer, last)]
 
 
 def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:

@@ -26,8 +26,11 @@ def expert_functions(
     """What computes the experts."""
     shape = tuple(buffers.hidden.shape)
     inputs = memory["expert inputs"].view(0, torch.float32, shape)
+    sums = None
+    if context.config.summed_experts:
+        sums = memory["expert sums"].view(0, torch.float32, shape)
     model = load_mixture(context.config.model_type)
-    return ExpertFunctions(model, context, buffers.hidden, inputs, plan.micro_batch_tokens)
+    return ExpertFunctions(model, context, buffers.hidden, inputs, plan.micro_batch_tokens, sums)
 
 
 def schedule_of(files: ModelFiles, plan: Plan, experts: OnDemand | None) -> SweepSchedule:

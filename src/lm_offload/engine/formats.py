@@ -21,7 +21,11 @@ def wanted_format(weight_format: str | None, exact: bool) -> Format | None:
 
 def check_on_device(config: ModelConfig, format: Format) -> None:
     """Raise ConfigError for what only the CPU computes: some models, and formats of weights."""
-    parts = (config.is_moe, "a mixture of experts"), (config.recurrent, "recurrent layers")
+    parts = (
+        (config.is_moe, "a mixture of experts"),
+        (config.recurrent, "recurrent layers"),
+        (config.layers_differ, "layers whose heads or inputs differ"),
+    )
     for found, name in parts:
         if found:
             raise ConfigError(
@@ -53,7 +57,8 @@ def wanted_kv_format(config: ModelConfig, name: str | None, exact: bool) -> Form
     if name is None:
         return None
     format, own = parse_kv_format(name), format_of_dtype(config.dtype)
-    check_head_dim(format, config.head_dim)
+    for shape in config.kv_shapes:
+        check_head_dim(format, shape.head_dim)
     if exact and format != own:
         raise ConfigError(
             f"Keys and values would be {format.name}, which is not exact; leave --exact out, or "
@@ -70,7 +75,8 @@ def kv_choices(config: ModelConfig, name: str | None, exact: bool) -> list[Forma
     if name != AUTO:
         return [wanted_kv_format(config, name, exact)]
     lossy = [parse_kv_format(name) for name in AUTO_KV_FORMATS]
-    fits = [format for format in lossy if can_pack(format, config.head_dim)]
+    sizes = [shape.head_dim for shape in config.kv_shapes]
+    fits = [format for format in lossy if all(can_pack(format, size) for size in sizes)]
     return [None] if exact else [None, *fits]
 
 

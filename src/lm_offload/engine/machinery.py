@@ -119,8 +119,12 @@ def buffers_in(memory: Mapping[str, Memory], plan: Plan, config: ModelConfig) ->
     """Activations of the processor with this memory; logits only where there is room for them."""
     f32, rows = torch.float32, plan.logit_rows
     hidden = memory["hidden states"].view(0, f32, (plan.sweep_tokens, config.hidden_size))
+    inputs = None
+    if "layer inputs" in memory:
+        shape = plan.sweep_tokens, config.num_layers, config.layer_input_size
+        inputs = memory["layer inputs"].view(0, f32, shape)
     if "logits" not in memory:
         return Buffers(hidden, normed=hidden[:0], logits=hidden[:0], result=hidden[:0])
     logits = memory["logits"].view(0, f32, (rows, config.vocab_size))
     normed = memory["logits"].view(logits.nbytes, f32, (rows, config.embed_size))
-    return Buffers(hidden, normed, logits, result=logits)
+    return Buffers(hidden, normed, logits, result=logits, layer_inputs=inputs)

@@ -42,7 +42,8 @@ def whole_blocks(files: ModelFiles, cache: KVCache, staged: StagedCache | None) 
     """Blocks with all their layers, wherever these lie."""
     if staged is None:
         return cache
-    layer_bytes = kv_block_bytes(files.config, files.kv_format) // files.config.attention_layers
+    config, format = files.config, files.kv_format
+    layer_bytes = {layer: kv_block_bytes(config, format, [layer]) for layer in config.kv_layers}
     return WholeBlocks(cache, staged.cache, layer_bytes)
 
 

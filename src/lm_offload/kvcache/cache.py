@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 Order = Literal["layers", "blocks"]  # what lies side by side: a layer, or a block
 
 
-def kv_block_bytes(config: ModelConfig, format: Format) -> int:
-    """Bytes of one block over all layers that have keys and values."""
-    return BLOCK_TOKENS * kv_bytes_per_token(config, format)
+def kv_block_bytes(
+    config: ModelConfig, format: Format, layers: Collection[int] | None = None
+) -> int:
+    """Bytes of one block over these layers, or over all that keep keys and values."""
+    return BLOCK_TOKENS * kv_bytes_per_token(config, format, layers)
 
 
 class KVCache:
     """`keys[layer]` and `values[layer]`, each [blocks, kv_heads, block_tokens, head_dim].
 
     One head of one block is contiguous: decode attention reads it front to back. `spilled` layers
-    have no place here, nor have recurrent ones.
+    have no place here, nor have recurrent ones. Layers that read what another one keeps have its
+    tensors.
     """
 
     def __init__(
@@ -47,25 +50,31 @@ class KVCache:
         from lm_offload.quant.kv_blocks import CacheShape, blocks_in
 
         self.num_blocks = num_blocks
-        shape = CacheShape(num_blocks, config.num_kv_heads, config.head_dim, format)
-        attending = (index for index, layer in enumerate(config.layers) if not layer.recurrent)
-        layers = [layer for layer in attending if layer not in spilled]
-        layer_bytes = kv_block_bytes(config, format) // config.attention_layers
-        self.block_bytes = layer_bytes * len(layers)
+        layers = [layer for layer in config.kv_layers if layer not in spilled]
+        shapes = {
+            layer: CacheShape(num_blocks, *config.kv_shape(layer), format) for layer in layers
+        }
+        self.block_bytes = kv_block_bytes(config, format, layers)
         self.memory = tier.allocate("the KV cache", num_blocks * self.block_bytes)
-        count, part_bytes = 2 * len(layers), shape.size_bytes // num_blocks
+        sizes = [shape.size_bytes // num_blocks for shape in shapes.values() for _ in "kv"]
         if order == "layers":
-            parts = self.memory.view(0, torch.uint8, (count, num_blocks, part_bytes)).unbind(0)
+            whole = self.memory.view(0, torch.uint8, (num_blocks * self.block_bytes,))
+            each = torch.split(whole, [num_blocks * size for size in sizes])
+            parts = [part.view(num_blocks, -1) for part in each]
         else:
-            parts = self.memory.view(0, torch.uint8, (num_blocks, count, part_bytes)).unbind(1)
+            whole = self.memory.view(0, torch.uint8, (num_blocks, self.block_bytes))
+            parts = [*torch.split(whole, sizes, dim=1)]
         self.keys = {
-            layer: blocks_in(part, shape, "tokens")
+            layer: blocks_in(part, shapes[layer], "tokens")
             for layer, part in zip(layers, parts[0::2], strict=True)
         }
         self.values = {
-            layer: blocks_in(part, shape, "channels")
+            layer: blocks_in(part, shapes[layer], "channels")
             for layer, part in zip(layers, parts[1::2], strict=True)
         }
+        for reader, layer in enumerate(place.kv_of for place in config.layers):
+            if layer in shapes:
+                self.keys[reader], self.values[reader] = self.keys[layer], self.values[layer]
         self._parts = parts
 
     def join(self, other: KVCache) -> None:

@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lm_offload.arch.accounting import kept_bytes
 from lm_offload.arch.config import ModelConfig
 from lm_offload.errors import StorageError
-from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.file_places import FilePlaces
 from lm_offload.kvcache.file_runs import Run, cut_in_file
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_blocks import Blocks, CacheShape, PackedBlocks, address_of, blocks_in
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.storage.arena import Arena
 from lm_offload.storage.spill_file import SpillFile
 
@@ -45,7 +46,7 @@ class Seats(NamedTuple):
 
 
 class SpilledCache:
-    """Keys and values of some layers; positions in the ring count blocks."""
+    """Keys and values of some layers of the usual shape; positions in the ring count blocks."""
 
     def __init__(
         self,
@@ -68,8 +69,8 @@ class SpilledCache:
         ring_bytes = ring_blocks * self.block_bytes
         self._memory = arena.buffer[:ring_bytes]
         ring = arena.view(0, torch.uint8, (ring_blocks, self.block_bytes))
-        shape = CacheShape(ring_blocks, config.num_kv_heads, config.head_dim, format)
-        part_bytes = kv_block_bytes(config, format) // config.attention_layers // 2
+        shape = CacheShape(ring_blocks, *config.usual_kv_shape, format)
+        part_bytes = BLOCK_TOKENS * kept_bytes(config.usual_kv_shape, format) // 2
         self._keys = blocks_in(ring[:, :part_bytes], shape, "tokens")
         self._values = blocks_in(ring[:, part_bytes : 2 * part_bytes], shape, "channels")
         self._address = address_of(self._keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -30,32 +31,45 @@ class WholeBlocks:
     To be used between sweeps, when no transfer is in flight.
     """
 
-    def __init__(self, cache: KVCache, spilled: SpilledCache, layer_bytes: int) -> None:
+    def __init__(
+        self, cache: KVCache, spilled: SpilledCache, layer_bytes: Mapping[int, int]
+    ) -> None:
+        """`layer_bytes` of all layers that keep something, in order: of a block, unpadded."""
         self._cache = cache
         self._spilled = spilled
-        self._layer_bytes = layer_bytes  # of a block, without padding
-        self._in_memory = list(cache.keys)
-        layers = len(self._in_memory) + len(spilled.layers)
-        self.block_bytes = layers * layer_bytes
+        self._layer_bytes = layer_bytes
+        self.block_bytes = sum(layer_bytes.values())
         self._staging = memoryview(mmap.mmap(-1, spilled.block_bytes))  # aligned to pages
-        self._staged = np.frombuffer(self._staging, dtype=np.uint8)[:layer_bytes]
+        self._staged = np.frombuffer(self._staging, dtype=np.uint8)
 
     def copy_out(self, block: int, memory: NDArray[np.uint8]) -> None:
         """See `BlockBytes.copy_out`."""
-        rows = memory.reshape(-1, self._layer_bytes)
-        if self._in_memory:
-            here = np.empty(self._cache.block_bytes, dtype=np.uint8)
+        here, start = np.empty(self._cache.block_bytes, dtype=np.uint8), 0
+        if self._cache.block_bytes:
             self._cache.copy_out(block, here)
-            rows[self._in_memory] = here.reshape(-1, self._layer_bytes)
-        for layer in self._spilled.layers:
-            self._spilled.read_block(layer, block, self._staging)
-            rows[layer] = self._staged
+        for layer, part in self._parts(memory):
+            if layer in self._spilled.layers:
+                self._spilled.read_block(layer, block, self._staging)
+                part[:] = self._staged[: len(part)]
+            else:
+                part[:] = here[start : start + len(part)]
+                start += len(part)
 
     def copy_in(self, block: int, memory: NDArray[np.uint8]) -> None:
         """See `BlockBytes.copy_in`."""
-        rows = memory.reshape(-1, self._layer_bytes)
-        if self._in_memory:
-            self._cache.copy_in(block, rows[self._in_memory].reshape(-1))
-        for layer in self._spilled.layers:
-            self._staged[:] = rows[layer]
-            self._spilled.write_block(layer, block, self._staging)
+        here = []
+        for layer, part in self._parts(memory):
+            if layer in self._spilled.layers:
+                self._staged[: len(part)] = part
+                self._spilled.write_block(layer, block, self._staging)
+            else:
+                here.append(part)
+        if here:
+            self._cache.copy_in(block, np.concatenate(here))
+
+    def _parts(self, memory: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Of each layer."""
+        start = 0
+        for layer, size_bytes in self._layer_bytes.items():
+            yield layer, memory[start : start + size_bytes]
+            start += size_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ class Context:
     config: ModelConfig
     kernels: Kernels
     workspace: Workspace
+
+    def of_layer(self, layer: int) -> Context:
+        """The same where layers differ in their heads."""
+        config = self.config.of_layer(layer)
+        return self if config is self.config else replace(self, config=config)
 
 
 class ModelFunctions(Protocol):
@@ -76,3 +81,31 @@ class MixtureFunctions(Protocol):
         self, ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
     ) -> None:
         """hidden[rows] += what one expert makes of normed[rows], scaled."""
+
+
+class SummedFunctions(Protocol):
+    """What such a model offers beside those if a step follows the experts of a layer."""
+
+    def add_sums(self, ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
+        """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them."""
+
+
+class SharedFunctions(Protocol):
+    """What a model offers beside those if layers read keys and values of another one."""
+
+    def queries(self, ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
+        """What attention asks of hidden[T, H], before rotation: [T, heads, head_dim]."""
+
+
+class LayeredFunctions(Protocol):
+    """What a model offers beside those if each layer reads something of the tokens themselves."""
+
+    def layer_inputs(
+        self, ctx: Context, rows: Weights, hidden: Tensor, weights: Weights, out: Tensor
+    ) -> None:
+        """out[T, layers * width] of the gathered rows and the embedding hidden[T, H]."""
+
+    def add_layer_input(
+        self, ctx: Context, weights: Weights, inputs: Tensor, hidden: Tensor
+    ) -> None:
+        """hidden[T, H] += what a layer makes of its inputs[T, width]; after its MLP."""

@@ -69,6 +69,7 @@ def attention(
 
     keys, values [blocks, kv_heads, block_tokens, head_dim].
     """
+    ctx = ctx.of_layer(layer)
     qkv = rotated_qkv(model, ctx, layer, weights, hidden, batch)
     out = ctx.workspace.take(*qkv[0].shape)
     sinks = weights.get("sinks")

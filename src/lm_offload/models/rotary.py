@@ -59,6 +59,8 @@ def _temperatures(rope: RopeConfig, rows: Tensor) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=32)
 def _fixed_frequencies(rope: RopeConfig) -> Tensor:
     plain = 1.0 / _periods(rope)
+    if rope.still:
+        plain[-rope.still :] = 0.0
     if rope.kind == "linear":
         return plain / rope.factor
     if rope.kind == "llama3":

@@ -5,19 +5,21 @@
     router     | rows of micro-batch 0 | micro-batch 1 | ..   inputs and choices of all rows
     expert 0   | its rows of the whole sweep |                in few calls, as the workspace allows
     expert 1   | its rows |
+    mlp        | rows of micro-batch 0 | micro-batch 1 | ..   where their sum is added in the end
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from lm_offload.arch.weights import Unit
 from lm_offload.micro_batch import MicroBatch
-from lm_offload.models.base import Context, MixtureFunctions
+from lm_offload.models.base import Context, MixtureFunctions, SummedFunctions
 from lm_offload.models.experts import Choice, ExpertRows
 from lm_offload.storage.unit_views import Views
 
@@ -32,12 +34,15 @@ class ExpertFunctions:
         hidden: Tensor,
         inputs: Tensor,
         most_rows: int,
+        sums: Tensor | None = None,
     ) -> None:
+        """`sums` [sweep_tokens, H] f32 of what experts say, where they do not add it at once."""
         self._model = model
         self._context = context
         self._hidden = hidden
         self._inputs = inputs
         self._most_rows = most_rows  # of one call
+        self._sums = sums
         self._choices: list[Choice] = []
         self._rows: Mapping[int, ExpertRows] | None = None
 
@@ -46,13 +51,33 @@ class ExpertFunctions:
         self._choices.clear()
         self._rows = None
 
+    def takes_rows(self, unit: Unit) -> bool:
+        """Whether it is a router, or the step of a layer after its experts."""
+        last = unit.kind == "mlp" and self._context.config.sums_experts(unit.index)
+        return unit.kind == "router" or last
+
+    def compute_rows(self, unit: Unit, weights: Views, rows: MicroBatch) -> None:
+        """One of these, on some rows."""
+        if unit.kind == "router":
+            self.route(weights, rows)
+        else:
+            self.add_sums(weights, rows)
+
     def route(self, weights: Views, rows: MicroBatch) -> None:
         """Ask the router of a layer for the experts of some rows, the first ones first."""
         if rows.start == 0:
             self.begin()
         span = slice(rows.start, rows.stop)
         hidden, inputs = self._hidden[span], self._inputs[span]
+        if self._sums is not None:
+            self._sums[span] = 0.0
         self._choices.append(self._model.route(self._context, weights, hidden, inputs))
+
+    def add_sums(self, weights: Views, rows: MicroBatch) -> None:
+        """The step of a layer after its experts."""
+        assert self._sums is not None
+        span, model = slice(rows.start, rows.stop), cast("SummedFunctions", self._model)
+        model.add_sums(self._context, weights, self._sums[span], self._hidden[span])
 
     @property
     def chosen(self) -> Mapping[int, ExpertRows]:
@@ -71,7 +96,8 @@ class ExpertFunctions:
             self._context.workspace.reset()
             span = slice(first, first + self._most_rows)
             part = ExpertRows(found.rows[span], found.scales[span])
-            self._model.add_expert(self._context, weights, part, self._inputs, self._hidden)
+            target = self._hidden if self._sums is None else self._sums
+            self._model.add_expert(self._context, weights, part, self._inputs, target)
 
 
 def rows_by_expert(choices: Sequence[Choice], num_experts: int) -> dict[int, ExpertRows]:

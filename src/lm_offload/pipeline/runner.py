@@ -172,10 +172,10 @@ class ModelRunner:
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
     ) -> None:
-        if unit.kind == "mlp":
+        if self._experts is not None and self._experts.takes_rows(unit):
+            self._experts.compute_rows(unit, weights, rows)
+        elif unit.kind == "mlp":
             self._functions.mlp(unit, weights, rows, kernels)
-        elif self._experts is not None and unit.kind == "router":
-            self._experts.route(weights, rows)
         elif host := self._host_of(task.id.unit):
             hidden = self._buffers.hidden[rows.start : rows.stop]
             host.compute(task, unit.index, weights, hidden, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -42,6 +42,7 @@ class Buffers:
     hidden: Tensor  # [sweep_tokens, H]
     normed: Tensor  # [logit_rows, embed_size]
     logits: Tensor  # [logit_rows, V]
+    layer_inputs: Tensor | None = field(default=None, kw_only=True)  # [sweep_tokens, layers, width]
     result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
 
 

@@ -1,15 +1,16 @@
 """Rows of embedding tables for a sweep: those on disk are fetched for all micro-batches at once.
 
 Each micro-batch by itself would read many pieces of the table again. Hidden states that are not
-computed yet are memory that nobody needs: the bytes of a row's embeddings wait there, those of
-several tables side by side::
+computed yet are memory that nobody needs, and so are the inputs of single layers: the bytes of a
+row's embeddings wait there, those of several tables side by side::
 
     hidden[T, H] f32   | tokens | positions |  free  |
+    inputs[T, L] f32   | layer_tokens       |  free  |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,15 +24,19 @@ class SweepRows:
     """Finds rows of `tables`, by role."""
 
     def __init__(
-        self, tables: Mapping[str, Rows], hidden: Tensor | None = None, requests: int = 1
+        self,
+        tables: Mapping[str, Rows],
+        hidden: Tensor | None = None,
+        requests: int = 1,
+        inputs: Tensor | None = None,
     ) -> None:
         """`hidden` [T, H] f32 are those of a sweep if the CPU computes them.
 
-        `requests` at once are what memory is planned for.
+        `requests` at once are what memory is planned for, `inputs` f32 [T, ...] those of layers.
         """
         self._tables = tables
         self._requests = requests
-        self._places = {} if hidden is None else _places(tables, hidden)
+        self._places = _places(tables, [it for it in (hidden, inputs) if it is not None])
         self._fetched = frozenset[str]()
 
     @property
@@ -62,11 +67,14 @@ class _Place(NamedTuple):
     memory: Tensor
 
 
-def _places(tables: Mapping[str, Rows], hidden: Tensor) -> dict[str, _Place]:
-    """For each table on disk, as long as there is room."""
-    memory, places, start = hidden.view(torch.uint8), dict[str, _Place](), 0
-    for role, table in tables.items():
-        if isinstance(table, RowTable) and start + table.row_bytes <= memory.shape[1]:
-            places[role] = _Place(table, memory[:, start : start + table.row_bytes])
-            start += table.row_bytes
+def _places(tables: Mapping[str, Rows], waiting: Iterable[Tensor]) -> dict[str, _Place]:
+    """For each table on disk, in the first memory that still has room."""
+    left = {role: table for role, table in tables.items() if isinstance(table, RowTable)}
+    places = dict[str, _Place]()
+    for memory in (each.flatten(1).view(torch.uint8) for each in waiting):
+        start = 0
+        for role, table in [*left.items()]:
+            if start + table.row_bytes <= memory.shape[1]:
+                places[role] = _Place(table, memory[:, start : start + table.row_bytes])
+                start += left.pop(role).row_bytes
     return places

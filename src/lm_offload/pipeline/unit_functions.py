@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,9 +13,8 @@ from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
-from lm_offload.models.base import Context, ModelFunctions
-from lm_offload.models.blocks import attention
-from lm_offload.models.gated_attention import gated_attention
+from lm_offload.models.attention_kinds import attention_of
+from lm_offload.models.base import Context, LayeredFunctions, ModelFunctions
 from lm_offload.models.recurrent import recur
 from lm_offload.models.registry import load_recurrent
 from lm_offload.pipeline.micro_batches import SweepInput
@@ -38,7 +38,6 @@ class UnitFunctions:
         self._context = context
         self._sweep_rows = sweep_rows
         self._buffers = buffers
-        self._attention = gated_attention if context.config.attention_gate else attention
 
     def embed(self, weights: Views, rows: MicroBatch, sweep: SweepInput, kernels: Kernels) -> None:
         """Hidden states of `rows`, which are some of the sweep, the first ones first."""
@@ -49,6 +48,9 @@ class UnitFunctions:
         wanted = self._model.embed_rows(context.config, token_ids, rows.positions)
         found = {role: take(role, index, rows.start) for role, index in wanted.items()}
         self._model.embed(context, found, self._hidden(rows), weights)
+        if self._buffers.layer_inputs is not None:
+            inputs = self._buffers.layer_inputs[rows.start : rows.stop].flatten(1)
+            self._layered.layer_inputs(context, found, self._hidden(rows), weights, inputs)
 
     def _rows_of_all(self, sweep: SweepInput) -> Mapping[str, Tensor]:
         """Rows of tables by role, if there are several micro-batches to fetch them for."""
@@ -61,6 +63,9 @@ class UnitFunctions:
         """The MLP of a layer, added to the hidden states of `rows`."""
         context = replace(self._context, kernels=kernels)
         self._model.mlp(context, unit.index, weights, self._hidden(rows))
+        if self._buffers.layer_inputs is not None:
+            inputs = self._buffers.layer_inputs[rows.start : rows.stop, unit.index]
+            self._layered.add_layer_input(context, weights, inputs, self._hidden(rows))
 
     def attend(
         self,
@@ -73,7 +78,8 @@ class UnitFunctions:
     ) -> None:
         """The attention of a layer over this cache, added to the hidden states of `rows`."""
         context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
-        self._attention(self._model, context, unit.index, weights, hidden, rows, keys, values)
+        attend = attention_of(context.config, unit.index)
+        attend(self._model, context, unit.index, weights, hidden, rows, keys, values)
 
     def recur(self, weights: Views, rows: MicroBatch, state: State, kernels: Kernels) -> None:
         """What is recurrent of a layer, added to the hidden states of `rows`."""
@@ -90,6 +96,10 @@ class UnitFunctions:
             first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
             logits = self._buffers.logits[: len(rows), first:last]
             self._model.head(self._context, weights, normed, logits)
+
+    @property
+    def _layered(self) -> LayeredFunctions:
+        return cast("LayeredFunctions", self._model)
 
     def _hidden(self, rows: MicroBatch) -> Tensor:
         return self._buffers.hidden[rows.start : rows.stop]

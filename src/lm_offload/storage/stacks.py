@@ -5,7 +5,7 @@
     block_sparse_moe.input_linear.weight   [E, 2 I, H]   rows of the gate, then those of up
     block_sparse_moe.output_linear.weight  [E, H, I]
     mlp.experts.gate_up_proj               [E, 2 I, H]   the same in newer types
-    mlp.experts.down_proj                  [E, H, I]
+    mlp.experts.down_proj                  [E, H, I]     or without the mlp
 
 Each matrix of an expert is a run of bytes of its own, so it is read from where it lies.
 """
@@ -26,6 +26,7 @@ _PLAIN = re.compile(_LAYER + r"mlp\.experts\.(gate_up|down)_proj")
 STACKED_WHOLE = {  # by model type
     "granitemoe": re.compile(_LAYER + r"block_sparse_moe\.(input|output)_linear\.weight"),
     "mistral4": _PLAIN,
+    "gemma4_text": re.compile(_LAYER + r"experts\.(gate_up|down)_proj"),
     "qwen3_5_moe_text": _PLAIN,
 }
 _BOTH, _DOWN = ("gate_proj", "up_proj"), ("down_proj",)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
+from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.costs.memory import held_block_bytes
 from lm_offload.planner.decided.fixed_plan import candidate_of, candidate_of_plan
 from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.planner.places.candidate import Candidate
@@ -96,9 +97,7 @@ def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
     lacking_bytes = candidate.peak_bytes["cpu"] - plan.budget_bytes
     if lacking_bytes <= 0:
         return candidate
-    layers = model.config.attention_layers
-    block_bytes = kv_block_bytes(model.config, model.kv_format) // layers
-    given = -(-lacking_bytes // max(block_bytes * (layers - len(plan.spill.layers)), 1)) + 1
+    given = -(-lacking_bytes // max(held_block_bytes(model, plan.spill), 1)) + 1
     blocks = plan.kv_blocks - given
     longest = blocks_for(request.workload.most_tokens)
     if given > GIVEN_FRAC * plan.kv_blocks or blocks < longest:

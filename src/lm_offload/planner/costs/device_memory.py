@@ -6,16 +6,14 @@ from collections.abc import Iterator
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kernels.scratch import PIECE_ELEMENTS
+from lm_offload.planner.costs.activation_memory import F32_BYTES, hidden_bytes, workspace_bytes
 from lm_offload.planner.costs.memory import (
-    F32_BYTES,
     Sizes,
-    hidden_bytes,
     host_rows,
     index_bytes,
     kv_bytes_of,
     logits_bytes,
     product_bytes,
-    workspace_bytes,
 )
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.request import DeviceBudget, Request

@@ -42,29 +42,32 @@ class GatherCost:
         if rows == 0:
             return 0.0
         behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
-        requests, size_bytes = self._requests(rows)
-        own_s = self._own_s(requests, size_bytes)
+        row_bytes = (width * self.config.itemsize for width in self.config.table_widths)
+        return behind_s + sum(self._table_s(it, rows, in_flight) for it in row_bytes)
+
+    def _table_s(self, row_bytes: int, rows: int, in_flight: int) -> float:
+        """Of one table's rows, without those of others before them."""
+        requests, size_bytes = self._requests(row_bytes, rows)
+        single = size_bytes == requests * request_bytes(row_bytes)
+        own_s = self._own_s(requests, size_bytes, single)
         if in_flight < GATHER_THREADS:
             rounds = math.ceil(requests / in_flight)
-            own_s = max(own_s, rounds * self._own_s(1, size_bytes // requests))
-        return behind_s + own_s
+            one_bytes = size_bytes // requests
+            alone = one_bytes == request_bytes(row_bytes)
+            own_s = max(own_s, rounds * self._own_s(1, one_bytes, alone))
+        return own_s
 
-    def _own_s(self, requests: int, size_bytes: int) -> float:
-        """Of requests alone, from when threads that were idle begin."""
-        link, single = self.link, size_bytes == requests * self._row_request_bytes
+    def _own_s(self, requests: int, size_bytes: int, single: bool) -> float:
+        """Of requests alone, of one row each or not, from when threads that were idle begin."""
+        link = self.link
         measured = link.rows_bytes_per_s if single else link.pieces_bytes_per_s
         if measured is not None:
             return max(size_bytes / measured.at(size_bytes), link.request_s)
         return link.request_s + read_s(link, size_bytes, size_bytes // requests)
 
-    def _requests(self, rows: int) -> tuple[int, int]:
+    def _requests(self, row_bytes: int, rows: int) -> tuple[int, int]:
         """Requests and their bytes; rows share one where the gaps between them are small."""
-        row_bytes = self.config.embed_size * self.config.itemsize
         table_bytes = self.config.vocab_size * row_bytes
         if table_bytes > rows * MERGE_GAP_BYTES:
-            return rows, rows * self._row_request_bytes
+            return rows, rows * request_bytes(row_bytes)
         return min(rows, math.ceil(table_bytes / PIECE_BYTES)), table_bytes
-
-    @property
-    def _row_request_bytes(self) -> int:
-        return request_bytes(self.config.embed_size * self.config.itemsize)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device_plan import AttentionOn
 from lm_offload.kernels.scratch import linear_scratch_bytes, packed_scratch_bytes
@@ -12,6 +11,7 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill
+from lm_offload.planner.costs.activation_memory import F32_BYTES, activations, workspace_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.lazy import lazy
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -19,7 +19,6 @@ from lm_offload.speculation.token_index import BYTES_PER_TOKEN
 from lm_offload.storage.gather_size import gather_bytes
 from lm_offload.units import align_up
 
-F32_BYTES = 4
 CHOICE_BYTES = 64  # of one row and expert: number and scale, of the layer and in order, sorting
 SWEEPS_ALIVE = 2  # rotary tables of a sweep are made while those of the last one are there
 LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
@@ -67,16 +66,6 @@ class Sizes:
         return self.lanes + max(self.scored_rows, self.draft_rows)
 
 
-def hidden_bytes(config: ModelConfig, rows: int) -> int:
-    """Hidden states of all rows of a sweep, f32."""
-    return align_up(rows * config.hidden_size * F32_BYTES)
-
-
-def workspace_bytes(config: ModelConfig, rows: int, logit_rows: int) -> int:
-    """Intermediates of one unit on one micro-batch, or of the final norm on the sampled rows."""
-    return align_up(workspace_floats(config, rows, logit_rows) * F32_BYTES)
-
-
 def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Normed rows and logits of the sampled rows, f32."""
     return align_up(sizes.logit_rows * (config.vocab_size + 2 * config.hidden_size) * F32_BYTES)
@@ -84,14 +73,19 @@ def logits_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def kv_bytes(model: ModelSizes, sizes: Sizes) -> int:
     """The paged KV cache, as far as it lies in memory."""
-    layers = model.config.attention_layers - len(sizes.spill.layers)
-    return kv_bytes_of(model, sizes.kv_blocks, layers)
+    return align_up(sizes.kv_blocks * held_block_bytes(model, sizes.spill))
 
 
 def kv_bytes_of(model: ModelSizes, blocks: int, layers: int) -> int:
-    """Of so many blocks and layers."""
+    """Of so many blocks and layers, where these are alike."""
     block_bytes = kv_block_bytes(model.config, model.kv_format)
     return align_up(blocks * block_bytes // model.config.attention_layers * layers)
+
+
+def held_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
+    """Of one block what lies in memory."""
+    block_bytes = kv_block_bytes(model.config, model.kv_format)
+    return block_bytes - kv_block_bytes(model.config, model.kv_format, spill.layers)
 
 
 def kv_staging_bytes(model: ModelSizes, sizes: Sizes) -> int:
@@ -114,9 +108,7 @@ def swap_bytes(model: ModelSizes, sizes: Sizes) -> int:
 
 def moved_block_bytes(model: ModelSizes, spill: KVSpill) -> int:
     """Of a block what lies in memory, as it is swapped."""
-    layers = model.config.attention_layers
-    layer_bytes = kv_block_bytes(model.config, model.kv_format) // layers
-    return swap_slot_bytes(layer_bytes * (layers - len(spill.layers)))
+    return swap_slot_bytes(held_block_bytes(model, spill))
 
 
 def state_bytes(config: ModelConfig, sizes: Sizes) -> int:
@@ -145,11 +137,12 @@ def _choice_bytes(config: ModelConfig, sizes: Sizes) -> int:
 
 def _embedding_bytes(config: ModelConfig, sizes: Sizes, table_resident: bool) -> int:
     """Rows of one micro-batch, fetched and put in order, and the read buffers."""
-    row_bytes = config.embed_size * config.itemsize
-    copies = 2 * sizes.micro_batch_tokens * row_bytes
+    rows = [width * config.itemsize for width in config.table_widths]
+    copies = 2 * sizes.micro_batch_tokens * sum(rows)
     if table_resident:
         return copies
-    return copies + gather_bytes(config.vocab_size * row_bytes, sizes.micro_batch_tokens)
+    read = (gather_bytes(config.vocab_size * row, sizes.micro_batch_tokens) for row in rows)
+    return copies + sum(read)
 
 
 def host_rows(
@@ -184,8 +177,7 @@ def memory_table(
         *([("recurrent states", state_bytes(config, sizes))] if config.recurrent else []),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
-        ("hidden states", hidden_bytes(config, sizes.sweep_tokens)),
-        *([("expert inputs", hidden_bytes(config, sizes.sweep_tokens))] if config.is_moe else []),
+        *activations(config, sizes.sweep_tokens),
         ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),

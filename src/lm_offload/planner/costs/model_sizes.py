@@ -74,7 +74,8 @@ class ModelSizes:
     @cached_property
     def sorts(self) -> UnitSorts:
         """Which units cost the same."""
-        return sorts_of(self.units, [layer.window for layer in self.config.layers])
+        attends = [(layer.window, layer.kv_shape) for layer in self.config.layers]
+        return sorts_of(self.units, attends)
 
     @cached_property
     def layer_units(self) -> Sequence[Sequence[int]]:

@@ -99,8 +99,8 @@ class TaskCosts:
             return sum(states_s(*given, piece, micro_batch_tokens) for piece in shape.pieces)
         if sized.unit.kind != "attention":
             return 0.0
-        window = self.model.config.layers[sized.unit.index].window
-        return sum(self._piece_s(piece, window, micro_batch_tokens) for piece in shape.pieces)
+        layer = sized.unit.index
+        return sum(self._piece_s(piece, layer, micro_batch_tokens) for piece in shape.pieces)
 
     def _task_s(self, sized: UnitSize, shape: SweepShape, rows: int) -> float:
         """The same of one task; decode replays layers without a call of a kernel."""
@@ -173,16 +173,17 @@ class TaskCosts:
             for weights, widths in (zip(*level, strict=True) for level in products)
         )
 
-    def _piece_s(self, piece: Piece, window: int | None, most: int) -> float:
+    def _piece_s(self, piece: Piece, layer: int, most: int) -> float:
         """Scores and weighted sums of one layer."""
-        prompt = min(piece.rows, most) > 1
-        key = (piece, window, prompt)
+        prompt, place = min(piece.rows, most) > 1, self.model.config.layers[layer]
+        key = (piece, place.window, place.kv_shape, prompt)
         if key not in self._known:
-            self._known[key] = self._attention_s(piece, window, prompt)
+            self._known[key] = self._attention_s(piece, layer, prompt)
         return self._known[key]
 
-    def _attention_s(self, piece: Piece, window: int | None, prompt: bool) -> float:
-        config, kv_format = self.model.config, self.model.kv_format
+    def _attention_s(self, piece: Piece, layer: int, prompt: bool) -> float:
+        config, kv_format = self.model.config.of_layer(layer), self.model.kv_format
+        window = config.layers[layer].window
         heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
         pairs = piece.sequences * visible_tokens(piece.rows, piece.context, window)
         seen = pairs / (piece.sequences * piece.rows)

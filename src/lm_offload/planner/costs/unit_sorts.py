@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,12 @@ class UnitSorts:
         return self._known[units]
 
 
-def sorts_of(units: Sequence[UnitSize], windows: Sequence[int | None]) -> UnitSorts:
-    """By kind, bytes and the window of a layer's attention: layers differ in little."""
+def sorts_of(units: Sequence[UnitSize], attends: Sequence[Hashable]) -> UnitSorts:
+    """By kind, bytes and how a layer attends: layers differ in little."""
     numbers: dict[object, int] = {}
     examples: list[UnitSize] = []
     of_units = []
-    for key, sized in zip(_keys(units, windows), units, strict=True):
+    for key, sized in zip(_keys(units, attends), units, strict=True):
         if key not in numbers:
             numbers[key] = len(numbers)
             examples.append(sized)
@@ -41,7 +41,7 @@ def sorts_of(units: Sequence[UnitSize], windows: Sequence[int | None]) -> UnitSo
     return UnitSorts(of_units, examples)
 
 
-def _keys(units: Iterable[UnitSize], windows: Sequence[int | None]) -> Iterable[object]:
+def _keys(units: Iterable[UnitSize], attends: Sequence[Hashable]) -> Iterable[object]:
     for sized in units:
         kind = sized.unit.kind
-        yield kind, sized.size_bytes, kind == "attention" and windows[sized.unit.index]
+        yield kind, sized.size_bytes, kind == "attention" and attends[sized.unit.index]

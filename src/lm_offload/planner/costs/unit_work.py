@@ -48,14 +48,24 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
     kinds = {
         "embed": _embed,
         "attention": _attention,
+        "shared attention": _shared_attention,
         "recurrent": _recurrent,
         "mlp": _mlp,
         "router": _router,
         "expert": _expert,
         "final_norm": _final_norm,
     }
-    more = kinds[unit.kind](config) if unit.kind in kinds else ()
+    config = config.of_layer(unit.index) if unit.kind in ("attention", "mlp") else config
+    kind = _kind_of(config, unit)
+    more = kinds[kind](config) if kind in kinds else ()
     return (*_norms(config, unit), *more)
+
+
+def _kind_of(config: ModelConfig, unit: Unit) -> str:
+    """What it does with a row; attention over keys and values of another layer makes none."""
+    if unit.kind == "attention" and config.layers[unit.index].kv_of is not None:
+        return "shared attention"
+    return unit.kind
 
 
 def visible_tokens(rows: int, context: int, window: int | None) -> int:
@@ -76,7 +86,8 @@ def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
 
 
 def _embed(config: ModelConfig) -> Iterator[Operation]:
-    yield Operation("embed", config.embed_size * (config.itemsize + F32_BYTES))
+    for width in config.table_widths:
+        yield Operation("embed", width * (config.itemsize + F32_BYTES))
 
 
 def _attention(config: ModelConfig) -> Iterator[Operation]:
@@ -88,6 +99,11 @@ def _attention(config: ModelConfig) -> Iterator[Operation]:
         yield _activation(config, config.query_size)
     if config.parallel:
         yield from _mlp(config)
+
+
+def _shared_attention(config: ModelConfig) -> Iterator[Operation]:
+    if config.ropes:
+        yield Operation("rotary", 2 * config.query_size * F32_BYTES)
 
 
 def _recurrent(config: ModelConfig) -> Iterator[Operation]:
@@ -104,6 +120,8 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
         yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
     else:
         yield _activation(config, config.dense_size or config.intermediate_size)
+    if config.layer_input_size:
+        yield _activation(config, config.layer_input_size)
 
 
 def _activation(config: ModelConfig, width: int) -> Operation:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from lm_offload.errors import BudgetError, ConfigError
 from lm_offload.kvcache.cache import blocks_for
+from lm_offload.kvcache.spilled_size import spillable_layers
 from lm_offload.plan import Workload
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.decided.plan_choice import PlanChoice
@@ -91,6 +92,9 @@ def _spill_limits(model: ModelSizes, choice: PlanChoice) -> Iterable[Limit]:
     yield known, f"kv_on_disk is {list(given)}", f"each layer below {len(layers)} once"
     attending = not any(layers[index].recurrent for index in given if index < len(layers))
     yield attending, f"kv_on_disk is {list(given)}", "no recurrent layer"
+    able = spillable_layers(model.config)
+    alike = not attending or {*given} <= {*able, *range(len(layers), max(given) + 1)}
+    yield alike, f"kv_on_disk is {list(given)}", f"layers out of {able}, whose blocks are alike"
     yield group > 0, "kv_group_blocks is 0", "at least the blocks of the longest request"
     yield ring >= group, f"kv_ring_blocks is {ring}", f"at least kv_group_blocks, {group}"
     yield (choice.draft_rows == 0, f"draft_rows is {choice.draft_rows}",

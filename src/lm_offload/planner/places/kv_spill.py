@@ -19,9 +19,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.kvcache.cache import blocks_for
-from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
-from lm_offload.plan import IN_MEMORY, KVSpill, Workload
+from lm_offload.kvcache.cache import blocks_for, kv_block_bytes
+from lm_offload.kvcache.spilled_size import spillable_layers, spilled_block_bytes, tails_bytes
+from lm_offload.plan import KVSpill, Workload
 from lm_offload.planner.costs.memory import Sizes, kv_bytes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.request import Request
@@ -49,6 +49,8 @@ def spills(request: Request, model: ModelSizes, sizes: Sizes) -> Iterator[KVSpil
         return  # which has the whole cache in its memory
     if model.experts is not None:
         return  # whose reads depend on what routers say
+    if not spillable_layers(model.config):
+        return
     if not request.spill_bytes or not is_worth_reads(model, sizes, request.budget_bytes):
         return
     resident_bytes = model.units_bytes + model.table_bytes
@@ -71,9 +73,9 @@ def is_worth_reads(model: ModelSizes, sizes: Sizes, budget_bytes: int) -> bool:
 
 def spread_layers(config: ModelConfig, count: int) -> tuple[int, ...]:
     """`count` layers: those with a window first, each kind spread evenly, late ones first."""
-    attending = [(index, it) for index, it in enumerate(config.layers) if not it.recurrent]
-    windowed = [index for index, layer in attending if layer.window]
-    others = [index for index, layer in attending if not layer.window]
+    able = spillable_layers(config)
+    windowed = [index for index in able if config.layers[index].window]
+    others = [index for index in able if not config.layers[index].window]
     first = min(count, len(windowed))
     return tuple(sorted([*_spread(windowed, first), *_spread(others, count - first)]))
 
@@ -96,11 +98,13 @@ def _layers_needed(request: Request, model: ModelSizes, sizes: Sizes, weight_byt
 
     Each frees as much as any other, but for rounding: the count is guessed and then corrected.
     """
-    count, most = 1, model.config.attention_layers
+    count, most = 1, len(spillable_layers(model.config))
     tail_bytes = tails_bytes(model.config, model.kv_format, 1, sizes.max_sequences)
-    freed_bytes = max(kv_bytes(model, replace(sizes, spill=IN_MEMORY)) // most - tail_bytes, 1)
+    layer_bytes = kv_block_bytes(model.config, model.kv_format, spread_layers(model.config, 1))
+    freed_bytes = max(sizes.kv_blocks * layer_bytes - tail_bytes, 1)
     while count < most:
-        spilled = replace(sizes, spill=replace(sizes.spill, layers=tuple(range(count))))
+        layers = spread_layers(model.config, count)
+        spilled = replace(sizes, spill=replace(sizes.spill, layers=layers))
         missing_bytes = _missing_bytes(request, model, spilled, weight_bytes)
         if missing_bytes <= 0:
             break

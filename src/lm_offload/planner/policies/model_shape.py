@@ -104,12 +104,13 @@ class ModelShape:
 def model_shape(config: ModelConfig) -> ModelShape:
     """The shape of a model; layers are taken to be like the last one, which has experts if any.
 
-    Raises ConfigError for recurrent layers, which published policies do not know.
+    Raises ConfigError for layers that published policies do not know.
     """
-    if config.recurrent is not None:
+    unknown = "recurrent layers" if config.recurrent else "layers that differ"
+    if config.recurrent is not None or config.layers_differ:
         raise ConfigError(
-            f"The model is of type {config.model_type}, whose recurrent layers no published policy "
-            "knows; allowed are models that attend in every layer, plan it instead."
+            f"The model is of type {config.model_type}, whose {unknown} no published policy "
+            "knows; allowed are models that attend in every layer alike, plan it instead."
         )
     units = {(unit.kind, unit.index, unit.expert): unit for unit in build_units(config, WHOLE_HEAD)}
     last = max(index for index, layer in enumerate(config.layers) if not layer.dense)

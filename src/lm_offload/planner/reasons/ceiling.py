@@ -16,7 +16,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
-from lm_offload.arch.accounting import attention_flops, kv_bytes_per_token, unit_flops
+from lm_offload.arch.accounting import attention_flops, kept_bytes, kv_bytes_per_token, unit_flops
 from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.costs.disk_cost import read_s
@@ -101,17 +101,18 @@ class CeilingModel:
         """The first token of each prompt comes from its prefill."""
         config, steps, kv_bytes, scores, disk_bytes = self.model.config, 0, 0, 0, 0
         token_bytes = kv_bytes_per_token(config, self.model.kv_format)
+        spilled_bytes = kept_bytes(config.usual_kv_shape, self.model.kv_format)
         for prompt, output in zip(workload.prompt_lens, workload.output_lens, strict=True):
             context = prompt + (output + 1) // 2
             steps += output - 1
             kv_bytes += (output - 1) * (context * token_bytes + 2 * config.state_bytes)
             full = max(context - BLOCK_TOKENS, 0)  # at least; the last block is in memory
-            disk_bytes += (output - 1) * self._spilled_tokens(full) * token_bytes
+            disk_bytes += (output - 1) * self._spilled_tokens(full) * spilled_bytes
             scores += (output - 1) * attention_flops(config, context)
         in_flight = min(self.plan.max_sequences, len(workload.prompt_lens))
         sweeps = math.ceil(steps / in_flight)
         flops = steps * sum(self._flops()) + scores
-        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes // config.attention_layers)
+        return self._phase(steps, sweeps, kv_bytes, flops, disk_bytes)
 
     def _spilled_tokens(self, context: int) -> int:
         """Tokens that one row reads from disk, in all layers together."""
