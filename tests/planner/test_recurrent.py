@@ -11,11 +11,15 @@ from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Workload
+from lm_offload.planner.choose.kept_states import PLANNED, with_kept_states, with_spare_states
 from lm_offload.planner.choose.search import make_plan
+from lm_offload.planner.choose.smallest import smallest_memory
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.sized_model import sizes_of_config
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.decided.fixed_plan import fixed_plan
+from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.quant.format import format_of_dtype
 from lm_offload.units import MIB
 from tests.planner.machines import PLAIN_CPU
@@ -61,6 +65,37 @@ def test_memory_has_a_state_for_each_sequence_in_flight() -> None:
     assert 0 <= spare["recurrent states"] - 12 * config.state_bytes < 4096
     many = replace(sizes, kv_blocks=1024, spare_sequences=4)
     assert "KV swap" not in dict(memory_table(model, many, table_resident=False))
+
+
+def test_a_little_of_the_budget_and_what_is_left_of_it_keeps_states() -> None:
+    small = with_kept_states(make_request(LARGE, WORKLOAD, 5 * MIB))
+    assert small.kept_states == 0  # a state takes more than a 64th
+    request = with_kept_states(make_request(LARGE, WORKLOAD, 256 * MIB))
+    assert request.kept_states == PLANNED
+    plan = make_plan(request)
+    kept_bytes = request.config.state_bytes
+    assert 0 <= dict(plan.memory)["kept states"] - PLANNED * kept_bytes < 4096
+    more = with_spare_states(request, plan)
+    assert more.kept_states > PLANNED
+    assert (
+        more.used_bytes
+        == plan.used_bytes + dict(more.memory)["kept states"] - (dict(plan.memory)["kept states"])
+    )
+    assert more.used_bytes <= more.budget_bytes
+    assert more.predicted.peak_bytes["cpu"] == more.used_bytes
+    again = fixed_plan(request, choice_of(more))
+    assert (again.kept_states, again.memory) == (more.kept_states, more.memory)
+
+
+def test_common_prefixes_want_one_slot_or_count_for_nothing() -> None:
+    shared = replace(WORKLOAD, shared_lens=(0, *(32,) * 7))
+    request = with_kept_states(make_request(LARGE, shared, 5 * MIB))
+    assert (request.kept_states, request.workload) == (1, shared)
+    least = sum(size_bytes for _, size_bytes in smallest_memory(request))
+    assert make_plan(request).kept_states == 1
+    none = with_kept_states(replace(request, budget_bytes=least))
+    assert (none.kept_states, none.workload) == (0, WORKLOAD)
+    assert make_plan(none).used_bytes <= least
 
 
 def test_no_plan_has_drafts_and_states_limit_what_is_in_flight() -> None:
