@@ -88,6 +88,12 @@ class Sequence:
         self.output.append(token)
         self.num_computed = self.num_tokens - 1
 
+    def skip_to(self, position: int) -> None:
+        """Tokens before `position` are in the cache, and were not computed for this sequence."""
+        counted = max(self.num_computed, self.redone_to)
+        self.num_computed = position
+        self.num_cached += max(position - counted, 0)
+
     def restart(self) -> None:
         """Give up what is in the KV cache: all tokens will be computed again, none anew drawn.
 

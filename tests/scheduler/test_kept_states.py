@@ -136,6 +136,21 @@ def test_who_waits_for_one_that_leaves_begins_anew():
     assert (third.num_computed, third.num_cached) == (67, 64)
 
 
+def test_who_waits_for_one_that_begins_anew_does_so_too():
+    scheduler, model = scheduler_of(60, 40, 8, 6), RecurrentModel(1000)
+    first, second, third = prefixed(1, 1, 1)
+    second.prompt, third.prompt = [*[0] * 64, *[1] * 64, 1], [*[0] * 64, *[1] * 64, 2]
+    scheduler.add([first, second, third])
+    run_sweep(scheduler, model)
+    assert third.num_shared_blocks == 8
+    scheduler.drop([first])
+    assert run_sweep(scheduler, model).chunks[0].sequence is second
+    assert scheduler.preemptions == 2
+    while scheduler.has_work:
+        run_sweep(scheduler, model)
+    assert third.num_cached == 128
+
+
 def test_where_texts_part_is_found_by_the_third():
     """The second tells what both begin with; with few slots nothing else is kept."""
     scheduler, model = scheduler_of(400, 1000, 2, 1), RecurrentModel(1000)

@@ -130,7 +130,7 @@ class SharedBlocks:
             block = sequence.blocks[index]
             if not self._index.is_filled(block) and block not in filling:
                 return self._is_writer(sequence, index)
-            skip_to(sequence, index + 1)
+            sequence.skip_to((index + 1) * BLOCK_TOKENS)
         return True
 
     def pieces(self, chunk: Chunk) -> tuple[Chunk, ...]:
@@ -197,10 +197,3 @@ class SharedBlocks:
     def has_shared(self, sequence: Sequence) -> bool:
         """Whether all blocks that others were to fill for it are filled."""
         return all(map(self._index.is_filled, sequence.blocks[: sequence.num_shared_blocks]))
-
-
-def skip_to(sequence: Sequence, blocks: int) -> None:
-    """Count the tokens of its first `blocks`, which others have computed."""
-    counted = max(sequence.num_computed, sequence.redone_to)
-    sequence.num_computed = blocks * BLOCK_TOKENS
-    sequence.num_cached += max(sequence.num_computed - counted, 0)

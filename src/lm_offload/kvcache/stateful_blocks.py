@@ -13,13 +13,13 @@ last two only while there is room for those of all sequences in flight.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from lm_offload.kvcache.block_keys import key_behind, text_keys
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.kept_states import KeptStates
-from lm_offload.kvcache.shared_blocks import SharedBlocks, skip_to
+from lm_offload.kvcache.shared_blocks import SharedBlocks
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Chunk, Sequence
 
@@ -94,10 +94,9 @@ class StatefulBlocks(SharedBlocks):
         key = self._ways[sequence].begins_with
         if key is None or not self._kept.has(key):
             return False
-        shared = sequence.blocks[: sequence.num_shared_blocks]
-        if not all(self._index.is_filled(block) or block in filling for block in shared):
+        if not all(block in filling for block in self._unfilled(sequence)):
             return False
-        skip_to(sequence, sequence.num_shared_blocks)
+        sequence.skip_to(sequence.num_shared_blocks * BLOCK_TOKENS)
         return True
 
     def is_stranded(self, sequence: Sequence) -> bool:
@@ -105,9 +104,13 @@ class StatefulBlocks(SharedBlocks):
         key = self._ways[sequence].begins_with
         if key is None:
             return False
+        first = next(self._unfilled(sequence), None)
+        return not self._kept.has(key) if first is None else first not in self._writers
+
+    def _unfilled(self, sequence: Sequence) -> Iterator[int]:
+        """Blocks that others are to fill for it, in order."""
         shared = sequence.blocks[: sequence.num_shared_blocks]
-        empty = next((block for block in shared if not self._index.is_filled(block)), None)
-        return not self._kept.has(key) if empty is None else empty not in self._writers
+        return (block for block in shared if not self._index.is_filled(block))
 
     def pieces(self, chunk: Chunk) -> tuple[Chunk, ...]:
         """What a sweep works on of `chunk`, cut behind blocks whose states are to be kept."""

@@ -96,8 +96,8 @@ class Scheduler:
     def _next_batch(self) -> Batch:
         if self._may_grow:
             self._grow()
-        for sequence in list(filter(self.blocks.is_stranded, self._running)):
-            self._preempt(sequence)
+        while stranded := next(filter(self.blocks.is_stranded, self._running), None):
+            self._preempt(stranded)  # who waits for it may be the next
         self._admit()
         there = [one for one in self._running if not self._swaps.is_arriving(one)]
         rows, logits = self._max_tokens, self._logit_rows
