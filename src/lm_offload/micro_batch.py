@@ -31,6 +31,8 @@ class MicroBatch:
     block_tables: Tensor  # [S, B] int32, KV block numbers in order of position
     slots: Tensor  # [T] int64, block number * block_tokens + offset, where K and V are written
     states: Tensor | None = None  # [S] int32, slots of recurrent states, if the model has any
+    loads: tuple[tuple[int, int], ...] = ()  # kept state, slot that it is copied to before the rows
+    saves: tuple[tuple[int, int], ...] = ()  # slot, kept state that it becomes behind the rows
     rotary: tuple[tuple[Tensor, Tensor], ...] = ()  # (cos, sin) [T, rotary_dim / 2] f32 per kind
     chunked: MicroBatch | None = None  # the same rows for layers that see their chunk alone
 

@@ -152,6 +152,7 @@ class Plan:
     predicted: Figures  # for the workload that the plan was made for, without drafts
     draft_rows: int = 0  # rows of a sweep that may verify drafted tokens
     spare_sequences: int = 0  # in flight beyond `max_sequences`, while outputs end early
+    kept_states: int = 0  # of recurrent layers, behind prefixes
     spill: KVSpill = IN_MEMORY
     expert_ring_bytes: int = 0  # for experts on disk, which are read where rows use them
     retention: Retention | None = None  # None: unused KV memory is not lent to weights

@@ -40,7 +40,7 @@ class Sequence:
     on_logits: LogitsConsumer | None = None  # takes logits of the prompt, [rows, V] f32 ...
     logits_from: int = 0  # ... at this position and after it
     blocks: list[int] = field(default_factory=list)  # KV block numbers in order of position
-    lane: int = 0  # among the sequences in flight, where a spilled cache keeps its last block
+    lane: int = 0  # among those in flight: place of its states, and of a spilled cache's last block
     num_computed: int = 0  # tokens whose K and V are in the cache
     prefix_root: bytes | None = None  # begins the keys of its blocks; None: none are shared
     block_keys: list[bytes] = field(default_factory=list)  # of its full blocks so far
@@ -88,6 +88,12 @@ class Sequence:
         self.output.append(token)
         self.num_computed = self.num_tokens - 1
 
+    def skip_to(self, position: int) -> None:
+        """Tokens before `position` are in the cache, and were not computed for this sequence."""
+        counted = max(self.num_computed, self.redone_to)
+        self.num_computed = position
+        self.num_cached += max(position - counted, 0)
+
     def restart(self) -> None:
         """Give up what is in the KV cache: all tokens will be computed again, none anew drawn.
 
@@ -106,12 +112,26 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive positions of one sequence that a sweep works on."""
+    """Consecutive positions of one sequence that a sweep works on.
+
+    Recurrent layers may begin with a state that is kept, and keep the one behind the last position.
+    """
 
     sequence: Sequence
     start: int
     stop: int
     draft: tuple[int, ...] = ()  # guessed tokens at its end, after the last known one
+    wave: int = 0  # it follows all rows of lower waves, which keep states that it begins with
+    loads: int | None = None  # the slot of the state before `start`
+    saves: int | None = None  # the slot for the state behind `stop`
+
+    def part(self, start: int, stop: int) -> Chunk:
+        """Some of its positions; states belong to its ends."""
+        if (start, stop) == (self.start, self.stop):
+            return self
+        loads = self.loads if start == self.start else None
+        saves = self.saves if stop == self.stop else None
+        return Chunk(self.sequence, start, stop, wave=self.wave, loads=loads, saves=saves)
 
     @property
     def known_stop(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,11 +246,16 @@ def test_devices_in_turn_are_told_with_their_stretches() -> None:
         assert f"Stage {number}, {first} to {last} in {len(stage.begins)} stretches on" in text
 
 
-def test_recurrent_layers_are_named(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("budget", "shared"),
+    [("1GiB", "no prefixes are shared"), ("12GiB", r"states behind \d+ prefixes are kept")],
+)
+def test_recurrent_layers_are_named(run: Run, budget: str, shared: str) -> None:
     machine = str(Path(__file__).parents[1] / "null_machine.yaml")
-    small = ("--machine", machine, "--cpu-memory", "1GiB", "--weight-format", "int4:64")
-    done = run("plan", "qwen3.5-35b-a3b", *SIZES, *small)
+    options = ("--machine", machine, "--cpu-memory", budget, "--weight-format", "int4:64")
+    done = run("plan", "qwen3.5-35b-a3b", *SIZES, *options)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "recurrent states" in text
-    assert "as layers are recurrent, no prefixes are shared and nothing is drafted" in text
+    assert ("kept states" in text) == (budget == "12GiB")
+    assert re.search(f"as layers are recurrent, {shared} and nothing is drafted", text)

@@ -85,6 +85,7 @@ processors = st.builds(
     sampled_values_per_s=at_least_zero,
     cache_bytes=st.integers(0, 1 << 40),
     cache_bytes_per_s=st.none() | curves(),
+    state_values_per_s=st.none() | curves(),
     elementwise_bytes_per_s=at_least_zero,
     operation_bytes_per_s=st.dictionaries(st.sampled_from(OPERATIONS), curves(), max_size=2),
     product_flops=by_format(curves()),

@@ -41,10 +41,11 @@ CASES = {  # the whole, its text model, the toy of it, fields of vision
     "qwen3_vl_moe": ("qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_moe", QWEN_VISION),
     "qwen3_5": ("qwen3_5", "qwen3_5_text", "qwen3_5_text", RECURRENT_VISION),
     "qwen3_5_moe": ("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_text", RECURRENT_VISION),
+    "kimi_k25": ("kimi_k25", "deepseek_v3", "deepseek_v3", {}),
 }
 OF_TEXT = {"gemma4 mixture": GEMMA4_MIXTURE, "gemma4 layered": GEMMA4_LAYERED}
 PARTS = [
-    *((name, name not in ("llama4", "qwen3_5_moe")) for name in CASES),
+    *((name, name not in ("llama4", "qwen3_5_moe", "kimi_k25")) for name in CASES),
     ("mistral", False),
     ("qwen3_5", False),
 ]
@@ -70,8 +71,17 @@ def checkpoint(request, tmp_path):
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
     randomize(model, 0)
     model.save_pretrained(tmp_path)
+    if name == "kimi_k25":
+        _name_layers(tmp_path)
     with torch.no_grad():
         return tmp_path, model(input_ids=torch.tensor([TOKENS])).logits[0]
+
+
+def _name_layers(folder):
+    """As published: transformers 5.23 names those of the text as the vision tower's, too."""
+    old, new = "language_model.model.blocks.", "language_model.model.layers."
+    tensors = {name.replace(old, new): tensor for name, tensor in load_tensors(folder).items()}
+    save_file(tensors, folder / "model.safetensors")
 
 
 def test_logits_of_text(checkpoint):

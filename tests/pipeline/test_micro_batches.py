@@ -59,6 +59,21 @@ def test_a_micro_batch_ends_with_the_first_turn(config, batch, max_rows, turn_ro
     assert len(stops) == sum(turns)
 
 
+def test_waves_are_apart_and_states_belong_to_the_ends_of_a_chunk(config):
+    first, second = (Sequence(i, [1] * 40, SamplingParams(), lane=i + 5) for i in range(2))
+    for sequence in (first, second):
+        sequence.blocks = [0, 1, 2]
+    chunks = (
+        Chunk(first, 0, 32, saves=7),
+        Chunk(first, 32, 40, wave=1),
+        Chunk(second, 32, 40, wave=1, loads=7),
+    )
+    sweep = build_sweep_input(config, Batch(chunks), 20)
+    assert [rows.num_tokens for rows in sweep.micro_batches] == [20, 12, 16]
+    assert [rows.saves for rows in sweep.micro_batches] == [(), ((5, 7),), ()]
+    assert [rows.loads for rows in sweep.micro_batches] == [(), (), ((7, 6),)]
+
+
 @given(batches(), st.data())
 def test_a_micro_batch_is_divided_between_sequences(config, batch, data):
     first = data.draw(st.integers(0, len(batch.chunks)))

@@ -32,6 +32,7 @@ _PARTS: Mapping[str, _Part] = {
     "qwen3_vl_moe": _Part({**_QWEN_3, **_QWEN_3_MOE}, "qwen3_moe"),
     "qwen3_5": _Part({"model_type": "qwen3_5_text"}),
     "qwen3_5_moe": _Part({"model_type": "qwen3_5_moe_text"}),
+    "kimi_k25": _Part(model_type="deepseek_v3"),  # which its files call kimi_k2
 }
 # What counts for the text model if the whole says it.
 _OF_THE_WHOLE = ("dtype", "torch_dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings")

@@ -53,9 +53,12 @@ def _host_text(plan: Plan, units: int) -> str:
 
 
 def _recurrent(plan: Plan) -> str:
-    """What cannot be where layers keep a state."""
-    has_states = "recurrent states" in dict(plan.memory)
-    return "; as layers are recurrent, no prefixes are shared and nothing is drafted" * has_states
+    """What cannot be where layers keep a state, and how many prefixes can go on."""
+    if "recurrent states" not in dict(plan.memory):
+        return ""
+    kept = plan.kept_states
+    shared = f"states behind {kept} prefixes are kept" if kept else "no prefixes are shared"
+    return f"; as layers are recurrent, {shared} and nothing is drafted"
 
 
 def _streamed(plan: Plan) -> str:

@@ -29,6 +29,9 @@ def print_profile(console: Console, profile: HardwareProfile) -> None:
     _print_curves(console, title, CONTEXTS, cpu.decode_attention_bytes_per_s)
     title = "Prefill attention, GFLOP/s by tokens that a row sees"
     _print_curves(console, title, CONTEXTS, cpu.prefill_attention_flops)
+    if cpu.state_values_per_s is not None:
+        title = "Recurrent states, G values a second by rows of a sequence"
+        _print_curves(console, title, ROWS, {"f32": cpu.state_values_per_s})
 
 
 def _summary(profile: HardwareProfile) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,6 @@ class RunOptions:
 
     overlap: bool
     trace_path: Path | None
-    prefix_sharing: bool
     prefix_folder: PrefixFolder | None
     on_load: LoadProgress
     on_quantize: LoadProgress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from lm_offload.engine.spilling import staged_cache, swap_store, whole_blocks
 from lm_offload.hardware.numa import interleaved_nodes
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
-from lm_offload.kvcache.recurrent_states import State, states_in
+from lm_offload.kvcache.kept_states import KeptStates
+from lm_offload.kvcache.recurrent_states import RecurrentStates, states_in
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.models.base import Context
 from lm_offload.models.registry import load_model
@@ -48,6 +48,7 @@ ARENAS = (
     *("resident weights", "staging ring", "KV cache"),
     *(
         "recurrent states",
+        "kept states",
         "KV staging",
         "KV swap",
         "hidden states",
@@ -98,7 +99,8 @@ def build_cpu_machinery(
         prefixes = prefix_folder.store(files, kernels, whole_blocks(files, cache, staged))
     swap = swap_store(cache, staged, arenas, kv_folder)
     drop = staged.cache.places.renew if staged else None
-    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop)
+    kept = KeptStates(plan.kept_states) if states else None
+    scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop, kept)
     retention = retention_over(cache, executor, store, files, plan)
     parts = store, runner, executor, scheduler, cache
     return Machinery(plan, *parts, prefixes, staged, swap, retention, experts, tiers=(tier,))
@@ -125,7 +127,7 @@ def _runner(
     staged: StagedCache | None,
     buffers: Buffers,
     experts: ExpertFunctions | None,
-    states: Mapping[int, State],
+    states: RecurrentStates | None,
 ) -> ModelRunner:
     tables, requests = row_tables(store, plan, files), min(GATHER_THREADS, plan.micro_batch_tokens)
     return ModelRunner(
@@ -143,11 +145,13 @@ def _runner(
     )
 
 
-def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Mapping[int, State]:
-    """Of recurrent layers, a slot for each sequence in flight."""
-    if files.config.recurrent is None:
-        return {}
-    return states_in(arenas["recurrent states"], files.config, plan.lanes)
+def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> RecurrentStates | None:
+    """Of recurrent layers, a slot for each sequence in flight, and those behind prefixes."""
+    config, count = files.config, plan.kept_states
+    if config.recurrent is None:
+        return None
+    kept = states_in(arenas["kept states"], config, count) if count else {}
+    return RecurrentStates(states_in(arenas["recurrent states"], config, plan.lanes), kept)
 
 
 def _executor(

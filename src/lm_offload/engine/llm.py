@@ -120,11 +120,11 @@ class LLM(TextModel):
             spill_folder(spill_dir),
             saved,
             open_draft(draft_model, choices[0], way),
+            prefix_sharing,
         )
         options = RunOptions(
             overlap,
             check_writable(None if trace is None else Path(trace)),
-            prefix_sharing,
             prefix_folder(prefix_cache, prefix_cache_limit, prefix_sharing),
             on_load or _ignore,
             on_quantize or _ignore,

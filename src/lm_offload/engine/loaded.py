@@ -84,7 +84,7 @@ class LoadedModel(PlannedModel):
         """Run to the end; yields after each sweep the sequences that got a token."""
         if not sequences:
             return
-        if self._options.prefix_sharing:
+        if self._wishes.prefix_sharing:
             share_prefixes(sequences, self.files.config)
         self.stats = RunStats(())
         while sequences:

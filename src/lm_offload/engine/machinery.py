@@ -15,6 +15,7 @@ from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.blocks import BlockAllocator
 from lm_offload.kvcache.cache import KVCache
+from lm_offload.kvcache.kept_states import KeptStates
 from lm_offload.kvcache.prefix_store import PrefixStore
 from lm_offload.kvcache.shared_blocks import restore_none
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
@@ -71,11 +72,12 @@ def scheduler_of(
     swap: SwapStore | None = None,
     swap_pays: SwapChoice = swap_never,
     drop: Callable[[list[int]], None] | None = None,
+    kept: KeptStates | None = None,
 ) -> Scheduler:
     """The scheduler of a plan; `prefixes` are looked up in a folder.
 
     Who wants to know of blocks that are free is the cache, or `drop`. Of a cache in two memories
-    the device's blocks come first.
+    the device's blocks come first. `kept` are states behind prefixes, if layers have any.
     """
     first = (plan.device and plan.device.kv_blocks) or plan.kv_blocks
     others = plan.kv_blocks - first
@@ -89,6 +91,7 @@ def scheduler_of(
         swap=swap or NO_SLOTS,
         swap_pays=swap_pays,
         more=BlockAllocator(others, first=first) if others else None,
+        kept=kept,
     )
 
 

@@ -28,6 +28,7 @@ from lm_offload.engine.recurrent_options import check_recurrent
 from lm_offload.errors import ConfigError
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.choose.common import Common
+from lm_offload.planner.choose.kept_states import with_kept_states, with_spare_states
 from lm_offload.planner.choose.search import make_plan
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.decided.fixed_plan import fixed_plan
@@ -57,7 +58,9 @@ class PlanningCase:
         """The best plan, or the given one if it can hold; raises ConfigError."""
 
         def make(request: Request) -> Plan:
-            return fixed_plan(request, choice) if choice else make_plan(request, self.common)
+            if choice is not None:
+                return fixed_plan(request, choice)
+            return with_spare_states(request, make_plan(request, self.common))
 
         return plan_beside(self.draft, self.request, make)
 
@@ -92,7 +95,7 @@ def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
         spill_bytes=spill_bytes_of(options, profile),
         device=device,
     )
-    return PlanningCase(request, forbidden, runnable, draft)
+    return PlanningCase(with_kept_states(request), forbidden, runnable, draft)
 
 
 def _draft(options: PlanOptions, files: ModelFiles | None) -> ModelFiles | None:

@@ -21,6 +21,7 @@ from lm_offload.errors import BudgetError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
+from lm_offload.planner.choose.kept_states import with_kept_states, with_spare_states
 from lm_offload.planner.choose.search import make_plan
 from lm_offload.planner.choose.spare_sequences import with_spare_sequences
 from lm_offload.planner.decided.fixed_plan import fixed_plan
@@ -43,6 +44,7 @@ class Wishes:
     spill_folder: Path
     saved_plan: PlanChoice | None
     draft: ModelFiles | None
+    prefix_sharing: bool
 
 
 class PlannedModel:
@@ -114,7 +116,7 @@ class PlannedModel:
     def _make_plan(self, request: Request) -> Plan:
         if (saved := self._wishes.saved_plan) is not None:
             return fixed_plan(request, saved)
-        return with_spare_sequences(request, make_plan(request))
+        return with_spare_states(request, with_spare_sequences(request, make_plan(request)))
 
     def predicted(self, workload: Workload) -> Figures:
         """What a workload should show with the plan that is loaded, or else with its best."""
@@ -139,7 +141,7 @@ class PlannedModel:
 
     def _request(self, workload: Workload) -> Request:
         wishes = self._wishes
-        return planning_request(
+        request = planning_request(
             self.choices,
             replace(workload, objective=wishes.objective),
             self.profile,
@@ -149,3 +151,4 @@ class PlannedModel:
             spill_bytes=spill_room_bytes(wishes.spill_folder),
             device=self.device,
         )
+        return with_kept_states(request) if wishes.prefix_sharing else request

@@ -10,12 +10,7 @@ from lm_offload.sequence import Sequence
 
 
 def share_prefixes(sequences: Iterable[Sequence], config: ModelConfig) -> None:
-    """Let these sequences use the KV blocks of others of this model that begin alike.
-
-    Not where layers are recurrent: their state at the end of a block is not kept.
-    """
-    if config.recurrent is not None:
-        return
+    """Let these sequences use the KV blocks of others of this model that begin alike."""
     for sequence in sequences:
         sequence.prefix_root = prefix_root(config, sequence.max_tokens)
 

@@ -22,8 +22,8 @@ def check_recurrent(
     conflicts = (
         (speculation in FORCED, f"speculation is {speculation!r}", drafts),
         (draft_model is not None, "A draft model was given", drafts),
-        (prefix_cache is not None, "A prefix cache was given", "the state of recurrent layers at "
-         "the end of a prefix is not kept"),
+        (prefix_cache is not None, "A prefix cache was given", "the states of recurrent layers "
+         "are kept in memory alone"),
     )  # fmt: skip
     for found, given, reason in conflicts:
         if found:

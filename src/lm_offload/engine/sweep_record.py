@@ -31,7 +31,7 @@ def record_of(
         and chunk.sequence.redone_to < len(chunk.sequence.prompt)
     )
     drafted = batch.num_drafted
-    accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks)
+    accepted = sum(it.sequence.num_computed - it.known_stop for it in batch.chunks if it.draft)
     decode = batch.num_tokens - prefill - redone - drafted + accepted
     waited = scheduler.preemptions, redone, scheduler.swaps
     counts = drafted, accepted, cached, *waited, retained.units, retained.size_bytes, *experts

@@ -132,7 +132,7 @@ class TextModel(TokenizedModel):
         check_workload(workload)
         with self._turn.taken():
             engine = self._engine_for(workload)
-            shares, longest = self._options.prefix_sharing, workload.most_tokens
+            shares, longest = self._wishes.prefix_sharing, workload.most_tokens
             run = OpenRun(engine, self.files.config, *self._words, longest, shares)
             self._streams = run.streams
             try:

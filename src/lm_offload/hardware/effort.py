@@ -22,6 +22,7 @@ SHARES = {
     "attention": 0.13,
     "other kernels": 0.05,
     "quantizing": 0.02,
+    "recurrent states": 0.01,
     "threads": 0.05,
     "interference": 0.1,
 }

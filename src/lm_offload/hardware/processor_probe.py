@@ -17,6 +17,7 @@ from lm_offload.hardware.product_stage import measure_products
 from lm_offload.hardware.product_work import measure_work_s, product_work
 from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
+from lm_offload.hardware.state_probe import measure_states
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
 from lm_offload.quant.kv_format import KV_FORMATS
@@ -26,6 +27,7 @@ from lm_offload.units import MIB
 COMMON = "bf16"  # the format that most checkpoints and caches have
 KERNEL_BUDGET_S = 0.02
 OPERATION_ROWS = (1, 16, 128)
+STATE_ROWS = (1, 8, 64)
 OTHER_ROWS = 16  # of a product before a kernel that is timed as in a prompt
 OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not measured
 
@@ -46,6 +48,8 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     budget_s = clock.budget_s("other kernels")
     operations = measure_operations(kernels, OPERATION_ROWS, other, kernel_s, budget_s)
     quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
+    states_s = clock.budget_s("recurrent states")
+    states = measure_states(kernels, arena, STATE_ROWS, kernel_s, states_s)
     speedups = _measure_speedups(kernels, arena, effort, clock)
     return Processor(
         threads=kernels.threads,
@@ -67,6 +71,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         decode_attention_bytes_per_s=attention.decode_bytes_per_s,
         prefill_attention_flops=attention.prefill_flops,
         attention_apart_frac=attention.apart_frac,
+        state_values_per_s=states,
         quantize_values_per_s=quantizing[0],
         dequantize_values_per_s=quantizing[1],
         memory_by_threads_bytes_per_s=by_threads,

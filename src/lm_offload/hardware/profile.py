@@ -92,6 +92,8 @@ class Processor:
     # By KV format: what is left of decode_attention where the blocks of a layer lie apart; 1 if
     # it is not known.
     attention_apart_frac: Mapping[str, float] = field(default_factory=dict)
+    # Values of a recurrent state times rows, by rows of a sequence that move it on together.
+    state_values_per_s: Curve | None = None
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
     dequantize_values_per_s: Mapping[str, float] = field(default_factory=dict)
     memory_by_threads_bytes_per_s: Curve | None = None  # by number of threads

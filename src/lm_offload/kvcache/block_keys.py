@@ -62,3 +62,12 @@ def shared_lens(sequences: Iterable[Sequence]) -> tuple[int, ...]:
         lengths.append(BLOCK_TOKENS * min(known, reusable_blocks(sequence)))
         seen.update(keys[known:])
     return tuple(lengths)
+
+
+def key_behind(sequence: Sequence, stop: int) -> bytes:
+    """The key of the full block that ends at position `stop`; those before it are known."""
+    keys, index = sequence.block_keys, stop // BLOCK_TOKENS - 1
+    if index < len(keys):
+        return keys[index]
+    parent = keys[-1] if keys else sequence.prefix_root or b""
+    return next_key(parent, sequence.tokens(stop - BLOCK_TOKENS, stop))

@@ -17,7 +17,7 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.kvcache.counted_blocks import CountedBlocks
 from lm_offload.kvcache.prefix_index import PrefixIndex
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-from lm_offload.sequence import Sequence
+from lm_offload.sequence import Chunk, Sequence
 
 Restore = Callable[[Items[bytes], Items[int]], int]  # fills blocks by key; how many of the first
 
@@ -58,7 +58,7 @@ class SharedBlocks:
     def admit(self, sequence: Sequence, num_tokens: int) -> bool:
         """Give `sequence` the blocks of its first `num_tokens`, if that many can be had."""
         sequence.block_keys = sequence.block_keys or list(text_keys(sequence))
-        shared = self._index.leading(sequence.block_keys[: reusable_blocks(sequence)])
+        shared = self._usable(sequence)
         needed = blocks_for(num_tokens) - len(shared)
         if needed > self._blocks.available_beside(shared):
             return False
@@ -68,6 +68,10 @@ class SharedBlocks:
         self._restore_own(sequence)
         self._announce(sequence)
         return True
+
+    def _usable(self, sequence: Sequence) -> list[int]:
+        """The leading blocks that others have computed or compute, as far as they are of use."""
+        return self._index.leading(sequence.block_keys[: reusable_blocks(sequence)])
 
     def extend(self, sequence: Sequence, num_tokens: int) -> bool:
         """Give it blocks for the tokens it has, if they can be had.
@@ -126,10 +130,16 @@ class SharedBlocks:
             block = sequence.blocks[index]
             if not self._index.is_filled(block) and block not in filling:
                 return self._is_writer(sequence, index)
-            counted = max(sequence.num_computed, sequence.redone_to)
-            sequence.num_computed = (index + 1) * BLOCK_TOKENS
-            sequence.num_cached += max(sequence.num_computed - counted, 0)
+            sequence.skip_to((index + 1) * BLOCK_TOKENS)
         return True
+
+    def pieces(self, chunk: Chunk) -> tuple[Chunk, ...]:
+        """What a sweep works on of `chunk`, cut where a state is to be kept."""
+        return (chunk,)
+
+    def is_stranded(self, sequence: Sequence) -> bool:
+        """Whether it waits for what nobody computes any more, and cannot go on by itself."""
+        return False
 
     def _is_writer(self, sequence: Sequence, index: int) -> bool:
         """Whether block `index` is for it to compute, since nobody else does any more."""

@@ -124,16 +124,20 @@ def _built(
 def _cut(chunks: Iterable[Chunk], max_rows: int, turn_rows: int = 0) -> Iterator[list[Chunk]]:
     """Groups of chunks of at most `max_rows` rows; a long chunk continues in the next group.
 
-    One ends after `turn_rows`.
+    One ends after `turn_rows`, and one with each wave: in it a sequence is in one place, and reads
+    no state that others make.
     """
     group: list[Chunk] = []
     turn_left = turn_rows
     room = min(max_rows, turn_left or max_rows)
     for chunk in chunks:
+        if group and chunk.wave != group[-1].wave:
+            yield group
+            group, room = [], min(max_rows, turn_left or max_rows)
         start = chunk.start
         while start < chunk.stop:
             stop = min(chunk.stop, start + room)
-            group.append(Chunk(chunk.sequence, start, stop))
+            group.append(chunk.part(start, stop))
             room -= stop - start
             turn_left = max(turn_left - (stop - start), 0)
             start = stop
@@ -164,6 +168,8 @@ def _build(
         block_tables=torch.from_numpy(tables),
         slots=torch.from_numpy(blocks * BLOCK_TOKENS + positions % BLOCK_TOKENS),
         states=_states(pieces) if config.recurrent else None,
+        loads=tuple((it.loads, it.sequence.lane) for it in pieces if it.loads is not None),
+        saves=tuple((it.sequence.lane, it.saves) for it in pieces if it.saves is not None),
         rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
     )
     if config.chunk_tokens is None:

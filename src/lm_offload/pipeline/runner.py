@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
-from lm_offload.kvcache.recurrent_states import State
+from lm_offload.kvcache.recurrent_states import RecurrentStates
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
@@ -50,7 +50,7 @@ class ModelRunner:
         host_units: HostUnits | None = None,
         captures: Captures | None = None,
         experts: ExpertFunctions | None = None,
-        states: Mapping[int, State] | None = None,
+        states: RecurrentStates | None = None,
     ) -> None:
         self._units = units
         self._context = context
@@ -63,7 +63,7 @@ class ModelRunner:
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._experts = experts  # of a mixture of experts
-        self._states = states or {}  # of recurrent layers, by number
+        self._states = states  # of recurrent layers
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
@@ -145,7 +145,8 @@ class ModelRunner:
             self._staged.attend(task, partial(self._attend_staged, task, unit, weights))
         elif by_micro_batch(unit):
             rows = self._input.micro_batches[task.id.micro_batch]
-            self._run(task, rows, 0, partial(self._compute_rows, task, unit, weights, rows))
+            compute = partial(self._compute_rows, task, unit, weights, rows)
+            self._run_between_copies(task, unit, rows, compute)
         elif self._experts is not None and unit.kind == "expert":
             self._experts.compute(unit, weights)
         elif len(self._input.logit_rows):
@@ -169,6 +170,17 @@ class ModelRunner:
         else:
             self._repeats.run(task, self._units[task.id.unit].kind, rows, cache_at, compute)
 
+    def _run_between_copies(
+        self, task: Task, unit: Unit, rows: MicroBatch, compute: Callable[[Kernels], None]
+    ) -> None:
+        """Kept states are copied beside what is computed, and so beside what is replayed."""
+        if self._states is None or unit.kind != "recurrent":
+            self._run(task, rows, 0, compute)
+            return
+        self._states.load(unit.index, rows.loads)
+        self._run(task, rows, 0, compute)
+        self._states.save(unit.index, rows.saves)
+
     def _compute_rows(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
     ) -> None:
@@ -182,8 +194,8 @@ class ModelRunner:
         elif unit.kind == "attention":
             keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
             self._functions.attend(unit, weights, rows, keys, values, kernels)
-        elif unit.kind == "recurrent":
-            self._functions.recur(weights, rows, self._states[unit.index], kernels)
+        elif self._states is not None and unit.kind == "recurrent":
+            self._functions.recur(weights, rows, self._states.in_flight[unit.index], kernels)
         else:
             self._functions.embed(weights, rows, self._input, kernels)
 

@@ -62,6 +62,7 @@ class Request:
     speculation: Speculation = "off"
     threads: int | None = None  # of products and attention, where the user says so
     draft_rows: int = 0  # that a plan must have
+    kept_states: int = 0  # of recurrent layers that a plan must have room for
     draft_slack: float = 1.01  # slower without drafts at most, for the memory of their rows
     spill_bytes: int = 0  # of disk that a KV cache may take
     device: DeviceBudget | None = None  # None: the CPU computes; else `profile` has gpu and h2d

@@ -5,7 +5,9 @@ follow in the same sweep if all of it is in there, else in the first one after i
 right: each layer stores the keys and values of a micro-batch before it attends, and micro-batches
 go through a layer in order. A prefix is computed by a sequence that was admitted earlier and holds
 all of its blocks, so no two wait for each other. Blocks that lie on disk get there with the end of
-a sweep: without `shares_in_sweep` the others always follow in the next one.
+a sweep: without `shares_in_sweep` the others always follow in the next one. Where layers are
+recurrent a chunk is cut at the ends of blocks behind which a state is to be kept, and what follows
+there is in a later wave of the sweep.
 """
 
 from __future__ import annotations
@@ -36,13 +38,19 @@ def next_batch(
             continue
         chunk = _next_chunk(sequence, rows, logits)
         if chunk is not None:
-            chunks.append(chunk)
-            count = chunk.stop - chunk.start
-            if count > 1 and shares_in_sweep:
-                filling.update(_filled_blocks(chunk))
-            rows -= count
-            logits -= chunk.num_logits
-    return Batch(tuple(sorted(chunks, key=lambda chunk: blocks.home_of(chunk.sequence))))
+            pieces = blocks.pieces(chunk)
+            chunks += pieces
+            start, stop = chunk.start, pieces[-1].stop
+            if stop - start > 1 and shares_in_sweep:
+                filling.update(sequence.blocks[start // BLOCK_TOKENS : stop // BLOCK_TOKENS])
+            rows -= stop - start
+            logits -= sum(piece.num_logits for piece in pieces)
+    return Batch(tuple(sorted(chunks, key=lambda chunk: _place(chunk, blocks))))
+
+
+def _place(chunk: Chunk, blocks: SharedBlocks) -> tuple[int, int]:
+    """In a sweep."""
+    return blocks.home_of(chunk.sequence), chunk.wave
 
 
 def _next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
@@ -52,11 +60,6 @@ def _next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
     if chunk.is_scored:
         chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
     return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
-
-
-def _filled_blocks(chunk: Chunk) -> list[int]:
-    """The blocks that are full when the chunk is computed."""
-    return chunk.sequence.blocks[chunk.start // BLOCK_TOKENS : chunk.stop // BLOCK_TOKENS]
 
 
 def _is_prefill(sequence: Sequence) -> bool:

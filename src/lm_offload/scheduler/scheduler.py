@@ -17,7 +17,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lm_offload.errors import StorageError
 from lm_offload.kvcache.blocks import BlockAllocator
+from lm_offload.kvcache.kept_states import KeptStates
 from lm_offload.kvcache.shared_blocks import Restore, SharedBlocks, restore_none
+from lm_offload.kvcache.stateful_blocks import StatefulBlocks
 from lm_offload.kvcache.swap_choice import SwapChoice, swap_never
 from lm_offload.kvcache.swap_file import NO_SLOTS, SwapStore
 from lm_offload.kvcache.two_memories import TwoMemories
@@ -43,9 +45,15 @@ class Scheduler:
         swap: SwapStore = NO_SLOTS,
         swap_pays: SwapChoice = swap_never,
         more: BlockAllocator | None = None,
+        kept: KeptStates | None = None,
     ) -> None:
-        """`more` are blocks in another memory, of sequences that `allocator` has no room for."""
+        """`more` are blocks in another memory, of sequences that `allocator` has no room for.
+
+        `kept` are states behind prefixes, without which these are of no use, if layers have any.
+        """
         own = SharedBlocks(allocator, restore)
+        if kept is not None:
+            own = StatefulBlocks(allocator, kept, shares_in_sweep)
         self.blocks = TwoMemories(own, SharedBlocks(more)) if more else own
         self._swaps = Swapping(self.blocks, swap, swap_pays)
         self._lanes = BlockAllocator(max_sequences)
@@ -88,6 +96,8 @@ class Scheduler:
     def _next_batch(self) -> Batch:
         if self._may_grow:
             self._grow()
+        while stranded := next(filter(self.blocks.is_stranded, self._running), None):
+            self._preempt(stranded)  # who waits for it may be the next
         self._admit()
         there = [one for one in self._running if not self._swaps.is_arriving(one)]
         rows, logits = self._max_tokens, self._logit_rows

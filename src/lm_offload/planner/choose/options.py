@@ -98,7 +98,11 @@ def _sizes(request: Request, in_flight: int) -> Iterator[Sizes]:
         most = min(workload.scored_tokens, sweep_tokens)
         scored = sorted({min(option, most) for option in SCORED_ROWS})
         for micro, extra in itertools.product(micros, scored):
-            yield Sizes(blocks, in_flight, sweep_tokens, micro, extra, threads=threads)
+            yield Sizes(
+                *(blocks, in_flight, sweep_tokens, micro, extra),
+                threads=threads,
+                kept_states=request.kept_states,
+            )
 
 
 def _in_flight_options(workload: Workload) -> list[int]:

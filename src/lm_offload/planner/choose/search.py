@@ -164,7 +164,7 @@ def _groups_of(request: Request, common: Common) -> Sequence[Group]:
     """The same for any budget and profile, which are many; remembered between searches."""
     device, models = request.device, request.models
     asked = device and (device.attention, device.in_place)
-    rows = request.workload, request.draft_rows, request.spill_bytes > 0
+    rows = request.workload, request.draft_rows, request.kept_states, request.spill_bytes > 0
     key = (*map(id, models), asked, *rows)
     if key not in common.groups:
         common.groups[key] = models, [*groups_of(request)]

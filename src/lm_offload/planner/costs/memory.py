@@ -35,6 +35,7 @@ class Sizes:
     scored_rows: int = 0
     draft_rows: int = 0
     spare_sequences: int = 0
+    kept_states: int = 0  # of recurrent layers, behind prefixes
     spill: KVSpill = IN_MEMORY
     attention: AttentionOn = "device"  # if there is one
     device_blocks: int = 0  # of the KV cache, where that lies in both memories
@@ -116,6 +117,11 @@ def state_bytes(config: ModelConfig, sizes: Sizes) -> int:
     return align_up(sizes.lanes * config.state_bytes)
 
 
+def kept_states_bytes(config: ModelConfig, count: int) -> int:
+    """Of so many prefixes."""
+    return align_up(count * config.state_bytes)
+
+
 def index_bytes(config: ModelConfig, sizes: Sizes) -> int:
     """Index tensors, block tables and rotary tables of a sweep, which torch owns; text to draft
     from."""
@@ -171,10 +177,11 @@ def memory_table(
     """Purpose and bytes of everything but weights and staging."""
     config = model.config
     scratch_bytes, staging_bytes = product_bytes(model, sizes), kv_staging_bytes(model, sizes)
-    moved_bytes = swap_bytes(model, sizes)
+    moved_bytes, kept_bytes = swap_bytes(model, sizes), kept_states_bytes(config, sizes.kept_states)
     return (
         ("KV cache", kv_bytes(model, sizes)),
         *([("recurrent states", state_bytes(config, sizes))] if config.recurrent else []),
+        *([("kept states", kept_bytes)] if kept_bytes else []),
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         *activations(config, sizes.sweep_tokens),

@@ -1,4 +1,4 @@
-"""Seconds in which rows move the states of one recurrent layer on; no probe measures that."""
+"""Seconds in which rows move the states of one recurrent layer on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,23 @@ def states_s(
 ) -> float:
     """States are read and written once in each micro-batch of at most `most` rows.
 
-    What rows compute with a state lies in caches, as with attention of prompts, and is taken to be
-    as fast.
+    As it was measured by rows of a sequence in a micro-batch; else `_unmeasured_s`.
+    """
+    assert config.recurrent is not None
+    values = piece.sequences * config.recurrent.matrix_floats
+    curve = processor.state_values_per_s
+    if curve is None:
+        return _unmeasured_s(config, kv_format, processor, piece, most)
+    whole, rest = divmod(piece.rows, most)
+    rows = {most: whole, rest: 1}
+    return sum(count * values * at / curve.at(at) for at, count in rows.items() if at)
+
+
+def _unmeasured_s(
+    config: ModelConfig, kv_format: Format, processor: Processor, piece: Piece, most: int
+) -> float:
+    """At the memory's rate; what rows compute with a state lies in caches, as with attention of
+    prompts, and is taken to be as fast.
     """
     assert config.recurrent is not None
     values = piece.sequences * config.recurrent.matrix_floats

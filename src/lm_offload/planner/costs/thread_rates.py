@@ -72,6 +72,7 @@ def _on_threads(cpu: Processor, compute: int, attention: int) -> Processor:
         product_output_s=all_shorter(cpu.product_output_s, arithmetic),
         decode_attention_bytes_per_s=all_scaled(cpu.decode_attention_bytes_per_s, decode),
         prefill_attention_flops=all_scaled(cpu.prefill_attention_flops, prefill),
+        state_values_per_s=_states(cpu.state_values_per_s, memory, arithmetic),
     )
 
 
@@ -104,6 +105,11 @@ def _product(curve: Curve, one: float, many: float) -> Curve:
         return flops * math.pow(one, 1 - share) * math.pow(many, share)
 
     return curve.mapped(slower)
+
+
+def _states(curve: Curve | None, one: float, many: float) -> Curve | None:
+    """One row reads the state from memory, many find it in caches."""
+    return None if curve is None else _product(curve, one, many)
 
 
 def _operations(curves: Curves, share: float) -> dict[str, Curve]:

@@ -37,6 +37,7 @@ def plan_of(
         predicted=predicted,
         draft_rows=sizes.draft_rows,
         spare_sequences=sizes.spare_sequences,
+        kept_states=sizes.kept_states,
         spill=sizes.spill,
         retention=retention,
         device=device_plan(request, candidate),

@@ -70,6 +70,8 @@ def check_sizes(model: ModelSizes, choice: PlanChoice) -> None:
          "false, as the embedding of this model is its head"),
         (not model.config.recurrent or not choice.draft_rows, f"draft_rows is {choice.draft_rows}",
          "0, as a recurrent state cannot take drafts back"),
+        (model.config.recurrent is not None or not choice.kept_states,
+         f"kept_states is {choice.kept_states}", "0, as no layer of this model is recurrent"),
     )  # fmt: skip
     _check_limits((*limits, *_spill_limits(model, choice)))
 

@@ -34,6 +34,8 @@ def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = Non
 def fixed_timed(request: Request, choice: PlanChoice, common: Common | None = None) -> Timed:
     """The same with the seconds that the objective counts."""
     model = _model(request, choice)
+    if model.config.recurrent is not None and not choice.kept_states:
+        request = replace(request, workload=replace(request.workload, shared_lens=()))
     check_units(model, choice)
     check_sizes(model, choice)
     check_workload(request.workload, choice)
@@ -98,6 +100,7 @@ def sizes_of_choice(choice: PlanChoice, threads: int) -> Sizes:
         choice.scored_rows,
         choice.draft_rows,
         choice.spare_sequences,
+        choice.kept_states,
         spill=KVSpill(choice.kv_on_disk, choice.kv_group_blocks, choice.kv_ring_blocks),
         attention=choice.device.attention if choice.device else "device",
         device_blocks=choice.device.kv_blocks if choice.device else 0,

@@ -59,6 +59,7 @@ class PlanChoice:
     kv_group_blocks: int = 0
     kv_ring_blocks: int = 0
     spare_sequences: int = 0
+    kept_states: int = 0
     retention: bool | None = None  # None: as predicted to be faster
     expert_ring: int = 0  # bytes
     device: DeviceChoice | None = None
@@ -87,6 +88,7 @@ def choice_of(plan: Plan) -> PlanChoice:
         kv_group_blocks=plan.spill.group_blocks,
         kv_ring_blocks=plan.spill.ring_blocks,
         spare_sequences=plan.spare_sequences,
+        kept_states=plan.kept_states,
         retention=plan.retention is not None if plan.streamed else None,
         expert_ring=plan.expert_ring_bytes,
         device=_device_of(plan),

@@ -120,6 +120,7 @@ _PARSERS: Parsers = {
     "kv_group_blocks": values.count_or_none,
     "kv_ring_blocks": values.count_or_none,
     "spare_sequences": values.count_or_none,
+    "kept_states": values.count_or_none,
     "retention": values.flag,
     "expert_ring": values.size_or_none,
     "device": _device,
@@ -129,6 +130,6 @@ _PARSERS: Parsers = {
 _OPTIONAL = frozenset(
     {
         *("threads", "kv_on_disk", "kv_group_blocks", "kv_ring_blocks", "spare_sequences"),
-        *("retention", "expert_ring", "device", "stages"),
+        *("kept_states", "retention", "expert_ring", "device", "stages"),
     }
 )
