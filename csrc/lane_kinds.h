@@ -15,6 +15,7 @@ struct Singles {
     static constexpr int kTogether = 1;  // columns in a lane
     static constexpr int64_t kColumns = kLanes;  // of a vector
     static constexpr int64_t kFewRows = kRegisters == 32 ? 31 : 47;  // that take weights as they lie
+    static constexpr int kStreamedRows = 0;  // of them, those that take a row of weights at a time
 
     static Vec add(Vec weight, Vec x, Vec sum) { return fma(weight, x, sum); }
 
@@ -36,6 +37,7 @@ struct Pairs {
     static constexpr int kTogether = 2;
     static constexpr int64_t kColumns = 2 * kLanes;
     static constexpr int64_t kFewRows = 15;
+    static constexpr int kStreamedRows = 2;  // a core of a Zen 5 reads one stream fastest
 
     static Vec add(Vec weight, Vec x, Vec sum) { return add_pairs(weight, x, sum); }
 

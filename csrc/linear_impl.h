@@ -14,6 +14,7 @@ constexpr int64_t kChunkBytes = 128 << 10;  // weights of one chunk: they stay i
 constexpr int64_t kPassedBytes = 512 << 10;  // where one pass uses them: fewer first tiles, unasked
 constexpr int64_t kInputBytes = 256 << 10;  // inputs of one block of rows, beside them
 constexpr int64_t kAheadBytes = 1 << 10;    // how far ahead of their use weights are asked for
+constexpr int64_t kStreamBytes = 16 << 10;  // the same where they are read as they lie
 
 // One chunk of weight rows.
 template <class W>
@@ -33,6 +34,27 @@ int64_t ahead_of(const Chunk<W>& chunk, int64_t column) {
     return column + ahead < k ? ahead : ahead - k + R * chunk.a.weight_stride;
 }
 
+// acc[r][c] = weight[r, 0:k] * x[c, 0:k], a row of weights after the other.
+template <int R, int C, class W>
+inline __attribute__((always_inline)) void dot_in_turn(Accumulators<R, C>& acc, const W* weight,
+                                                       int64_t weight_stride,
+                                                       const typename Kind<W>::Input* x,
+                                                       int64_t x_stride, int64_t k) {
+    constexpr int64_t step = kLineBytes / sizeof(W), ahead = kStreamBytes / sizeof(W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r, weight += weight_stride) {
+        Accumulators<1, C> sums;
+        sums.clear();
+        int64_t i = 0;
+        for (; i + step <= k; i += step) {
+            prefetch(weight + i + ahead);
+            dot_tile(sums, weight + i, weight_stride, x + i, x_stride, step);
+        }
+        dot_tile(sums, weight + i, weight_stride, x + i, x_stride, k - i);
+        for (int c = 0; c < C; ++c) acc.at[r][c] = sums.at[0][c];
+    }
+}
+
 // out[m : m + C, n : n + R]. Asks for the weights of later tiles that come from memory, in one of
 // `Turns` tiles of rows for every so many rows of them, in none if that is 0.
 template <int Turns, int R, int C, class W>
@@ -42,6 +64,10 @@ void linear_tile(const Chunk<W>& chunk, int64_t m, int64_t n) {
     const W* weight = chunk.weight + n * a.weight_stride;
     const auto* x = chunk.x.at + m * chunk.x.stride;
     Accumulators<R, C> acc;
+    if constexpr (Turns > 0 && C <= Kind<W>::kStreamedRows) {
+        dot_in_turn(acc, weight, a.weight_stride, x, chunk.x.stride, a.k);
+        return finish_tile(a, m, n, acc);
+    }
     acc.clear();
     int64_t i = 0;
     if constexpr (Turns > 0) {
