@@ -110,7 +110,7 @@ class Bounds:
         if moves and model.table_bytes:
             rows = shape.rows, sizes.micro_batch_tokens
             gather_s = least_gather_s(model, disk, surplus.read, *rows, found.disk_busy_frac)
-        cpu_s = found.slower_cpu * (compute_s + gather_s)
+        cpu_s = found.slower_cpu * compute_s + gather_s
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 
     def _least_sweep_s(

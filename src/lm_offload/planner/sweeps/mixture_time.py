@@ -31,10 +31,11 @@ class MixtureSweepTimes(SweepTimes):
         cpu_s = sum(compute_s) + layers * layer.compute_s
         disk_s = sum(reads_s.values()) + layers * layer.read_s
         found = disturbance(cpu_s, disk_s, self.profile.interference)
+        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
         compute_s[EMBED] += self._gather_s(shape, found)
         layer = layer.slower(found.slower_cpu, found.slower_disk)
         return SweepLoad(
-            [seconds * found.slower_cpu for seconds in compute_s],
+            compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             self._read_bytes(layer),

@@ -54,9 +54,10 @@ class SweepTimes(ReadTimes):
         reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        compute_s[EMBED] += self._gather_s(shape, found)
+        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
+        compute_s[EMBED] += self._gather_s(shape, found)  # who waits for rows is not slowed
         return SweepLoad(
-            [seconds * found.slower_cpu for seconds in compute_s],
+            compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             sum(self.streamed_bytes[unit] for unit in reads_s),
@@ -85,8 +86,9 @@ class SweepTimes(ReadTimes):
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
-            alone_s = read_frac * (alone_s + (gather_s if EMBED in self.streamed else 0.0))
-        cpu_s, alone_s = found.slower_cpu * (kv.compute_s + gather_s), found.slower_cpu * alone_s
+            alone_s = read_frac * found.slower_cpu * alone_s
+            alone_s += read_frac * gather_s if EMBED in self.streamed else 0.0
+        cpu_s = found.slower_cpu * kv.compute_s + gather_s
         engine_s = self._overhead_s(shape)
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
