@@ -9,7 +9,7 @@ from functools import cached_property
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize
 from lm_offload.planner.costs.sweep_shape import SweepShape
-from lm_offload.planner.costs.task_cost import TaskCosts
+from lm_offload.planner.costs.task_cost import MOST_MISSED_FRAC, TaskCosts
 
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
 
@@ -35,6 +35,13 @@ class UnitCosts:
     def cached(self) -> bool:
         """Whether most of what a sweep needs stays in the last-level cache."""
         return self._tasks.cached
+
+    @cached_property
+    def stays(self) -> bool:
+        """Whether what the engine needs stays there though units are streamed: all are so small."""
+        experts_bytes = self.model.experts.total_bytes if self.model.experts else 0
+        used_bytes = self.model.units_bytes + experts_bytes
+        return self.processor.missed_frac(used_bytes) <= MOST_MISSED_FRAC
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""

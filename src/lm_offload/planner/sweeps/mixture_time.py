@@ -68,7 +68,8 @@ class MixtureSweepTimes(SweepTimes):
         experts = self.costs.model.experts
         assert experts is not None
         way = self.read_block_bytes, self.read_concurrency
-        read_s = unit_read_s(self.profile.disk_read, experts.largest_bytes, *way)
+        disk = self.profile.disk_read
+        read_s = disk.request_s + unit_read_s(disk, experts.largest_bytes, *way)
         return ExpertTimes(self.costs, experts, self.experts, read_s)
 
     @lazy

@@ -55,13 +55,16 @@ class SweepTimes(ReadTimes):
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
         compute_s = [seconds * found.slower_cpu for seconds in compute_s]
-        compute_s[EMBED] += self._gather_s(shape, found)  # who waits for rows is not slowed
+        if not self.rows_in_memory:  # who waits for rows is not slowed
+            compute_s[EMBED] += self._gather.own_s(shape.rows, self.micro_batch_tokens)
         return SweepLoad(
             compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             sum(self.streamed_bytes[unit] for unit in reads_s),
             slower_layers(kv, found.slower_disk),
+            idle_s=self._longest_idle_s if self.reads_ahead else 0.0,
+            behind_s=0.0 if self.rows_in_memory or kv else self._gather.behind_s,
         )
 
     def steady(self, shape: SweepShape) -> StepTime:
@@ -139,7 +142,8 @@ class SweepTimes(ReadTimes):
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
+        stays = self.costs.cached or (self.costs.stays and not self.spill.layers)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, stays)
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
