@@ -142,9 +142,14 @@ class SweepTimes(ReadTimes):
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
-        stays = self.costs.cached or (self.costs.stays and not self.spill.layers)
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, stays)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays(shape))
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
+
+    def _stays(self, shape: SweepShape) -> bool:
+        """Whether the engine finds what it needs in the last-level cache."""
+        if not self.streamed or self.spill.layers:
+            return self.costs.cached
+        return self.costs.stays(shape)
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while the CPU works."""
