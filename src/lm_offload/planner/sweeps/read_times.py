@@ -88,6 +88,15 @@ class ReadTimes:
         queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
+    def _own_rows_s(self, rows: int) -> float:
+        """To fetch rows of the embedding table from a disk that has nothing else to do."""
+        return 0.0 if self.rows_in_memory else self._gather.own_s(rows, self.micro_batch_tokens)
+
+    @property
+    def _behind_s(self) -> float:
+        """What the first of them waits at most for blocks that are in flight."""
+        return 0.0 if self.rows_in_memory else self._gather.behind_s
+
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
     """The read of one unit behind others."""

@@ -55,8 +55,7 @@ class SweepTimes(ReadTimes):
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
         compute_s = [seconds * found.slower_cpu for seconds in compute_s]
-        if not self.rows_in_memory:  # who waits for rows is not slowed
-            compute_s[EMBED] += self._gather.own_s(shape.rows, self.micro_batch_tokens)
+        compute_s[EMBED] += self._own_rows_s(shape.rows)  # whose wait is not slowed
         return SweepLoad(
             compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
@@ -64,7 +63,7 @@ class SweepTimes(ReadTimes):
             sum(self.streamed_bytes[unit] for unit in reads_s),
             slower_layers(kv, found.slower_disk),
             idle_s=self._longest_idle_s if self.reads_ahead else 0.0,
-            behind_s=0.0 if self.rows_in_memory or kv else self._gather.behind_s,
+            behind_s=0.0 if kv else self._behind_s,
         )
 
     def steady(self, shape: SweepShape) -> StepTime:
@@ -89,10 +88,9 @@ class SweepTimes(ReadTimes):
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
-            alone_s = read_frac * found.slower_cpu * alone_s
-            alone_s += read_frac * gather_s if EMBED in self.streamed else 0.0
-        cpu_s = found.slower_cpu * kv.compute_s + gather_s
-        engine_s = self._overhead_s(shape)
+            rows_s = gather_s if EMBED in self.streamed else 0.0
+            alone_s = read_frac * (found.slower_cpu * alone_s + rows_s)
+        cpu_s, engine_s = found.slower_cpu * kv.compute_s + gather_s, self._overhead_s(shape)
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
@@ -147,9 +145,8 @@ class SweepTimes(ReadTimes):
 
     def _stays(self, shape: SweepShape) -> bool:
         """Whether the engine finds what it needs in the last-level cache."""
-        if not self.streamed or self.spill.layers:
-            return self.costs.cached
-        return self.costs.stays(shape)
+        reads = self.streamed and not self.spill.layers
+        return self.costs.stays(shape) if reads else self.costs.cached
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while the CPU works."""
