@@ -92,6 +92,7 @@ class SweepTimes(ReadTimes):
             alone_s = read_frac * (found.slower_cpu * alone_s + rows_s)
         cpu_s, engine_s = found.slower_cpu * kv.compute_s + gather_s, self._overhead_s(shape)
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
+        cpu_s += self._own_rows_s(shape.rows) - gather_s  # the rest of it waits for the disk
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
     def _read_frac(self, shape: SweepShape) -> float:
