@@ -29,6 +29,7 @@ from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.planner.places.host_placement import readers_of
 from lm_offload.quant.format import Format
 from lm_offload.storage.blocks import block_bytes_of
 from lm_offload.storage.direct_file import DirectFile
@@ -90,14 +91,15 @@ class PaceMeter:
     def read_from(self, file: Path, unit_bytes: int) -> None:
         """The file that slices read from now on, in the blocks of units of this size."""
         link = self._profile.disk_read
-        self._block_bytes = block_bytes_of(unit_bytes, link.block_bytes, link.concurrency)
+        readers = readers_of(link, unit_bytes)
+        self._block_bytes = block_bytes_of(unit_bytes, link.block_bytes, readers)
         is_small = self._block_bytes < link.block_bytes
-        ring_bytes = RING_UNITS * link.concurrency * self._block_bytes if is_small else None
+        ring_bytes = RING_UNITS * readers * self._block_bytes if is_small else None
         self._opened.close()
         direct = self._opened.enter_context(closing(DirectFile(file)))
         reader = self._opened.enter_context(DiskReader(direct, self._memory.buffer))
         reader.read_first(Way(link.block_bytes, link.concurrency), FIRST_READ_S)
-        way = Way(self._block_bytes, link.concurrency)
+        way = Way(self._block_bytes, readers)
         self._byte_s = reader.sampler(way, DISK_S, ring_bytes)
 
     def _products(self, format: Format) -> _Products:

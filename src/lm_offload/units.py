@@ -8,6 +8,7 @@ from lm_offload.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 PAGE_BYTES = 4096  # alignment of direct reads: a multiple of every logical block size in use
+HUGE_PAGE_BYTES = 2 * MIB
 
 _FACTORS = {
     "": 1, "b": 1,

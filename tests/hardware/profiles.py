@@ -59,6 +59,7 @@ links = st.builds(
     block_bytes=st.integers(0, 1 << 30),
     concurrency=st.integers(1, 64),
     first_bytes_per_s=at_least_zero,
+    few_readers=st.integers(0, 64),
     burst_bytes_per_s=st.none() | curves(),
     rows_bytes_per_s=st.none() | curves(),
     pieces_bytes_per_s=st.none() | curves(),

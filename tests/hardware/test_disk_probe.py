@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,44 @@ def test_the_preferred_way_stays_unless_another_is_clearly_better() -> None:
     assert _way_to_stream({**costs, Way(MIB, 4): 0.95}) == PREFERRED
     assert _way_to_stream({**costs, Way(MIB, 4): 0.8}) == Way(MIB, 4)
     assert _way_to_stream({**costs, LATENCY: 0.1, Way(MIB, 1): 0.1}) == PREFERRED
+
+
+@pytest.mark.parametrize(
+    ("byte_s", "depth", "readers"),
+    [
+        ({2: 1.0, 4: 1.0, 8: 1.0}, 8, 2),
+        ({2: 1.05, 4: 1.0, 8: 0.97}, 8, 2),
+        ({2: 1.5, 4: 1.02, 8: 1.0}, 8, 4),
+        ({2: 3.0, 4: 2.0, 8: 1.0}, 8, 8),
+        ({2: 3.0, 4: 2.0, 8: 1.0}, 4, 4),  # no more than large blocks have
+    ],
+)
+def test_small_units_have_the_fewest_readers_that_are_about_as_fast_as_any(
+    byte_s: dict[int, float], depth: int, readers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_offload.hardware.disk_probe import _few_readers
+
+    def sampler(self: DiskReader, size_bytes: int, way: Way) -> Callable[[], float]:
+        return lambda: byte_s[way.depth]
+
+    monkeypatch.setattr(DiskReader, "burst_sampler", sampler)
+    reader = DiskReader.__new__(DiskReader)
+    assert _few_readers(reader, Way(8 * MIB, depth), BUDGET_S) == readers
+
+
+def test_a_small_unit_wakes_no_more_readers_than_it_has_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(2 * MIB))
+    file, memory, seen = DirectFile(path), probe_memory(4 * MIB), list[int]()
+    with DiskReader(file, memory.buffer) as reader:
+        reader.known_bytes = 2 * MIB
+        sample = reader.burst_sampler(256 * KIB, PREFERRED._replace(depth=8))
+        pool_map = reader._pool.map
+        monkeypatch.setattr(
+            reader._pool, "map", lambda work, over: seen.append(len(over)) or pool_map(work, over)
+        )
+        assert sample() > 0
+    file.close()
+    assert seen == [1]

@@ -13,7 +13,7 @@ from lm_offload.plan import Plan, Workload
 from lm_offload.planner.choose.search import make_plan
 from lm_offload.units import GIB, PAGE_BYTES, parse_size
 from tests.arch.real_configs import LLAMA_3_1_8B, OPT_350M
-from tests.planner.requests import TINY, make_request, plan
+from tests.planner.requests import PROFILE, TINY, make_request, plan
 
 WORKLOADS = st.lists(
     st.tuples(st.integers(1, 200), st.integers(1, 56)), min_size=1, max_size=9
@@ -115,6 +115,17 @@ def test_streamed_and_resident_units_are_all_units_in_order():
     assert layers == sorted(layers)
     assert layers[0] < 4
     assert layers[-1] > 27
+
+
+@pytest.mark.parametrize(("raw", "budget", "readers"), [(TINY, 0, 2), (LLAMA_3_1_8B, 8 * GIB, 4)])
+def test_units_that_are_no_larger_than_a_block_have_few_readers(raw, budget, readers):
+    workload = Workload((10,), (10,))
+    budget = budget or smallest_budget(raw, workload)
+    profile = replace(PROFILE, disk_read=replace(PROFILE.disk_read, few_readers=2))
+    found = make_plan(make_request(raw, workload, budget, profile))
+    assert found.streamed
+    assert found.read_concurrency == readers
+    assert plan(raw, workload, budget).read_concurrency == 4  # where no few are known
 
 
 def test_the_budget_is_used():

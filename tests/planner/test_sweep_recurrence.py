@@ -41,6 +41,7 @@ def runs(draw: st.DrawFn, spilled: bool) -> tuple[list[SweepLoad], dict[int, int
             read_s={unit: draw(SECONDS) for unit in streamed},
             overhead_s=draw(SECONDS),
             read_bytes=0,
+            idle_s=draw(st.just(0.0) | SECONDS),
             kv={unit: draw(layers()) for unit in sorted(attention)},
         )
         for _ in range(sweeps)

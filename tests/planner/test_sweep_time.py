@@ -14,6 +14,7 @@ from lm_offload.plan import KVSpill
 from lm_offload.planner.costs.gather_cost import GatherCost
 from lm_offload.planner.costs.sweep_shape import Piece, SweepGroup, SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts
+from lm_offload.planner.sweeps import sweep_recurrence
 from lm_offload.planner.sweeps.disturbance import Disturbance, disturbance
 from lm_offload.planner.sweeps.run_time import SIMULATED_SWEEPS, time_run
 from lm_offload.planner.sweeps.sweep_load import SweepLoad
@@ -162,7 +163,8 @@ def test_rows_take_what_was_measured_of_single_ones_or_of_pieces_of_a_table() ->
     far = GatherCost(large, link, 0)
     for rows in (1, 4, 8):  # of two pages each
         assert far.seconds(rows, rows, 0.0) == pytest.approx(rows * 8192 / rates[0].at(rows * 8192))
-    assert far.seconds(8, 1, 0.0) == pytest.approx(8 * 8192 / 1e6)
+    later = GatherCost(large, replace(link, request_s=2e-3), 0)  # who is awake asks at once
+    assert later.seconds(8, 1, 0.0) == pytest.approx(8192 / 1e6 + 7 * 2e-3)
     slow = replace(link, request_s=9.0)
     assert GatherCost(small, slow, 0).seconds(64, 64, 0.0) == pytest.approx(9.0)
 
@@ -246,6 +248,54 @@ def test_a_ring_of_one_reads_each_unit_alone():
     two, one = (times_of(profile, frozenset({2, 4}), count * unit_bytes) for count in (2, 1))
     assert one.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 0.5e9)
     assert two.load(ROWS).disk_s == pytest.approx(2 * unit_bytes / 1e9)
+
+
+def test_a_read_that_finds_the_disk_idle_takes_what_a_unit_takes_that_is_read_alone():
+    burst = Curve((1.0,), (0.5e9,))
+    disk = replace(PLAIN.disk_read, burst_bytes_per_s=burst, request_s=1e-6)
+    unit_bytes = sizes().units[2].size_bytes
+    two = times_of(replace(PLAIN, disk_read=disk), frozenset({2, 4}), 2 * unit_bytes).load(ROWS)
+    assert two.disk_s == pytest.approx(2 * unit_bytes / 1e9)
+    assert two.idle_s == pytest.approx(unit_bytes / 0.5e9 - unit_bytes / 1e9)
+    reads, ring = {1: 10, 2: 10}, (10, WHOLE)  # each waits until the one before was computed
+    alone = SweepLoad([1.0] * 3, {1: 2.0, 2: 2.0}, 0.0, 20)
+    for idle_s, total_s in ((0.0, 6.0), (0.5, 7.0)):
+        loads = [replace(alone, idle_s=idle_s)] * 2
+        assert sweep_recurrence.sweep_seconds(loads, reads, *ring)[-1] == pytest.approx(total_s)
+
+
+@pytest.mark.parametrize(
+    ("overhead_s", "behind_s", "total_s"),
+    [(0.0, 9.0, 6.0), (0.0, 0.5, 5.0), (0.0, 0.0, 5.0), (7.0, 9.0, 10.0), (1.0, 9.0, 6.0)],
+)
+def test_rows_of_the_table_wait_for_blocks_that_are_read_then(overhead_s, behind_s, total_s):
+    """A ring of one unit: it is free, and read again, when the sweep before comes to its end."""
+    load = SweepLoad([1.0, 1.0, 1.0], {1: 4.0}, overhead_s, 10, behind_s=behind_s)
+    found = sweep_recurrence.sweep_seconds([load] * 3, {1: 10}, 10, WHOLE)
+    assert found[-1] == pytest.approx(total_s)
+
+
+def test_who_waits_for_rows_is_not_slowed_by_reads_of_units():
+    units, link = frozenset({2, 4}), replace(PLAIN.disk_read, request_s=1e-3)
+    loads = []
+    for frac in (1.0, 0.5):
+        profile = replace(disturbed(1.0, frac), disk_read=link)
+        times = times_of(profile, units, 1 << 20)
+        from_disk = replace(times, rows_in_memory=False)
+        loads.append((times.load(ROWS), from_disk.load(ROWS)))
+    added_s = [disk.compute_s[0] - memory.compute_s[0] for memory, disk in loads]
+    assert added_s[0] == pytest.approx(added_s[1]) == pytest.approx(from_disk._gather.own_s(4, 64))
+    assert loads[1][0].compute_s[1] > loads[0][0].compute_s[1]
+    assert loads[0][1].behind_s > loads[0][0].behind_s == 0.0
+
+
+def test_a_streamed_model_that_would_fit_the_cache_leaves_it_to_the_engine():
+    cpu = replace(PLAIN.cpu, sweep_s=8.0, cached_overhead_frac=0.5)
+    some = frozenset({2, 4})
+    for cache_bytes, sweep_s in ((1 << 30, 4.0), (1 << 10, 8.0)):
+        profile = replace(PLAIN, cpu=replace(cpu, cache_bytes=cache_bytes))
+        times = times_of(profile, some, 1 << 20)
+        assert times.load(ROWS).overhead_s == pytest.approx(sweep_s)
 
 
 def test_python_stages_each_group_and_hands_over_each_run():

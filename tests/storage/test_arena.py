@@ -1,3 +1,6 @@
+import ctypes
+import mmap
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +8,7 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import BudgetError
 from lm_offload.storage.arena import MemoryTier
-from lm_offload.units import PAGE_BYTES, align_up
+from lm_offload.units import HUGE_PAGE_BYTES, PAGE_BYTES, align_up
 
 
 @given(st.lists(st.integers(0, 40_000), max_size=20), st.integers(0, 200_000))
@@ -73,3 +76,24 @@ def test_pages_that_are_given_back_read_zeros_in_views_that_are_still_held():
     view = tier.allocate("a test", 2 * PAGE_BYTES).view(0, torch.uint8, (2 * PAGE_BYTES,)).fill_(7)
     tier.release()
     assert not view.any()
+
+
+@pytest.mark.parametrize("size_bytes", [PAGE_BYTES, 2 * HUGE_PAGE_BYTES, 3 * HUGE_PAGE_BYTES // 2])
+def test_a_tier_begins_with_a_huge_page_and_takes_no_more_than_its_capacity(size_bytes):
+    tier = MemoryTier("CPU", size_bytes)
+    whole = tier.whole()
+    assert whole.numel() == size_bytes
+    assert whole.data_ptr() % HUGE_PAGE_BYTES == 0
+    first = tier.allocate("a test", PAGE_BYTES).view(0, torch.uint8, (1,))
+    assert first.data_ptr() == whole.data_ptr()
+    whole.fill_(1)
+    assert resident_bytes(tier._mapping) == size_bytes
+
+
+def resident_bytes(mapping: mmap.mmap) -> int:
+    """Of an anonymous mapping, as mincore(2) says."""
+    start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    pages = (ctypes.c_ubyte * (len(mapping) // PAGE_BYTES))()
+    size = ctypes.c_size_t(len(mapping))
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), size, pages) == 0
+    return PAGE_BYTES * sum(page & 1 for page in pages)

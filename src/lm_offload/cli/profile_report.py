@@ -74,6 +74,7 @@ def _disk_rows(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
     blocks = (f"{format_bytes(size)}: {format_rate(read.bytes_per_s.at(size))}" for size in BLOCKS)
     yield "disk reads by block", ", ".join(blocks)
     yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"
+    yield "small units in", f"{read.few_readers or read.concurrency} blocks"
     yield "of the CPU for each block", _microseconds(read.block_s)
     yield "first read of a byte", format_rate(read.first_bytes_per_s)
     yield "disk writes", format_rate(profile.disk_write.bytes_per_s.at(BLOCKS[-1]))

@@ -44,20 +44,10 @@ from lm_offload.storage.arena import Arena, MemoryTier
 from lm_offload.storage.gather_size import GATHER_THREADS
 from lm_offload.storage.weight_store import WeightStore
 
-ARENAS = (
-    *("resident weights", "staging ring", "KV cache"),
-    *(
-        "recurrent states",
-        "kept states",
-        "KV staging",
-        "KV swap",
-        "hidden states",
-        "layer inputs",
-        "expert inputs",
-        "expert sums",
-        "workspace",
-        "logits",
-    ),
+ARENAS = (  # what is read into again and again comes first: the last ones lie in small pages
+    *("staging ring", "KV staging", "KV swap", "resident weights", "recurrent states"),
+    *("kept states", "hidden states", "layer inputs", "expert inputs", "expert sums"),
+    *("workspace", "logits", "KV cache"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -108,7 +98,8 @@ def build_cpu_machinery(
 
 def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
     """One mapping with an arena for each purpose; the rest of it is for the KV cache."""
-    sizes = {name: size_bytes for name, size_bytes in plan.memory if name in ARENAS}
+    planned = dict(plan.memory)
+    sizes = {name: planned[name] for name in ARENAS if name in planned}
     tier = MemoryTier("CPU", sum(sizes.values()), interleaved_nodes())
     return tier, {name: tier.allocate(name, sizes[name]) for name in sizes if name != "KV cache"}
 

@@ -17,7 +17,7 @@ from lm_offload.storage.arena import Arena, MemoryTier
 log = logging.getLogger(__name__)
 
 HOST_ARENAS = (  # on the link, but for the workspace
-    *("resident weights", "staging ring", "logits", "attention exchange"),
+    *("staging ring", "resident weights", "logits", "attention exchange"),
     *("hidden states", "workspace"),
 )
 

@@ -1,7 +1,8 @@
 """The link from disk to memory: rates by block size, and the way in which weights are read.
 
-The way is chosen at once. What units of weights come at is seen in visits, as the rate of a disk
-moves by tens of per cent within minutes.
+The way is chosen at once, and how many readers a small unit is cut for: to hand over a block and to
+ask for it takes as long as some hundred kilobytes of it. What units of weights come at is seen in
+visits, as the rate of a disk moves by tens of per cent within minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from lm_offload.units import KIB, MIB, PAGE_BYTES
 FIRST_READ_FRAC = 0.25  # of the time
 VISITS_FRAC = 0.25  # of the time
 BURSTS = (256 * KIB, MIB, 4 * MIB, 16 * MIB)  # bytes of units that are read alone
+FEW_FRAC = 0.03  # of the time, to see how many readers are enough for a small unit
+SMALL_BYTES = MIB  # of such a unit
 STREAM_BYTES = MIB  # weights are read in blocks of at least this size
 STREAM_DEPTH = 2  # and with at least so many in flight: the disk must not wait for Python
 CLEARLY_BETTER = 1.1  # fewer and larger blocks stay unless others beat them by this factor
@@ -50,7 +53,8 @@ class DiskProbe:
         self._first_bytes_per_s = reader.read_first(PREFERRED, budget_s * FIRST_READ_FRAC)
         self._costs = typical({way: reader.sampler(way) for way in ways}, deadline)
         self.way = _way_to_stream(self._costs)
-        samplers = dict(_samplers(reader, ways, self.way))
+        self._few = Way(self.way.block_bytes, _few_readers(reader, self.way, budget_s * FEW_FRAC))
+        samplers = dict(_samplers(reader, ways, self.way, self._few))
         self._visited = Visited(samplers, budget_s * VISITS_FRAC / visits)
         self.visit = self._visited.visit
 
@@ -66,6 +70,7 @@ class DiskProbe:
             request_s=self._costs[LATENCY] * LATENCY.block_bytes,
             block_bytes=chosen.block_bytes,
             concurrency=chosen.depth,
+            few_readers=self._few.depth,
             burst_bytes_per_s=Curve.through(bursts),
             first_bytes_per_s=self._first_bytes_per_s,
         )
@@ -83,21 +88,23 @@ def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
 
 
 def _samplers(
-    reader: DiskReader, ways: tuple[Way, ...], chosen: Way
+    reader: DiskReader, ways: tuple[Way, ...], chosen: Way, few: Way
 ) -> Iterator[tuple[_Key, _Sampler]]:
     """Blocks of units, which are as many in flight as was chosen, and units that are read alone.
 
-    Units that are too small for the chosen block have small blocks and a small ring.
+    Units that are too small for the chosen block have small blocks, a small ring and few readers.
     """
     for size in sorted({way.block_bytes for way in ways}):
         way = Way(size, chosen.depth)
         if LEAST_BLOCK_BYTES <= size < chosen.block_bytes:
-            ring_bytes = RING_UNITS * chosen.depth * size
-            yield ("blocks", size), reader.sampler(way, ring_bytes=ring_bytes)
+            small = Way(size, few.depth)
+            ring_bytes = RING_UNITS * small.depth * size
+            yield ("blocks", size), reader.sampler(small, ring_bytes=ring_bytes)
         elif size >= LEAST_BLOCK_BYTES and way in ways:
             yield ("blocks", size), reader.sampler(way)
     for size in BURSTS:
-        yield ("burst", size), reader.burst_sampler(size, chosen)
+        way = few if size <= chosen.block_bytes else chosen
+        yield ("burst", size), reader.burst_sampler(size, way)
 
 
 def _way_to_stream(costs: dict[Way, float]) -> Way:
@@ -107,3 +114,12 @@ def _way_to_stream(costs: dict[Way, float]) -> Way:
         if large and costs[best] > costs[way] * CLEARLY_BETTER:
             best = way
     return best
+
+
+def _few_readers(reader: DiskReader, chosen: Way, seconds: float) -> int:
+    """The fewest that read a small unit about as fast as any number up to the chosen one."""
+    counts = [depth for depth in (2, 4, 8) if depth <= chosen.depth] or [chosen.depth]
+    ways = {depth: Way(chosen.block_bytes, depth) for depth in counts}
+    samplers = {depth: reader.burst_sampler(SMALL_BYTES, way) for depth, way in ways.items()}
+    costs = typical(samplers, Deadline(seconds))
+    return next(depth for depth in counts if costs[depth] <= CLEARLY_BETTER * min(costs.values()))

@@ -28,6 +28,7 @@ class Link:
     block_bytes: int = 0  # the best block for large transfers; 0: whole transfers
     concurrency: int = 1  # blocks of this size in flight
     first_bytes_per_s: float = 0.0  # of bytes never read before, by large blocks; 0: the same
+    few_readers: int = 0  # that read units which are no larger than a block; 0: `concurrency`
     burst_bytes_per_s: Curve | None = None  # by bytes of a unit that is read alone; None: as others
     # Of rows of embedding tables, by bytes that are asked for at once: in requests of one row, and
     # in pieces of a table that hold many; None: as blocks of that size.

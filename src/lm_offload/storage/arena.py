@@ -3,10 +3,17 @@
 Mapped once, touched once and reused for the life of an engine: the first touch of fresh
 anonymous memory costs more than the read that fills it, and what is never given back to the
 allocator of the C library cannot fragment or exceed the plan.
+
+It begins with a huge page, as a direct read of a megabyte into small pages takes more than twice as
+long as into huge ones; what is left of it behind the last whole one lies in small pages::
+
+    mapping  | never touched | huge page | huge page | ... | small pages | never touched |
+    arenas                   | first     | next ...                      |
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 from collections.abc import Sequence
@@ -17,7 +24,7 @@ from torch import Tensor
 
 from lm_offload.errors import BudgetError
 from lm_offload.storage.interleave import interleave
-from lm_offload.units import PAGE_BYTES, align_up, format_bytes
+from lm_offload.units import HUGE_PAGE_BYTES, PAGE_BYTES, align_down, align_up, format_bytes
 
 
 class Memory(Protocol):
@@ -96,24 +103,41 @@ class MemoryTier:
         self.name = name
         self.capacity_bytes = align_up(max(capacity_bytes, 1), PAGE_BYTES)
         self.used_bytes = 0
-        self._mapping = mmap.mmap(-1, self.capacity_bytes, flags=mmap.MAP_PRIVATE)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._mapping.madvise(mmap.MADV_HUGEPAGE)  # fewer page faults and TLB misses
+        more_bytes = HUGE_PAGE_BYTES - PAGE_BYTES  # to begin with a huge page
+        mapped_bytes = self.capacity_bytes + more_bytes
+        self._mapping = mmap.mmap(-1, mapped_bytes, flags=mmap.MAP_PRIVATE)
+        self._start = -_address(self._mapping) % HUGE_PAGE_BYTES
+        _want_huge_pages(self._mapping, self._start, self.capacity_bytes)
         if nodes:
             interleave(self._mapping, nodes)
 
     def allocate(self, purpose: str, size_bytes: int) -> Arena:
         """Memory for `purpose`; raises BudgetError if the tier cannot hold it."""
         rounded_bytes = take_bytes(self, purpose, size_bytes)
-        arena = Arena(self._mapping, self.used_bytes, rounded_bytes)
+        arena = Arena(self._mapping, self._start + self.used_bytes, rounded_bytes)
         self.used_bytes += rounded_bytes
         return arena
 
     def whole(self) -> Tensor:
         """All bytes of the tier, uint8: what is pinned at once."""
-        return torch.frombuffer(self._mapping, dtype=torch.uint8)
+        mapping, count = self._mapping, self.capacity_bytes
+        return torch.frombuffer(mapping, dtype=torch.uint8, count=count, offset=self._start)
 
     def release(self) -> None:
         """Give the pages back, whoever still holds views: they read zeros from now on."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _address(mapping: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+
+
+def _want_huge_pages(mapping: mmap.mmap, start: int, size_bytes: int) -> None:
+    """For the whole ones alone: one that begins before the end would exceed the plan."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    whole_bytes = align_down(size_bytes, HUGE_PAGE_BYTES)
+    mapping.madvise(mmap.MADV_NOHUGEPAGE)
+    if whole_bytes:  # fewer page faults and TLB misses, too
+        mapping.madvise(mmap.MADV_HUGEPAGE, start, whole_bytes)

@@ -24,6 +24,7 @@ from lm_offload.planner.costs.expert_sizes import used_frac
 from lm_offload.planner.costs.memory import Sizes, kv_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sweep_shape import SweepShape
+from lm_offload.planner.costs.task_cost import MOST_MISSED_FRAC
 from lm_offload.planner.places.host_placement import read_block_bytes
 from lm_offload.planner.places.least_moved import least_gather_s
 from lm_offload.planner.places.surplus import (
@@ -110,7 +111,7 @@ class Bounds:
         if moves and model.table_bytes:
             rows = shape.rows, sizes.micro_batch_tokens
             gather_s = least_gather_s(model, disk, surplus.read, *rows, found.disk_busy_frac)
-        cpu_s = found.slower_cpu * (compute_s + gather_s)
+        cpu_s = found.slower_cpu * compute_s + gather_s
         return max(cpu_s + self._overhead_s(model, shape), found.slower_disk * disk_s, kv.write_s)
 
     def _least_sweep_s(
@@ -155,7 +156,7 @@ class Bounds:
         """At least, of one micro-batch."""
         request = self.predictor.request
         cpu, vocab_size = request.profile.cpu, model.config.vocab_size
-        may_stay = model.units_bytes <= cpu.cache_bytes
+        may_stay = cpu.missed_frac(model.units_bytes) <= MOST_MISSED_FRAC
         return overhead_s(cpu, vocab_size, shape, request.default_threads.sampling, may_stay)
 
     @cached_property

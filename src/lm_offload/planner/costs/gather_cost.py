@@ -29,32 +29,41 @@ class GatherCost:
 
         All at once; of micro-batches of one row there is memory for one request at a time.
         """
-        return self._seconds(rows, min(most, GATHER_THREADS), busy_frac)
+        return busy_frac * self.behind_s + self.own_s(rows, most)
+
+    @property
+    def behind_s(self) -> float:
+        """What the first row waits at most, until the blocks that are in flight have been read."""
+        return read_s(self.link, self.queue_bytes, self.queue_bytes)
+
+    def own_s(self, rows: int, most: int) -> float:
+        """Seconds for `rows` rows on a disk that has nothing else to do."""
+        return self._together_s(rows, min(most, GATHER_THREADS))
 
     def apart_s(self, rows: int, most: int, busy_frac: float) -> float:
         """The same where each micro-batch of at most `most` rows fetches its own."""
         full, rest = divmod(rows, most)
-        full_s = full * self._seconds(most, GATHER_THREADS, busy_frac) if full else 0.0
-        return full_s + self._seconds(rest, GATHER_THREADS, busy_frac)
+        full_s = full * self._behind_and_own_s(most, busy_frac)
+        return full_s + (self._behind_and_own_s(rest, busy_frac) if rest else 0.0)
 
-    def _seconds(self, rows: int, in_flight: int, busy_frac: float) -> float:
-        """Of rows that are asked for at once; the first one waits behind the blocks in flight."""
-        if rows == 0:
-            return 0.0
-        behind_s = busy_frac * read_s(self.link, self.queue_bytes, self.queue_bytes)
+    def _behind_and_own_s(self, rows: int, busy_frac: float) -> float:
+        return busy_frac * self.behind_s + self._together_s(rows, GATHER_THREADS)
+
+    def _together_s(self, rows: int, in_flight: int) -> float:
+        """Of so many requests at once, one table after the other."""
         row_bytes = (width * self.config.itemsize for width in self.config.table_widths)
-        return behind_s + sum(self._table_s(it, rows, in_flight) for it in row_bytes)
+        return sum(self._table_s(it, rows, in_flight) for it in row_bytes) if rows else 0.0
 
     def _table_s(self, row_bytes: int, rows: int, in_flight: int) -> float:
-        """Of one table's rows, without those of others before them."""
+        """Of one table; where fewer are asked for at once than there are threads, they follow."""
         requests, size_bytes = self._requests(row_bytes, rows)
         single = size_bytes == requests * request_bytes(row_bytes)
         own_s = self._own_s(requests, size_bytes, single)
         if in_flight < GATHER_THREADS:
-            rounds = math.ceil(requests / in_flight)
             one_bytes = size_bytes // requests
-            alone = one_bytes == request_bytes(row_bytes)
-            own_s = max(own_s, rounds * self._own_s(1, one_bytes, alone))
+            first_s = self._own_s(1, one_bytes, one_bytes == request_bytes(row_bytes))
+            more = math.ceil(requests / in_flight) - 1
+            own_s = max(own_s, first_s + more * self.link.request_s)
         return own_s
 
     def _own_s(self, requests: int, size_bytes: int, single: bool) -> float:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lm_offload.hardware.profile import Processor
+from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize
 from lm_offload.planner.costs.sweep_shape import SweepShape
-from lm_offload.planner.costs.task_cost import TaskCosts
+from lm_offload.planner.costs.task_cost import MOST_MISSED_FRAC, TaskCosts
+from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 _SecondsOf = Callable[[UnitSize, SweepShape, int], float]  # of a unit, with rows of micro-batches
 
@@ -35,6 +37,15 @@ class UnitCosts:
     def cached(self) -> bool:
         """Whether most of what a sweep needs stays in the last-level cache."""
         return self._tasks.cached
+
+    def stays(self, shape: SweepShape) -> bool:
+        """Whether what the engine needs stays there though units are streamed: all are so small."""
+        model = self.model
+        experts_bytes = model.experts.total_bytes if model.experts else 0
+        tokens = sum(piece.sequences * piece.context for piece in shape.pieces)
+        kv_bytes = tokens * kv_block_bytes(model.config, model.kv_format) / BLOCK_TOKENS
+        used_bytes = model.units_bytes + experts_bytes + kv_bytes
+        return self.processor.missed_frac(used_bytes) <= MOST_MISSED_FRAC
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""

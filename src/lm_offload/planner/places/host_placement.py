@@ -92,7 +92,7 @@ def candidate_with(
         table_resident=table_resident,
         other_memory=other_memory,
         read_block_bytes=read_block_bytes(disk),
-        read_concurrency=disk.concurrency,
+        read_concurrency=_readers(disk, model, sizes, residency),
         threads=request.default_threads,
     )
 
@@ -106,3 +106,18 @@ def host_ring_depths(disk: Link) -> tuple[RingDepth, ...]:
 def read_block_bytes(disk: Link) -> int:
     """The size of the blocks of reads, in whole pages."""
     return align_up(disk.block_bytes or READ_BLOCK_BYTES)
+
+
+def readers_of(disk: Link, largest_bytes: int) -> int:
+    """Threads that read units of at most so many bytes, each its block."""
+    few = disk.few_readers if largest_bytes <= read_block_bytes(disk) else 0
+    return few or disk.concurrency
+
+
+def _readers(disk: Link, model: ModelSizes, sizes: Sizes, residency: Residency) -> int:
+    """As many as the largest unit that moves needs, or as a cache on disk does."""
+    if sizes.spill.layers:
+        return disk.concurrency
+    moved = (size for at, size in enumerate(model.unit_bytes) if at not in residency.resident)
+    expert_bytes = model.experts.largest_bytes if model.experts else 0
+    return readers_of(disk, max((expert_bytes, *moved)))

@@ -7,8 +7,10 @@ What moves needs a ring that holds the largest unit of it, and the ring takes ro
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from lm_offload.hardware.profile import Link
@@ -41,9 +43,12 @@ def least_moved(model: ModelSizes, surplus_bytes: float) -> Moved:
 
 def least_read_s(model: ModelSizes, disk: Link, moved: Moved) -> float:
     """As if all of it were of the unit that is read at the best rate."""
-    block_bytes, readers = read_block_bytes(disk), disk.concurrency
-    return moved.size_bytes * _least_s_per_byte(
-        model, lambda size: unit_read_s(disk, size, block_bytes, readers)
+    block_bytes = read_block_bytes(disk)
+    return moved.size_bytes * min(
+        _least_s_per_byte(
+            model, partial(unit_read_s, disk, block_bytes=block_bytes, concurrency=readers)
+        )
+        for readers in _readers(disk)
     )
 
 
@@ -56,11 +61,17 @@ def least_gather_s(
     model: ModelSizes, disk: Link, moved: Moved, rows: int, most: int, busy_frac: float
 ) -> float:
     """To fetch embedding rows beside these reads, at most `most` of them at once."""
-    block_bytes, readers = read_block_bytes(disk), disk.concurrency
-    largest = (size for size in model.bytes_up_to if size >= moved.largest_bytes)
-    queues = {queue_bytes(size, block_bytes, readers) for size in largest}
+    block_bytes = read_block_bytes(disk)
+    largest = [size for size in model.bytes_up_to if size >= moved.largest_bytes]
+    ways = itertools.product(largest, _readers(disk))
+    queues = {queue_bytes(size, block_bytes, readers) for size, readers in ways}
     costs = (GatherCost(model.config, disk, queue) for queue in queues)
     return min(cost.seconds(rows, most, busy_frac) for cost in costs)
+
+
+def _readers(disk: Link) -> set[int]:
+    """How many there may be."""
+    return {disk.concurrency, disk.few_readers or disk.concurrency}
 
 
 def _least_s_per_byte(model: ModelSizes, seconds_of: Callable[[int], float]) -> float:

@@ -31,10 +31,11 @@ class MixtureSweepTimes(SweepTimes):
         cpu_s = sum(compute_s) + layers * layer.compute_s
         disk_s = sum(reads_s.values()) + layers * layer.read_s
         found = disturbance(cpu_s, disk_s, self.profile.interference)
+        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
         compute_s[EMBED] += self._gather_s(shape, found)
         layer = layer.slower(found.slower_cpu, found.slower_disk)
         return SweepLoad(
-            [seconds * found.slower_cpu for seconds in compute_s],
+            compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             self._read_bytes(layer),
@@ -67,7 +68,8 @@ class MixtureSweepTimes(SweepTimes):
         experts = self.costs.model.experts
         assert experts is not None
         way = self.read_block_bytes, self.read_concurrency
-        read_s = unit_read_s(self.profile.disk_read, experts.largest_bytes, *way)
+        disk = self.profile.disk_read
+        read_s = disk.request_s + unit_read_s(disk, experts.largest_bytes, *way)
         return ExpertTimes(self.costs, experts, self.experts, read_s)
 
     @lazy

@@ -57,9 +57,19 @@ class ReadTimes:
         """Behind other reads or, where the ring does not hold more, alone."""
         link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
         queued_s = unit_read_s(link, size_bytes, *way)
-        if link.burst_bytes_per_s is None or self.reads_ahead:
-            return queued_s
-        return max(queued_s, size_bytes / link.burst_bytes_per_s.at(size_bytes))
+        return queued_s if self.reads_ahead else queued_s + self._idle_s(size_bytes)
+
+    @lazy
+    def _longest_idle_s(self) -> float:
+        return max(map(self._idle_s, self.streamed_bytes.values()), default=0.0)
+
+    def _idle_s(self, size_bytes: int) -> float:
+        """What the read of a unit takes more if the disk has nothing to do before it."""
+        link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
+        if link.burst_bytes_per_s is None:
+            return link.request_s
+        burst_s = size_bytes / link.burst_bytes_per_s.at(size_bytes)
+        return max(burst_s - unit_read_s(link, size_bytes, *way), link.request_s)
 
     @lazy
     def _undisturbed_disk_s(self) -> float:
@@ -78,11 +88,19 @@ class ReadTimes:
         queue = queue_bytes(largest_bytes, self.read_block_bytes, self.read_concurrency)
         return GatherCost(self.costs.model.config, self.profile.disk_read, queue)
 
+    def _own_rows_s(self, rows: int) -> float:
+        """To fetch rows of the embedding table from a disk that has nothing else to do."""
+        return 0.0 if self.rows_in_memory else self._gather.own_s(rows, self.micro_batch_tokens)
+
+    @property
+    def _behind_s(self) -> float:
+        """What the first of them waits at most for blocks that are in flight."""
+        return 0.0 if self.rows_in_memory else self._gather.behind_s
+
 
 def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int) -> float:
-    """The read of one unit, with the hand-off to the readers, which shows where it is small."""
-    own_bytes = block_bytes_of(size_bytes, block_bytes, concurrency)
-    return link.request_s + read_s(link, size_bytes, own_bytes)
+    """The read of one unit behind others."""
+    return read_s(link, size_bytes, block_bytes_of(size_bytes, block_bytes, concurrency))
 
 
 def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:

@@ -25,6 +25,8 @@ class SweepLoad:
     read_bytes: float
     kv: Mapping[int, LayerReads] = field(default_factory=dict)
     experts: Mapping[int, LayerExperts] = field(default_factory=dict)  # by unit: their router
+    idle_s: float = 0.0  # more of a read that finds the disk idle: its readers are asleep
+    behind_s: float = 0.0  # that the first unit waits at most for blocks that are in flight
 
     @property
     def cpu_s(self) -> float:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from lm_offload.planner.sweeps.expert_time import LayerExperts
 from lm_offload.planner.sweeps.kv_reads import LayerReads
 from lm_offload.planner.sweeps.sweep_load import SweepLoad
-from lm_offload.schedule.part_ring import PartRing
+from lm_offload.schedule.part_ring import Part, PartRing
 from lm_offload.schedule.ring import Key, Ring
 
 
@@ -49,6 +49,8 @@ class _Clocks:
         self._streamed_bytes = streamed_bytes
         self._ring = PartRing(ring_bytes, in_flight_bytes)
         self._released_s: dict[Key | None, float] = {None: 0.0}
+        self._parts: dict[Key, list[Part]] = {}  # of units that are not read yet
+        self._ready_s: dict[Key, float] = {}
         self._cpu_s = self._disk_s = self._write_s = 0.0
 
     def first_compute_s(self, load: SweepLoad) -> float:
@@ -63,8 +65,11 @@ class _Clocks:
         last = len(load.compute_s) - 1
         for unit, compute_s in enumerate(load.compute_s):
             key = Key(sweep, unit)
+            if unit == 0 and load.behind_s:
+                self._queue_behind(sweep, load)
             if unit in load.read_s:
-                self._read(key, load.read_s[unit])
+                self._read(key, load)
+                self._cpu_s = max(self._cpu_s, self._ready_s.pop(key))
             if unit in load.kv:
                 self._attend(key, compute_s, load.kv[unit], staging)
             else:
@@ -86,16 +91,33 @@ class _Clocks:
             self._disk_s = begin_s + experts.read_s
             self._cpu_s = max(self._cpu_s + experts.compute_s, self._disk_s + experts.last_s)
 
-    def _read(self, key: Key, read_s: float) -> None:
-        size_bytes = self._streamed_bytes[key.unit]
-        _, parts = self._ring.place(key, size_bytes)
+    def _queue_behind(self, sweep: int, load: SweepLoad) -> None:
+        """The first unit asks the disk, too, which reads on as far as the ring allows."""
+        for unit in load.read_s:
+            key = Key(sweep, unit)
+            if not all(part.gate in self._released_s for part in self._parts_of(key)):
+                break
+            self._read(key, load)
+        self._cpu_s += min(max(self._disk_s - self._cpu_s, 0.0), load.behind_s)
+
+    def _parts_of(self, key: Key) -> list[Part]:
+        if key not in self._parts:
+            _, self._parts[key] = self._ring.place(key, self._streamed_bytes[key.unit])
+        return self._parts[key]
+
+    def _read(self, key: Key, load: SweepLoad) -> None:
+        """A unit, unless that was done."""
+        if key in self._ready_s:
+            return
+        size_bytes, read_s = self._streamed_bytes[key.unit], load.read_s[key.unit]
         since_s, since_bytes = self._disk_s, 0
-        for part in parts:
+        for part in self._parts_of(key):
             if self._released_s[part.gate] > self._disk_s:
-                since_s, since_bytes = self._released_s[part.gate], 0
+                since_s, since_bytes = self._released_s[part.gate] + load.idle_s, 0
             since_bytes += part.size_bytes
             self._disk_s = since_s + read_s * (since_bytes / size_bytes)
-        self._cpu_s = max(self._cpu_s, self._disk_s)
+        self._ready_s[key] = self._disk_s
+        del self._parts[key]
 
     def _attend(self, key: Key, compute_s: float, layer: LayerReads, staging: _Staging) -> None:
         """A layer whose cache is on disk: its groups are read, computed and written in turn."""

@@ -31,6 +31,10 @@ class Load(Protocol):
         """Enough to fill every ring of weights."""
 
     @property
+    def idle_s(self) -> float:
+        """More of a read that finds the disk idle."""
+
+    @property
     def kv(self) -> Mapping[int, LayerReads]:
         """Reads and writes of units whose KV cache lies on disk."""
 
@@ -61,11 +65,13 @@ def seconds_of(loads: Sequence[Load], tasks: Iterable[Task]) -> list[float]:
     Rings are full when the first sweep begins, since an engine reads on while it has nothing to
     compute.
     """
-    idle_s = loads[0].fill_s  # before the first task
-    timeline = simulate(tasks, lambda task: _duration_s(task, loads, idle_s))
+    before_s = loads[0].fill_s  # before the first task
+    timeline = simulate(
+        tasks, lambda task: _duration_s(task, loads, before_s), lambda task: _idle_s(task, loads)
+    )
     last = len(loads[0].compute_s) - 1
     ends = [timeline.ends_s[TaskId(sweep, "compute", last)] for sweep in range(len(loads))]
-    return [end - start for start, end in pairwise([timeline.starts_s[_FIRST] + idle_s, *ends])]
+    return [end - start for start, end in pairwise([timeline.starts_s[_FIRST] + before_s, *ends])]
 
 
 def _tasks(loads: Sequence[Load], transfers: Transfers, computes: Computes) -> Iterator[Task]:
@@ -77,7 +83,12 @@ def _tasks(loads: Sequence[Load], transfers: Transfers, computes: Computes) -> I
         yield from computes(sweep, load.counts)
 
 
-def _duration_s(task: Task, loads: Sequence[Load], idle_s: float) -> float:
+def _idle_s(task: Task, loads: Sequence[Load]) -> float:
+    is_read = task.id.kind == "read"
+    return loads[min(task.id.sweep, len(loads) - 1)].idle_s if is_read else 0.0
+
+
+def _duration_s(task: Task, loads: Sequence[Load], first_s: float) -> float:
     load, unit = loads[min(task.id.sweep, len(loads) - 1)], task.id.unit
     if task.id.kind in ("read", "upload"):
         return load.transfer_s(task)
@@ -87,6 +98,6 @@ def _duration_s(task: Task, loads: Sequence[Load], idle_s: float) -> float:
     if staged is not None:
         seconds = {"read_kv": staged.read_s, "write_kv": staged.write_s}
         return seconds.get(task.id.kind, load.compute_s[unit]) / len(staged.sizes)
-    before_s = idle_s if task.id == _FIRST else 0.0
+    before_s = first_s if task.id == _FIRST else 0.0
     after_s = load.overhead_s if unit == len(load.compute_s) - 1 else 0.0
     return before_s + load.task_s(task) + after_s

@@ -54,13 +54,16 @@ class SweepTimes(ReadTimes):
         reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
         found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        compute_s[EMBED] += self._gather_s(shape, found)
+        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
+        compute_s[EMBED] += self._own_rows_s(shape.rows)  # whose wait is not slowed
         return SweepLoad(
-            [seconds * found.slower_cpu for seconds in compute_s],
+            compute_s,
             {unit: seconds * found.slower_disk for unit, seconds in reads_s.items()},
             self._overhead_s(shape),
             sum(self.streamed_bytes[unit] for unit in reads_s),
             slower_layers(kv, found.slower_disk),
+            idle_s=self._longest_idle_s if self.reads_ahead else 0.0,
+            behind_s=0.0 if kv else self._behind_s,
         )
 
     def steady(self, shape: SweepShape) -> StepTime:
@@ -85,10 +88,11 @@ class SweepTimes(ReadTimes):
         alone_s, gather_s = 0.0, self._gather_s(shape, found)
         if not self.reads_ahead:
             alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
-            alone_s = read_frac * (alone_s + (gather_s if EMBED in self.streamed else 0.0))
-        cpu_s, alone_s = found.slower_cpu * (kv.compute_s + gather_s), found.slower_cpu * alone_s
-        engine_s = self._overhead_s(shape)
+            rows_s = gather_s if EMBED in self.streamed else 0.0
+            alone_s = read_frac * (found.slower_cpu * alone_s + rows_s)
+        cpu_s, engine_s = found.slower_cpu * kv.compute_s + gather_s, self._overhead_s(shape)
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
+        cpu_s += self._own_rows_s(shape.rows) - gather_s  # the rest of it waits for the disk
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
 
     def _read_frac(self, shape: SweepShape) -> float:
@@ -137,8 +141,13 @@ class SweepTimes(ReadTimes):
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self.costs.cached)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays(shape))
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
+
+    def _stays(self, shape: SweepShape) -> bool:
+        """Whether the engine finds what it needs in the last-level cache."""
+        reads = self.streamed and not self.spill.layers
+        return self.costs.stays(shape) if reads else self.costs.cached
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while the CPU works."""

@@ -58,13 +58,23 @@ class Timeline:
         return before
 
 
-def simulate(tasks: Iterable[Task], duration_of: Callable[[Task], float]) -> Timeline:
+def _nothing(task: Task) -> float:
+    return 0.0
+
+
+def simulate(
+    tasks: Iterable[Task],
+    duration_of: Callable[[Task], float],
+    idle_of: Callable[[Task], float] = _nothing,
+) -> Timeline:
     """Place tasks on their resources; `duration_of` gives the seconds of each.
+
+    `idle_of` is what it takes more where its resource waited for what it needs.
 
     A task may need one that is given later, as long as that one is on another resource. Raises
     ValueError where tasks wait for one another or for a task that is not there.
     """
-    placement = _Placement(duration_of)
+    placement = _Placement(duration_of, idle_of)
     for task in tasks:
         placement.add(task)
     return placement.timeline()
@@ -73,8 +83,11 @@ def simulate(tasks: Iterable[Task], duration_of: Callable[[Task], float]) -> Tim
 class _Placement:
     """Places what can start; what cannot holds up the rest of its resource."""
 
-    def __init__(self, duration_of: Callable[[Task], float]) -> None:
+    def __init__(
+        self, duration_of: Callable[[Task], float], idle_of: Callable[[Task], float]
+    ) -> None:
         self._duration_of = duration_of
+        self._idle_of = idle_of
         self._placed: list[Task] = []
         self._starts_s: dict[TaskId, float] = {}
         self._ends_s: dict[TaskId, float] = {}
@@ -102,7 +115,7 @@ class _Placement:
 
     def _place(self, task: Task) -> bool:
         ends_s, resource = self._ends_s, task.resource
-        start_s = self._free_s.get(resource, 0.0)
+        start_s = free_s = self._free_s.get(resource, 0.0)
         for need in task.needs:
             end_s = ends_s.get(need)
             if end_s is None:
@@ -111,6 +124,8 @@ class _Placement:
             if end_s > start_s:
                 start_s = end_s
         duration_s = self._duration_of(task)
+        if start_s > free_s:
+            duration_s += self._idle_of(task)
         self._starts_s[task.id] = start_s
         ends_s[task.id] = self._free_s[resource] = start_s + duration_s
         self._busy_s[resource] += duration_s
