@@ -18,4 +18,7 @@ const Operations& best_operations();
 // Names of the tables that were passed over because they do not.
 const std::vector<std::string>& rejected_operations();
 
+// Whether a core reads few streams from memory faster than many, and from further ahead.
+extern const bool kReadsFewStreams;
+
 }  // namespace lmo

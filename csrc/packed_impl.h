@@ -73,10 +73,11 @@ void packed_tiles(const PackedWork<Codes>& w, const Tiling& tiles) {
     }
 }
 
-// Tiles [tile, end), by body(vectors, tiles); those of a single row are taken more at a time.
+// Tiles [tile, end), by body(vectors, tiles); those of a single row are taken more at a time where
+// a core reads many streams well.
 template <class Codes, class Body>
 void tile_chunk(const PackedWork<Codes>& w, int64_t tile, int64_t end, const Body& body) {
-    if (w.rows == 1) {
+    if (w.rows == 1 && !kReadsFewStreams) {
         for (; tile + kRowTiles <= end; tile += kRowTiles) {
             single_row<kRowVectors>(w, {tile, kRowTiles});
         }

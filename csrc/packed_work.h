@@ -2,6 +2,7 @@
 // sums; included per instruction set.
 #pragma once
 
+#include "cpu_features.h"
 #include "linear_impl.h"
 #include "packed_quantize.h"
 #include "packed_tile.h"
@@ -51,7 +52,7 @@ void each_tiling(int64_t tile, int64_t end, const Body& body) {
 // first columns of the tiles that come next, or, with vectors of one tile, which are limited by
 // instructions, columns of tiles that come next.
 constexpr bool kAsksColumns = kTilesPerVector > 1;
-constexpr int64_t kAheadColumns = 1 << 10;  // in bytes of a tile
+constexpr int64_t kAheadColumns = 1 << 10;  // in bytes of a tile; twice that with few streams
 constexpr int64_t kAheadTiles = 16 << 10;
 constexpr int64_t kFarBytes = 256 << 10;
 constexpr int64_t kNearBytes = 2 << 10;
@@ -60,7 +61,7 @@ constexpr int64_t kNearBytes = 2 << 10;
 // Tiles that come next do for a single row only if they do not leave the L2 cache again.
 inline int64_t ahead_bytes(int64_t rows, int64_t offset, int64_t tile_bytes, int64_t pitch) {
     if (kAsksColumns) {
-        const int64_t ahead = std::min(kAheadColumns, tile_bytes);
+        const int64_t ahead = std::min(kAheadColumns << kReadsFewStreams, tile_bytes);
         return offset + ahead < tile_bytes ? ahead : ahead - tile_bytes + pitch;
     }
     if (rows == 1 && pitch > kFarBytes) return kNearBytes;
