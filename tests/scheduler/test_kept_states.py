@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lm_offload.kvcache.blocks import BlockAllocator
@@ -64,6 +64,9 @@ def scheduler_of(blocks: int, rows: int, in_flight: int, kept: int, cuts: bool =
     st.booleans(),
     st.booleans(),
 )
+# The state is kept, blocks before it are filled in a later wave of the sweep.
+@example([(0, 45, 20, 1, 2), (0, 14, 9, 10, 2)], 4, 2, 31, 2, 1, True, False)
+@example([(0, 29, 1, 19, 1), (0, 45, 20, 1, 2)], 2, 2, 31, 2, 1, True, False)
 def test_every_sequence_goes_on_from_its_own_state(
     shapes, spare, in_flight, more_rows, kept, most_rows, cuts, may_end
 ):

@@ -48,6 +48,7 @@ class StatefulBlocks(SharedBlocks):
         self._kept = kept
         self._cuts = cuts
         self._ways: dict[Sequence, _Way] = {}
+        self._waves: dict[int, int] = {}  # in which blocks are filled, of the sweep being made
 
     def admit(self, sequence: Sequence, num_tokens: int) -> bool:
         """See `SharedBlocks.admit`; says where states are to be kept for its sake, too."""
@@ -117,8 +118,8 @@ class StatefulBlocks(SharedBlocks):
         way, sequence = self._ways[chunk.sequence], chunk.sequence
         stops = self._stops_in(way, chunk)
         if not stops and way.begins_with is None:
-            return (chunk,)
-        loads, wave = self._kept.slot_of(way.begins_with) if way.begins_with else (None, 0)
+            return self._noted(sequence, [chunk])
+        loads, wave = self._first_wave(way.begins_with, sequence)
         pieces: list[Chunk] = []
         start = chunk.start
         for stop in stops:
@@ -129,6 +130,20 @@ class StatefulBlocks(SharedBlocks):
                     break
         if start < chunk.stop and (self._cuts or not pieces):
             pieces.append(Chunk(sequence, start, chunk.stop, wave=wave, loads=loads))
+        return self._noted(sequence, pieces)
+
+    def _first_wave(self, prefix: bytes | None, sequence: Sequence) -> tuple[int | None, int]:
+        """The slot of the state that it begins with, and where its state and blocks are there."""
+        if prefix is None:
+            return None, 0
+        slot, wave = self._kept.slot_of(prefix)
+        return slot, max((wave, *(self._waves.get(block, 0) for block in self._unfilled(sequence))))
+
+    def _noted(self, sequence: Sequence, pieces: list[Chunk]) -> tuple[Chunk, ...]:
+        """The same, and in which wave each of their blocks is filled."""
+        for piece in pieces:
+            for place in range(piece.start // BLOCK_TOKENS, piece.stop // BLOCK_TOKENS):
+                self._waves[sequence.blocks[place]] = piece.wave
         return tuple(pieces)
 
     def _stops_in(self, way: _Way, chunk: Chunk) -> list[int]:
@@ -158,6 +173,7 @@ class StatefulBlocks(SharedBlocks):
     def note_computed(self, sequence: Sequence, start: int) -> None:
         """See `SharedBlocks.note_computed`; states that were copied are there."""
         super().note_computed(sequence, start)
+        self._waves.clear()
         way = self._ways[sequence]
         self._has_begun(way)
         for key in way.making:
