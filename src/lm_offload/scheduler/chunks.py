@@ -49,7 +49,7 @@ def next_batch(
 
 
 def _place(chunk: Chunk, blocks: SharedBlocks) -> tuple[int, int]:
-    """In a sweep."""
+    """Where a chunk comes in a sweep: by the memory of its blocks, then by wave."""
     return blocks.home_of(chunk.sequence), chunk.wave
 
 
