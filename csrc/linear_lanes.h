@@ -44,13 +44,16 @@ struct LanePanel {
     const float* sums(int64_t i) const { return waiting(i) + kLaneLevels * kTileFloats; }
 };
 
-// What is asked for while a tile is computed: its share of the next panel's weights.
+// What is asked for while a tile is computed: its share of the next panel's weights, in every turn
+// the `Lines` that the next `bytes` of it may touch.
+template <int Lines>
 struct Ahead {
     const char* at;
-    const char* end;
+    int64_t bytes;
 
     void ask() {
-        if (at < end) prefetch(at), at += kLineBytes;
+        for (int i = 0; i < Lines; ++i) prefetch(at + i * kLineBytes);
+        at += bytes;
     }
 };
 
@@ -68,8 +71,9 @@ struct LaneTile {
         }
     }
 
+    template <int Lines>
     __attribute__((always_inline)) void add_steps(const float* x, const float* weight,
-                                                  int64_t steps, Ahead ahead) {
+                                                  int64_t steps, Ahead<Lines> ahead) {
         for (auto& row : sums) {
             for (Vec& sum : row) sum = zero();
         }
@@ -96,20 +100,33 @@ struct LaneTile {
 };
 
 // All lanes of tiles [first, end), of one height; each asks for its share of the `bytes` at `next`.
-template <class K>
+template <class K, int Lines>
 void lane_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t first,
                        int64_t end, const char* next, int64_t bytes) {
     const int64_t share = bytes / (kLanes * (end - first));
+    const int64_t turns = std::max<int64_t>(1, panel.steps / 2);
+    const int64_t in_turn = (share + turns - 1) / turns;
     with_count<kLaneRows>(inputs.height(first), [&](auto rows) {
         for (int64_t place = 0; place < kLanes; ++place) {
             for (int64_t tile = first; tile < end; ++tile, next += share) {
                 LaneTile<K, decltype(rows)::value> sums;
                 sums.add_steps(inputs.at(place, tile), panel.at(place), panel.steps,
-                               Ahead{next, next + share});
+                               Ahead<Lines>{next, in_turn});
                 sums.join(panel.waiting(tile - first), joins_at(place));
             }
         }
     });
+}
+
+// The fewer tiles there are, the more lines each of them asks for at a time: none is left over.
+template <class K>
+void asking_tiles(const LaneInputs& inputs, const LanePanel& panel, int64_t first, int64_t end,
+                  const char* next, int64_t bytes) {
+    const int64_t turns = kLanes * (end - first) * (panel.steps / 2);
+    const int64_t lines = bytes / kLineBytes;
+    if (lines <= turns) return lane_tiles<K, 1>(inputs, panel, first, end, next, bytes);
+    if (lines <= 2 * turns) return lane_tiles<K, 2>(inputs, panel, first, end, next, bytes);
+    lane_tiles<K, 4>(inputs, panel, first, end, next, bytes);
 }
 
 // A block of rows times weights [n, n + kPanel), while the next ones are asked for.
@@ -123,7 +140,8 @@ void lane_chunk(const LaneInputs& inputs, const LinearArgs& a, const W* weight, 
     const char* next = reinterpret_cast<const char*>(weight + n * a.weight_stride) + bytes;
     for (int64_t first = 0, end; first < inputs.tiles; first = end) {
         end = std::min(first + panel.together(), inputs.same_height(first));
-        lane_tiles<Kind<W>>(inputs, panel, first, end, next + first * share, (end - first) * share);
+        asking_tiles<Kind<W>>(inputs, panel, first, end, next + first * share,
+                               (end - first) * share);
         for (int64_t tile = first; tile < end; ++tile) {
             const Rows rows{inputs.first + inputs.begin(tile), inputs.height(tile)};
             const int64_t count = std::min(kPanel, a.n - n);
