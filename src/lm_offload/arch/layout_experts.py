@@ -13,6 +13,7 @@ from lm_offload.arch.weight_spec import (
     WeightSpec,
     linear_specs,
     norm_spec,
+    stacked_mlp,
 )
 
 
@@ -39,6 +40,8 @@ _NAMES = {
     "mixtral": _MIXTRAL,
     "gpt_oss": _GPT_OSS,
     "granitemoe": _GRANITE,
+    "granitemoehybrid": _GRANITE,
+    "nemotron_h": _USUAL._replace(block="mixer.", norm="norm"),
     "ernie4_5_moe": _ERNIE,
     "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
     "llama4_text": _Names("feed_forward.", _USUAL.matrices, "router", shared="shared_expert"),
@@ -74,7 +77,7 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
-    """The three matrices of one expert, and their biases where it has them."""
+    """The matrices of one expert, and their biases where it has them."""
     specs = []
     for role, shape in _shapes(config, config.intermediate_size).items():
         name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
@@ -115,6 +118,8 @@ def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """The matrices of the expert that every token uses, and the one that scores it."""
     if not config.shared_size:
         return []
+    if config.model_type == "granitemoehybrid":
+        return stacked_mlp(f"{prefix}.shared_mlp", config.hidden_size, config.shared_size)
     names = _names(config.model_type)
     shared = f"{prefix}.{names.block}{names.shared}"
     specs = [
@@ -128,7 +133,8 @@ def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 
 def _shapes(config: ModelConfig, narrow: int) -> dict[str, tuple[int, int]]:
     wide = config.hidden_size
-    return {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
+    gate = {"gate_proj": (narrow, wide)} if config.gated else {}
+    return {**gate, "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
 
 
 def _names(model_type: str) -> _Names:

@@ -105,7 +105,7 @@ class ModelConfig:
     @property
     def mixture_layers(self) -> int:
         """How many layers have experts."""
-        return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
+        return sum(layer.has_experts for layer in self.layers) if self.is_moe else 0
 
     @cached_property
     def kv_layers(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class ModelConfig:
         return tuple(
             index
             for index, layer in enumerate(self.layers)
-            if not layer.recurrent and layer.kv_of is None
+            if layer.attends and layer.kv_of is None
         )
 
     @cached_property
@@ -156,12 +156,12 @@ class ModelConfig:
     @property
     def attention_layers(self) -> int:
         """How many layers attend to keys and values."""
-        return sum(not layer.recurrent for layer in self.layers)
+        return sum(layer.attends for layer in self.layers)
 
     @property
     def recurrent_layers(self) -> int:
         """How many layers have a state instead."""
-        return self.num_layers - self.attention_layers
+        return sum(layer.recurrent for layer in self.layers)
 
     @property
     def state_bytes(self) -> int:
