@@ -68,6 +68,19 @@ def test_nemotron_3_nano():
     assert [spec.role for spec in expert.loaded] == ["up_proj", "down_proj"]
 
 
+def test_nemotron_3_super():
+    """Its experts read and add 1024 of 4096 channels: a step after them widens their sum."""
+    raw = raw_config("nemotron-3-nano-30b-a3b")
+    change = {"hidden_size": 4096, "moe_latent_size": 1024, "moe_intermediate_size": 2688}
+    config = parse_config({**raw, **change})
+    units = {unit.name: unit for unit in build_units(config, 64 * MIB)}
+    shapes = {spec.role: spec.shape for spec in units["layers.1.expert.0"].loaded}
+    assert shapes == {"up_proj": (2688, 1024), "down_proj": (1024, 2688)}
+    assert [spec.shape for spec in units["layers.1.mlp"].loaded] == [(4096, 1024)]
+    assert units["layers.1.router"].loaded[-1].shape == (1024, 4096)
+    assert "layers.0.mlp" not in units
+
+
 def test_patterns_of_nemotron_h_are_letters_or_words():
     raw = raw_config("nemotron-3-nano-30b-a3b")
     letters = raw.pop("hybrid_override_pattern")
@@ -143,7 +156,7 @@ def test_what_is_refused(change, error, message):
         ("nemotron", {"num_hidden_layers": 51}, CheckpointError, "kinds of layers, 52"),
         ("nemotron", {"n_groups": 5}, CheckpointError, "a divisor of 64 heads"),
         ("nemotron", {"n_routed_experts": 4}, CheckpointError, "num_experts_per_tok"),
-        ("nemotron", {"moe_latent_size": 1024}, UnsupportedModelError, "moe_latent_size=1024"),
+        ("nemotron", {"moe_latent_size": 2689}, CheckpointError, "an integer from 1 to 2688"),
         ("nemotron", {"n_shared_experts": 2}, UnsupportedModelError, "n_shared_experts=2"),
         ("nemotron", {"mlp_hidden_act": "silu"}, UnsupportedModelError, "mlp_hidden_act='silu'"),
         ("nemotron", {"mlp_bias": True}, UnsupportedModelError, "mlp_bias=True"),

@@ -264,6 +264,7 @@ VARIANTS = {
             "n_groups": 4,
         },
     ),
+    "nemotron_h narrow experts": ("nemotron_h", {"moe_latent_size": 40}),
     "nemotron_h one group": (
         "nemotron_h",
         {

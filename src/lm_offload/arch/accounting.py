@@ -136,6 +136,7 @@ def _router_floats(config: ModelConfig, tokens: int) -> int:
     ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
     scored = (2, config.hidden_size) if config.shared_gate else ()
     ranked = (*ranked, config.hidden_size) if config.summed_experts else ranked
+    ranked = (*ranked, config.narrowed_size) if config.narrowed_size else ranked
     shared = (inner, inner, *scored) if inner else ()
     return _floats(tokens, scores, *ranked, *shared)
 

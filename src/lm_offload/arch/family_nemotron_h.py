@@ -51,7 +51,6 @@ def _refuse_others(fields: Fields) -> None:
     fields.must_be("mamba_hidden_act", "silu")
     fields.must_be("attention_bias", False)
     fields.must_be("mlp_bias", False)
-    fields.must_be("moe_latent_size")
     fields.must_be("n_shared_experts", 1)
 
 
@@ -101,6 +100,7 @@ def _shape(fields: Fields, norm_eps: float) -> ScanShape:
 def _with_experts(config: ModelConfig, fields: Fields, has_mlps: bool) -> ModelConfig:
     """Chosen by sigmoids and a bias, and one of another width that every token uses."""
     dense_size = config.intermediate_size if has_mlps else 0
+    narrowed = 0 if fields.get("moe_latent_size") is None else _narrowed(fields, config)
     config = with_experts(config, fields, "n_routed_experts", Choice(8, 2))
     config = with_groups(config, fields, Groups(1, 1))
     return replace(
@@ -111,4 +111,11 @@ def _with_experts(config: ModelConfig, fields: Fields, has_mlps: bool) -> ModelC
         scaled_to_one=fields.flag("norm_topk_prob", True),
         routed_scale=fields.number("routed_scaling_factor", 1.0),
         choice_bias=True,
+        narrowed_size=narrowed,
+        summed_experts=narrowed > 0,
     )
+
+
+def _narrowed(fields: Fields, config: ModelConfig) -> int:
+    """Experts of Nemotron 3 Super read and add a narrower vector."""
+    return fields.integer("moe_latent_size", maximum=config.hidden_size)

@@ -73,13 +73,15 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
         *_router_scales(config, prefix),
         *_choice_bias(config, prefix),
         *_shared_weights(config, prefix),
+        *_narrowing(config, prefix),
     )
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
     """The matrices of one expert, and their biases where it has them."""
     specs = []
-    for role, shape in _shapes(config, config.intermediate_size).items():
+    wide = config.narrowed_size or config.hidden_size
+    for role, shape in _shapes(config, config.intermediate_size, wide).items():
         name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
         specs += linear_specs(name, role, shape, config.mlp_bias)
     return tuple(replace(spec, of_expert=True) for spec in specs)
@@ -93,6 +95,14 @@ def sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     }
     prefix, size = f"model.layers.{layer}", config.hidden_size
     return tuple(norm_spec(f"{prefix}.{name}", role, size) for role, name in names.items())
+
+
+def _narrowing(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """What makes of the router's input what experts read, where that is narrower."""
+    if not config.narrowed_size:
+        return []
+    name, shape = f"{prefix}.mixer.fc1_latent_proj", (config.narrowed_size, config.hidden_size)
+    return linear_specs(name, "narrow_proj", shape, bias=False)
 
 
 def _router_scales(config: ModelConfig, prefix: str) -> list[WeightSpec]:
@@ -124,15 +134,14 @@ def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     shared = f"{prefix}.{names.block}{names.shared}"
     specs = [
         WeightSpec(f"{shared}.{role}.weight", role, shape)
-        for role, shape in _shapes(config, config.shared_size).items()
+        for role, shape in _shapes(config, config.shared_size, config.hidden_size).items()
     ]
     if config.shared_gate:
         specs.append(WeightSpec(f"{shared}_gate.weight", SHARED_GATE, (1, config.hidden_size)))
     return specs
 
 
-def _shapes(config: ModelConfig, narrow: int) -> dict[str, tuple[int, int]]:
-    wide = config.hidden_size
+def _shapes(config: ModelConfig, narrow: int, wide: int) -> dict[str, tuple[int, int]]:
     gate = {"gate_proj": (narrow, wide)} if config.gated else {}
     return {**gate, "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
 

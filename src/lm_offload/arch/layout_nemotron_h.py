@@ -31,6 +31,13 @@ def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     return _block(config, layer, {"up_proj": (inner, hidden), "down_proj": (hidden, inner)})
 
 
+def sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
+    """What makes of the sum of all experts, which are narrow, what is added."""
+    name = f"model.layers.{layer}.mixer.fc2_latent_proj"
+    shape = config.hidden_size, config.narrowed_size
+    return tuple(linear_specs(name, "widen_proj", shape, bias=False))
+
+
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The norm before the head."""
     return (norm_spec("model.norm_f", "norm", config.hidden_size),)

@@ -70,6 +70,7 @@ class ModelConfig:
     shared_size: int = 0  # width of an expert that every token uses, beside those
     shared_gate: bool = False  # how much of what it says is added is scored
     dense_size: int = 0  # width of the MLP of layers without experts
+    narrowed_size: int = 0  # of what experts read and add, where it is not the hidden states' own
     choice_bias: bool = False  # each expert has a bias that counts when experts are chosen
     expert_groups: int = 1  # experts are chosen from some groups of them
     groups_per_token: int = 1
@@ -100,7 +101,7 @@ class ModelConfig:
 
     def sums_experts(self, layer: int) -> bool:
         """Whether a step of this layer adds what all of its experts say together."""
-        return self.summed_experts and not self.layers[layer].dense
+        return self.summed_experts and self.layers[layer].has_experts
 
     @property
     def mixture_layers(self) -> int:

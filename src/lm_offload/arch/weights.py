@@ -74,8 +74,14 @@ def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
     router = Unit("router", layer, layout_experts.router_weights(config, layer))
     if not config.sums_experts(layer):
         return [router, *experts]
-    last = (*_layout(config).mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
-    return [router, *experts, Unit("mlp", layer, last)]
+    return [router, *experts, Unit("mlp", layer, _sum_weights(config, layer))]
+
+
+def _sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
+    """Of the step after all experts of a layer, with an MLP beside them or without."""
+    if config.narrowed_size:
+        return layout_nemotron_h.sum_weights(config, layer)
+    return (*layout.mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
 
 
 def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:

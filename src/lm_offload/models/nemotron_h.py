@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lm_offload.models.blocks import plain_inner
+from lm_offload.models.blocks import plain_inner, project
 from lm_offload.models.choices import route_by_sigmoids
 from lm_offload.models.experts import Choice, ExpertRows, add_gated
 from lm_offload.models.llama import (
@@ -27,6 +27,7 @@ __all__ = [
     "KERNELS_ONLY",
     "add_attended",
     "add_expert",
+    "add_sums",
     "embed",
     "embed_rows",
     "final_norm",
@@ -49,14 +50,23 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Cho
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
     choice = route_by_sigmoids(ctx, weights, hidden, normed)
     _add_plain(ctx, weights, normed, hidden)
+    if narrow := ctx.config.narrowed_size:
+        normed[:, :narrow] = project(ctx, weights, normed, "narrow_proj", "")
     return choice
 
 
 def add_expert(
     ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor
 ) -> None:
-    """hidden[rows] += scales * down(relu(up) ** 2) of normed[rows]."""
-    add_gated(ctx, weights, chosen, normed, hidden, plain_inner)
+    """hidden[rows] += scales * down(relu(up) ** 2) of normed[rows], of their first columns."""
+    wide = ctx.config.narrowed_size or ctx.config.hidden_size
+    add_gated(ctx, weights, chosen, normed[:, :wide], hidden[:, :wide], plain_inner)
+
+
+def add_sums(ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += what is made of the first columns of sums[T, H] of all experts."""
+    narrow = sums[:, : ctx.config.narrowed_size]
+    ctx.kernels.linear_add(narrow, weights["widen_proj"], hidden)
 
 
 def _add_plain(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:
