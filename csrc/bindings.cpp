@@ -145,15 +145,15 @@ SequenceRows rows_of(const SequenceList& list) {
 
 template <class Target>
 void causal_convolution(Target& target, Address x, int64_t x_stride, int64_t group_stride,
-                        Address weight, int weight_dtype, Address state, int64_t slot_stride,
-                        int64_t tap_stride, const SequenceList& rows, int64_t groups,
-                        int64_t channels, int64_t taps, Address out, int64_t out_stride,
-                        int threads) {
+                        Address weight, int weight_dtype, Address bias, int bias_dtype,
+                        Address state, int64_t slot_stride, int64_t tap_stride,
+                        const SequenceList& rows, int64_t groups, int64_t channels, int64_t taps,
+                        Address out, int64_t out_stride, int threads) {
     run(target, &Operations::causal_convolution,
         ConvolutionArgs{at<float>(x), x_stride, group_stride, at<void>(weight),
-                        dtype_of(weight_dtype), at<float>(state), slot_stride, tap_stride,
-                        rows_of(rows), groups, channels, taps, at<float>(out), out_stride,
-                        threads});
+                        dtype_of(weight_dtype), at<void>(bias), dtype_of(bias_dtype),
+                        at<float>(state), slot_stride, tap_stride, rows_of(rows), groups, channels,
+                        taps, at<float>(out), out_stride, threads});
 }
 
 using Heads = std::tuple<Address, int64_t, int64_t>;  // address, row stride, head stride
@@ -175,6 +175,24 @@ void gated_delta(Target& target, Address x, int64_t x_stride, const Heads& rates
                   dtype_of(log_dtype), at<void>(bias_at), dtype_of(bias_dtype), at<float>(state),
                   slot_stride, rows_of(rows), key_heads, heads, key_dim, value_dim,
                   at<float>(out), out_stride, threads});
+}
+
+template <class Target>
+void selective_scan(Target& target, Address x, int64_t x_stride, Address steps,
+                    int64_t steps_stride, const Vector& decay_log, const Vector& step_bias,
+                    const Vector& skip, float least_step, float most_step, Address state,
+                    int64_t slot_stride, const SequenceList& rows, int64_t key_heads,
+                    int64_t heads, int64_t key_dim, int64_t value_dim, Address out,
+                    int64_t out_stride, int threads) {
+    const auto& [log_at, log_dtype] = decay_log;
+    const auto& [bias_at, bias_dtype] = step_bias;
+    const auto& [skip_at, skip_dtype] = skip;
+    run(target, &Operations::selective_scan,
+        ScanArgs{at<float>(x), x_stride, at<float>(steps), steps_stride, at<void>(log_at),
+                 dtype_of(log_dtype), at<void>(bias_at), dtype_of(bias_dtype), at<void>(skip_at),
+                 dtype_of(skip_dtype), least_step, most_step, at<float>(state), slot_stride,
+                 rows_of(rows), key_heads, heads, key_dim, value_dim, at<float>(out), out_stride,
+                 threads});
 }
 
 int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_t k, int threads) {
@@ -201,7 +219,8 @@ void define_operations(Class& bound) {
         .def("sigmoid_mul", gate<&Operations::sigmoid_mul, Target>, no_gil)
         .def("relu", gate<&Operations::relu, Target>, no_gil)
         .def("causal_convolution", causal_convolution<Target>, no_gil)
-        .def("gated_delta", gated_delta<Target>, no_gil);
+        .def("gated_delta", gated_delta<Target>, no_gil)
+        .def("selective_scan", selective_scan<Target>, no_gil);
 }
 
 }  // namespace

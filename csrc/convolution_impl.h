@@ -10,9 +10,10 @@ namespace LMO_ISA {
 
 constexpr int64_t kConvolved = 64;  // channels that one thread takes at a time
 
-// The weights of some channels by tap, as floats.
+// The weights of some channels by tap, and their biases, as floats.
 struct Taps {
     float at[kMostTaps][kConvolved];
+    float bias[kConvolved];
 };
 
 template <class W>
@@ -28,6 +29,18 @@ inline void load_taps(const W* weight, int64_t channels, int64_t taps, Taps& fou
     }
 }
 
+// Zeros where there are none.
+inline void load_biases(const ConvolutionArgs& a, int64_t channel, int64_t channels, Taps& found) {
+    std::fill_n(found.bias, kConvolved, 0.0f);
+    if (!a.bias) return;
+    with_type(a.bias_dtype, [&](auto* type) {
+        const auto* bias = static_cast<decltype(type)>(a.bias) + channel;
+        each_vector(channels, [&](int64_t i, auto span) {
+            store(found.bias + i, load(bias + i, span), span);
+        });
+    });
+}
+
 // Some channels of one sequence; x, state and out begin at the first of them.
 inline void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channels, int64_t count,
                      const float* x, float* state, float* out) {
@@ -39,7 +52,7 @@ inline void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channel
         const float* inputs[kMostTaps];
         for (int64_t tap = 0; tap < a.taps; ++tap) inputs[tap] = input(row - before + tap);
         each_vector(channels, [&](int64_t i, auto span) {
-            Vec sum = zero();
+            Vec sum = load(taps.bias + i, span);
             for (int64_t tap = 0; tap < a.taps; ++tap) {
                 sum = fma(load(taps.at[tap] + i, span), load(inputs[tap] + i, span), sum);
             }
@@ -60,6 +73,7 @@ inline void convolve_all(const ConvolutionArgs& a, int64_t group, int64_t first)
         const auto* weight = static_cast<decltype(type)>(a.weight);
         load_taps(weight + channel * a.taps, channels, a.taps, taps);
     });
+    load_biases(a, channel, channels, taps);
     for (int64_t i = 0; i < a.rows.sequences; ++i) {
         const int64_t start = a.rows.query_starts[i];
         const int64_t count = a.rows.query_starts[i + 1] - start;

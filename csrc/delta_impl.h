@@ -2,8 +2,8 @@
 // a sequence follow one another, so no result depends on chunks or batches.
 #pragma once
 
-#include "elementwise_impl.h"
 #include "recurrent_args.h"
+#include "recurrent_values.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -34,22 +34,6 @@ inline void normalise(const float* x, int64_t width, float scale, float* out) {
         store(out + i, load(x + i, span) * factor, span);
     });
 }
-
-template <class T>
-inline float value_at(const T* values, int64_t index) {
-    return first(load(values + index, Part{1}));
-}
-
-inline float value_at(const void* values, Dtype dtype, int64_t index) {
-    float value = 0.0f;
-    with_type(dtype, [&](auto* type) {
-        value = value_at(static_cast<decltype(type)>(values), index);
-    });
-    return value;
-}
-
-// log(1 + e^x)
-inline float softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
 
 // Rows `start` to `start + count` of head `head`.
 inline void fill(const DeltaArgs& a, int64_t head, int64_t start, int64_t count, DeltaTile& tile) {

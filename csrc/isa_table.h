@@ -8,6 +8,7 @@
 #include "isa_parts.h"
 #include "linear_impl.h"
 #include "memory_impl.h"
+#include "scan_impl.h"
 
 namespace lmo {
 namespace LMO_ISA {
@@ -15,8 +16,8 @@ namespace LMO_ISA {
 constexpr Operations operations(const char* name) {
     return {name,        linear,             packed_linear, rms_norm,      layer_norm,
             rotary,      store_kv,           attention,     silu_mul,      gelu_tanh_mul,
-            sigmoid_mul, relu,               causal_convolution, gated_delta, read,
-            linear_scratch_bytes};
+            sigmoid_mul, relu,               causal_convolution, gated_delta, selective_scan,
+            read,        linear_scratch_bytes};
 }
 
 }  // namespace LMO_ISA

@@ -159,6 +159,7 @@ struct Operations {
     void (*relu)(const GateArgs&);
     void (*causal_convolution)(const ConvolutionArgs&);
     void (*gated_delta)(const DeltaArgs&);
+    void (*selective_scan)(const ScanArgs&);
     void (*read)(const float* data, int64_t count, int threads);
     // Bytes that `linear` keeps for its threads after a product of these sizes.
     int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);

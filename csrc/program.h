@@ -44,11 +44,20 @@ inline void move(AttentionArgs& args, Shift shift) {
     move(args.sinks, shift.weights);
 }
 
-inline void move(ConvolutionArgs& args, Shift shift) { move(args.weight, shift.weights); }
+inline void move(ConvolutionArgs& args, Shift shift) {
+    move(args.weight, shift.weights);
+    move(args.bias, shift.weights);
+}
 
 inline void move(DeltaArgs& args, Shift shift) {
     move(args.decay_log, shift.weights);
     move(args.decay_bias, shift.weights);
+}
+
+inline void move(ScanArgs& args, Shift shift) {
+    move(args.decay_log, shift.weights);
+    move(args.step_bias, shift.weights);
+    move(args.skip, shift.weights);
 }
 
 inline void move(RotaryArgs&, Shift) {}

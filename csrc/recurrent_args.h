@@ -17,13 +17,16 @@ struct SequenceRows {
 };
 
 // out[rows, groups * channels] = silu of a causal convolution of each channel of x[rows, groups,
-// channels] with weight[groups * channels, taps], whose last tap is the row itself; state[slots,
-// taps - 1, groups * channels] are the inputs before the rows, afterwards those before the next.
+// channels] with weight[groups * channels, taps], whose last tap is the row itself, plus
+// bias[groups * channels]; state[slots, taps - 1, groups * channels] are the inputs before the rows,
+// afterwards those before the next.
 struct ConvolutionArgs {
     const float* x;
     int64_t x_stride, group_stride;
     const void* weight;
     Dtype weight_dtype;
+    const void* bias;  // may be null
+    Dtype bias_dtype;
     float* state;
     int64_t slot_stride, tap_stride;
     SequenceRows rows;
@@ -59,5 +62,29 @@ struct DeltaArgs {
 };
 
 constexpr int64_t kMostKeyDim = 256;
+
+// The recurrence of Mamba-2 (see kernels/base.py) over x[rows, values of all heads | keys of all
+// groups | queries] and steps[rows, heads] before their function; state[slots, heads, key_dim,
+// value_dim], out[rows, heads, value_dim]. Heads are shared by key_heads groups.
+struct ScanArgs {
+    const float* x;
+    int64_t x_stride;
+    const float* steps;
+    int64_t steps_stride;
+    const void* decay_log;  // [heads]
+    Dtype decay_log_dtype;
+    const void* step_bias;  // [heads]
+    Dtype step_bias_dtype;
+    const void* skip;  // [heads]
+    Dtype skip_dtype;
+    float least_step, most_step;
+    float* state;
+    int64_t slot_stride;
+    SequenceRows rows;
+    int64_t key_heads, heads, key_dim, value_dim;
+    float* out;
+    int64_t out_stride;
+    int threads;
+};
 
 }  // namespace lmo

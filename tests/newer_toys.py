@@ -23,6 +23,12 @@ _SIGMOID = {
     "topk_group": 2,
     "routed_scaling_factor": 1.3,
 }
+GRANITE = {
+    "embedding_multiplier": 6.0,
+    "residual_multiplier": 0.4,
+    "attention_multiplier": 0.2,
+    "logits_scaling": 1.7,
+}
 NEWER: dict[str, dict[str, Any]] = {
     "ministral3": {**GATED, "sliding_window": WINDOW, "rope_parameters": TEMPERED},
     "mistral4": {
@@ -82,6 +88,35 @@ NEWER: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "glm4_moe_lite": {**LATENT, "n_group": 3, "topk_group": 2},
+    "granitemoehybrid": {
+        **GATED,
+        **EXPERTS,
+        **GRANITE,
+        "num_hidden_layers": 4,
+        "layer_types": ["mamba", "mamba", "attention", "mamba"],
+        "num_local_experts": 5,
+        "shared_intermediate_size": 72,
+        "mamba_expand": 1,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 12,
+        "mamba_n_groups": 2,
+        "rms_norm_eps": 1e-2,  # as with other recurrent layers
+    },
+    "nemotron_h": {
+        **{key: value for key, value in GATED.items() if key != "intermediate_size"},
+        **_SIGMOID,
+        "layers_block_type": ["mamba", "moe", "mamba", "attention", "mlp", "mamba", "moe"],
+        "num_hidden_layers": 7,
+        "intermediate_size": 88,
+        "moe_intermediate_size": 48,
+        "moe_shared_expert_intermediate_size": 72,
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 16,
+        "ssm_state_size": 12,
+        "n_groups": 2,
+        "layer_norm_epsilon": 1e-2,
+    },
 }
 GEMMA4_LAYERED = {  # inputs of single layers, keys and values that layers share
     "num_hidden_layers": 6,

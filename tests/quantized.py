@@ -25,6 +25,7 @@ UNTOUCHED = (
     "_bias",
 )
 HEAD = "lm_head.weight"
+_NEMOTRON = ("moe_intermediate_size", "moe_shared_expert_intermediate_size")
 
 
 def toy_shapes(model_type: str) -> dict[str, int]:
@@ -37,6 +38,8 @@ def toy_shapes(model_type: str) -> dict[str, int]:
         "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],
         "qwen3_next": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "qwen3_5_moe_text": ["moe_intermediate_size", "shared_expert_intermediate_size"],
+        "granitemoehybrid": ["intermediate_size", "shared_intermediate_size"],
+        "nemotron_h": ["intermediate_size", *_NEMOTRON],
         "qwen2_moe": ["moe_intermediate_size", "shared_expert_intermediate_size"],
     }
     return dict.fromkeys(names.get(model_type, ["intermediate_size"]), 128)

@@ -11,7 +11,7 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with stacked experts as matrices [out, in] of their own."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if "_linear.weight" in name:
+        if "_linear.weight" in name and tensor.dim() == 3:
             found |= _granite_experts(name, tensor)
             continue
         block, dot, stack = name.rpartition(".experts.")

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tests.newer_toys import NEWER
+from tests.newer_toys import GRANITE, NEWER
 from tests.toy_shapes import (
     COMMON,
     EXPERTS,
@@ -37,7 +37,7 @@ KINDRED_MIXTURES = (
     *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
     *("hunyuan_v1_moe", "dots1", "solar_open"),
 )
-RECURRENT_MIXTURES = ("qwen3_next", "qwen3_5_moe_text")
+RECURRENT_MIXTURES = ("qwen3_next", "qwen3_5_moe_text", "granitemoehybrid", "nemotron_h")
 RECURRENT_TYPES = ("qwen3_5_text", *RECURRENT_MIXTURES)
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
@@ -50,12 +50,6 @@ KINDRED_TYPES = (
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
 EVERY_TYPE = (*MODEL_TYPES, *KINDRED_TYPES, *RECURRENT_TYPES)
 _GEMMA = {"query_pre_attn_scalar": 24, "sliding_window": WINDOW, "tie_word_embeddings": True}
-_GRANITE = {
-    "embedding_multiplier": 6.0,
-    "residual_multiplier": 0.4,
-    "attention_multiplier": 0.2,
-    "logits_scaling": 1.7,
-}
 UNSTRETCHED = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
 _RECURRENT = {
     **GATED,
@@ -130,7 +124,7 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
-    "granite": {**GATED, **_GRANITE},
+    "granite": {**GATED, **GRANITE},
     "glm": GATED,
     "glm4": GATED,
     "exaone4": {
@@ -160,7 +154,7 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
         "moe_intermediate_size": 48,
         "moe_num_shared_experts": 1,
     },
-    "granitemoe": {**GATED, **EXPERTS, **_GRANITE, "num_local_experts": 5},
+    "granitemoe": {**GATED, **EXPERTS, **GRANITE, "num_local_experts": 5},
     "seed_oss": GATED,
     "gemma": {**GATED, "tie_word_embeddings": True},
     "qwen3_next": _RECURRENT_MIXTURE,

@@ -19,7 +19,11 @@ def test_both_spellings_of_a_config_mean_the_same(name):
     assert parse_config(newer) == parse_config(raw)
 
 
-NEEDED = {"hunyuan_v1_moe": {"num_experts": 4}}  # transformers' own default is one
+NEEDED = {
+    "hunyuan_v1_moe": {"num_experts": 4},  # transformers' own default is one
+    "granitemoehybrid": {"layer_types": ["mamba"] * 13 + ["attention"]},  # and none that attends
+    "nemotron_h": {"layers_block_type": ["mamba", "attention"] + ["moe"] * 12},
+}
 
 
 @pytest.mark.parametrize("model_type", EVERY_TYPE)

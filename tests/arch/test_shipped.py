@@ -42,6 +42,8 @@ PUBLISHED_PARAMETERS = {
     "minimax-m2": 228_689_764_864,
     "ministral-3-8b": 8_489_553_920,
     "qwen3-next-80b-a3b": 81_324_862_720 - 1_650_471_424,  # layers that guess tokens
+    "granite-4.0-h-small": 32_207_337_984,
+    "nemotron-3-nano-30b-a3b": 31_577_940_288,
     "qwen3.5-35b-a3b": 35_951_822_704 - 844_640_768 - 446_571_248,  # and the vision tower
 }
 
@@ -76,7 +78,10 @@ def test_errors_of_a_bare_file_name_it(tmp_path):
 
 
 def test_an_unknown_name_lists_those_that_ship():
-    with pytest.raises(CheckpointError, match=r"'opt-9b' is neither .* mixtral-8x7b, opt-13b"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'opt-9b' is neither .* mixtral-8x7b, .*, opt-13b",
+    ):
         find_config("opt-9b")
 
 

@@ -36,12 +36,14 @@ def test_units_hold_each_tensor_of_the_file_once(tmp_path, model_type, overrides
     folder = make_toy_checkpoint(tmp_path, model_type, **overrides)
     config = load_config(folder)
     tensors = with_single_experts(load_file(folder / "model.safetensors"))
-    in_file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    in_file = {
+        name.replace("backbone.", "model."): tuple(tensor.shape) for name, tensor in tensors.items()
+    }
     units = build_units(config, max_head_bytes=1)
     specs = [spec for unit in units for spec in unit.weights if unit.kind != "head"]
     head = [spec for unit in units for spec in unit.weights if unit.kind == "head"]
     assert {spec.name: spec.shape for spec in specs + head} == in_file
-    assert len({spec.name for spec in specs}) == len(specs)
+    assert len({(spec.name, spec.rows) for spec in specs}) == len(specs)
     assert (head[0].name in {spec.name for spec in specs}) == config.tie_embeddings
     file_bytes = 4 * sum(_elements(shape) for shape in in_file.values())
     tied_bytes = 4 * head[0].shape[0] * head[0].shape[1] if config.tie_embeddings else 0
@@ -82,6 +84,7 @@ def test_base_model_names_lack_the_prefix():
         "norm.weight",
         "language_model.model.norm.weight",
         "model.language_model.norm.weight",
+        "backbone.norm.weight",
     )
     assert name_candidates("lm_head.weight") == ("lm_head.weight", "language_model.lm_head.weight")
 

@@ -103,6 +103,7 @@ def test_folders_of_mixtures(toy, tmp_path, monkeypatch, model_type):
         ("deepseek_v3", "fp8 blocks", UNSTRETCHED),  # scores of YaRN lose more in fp16
         ("glm4_moe", "compressed fp8 by channel", {}),
         ("qwen3_5_text", "fp8 blocks", {}),
+        ("granitemoehybrid", "fp8 blocks", {"num_local_experts": 0}),
     ],
 )
 def test_float8_folders_of_other_types(toy, tmp_path, monkeypatch, model_type, case, options):

@@ -1,4 +1,4 @@
-"""The convolution and the gated delta rule of recurrent layers against plain loops in float64."""
+"""What recurrent layers do to their states against plain loops in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.base import Kernels, ScanFactors
 from lm_offload.micro_batch import MicroBatch
 from tests.kernels.implementations import DTYPES, all_kernels, native_kernels
 from tests.kernels.paged import make_batch
@@ -44,7 +44,7 @@ def spans(batch: MicroBatch) -> list[tuple[slice, int, bool]]:
     ]
 
 
-def convolved(x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch) -> Tensor:
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, batch: MicroBatch) -> Tensor:
     """What the convolution should say of x[T, C], in float64; moves the state on."""
     out, taps = torch.empty_like(x), weight.shape[-1]
     for span, slot, begins in spans(batch):
@@ -55,7 +55,7 @@ def convolved(x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch) -> Te
         inputs = torch.cat([state[slot], x[span]])
         for row in range(span.start, span.stop):
             window = inputs[row - span.start : row - span.start + taps]
-            out[row] = functional.silu((window * weight[:, 0].T).sum(0))
+            out[row] = functional.silu((window * weight[:, 0].T).sum(0) + bias)
         state[slot] = inputs[len(inputs) - taps + 1 :]
     return out
 
@@ -85,6 +85,38 @@ def learned(x: Tensor, gates: list[Tensor], state: Tensor, batch: MicroBatch) ->
     return out.flatten(1)
 
 
+def scanned(
+    x: Tensor, steps: Tensor, factors: ScanFactors, state: Tensor, batch: MicroBatch
+) -> Tensor:
+    """What the selective scan should say, in float64; moves the state on."""
+    _, heads, key_dim, value_dim = state.shape
+    values, shared = x.split([heads * value_dim, x.shape[1] - heads * value_dim], -1)
+    groups = shared.shape[1] // (2 * key_dim)
+    keys, queries = shared.reshape(len(x), 2, groups, key_dim).unbind(1)
+    out = torch.empty(len(x), heads, value_dim, dtype=x.dtype)
+    for span, slot, begins in spans(batch):
+        if begins and span.start < span.stop:
+            state[slot] = 0.0
+        for row in range(span.start, span.stop):
+            for head in range(heads):
+                group = head * groups // heads
+                value = values[row, head * value_dim :][:value_dim]
+                step = functional.softplus(steps[row, head] + factors.step_bias[head].double())
+                step = step.clamp(factors.least_step, factors.most_step)
+                decay = torch.exp(-factors.decay_log[head].double().exp() * step)
+                added = keys[row, group][:, None] * (step * value)
+                state[slot, head] = decay * state[slot, head] + added
+                read = queries[row, group] @ state[slot, head]
+                out[row, head] = read + factors.skip[head].double() * value
+    return out.flatten(1)
+
+
+def factors_of(heads: int, name: str = "float32", limits: tuple[float, float] = (0, 1e9)):
+    """Of so many heads, in one dtype."""
+    vectors = (noise(heads, seed=seed).to(getattr(torch, name)) for seed in (2, 3, 4))
+    return ScanFactors(*vectors, *limits)
+
+
 @EACH
 @given(
     rows=rows_of,
@@ -93,16 +125,19 @@ def learned(x: Tensor, gates: list[Tensor], state: Tensor, batch: MicroBatch) ->
     channels=st.integers(1, 70),
     taps=st.integers(2, 8),
     name=names,
+    biased=st.booleans(),
 )
-def test_convolution(kernels: Kernels, rows, before, groups, channels, taps, name) -> None:
+def test_convolution(kernels: Kernels, rows, before, groups, channels, taps, name, biased) -> None:
     batch, width = batch_of(rows, before[: len(rows)]), groups * channels
     x = noise(sum(rows), groups, channels + 3)[..., 2 : 2 + channels]
     weight = noise(width, 1, taps, seed=1).to(getattr(torch, name))
     pool = noise(SLOTS, taps - 1, width + 5, seed=2)
     state, expected_state = pool[..., 3 : 3 + width], pool[..., 3 : 3 + width].double()
-    expected = convolved(x.flatten(1).double(), weight.double(), expected_state, batch)
+    bias = noise(width, seed=3).to(weight.dtype)
+    added = bias.double() if biased else torch.zeros(width).double()
+    expected = convolved(x.flatten(1).double(), weight.double(), added, expected_state, batch)
     out = torch.full((sum(rows), width + 1), torch.nan)[:, 1:]
-    kernels.causal_convolution(x, weight, state, batch, out)
+    kernels.causal_convolution(x, weight, state, batch, out, bias if biased else None)
     torch.testing.assert_close(out, expected.float(), atol=1e-5, rtol=1e-5)
     assert torch.equal(state, expected_state.float())
 
@@ -129,6 +164,51 @@ def test_delta_rule(kernels: Kernels, rows, before, key_heads, shared, dims, nam
     kernels.gated_delta(x, *gates, state, batch, out)
     torch.testing.assert_close(out, expected.float(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(state, expected_state.float(), atol=1e-5, rtol=1e-4)
+
+
+@EACH
+@given(
+    rows=rows_of,
+    before=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    groups=st.integers(1, 2),
+    shared=st.integers(1, 3),
+    dims=st.tuples(st.integers(1, 40), st.integers(1, 80)),
+    name=names,
+    limits=st.sampled_from([(0.0, torch.inf), (0.3, 0.9)]),
+)
+def test_selective_scan(kernels: Kernels, rows, before, groups, shared, dims, name, limits) -> None:
+    batch, count, heads = batch_of(rows, before[: len(rows)]), sum(rows), groups * shared
+    x = noise(count, 2 * groups * dims[0] + heads * dims[1] + 2)[:, 1:-1]
+    steps = noise(count, heads + 3, seed=1)[:, 2:-1] * 3
+    factors, state = factors_of(heads, name, limits), noise(SLOTS, heads, *dims, seed=5)
+    expected_state = state.double()
+    expected = scanned(x.double(), steps.double(), factors, expected_state, batch)
+    out = torch.full((count, heads * dims[1]), torch.nan)
+    kernels.selective_scan(x, steps, factors, state, batch, out)
+    torch.testing.assert_close(out, expected.float(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(state, expected_state.float(), atol=1e-5, rtol=1e-4)
+
+
+@EACH
+@pytest.mark.parametrize("cut", [1, 7, 16, 35])
+def test_chunks_and_neighbours_change_no_bit_of_a_scan(kernels: Kernels, cut: int) -> None:
+    rows, heads, key_dim, value_dim = 40, 4, 24, 72
+    x, steps = noise(rows + 6, 4 * key_dim + heads * value_dim), noise(rows + 6, heads, seed=1)
+
+    def run(batches: list[tuple[slice, MicroBatch]]) -> tuple[Tensor, Tensor]:
+        state = torch.full((SLOTS, heads, key_dim, value_dim), torch.nan)
+        outs = []
+        for span, batch in batches:
+            out = torch.empty(span.stop - span.start, heads * value_dim)
+            kernels.selective_scan(x[span], steps[span], factors_of(heads), state, batch, out)
+            outs.append(out)
+        return torch.cat(outs), state[3]
+
+    whole = run([(slice(0, rows), batch_of([rows], [0]))])
+    first = slice(0, cut), batch_of([cut], [0])
+    second = slice(cut, rows + 6), batch_of([rows - cut, 6], [cut, 0])
+    for found, expected in zip(run([first, second]), whole, strict=True):
+        assert torch.equal(found[: len(expected)], expected)
 
 
 @EACH
@@ -165,12 +245,15 @@ def test_threads_change_no_bit(kernels: Kernels) -> None:
     batch, heads, dim = batch_of([9, 30, 1], [0, 4, 2]), 3, 64
     x, gates = noise(40, 3 * heads * dim), [noise(40, 3, 1, seed=seed) for seed in (1, 2)]
     vectors, state = [noise(heads, seed=seed) for seed in (3, 4)], noise(SLOTS, heads, dim, dim)
+    steps = noise(40, heads, seed=5)
     found = []
     for threads in (1, 2, 5):
         own, out = state.clone(), torch.empty(40, heads * dim)
         on_threads = kernels.with_threads(threads, threads)
         on_threads.gated_delta(x, *gates, *vectors, own, batch, out)
         found.append(torch.cat([out.flatten(), own.flatten()]))
+        on_threads.selective_scan(x, steps, factors_of(heads), own, batch, out)
+        found[-1] = torch.cat([found[-1], out.flatten(), own.flatten()])
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
@@ -191,6 +274,15 @@ def test_what_native_code_could_not_read_is_refused(kernels: Kernels) -> None:
     strided = torch.zeros(SLOTS, 1, 2, 8)[..., :4]
     with pytest.raises(ValueError, match="a contiguous float32 state"):
         kernels.gated_delta(noise(2, 8), *gates, strided, batch, out[:, :4])
+    scan = factors_of(1), torch.zeros(SLOTS, 1, 2, 4), batch, out[:, :4]
+    with pytest.raises(ValueError, match="values of all heads, then keys and queries"):
+        kernels.selective_scan(noise(2, 9), noise(2, 1), *scan)
+    with pytest.raises(ValueError, match="a step for each row and head"):
+        kernels.selective_scan(noise(2, 8), noise(2, 2), *scan)
+    with pytest.raises(ValueError, match="a contiguous float32 state"):
+        kernels.selective_scan(noise(2, 8), noise(2, 1), factors_of(1), strided, *scan[2:])
+    with pytest.raises(ValueError, match="1 contiguous float32"):
+        kernels.selective_scan(noise(2, 8), noise(2, 1), factors_of(2), *scan[1:])
 
 
 @EACH

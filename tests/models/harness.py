@@ -17,7 +17,6 @@ from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.attention_kinds import attention_of
 from lm_offload.models.base import Context
-from lm_offload.models.recurrent import recur
 from lm_offload.models.registry import load_mixture, load_model, load_recurrent
 from lm_offload.models.rotary import rotary_tables
 from lm_offload.models.workspace import Workspace
@@ -123,7 +122,7 @@ class PagedModel:
             attend(model, ctx, unit.index, weights, hidden, batch, *cache)
         elif unit.kind == "recurrent":
             functions = load_recurrent(ctx.config.model_type)
-            recur(functions, ctx, weights, hidden, batch, self._states[unit.index])
+            functions.recur(ctx, weights, hidden, batch, self._states[unit.index])
         elif unit.kind == "mlp" and ctx.config.sums_experts(unit.index):
             self._experts.add_sums(weights, batch)
         elif unit.kind == "mlp":

@@ -15,7 +15,7 @@ def test_every_type_has_all_functions(model_type):
         experts = {name for name in vars(MixtureFunctions) if not name.startswith("_")}
         functions = functions - {"mlp"} | experts
     if model_type in RECURRENT_TYPES:
-        functions = functions - {"qkv"} | {"asked"}
+        functions = functions - {"qkv"} | {"recur"}
     assert all(callable(getattr(model, name)) for name in functions)
     name = SAME_FUNCTIONS.get(model_type, model_type)
     assert model.__name__ == f"lm_offload.models.{name}"

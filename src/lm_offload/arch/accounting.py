@@ -11,7 +11,6 @@ from lm_offload.arch.weight_spec import Unit
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import head_bytes
 
-STATE_FLOPS = 7  # of a row for each value of its state: decayed, read twice, corrected
 WORKSPACE_ALIGNMENT = 16  # floats: a cache line of 64 bytes
 
 
@@ -45,11 +44,11 @@ def attention_flops(config: ModelConfig, context: int) -> int:
     scores = sum(
         config.of_layer(index).query_size * min(context, layer.window or context)
         for index, layer in enumerate(config.layers)
-        if not layer.recurrent
+        if layer.attends
     )
-    matrices = config.recurrent.matrix_floats if config.recurrent else 0
-    recurrent = STATE_FLOPS * config.recurrent_layers * matrices
-    return 4 * scores + recurrent
+    shape = config.recurrent
+    row = shape.flops_per_value * shape.matrix_floats if shape else 0
+    return 4 * scores + config.recurrent_layers * row
 
 
 def kv_bytes_per_token(
@@ -115,14 +114,12 @@ def _latent(config: ModelConfig, tokens: int) -> int:
 
 
 def _recurrent(config: ModelConfig, tokens: int) -> int:
-    """Projections and gates, what is convolved, what the state says and what passes the gate."""
+    """What is projected of a norm, what is convolved, what the state says and passes the gate."""
     shape = config.recurrent
     if shape is None:
         return 0
-    gates = (2 * shape.heads,) if shape.fused else (shape.heads, shape.heads)
-    wide = (shape.channels + shape.value_size,)
-    made = wide if shape.fused else (shape.channels, shape.value_size)
-    return _floats(tokens, config.hidden_size, *made, *gates, shape.channels, shape.value_size)
+    made = shape.channels, shape.value_size
+    return _floats(tokens, config.hidden_size, *shape.projected, *made)
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:
@@ -139,6 +136,7 @@ def _router_floats(config: ModelConfig, tokens: int) -> int:
     ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
     scored = (2, config.hidden_size) if config.shared_gate else ()
     ranked = (*ranked, config.hidden_size) if config.summed_experts else ranked
+    ranked = (*ranked, config.narrowed_size) if config.narrowed_size else ranked
     shared = (inner, inner, *scored) if inner else ()
     return _floats(tokens, scores, *ranked, *shared)
 

@@ -8,11 +8,8 @@ from typing import Any
 from lm_offload.arch.common import Defaults, parse_decoder
 from lm_offload.arch.experts import Choice, with_experts
 from lm_offload.arch.fields import Fields
-from lm_offload.arch.recurrent import RecurrentShape
+from lm_offload.arch.recurrent import MOST_KEY_DIM, MOST_TAPS, DeltaShape
 from lm_offload.arch.shapes import LayerConfig, ModelConfig
-
-MOST_TAPS = 8  # of a convolution: what the kernels take
-MOST_KEY_DIM = 256
 
 _KINDS = ("linear_attention", "full_attention")
 
@@ -70,12 +67,12 @@ def _with_experts(config: ModelConfig, fields: Fields, default: Choice) -> Model
     )
 
 
-def _shape(fields: Fields, fused: bool) -> RecurrentShape:
+def _shape(fields: Fields, fused: bool) -> DeltaShape:
     key_heads = fields.integer("linear_num_key_heads", 16)
     heads = fields.integer("linear_num_value_heads", 32)
     if heads % key_heads:
         raise fields.wrong("linear_num_value_heads", f"a multiple of {key_heads} key heads")
-    return RecurrentShape(
+    return DeltaShape(
         key_heads=key_heads,
         heads=heads,
         key_dim=fields.integer("linear_key_head_dim", 128, maximum=MOST_KEY_DIM),

@@ -15,7 +15,7 @@ class KVShape(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """How one decoder layer attends."""
+    """What one decoder layer has, and how it attends."""
 
     window: int | None = None  # a position sees itself and window - 1 before it
     rope_index: int | None = 0  # which of ModelConfig.ropes rotates its queries and keys
@@ -23,10 +23,22 @@ class LayerConfig:
     tempered: int | None = None  # which of ModelConfig.ropes scales its queries by their position
     chunked: bool = False  # the window is a chunk: a position sees those of its own, up to itself
     recurrent: bool = False  # keeps a state instead of keys and values
+    mixes: bool = True  # has attention, or what is recurrent; else an MLP or experts alone
+    feeds: bool = True  # has an MLP or experts
     kv_shape: KVShape | None = None  # None: the model's
     kv_of: int | None = None  # the layer before it whose keys and values it reads; None: its own
     values_of_keys: bool = False  # values are what keys are made of, normalised in another way
     mlp_size: int | None = None  # width of its MLP; None: the model's
+
+    @property
+    def attends(self) -> bool:
+        """Whether it reads keys and values."""
+        return self.mixes and not self.recurrent
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether it has a router and experts, in a model that has them."""
+        return self.feeds and not self.dense
 
 
 @dataclass(frozen=True)

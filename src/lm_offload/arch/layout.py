@@ -1,4 +1,4 @@
-"""Tensor names and shapes of all model types but OPT as Hugging Face writes them."""
+"""Tensor names and shapes of most model types as Hugging Face writes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lm_offload.arch.layout_latent import latent_projections
 from lm_offload.arch.shapes import LayerConfig, ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
+from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec, stacked_mlp
 
 TOKENS = "model.embed_tokens.weight"
 
@@ -36,7 +36,7 @@ _NORM_NAMES = {
     ),
 }
 
-_MLP_NAMES = {"llama4_text": "feed_forward"}
+_MLP_NAMES = {"llama4_text": "feed_forward", "granitemoehybrid": "shared_mlp"}
 _PLAIN_MATRICES = {"starcoder2": ("c_fc", "c_proj")}  # where there is no gate: up and down
 _HEAD_NORMS = {"hunyuan_v1_dense": ("query_layernorm", "key_layernorm")}
 _HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
@@ -164,6 +164,8 @@ def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     inner = config.dense_size or config.intermediate_size
     if not config.gated:
         return _plain_matrices(config, prefix)
+    if config.model_type == "granitemoehybrid":
+        return stacked_mlp(prefix, hidden, inner)
     down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)

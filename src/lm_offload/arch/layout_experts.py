@@ -13,6 +13,7 @@ from lm_offload.arch.weight_spec import (
     WeightSpec,
     linear_specs,
     norm_spec,
+    stacked_mlp,
 )
 
 
@@ -39,6 +40,8 @@ _NAMES = {
     "mixtral": _MIXTRAL,
     "gpt_oss": _GPT_OSS,
     "granitemoe": _GRANITE,
+    "granitemoehybrid": _GRANITE,
+    "nemotron_h": _USUAL._replace(block="mixer.", norm="norm"),
     "ernie4_5_moe": _ERNIE,
     "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
     "llama4_text": _Names("feed_forward.", _USUAL.matrices, "router", shared="shared_expert"),
@@ -70,13 +73,15 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
         *_router_scales(config, prefix),
         *_choice_bias(config, prefix),
         *_shared_weights(config, prefix),
+        *_narrowing(config, prefix),
     )
 
 
 def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[WeightSpec, ...]:
-    """The three matrices of one expert, and their biases where it has them."""
+    """The matrices of one expert, and their biases where it has them."""
     specs = []
-    for role, shape in _shapes(config, config.intermediate_size).items():
+    wide = config.narrowed_size or config.hidden_size
+    for role, shape in _shapes(config, config.intermediate_size, wide).items():
         name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
         specs += linear_specs(name, role, shape, config.mlp_bias)
     return tuple(replace(spec, of_expert=True) for spec in specs)
@@ -90,6 +95,14 @@ def sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     }
     prefix, size = f"model.layers.{layer}", config.hidden_size
     return tuple(norm_spec(f"{prefix}.{name}", role, size) for role, name in names.items())
+
+
+def _narrowing(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """What makes of the router's input what experts read, where that is narrower."""
+    if not config.narrowed_size:
+        return []
+    name, shape = f"{prefix}.mixer.fc1_latent_proj", (config.narrowed_size, config.hidden_size)
+    return linear_specs(name, "narrow_proj", shape, bias=False)
 
 
 def _router_scales(config: ModelConfig, prefix: str) -> list[WeightSpec]:
@@ -115,20 +128,22 @@ def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     """The matrices of the expert that every token uses, and the one that scores it."""
     if not config.shared_size:
         return []
+    if config.model_type == "granitemoehybrid":
+        return stacked_mlp(f"{prefix}.shared_mlp", config.hidden_size, config.shared_size)
     names = _names(config.model_type)
     shared = f"{prefix}.{names.block}{names.shared}"
     specs = [
         WeightSpec(f"{shared}.{role}.weight", role, shape)
-        for role, shape in _shapes(config, config.shared_size).items()
+        for role, shape in _shapes(config, config.shared_size, config.hidden_size).items()
     ]
     if config.shared_gate:
         specs.append(WeightSpec(f"{shared}_gate.weight", SHARED_GATE, (1, config.hidden_size)))
     return specs
 
 
-def _shapes(config: ModelConfig, narrow: int) -> dict[str, tuple[int, int]]:
-    wide = config.hidden_size
-    return {"gate_proj": (narrow, wide), "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
+def _shapes(config: ModelConfig, narrow: int, wide: int) -> dict[str, tuple[int, int]]:
+    gate = {"gate_proj": (narrow, wide)} if config.gated else {}
+    return {**gate, "up_proj": (narrow, wide), "down_proj": (wide, narrow)}
 
 
 def _names(model_type: str) -> _Names:

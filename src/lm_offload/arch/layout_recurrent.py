@@ -1,37 +1,18 @@
-"""Tensor names and shapes of recurrent layers as Hugging Face writes them."""
+"""Tensor names and shapes of layers that keep a state, by what they do to it."""
 
 from __future__ import annotations
 
-from lm_offload.arch.recurrent import RecurrentShape
+from lm_offload.arch.layout_delta import delta_weights
+from lm_offload.arch.layout_scan import scan_weights
+from lm_offload.arch.recurrent import DeltaShape, ScanShape
 from lm_offload.arch.shapes import ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec
+from lm_offload.arch.weight_spec import WeightSpec
 
 
 def recurrent_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
-    """Input norm, projections, convolution, and what decays and norms the state's output."""
-    shape, prefix = config.recurrent, f"model.layers.{layer}"
-    assert shape is not None
-    block, hidden = f"{prefix}.linear_attn", config.hidden_size
-    kernel = (shape.channels, 1, shape.taps)
-    return (
-        norm_spec(f"{prefix}.input_layernorm", "input_norm", hidden),
-        *_projections(shape, hidden, block),
-        WeightSpec(f"{block}.conv1d.weight", "convolution", kernel),
-        WeightSpec(f"{block}.dt_bias", "decay_bias", (shape.heads,)),
-        WeightSpec(f"{block}.A_log", "decay_log", (shape.heads,)),
-        norm_spec(f"{block}.norm", "gated_norm", shape.value_dim),
-        *linear_specs(f"{block}.out_proj", "o_proj", (hidden, shape.value_size), False),
-    )
-
-
-def _projections(shape: RecurrentShape, hidden: int, block: str) -> list[WeightSpec]:
-    rows = {"in_proj_qkv": ("qkv_proj", shape.channels), "in_proj_z": ("z_proj", shape.value_size)}
-    gates = {"in_proj_b": ("b_proj", shape.heads), "in_proj_a": ("a_proj", shape.heads)}
-    if shape.fused:
-        rows = {"in_proj_qkvz": ("qkvz_proj", shape.channels + shape.value_size)}
-        gates = {"in_proj_ba": ("ba_proj", 2 * shape.heads)}
-    return [
-        spec
-        for name, (role, size) in (rows | gates).items()
-        for spec in linear_specs(f"{block}.{name}", role, (size, hidden), False)
-    ]
+    """Input norm, projections, convolution, and what moves the state on and norms its output."""
+    shape = config.recurrent
+    if isinstance(shape, ScanShape):
+        return scan_weights(config, layer, shape)
+    assert isinstance(shape, DeltaShape)
+    return delta_weights(config, layer, shape)

@@ -14,10 +14,12 @@ from lm_offload.arch.families_sigmoid import parse_dots1, parse_solar_open
 from lm_offload.arch.family_cohere import parse_cohere, parse_cohere2
 from lm_offload.arch.family_deepseek import parse_glm4_moe_lite
 from lm_offload.arch.family_gemma4 import parse_gemma4_text
+from lm_offload.arch.family_granite_hybrid import parse_granitemoehybrid
 from lm_offload.arch.family_hunyuan import parse_hunyuan_v1_dense, parse_hunyuan_v1_moe
 from lm_offload.arch.family_llama4 import parse_llama4_text
 from lm_offload.arch.family_minimax import parse_minimax_m2
 from lm_offload.arch.family_mistral import parse_ministral3, parse_mistral4
+from lm_offload.arch.family_nemotron_h import parse_nemotron_h
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.shapes import ModelConfig
 
@@ -38,4 +40,6 @@ NEWER_PARSERS: dict[str, Callable[[Fields], ModelConfig]] = {
     "minimax_m2": parse_minimax_m2,
     "glm4_moe_lite": parse_glm4_moe_lite,
     "gemma4_text": parse_gemma4_text,
+    "granitemoehybrid": parse_granitemoehybrid,
+    "nemotron_h": parse_nemotron_h,
 }

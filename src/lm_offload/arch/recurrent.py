@@ -1,18 +1,21 @@
-"""Layers that keep a state of fixed size instead of keys and values: gated delta nets."""
+"""Layers that keep a state of fixed size instead of keys and values: what they keep, as data."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 F32_BYTES = 4
+MOST_TAPS = 8  # of a convolution: what the kernels take
+MOST_KEY_DIM = 256
 
 
 @dataclass(frozen=True)
-class RecurrentShape:
-    """A gated delta net (Yang et al. 2024): each head has a matrix that every token corrects.
+class RecurrentShape(ABC):
+    """Each head has a matrix that every token moves on, with a key, a value and a query.
 
-    Queries, keys and values are convolved over the last few tokens first; several heads of values
-    share the queries and keys of one.
+    All three are convolved over the last few tokens first; several heads of values share the
+    queries and keys of one.
     """
 
     key_heads: int
@@ -20,7 +23,6 @@ class RecurrentShape:
     key_dim: int
     value_dim: int
     taps: int  # tokens that the convolution sees
-    fused: bool  # q, k, v and gates of a key head are neighbours in one matrix
 
     @property
     def key_size(self) -> int:
@@ -51,3 +53,53 @@ class RecurrentShape:
     def state_bytes(self) -> int:
         """What one layer keeps of a sequence, in float32."""
         return F32_BYTES * (self.inputs_floats + self.matrix_floats)
+
+    @property
+    @abstractmethod
+    def flops_per_value(self) -> int:
+        """Of a row for each value of its state."""
+
+    @property
+    @abstractmethod
+    def projected(self) -> tuple[int, ...]:
+        """Widths of what is projected of a token."""
+
+
+@dataclass(frozen=True)
+class DeltaShape(RecurrentShape):
+    """A gated delta net (Yang et al. 2024): what a key recalls is corrected towards its value."""
+
+    fused: bool  # q, k, v and gates of a key head are neighbours in one matrix
+
+    @property
+    def flops_per_value(self) -> int:
+        """Decayed, read twice, corrected."""
+        return 7
+
+    @property
+    def projected(self) -> tuple[int, ...]:
+        """What is convolved and the gates; rates and decays."""
+        if self.fused:
+            return (self.channels + self.value_size, 2 * self.heads)
+        return (self.channels, self.value_size, self.heads, self.heads)
+
+
+@dataclass(frozen=True)
+class ScanShape(RecurrentShape):
+    """A state space layer (Mamba-2, Dao and Gu 2024): a key adds its value, by a step."""
+
+    least_step: float
+    most_step: float
+    norm_eps: float  # of the norm of what passed its gate, for each group of heads alone
+    bias: bool  # of the projections
+    convolution_bias: bool
+
+    @property
+    def flops_per_value(self) -> int:
+        """Decayed, added to, read."""
+        return 5
+
+    @property
+    def projected(self) -> tuple[int, ...]:
+        """Gates and what is convolved; steps."""
+        return (self.value_size + self.channels, self.heads)

@@ -70,6 +70,7 @@ class ModelConfig:
     shared_size: int = 0  # width of an expert that every token uses, beside those
     shared_gate: bool = False  # how much of what it says is added is scored
     dense_size: int = 0  # width of the MLP of layers without experts
+    narrowed_size: int = 0  # of what experts read and add, where it is not the hidden states' own
     choice_bias: bool = False  # each expert has a bias that counts when experts are chosen
     expert_groups: int = 1  # experts are chosen from some groups of them
     groups_per_token: int = 1
@@ -100,12 +101,12 @@ class ModelConfig:
 
     def sums_experts(self, layer: int) -> bool:
         """Whether a step of this layer adds what all of its experts say together."""
-        return self.summed_experts and not self.layers[layer].dense
+        return self.summed_experts and self.layers[layer].has_experts
 
     @property
     def mixture_layers(self) -> int:
         """How many layers have experts."""
-        return sum(not layer.dense for layer in self.layers) if self.is_moe else 0
+        return sum(layer.has_experts for layer in self.layers) if self.is_moe else 0
 
     @cached_property
     def kv_layers(self) -> tuple[int, ...]:
@@ -113,7 +114,7 @@ class ModelConfig:
         return tuple(
             index
             for index, layer in enumerate(self.layers)
-            if not layer.recurrent and layer.kv_of is None
+            if layer.attends and layer.kv_of is None
         )
 
     @cached_property
@@ -156,12 +157,12 @@ class ModelConfig:
     @property
     def attention_layers(self) -> int:
         """How many layers attend to keys and values."""
-        return sum(not layer.recurrent for layer in self.layers)
+        return sum(layer.attends for layer in self.layers)
 
     @property
     def recurrent_layers(self) -> int:
         """How many layers have a state instead."""
-        return self.num_layers - self.attention_layers
+        return sum(layer.recurrent for layer in self.layers)
 
     @property
     def state_bytes(self) -> int:

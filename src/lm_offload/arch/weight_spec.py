@@ -11,7 +11,12 @@ ROW_TABLES = ("tokens", "positions", "layer_tokens")
 ROUTER = "router"  # role of the matrix that scores the experts of a layer
 SHARED_GATE = "shared_gate"  # and of the one that scores an expert which every token uses
 LATENT_UP = "kv_b_proj"  # and of what makes keys and values of a narrow vector, head by head
-GATES = ("ba_proj", "b_proj", "a_proj")  # and of those that score a recurrent state's heads
+GATES = (
+    "ba_proj",
+    "b_proj",
+    "a_proj",
+    "step_proj",
+)  # and of those that score a recurrent state's heads
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
 MLP_ROLES = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
 _NOT_MULTIPLIED = (CHOICE_BIAS, "q_norm", "k_norm")  # of which some have two dimensions
@@ -73,6 +78,16 @@ def linear_specs(name: str, role: str, shape: tuple[int, int], bias: bool) -> li
     if bias:
         specs.append(WeightSpec(f"{name}.bias", role.removesuffix("_proj") + "_bias", shape[:1]))
     return specs
+
+
+def stacked_mlp(prefix: str, hidden: int, inner: int) -> list[WeightSpec]:
+    """A gated MLP whose gate and up projections are one tensor: read as two, one for each role."""
+    both, roles = (2 * inner, hidden), ("gate_proj", "up_proj")
+    stacked = [
+        WeightSpec(f"{prefix}.input_linear.weight", role, both, (at * inner, (at + 1) * inner))
+        for at, role in enumerate(roles)
+    ]
+    return [*stacked, WeightSpec(f"{prefix}.output_linear.weight", "down_proj", (hidden, inner))]
 
 
 @dataclass(frozen=True)

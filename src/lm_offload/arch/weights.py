@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import ModuleType
 
-from lm_offload.arch import layout, layout_experts, layout_opt
+from lm_offload.arch import layout, layout_experts, layout_nemotron_h, layout_opt
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.layout_recurrent import recurrent_weights
 from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
@@ -13,6 +13,7 @@ from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
 __all__ = ["ROW_TABLES", "Unit", "WeightSpec", "attention_units", "build_units", "name_candidates"]
 
 HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the kernels
+_LAYOUTS = {"opt": layout_opt, "nemotron_h": layout_nemotron_h}
 
 
 def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
@@ -24,13 +25,9 @@ def build_units(config: ModelConfig, max_head_bytes: int) -> tuple[Unit, ...]:
     """
     names = _layout(config)
     units = [Unit("embed", 0, names.embed_weights(config))]
-    for layer in range(config.num_layers):
-        if config.layers[layer].recurrent:
-            units.append(Unit("recurrent", layer, recurrent_weights(config, layer)))
-        else:
-            alike = config.of_layer(layer)
-            units.append(Unit("attention", layer, names.attention_weights(alike, layer)))
-        units += _mlp_units(config, layer)
+    for layer, place in enumerate(config.layers):
+        units += [_mixing_unit(config, layer)] if place.mixes else []
+        units += _mlp_units(config, layer) if place.feeds else []
     units.append(Unit("final_norm", 0, names.final_norm_weights(config)))
     return (*units, *_head_units(config, names.TOKENS, max_head_bytes))
 
@@ -44,17 +41,25 @@ def name_candidates(name: str) -> tuple[str, ...]:
     """The names under which a checkpoint may hold a tensor, most usual first.
 
     A base model that was saved without its head leaves the leading `model.` out; a text model that
-    is part of a larger one has `language_model.` in front, or behind the `model.`.
+    is part of a larger one has `language_model.` in front, or behind the `model.`. Nemotron-H
+    calls its model `backbone`.
     """
     inside = f"language_model.{name}"
     if not name.startswith("model."):
         return name, inside
     bare = name.removeprefix("model.")
-    return name, bare, inside, f"model.language_model.{bare}"
+    return name, bare, inside, f"model.language_model.{bare}", f"backbone.{bare}"
 
 
 def _layout(config: ModelConfig) -> ModuleType:
-    return layout_opt if config.model_type == "opt" else layout
+    return _LAYOUTS.get(config.model_type, layout)
+
+
+def _mixing_unit(config: ModelConfig, layer: int) -> Unit:
+    if config.layers[layer].recurrent:
+        return Unit("recurrent", layer, recurrent_weights(config, layer))
+    weights = _layout(config).attention_weights(config.of_layer(layer), layer)
+    return Unit("attention", layer, weights)
 
 
 def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
@@ -69,8 +74,14 @@ def _mlp_units(config: ModelConfig, layer: int) -> list[Unit]:
     router = Unit("router", layer, layout_experts.router_weights(config, layer))
     if not config.sums_experts(layer):
         return [router, *experts]
-    last = (*_layout(config).mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
-    return [router, *experts, Unit("mlp", layer, last)]
+    return [router, *experts, Unit("mlp", layer, _sum_weights(config, layer))]
+
+
+def _sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
+    """Of the step after all experts of a layer, with an MLP beside them or without."""
+    if config.narrowed_size:
+        return layout_nemotron_h.sum_weights(config, layer)
+    return (*layout.mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
 
 
 def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[Unit]:

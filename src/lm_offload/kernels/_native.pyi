@@ -15,10 +15,16 @@ Heads = tuple[int, int, int]  # address, row stride, head stride
 Vector = tuple[int, int]  # address and dtype
 Sequences = tuple[int, int, int, int]  # query starts, contexts, slots; how many there are
 # Arguments of the operations of these names but the threads.
-Convolution = tuple[int, int, int, int, int, int, int, int, Sequences, int, int, int, int, int]
+Convolution = tuple[
+    int, int, int, int, int, int, int, int, int, int, Sequences, int, int, int, int, int
+]
 Delta = tuple[
     int, int, Heads, Heads, Vector, Vector, int, int, Sequences, int, int, int, int, int, int
 ]
+Scan = tuple[
+    int, int, int, int, Vector, Vector, Vector, float, float, int, int, Sequences,
+    int, int, int, int, int, int,
+]  # fmt: skip
 Rotation = tuple[int, int, int, int, int, int, int, int, int, int]
 Stored = tuple[int, int, int, int, int, int, "Cache", int, int]
 Attention = tuple[
@@ -205,6 +211,8 @@ class Operations:
         group_stride: int,
         weight: int,
         weight_dtype: int,
+        bias: int,
+        bias_dtype: int,
         state: int,
         slot_stride: int,
         tap_stride: int,
@@ -225,6 +233,29 @@ class Operations:
         decays: Heads,
         decay_log: Vector,
         decay_bias: Vector,
+        state: int,
+        slot_stride: int,
+        rows: Sequences,
+        key_heads: int,
+        heads: int,
+        key_dim: int,
+        value_dim: int,
+        out: int,
+        out_stride: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def selective_scan(
+        self,
+        x: int,
+        x_stride: int,
+        steps: int,
+        steps_stride: int,
+        decay_log: Vector,
+        step_bias: Vector,
+        skip: Vector,
+        least_step: float,
+        most_step: float,
         state: int,
         slot_stride: int,
         rows: Sequences,

@@ -14,7 +14,7 @@ named in onednn_kernels.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Items
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
     Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
+
+
+class ScanFactors(NamedTuple):
+    """What a state space layer has of each head, and the limits of its steps."""
+
+    decay_log: Tensor  # [heads], of any float dtype, as the next two
+    step_bias: Tensor
+    skip: Tensor
+    least_step: float
+    most_step: float
 
 
 class Recording(Protocol):
@@ -127,13 +137,19 @@ class Kernels(Protocol):
         """x[T, I] = max(x, 0) in place."""
 
     def causal_convolution(
-        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+        self,
+        x: Tensor,
+        weight: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+        bias: Tensor | None = None,
     ) -> None:
         """out[T, C] = silu of sums over a row and those before it of x[T, n, C / n], by channel.
 
-        weight [C, 1, taps], of any float dtype, its last tap for the row itself. state [slots,
-        taps - 1, C] holds at batch.states the inputs before the rows, afterwards those before the
-        next; a sequence that begins with these rows has none.
+        weight [C, 1, taps] and bias [C] are of any float dtype, the last tap for the row itself.
+        state [slots, taps - 1, C] holds at batch.states the inputs before the rows, afterwards
+        those before the next; a sequence that begins with these rows has none.
         """
 
     def gated_delta(
@@ -154,6 +170,23 @@ class Kernels(Protocol):
         divided by sqrt(key_dim); S = decay S, S += k (rate (v - S^T k))^T, out = S^T q, with rate =
         sigmoid(rates[T, G, heads / G]) and decay = exp(-exp(decay_log) softplus(decays +
         decay_bias)), where decay_log and decay_bias [heads] may have any float dtype.
+        """
+
+    def selective_scan(
+        self,
+        x: Tensor,
+        steps: Tensor,
+        factors: ScanFactors,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+    ) -> None:
+        """out[T, heads * value_dim] of x[T, v | k | q], row after row of a sequence (Mamba-2).
+
+        S = state[slots, heads, key_dim, value_dim] as above; k and q, of G groups that several
+        heads of v share, are taken as they are; S = decay S + k (step v)^T, out = S^T q + skip v,
+        with step = softplus(steps[T, heads] + step_bias) within its limits and decay =
+        exp(-exp(decay_log) step).
         """
 
 

@@ -14,7 +14,7 @@ from lm_offload.kernels.native_arguments import (
     vector,
 )
 from lm_offload.kernels.native_attention import attended, rotation, stored
-from lm_offload.kernels.native_recurrent import convolution, delta
+from lm_offload.kernels.native_states import NativeStates
 from lm_offload.quant.packed import PackedWeight
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
 
 
-class NativeKernels:
+class NativeKernels(NativeStates):
     """`Kernels` in C++, each call on at most `threads` threads and without the GIL.
 
     `operations` is one table of `_native`; by default the fastest that this CPU can run.
@@ -131,27 +131,6 @@ class NativeKernels:
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         self._gate(self._ops.relu, x, x, x)
-
-    def causal_convolution(
-        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
-    ) -> None:
-        """See `Kernels.causal_convolution`."""
-        self._ops.causal_convolution(*convolution(x, weight, state, batch, out), self.threads)
-
-    def gated_delta(
-        self,
-        x: Tensor,
-        rates: Tensor,
-        decays: Tensor,
-        decay_log: Tensor,
-        decay_bias: Tensor,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-    ) -> None:
-        """See `Kernels.gated_delta`."""
-        gates = rates, decays, decay_log, decay_bias
-        self._ops.gated_delta(*delta(x, *gates, state, batch, out), self.threads)
 
     def _multiply(self, x: Tensor, products: Items[Product], accumulate: bool) -> None:
         """x times weights that are all plain or all packed in one format."""

@@ -12,11 +12,17 @@ from lm_offload.kernels.native_arguments import heads, indices, refuse, rows, ve
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.base import ScanFactors
     from lm_offload.micro_batch import MicroBatch
 
 
 def convolution(
-    x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+    x: Tensor,
+    weight: Tensor,
+    state: Tensor,
+    batch: MicroBatch,
+    out: Tensor,
+    bias: Tensor | None = None,
 ) -> _native.Convolution:
     """Of x[T, n, C / n] with weight[C, 1, taps] and state[slots, taps - 1, C] into out[T, C]."""
     at, stride, group_stride, count, groups, channels = heads(x)
@@ -28,9 +34,10 @@ def convolution(
         refuse(f"weights [C, 1, up to {_native.MOST_TAPS}] and C channels", x, weight, state, out)
     if state.dtype is not torch.float32 or step != 1:
         refuse("a float32 state with contiguous channels", state)
+    bias_at, bias_code = (0, 0) if bias is None else vector(bias, width)
     return (
-        at, stride, group_stride, weight_at, code, state.data_ptr(), slot_stride, tap_stride,
-        _sequences(batch), groups, channels, taps, out_at, out_stride,
+        at, stride, group_stride, weight_at, code, bias_at, bias_code, state.data_ptr(),
+        slot_stride, tap_stride, _sequences(batch), groups, channels, taps, out_at, out_stride,
     )  # fmt: skip
 
 
@@ -62,6 +69,29 @@ def delta(
         vector(decay_log, head_count), vector(decay_bias, head_count), state.data_ptr(),
         head_count * key_dim * value_dim, _sequences(batch), groups, head_count, key_dim,
         value_dim, out_at, out_stride,
+    )  # fmt: skip
+
+
+def scan(
+    x: Tensor, steps: Tensor, factors: ScanFactors, state: Tensor, batch: MicroBatch, out: Tensor
+) -> _native.Scan:
+    """Of x[T, v | k | q] and state[slots, heads, key_dim, value_dim] into out[T, values]."""
+    at, stride, count, width = rows(x)
+    steps_at, steps_stride, *steps_shape = rows(steps)
+    out_at, out_stride, *out_shape = rows(out)
+    _, head_count, key_dim, value_dim = state.shape
+    groups, rest = divmod(width - head_count * value_dim, 2 * key_dim)
+    if rest or groups < 1 or head_count % groups:
+        refuse("values of all heads, then keys and queries of their groups", x, state)
+    if steps_shape != [count, head_count] or out_shape != [count, head_count * value_dim]:
+        refuse("a step for each row and head, and an output of all values", steps, out, state)
+    if state.dtype is not torch.float32 or not state.is_contiguous():
+        refuse("a contiguous float32 state", state)
+    decay_log, step_bias, skip = (vector(factor, head_count) for factor in factors[:3])
+    return (
+        at, stride, steps_at, steps_stride, decay_log, step_bias, skip, *factors[3:],
+        state.data_ptr(), head_count * key_dim * value_dim, _sequences(batch), groups, head_count,
+        key_dim, value_dim, out_at, out_stride,
     )  # fmt: skip
 
 

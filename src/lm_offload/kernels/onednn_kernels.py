@@ -47,6 +47,7 @@ class OneDnnKernels:
         self.relu = inner.relu
         self.causal_convolution = inner.causal_convolution
         self.gated_delta = inner.gated_delta
+        self.selective_scan = inner.selective_scan
         torch.set_num_threads(inner.threads)
 
     def with_threads(self, compute: int, attention: int) -> OneDnnKernels:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Product, Weight
+    from lm_offload.kernels.base import Product, ScanFactors, Weight
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
 
@@ -115,10 +115,16 @@ class TorchKernels:
         x.relu_()
 
     def causal_convolution(
-        self, x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+        self,
+        x: Tensor,
+        weight: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+        bias: Tensor | None = None,
     ) -> None:
         """See `Kernels.causal_convolution`."""
-        torch_recurrent.causal_convolution(x, weight, state, batch, out)
+        torch_recurrent.causal_convolution(x, weight, state, batch, out, bias)
 
     def gated_delta(
         self,
@@ -134,6 +140,18 @@ class TorchKernels:
         """See `Kernels.gated_delta`."""
         gates = rates, decays, decay_log, decay_bias
         torch_recurrent.gated_delta(x, *gates, state, batch, out)
+
+    def selective_scan(
+        self,
+        x: Tensor,
+        steps: Tensor,
+        factors: ScanFactors,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+    ) -> None:
+        """See `Kernels.selective_scan`."""
+        torch_recurrent.selective_scan(x, steps, factors, state, batch, out)
 
 
 def _store(x: Tensor, cache: Blocks, slots: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A recurrent layer's convolution and gated delta rule in plain torch: the reference for tests."""
+"""What recurrent layers do to their states in plain torch, row by row: the reference for tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lm_offload.kernels.base import ScanFactors
     from lm_offload.micro_batch import MicroBatch
 
 LINEAR_FROM = 20.0  # where log(1 + e^x) is x
@@ -27,7 +28,12 @@ class _Span(NamedTuple):
 
 
 def causal_convolution(
-    x: Tensor, weight: Tensor, state: Tensor, batch: MicroBatch, out: Tensor
+    x: Tensor,
+    weight: Tensor,
+    state: Tensor,
+    batch: MicroBatch,
+    out: Tensor,
+    bias: Tensor | None = None,
 ) -> None:
     """See `Kernels.causal_convolution`."""
     taps, rows = weight.shape[-1], x.flatten(1)
@@ -40,6 +46,8 @@ def causal_convolution(
         total = inputs[:count] * factors[0]
         for tap in range(1, taps):
             total += inputs[tap : tap + count] * factors[tap]
+        if bias is not None:
+            total += bias.float()
         # Of torch's SiLU the last bits depend on where a value lies, see torch_kernels.py.
         out[span.start : span.stop] = total / torch.exp(-total).add_(1.0)
         state[span.slot] = inputs[count:]
@@ -61,18 +69,44 @@ def gated_delta(
     kept = torch.exp(-decay_log.float().exp() * _softplus(decays.flatten(1) + decay_bias.float()))
     learned = 1.0 / torch.exp(-rates.flatten(1)).add_(1.0)
     attended = out.view(len(out), heads, value_dim)
+    for rows, now in _turns(state, batch):
+        now *= kept[rows][..., None, None]
+        recalled = (now * k[rows][..., None]).sum(-2)
+        change = (v[rows] - recalled) * learned[rows][..., None]
+        now += k[rows][..., None] * change[..., None, :]
+        attended[rows] = (now * q[rows][..., None]).sum(-2)
+
+
+def selective_scan(
+    x: Tensor, steps: Tensor, factors: ScanFactors, state: Tensor, batch: MicroBatch, out: Tensor
+) -> None:
+    """See `Kernels.selective_scan`; row by row, of all sequences that have as many."""
+    _, heads, key_dim, value_dim = state.shape
+    width = heads * value_dim
+    values = x[:, :width].view(len(x), heads, value_dim)
+    groups = (x.shape[1] - width) // (2 * key_dim)
+    shared = x[:, width:].view(len(x), 2, groups, key_dim)
+    k, q = shared.repeat_interleave(heads // groups, 2).unbind(1)
+    step = _softplus(steps + factors.step_bias.float())
+    step.clamp_(factors.least_step, factors.most_step)
+    kept = torch.exp(-factors.decay_log.float().exp() * step)
+    added, read = values * step[..., None], out.view(len(out), heads, value_dim)
+    for rows, now in _turns(state, batch):
+        now *= kept[rows][..., None, None]
+        now += k[rows][..., None] * added[rows][..., None, :]
+        read[rows] = (now * q[rows][..., None]).sum(-2)
+    read += values * factors.skip.float()[:, None]
+
+
+def _turns(state: Tensor, batch: MicroBatch) -> Iterator[tuple[list[int], Tensor]]:
+    """The next row of each sequence that has one, and their matrices, to be moved on in place."""
     spans = sorted(_spans(batch), key=lambda span: span.start - span.stop)
     slots = [span.slot for span in spans]
     matrices = state[slots]
     matrices[[span.begins for span in spans]] = 0.0
     for step in range(max((span.stop - span.start for span in spans), default=0)):
         rows = [span.start + step for span in spans if span.start + step < span.stop]
-        now = matrices[: len(rows)]
-        now *= kept[rows][..., None, None]
-        recalled = (now * k[rows][..., None]).sum(-2)
-        change = (v[rows] - recalled) * learned[rows][..., None]
-        now += k[rows][..., None] * change[..., None, :]
-        attended[rows] = (now * q[rows][..., None]).sum(-2)
+        yield rows, matrices[: len(rows)]
     state[slots] = matrices
 
 

@@ -44,6 +44,7 @@ class TritonKernels:
         self.relu = torch.relu
         self.causal_convolution = torch.causal_convolution
         self.gated_delta = torch.gated_delta
+        self.selective_scan = torch.selective_scan
 
     def with_threads(self, compute: int, attention: int) -> TritonKernels:
         """See `Kernels.with_threads`: a GPU's threads are its own."""

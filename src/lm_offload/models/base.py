@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
+    from lm_offload.kvcache.recurrent_states import State
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.models.experts import Choice, ExpertRows
     from lm_offload.models.workspace import Workspace
 
@@ -88,6 +90,15 @@ class SummedFunctions(Protocol):
 
     def add_sums(self, ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
         """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them."""
+
+
+class RecurrentFunctions(Protocol):
+    """What a model offers beside those if some layers keep states."""
+
+    def recur(
+        self, ctx: Context, weights: Weights, hidden: Tensor, batch: MicroBatch, state: State
+    ) -> None:
+        """hidden[T, H] += a recurrent block; moves the states of the rows' sequences on."""
 
 
 class SharedFunctions(Protocol):

@@ -17,22 +17,27 @@ LEAST_SUM = 1e-20  # of scores, so that they can be divided by it
 
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
-    """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once.
+    """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
+    choice = route_by_sigmoids(ctx, weights, hidden, normed)
+    add_shared(ctx, weights, normed, hidden)
+    return choice
+
+
+def route_by_sigmoids(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+    """The same without a shared expert.
 
     DeepSeek-V3 (2024), section 2.1.2: a score is a sigmoid, and each expert has a bias that counts
     when experts are chosen, not in how much of them is added.
     """
     scores = sigmoid(ctx, router_scores(ctx, weights, hidden, normed))
     ranks = torch.add(scores, weights["choice_bias"], out=ctx.workspace.take(*scores.shape))
-    choice = chosen(ctx, scores, in_best_groups(ctx, ranks, summed=2))
-    add_shared(ctx, weights, normed, hidden)
-    return choice
+    return chosen(ctx, scores, in_best_groups(ctx, ranks, summed=2))
 
 
 def route_by_probability(
     ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, summed: int
 ) -> Choice:
-    """The same where a score is a probability, and a group as good as its `summed` best."""
+    """As `route` where a score is a probability, and a group as good as its `summed` best."""
     scores = router_scores(ctx, weights, hidden, normed).softmax(-1)
     ranks = scores
     if ctx.config.expert_groups > 1:

@@ -8,11 +8,11 @@ from lm_offload.models.experts import Choice, add_expert, most_likely, scores_of
 from lm_offload.models.qwen2_moe import add_scored
 from lm_offload.models.qwen3_5_text import (
     add_attended,
-    asked,
     embed,
     embed_rows,
     final_norm,
     head,
+    recur,
 )
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ __all__ = [
     "KERNELS_ONLY",
     "add_attended",
     "add_expert",
-    "asked",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "recur",
     "route",
 ]
 

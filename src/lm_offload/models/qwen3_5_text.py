@@ -5,24 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_offload.models.blocks import gate_and_up, project_each
+from lm_offload.models.delta_net import Asked, add_corrected
 from lm_offload.models.gemma2 import final_norm, input_norm
 from lm_offload.models.llama import add_attended, embed, embed_rows, head
-from lm_offload.models.recurrent import Asked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kvcache.recurrent_states import State
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.models.base import Context, Weights
 
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
-    "asked",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
     "mlp",
+    "recur",
 ]
 
 KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
@@ -30,7 +32,12 @@ KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
 _ROLES = (("qkv_proj", ""), ("z_proj", ""), ("b_proj", ""), ("a_proj", ""))
 
 
-def asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
+def recur(ctx: Context, weights: Weights, hidden: Tensor, batch: MicroBatch, state: State) -> None:
+    """hidden[T, H] += a gated delta net; moves the states of the rows' sequences on."""
+    add_corrected(ctx, weights, _asked(ctx, weights, hidden), hidden, batch, state)
+
+
+def _asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
     """Of norm(hidden): each projection is a matrix of its own."""
     shape = ctx.config.recurrent
     assert shape is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.models.blocks import project_each
+from lm_offload.models.delta_net import Asked, add_corrected
 from lm_offload.models.gemma2 import input_norm
 from lm_offload.models.qwen3_5_moe_text import (
     KERNELS_ONLY,
@@ -18,27 +19,33 @@ from lm_offload.models.qwen3_5_moe_text import (
     head,
     route,
 )
-from lm_offload.models.recurrent import Asked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kvcache.recurrent_states import State
+    from lm_offload.micro_batch import MicroBatch
     from lm_offload.models.base import Context, Weights
 
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
     "add_expert",
-    "asked",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "recur",
     "route",
 ]
 
 
-def asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
+def recur(ctx: Context, weights: Weights, hidden: Tensor, batch: MicroBatch, state: State) -> None:
+    """hidden[T, H] += a gated delta net; moves the states of the rows' sequences on."""
+    add_corrected(ctx, weights, _asked(ctx, weights, hidden), hidden, batch, state)
+
+
+def _asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
     """Of norm(hidden): what belongs to a key head lies side by side, in two matrices."""
     shape = ctx.config.recurrent
     assert shape is not None

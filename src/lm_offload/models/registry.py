@@ -9,8 +9,7 @@ from lm_offload.arch.config import supported_model_types
 from lm_offload.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
-    from lm_offload.models.base import MixtureFunctions, ModelFunctions
-    from lm_offload.models.recurrent import RecurrentFunctions
+    from lm_offload.models.base import MixtureFunctions, ModelFunctions, RecurrentFunctions
 
 SAME_FUNCTIONS = {  # their configs differ
     "olmo3": "olmo2",

@@ -15,7 +15,6 @@ from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.attention_kinds import attention_of
 from lm_offload.models.base import Context, LayeredFunctions, ModelFunctions
-from lm_offload.models.recurrent import recur
 from lm_offload.models.registry import load_recurrent
 from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.runner_parts import Buffers
@@ -85,7 +84,7 @@ class UnitFunctions:
         """What is recurrent of a layer, added to the hidden states of `rows`."""
         context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
         model = load_recurrent(context.config.model_type)
-        recur(model, context, weights, hidden, rows, state)
+        model.recur(context, weights, hidden, rows, state)
 
     def head(self, unit: Unit, weights: Views, rows: Tensor) -> None:
         """The final norm, or one part of the logits, of these rows [R] int64 of the sweep."""

@@ -23,8 +23,10 @@ from lm_offload.storage.safetensors_header import TensorEntry
 
 _LAYER = r"(?:(?:model|language_model)\.)*layers\.(\d+)\."
 _PLAIN = re.compile(_LAYER + r"mlp\.experts\.(gate_up|down)_proj")
+_GRANITE = re.compile(_LAYER + r"block_sparse_moe\.(input|output)_linear\.weight")
 STACKED_WHOLE = {  # by model type
-    "granitemoe": re.compile(_LAYER + r"block_sparse_moe\.(input|output)_linear\.weight"),
+    "granitemoe": _GRANITE,
+    "granitemoehybrid": _GRANITE,
     "mistral4": _PLAIN,
     "gemma4_text": re.compile(_LAYER + r"experts\.(gate_up|down)_proj"),
     "qwen3_5_moe_text": _PLAIN,

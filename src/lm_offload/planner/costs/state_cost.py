@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lm_offload.arch.accounting import STATE_FLOPS
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.recurrent import F32_BYTES
 from lm_offload.hardware.attention_rates import HeadShape
@@ -34,10 +33,11 @@ def _unmeasured_s(
     """At the memory's rate; what rows compute with a state lies in caches, as with attention of
     prompts, and is taken to be as fast.
     """
-    assert config.recurrent is not None
-    values = piece.sequences * config.recurrent.matrix_floats
+    shape = config.recurrent
+    assert shape is not None
+    values = piece.sequences * shape.matrix_floats
     heads = HeadShape(config.head_dim, config.num_heads // config.num_kv_heads)
-    flops = STATE_FLOPS * piece.rows * values
+    flops = shape.flops_per_value * piece.rows * values
     computed_s = processor.prefill_attention_s(kv_format, heads, piece.rows, flops)
     moved_bytes = 2 * F32_BYTES * values * -(-piece.rows // most)
     return max(moved_bytes / processor.memory_bytes_per_s, computed_s)

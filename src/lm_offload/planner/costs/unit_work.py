@@ -13,7 +13,7 @@ from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit, WeightSpec
 
 F32_BYTES = 4
-_OF_STATES = ("convolution", "decay_log", "gated_norm")  # vectors that are no norms of rows
+_OF_STATES = ("convolution", "decay_log", "gated_norm", "skip")  # vectors that are no norms of rows
 LAST = ("o_proj", "down_proj")  # products that wait for all others of their unit
 
 
@@ -116,12 +116,16 @@ def _recurrent(config: ModelConfig) -> Iterator[Operation]:
 
 
 def _mlp(config: ModelConfig) -> Iterator[Operation]:
-    if not config.gated:
-        yield Operation("relu", 2 * config.intermediate_size * F32_BYTES)
-    else:
-        yield _activation(config, config.dense_size or config.intermediate_size)
+    yield _between(config, config.dense_size or config.intermediate_size)
     if config.layer_input_size:
         yield _activation(config, config.layer_input_size)
+
+
+def _between(config: ModelConfig, width: int) -> Operation:
+    """What an MLP has between its products."""
+    if not config.gated:
+        return Operation("relu", 2 * width * F32_BYTES)
+    return _activation(config, width)
 
 
 def _activation(config: ModelConfig, width: int) -> Operation:
@@ -132,13 +136,13 @@ def _activation(config: ModelConfig, width: int) -> Operation:
 def _router(config: ModelConfig) -> Iterator[Operation]:
     """What an expert that every token uses has between its products."""
     if config.shared_size:
-        yield _activation(config, config.shared_size)
+        yield _between(config, config.shared_size)
 
 
 def _expert(config: ModelConfig) -> Iterator[Operation]:
     """Rows are gathered, and what becomes of them is scaled and added."""
     yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
-    yield _activation(config, config.intermediate_size)
+    yield _between(config, config.intermediate_size)
     yield Operation("gather", 2 * config.hidden_size * F32_BYTES)
     yield Operation("gather", 3 * config.hidden_size * F32_BYTES)
 

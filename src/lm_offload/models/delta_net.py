@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,23 +29,16 @@ class Asked(NamedTuple):
     decays: Tensor  # [T, G, its heads], before what makes decays of them
 
 
-class RecurrentFunctions(Protocol):
-    """What a model with recurrent layers offers for them."""
-
-    def asked(self, ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
-        """All projections of norm(hidden[T, H])."""
-
-
-def recur(
-    model: RecurrentFunctions,
+def add_corrected(
     ctx: Context,
     weights: Weights,
+    asked: Asked,
     hidden: Tensor,
     batch: MicroBatch,
     state: State,
 ) -> None:
-    """hidden[T, H] += a recurrent block; moves the states of the rows' sequences on."""
-    asked, rows = model.asked(ctx, weights, hidden), len(hidden)
+    """hidden[T, H] += a gated delta net; moves the states of the rows' sequences on."""
+    rows = len(hidden)
     mixed = _convolved(ctx, weights["convolution"], asked.mixed, batch, state.inputs)
     _, heads, _, value_dim = state.matrices.shape
     out = ctx.workspace.take(rows, heads * value_dim)
