@@ -88,6 +88,10 @@ def test_rows_of_the_inner_size_count() -> None:
     assert plan.used_bytes <= plan.budget_bytes
 
 
+def test_long_prompts_have_whole_mlps() -> None:
+    assert not is_cut(make_plan(request_of(80, Workload((500,) * 32, (2,) * 32))))
+
+
 def test_what_is_all_in_memory_is_not_cut() -> None:
     for found in candidates(request_of(120)):
         assert found.streamed or not found.model.is_cut
