@@ -25,6 +25,7 @@ from benchmarks.testbed import collect
 from benchmarks.weight_files import largest_weight_file
 from lm_offload import LLM, SamplingParams
 from lm_offload.engine.cpu_machinery import build_cpu_machinery
+from lm_offload.engine.cut_files import in_units_of
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.machinery import Machinery
 from lm_offload.errors import ConfigError
@@ -96,7 +97,8 @@ def _arguments() -> argparse.Namespace:
 def measure(llm: LLM, case: Case, choice: PlanChoice, trace_file: Path | None) -> Run:
     """Build an engine for the plan, fill its cache, decode."""
     plan = fixed_plan(llm._request(case.workload), choice)
-    trace = ChromeTrace([unit.name for unit in llm.files.units]) if trace_file else NullTrace()
+    units = in_units_of(plan, llm.files).units
+    trace = ChromeTrace([unit.name for unit in units]) if trace_file else NullTrace()
     parts = build_cpu_machinery(llm.files, plan, llm.kernels, trace, True, lambda *_: None)
     try:
         fill(parts, llm.files.config, llm.files.kv_format, llm.kernels)

@@ -42,6 +42,7 @@ from benchmarks.slicing_executor import side_of
 from benchmarks.weight_files import largest_weight_file
 from lm_offload import LLM, Workload
 from lm_offload.demo import demo_path
+from lm_offload.engine.cut_files import in_units_of
 from lm_offload.engine.planning import planning_request
 from lm_offload.engine.profile_choice import GIVEN_PROFILE
 from lm_offload.hardware.other_load import OtherLoad
@@ -128,8 +129,8 @@ def measure(
 
 def read_bytes(llm: LLM, plan: Plan) -> int:
     """The largest piece that a plan has read at once: a streamed unit, or rows of the embedding."""
-    sizes = zip(llm.files.units, llm.files.layouts, strict=True)
-    streamed = (layout.size_bytes for unit, layout in sizes if unit.name in plan.streamed)
+    layouts = in_units_of(plan, llm.files).layouts
+    streamed = (layout.size_bytes for layout in layouts if layout.name in plan.streamed)
     return max(streamed, default=PIECE_BYTES)
 
 

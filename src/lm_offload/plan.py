@@ -160,6 +160,11 @@ class Plan:
     draft: Plan | None = None  # of the draft model, whose bytes are in `memory`, too
 
     @property
+    def unit_names(self) -> tuple[str, ...]:
+        """Of all units that are not on a device."""
+        return (*self.resident, *self.streamed)
+
+    @property
     def in_flight_bytes(self) -> int:
         """Of blocks that are read at once, where units are not smaller."""
         return self.read_block_bytes * self.read_concurrency

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lm_offload.arch.accounting import workspace_floats
 from lm_offload.arch.config import load_config
+from lm_offload.arch.halves import cut_units
 from lm_offload.arch.weights import Unit, WeightSpec, build_units, name_candidates
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.kvcache.recurrent_states import State
@@ -48,9 +50,13 @@ class Sequence:
 class PagedModel:
     """Runs sweeps of {sequence number: new tokens} and returns the logits of every new token."""
 
-    def __init__(self, folder: Path, lengths: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, lengths: dict[int, int] | None = None, cut: bool = False
+    ) -> None:
         self.config = load_config(folder)
         self.units = build_units(self.config, MAX_HEAD_BYTES)
+        if cut:
+            self.units = tuple(chain.from_iterable(cut_units(self.config, self.units)))
         self.lengths = lengths  # planned length of each sequence, for ropes that depend on it
         self.sequences: dict[int, Sequence] = {}
         self.workspace = Workspace(torch.empty(0))
@@ -130,6 +136,11 @@ class PagedModel:
             if ctx.config.layer_input_size:
                 own = self._inputs.chunk(ctx.config.num_layers, 1)[unit.index]
                 model.add_layer_input(ctx, weights, own, hidden)
+        elif unit.kind == "gate_up":
+            self._inner = torch.full((len(hidden), ctx.config.intermediate_size), float("nan"))
+            model.inner_rows(ctx, weights, hidden, self._inner)
+        elif unit.kind == "down":
+            model.add_inner(ctx, weights, self._inner, hidden)
         elif unit.kind in ("router", "expert"):
             self._compute_mixture(ctx, unit, weights, batch, hidden)
         elif unit.kind == "final_norm":

@@ -55,7 +55,8 @@ def test_the_ceiling_is_above_the_prediction():
     plan = make_plan(request)
     found = explain(request, plan)
     assert found.ceiling.decode.bound_by == "disk"
-    assert found.ceiling.decode.tokens_per_s >= plan.predicted.decode_tokens_per_s
+    rounding = 1 - 1e-12  # a plan may do nothing but read
+    assert found.ceiling.decode.tokens_per_s >= plan.predicted.decode_tokens_per_s * rounding
     assert found.ceiling.prefill.tokens_per_s >= plan.predicted.prefill_tokens_per_s
 
 

@@ -18,6 +18,10 @@ GATES = (
     "step_proj",
 )  # and of those that score a recurrent state's heads
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
+GATE_UP, DOWN = "gate_up", "down"  # kinds of units: the halves of an MLP, see halves.py
+HEAD_ROW_MULTIPLE = 64  # so that every part of the head but the last suits the kernels' tiles
+MLP_KINDS = ("mlp", GATE_UP, DOWN)
+LAYER_KINDS = ("attention", "recurrent", *MLP_KINDS, "router")  # but for experts
 MLP_ROLES = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
 _NOT_MULTIPLIED = (CHOICE_BIAS, "q_norm", "k_norm")  # of which some have two dimensions
 
@@ -94,7 +98,7 @@ def stacked_mlp(prefix: str, hidden: int, inner: int) -> list[WeightSpec]:
 class Unit:
     """The smallest piece of weights that moves and is used together."""
 
-    kind: str  # embed, attention, recurrent, mlp, router, expert, final_norm or head
+    kind: str  # embed, attention, recurrent, mlp, gate_up, down, router, expert, final_norm, head
     index: int  # number of the layer, or of the part of the head
     weights: tuple[WeightSpec, ...]
     expert: int = 0  # number of the expert in its layer
@@ -102,7 +106,7 @@ class Unit:
     @property
     def name(self) -> str:
         """`embed`, `layers.3.mlp`, `layers.3.expert.5`, `final_norm`, `head.0`."""
-        if self.kind in ("attention", "recurrent", "mlp", "router"):
+        if self.kind in LAYER_KINDS:
             return f"layers.{self.index}.{self.kind}"
         if self.kind == "expert":
             return f"layers.{self.index}.expert.{self.expert}"

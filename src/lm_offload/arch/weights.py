@@ -8,11 +8,10 @@ from types import ModuleType
 from lm_offload.arch import layout, layout_experts, layout_nemotron_h, layout_opt
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.layout_recurrent import recurrent_weights
-from lm_offload.arch.weight_spec import ROW_TABLES, Unit, WeightSpec
+from lm_offload.arch.weight_spec import HEAD_ROW_MULTIPLE, ROW_TABLES, Unit, WeightSpec
 
 __all__ = ["ROW_TABLES", "Unit", "WeightSpec", "attention_units", "build_units", "name_candidates"]
 
-HEAD_ROW_MULTIPLE = 64  # so that every part but the last suits the tiles of the kernels
 _LAYOUTS = {"opt": layout_opt, "nemotron_h": layout_nemotron_h}
 
 

@@ -76,6 +76,7 @@ def inspect_model(
     exact: bool = False,
 ) -> Inspection:
     """Read headers, plan for the budget; raises CheckpointError or ConfigError."""
+    from lm_offload.engine.cut_files import in_units_of
     from lm_offload.engine.model_folder import model_name
     from lm_offload.engine.opening import open_model
     from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
@@ -83,7 +84,8 @@ def inspect_model(
     files, budget_bytes = open_model(model, weight_format, exact), resolve_budget(cpu_memory)
     plan = _plan_within(files, workload, budget_bytes)
     roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
-    units = [_unit_summary(files, index, plan) for index in range(len(files.units))]
+    cut = in_units_of(plan, files) if plan else files
+    units = [_unit_summary(cut, index, plan) for index in range(len(cut.units))]
     rows_on_disk_bytes = _rows_on_disk_bytes(files, plan)
     return Inspection(
         name=model_name(files.folder),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from lm_offload.arch.halves import are_cut
 from lm_offload.device_plan import DevicePlan
 from lm_offload.plan import Plan
 from lm_offload.planner.reasons.in_place_reason import in_place_text
@@ -65,12 +66,20 @@ def _streamed(plan: Plan) -> str:
     """What a sweep reads; of experts those that its rows use."""
     size = format_bytes(plan.streamed_bytes)
     if not plan.expert_ring_bytes:
-        return f"{size} streamed from disk in each sweep"
+        return f"{size} streamed from disk in each sweep{_cut(plan)}"
     read = "".join(
         f", {format_bytes(round(step.read_bytes))} in a mean sweep of {phase}"
         for phase, step in plan.predicted.step_s.items()
     )
     return f"up to {size} streamed from disk in each sweep, of experts what its rows use{read}"
+
+
+def _cut(plan: Plan) -> str:
+    """What makes the ring smaller."""
+    if not are_cut(plan.unit_names):
+        return ""
+    ring = format_bytes(plan.ring_bytes)
+    return f", MLPs as two units each, for which a ring of {ring} is enough"
 
 
 def _attention(plan: Plan, device: DevicePlan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from lm_offload.engine.cut_files import in_units_of
 from lm_offload.engine.expert_parts import expert_functions, experts_on_demand, schedule_of
 from lm_offload.engine.lending import open_cache, retention_over
 from lm_offload.engine.machinery import (
@@ -46,8 +47,8 @@ from lm_offload.storage.weight_store import WeightStore
 
 ARENAS = (  # what is read into again and again comes first: the last ones lie in small pages
     *("staging ring", "KV staging", "KV swap", "resident weights", "recurrent states"),
-    *("kept states", "hidden states", "layer inputs", "expert inputs", "expert sums"),
-    *("workspace", "logits", "KV cache"),
+    *("kept states", "hidden states", "layer inputs", "inner rows", "expert inputs"),
+    *("expert sums", "workspace", "logits", "KV cache"),
 )
 WRITE_THREADS = 2  # blocks of the KV cache on their way to the disk
 
@@ -64,6 +65,7 @@ def build_cpu_machinery(
     swap_pays: SwapChoice = swap_never,
 ) -> Machinery:
     """Allocate everything the plan says, load what is resident, start the reader threads."""
+    files = in_units_of(plan, files)
     tier, arenas = _memory(plan)
     cache = open_cache(files, plan, tier, overlap)
     with ExitStack() as undo:

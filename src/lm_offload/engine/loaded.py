@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from lm_offload.engine.assembly import Assembly, RunOptions
+from lm_offload.engine.cut_files import in_units_of
 from lm_offload.engine.disk_pace import warn_of_pace
 from lm_offload.engine.engine import Engine
 from lm_offload.engine.model_files import ModelFiles
@@ -42,7 +43,7 @@ class LoadedModel(PlannedModel):
         super().__init__(choices, kernels, wishes, options.on_quantize)
         self.stats = RunStats(())
         self._options = options
-        self._trace = ChromeTrace([unit.name for unit in self.files.units])
+        self._trace = ChromeTrace()
         self._engine: Engine | None = None
         self._warned_of_pace = False
         self._turn = Turn()
@@ -183,6 +184,7 @@ class LoadedModel(PlannedModel):
                 return self._engine
         self._unload()
         self.prepare(plan)
+        self._trace.name_units([unit.name for unit in in_units_of(plan, self.files).units])
         trace: Trace = self._trace if self._options.trace_path else NullTrace()
         parts = Assembly(self.files, self.kernels, self._wishes, self._options, trace)
         self._engine = parts.engine(plan, self._request(workload), self._is_stopped)

@@ -126,8 +126,11 @@ def buffers_in(memory: Mapping[str, Memory], plan: Plan, config: ModelConfig) ->
     if "layer inputs" in memory:
         shape = plan.sweep_tokens, config.num_layers, config.layer_input_size
         inputs = memory["layer inputs"].view(0, f32, shape)
+    inner = None
+    if "inner rows" in memory:
+        inner = memory["inner rows"].view(0, f32, (plan.sweep_tokens, config.intermediate_size))
     if "logits" not in memory:
         return Buffers(hidden, normed=hidden[:0], logits=hidden[:0], result=hidden[:0])
     logits = memory["logits"].view(0, f32, (rows, config.vocab_size))
     normed = memory["logits"].view(logits.nbytes, f32, (rows, config.embed_size))
-    return Buffers(hidden, normed, logits, result=logits, layer_inputs=inputs)
+    return Buffers(hidden, normed, logits, result=logits, layer_inputs=inputs, inner=inner)

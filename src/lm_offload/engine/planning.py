@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from lm_offload.arch.weights import Unit
+from lm_offload.engine.cut_files import layout_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import available_memory_bytes
@@ -13,8 +15,8 @@ from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Speculation, Workload
 from lm_offload.planner.choose.search import make_plan
 from lm_offload.planner.choose.smallest import smallest_memory
-from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize
-from lm_offload.planner.costs.sized_model import model_sizes
+from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.costs.sized_model import model_sizes, sized_units
 from lm_offload.planner.reasons.ceiling import Ceiling, CeilingModel
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.units import format_bytes, parse_size
@@ -100,18 +102,17 @@ def ceiling_for(
     choices: Sequence[ModelFiles], plan: Plan, workload: Workload, profile: HardwareProfile
 ) -> Ceiling:
     """The least time that a workload can take with this plan on this machine."""
-    model = planning_request(choices, workload, profile, 0).model_in(
-        plan.weight_format, plan.kv_format
-    )
+    model = planning_request(choices, workload, profile, 0).model_of(plan)
     return CeilingModel(model, plan, profile).ceiling(workload)
 
 
 def sizes_of(files: ModelFiles) -> ModelSizes:
     """A model as the planner sees it."""
-    units = [
-        UnitSize(unit, layout.size_bytes)
-        for unit, layout in zip(files.units, files.layouts, strict=True)
-    ]
+
+    def bytes_of(number: int, unit: Unit) -> int:
+        return layout_of(files, number, unit).size_bytes
+
+    units = sized_units(files.config, files.units, bytes_of)
     table_bytes = files.table_layout.size_bytes if files.table_layout else 0
     return model_sizes(files.config, files.stored_format, units, table_bytes, files.kv_wanted)
 

@@ -66,6 +66,19 @@ class ModelFunctions(Protocol):
         """logits[R, rows] of this part of the head, final softcap included."""
 
 
+class HalvedFunctions(Protocol):
+    """The halves of `mlp`, which a model of arch/halves.py offers beside it; I is its inner size.
+
+    One after the other they give the same bits.
+    """
+
+    def inner_rows(self, ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+        """out[T, I] = activation(gate) * up of what the block reads of hidden[T, H]."""
+
+    def add_inner(self, ctx: Context, weights: Weights, inner: Tensor, hidden: Tensor) -> None:
+        """hidden[T, H] += what the block makes of inner[T, I]."""
+
+
 class TurnedFunctions(Protocol):
     """What a model offers beside those if it changes queries and keys once they are rotated."""
 

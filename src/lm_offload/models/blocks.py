@@ -145,9 +145,20 @@ def attend(
 
 def gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     """activation(x gate) * (x up) [T, I] from two matrices."""
-    gate, up = project_each(ctx, weights, x, GATE_AND_UP_ROLES)
-    activate(ctx, gate, up)
-    return gate
+    inner = ctx.workspace.take(x.shape[0], weights["up_proj"].shape[0])
+    gate_and_up_into(ctx, weights, x, inner)
+    return inner
+
+
+def gate_and_up_into(ctx: Context, weights: Weights, x: Tensor, out: Tensor) -> None:
+    """out[T, I] = activation(x gate) * (x up) from two matrices."""
+    up = ctx.workspace.take(*out.shape)
+    products = [
+        (weights[role], made, weights.get(bias_role))
+        for (role, bias_role), made in zip(GATE_AND_UP_ROLES, (out, up), strict=True)
+    ]
+    ctx.kernels.linear_each(x, products)
+    activate(ctx, out, up, out)
 
 
 def plain_inner(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
@@ -161,12 +172,12 @@ def plain_inner(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     return inner
 
 
-def activate(ctx: Context, gate: Tensor, up: Tensor) -> None:
-    """gate[T, I] = activation(gate) * up."""
+def activate(ctx: Context, gate: Tensor, up: Tensor, out: Tensor) -> None:
+    """out[T, I] = activation(gate) * up; `out` may be the gate."""
     if ctx.config.activation == "silu":
-        ctx.kernels.silu_mul(gate, up, gate)
+        ctx.kernels.silu_mul(gate, up, out)
     else:
-        ctx.kernels.gelu_tanh_mul(gate, up, gate)
+        ctx.kernels.gelu_tanh_mul(gate, up, out)
 
 
 def softcap(logits: Tensor, cap: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import gate_and_up, project_qkv
+from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_qkv
 from lm_offload.models.llama import embed_rows, head
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]
@@ -52,9 +54,17 @@ def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tenso
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += post_norm(down(gelu(gate) * up)) of norm(hidden)."""
     normed = input_norm(ctx, weights, hidden)
-    inner = gate_and_up(ctx, weights, normed)
-    ctx.kernels.linear(inner, weights["down_proj"], normed)
-    add_normed(ctx, weights, normed, hidden)
+    _add_down(ctx, weights, gate_and_up(ctx, weights, normed), normed, hidden)
+
+
+def inner_rows(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[T, I] = gelu(gate) * up of norm(hidden)."""
+    gate_and_up_into(ctx, weights, input_norm(ctx, weights, hidden), out)
+
+
+def add_inner(ctx: Context, weights: Weights, inner: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += post_norm(down(inner))."""
+    _add_down(ctx, weights, inner, ctx.workspace.take(*hidden.shape), hidden)
 
 
 def final_norm(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
@@ -73,3 +83,11 @@ def add_normed(ctx: Context, weights: Weights, change: Tensor, hidden: Tensor) -
     """hidden[T, H] += post_norm(change), which is overwritten."""
     ctx.kernels.rms_norm_plus_one(change, weights["post_norm"], ctx.config.norm_eps, change)
     hidden.add_(change)
+
+
+def _add_down(
+    ctx: Context, weights: Weights, inner: Tensor, change: Tensor, hidden: Tensor
+) -> None:
+    """hidden[T, H] += change[T, H] = post_norm(down(inner))."""
+    ctx.kernels.linear(inner, weights["down_proj"], change)
+    add_normed(ctx, weights, change, hidden)

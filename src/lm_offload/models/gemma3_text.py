@@ -9,10 +9,12 @@ from lm_offload.models.blocks import project_qkv
 from lm_offload.models.gemma2 import (
     KERNELS_ONLY,
     add_attended,
+    add_inner,
     embed,
     embed_rows,
     final_norm,
     head,
+    inner_rows,
     input_norm,
     mlp,
 )
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]

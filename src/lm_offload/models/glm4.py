@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_norm, qkv
-from lm_offload.models.olmo2 import KERNELS_ONLY, add_attended, add_normed
-from lm_offload.models.phi3 import fused_gate_and_up
+from lm_offload.models.olmo2 import KERNELS_ONLY, add_attended, add_inner, add_normed
+from lm_offload.models.phi3 import fused_gate_and_up, inner_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]

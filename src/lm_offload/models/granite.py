@@ -8,8 +8,10 @@ from lm_offload.models.base import Context, Weights
 from lm_offload.models.llama import (
     KERNELS_ONLY,
     add_attended,
+    add_inner,
     embed_rows,
     final_norm,
+    inner_rows,
     mlp,
     qkv,
 )
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]

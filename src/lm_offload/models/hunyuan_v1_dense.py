@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from lm_offload.models.llama import (
     KERNELS_ONLY,
     add_attended,
+    add_inner,
     embed,
     embed_rows,
     final_norm,
     head,
+    inner_rows,
     mlp,
     qkv,
 )
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "after_rotation",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]

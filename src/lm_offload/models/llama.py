@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import gate_and_up, project_qkv, softcap
+from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_qkv, softcap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from lm_offload.arch.config import ModelConfig
     from lm_offload.models.base import QKV
 
-KERNELS_ONLY = frozenset({"attention", "mlp"})
+KERNELS_ONLY = frozenset({"attention", *MLP_KINDS})
 
 
 def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
@@ -39,6 +40,16 @@ def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tenso
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
     inner = gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
+    add_inner(ctx, weights, inner, hidden)
+
+
+def inner_rows(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[T, I] = silu(gate) * up of norm(hidden)."""
+    gate_and_up_into(ctx, weights, input_norm(ctx, weights, hidden), out)
+
+
+def add_inner(ctx: Context, weights: Weights, inner: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += down(inner)."""
     ctx.kernels.linear_add(inner, weights["down_proj"], hidden, weights.get("down_bias"))
 
 

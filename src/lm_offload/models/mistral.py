@@ -3,10 +3,12 @@
 from lm_offload.models.llama import (
     KERNELS_ONLY,
     add_attended,
+    add_inner,
     embed,
     embed_rows,
     final_norm,
     head,
+    inner_rows,
     mlp,
     qkv,
 )
@@ -14,10 +16,12 @@ from lm_offload.models.llama import (
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]

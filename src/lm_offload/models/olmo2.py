@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
-from lm_offload.models.blocks import gate_and_up, project_qkv
+from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_qkv
 from lm_offload.models.llama import embed, embed_rows, final_norm, head
 
 if TYPE_CHECKING:
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]
@@ -41,7 +43,16 @@ def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tenso
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += post_norm(down(silu(gate) * up)) of hidden."""
-    inner = gate_and_up(ctx, weights, hidden)
+    add_inner(ctx, weights, gate_and_up(ctx, weights, hidden), hidden)
+
+
+def inner_rows(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[T, I] = silu(gate) * up of hidden."""
+    gate_and_up_into(ctx, weights, hidden, out)
+
+
+def add_inner(ctx: Context, weights: Weights, inner: Tensor, hidden: Tensor) -> None:
+    """hidden[T, H] += post_norm(down(inner))."""
     change = ctx.workspace.take(*hidden.shape)
     ctx.kernels.linear(inner, weights["down_proj"], change)
     add_normed(ctx, weights, change, hidden)

@@ -8,6 +8,7 @@ from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import activate, project, split_heads
 from lm_offload.models.llama import (
     KERNELS_ONLY,
+    add_inner,
     embed,
     embed_rows,
     final_norm,
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "qkv",
 ]
@@ -49,12 +52,21 @@ def add_attended(ctx: Context, weights: Weights, attended: Tensor, hidden: Tenso
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
     inner = fused_gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
-    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
+    add_inner(ctx, weights, inner, hidden)
+
+
+def inner_rows(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[T, I] = silu(gate) * up of norm(hidden)."""
+    activate(ctx, *_gate_and_up(ctx, weights, input_norm(ctx, weights, hidden)), out)
 
 
 def fused_gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     """activation(x gate) * (x up) [T, I] from one matrix."""
-    fused = project(ctx, weights, x, "gate_up_proj", "gate_up_bias")
-    gate, up = fused.chunk(2, dim=1)
-    activate(ctx, gate, up)
+    gate, up = _gate_and_up(ctx, weights, x)
+    activate(ctx, gate, up, gate)
     return gate
+
+
+def _gate_and_up(ctx: Context, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor]:
+    gate, up = project(ctx, weights, x, "gate_up_proj", "gate_up_bias").chunk(2, dim=1)
+    return gate, up

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lm_offload.models.blocks import gate_and_up, project_each
+from lm_offload.arch.weight_spec import MLP_KINDS
+from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_each
 from lm_offload.models.delta_net import Asked, add_corrected
 from lm_offload.models.gemma2 import final_norm, input_norm
-from lm_offload.models.llama import add_attended, embed, embed_rows, head
+from lm_offload.models.llama import add_attended, add_inner, embed, embed_rows, head
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNELS_ONLY",
     "add_attended",
+    "add_inner",
     "embed",
     "embed_rows",
     "final_norm",
     "head",
+    "inner_rows",
     "mlp",
     "recur",
 ]
 
-KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
+KERNELS_ONLY = frozenset({"attention", "recurrent", *MLP_KINDS})
 
 _ROLES = (("qkv_proj", ""), ("z_proj", ""), ("b_proj", ""), ("a_proj", ""))
 
@@ -50,4 +53,9 @@ def _asked(ctx: Context, weights: Weights, hidden: Tensor) -> Asked:
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     """hidden[T, H] += down(silu(gate) * up) of norm(hidden)."""
     inner = gate_and_up(ctx, weights, input_norm(ctx, weights, hidden))
-    ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
+    add_inner(ctx, weights, inner, hidden)
+
+
+def inner_rows(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> None:
+    """out[T, I] = silu(gate) * up of norm(hidden)."""
+    gate_and_up_into(ctx, weights, input_norm(ctx, weights, hidden), out)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -186,7 +187,7 @@ class ModelRunner:
     ) -> None:
         if self._experts is not None and self._experts.takes_rows(unit):
             self._experts.compute_rows(unit, weights, rows)
-        elif unit.kind == "mlp":
+        elif unit.kind in MLP_KINDS:
             self._functions.mlp(unit, weights, rows, kernels)
         elif host := self._host_of(task.id.unit):
             hidden = self._buffers.hidden[rows.start : rows.stop]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from lm_offload.arch.weight_spec import LAYER_KINDS
 from lm_offload.arch.weights import Unit
 from lm_offload.pipeline.executor import Executor
 from lm_offload.sequence import Batch
@@ -43,6 +44,7 @@ class Buffers:
     normed: Tensor  # [logit_rows, embed_size]
     logits: Tensor  # [logit_rows, V]
     layer_inputs: Tensor | None = field(default=None, kw_only=True)  # [sweep_tokens, layers, width]
+    inner: Tensor | None = field(default=None, kw_only=True)  # [sweep_tokens, I], of cut MLPs
     result: Tensor  # the logits where tokens are sampled: the same tensor, or a copy on the host
 
 
@@ -53,4 +55,4 @@ def task_counts(units: Sequence[Unit], micro_batches: int) -> list[int]:
 
 def by_micro_batch(unit: Unit) -> bool:
     """Whether it computes each micro-batch by itself."""
-    return unit.kind in ("embed", "attention", "recurrent", "mlp", "router")
+    return unit.kind == "embed" or unit.kind in LAYER_KINDS

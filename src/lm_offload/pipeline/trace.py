@@ -43,10 +43,14 @@ class ChromeTrace:
         "gpu": 6,
     }
 
-    def __init__(self, unit_names: Sequence[str]) -> None:
+    def __init__(self, unit_names: Sequence[str] = ()) -> None:
         self._unit_names = unit_names
         self._events: list[dict[str, object]] = []
         self._names: dict[int, Resource] = {}  # of the tracks in use
+
+    def name_units(self, unit_names: Sequence[str]) -> None:
+        """Tasks that are recorded from now on are those of these units."""
+        self._unit_names = unit_names
 
     def record(self, task: Task, start_s: float, end_s: float) -> None:
         """Add one event named after what ran."""

@@ -9,12 +9,18 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from lm_offload.arch.weight_spec import DOWN, GATE_UP
 from lm_offload.arch.weights import Unit
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.recurrent_states import State
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.attention_kinds import attention_of
-from lm_offload.models.base import Context, LayeredFunctions, ModelFunctions
+from lm_offload.models.base import (
+    Context,
+    HalvedFunctions,
+    LayeredFunctions,
+    ModelFunctions,
+)
 from lm_offload.models.registry import load_recurrent
 from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.runner_parts import Buffers
@@ -59,8 +65,19 @@ class UnitFunctions:
         return self._model.embed_rows(self._context.config, sweep.token_ids, positions)
 
     def mlp(self, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels) -> None:
-        """The MLP of a layer, added to the hidden states of `rows`."""
-        context = replace(self._context, kernels=kernels)
+        """The MLP of a layer or its second half, added to the hidden states of `rows`.
+
+        Of the first half the inner rows are kept.
+        """
+        context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
+        if unit.kind == GATE_UP:
+            self._halved.inner_rows(context, weights, hidden, self._inner(rows))
+        elif unit.kind == DOWN:
+            self._halved.add_inner(context, weights, self._inner(rows), hidden)
+        else:
+            self._whole_mlp(context, unit, weights, rows)
+
+    def _whole_mlp(self, context: Context, unit: Unit, weights: Views, rows: MicroBatch) -> None:
         self._model.mlp(context, unit.index, weights, self._hidden(rows))
         if self._buffers.layer_inputs is not None:
             inputs = self._buffers.layer_inputs[rows.start : rows.stop, unit.index]
@@ -95,6 +112,14 @@ class UnitFunctions:
             first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
             logits = self._buffers.logits[: len(rows), first:last]
             self._model.head(self._context, weights, normed, logits)
+
+    def _inner(self, rows: MicroBatch) -> Tensor:
+        assert self._buffers.inner is not None
+        return self._buffers.inner[rows.start : rows.stop]
+
+    @property
+    def _halved(self) -> HalvedFunctions:
+        return cast("HalvedFunctions", self._model)
 
     @property
     def _layered(self) -> LayeredFunctions:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.halves import are_cut
 from lm_offload.device_plan import AttentionOn, InPlaceKind
 from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.plan import Speculation, ThreadPlan, Workload
+from lm_offload.plan import Plan, Speculation, ThreadPlan, Workload
 from lm_offload.planner.costs.model_sizes import ModelSizes
 
 
@@ -78,11 +79,23 @@ class Request:
         """Of the model, whatever its format."""
         return self.models[0].config
 
-    def model_in(self, weight_format: str, kv_format: str) -> ModelSizes:
-        """The model in formats that the request allows."""
-        wanted = weight_format, kv_format
-        return next(
+    @cached_property
+    def with_cut(self) -> Sequence[ModelSizes]:
+        """`models`, and where no device computes those that can be with MLPs of two units each."""
+        cut = [model.cut for model in self.models if model.cut is not None]
+        return self.models if self.device else [*self.models, *cut]
+
+    def model_of(self, plan: Plan) -> ModelSizes:
+        """The model in the formats and units of a plan that was made for the request."""
+        wanted = plan.weight_format, plan.kv_format
+        whole = next(
             model
             for model in self.models
             if (str(model.weight_format), str(model.kv_format)) == wanted
         )
+        return in_units(whole, plan.unit_names)
+
+
+def in_units(model: ModelSizes, names: Iterable[str]) -> ModelSizes:
+    """The model in the units that names are of: those of whole MLPs, or of cut ones."""
+    return model.cut if model.cut is not None and are_cut(names) else model

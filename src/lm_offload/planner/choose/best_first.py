@@ -99,8 +99,9 @@ class BestFirst:
         return self._best(bounded, _Shortlist(OTHERS, MISSED, known_s))
 
     def best_of(self, model: ModelSizes) -> list[Candidate]:
-        """About the best candidate of a model, if it has one."""
-        bounded = [(bound_s, group) for bound_s, group in self._bounded if group.model is model]
+        """About the best candidate of a model, whole or cut, if it has one."""
+        ways = id(model), id(model.cut)
+        bounded = [(bound_s, group) for bound_s, group in self._bounded if id(group.model) in ways]
         return [found for _, found in self._best(bounded, _Shortlist(1, ABOUT))]
 
     def placed(self, group: Group, sizes: Sizes) -> Iterator[Candidate]:
@@ -190,7 +191,7 @@ def _way_of(found: Candidate) -> Way:
 def _kind(found: Candidate) -> tuple[object, ...]:
     """What candidates of one kind have in common."""
     model, sizes = found.model, found.sizes
-    formats = model.weight_format, model.kv_format
+    formats = model.weight_format, model.kv_format, model.is_cut
     cache = sizes.spill.group_blocks, sizes.attention
     in_place = bool(sizes.in_place_rows), bool(sizes.in_place_layers)
     order = found.ring_depth, found.residency.order

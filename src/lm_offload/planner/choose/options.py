@@ -33,9 +33,9 @@ SCORED_ROWS = (512, 64, 0)  # logits of prompts at once, where they are wanted
 
 
 def groups_of(request: Request) -> Iterator[Group]:
-    """Models and sequences in flight, with keys and values in memory or some on disk."""
+    """Models, whole and cut, and sequences in flight, with keys and values in memory or on disk."""
     every = [[*_options_of(request, it)] for it in _in_flight_options(request.workload)]
-    for model, ways in itertools.product(request.models, every):
+    for model, ways in itertools.product(request.with_cut, every):
         for options, spilled in ways:
             yield Group(model, options, spilled)
 
@@ -82,6 +82,8 @@ def _placed(predictor: Predictor, model: ModelSizes, sizes: Sizes) -> Iterator[C
         placed, depths = partial(placed_on_device, predictor, host_first=last), RING_DEPTHS
     for depth in depths:
         found = placed(model, sizes, depth)
+        if model.is_cut and found and not found[0].streamed:
+            return  # nothing needs a ring
         yield from found
         if found and not (found[0].streamed or found[0].uploaded):
             return  # without a ring there is no depth to choose

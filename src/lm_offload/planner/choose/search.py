@@ -117,8 +117,12 @@ def fastest_plans(request: Request, common: Common | None = None) -> Sequence[Ti
 def ranked_plans(request: Request, common: Common | None = None) -> Sequence[Timed]:
     """The fastest plans, and the best of each format that is not among them, fastest first."""
     searched = _searched(request, common or Common())
-    known = {id(timed.candidate.model) for timed in searched.fastest}
-    missing = (model for model in request.models if id(model) not in known)
+    known = {(timed.plan.weight_format, timed.plan.kv_format) for timed in searched.fastest}
+    missing = (
+        model
+        for model in request.models
+        if (str(model.weight_format), str(model.kv_format)) not in known
+    )
     others = [*itertools.chain.from_iterable(map(searched.search.best_of, missing))]
     return sorted([*searched.fastest, *searched.timed(others)], key=_rank)
 
@@ -172,14 +176,15 @@ def _groups_of(request: Request, common: Common) -> Sequence[Group]:
 
 
 def _rank(timed: Timed) -> tuple[object, ...]:
-    """By time; among equals exact formats, then a cache in memory and one processor, then more rows
-    at once, which start together, then reads that run further ahead.
+    """By time; among equals exact formats, then a cache in memory and one processor, then whole
+    MLPs, then more rows at once, which start together, then reads that run further ahead.
     """
     plan = timed.plan
     lossy = [parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format)]
     rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
     rest = (-plan.ring_bytes, plan.used_bytes)
-    simple = bool(plan.spill.layers), bool(plan.device and plan.device.in_place)
+    in_place = bool(plan.device and plan.device.in_place)
+    simple = bool(plan.spill.layers), in_place, timed.candidate.model.is_cut
     return (steps(timed.score_s), lossy, *simple, *rows, *rest)
 
 

@@ -25,9 +25,12 @@ def blocks_needed(workload: Workload, in_flight: int) -> int:
 
 
 def smallest_memory(request: Request) -> tuple[tuple[str, int], ...]:
-    """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged."""
+    """Purpose and bytes of the smallest plan: one sequence, row by row, one unit staged.
+
+    MLPs are whole or cut, whichever takes less.
+    """
     sizes = with_rows(smallest_sizes(request), request.draft_rows)
-    found = [rows for model in request.models for rows in _ways(request, model, sizes)]
+    found = [rows for model in request.with_cut for rows in _ways(request, model, sizes)]
     return min(found, key=_sum_of)
 
 

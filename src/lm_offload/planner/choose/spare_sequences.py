@@ -85,7 +85,7 @@ def _candidates(request: Request, plan: Plan) -> Iterator[Candidate]:
 
 def _placed(request: Request, plan: Plan, spare: int) -> Candidate | None:
     """The plan with `spare` places more, and fewer blocks where the budget has no room for them."""
-    model = request.model_in(plan.weight_format, plan.kv_format)
+    model = request.model_of(plan)
     rows = plan.max_sequences + spare + plan.draft_rows  # of a sweep, in one micro-batch
     choice = replace(
         choice_of(plan),

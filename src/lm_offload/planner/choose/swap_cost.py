@@ -93,7 +93,7 @@ def swap_choice(request: Request, plan: Plan) -> SwapChoice:
     """How an engine that runs `plan` chooses; never the disk where that has no room."""
     if not plan.spare_sequences:
         return swap_never
-    model = request.model_in(plan.weight_format, plan.kv_format)
+    model = request.model_of(plan)
     slot_bytes = moved_block_bytes(model, plan.spill)
     spilled_bytes = spilled_block_bytes(model.config, model.kv_format) * len(plan.spill.layers)
     if request.spill_bytes < plan.kv_blocks * (slot_bytes + 2 * spilled_bytes):

@@ -28,6 +28,11 @@ def hidden_bytes(config: ModelConfig, rows: int) -> int:
     return align_up(rows * config.hidden_size * F32_BYTES)
 
 
+def inner_bytes(config: ModelConfig, rows: int) -> int:
+    """What the first halves of MLPs make of all rows of a sweep, f32."""
+    return align_up(rows * config.intermediate_size * F32_BYTES)
+
+
 def workspace_bytes(config: ModelConfig, rows: int, logit_rows: int) -> int:
     """Intermediates of one unit on one micro-batch, or of the final norm on the sampled rows."""
     return align_up(workspace_floats(config, rows, logit_rows) * F32_BYTES)

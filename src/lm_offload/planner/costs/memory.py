@@ -11,7 +11,12 @@ from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.kvcache.spilled_size import spilled_block_bytes, tails_bytes
 from lm_offload.kvcache.swap_file import swap_slot_bytes
 from lm_offload.plan import IN_MEMORY, KVSpill
-from lm_offload.planner.costs.activation_memory import F32_BYTES, activations, workspace_bytes
+from lm_offload.planner.costs.activation_memory import (
+    F32_BYTES,
+    activations,
+    inner_bytes,
+    workspace_bytes,
+)
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.lazy import lazy
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -185,6 +190,7 @@ def memory_table(
         *([("KV staging", staging_bytes)] if sizes.spill.layers else []),
         *([("KV swap", moved_bytes)] if moved_bytes else []),
         *activations(config, sizes.sweep_tokens),
+        *([("inner rows", inner_bytes(config, sizes.sweep_tokens))] if model.is_cut else []),
         ("workspace", workspace_bytes(config, sizes.micro_batch_tokens, sizes.logit_rows)),
         ("logits", logits_bytes(config, sizes)),
         *host_rows(config, sizes, table_resident),

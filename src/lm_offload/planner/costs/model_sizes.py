@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, chain
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.weight_spec import DOWN, LAYER_KINDS
 from lm_offload.arch.weights import Unit, WeightSpec, attention_units
 from lm_offload.planner.costs.expert_sizes import ExpertSizes
 from lm_offload.planner.costs.unit_sorts import UnitSorts, sorts_of
 from lm_offload.quant.format import Format, format_of_dtype
 
-LAYER_KINDS = ("attention", "recurrent", "mlp", "router")
 ONCE = ("final_norm", "head")  # kinds that compute once in a sweep, whatever its micro-batches
 
 
@@ -24,6 +24,7 @@ class UnitSize:
 
     unit: Unit
     size_bytes: int
+    parts: tuple[UnitSize, ...] = ()  # of a model that can be cut: see arch/halves.py
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class ModelSizes:
     def kv_format(self) -> Format:
         """Of keys and values in the cache."""
         return self.kv_wanted or format_of_dtype(self.config.dtype)
+
+    @cached_property
+    def cut(self) -> ModelSizes | None:
+        """The same model with MLPs of two units each, if it has them so."""
+        parts = [part for sized in self.units for part in sized.parts]
+        return replace(self, units=parts) if parts else None
+
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether MLPs are two units each."""
+        return any(sized.unit.kind == DOWN for sized in self.units)
 
     @property
     def weight_bytes(self) -> int:

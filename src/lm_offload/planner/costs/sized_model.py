@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.halves import cut_units, has_halves
 from lm_offload.arch.weights import Unit
 from lm_offload.planner.costs.expert_sizes import ExpertSizes
 from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize, spec_bytes
 from lm_offload.quant.format import Format
 from lm_offload.units import align_up
+
+
+def sized_units(
+    config: ModelConfig, units: Sequence[Unit], bytes_of: Callable[[int, Unit], int]
+) -> list[UnitSize]:
+    """Units with their parts, where they can be cut.
+
+    `bytes_of` gives the memory of a unit, or of a part of the unit of that number.
+    """
+    parts = cut_units(config, units) if has_halves(config) else [()] * len(units)
+    return [
+        UnitSize(
+            unit,
+            bytes_of(number, unit),
+            tuple(UnitSize(part, bytes_of(number, part)) for part in parts[number]),
+        )
+        for number, unit in enumerate(units)
+    ]
 
 
 def model_sizes(
@@ -33,7 +52,11 @@ def sizes_of_config(
     kv_wanted: Format | None = None,
 ) -> ModelSizes:
     """The sizes of a model of which there are no files, laid out as packed folders are."""
-    sized = [UnitSize(unit, _unit_bytes(unit, weight_format, config)) for unit in units]
+
+    def bytes_of(_: int, unit: Unit) -> int:
+        return _unit_bytes(unit, weight_format, config)
+
+    sized = sized_units(config, units, bytes_of)
     tied = config.tie_embeddings and not weight_format.is_packed
     tables = [spec for spec in units[0].tables if not (tied and spec.role == "tokens")]
     table_bytes = align_up(sum(spec.elements * config.itemsize for spec in tables))

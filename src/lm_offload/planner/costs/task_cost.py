@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
 from lm_offload.planner.costs.expert_sizes import used_frac
@@ -26,7 +27,7 @@ from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operat
 from lm_offload.quant.kv_format import head_bytes
 
 MOST_MISSED_FRAC = 0.5  # of the weights, with which what the engine needs stays in the cache
-REPLAYED = frozenset({"attention", "recurrent", "mlp"})  # in decode, see pipeline/replay.py
+REPLAYED = frozenset({"attention", "recurrent", *MLP_KINDS})  # in decode, see pipeline/replay.py
 _Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
 

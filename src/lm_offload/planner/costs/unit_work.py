@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
+from lm_offload.arch.weight_spec import GATE_UP, MLP_KINDS
 from lm_offload.arch.weights import Unit, WeightSpec
 
 F32_BYTES = 4
@@ -51,11 +52,12 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
         "shared attention": _shared_attention,
         "recurrent": _recurrent,
         "mlp": _mlp,
+        GATE_UP: _mlp,
         "router": _router,
         "expert": _expert,
         "final_norm": _final_norm,
     }
-    config = config.of_layer(unit.index) if unit.kind in ("attention", "mlp") else config
+    config = config.of_layer(unit.index) if unit.kind in ("attention", *MLP_KINDS) else config
     kind = _kind_of(config, unit)
     more = kinds[kind](config) if kind in kinds else ()
     return (*_norms(config, unit), *more)

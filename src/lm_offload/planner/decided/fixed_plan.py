@@ -23,7 +23,7 @@ from lm_offload.planner.decided.fixed_device import check_device, fixed_on_devic
 from lm_offload.planner.decided.plan_choice import PlanChoice, choice_of
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.places.residency import Residency
-from lm_offload.planner.request import Request
+from lm_offload.planner.request import Request, in_units
 
 
 def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = None) -> Plan:
@@ -34,6 +34,8 @@ def fixed_plan(request: Request, choice: PlanChoice, common: Common | None = Non
 def fixed_timed(request: Request, choice: PlanChoice, common: Common | None = None) -> Timed:
     """The same with the seconds that the objective counts."""
     model = _model(request, choice)
+    if choice.device is None:
+        model = in_units(model, (*choice.resident, *choice.streamed))
     if model.config.recurrent is not None and not choice.kept_states:
         request = replace(request, workload=replace(request.workload, shared_lens=()))
     check_units(model, choice)
@@ -86,8 +88,7 @@ def _experts(model: ModelSizes, choice: PlanChoice) -> ExpertPlacement | None:
 
 def candidate_of_plan(request: Request, plan: Plan) -> Candidate:
     """A plan that was made for `request`, as the planner times it."""
-    model = request.model_in(plan.weight_format, plan.kv_format)
-    return candidate_of(model, choice_of(plan), plan.threads)
+    return candidate_of(request.model_of(plan), choice_of(plan), plan.threads)
 
 
 def sizes_of_choice(choice: PlanChoice, threads: int) -> Sizes:

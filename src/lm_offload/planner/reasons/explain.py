@@ -62,7 +62,7 @@ def explain(
     """
     common = common or Common()
     better = Improvements(request, plan, common)
-    model = request.model_in(plan.weight_format, plan.kv_format)
+    model = request.model_of(plan)
     return Explanation(
         bottleneck={phase: better.bottleneck(phase) for phase in plan.predicted.step_s},
         ceiling=CeilingModel(model, plan, request.profile).ceiling(request.workload),

@@ -30,7 +30,7 @@ def in_place_reason(request: Request, plan: Plan, common: Common) -> InPlaceReas
     """Of a plan with a device and MLPs in host memory."""
     if plan.device is None or request.profile.h2d is None:
         return None
-    model, in_place = request.model_in(plan.weight_format, plan.kv_format), plan.device.in_place
+    model, in_place = request.model_of(plan), plan.device.in_place
     kinds = ("attention", "mlp") if _layers_of(in_place, "attention") else ("mlp",)
     found = _layers_of(plan.resident, *kinds)
     if not found:

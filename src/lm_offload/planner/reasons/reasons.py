@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lm_offload.arch.halves import are_cut
 from lm_offload.device_plan import AttentionOn
 from lm_offload.plan import Figures, Plan
 from lm_offload.planner.reasons.in_place_reason import in_place_text
@@ -19,6 +20,9 @@ def plan_name(plan: Plan, best: Plan) -> str:
         return ", ".join(formats)
     sequences = f"{plan.max_sequences} sequence{'s' * (plan.max_sequences > 1)} in flight"
     ring = f", a ring of {format_bytes(plan.ring_bytes)}" if plan.streamed else ""
+    cut = are_cut(plan.unit_names)
+    if plan.streamed and cut != are_cut(best.unit_names):
+        ring += " and MLPs of two units each" if cut else " and whole MLPs"
     if plan.device and best.device and plan.device.attention != best.device.attention:
         sequences += f" with attention on {_places(plan.device.attention)}"
     if plan.device and best.device:
