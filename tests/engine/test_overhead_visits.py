@@ -7,7 +7,7 @@ import torch
 
 from lm_offload.engine import overhead_visits
 from lm_offload.engine.empty_sweeps import Case
-from lm_offload.engine.overhead import IN_CACHE, RUNS, TURNS
+from lm_offload.engine.overhead import CACHED_RUNS, IN_CACHE, TURNS
 from lm_offload.engine.overhead_visits import Visits
 from lm_offload.engine.prompt_cost import LONG, MANY, SHORT
 from lm_offload.kernels.resolve import resolve_kernels
@@ -50,10 +50,10 @@ def test_what_is_typical_is_that_of_all_visits(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_visit_leaves_torch_its_threads() -> None:
     threads = torch.get_num_threads()
-    visits = Visits(TURNS[1:], RUNS, resolve_kernels(1), MIB, 99)
+    visits = Visits(TURNS[1:], CACHED_RUNS, resolve_kernels(1), MIB, 99)
     torch.set_num_threads(3)
     visits.visit()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(threads)
-    assert {*RUNS} <= {*visits.sweeps_s}
+    assert {*CACHED_RUNS} <= {*visits.sweeps_s}
     assert all(second > 0 for second in visits.sweeps_s.values())
