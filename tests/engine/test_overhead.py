@@ -74,9 +74,18 @@ def test_a_profile_tells_the_sweeps_that_use_more_bytes() -> None:
 def test_sweeps_that_use_more_bytes_are_run_up_to_what_the_probe_reads(monkeypatch) -> None:
     monkeypatch.setattr(overhead, "last_level_cache_bytes", lambda: 40 * MIB)
     effort = replace(TINY_EFFORT, cache_fracs=(0.05, 0.5, 1.0, 2.0))
-    runs = visits_of(KERNELS, MIB, effort)._runs
-    sizes = [USED_BYTES + traffic.sweep_bytes for _, traffic in runs if traffic != IN_CACHE]
-    assert sizes == [20 * MIB, 40 * MIB]
+    for memory_bytes, sizes in ((1 << 30, [20 * MIB, 40 * MIB]), (32 * MIB, [20 * MIB])):
+        runs = visits_of(KERNELS, memory_bytes, effort)._runs
+        used = [USED_BYTES + traffic.sweep_bytes for _, traffic in runs if traffic != IN_CACHE]
+        assert used == sizes
+
+
+def test_a_sweep_that_took_less_than_its_tasks_is_no_curve_below_zero() -> None:
+    seconds = {**sweeps_s({}), (DECODE, IN_CACHE): 1e-9}
+    visits = SimpleNamespace(sweeps_s=seconds, prompt_costs=PromptCosts(0.0, 0.0))
+    curve = with_overhead(PROFILE, KERNELS, visits).cpu.sweep_by_bytes_s
+    assert curve is not None
+    assert min(curve.rates) > 0
 
 
 def test_every_sweep_of_a_run_of_an_empty_engine_is_timed() -> None:

@@ -70,15 +70,15 @@ _Sweeps = Mapping[tuple[Case, Traffic], float]  # seconds
 
 def visits_of(kernels: Kernels, memory_bytes: int, effort: Effort) -> Visits:
     """To be made while a machine is measured; `memory_bytes` bound what is read between tasks."""
-    runs = (*CACHED_RUNS, *_runs_by_bytes(effort), *CACHED_RUNS)
+    runs = (*CACHED_RUNS, *_runs_by_bytes(effort, memory_bytes), *CACHED_RUNS)
     return Visits(TURNS, runs, kernels, memory_bytes, effort.visits, effort.sweeps)
 
 
-def _runs_by_bytes(effort: Effort) -> Iterator[tuple[Case, Traffic]]:
+def _runs_by_bytes(effort: Effort, memory_bytes: int) -> Iterator[tuple[Case, Traffic]]:
     """Sweeps that use ever more bytes again and again, beyond what the inner caches hold."""
     for frac in effort.cache_fracs:
         size_bytes = align_down(int(frac * last_level_cache_bytes()))
-        if USED_BYTES < size_bytes <= ARENA_BYTES:
+        if USED_BYTES < size_bytes <= min(ARENA_BYTES, memory_bytes):
             yield DECODE, Traffic(TINY_TASK_BYTES, size_bytes - USED_BYTES, size_bytes)
 
 
@@ -110,16 +110,16 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) ->
         prompt_s=max(prompts.sequence_s - sequence_s, 0.0),
         row_s=prompts.row_s,
         cached_overhead_frac=cached_frac,
-        sweep_by_bytes_s=_by_bytes(sweeps, other_s, LEAST_FRAC * beside_s),
+        sweep_by_bytes_s=_by_bytes(sweeps, other_s),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
 
 
-def _by_bytes(sweeps: _Sweeps, other_s: float, least_s: float) -> Curve:
+def _by_bytes(sweeps: _Sweeps, other_s: float) -> Curve:
     """A sweep less `other_s` by the bytes that it uses: one that uses more takes no less."""
     seconds = {
-        USED_BYTES + traffic.sweep_bytes: max(sweep_s - other_s, least_s)
+        USED_BYTES + traffic.sweep_bytes: max(sweep_s - other_s, LEAST_FRAC * sweep_s)
         for (case, traffic), sweep_s in sweeps.items()
         if case == DECODE and traffic.task_bytes == TINY_TASK_BYTES
     }
