@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from rich.console import Console
 
+from lm_offload.cli.plan import _print_notes
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.demo import demo_path
 from lm_offload.units import MIB, PAGE_BYTES
 from tests.cli.conftest import Run
+from tests.hardware.test_profile_store import PROFILE
 from tests.planner.test_stages import plan_of
 
 SIZES = ["--batch-size", "2", "--prompt-len", "24", "--gen-len", "6"]
@@ -259,3 +263,14 @@ def test_recurrent_layers_are_named(run: Run, budget: str, shared: str) -> None:
     assert "recurrent states" in text
     assert ("kept states" in text) == (budget == "12GiB")
     assert re.search(f"as layers are recurrent, {shared} and nothing is drafted", text)
+
+
+def test_a_profile_that_was_disturbed_is_told_with_the_plan():
+    texts = []
+    for disturbed_frac in (0.0, 0.5):
+        console = Console(record=True, width=200, file=io.StringIO())
+        profile = replace(PROFILE, disturbed_frac=disturbed_frac)
+        _print_notes(console, SimpleNamespace(profile=profile, device=None))
+        texts.append(console.export_text())
+    assert texts[0] == ""
+    assert "50%" in texts[1]

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from lm_offload.engine import overhead
 from lm_offload.engine.empty_sweeps import RUN_SWEEPS, run_sweeps_s
+from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.overhead import (
+    CACHED_RUNS,
     DECODE,
     IN_CACHE,
     LARGE_TURN,
     MANY,
     MANY_DECODE,
     OTHER_KERNELS,
-    RUNS,
     TASKS,
+    USED_BYTES,
+    visits_of,
     with_overhead,
 )
 from lm_offload.engine.overhead_visits import SMALL_UNITS
 from lm_offload.engine.prompt_cost import PromptCosts
+from lm_offload.hardware.profile import TINY_TASK_BYTES
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.units import MIB
+from tests.hardware.profiles import TINY_EFFORT
 from tests.hardware.test_profile_store import PROFILE
 
 KERNELS = resolve_kernels(1)
@@ -30,7 +37,7 @@ KERNELS = resolve_kernels(1)
 def sweeps_s(case_s: dict[object, float]) -> dict[object, float]:
     """By layers 10 us a task where all is cached and 20 elsewhere; `case_s` goes on top."""
     found = {}
-    for case, traffic in (*LARGE_TURN, *RUNS):
+    for case, traffic in (*LARGE_TURN, *CACHED_RUNS):
         task_s = 10e-6 if traffic == IN_CACHE else 20e-6
         found[case, traffic] = case_s.get(traffic, 1e-3) + 2 * case.layers * task_s
     found[MANY_DECODE, IN_CACHE] += (MANY - 1) * 5e-6
@@ -47,6 +54,38 @@ def test_a_profile_tells_the_sweep_of_a_run_that_it_was_made_from() -> None:
     beside_s = cpu.cached_overhead_frac * (cpu.sweep_s + kernels_s)
     told_s = beside_s + TASKS * cpu.tiny_task_s + cpu.sequence_s
     assert told_s == pytest.approx(seconds[DECODE, IN_CACHE])
+
+
+def test_a_profile_tells_the_sweeps_that_use_more_bytes() -> None:
+    seconds = sweeps_s({IN_CACHE: 0.3e-3})
+    for used_bytes, slower_s in ((16 * MIB, 0.1e-3), (32 * MIB, 0.05e-3), (64 * MIB, 0.4e-3)):
+        traffic = Traffic(TINY_TASK_BYTES, used_bytes - USED_BYTES, used_bytes)
+        seconds[DECODE, traffic] = seconds[DECODE, IN_CACHE] + slower_s
+    visits = SimpleNamespace(sweeps_s=seconds, prompt_costs=PromptCosts(0.0, 0.0))
+    cpu = with_overhead(PROFILE, KERNELS, visits).cpu
+    curve = cpu.sweep_by_bytes_s
+    assert curve is not None
+    assert curve.sizes == (USED_BYTES, 16 * MIB, 32 * MIB, 64 * MIB)
+    assert curve.rates[0] == pytest.approx(cpu.cached_overhead_frac * cpu.sweep_s)
+    slower_s = [rate - curve.rates[0] for rate in curve.rates]
+    assert slower_s == pytest.approx([0.0, 0.1e-3, 0.1e-3, 0.4e-3])  # 32 MiB take no less
+
+
+def test_sweeps_that_use_more_bytes_are_run_up_to_what_the_probe_reads(monkeypatch) -> None:
+    monkeypatch.setattr(overhead, "last_level_cache_bytes", lambda: 40 * MIB)
+    effort = replace(TINY_EFFORT, cache_fracs=(0.05, 0.5, 1.0, 2.0))
+    for memory_bytes, sizes in ((1 << 30, [20 * MIB, 40 * MIB]), (32 * MIB, [20 * MIB])):
+        runs = visits_of(KERNELS, memory_bytes, effort)._runs
+        used = [USED_BYTES + traffic.sweep_bytes for _, traffic in runs if traffic != IN_CACHE]
+        assert used == sizes
+
+
+def test_a_sweep_that_took_less_than_its_tasks_is_no_curve_below_zero() -> None:
+    seconds = {**sweeps_s({}), (DECODE, IN_CACHE): 1e-9}
+    visits = SimpleNamespace(sweeps_s=seconds, prompt_costs=PromptCosts(0.0, 0.0))
+    curve = with_overhead(PROFILE, KERNELS, visits).cpu.sweep_by_bytes_s
+    assert curve is not None
+    assert min(curve.rates) > 0
 
 
 def test_every_sweep_of_a_run_of_an_empty_engine_is_timed() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from lm_offload.engine import overhead_visits
 from lm_offload.engine.empty_sweeps import Case
-from lm_offload.engine.overhead import IN_CACHE, RUNS, TURNS
+from lm_offload.engine.overhead import CACHED_RUNS, IN_CACHE, TURNS
 from lm_offload.engine.overhead_visits import Visits
 from lm_offload.engine.prompt_cost import LONG, MANY, SHORT
 from lm_offload.kernels.resolve import resolve_kernels
@@ -50,10 +50,22 @@ def test_what_is_typical_is_that_of_all_visits(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_visit_leaves_torch_its_threads() -> None:
     threads = torch.get_num_threads()
-    visits = Visits(TURNS[1:], RUNS, resolve_kernels(1), MIB, 99)
+    visits = Visits(TURNS[1:], CACHED_RUNS, resolve_kernels(1), MIB, 99)
     torch.set_num_threads(3)
     visits.visit()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(threads)
-    assert {*RUNS} <= {*visits.sweeps_s}
+    assert {*CACHED_RUNS} <= {*visits.sweeps_s}
     assert all(second > 0 for second in visits.sweeps_s.values())
+
+
+def test_a_run_counts_by_its_mean_and_runs_by_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, traffic = CACHED_RUNS[0]
+    runs = iter(([1.0, 1.0, 2.5], [9.0, 9.0, 9.0], [2.0, 2.0, 2.0]))
+    monkeypatch.setattr(overhead_visits, "sampled_sweeps_s", lambda *of: {})
+    monkeypatch.setattr(overhead_visits, "run_sweeps_s", lambda *of: next(runs))
+    prompts = {SHORT: [0.0], LONG: [0.0], MANY: [0.0]}
+    monkeypatch.setattr(overhead_visits, "sampled_prompts_s", lambda *of: prompts)
+    visits = Visits((), ((case, traffic),) * 3, resolve_kernels(1), MIB)
+    visits.visit()
+    assert visits.sweeps_s == {(case, traffic): 2.0}  # of 1.5, 9 and 2

@@ -83,6 +83,7 @@ processors = st.builds(
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,
     prompt_s=at_least_zero,
+    sweep_by_bytes_s=st.none() | curves(),
     sampled_values_per_s=at_least_zero,
     cache_bytes=st.integers(0, 1 << 40),
     cache_bytes_per_s=st.none() | curves(),
@@ -118,5 +119,6 @@ profiles = st.builds(
     link_interference=st.builds(
         LinkInterference, *[shares] * 5, compute_while_uploading_frac=st.none() | shares
     ),
+    disturbed_frac=st.just(0.0) | shares,
     fingerprint=st.dictionaries(texts, texts, max_size=3).map(lambda pairs: tuple(pairs.items())),
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lm_offload.hardware import interference_probe
+from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.disk_reader import DiskReader, Way
-from lm_offload.hardware.effort import Clock
 from lm_offload.hardware.interference_probe import Beside
 from lm_offload.hardware.interference_visits import InterferenceVisits
 from lm_offload.hardware.memory_probe import probe_memory
@@ -19,6 +19,7 @@ from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import KIB, MIB
 from tests.hardware.probing import BUDGET_S
 from tests.hardware.profiles import TINY_EFFORT
+from tests.hardware.watches import quiet_watch
 
 WAY = Way(256 * KIB, 1)
 
@@ -55,7 +56,7 @@ def test_visits_come_before_the_stages_that_are_left(
     seen = list[float]()
     monkeypatch.setattr(Beside, "visit", lambda self, call, seconds: seen.append(call()))
     effort = replace(TINY_EFFORT, interference_visits=3)
-    clock = Clock(effort, lambda *of: None)
+    clock = Clock(effort, lambda *of: None, quiet_watch())
     arena = probe_memory(2 * MIB)
     visits = InterferenceVisits(reader, WAY, resolve_kernels(1), arena, effort, clock)
     assert not seen

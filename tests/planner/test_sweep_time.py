@@ -16,9 +16,10 @@ from lm_offload.planner.costs.sweep_shape import Piece, SweepGroup, SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.sweeps import sweep_recurrence
 from lm_offload.planner.sweeps.disturbance import Disturbance, disturbance
+from lm_offload.planner.sweeps.engine_time import fixed_s
 from lm_offload.planner.sweeps.run_time import SIMULATED_SWEEPS, time_run
 from lm_offload.planner.sweeps.sweep_load import SweepLoad
-from lm_offload.planner.sweeps.sweep_time import SweepTimes, overhead_s
+from lm_offload.planner.sweeps.sweep_time import SweepTimes
 from tests.planner.machines import PLAIN, disturbed
 from tests.planner.requests import TINY
 from tests.planner.sweep_simulation import sweep_seconds
@@ -125,13 +126,28 @@ def test_what_reads_cost_products_in_any_case_is_not_counted_twice() -> None:
     assert lost_s[0] > lost_s[1] > lost_s[2] == 0.0
 
 
-def test_decode_finds_the_engine_in_the_cache_if_the_weights_stay_there_and_prompts_never() -> None:
+def test_decode_in_memory_finds_the_engine_in_the_cache_and_prompts_never() -> None:
     cpu = replace(PLAIN.cpu, sweep_s=8.0, sequence_s=1.0, cached_overhead_frac=0.5)
     prompt = SweepShape((Piece(1, 64, 64),), 1)
-    for shape, saved_s in ((ROWS, 4.0), (prompt, 0.0)):
-        cold_s, warm_s = (overhead_s(cpu, 8, shape, 1, cached) for cached in (False, True))
-        assert cold_s == pytest.approx(8.0 + shape.sequences)
-        assert cold_s - warm_s == pytest.approx(saved_s)
+    for cache_bytes, missed_frac, decode_s in ((1 << 30, 0.0, 4.0), (1 << 10, 1.0, 8.0)):
+        kept = replace(cpu, cache_bytes=cache_bytes)
+        times = times_of(replace(PLAIN, cpu=kept), frozenset(), 0)
+        times = replace(times, costs=UnitCosts(times.costs.model, kept, missed_frac))
+        assert times.load(ROWS).overhead_s == pytest.approx(decode_s + ROWS.sequences)
+        assert times.load(prompt).overhead_s == pytest.approx(8.0 + 1)
+
+
+def test_the_more_bytes_sweeps_use_the_less_of_the_engine_is_in_the_cache() -> None:
+    model = sizes()
+    used_bytes = UnitCosts(model, PLAIN.cpu, 0.0).used_bytes(ROWS)
+    assert used_bytes > model.units_bytes
+    curve = Curve((used_bytes / 4, used_bytes * 4), (1.0, 4.0))
+    cpu = replace(PLAIN.cpu, sweep_s=8.0, sweep_by_bytes_s=curve)
+    times = replace(
+        times_of(replace(PLAIN, cpu=cpu), frozenset(), 0), costs=UnitCosts(model, cpu, 0.5)
+    )
+    assert times.load(ROWS).overhead_s == pytest.approx(2.0)
+    assert [fixed_s(cpu, size) for size in (1.0, 1e12)] == [1.0, 4.0]
 
 
 def test_only_the_first_of_many_rows_is_waited_for_and_once_behind_units() -> None:

@@ -130,6 +130,7 @@ def _profile(place: Path, cores: int) -> Finding:
     from lm_offload.engine.profile_choice import GIVEN_PROFILE
     from lm_offload.hardware.effort import FULL
     from lm_offload.hardware.fingerprint import fingerprint_of
+    from lm_offload.hardware.profile_notes import disturbance_note
     from lm_offload.hardware.profile_store import load_stored
 
     if given := os.environ.get(GIVEN_PROFILE):
@@ -137,8 +138,9 @@ def _profile(place: Path, cores: int) -> Finding:
     folder = place if place.is_dir() else place.parent
     found = load_stored(fingerprint_of(KernelChoice.by_name(cores), folder, __version__))
     cost = "plans and predictions are rough; run lm-offload profile once, for a minute"
-    rough = found is None or found.source != f"measured ({FULL.name})"
-    return Finding("profile", found.source if found else "none", cost if rough else None)
+    if found is None or found.source != f"measured ({FULL.name})":
+        return Finding("profile", found.source if found else "none", cost)
+    return Finding("profile", found.source, disturbance_note(found))
 
 
 def _libraries() -> Iterator[Finding]:

@@ -117,8 +117,17 @@ def plan(
         record["verification"] = _verified(found.request, model, shape, console)
     if as_json:
         print_json(record)
-    if case.request.profile.gpu is not None and case.request.device is None:
-        people_console(quiet=False).print(GPU_NOTE.format(name=case.request.profile.name))
+    _print_notes(people_console(quiet=False), case.request)
+
+
+def _print_notes(console: Console, request: Request) -> None:
+    """What the plan leaves out of the machine, and what is known against its profile."""
+    from lm_offload.hardware.profile_notes import disturbance_note
+
+    if request.profile.gpu is not None and request.device is None:
+        console.print(GPU_NOTE.format(name=request.profile.name))
+    if note := disturbance_note(request.profile):
+        console.print(note)
 
 
 class _Found(NamedTuple):

@@ -22,8 +22,8 @@ from lm_offload.hardware.effort import START, TIGHT, Effort
 from lm_offload.hardware.fingerprint import disk_name, fingerprint_of
 from lm_offload.hardware.limits import available_memory_bytes
 from lm_offload.hardware.memory_probe import trim_heap
-from lm_offload.hardware.other_load import OtherLoad
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.profile_notes import disturbance_note
 from lm_offload.hardware.profile_store import load_stored
 from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
@@ -32,7 +32,6 @@ from lm_offload.units import format_bytes
 
 log = logging.getLogger(__name__)
 
-BUSY_FRAC = 0.1  # of the cores, at work for others: more than a system does by itself
 ROUGH = (("seen", "in little memory, or by a small file"),)  # kept apart from sound profiles
 
 
@@ -85,16 +84,11 @@ def _measure(
     place: Path, kernels: Kernels, effort: Effort, memory_bytes: int, report: Report
 ) -> Calibration:
     """Everything that plans depend on; see `calibrate` for `place`."""
-    load = OtherLoad()
     visits = visits_of(kernels, memory_bytes, effort)
     found = calibrate(kernels, place, effort, memory_bytes, visits.between(report))
     visits.visit()
-    if load.busy_frac > BUSY_FRAC:
-        log.warning(
-            "Other processes kept %.0f %% of the cores busy while this machine was measured: rates "
-            "are too low; run lm-offload profile when it is quiet.",
-            100 * load.busy_frac,
-        )
+    if note := disturbance_note(found.profile):
+        log.warning("%s", note)
     folder = place if place.is_dir() else place.parent
     fingerprint = fingerprint_of(kernels, folder, __version__)
     profile = replace(found.profile, fingerprint=fingerprint)

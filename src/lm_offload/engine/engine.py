@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from lm_offload.engine.diagnosis import explain_bad_logits
@@ -16,6 +15,8 @@ from lm_offload.engine.machinery import Machinery
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.engine.scoring import (
     Scored,
+    are_finite,
+    is_scored,
     row_of,
     sampled_logits,
     score_outputs,
@@ -81,8 +82,10 @@ class Engine:
         cached = sum(sequence.num_cached for sequence in sampled if not sequence.output)
         if len(logits):
             self._check_finite(logits)
-            score_prompts(batch, logits)
-            self._append_tokens(batch, sampled_logits(batch, logits))
+            if is_scored(batch):
+                score_prompts(batch, logits)
+                logits = sampled_logits(batch, logits)
+            self._append_tokens(batch, logits)
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
         experts = parts.experts.take_use() if parts.experts else NO_EXPERTS
@@ -119,7 +122,7 @@ class Engine:
         return parts.executor.run_sweep(parts.runner.task_counts(1), lambda task: None)
 
     def _check_finite(self, logits: Tensor) -> None:
-        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
+        if not are_finite(logits):
             raise explain_bad_logits(self.machinery)
 
     def _append_tokens(self, batch: Batch, logits: Tensor) -> None:

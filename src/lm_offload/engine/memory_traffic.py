@@ -49,15 +49,15 @@ class MemoryReads:
 
     def _read(self, size_bytes: int) -> None:
         """One part of the memory after the other."""
+        start_s = time.perf_counter()
         within = min(self._traffic.within_bytes // F32_BYTES, len(self._memory))
         count = min(size_bytes // F32_BYTES, within)
         if self._at + count > within:
             self._at = 0
-        start_s = time.perf_counter()
         if count:
             read_memory(self._memory[self._at : self._at + count], self._threads)
-        self.seconds += time.perf_counter() - start_s
         self._at += count
+        self.seconds += time.perf_counter() - start_s
 
 
 class StreamingExecutor:

@@ -17,9 +17,10 @@ model whole runs are timed, as each sweep finds what the last one has left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -28,14 +29,17 @@ from torch import Tensor
 from lm_offload.engine.empty_sweeps import Case, Turn
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.overhead_visits import ARENA_BYTES, SMALL_UNITS, Visits
+from lm_offload.engine.scoring import are_finite
 from lm_offload.engine.tiny_model import VOCAB_SIZE
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Effort
+from lm_offload.hardware.memory_probe import last_level_cache_bytes
 from lm_offload.hardware.profile import TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
 from lm_offload.sampling.draw import Row, sample
-from lm_offload.units import MIB
+from lm_offload.units import MIB, align_down
 
 SHALLOW, DEEP = 2, 10
 FEW, MANY = 1, 16  # sequences
@@ -55,17 +59,27 @@ CASES = (DECODE, DEEP_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
 
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
 IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 16 * MIB)
+USED_BYTES = TASKS * TINY_TASK_BYTES  # in such a sweep of a shallow model
 TURN: Turn = tuple((case, SMALL_UNITS) for case in CASES)
 LARGE_TURN: Turn = (*TURN, (DECODE, LARGE_UNITS), (DEEP_DECODE, LARGE_UNITS))
 TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units read much
-RUNS: Turn = tuple((case, IN_CACHE) for case in (DECODE, DEEP_DECODE, MANY_DECODE))
+CACHED_RUNS: Turn = tuple((case, IN_CACHE) for case in (DECODE, DEEP_DECODE, MANY_DECODE))
 
 _Sweeps = Mapping[tuple[Case, Traffic], float]  # seconds
 
 
 def visits_of(kernels: Kernels, memory_bytes: int, effort: Effort) -> Visits:
     """To be made while a machine is measured; `memory_bytes` bound what is read between tasks."""
-    return Visits(TURNS, RUNS, kernels, memory_bytes, effort.visits, effort.sweeps)
+    runs = (*CACHED_RUNS, *_runs_by_bytes(effort, memory_bytes), *CACHED_RUNS)
+    return Visits(TURNS, runs, kernels, memory_bytes, effort.visits, effort.sweeps)
+
+
+def _runs_by_bytes(effort: Effort, memory_bytes: int) -> Iterator[tuple[Case, Traffic]]:
+    """Sweeps that use ever more bytes again and again, beyond what the inner caches hold."""
+    for frac in effort.cache_fracs:
+        size_bytes = align_down(int(frac * last_level_cache_bytes()))
+        if USED_BYTES < size_bytes <= min(ARENA_BYTES, memory_bytes):
+            yield DECODE, Traffic(TINY_TASK_BYTES, size_bytes - USED_BYTES, size_bytes)
 
 
 def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) -> HardwareProfile:
@@ -82,6 +96,8 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) ->
     beside_s = seconds[DECODE] - TASKS * task.small_s - FEW * sequence_s
     tiny_s = min(task.tiny_s, task.small_s)
     beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * tiny_s - FEW * sequence_s
+    cached_frac = min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0)
+    other_s = sweeps[DECODE, IN_CACHE] - beside_cached_s + cached_frac * OTHER_KERNELS * kernel_s
     cpu = replace(
         profile.cpu,
         task_s=task.small_s,
@@ -93,10 +109,22 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) ->
         micro_batch_s=_micro_batch_s(seconds, task.small_s, kernel_s),
         prompt_s=max(prompts.sequence_s - sequence_s, 0.0),
         row_s=prompts.row_s,
-        cached_overhead_frac=min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0),
+        cached_overhead_frac=cached_frac,
+        sweep_by_bytes_s=_by_bytes(sweeps, other_s),
         sampled_values_per_s=_sampled_values_per_s(),
     )
     return replace(profile, cpu=cpu)
+
+
+def _by_bytes(sweeps: _Sweeps, other_s: float) -> Curve:
+    """A sweep less `other_s` by the bytes that it uses: one that uses more takes no less."""
+    seconds = {
+        USED_BYTES + traffic.sweep_bytes: max(sweep_s - other_s, LEAST_FRAC * sweep_s)
+        for (case, traffic), sweep_s in sweeps.items()
+        if case == DECODE and traffic.task_bytes == TINY_TASK_BYTES
+    }
+    sizes = sorted(seconds)
+    return Curve(tuple(sizes), tuple(accumulate(map(seconds.__getitem__, sizes), max)))
 
 
 class _TaskTimes(NamedTuple):
@@ -149,5 +177,5 @@ def _sampled_values_per_s() -> float:
 
 def _checked_sample(logits: Tensor, rows: list[Row]) -> list[int]:
     """What an engine does with the logits of a sweep."""
-    assert bool(torch.isfinite(logits.amax(dim=-1)).all())
+    assert are_finite(logits)
     return sample(logits, rows)

@@ -24,6 +24,7 @@ from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile, Link, Processor
+from lm_offload.hardware.timing import capped_mean
 from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.kernels.base import Kernels
 from lm_offload.units import GIB, MIB
@@ -71,14 +72,15 @@ class Visits:
         machine = _any_machine(self._kernels.threads), self._kernels, self._memory_bytes
         _extend(self._sweeps, sampled_sweeps_s(self._turns, self._each, *machine))
         for case, traffic in self._runs:
-            self._sweeps[case, traffic] += run_sweeps_s(case, SMALL_UNITS, traffic, *machine)
+            run_s = run_sweeps_s(case, SMALL_UNITS, traffic, *machine)
+            self._sweeps[case, traffic].append(capped_mean(run_s))
         prompts = round(PROMPTS_FRAC * self._each)
         _extend(self._prompts, sampled_prompts_s(prompts, *machine, SMALL_UNITS))
         torch.set_num_threads(threads)
 
     @property
     def sweeps_s(self) -> dict[tuple[Case, Traffic], float]:
-        """The typical sweep of each case and traffic."""
+        """The typical sweep of each case and traffic; of runs the mean, as they are sums."""
         return {key: median(seconds) for key, seconds in self._sweeps.items()}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,15 +23,25 @@ def row_of(sequence: Sequence) -> Row:
     return Row(it.params, it.seed, it.prompt, it.output, it.rules, it.guide)
 
 
+def are_finite(logits: Tensor) -> bool:
+    """Whether tokens can be drawn from logits [R, V]: the largest of each row tells of NaN, too."""
+    return all(map(math.isfinite, logits.amax(dim=-1).tolist()))
+
+
+def is_scored(batch: Batch) -> bool:
+    """Whether logits of any prompt are wanted; all others are those that tokens are drawn from."""
+    return any(chunk.is_scored for chunk in batch.chunks)
+
+
 def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:
-    """The rows of logits [R, V] that tokens are drawn from; all of them but where prompts score."""
+    """The rows of logits [R, V] that tokens are drawn from, where some are of prompts."""
     rows = [
         row
         for chunk, _, last in _spans(batch)
         if chunk.completes
         for row in range(last - 1 - len(chunk.draft), last)
     ]
-    return logits if len(rows) == len(logits) else logits[torch.tensor(rows, dtype=torch.long)]
+    return logits[torch.tensor(rows, dtype=torch.long)]
 
 
 def score_prompts(batch: Batch, logits: Tensor) -> None:
@@ -92,6 +103,6 @@ def _spans(batch: Batch) -> Iterator[tuple[Chunk, int, int]]:
     """Each chunk that has logits, with the first and one past the last of its rows of logits."""
     start = 0
     for chunk in batch.chunks:
-        if chunk.num_logits:
-            yield chunk, start, start + chunk.num_logits
-        start += chunk.num_logits
+        if count := chunk.num_logits:
+            yield chunk, start, start + count
+        start += count

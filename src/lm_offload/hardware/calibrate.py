@@ -11,11 +11,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.hardware.disk_reader import DiskReader
 from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
-from lm_offload.hardware.effort import Clock, Effort
+from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.interference_visits import InterferenceVisits
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import (
@@ -27,6 +28,7 @@ from lm_offload.hardware.memory_probe import (
 from lm_offload.hardware.processor_probe import measure_processor
 from lm_offload.hardware.profile import HardwareProfile, Link
 from lm_offload.hardware.visits import Report
+from lm_offload.hardware.watch import watch_with
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.direct_file import DirectFile
 from lm_offload.units import MIB, align_down
@@ -54,7 +56,7 @@ def calibrate(
     where reads fail.
     """
     spread_threads(kernels.threads)
-    clock = Clock(effort, report)
+    clock = Clock(effort, report, watch_with(kernels))
     read_bytes, other_bytes = _split_memory(memory_bytes)
     target, arena = probe_memory(read_bytes), mapped_memory(other_bytes, effort.times_cache)
     with (
@@ -78,6 +80,7 @@ def calibrate(
         disk_read=read,
         disk_write=write or Link(read.bytes_per_s, block_bytes=read.block_bytes),
         interference=beside.interference,
+        disturbed_frac=clock.disturbed_frac,
     )
     return Calibration(profile, is_sound)
 

@@ -1,31 +1,15 @@
-"""How thoroughly a machine is measured, and how the time for it is shared out."""
+"""How thoroughly a machine is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.disk_probe import ALL_WAYS, FEW_WAYS
 from lm_offload.hardware.disk_reader import Way
 from lm_offload.hardware.memory_probe import FEWEST_TIMES, TIMES_CACHE
-from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.quant.format import Format, parse_format
 from lm_offload.units import MIB
-
-SHARES = {
-    "disk writes": 0.1,
-    "disk reads": 0.18,
-    "memory": 0.05,
-    "cache": 0.03,
-    "products": 0.3,
-    "attention": 0.13,
-    "other kernels": 0.05,
-    "quantizing": 0.02,
-    "recurrent states": 0.01,
-    "threads": 0.05,
-    "interference": 0.1,
-}
 
 
 @dataclass(frozen=True)
@@ -47,6 +31,7 @@ class Effort:
     disk_visits: int = 1  # the same, to the disk
     interference_visits: int = 1  # the same, to disk and CPU beside one another
     sweeps: int = 30  # turns of the engine's sweeps, of all visits together
+    cache_fracs: tuple[float, ...] = (1.0,)  # of the last-level cache, that sweeps then use
     times_cache: int = TIMES_CACHE  # memory that probes work in, over the last-level cache
     threads: bool = False  # whether speed by threads is measured, which a disturbance may spoil
 
@@ -72,6 +57,7 @@ FULL = Effort(
     visits=4,
     disk_visits=8,
     interference_visits=6,
+    cache_fracs=(0.5, 0.75, 1.0, 1.5, 2.0),
     threads=True,
 )
 QUICK = Effort(
@@ -87,6 +73,7 @@ QUICK = Effort(
     file_bytes=128 * MIB,
     disk_visits=3,
     interference_visits=3,
+    cache_fracs=(0.5, 1.0, 2.0),
     sweeps=12,
     times_cache=FEWEST_TIMES,
     threads=True,
@@ -115,23 +102,3 @@ TIGHT = Effort(  # where memory is too little for true rates, and for more than 
     other_formats=(),
     file_bytes=0,
 )
-
-
-class Clock:
-    """Gives each stage its seconds and reports how far the whole is."""
-
-    def __init__(self, effort: Effort, report: Report) -> None:
-        self._total_s = effort.seconds
-        self._done_s = 0.0
-        self._report = report
-
-    def visit_between(self, visit: Callable[[], None], count: int) -> None:
-        """Have so many visits made before the stages to come, spread over them."""
-        self._report = spread_over(self._report, visit, count)
-
-    def budget_s(self, stage: str, detail: str = "", parts: int = 1) -> float:
-        """Seconds of a stage of SHARES, or of one of its equal parts, which begins now."""
-        self._report(f"{stage} {detail}".rstrip(), self._done_s, self._total_s)
-        seconds = SHARES[stage] * self._total_s / parts
-        self._done_s += seconds
-        return seconds

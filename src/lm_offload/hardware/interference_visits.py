@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.disk_reader import DiskReader, Way
-from lm_offload.hardware.effort import Clock, Effort
+from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.interference_probe import Beside
 from lm_offload.hardware.processor_probe import memory_bound_product
 from lm_offload.hardware.product_work import empty_call

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from lm_offload.hardware.attention_probe import AttentionRates, Setting, among, measure_attention
-from lm_offload.hardware.cache_probe import measure_cache
+from lm_offload.hardware.cache_probe import CacheCosts, measure_cache
+from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.effort import Clock, Effort
+from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
@@ -34,22 +36,21 @@ OPERATION_BYTES = MIB  # of a call whose rate stands for kernels that were not m
 
 def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clock) -> Processor:
     """Rates of all kernels with weights and caches in `arena`, which should exceed the cache."""
-    by_threads = measure_memory(arena, kernels.threads, clock.budget_s("memory"))
-    kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
-    work_s = measure_work_s(kernels, KERNEL_BUDGET_S)
-    cache = measure_cache(kernels, arena, work_s, clock.budget_s("cache"))
+    by_threads = clock.watched("memory", partial(measure_memory, arena, kernels.threads))
+    calls, cache = clock.watched("cache", partial(_measure_calls_and_cache, kernels, arena))
+    kernel_s, work_s = calls
     small = arena.slice(0, cache.cached_bytes)
     products = measure_products(
         kernels, small, arena, effort, (work_s, work_s + cache.start_s), clock
     )
     other = product_work(kernels, matrices(small, PLAIN, CACHED_SIZE), OTHER_ROWS)
-    setting, attention_s = among(other, work_s), clock.budget_s("attention")
-    attention = _measure_attention(kernels, arena, effort, setting, kernel_s, attention_s)
-    budget_s = clock.budget_s("other kernels")
-    operations = measure_operations(kernels, OPERATION_ROWS, other, kernel_s, budget_s)
-    quantizing = measure_quantizing(effort.packed_formats, clock.budget_s("quantizing"))
-    states_s = clock.budget_s("recurrent states")
-    states = measure_states(kernels, arena, STATE_ROWS, kernel_s, states_s)
+    given = kernels, arena, effort, among(other, work_s), kernel_s
+    attention = clock.watched("attention", partial(_measure_attention, *given))
+    rows = kernels, OPERATION_ROWS, other, kernel_s
+    operations = clock.watched("other kernels", partial(measure_operations, *rows))
+    quantizing = clock.watched("quantizing", partial(measure_quantizing, effort.packed_formats))
+    of_states = kernels, arena, STATE_ROWS, kernel_s
+    states = clock.watched("recurrent states", partial(measure_states, *of_states))
     speedups = _measure_speedups(kernels, arena, effort, clock)
     return Processor(
         threads=kernels.threads,
@@ -79,6 +80,15 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     )
 
 
+def _measure_calls_and_cache(
+    kernels: Kernels, arena: Arena, budget_s: float
+) -> tuple[tuple[float, float], CacheCosts]:
+    """A call with next to nothing to do, asked for and replayed, and what the cache keeps."""
+    kernel_s = measure_kernel_s(kernels, KERNEL_BUDGET_S)
+    work_s = measure_work_s(kernels, KERNEL_BUDGET_S)
+    return (kernel_s, work_s), measure_cache(kernels, arena, work_s, budget_s)
+
+
 def _measure_attention(
     kernels: Kernels,
     arena: Arena,
@@ -100,10 +110,10 @@ def _measure_speedups(
     kernels: Kernels, arena: Arena, effort: Effort, clock: Clock
 ) -> dict[str, Curve]:
     """Empty where there is nothing to choose, or too little time to choose by."""
-    budget_s = clock.budget_s("threads")
     if kernels.threads == 1 or not effort.threads:
+        clock.budget_s("threads")
         return {}
-    return measure_speedups(kernels, arena, budget_s)
+    return clock.watched("threads", partial(measure_speedups, kernels, arena))
 
 
 def _known(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.effort import Clock, Effort
+from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.product_ends import Ends, ProductEnds
 from lm_offload.hardware.product_probe import FORMATS, Products
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
@@ -51,8 +52,8 @@ def measure_products(
     formats = (*FORMATS, *effort.other_formats)
     cached, uncached = Products(CACHED_SIZE, cached=True), Products(MEMORY_SIZE, cached=False)
     beside = ProductEnds(), ProductStarts()
-    for turn in range(effort.turns):
-        budget_s = clock.budget_s("products", f"{turn + 1} of {effort.turns}", effort.turns)
+
+    def measure_turn(budget_s: float) -> None:
         for some in _together(formats, arena.size_bytes):
             part_s = budget_s * (1 - CACHED_TIME_FRAC) * len(some) / len(formats)
             uncached.measure(kernels, arena, some, effort.rows, part_s)
@@ -60,6 +61,9 @@ def measure_products(
         for format in short:
             short_s = budget_s * CACHED_TIME_FRAC / len(short)
             _measure_cached(kernels, small, format, effort.rows, cached, beside, short_s)
+
+    for turn in range(effort.turns):
+        clock.watched("products", measure_turn, f"{turn + 1} of {effort.turns}", effort.turns)
     ends, starts = beside
     kernel_s, uncached_s = fixed_s
     start_s = starts.beside_s(kernel_s)

@@ -72,6 +72,9 @@ class Processor:
     micro_batch_s: float = 0.0  # of a sweep for each micro-batch after the first
     row_s: float = 0.0  # of a sweep for each row beyond one of a sequence: index tensors
     cached_overhead_frac: float = 1.0  # of these where all weights stay in the last-level cache
+    # `sweep_s` of decode with all weights in memory, by bytes that sweeps use again and again;
+    # None: as much of it as `cached_overhead_frac` says, up to those that stay.
+    sweep_by_bytes_s: Curve | None = None
     sampled_values_per_s: float = 0.0  # logits that sampling looks at on one thread; 0: free
     cache_bytes: int = 0  # of weights that stay in the last-level cache; 0: none that matters
     # By bytes that sweeps use again and again, how fast products of a row read them: from the rate
@@ -214,4 +217,5 @@ class HardwareProfile:
     h2d_staged: Link | None = None  # from such memory through pinned buffers; None: as h2d
     interference: Interference = Interference()
     link_interference: LinkInterference = field(default_factory=LinkInterference)
+    disturbed_frac: float = 0.0  # of the time of its measurement, by other work
     fingerprint: tuple[tuple[str, str], ...] = ()  # empty: described by hand

@@ -82,7 +82,7 @@ class KVCache:
         self.keys |= other.keys
         self.values |= other.values
 
-    def blocks_of(self, piece: Chunk) -> Sequence[int] | NDArray[np.int64]:
+    def blocks_of(self, piece: Chunk) -> Sequence[int]:
         """Where the blocks of the positions up to the end of a piece lie."""
         return numbered_blocks(piece)
 

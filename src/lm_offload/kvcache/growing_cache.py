@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import KVCache, blocks_for, numbered_blocks
@@ -61,9 +59,10 @@ class GrowingCache(KVCache):
         """Their places are free."""
         self._places.drop(numbers)
 
-    def blocks_of(self, piece: Chunk) -> NDArray[np.int64]:
+    def blocks_of(self, piece: Chunk) -> list[int]:
         """As in any cache; what a sweep writes must be held."""
-        return self._places.of(numbered_blocks(piece))
+        places: list[int] = self._places.of(numbered_blocks(piece)).tolist()
+        return places
 
     def block_parts(self, block: int) -> list[torch.Tensor]:
         """As in any cache; a block without a place gets one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -19,9 +20,7 @@ from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
 TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
-BlocksOf = Callable[
-    [Chunk], Sequence[int] | NDArray[np.int64]
-]  # block numbers in order of position
+BlocksOf = Callable[[Chunk], Sequence[int]]  # block numbers in order of position
 CPU = torch.device("cpu")
 
 
@@ -151,12 +150,13 @@ def _cut(chunks: Iterable[Chunk], max_rows: int, turn_rows: int = 0) -> Iterator
 def _build(
     config: ModelConfig, pieces: list[Chunk], first_row: int, blocks_of: BlocksOf
 ) -> MicroBatch:
-    lengths = np.array([piece.stop - piece.start for piece in pieces])
     starts = np.array([piece.start for piece in pieces])
+    stops = np.array([piece.stop for piece in pieces])
+    lengths = stops - starts
     query_starts = np.concatenate(([0], lengths.cumsum()))
     tables = _block_tables([blocks_of(piece) for piece in pieces])
     owners = np.repeat(np.arange(len(pieces)), lengths)
-    positions = np.arange(query_starts[-1]) - query_starts[:-1][owners] + starts[owners]
+    positions = np.arange(query_starts[-1]) + (starts - query_starts[:-1])[owners]
     blocks = tables[owners, positions // BLOCK_TOKENS].astype(np.int64)
     position_tensor = torch.from_numpy(positions)
     rows = MicroBatch(
@@ -164,7 +164,7 @@ def _build(
         stop=first_row + int(query_starts[-1]),
         positions=position_tensor,
         query_starts=torch.from_numpy(query_starts.astype(np.int32)),
-        context_lens=torch.from_numpy((starts + lengths).astype(np.int32)),
+        context_lens=torch.from_numpy(stops.astype(np.int32)),
         block_tables=torch.from_numpy(tables),
         slots=torch.from_numpy(blocks * BLOCK_TOKENS + positions % BLOCK_TOKENS),
         states=_states(pieces) if config.recurrent else None,
@@ -189,11 +189,11 @@ def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) 
     return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))
 
 
-def _block_tables(numbers: list[Sequence[int] | NDArray[np.int64]]) -> NDArray[np.int32]:
+def _block_tables(numbers: list[Sequence[int]]) -> NDArray[np.int32]:
     """[S, B] int32, rows padded with block 0, which no kernel reads past a context's end."""
-    widest = max(map(len, numbers))
-    width = -(-widest // TABLE_STEP) * TABLE_STEP
+    lengths = np.array([len(blocks) for blocks in numbers])
+    width = -(-int(lengths.max()) // TABLE_STEP) * TABLE_STEP
     tables = np.zeros((len(numbers), width), dtype=np.int32)
-    for row, blocks in enumerate(numbers):
-        tables[row, : len(blocks)] = blocks
+    all_blocks = np.fromiter(chain.from_iterable(numbers), np.int32, int(lengths.sum()))
+    tables[np.arange(width) < lengths[:, np.newaxis]] = all_blocks
     return tables

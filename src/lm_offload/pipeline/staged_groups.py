@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.kvcache.cache import blocks_for
@@ -110,10 +109,11 @@ def _staged(
     members = list(_members(chunks, window))
     by_sequence = {member.chunk.sequence.index: member for member in members}
 
-    def places(piece: Chunk) -> NDArray[np.int64]:
+    def places(piece: Chunk) -> list[int]:
         member = by_sequence[piece.sequence.index]
         blocks = np.arange(blocks_for(piece.stop), dtype=np.int64)
-        return member.place + np.maximum(blocks - member.first_block, 0)
+        numbers: list[int] = (member.place + np.maximum(blocks - member.first_block, 0)).tolist()
+        return numbers
 
     return StagedGroup(
         micro_batches=build_micro_batches(config, chunks, max_rows, first_row, places),

@@ -7,9 +7,8 @@ text does not depend on which other requests share the sweep.
 from __future__ import annotations
 
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass, replace
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ LIKELY_PART, LEAST_LIKELY = 64, 64
 LEAST_PROBABILITY = np.float32(1e-45)  # the smallest above 0; forbidden tokens have 0
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What the draw of one row depends on beside its logits."""
 
     params: SamplingParams
@@ -80,7 +78,7 @@ def _sample_run(
     as_it_is = row.takes_likeliest
     for index, token in enumerate(likeliest):
         if not as_it_is:
-            now = replace(row, output=[*row.output, *tokens]) if tokens else row
+            now = row._replace(output=[*row.output, *tokens]) if tokens else row
             token = _sample_row(logits[first + index].clone(), now)
         tokens.append(token)
         if index == len(draft) or token != draft[index]:

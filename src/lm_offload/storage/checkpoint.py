@@ -29,6 +29,14 @@ class FileStamp:
         status = os.stat(path)
         return cls(status.st_ino, status.st_size, status.st_mtime_ns)
 
+    @classmethod
+    def now(cls, path: Path) -> FileStamp | None:
+        """The same, or None where there is no such file any more."""
+        try:
+            return cls.of(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -51,7 +59,7 @@ class Checkpoint:
     def check_unchanged(self) -> None:
         """Raise CheckpointChangedError if a weight file is not what it was when it was opened."""
         for path, stamp in self.stamps.items():
-            if not path.exists() or FileStamp.of(path) != stamp:
+            if FileStamp.now(path) != stamp:
                 raise CheckpointChangedError(
                     f"Weight file {path.name} changed while it was in use; "
                     "stop what is writing to it and start again."

@@ -24,7 +24,6 @@ from lm_offload.planner.costs.expert_sizes import used_frac
 from lm_offload.planner.costs.memory import Sizes, kv_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sweep_shape import SweepShape
-from lm_offload.planner.costs.task_cost import MOST_MISSED_FRAC
 from lm_offload.planner.places.host_placement import read_block_bytes
 from lm_offload.planner.places.least_moved import least_gather_s
 from lm_offload.planner.places.surplus import (
@@ -35,11 +34,11 @@ from lm_offload.planner.places.surplus import (
     surplus_on_host,
 )
 from lm_offload.planner.sweeps.disturbance import disturbance
+from lm_offload.planner.sweeps.engine_time import least_fixed_s, overhead_s
 from lm_offload.planner.sweeps.kv_lending import used_blocks
 from lm_offload.planner.sweeps.kv_reads import SpillCosts
 from lm_offload.planner.sweeps.mean_sweeps import counted_s, waves_of
 from lm_offload.planner.sweeps.spill_sums import spill_sums
-from lm_offload.planner.sweeps.sweep_time import overhead_s
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 
 _SweepSeconds = Callable[[ModelSizes, Sizes, SweepShape, Surplus], float]
@@ -156,8 +155,8 @@ class Bounds:
         """At least, of one micro-batch."""
         request = self.predictor.request
         cpu, vocab_size = request.profile.cpu, model.config.vocab_size
-        may_stay = cpu.missed_frac(model.units_bytes) <= MOST_MISSED_FRAC
-        return overhead_s(cpu, vocab_size, shape, request.default_threads.sampling, may_stay)
+        least_s = least_fixed_s(cpu, model.units_bytes)
+        return overhead_s(cpu, vocab_size, shape, request.default_threads.sampling, least_s)
 
     @cached_property
     def _fastest_bytes_per_s(self) -> float:

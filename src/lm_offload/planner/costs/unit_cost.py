@@ -38,14 +38,29 @@ class UnitCosts:
         """Whether most of what a sweep needs stays in the last-level cache."""
         return self._tasks.cached
 
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether no cache keeps any weights from sweep to sweep."""
+        return self.missed_frac == 1.0
+
     def stays(self, shape: SweepShape) -> bool:
         """Whether what the engine needs stays there though units are streamed: all are so small."""
-        model = self.model
-        experts_bytes = model.experts.total_bytes if model.experts else 0
+        return self.processor.missed_frac(self.used_bytes(shape)) <= MOST_MISSED_FRAC
+
+    def used_bytes(self, shape: SweepShape) -> float:
+        """Weights, keys and values that sweeps like this one use again and again."""
         tokens = sum(piece.sequences * piece.context for piece in shape.pieces)
-        kv_bytes = tokens * kv_block_bytes(model.config, model.kv_format) / BLOCK_TOKENS
-        used_bytes = model.units_bytes + experts_bytes + kv_bytes
-        return self.processor.missed_frac(used_bytes) <= MOST_MISSED_FRAC
+        return self._weight_bytes + tokens * self._token_bytes
+
+    @cached_property
+    def _weight_bytes(self) -> int:
+        experts = self.model.experts
+        return self.model.units_bytes + (experts.total_bytes if experts else 0)
+
+    @cached_property
+    def _token_bytes(self) -> float:
+        """Of keys and values."""
+        return kv_block_bytes(self.model.config, self.model.kv_format) / BLOCK_TOKENS
 
     def unit_s(self, shape: SweepShape, micro_batch_tokens: int) -> list[float]:
         """Seconds of each unit in one sweep, all of its micro-batches together."""

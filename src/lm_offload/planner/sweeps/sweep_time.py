@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Processor
 from lm_offload.plan import IN_MEMORY, KVSpill
 from lm_offload.planner.costs.ring_depth import RingDepth
-from lm_offload.planner.costs.sampling_cost import sampling_s
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.sweeps.disturbance import Disturbance, disturbance
+from lm_offload.planner.sweeps.engine_time import fixed_s, overhead_s
 from lm_offload.planner.sweeps.kv_lending import KVLending
 from lm_offload.planner.sweeps.kv_reads import LayerReads, SpillCosts, slower_layers
 from lm_offload.planner.sweeps.read_times import ReadTimes
@@ -141,13 +140,18 @@ class SweepTimes(ReadTimes):
         more_s += (shape.rows - shape.sequences) * cpu.row_s + shape.prompts * cpu.prompt_s
         if self.spill.layers:
             more_s += staging_s(self._spilled, shape, cpu, self._python_frac)
-        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, self._stays(shape))
+        fixed_s = self._fixed_s(shape)
+        engine_s = overhead_s(cpu, vocab_size, shape, self.sampling_threads, fixed_s)
         return more_s + engine_s + self._held_up_s(shape, more_s + engine_s)
 
-    def _stays(self, shape: SweepShape) -> bool:
-        """Whether the engine finds what it needs in the last-level cache."""
-        reads = self.streamed and not self.spill.layers
-        return self.costs.stays(shape) if reads else self.costs.cached
+    def _fixed_s(self, shape: SweepShape) -> float:
+        """What the engine takes whatever the sequences; prompts find nothing of it in a cache."""
+        cpu, costs = self.profile.cpu, self.costs
+        if not shape.is_decode:
+            return cpu.sweep_s
+        if self.streamed and not self.spill.layers:
+            return cpu.sweep_s * (cpu.cached_overhead_frac if costs.stays(shape) else 1.0)
+        return cpu.sweep_s if costs.keeps_nothing else fixed_s(cpu, costs.used_bytes(shape))
 
     def _held_up_s(self, shape: SweepShape, engine_s: float) -> float:
         """What is lost to threads that hand over blocks, while the CPU works."""
@@ -187,15 +191,3 @@ class SweepTimes(ReadTimes):
     def _python_frac(self) -> float:
         """What Python takes, of what it does after weights that fill the last-level cache."""
         return self.profile.cpu.cached_overhead_frac if self.costs.cached else 1.0
-
-
-def overhead_s(
-    cpu: Processor, vocab_size: int, shape: SweepShape, sampling_threads: int, cached: bool
-) -> float:
-    """What the engine itself takes in a sweep of one micro-batch beside its tasks, with sampling.
-
-    `cached`: what the engine needs stays in the last-level cache.
-    """
-    sampled_s = sampling_s(cpu, shape.logit_rows * vocab_size, sampling_threads)
-    frac = cpu.cached_overhead_frac if cached and shape.is_decode else 1.0
-    return frac * cpu.sweep_s + shape.sequences * cpu.sequence_s + sampled_s
