@@ -114,7 +114,7 @@ class Evaluator:
             return [reference, self._run(partial(compare, file=file), formats)]
 
     def _run(self, score: Score, formats: Formats) -> Row:
-        from lm_offload.engine.requests import scored_workload
+        from lm_offload.engine.scored_requests import scored_workload
 
         with RunProgress(self.console) as progress:
             hooks = {"on_load": progress.on_load, "on_quantize": progress.on_quantize}
