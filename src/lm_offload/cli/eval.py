@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lm_offload.cli import options
 from lm_offload.cli.eval_report import Row, print_quality, quality_record
+from lm_offload.cli.line_file import unreadable
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.demo import demo_path
@@ -144,4 +145,4 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as text ({error}); check the path.") from error
+        raise unreadable(str(file), error) from error
