@@ -9,6 +9,7 @@ from benchmarks.report.html_page import page
 from benchmarks.report.pictures import PICTURES, Picture
 from benchmarks.report.result_files import Results
 from benchmarks.report.sections import FOLDER, file_link, sections
+from benchmarks.report.short_table import short_table
 from benchmarks.report.style import standalone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +28,8 @@ def generated(results: Results) -> Iterator[tuple[Path, str]]:
             yield PICTURES_DIR / file, standalone(svg)
     few = [image(name, file) for name in README_PICTURES for file in files[name][:1]]
     every = [part for picture in PICTURES for part in gallery(picture, files, results)]
-    yield README, replaced(README, [*few, *sections(results, short=True)])
-    text = replaced(RESULTS_PAGE, [*sections(results, short=False), *every])
+    yield README, replaced(README, [*few, short_table(results)])
+    text = replaced(RESULTS_PAGE, [*sections(results), *every])
     in_docs = text.replace("](benchmarks/", "](../benchmarks/").replace("](docs/", "](")
     yield RESULTS_PAGE, in_docs
     yield REPORT_PAGE, page(results, f"../{FOLDER}")

@@ -13,17 +13,13 @@ from benchmarks.report.reconstruction_table import reconstruction
 from benchmarks.report.result_files import Results, Row
 from benchmarks.report.server_table import server
 
-SHORT = (
-    "peers-1.1b", "streaming-1.1b", "resident-1.1b", "peers-moe-2.4b", "quantized-peers-8b",
-    "quantized-peers-1.1b",
-)  # fmt: skip
 LONG = (
-    *SHORT, "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b", "fixed-costs",
-    "kernels",
-    "attention", "quality", "long-context", "kv-formats", "speculation-1.1b", "speculation-demo",
-    "prefix-demo",
-    "prefix-1.1b", "retention", "replay", "swapping", "threads", "plan-choice", "prediction",
-    "planning", "server", "published", "reconstruction",
+    "peers-1.1b", "streaming-1.1b", "resident-1.1b", "peers-moe-2.4b", "quantized-peers-8b",
+    "quantized-peers-1.1b", "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b",
+    "fixed-costs", "kernels", "attention", "quality", "long-context", "kv-formats",
+    "speculation-1.1b", "speculation-demo", "prefix-demo", "prefix-1.1b", "retention", "replay",
+    "swapping", "threads", "plan-choice", "prediction", "planning", "server", "published",
+    "reconstruction",
 )  # fmt: skip
 ORDER = {name: index for index, name in enumerate(LONG)}
 HIDDEN = ("trace",)  # a picture
@@ -50,11 +46,10 @@ MAKERS: dict[str, Callable[[Row], str]] = {
 }
 
 
-def sections(results: Results, *, short: bool) -> list[str]:
+def sections(results: Results) -> list[str]:
     """The main ones in their order, then all others by name."""
     others = sorted(name for name in results if name not in ORDER and name not in HIDDEN)
-    names = SHORT if short else (*LONG, *others)
-    return [section(name, results[name]) for name in names if name in results]
+    return [section(name, results[name]) for name in (*LONG, *others) if name in results]
 
 
 def section(name: str, result: Row, folder: str = FOLDER) -> str:

@@ -12,6 +12,7 @@ from benchmarks.report.peer_tables import cell_table
 from benchmarks.report.pictures import PICTURES
 from benchmarks.report.result_files import load
 from benchmarks.report.sections import FOLDER, section
+from benchmarks.report.short_table import short_table
 
 from tests.benchmarks.made_up_results import BED, made_up, peer_row
 
@@ -42,6 +43,22 @@ def test_a_failed_peer_is_shown_with_its_message_in_every_table():
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     assert widths == {9}
     assert "<td>failed: killed / by</td>" in page(made_up(), FOLDER)
+
+
+def test_the_readme_has_a_line_for_each_engine():
+    rows = [
+        {**peer_row(peer, batch, 2**30, 12.345), "ours_over_this_decode": 2.0}
+        for peer in ("llama_cpp", "lm_offload")
+        for batch in (1, 16)
+    ]
+    rows.append({**peer_row("airllm", 64, 2**30, 0.0), "error": "killed"})
+    lines = short_table({"peers-1.1b": {"rows": rows}}).splitlines()
+    assert lines[2:] == [
+        "| m, 1024 MiB for the model | LM-Offload | 12.3, 12.3 tok/s | 12.3, 12.3 tok/s |  |",
+        "|  | llama.cpp | 2.00x | 2.00x |  |",
+        "|  | AirLLM |  |  | failed |",
+    ]
+    assert short_table({}) == ""
 
 
 def test_rows_of_any_benchmark_make_a_table():

@@ -17,7 +17,7 @@ from lm_offload.cli.memory_mark import peak_rss_bytes
 from lm_offload.engine.opening import open_model
 from lm_offload.engine.planning import ceiling_for
 from lm_offload.plan import Figures, KVSpill, Plan
-from lm_offload.planner.reasons.ceiling import PhaseCeiling
+from lm_offload.planner.reasons.phase_ceiling import PhaseCeiling
 from lm_offload.step_time import StepTime
 from tests.cli.conftest import Run
 from tests.engine.harness import PROFILE

@@ -27,6 +27,18 @@ def test_demo_runs_below_the_size_of_the_model() -> None:
     assert "streamed from" in done.stderr.replace("\n", " ")
 
 
+def test_demo_says_nothing_before_its_error(run: Run) -> None:
+    done = run("demo", "--cpu-memory", "1KiB", "-q")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: A CPU memory budget of 1.00 KiB")
+
+
+def test_a_run_without_decode_shows_no_rate_of_it(run: Run, demo: Path) -> None:
+    done = run("generate", str(demo), "--prompt", "a", "--max-tokens", "1", "--threads", "1")
+    assert "prefill" in done.stderr
+    assert "decode" not in done.stderr
+
+
 def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
     tmp_path: Path, demo: Path
 ) -> None:
@@ -84,6 +96,8 @@ def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
     [
         (["generate", "no-such-folder/x/y", "--prompt", "a"], 4, "not a folder"),
         (["generate", "nobody/nothing", "--prompt", "a"], 4, "local Hugging Face cache"),
+        (["generate", "/nowhere", "--prompt", "a"], 4, "'/nowhere' is not a folder"),
+        (["plan", "/nowhere"], 4, "downloaded before; or plan for a config"),
         (["generate", "DEMO"], 7, "No prompt"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "lots"], 2, "not a size"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "0"], 2, "positive"),
@@ -95,7 +109,7 @@ def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
         (["generate", "DEMO", "--prompt", "a", "--top-p", "2"], 7, "top_p"),
         (["generate", "DEMO", "--prompt", "a", "--max-tokens", "0"], 7, "max_tokens"),
         (["generate", "DEMO", "--prompt", "a", "--chat"], 7, "chat template"),
-        (["generate", "DEMO", "--prompts-file", "missing.txt"], 7, "cannot be read"),
+        (["generate", "DEMO", "--prompts-file", "missing.txt"], 7, "(No such file or directory)"),
         (["generate", "DEMO", "--prompt", "a", "--no-such-option"], 2, "No such option"),
         (["generate", "DEMO", "--prompt", "a", "--output", "no/such/out"], 2, "cannot be written"),
         (["generate", "DEMO", "--prompt", "a", "--trace", "."], 2, "cannot be written"),

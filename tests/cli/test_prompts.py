@@ -88,7 +88,7 @@ def test_a_run_that_was_cut_off_is_gone_on_with(run: Run, demo: Path, tmp_path: 
     found = read_records(cut, {"index": int})
     assert {record["index"]: record["text"] for record in found} == wanted
     assert len(found) == len(prompts)
-    assert "are in" in generate(run, demo, cut, *prompts, resume=True)
+    assert "already (3)" in generate(run, demo, cut, *prompts, resume=True)
     assert len(read_records(cut, {"index": int})) == len(prompts)
 
 

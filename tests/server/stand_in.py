@@ -16,6 +16,7 @@ from tokenizers import Tokenizer as Backend
 from lm_offload.demo import demo_path
 from lm_offload.engine.open_run import Delta
 from lm_offload.engine.tokenizer import Tokenizer, load_tokenizer
+from lm_offload.errors import LMOffloadError
 from lm_offload.server.app import Server, make_app
 from lm_offload.server.metrics import Metrics
 from lm_offload.server.parsers import parsers_for
@@ -42,6 +43,7 @@ class StandIn:
     text: str = ""
     step: int = 3  # characters of a delta
     finish_reason: str = "stop"
+    error: LMOffloadError | None = None  # what ends answers after their first delta
     prompts: list[str] = field(default_factory=list)
     params: list = field(default_factory=list)
     most = 8
@@ -60,6 +62,8 @@ class StandIn:
             self.params.append(ticket.params)
             for delta in self._deltas(prompt):
                 ticket.deliver(delta)
+                if self.error is not None:
+                    ticket.deliver(self.error)
 
     def _deltas(self, prompt: list[int]) -> Iterable[Delta]:
         starts = range(0, max(len(self.text), 1), self.step)

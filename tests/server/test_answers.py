@@ -61,6 +61,22 @@ def test_a_stream_joins_to_the_whole_and_ends_with_its_usage(client):
     assert len(chunks) > 5
 
 
+def test_usage_in_a_stream_is_null_until_its_end_or_counted_on(client):
+    asked = {"model": "demo", "messages": MESSAGES, "max_tokens": 9, "stream": True}
+    for more, found in (({}, {None}), ({"continuous_usage_stats": True}, {int})):
+        options = {"include_usage": True, **more}
+        *chunks, last = client.chat.completions.create(**asked, stream_options=options)
+        counts = [chunk.usage and chunk.usage.completion_tokens for chunk in chunks]
+        assert {type(count) if count else count for count in counts} == found
+        assert last.usage.completion_tokens >= max(count or 0 for count in counts)
+        assert last.choices == []
+    assert counts == sorted(counts)
+    assert counts[-1] == last.usage.completion_tokens
+    assert all(
+        "usage" not in chunk.model_fields_set for chunk in client.chat.completions.create(**asked)
+    )
+
+
 def test_chat_answers_by_the_template(client, llm):
     parts = [MESSAGES[0], {"role": "user", "content": [{"type": "text", "text": "def add("}]}]
     (expected,) = llm.chat(MESSAGES, SamplingParams(max_tokens=20, logprobs=1))

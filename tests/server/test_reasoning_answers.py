@@ -246,3 +246,13 @@ def test_the_model_itself_reasons_where_the_prompt_says_so(opened):
     assert found["message"]["content"] is None
     assert found["message"] == free["message"] == batched["message"]
     assert found["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    ("template", "role"),
+    [(SAID, "system"), (SAID + "{% if false %}developer{% endif %}", "developer")],
+)
+def test_a_developer_is_the_system_where_the_template_knows_none(worker, template, role):
+    asked = worker(template, "It is 4.")
+    chat(client_of(asked), messages=[{"role": "developer", "content": "Briefly."}])
+    assert asked.prompts[0].startswith(f"{role}: Briefly.")

@@ -125,6 +125,16 @@ def test_long_values_are_not_sent_back_whole(http, changes):
     assert len(found.json()["error"]["message"]) < 500
 
 
+def test_the_field_that_is_wrong_is_named(http):
+    body = {**ASKED, "temperature": "hot", "seed": []}
+    error = http.post("/v1/completions", json=body).json()["error"]
+    assert error["param"] == "seed"
+    headers = {"Content-Type": "application/json"}
+    error = http.post("/v1/completions", content=b'{"model": x}', headers=headers).json()["error"]
+    assert error["param"] is None
+    assert "The body is no JSON" in error["message"]
+
+
 def test_half_a_character_in_a_name_is_escaped_in_the_answer(http):
     body = json.dumps({**ASKED, "structured_outputs": {"\ud800": "a"}})
     found = http.post("/v1/completions", content=body, headers={"Content-Type": "application/json"})

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.engine.open_run import Delta
+from lm_offload.server.call_text import CallText
 from lm_offload.server.json_calls import HERMES, LLAMA3, MISTRAL
 from lm_offload.server.replies import Choice
 from lm_offload.server.tool_bodies import Tool, ToolUse, tool_use
-from lm_offload.server.tool_calls import ToolCall, certain_content, read_calls
+from lm_offload.server.tool_calls import CallForm, ToolCall, read_calls
 from lm_offload.server.tool_reader import ToolReader
 
 SCHEMAS = {"add": {}, "look_up": {}}
@@ -89,12 +90,38 @@ def test_pieces_give_what_the_whole_gives(text, cuts):
     assert (shown, calls) == (whole.content, whole.calls)
 
 
-def test_content_is_shown_as_soon_as_it_is_certain():
-    assert certain_content("So I add. ", SCHEMAS, FORMS) == len("So I add.")
-    assert certain_content("So I add.\n<tool", SCHEMAS, FORMS) == len("So I add.")
-    assert certain_content("ad", SCHEMAS, FORMS) == 0
-    assert certain_content("adding", SCHEMAS, FORMS) == len("adding")
-    assert certain_content('  {"na', SCHEMAS, FORMS) == 0
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("So I add. ", "So I add."),
+        ("So I add.\n<tool", "So I add."),
+        ("So I add.\n<tool_call> and", "So I add."),
+        ("So I add.\n<tools", "So I add.\n<tools"),
+        ("ad", ""),
+        ("adding", "adding"),
+        ('  {"na', ""),
+        ('{"na' + "x" * 50, ""),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_content_is_shown_as_soon_as_it_is_certain(text, shown, step):
+    growing = CallText(SCHEMAS, FORMS, must=False)
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    assert "".join(growing.add(piece, False).content for piece in pieces) == shown
+
+
+def test_what_was_shown_is_not_looked_at_again():
+    reads = []
+
+    def read(text, schemas):
+        reads.append(text)
+        raise ValueError(text)
+
+    growing = CallText(SCHEMAS, [CallForm(("<call>",), read)], must=False)
+    for _ in range(50):
+        growing.add("Well, ", False)
+    assert growing.add("<call>x", True).content == " <call>x"
+    assert reads == [" <call>x", "<call>x"]
 
 
 def test_choices_are_read_apart():

@@ -73,7 +73,7 @@ def batch(
     lines = _read_lines(requests)
     left = _left(lines, output) if resume else lines
     if not left:
-        console.print(f"All {len(lines)} requests are answered in {output} already.")
+        console.print(f"{output} has an answer to every request already ({len(lines)}).")
         return
     with RunProgress(console) as progress:
         llm = LLM(

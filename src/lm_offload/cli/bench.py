@@ -18,7 +18,7 @@ from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.profile_text import profile_to_dict
 from lm_offload.plan import Plan
-from lm_offload.planner.reasons.ceiling import Ceiling
+from lm_offload.planner.reasons.phase_ceiling import Ceiling
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM

@@ -11,7 +11,7 @@ from rich.table import Table
 from lm_offload.cli.measure import Measured
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures
-from lm_offload.planner.reasons.ceiling import Ceiling, PhaseCeiling
+from lm_offload.planner.reasons.phase_ceiling import Ceiling, PhaseCeiling
 from lm_offload.units import format_bytes, format_rate, format_seconds
 
 

@@ -79,5 +79,4 @@ def _complete(
         output = llm.generate(prompts.token_ids, params)[0]
         write_output(StandardOutput(), 0, prompt, output)
         return
-    typer.echo(prompt, nl=False)
-    stream_text(llm, prompts.token_ids[0], params, progress)
+    stream_text(llm, prompts.token_ids[0], params, progress, opening=prompt)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lm_offload.cli import options
 from lm_offload.cli.eval_report import Row, print_quality, quality_record
+from lm_offload.cli.line_file import unreadable
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console, print_json, report_console
 from lm_offload.demo import demo_path
@@ -114,7 +115,7 @@ class Evaluator:
             return [reference, self._run(partial(compare, file=file), formats)]
 
     def _run(self, score: Score, formats: Formats) -> Row:
-        from lm_offload.engine.requests import scored_workload
+        from lm_offload.engine.scored_requests import scored_workload
 
         with RunProgress(self.console) as progress:
             hooks = {"on_load": progress.on_load, "on_quantize": progress.on_quantize}
@@ -144,4 +145,4 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as text ({error}); check the path.") from error
+        raise unreadable(str(file), error) from error

@@ -98,7 +98,7 @@ def generate(
     prompts = read_prompts(prompt or [], prompts_file)
     indices = left_to_do(prompts, output) if resume else list(range(len(prompts)))
     if not indices:
-        console.print(f"All {len(prompts)} prompts are in {output} already.")
+        console.print(f"{output} has a line of every prompt already ({len(prompts)}).")
         return
     params = SamplingParams(
         max_tokens=max_tokens,

@@ -104,6 +104,12 @@ def name_of(file: Path) -> str:
     return "Standard input" if file == STANDARD_STREAM else str(file)
 
 
+def unreadable(name: str, error: OSError | UnicodeDecodeError) -> RequestError:
+    """What is said of a file that is not there, or is no text."""
+    why = error.strerror if isinstance(error, OSError) else error
+    return RequestError(f"{name} cannot be read as text ({why}); check the path.")
+
+
 def text_lines(file: Path) -> Iterator[tuple[str, str]]:
     """The place and the text of each line that is not blank; raises RequestError.
 
@@ -114,9 +120,7 @@ def text_lines(file: Path) -> Iterator[tuple[str, str]]:
         with open(0 if standard else file, encoding="utf-8-sig", closefd=not standard) as opened:
             lines = opened.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{name_of(file)} cannot be read as text ({error}); check the path."
-        ) from error
+        raise unreadable(name_of(file), error) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield f"{file.name}:{number}", line

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from lm_offload.cli.report import print_rows
 from lm_offload.plan import Figures, Plan
-from lm_offload.planner.reasons.ceiling import PhaseCeiling
+from lm_offload.planner.reasons.phase_ceiling import PhaseCeiling
 from lm_offload.quant.quality import FormatQuality
 from lm_offload.units import format_seconds
 

@@ -45,8 +45,8 @@ def profile(
 ) -> None:
     """Measure this machine and keep the result for every later plan on it."""
     from lm_offload.engine.calibration import measure_now
-    from lm_offload.engine.requests import check_threads
     from lm_offload.hardware.effort import FULL, QUICK
+    from lm_offload.hardware.limits import check_threads
     from lm_offload.hardware.profile_store import write_profile
     from lm_offload.hardware.profile_text import profile_to_dict
     from lm_offload.kernels.resolve import resolve_kernels

@@ -48,7 +48,7 @@ def quantize(
 ) -> None:
     """Quantize the weights of a model, one unit at a time; what is interrupted is gone on with."""
     from lm_offload.engine.quantized_export import quantize_model
-    from lm_offload.engine.requests import check_threads
+    from lm_offload.hardware.limits import check_threads
 
     if weight_format is None and group_size is not None:
         raise ConfigError(f"--group-size {group_size} was given without --format; name one.")

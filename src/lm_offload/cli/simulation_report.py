@@ -46,7 +46,7 @@ def _policy_rows(policy: Policy) -> list[tuple[str, str]]:
         ("activations", _places(policy.activations)),
         ("prefill computed", _devices(policy.prefill)),
         ("decode computed", _devices(policy.decode)),
-        ("schedule", f"{policy.schedule}, {policy.prefetch_units} units ahead"),
+        ("schedule", f"{policy.schedule}, units read ahead: {policy.prefetch_units}"),
     ]
 
 

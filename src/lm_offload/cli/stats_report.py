@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def print_stats(console: Console, stats: RunStats) -> None:
     """Prefill and decode apart, and what bound the decode."""
     cached = f", {stats.cached_tokens} prompt tokens cached" if stats.cached_tokens else ""
-    console.print(
-        f"prefill {stats.prefill_tokens_per_s:.1f} tok/s ({stats.prefill_s:.2f} s){cached}, "
-        f"decode {stats.decode_tokens_per_s:.2f} tok/s ({stats.decode_s:.2f} s)"
-    )
+    line = f"prefill {stats.prefill_tokens_per_s:.1f} tok/s ({stats.prefill_s:.2f} s){cached}"
+    if stats.decode:
+        line += f", decode {stats.decode_tokens_per_s:.2f} tok/s ({stats.decode_s:.2f} s)"
+    console.print(line)
     if stats.drafted:
         console.print(f"{stats.accepted} of {stats.drafted} drafted tokens were accepted")
     if stats.preemptions:

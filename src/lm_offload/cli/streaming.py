@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 
 def stream_text(
-    llm: LLM, prompt: Sequence[int], params: SamplingParams, progress: RunProgress
+    llm: LLM,
+    prompt: Sequence[int],
+    params: SamplingParams,
+    progress: RunProgress,
+    opening: str = "",
 ) -> None:
-    """Write a completion as it comes and end the line; until it comes, progress is shown."""
+    """Write `opening` and a completion as it comes, and end the line; before, progress is shown."""
     begun = False
     try:
         for piece in pieces(llm, prompt, params, progress):
-            begun = begun or bool(piece)
-            typer.echo(piece, nl=False)
+            text, opening = opening + piece, ""
+            begun = begun or bool(text)
+            typer.echo(text, nl=False)
     finally:
         if begun:  # an error that follows gets a line of its own
             typer.echo()

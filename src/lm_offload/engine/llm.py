@@ -17,10 +17,10 @@ from lm_offload.engine.output_file import check_writable
 from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import prefix_folder
 from lm_offload.engine.recurrent_options import check_recurrent
-from lm_offload.engine.requests import check_threads
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
+from lm_offload.hardware.limits import check_threads
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.plan import Objective, OnOom, Speculation
 from lm_offload.planner.decided.plan_choice import PlanChoice

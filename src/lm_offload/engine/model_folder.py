@@ -59,7 +59,9 @@ def _cached_folder(model_id: str) -> Path:
 
     try:
         return Path(snapshot_download(model_id, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+    except HFValidationError as error:
+        raise _not_a_folder(model_id) from error
+    except LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"{model_id!r} is neither a folder nor in the local Hugging Face cache; check the path "
             f"or download it first with: hf download {model_id}"

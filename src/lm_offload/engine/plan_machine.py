@@ -14,8 +14,8 @@ from lm_offload.engine.kernel_choice import KernelChoice
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import MARGIN_FRAC, resolve_budget
 from lm_offload.engine.profile_choice import profile_for
-from lm_offload.engine.requests import check_threads
 from lm_offload.errors import ConfigError
+from lm_offload.hardware.limits import check_threads
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.request import DeviceBudget

@@ -63,7 +63,8 @@ def _check_known(model: str) -> None:
         find_folder(model)
     except CheckpointError as error:
         names = ", ".join(shipped_models())
-        raise CheckpointError(f"{error}; or plan for a config that ships: {names}.") from error
+        sentence = f"{str(error).removesuffix('.')}; or plan for a config that ships: {names}."
+        raise CheckpointError(sentence) from error
 
 
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> AllowedSizes:

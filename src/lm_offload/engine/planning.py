@@ -17,7 +17,8 @@ from lm_offload.planner.choose.search import make_plan
 from lm_offload.planner.choose.smallest import smallest_memory
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sized_model import model_sizes, sized_units
-from lm_offload.planner.reasons.ceiling import Ceiling, CeilingModel
+from lm_offload.planner.reasons.ceiling import CeilingModel
+from lm_offload.planner.reasons.phase_ceiling import Ceiling
 from lm_offload.planner.request import DeviceBudget, Request
 from lm_offload.units import format_bytes, parse_size
 

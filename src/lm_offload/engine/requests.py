@@ -6,17 +6,13 @@ import time
 from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from functools import partial
 from secrets import randbits
-from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.engine.bad_words import word_tokens
-from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.engine.tokenizer import Tokenizer
-from lm_offload.errors import ConfigError, RequestError
-from lm_offload.hardware.limits import allowed_cores
+from lm_offload.errors import RequestError
 from lm_offload.kvcache.block_keys import shared_lens
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams, StructuredOutputs
@@ -26,11 +22,7 @@ from lm_offload.sampling.reasoning_ways import END_TOKENS, begins_within
 from lm_offload.sampling.token_rules import TokenRules, token_rules
 from lm_offload.sequence import Sequence
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 SEED_BITS = 31
-ScoreConsumer = Callable[[int, int, "Tensor"], None]  # window, position of the first row, logits
 
 
 def make_sequences(
@@ -48,7 +40,7 @@ def make_sequences(
     for request, (prompt, one) in enumerate(each):
         ids = tokenizer().encode(prompt) if isinstance(prompt, str) else list(prompt)
         ids = ids[-one.kept_tokens(config.max_positions) :]
-        _check(request, ids, config, config.max_positions - 1)  # room for a token
+        check_prompt(request, ids, config, config.max_positions - 1)  # room for a token
         rules = rules_of(one)
         held_to = one.structured_outputs
         one = _with_room(one, config.max_positions - len(ids))
@@ -135,42 +127,6 @@ def _params_of_each(
     return params
 
 
-def make_scored(
-    windows: Items[Window], consumer: ScoreConsumer, config: ModelConfig
-) -> list[Sequence]:
-    """A sequence for each window, whose logits go to `consumer`; raises RequestError."""
-    for index, window in enumerate(windows):
-        _check(index, window.token_ids, config, config.max_positions)
-    return [
-        Sequence(
-            index,
-            array("i", window.token_ids),
-            SamplingParams(max_tokens=1),  # a sequence ends with a token; nobody looks at it
-            on_logits=partial(consumer, index),
-            logits_from=window.first_row,
-        )
-        for index, window in enumerate(windows)
-    ]
-
-
-def scored_workload(windows: Items[Window]) -> Workload:
-    """Token counts of windows that are to be scored."""
-    lengths = tuple(len(window.token_ids) for window in windows)
-    scored = sum(len(window.targets) for window in windows)
-    return Workload(lengths, (1,) * len(lengths), scored)
-
-
-def check_threads(threads: int | None) -> int:
-    """Threads to compute with: as given, or every core this process may use."""
-    cores = allowed_cores()
-    if threads is not None and not 1 <= threads <= cores:
-        raise ConfigError(
-            f"{threads} threads were given; allowed are 1 to {cores}, the cores that cgroup and "
-            "affinity leave to this process."
-        )
-    return threads or cores
-
-
 def workload_of(sequences: Items[Sequence]) -> Workload:
     """Token counts of these requests."""
     return Workload(
@@ -186,7 +142,8 @@ def workload_of(sequences: Items[Sequence]) -> Workload:
     )
 
 
-def _check(index: int, ids: Items[int], config: ModelConfig, most: int) -> None:
+def check_prompt(index: int, ids: Items[int], config: ModelConfig, most: int) -> None:
+    """Raise RequestError for a prompt that has no tokens, or others than the model can take."""
     if not ids:
         raise RequestError(
             f"Prompt {index} has no tokens: it is empty, or its characters are not in the "

@@ -15,8 +15,8 @@ from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.progress_bar import MakeBar, check_bar, watched
 from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
 from lm_offload.engine.request_text import next_piece
-from lm_offload.engine.requests import ScoreConsumer, make_scored
 from lm_offload.engine.results import RequestGather, check_finished, request_output
+from lm_offload.engine.scored_requests import ScoreConsumer, make_scored
 from lm_offload.engine.tokenized_model import Params, TokenizedModel
 from lm_offload.engine.tokenizer_kinds import Messages
 from lm_offload.engine.turn import ending_with

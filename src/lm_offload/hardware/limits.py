@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from lm_offload.errors import ConfigError
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a number near 2^63 for "no limit"
 
@@ -14,6 +16,17 @@ def allowed_cores() -> int:
     """Cores by CPU affinity and cgroup quota, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(min(affinity or 1, int(_cgroup_cores())), 1)
+
+
+def check_threads(threads: int | None) -> int:
+    """Threads to compute with: as given, or every core allowed; raises ConfigError for others."""
+    cores = allowed_cores()
+    if threads is not None and not 1 <= threads <= cores:
+        raise ConfigError(
+            f"{threads} threads were given; allowed are 1 to {cores}, the cores that cgroup and "
+            "affinity leave to this process."
+        )
+    return threads or cores
 
 
 def available_memory_bytes() -> int:

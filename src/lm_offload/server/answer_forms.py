@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.sampling.logprobs import Logprob
+from lm_offload.server.replies import Choice
 from lm_offload.server.tool_calls import ToolCall
 
 Json = dict[str, Any]
@@ -53,7 +55,7 @@ class CompletionForm:
     def logprobs(self, places: Places) -> Json:
         """Lists, one entry for each token."""
         texts = [self._tokenizer.decode_all([token]) for token, _ in places]
-        offsets = [sum(map(len, texts[:count])) for count in range(len(texts))]
+        offsets = [0, *accumulate(map(len, texts[:-1]))] if texts else []
         return {
             "tokens": texts,
             "token_logprobs": [likely[token].logprob for token, likely in places],
@@ -95,16 +97,28 @@ class ChatForm:
 
     def logprobs(self, places: Places) -> Json:
         """An object for each token."""
-        return {"content": [self._place(*place) for place in places], "refusal": None}
+        shown = token_logprobs(places, self._tokenizer, self._top)
+        return {"content": shown, "refusal": None}
 
-    def _place(self, token: int, likely: dict[int, Logprob]) -> Json:
-        best = sorted(likely.items(), key=lambda entry: entry[1].rank)[: self._top]
-        own = self._entry(token, likely[token])
-        return {**own, "top_logprobs": [self._entry(*entry) for entry in best]}
 
-    def _entry(self, token: int, entry: Logprob) -> Json:
-        text = self._tokenizer.decode_all([token])
-        return {"token": text, "logprob": entry.logprob, "bytes": list(text.encode())}
+def token_logprobs(places: Places, tokenizer: Tokenizer, top: int) -> list[Json]:
+    """An object for each token, with the `top` likely ones in its place."""
+
+    def entry(token: int, found: Logprob) -> Json:
+        text = tokenizer.decode_all([token])
+        return {"token": text, "logprob": found.logprob, "bytes": list(text.encode())}
+
+    def place(token: int, likely: dict[int, Logprob]) -> Json:
+        best = sorted(likely.items(), key=lambda one: one[1].rank)[:top]
+        return {**entry(token, likely[token]), "top_logprobs": [entry(*one) for one in best]}
+
+    return [place(*one) for one in places]
+
+
+def places_of(choice: Choice) -> Places:
+    """Those of a delta, where log probabilities were asked for."""
+    delta = choice.delta
+    return list(zip(delta.token_ids, delta.logprobs, strict=True)) if delta.logprobs else []
 
 
 def _reasoning(said: Said) -> Json:

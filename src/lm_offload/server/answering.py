@@ -9,11 +9,10 @@ from fastapi import Request
 
 from lm_offload.errors import RequestError
 from lm_offload.server.answer_forms import Json
-from lm_offload.server.answers import chunks_of, whole_answer
 from lm_offload.server.questions import Question
 from lm_offload.server.refusals import TOO_MANY, Refused
 from lm_offload.server.replies import Choice, choices_of, unless_gone
-from lm_offload.server.stream import ChoiceStream, usage_chunk
+from lm_offload.server.stream import ChoiceStream
 from lm_offload.server.worker import Worker
 
 
@@ -22,23 +21,18 @@ async def answer(worker: Worker, request: Request, question: Question) -> Json:
     _check_room(worker, question)
     async with choices_of(worker, question.prompts, question.params) as choices:
         found = await unless_gone(_all(choices), _disconnected(request))
-    read = map(question.reader(), found)
-    return whole_answer(question.head, question.form, read, question.with_logprobs)
+    return question.answer.whole(map(question.reader(), found))
 
 
-async def stream(
-    worker: Worker, request: Request, question: Question, with_usage: bool
-) -> ChoiceStream:
+async def stream(worker: Worker, request: Request, question: Question) -> ChoiceStream:
     """Piece by piece; what is wrong with the question is raised before anything is sent."""
     _check_room(worker, question)
     async with AsyncExitStack() as held:
         opened = choices_of(worker, question.prompts, question.params)
         choices = await held.enter_async_context(opened)
         first = await unless_gone(anext(choices), _disconnected(request))
-        read = question.reader()
-        made = chunks_of(question.head, question.form, question.with_logprobs)
-        last = usage_chunk(question.head, with_usage)
-        return ChoiceStream(first, choices, lambda it: made(read(it)), last, held.pop_all())
+        events = question.answer.events()
+        return ChoiceStream(first, choices, question.reader(), events, held.pop_all())
 
 
 async def _all(choices: AsyncIterator[Choice]) -> list[Choice]:

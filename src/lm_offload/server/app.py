@@ -1,11 +1,13 @@
-"""The routes: OpenAI's completions and chat, the model's name, health and metrics."""
+"""The routes: OpenAI's completions, chat and responses, the model's name, health and metrics."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -16,8 +18,10 @@ from lm_offload.server.bodies import Body, ChatBody, CompletionBody
 from lm_offload.server.body_limit import BodyLimit
 from lm_offload.server.metrics import Metrics
 from lm_offload.server.parsers import Parsers
-from lm_offload.server.questions import Question, of_chat, of_completion
+from lm_offload.server.questions import Question, of_chat, of_completion, of_response
 from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_handlers
+from lm_offload.server.response_body import ResponseBody
+from lm_offload.server.tokens import DetokenizeBody, TokenizeBody, detokenized, tokenized
 from lm_offload.server.worker import Worker
 
 
@@ -39,7 +43,8 @@ def make_app(server: Server) -> FastAPI:
     add_handlers(app)
     app.add_middleware(BodyLimit)
     app.include_router(_open_routes(server))
-    app.include_router(_model_routes(server), dependencies=[Depends(_key_check(server.api_key))])
+    for routes in (_model_routes(server), _token_routes(server)):
+        app.include_router(routes, dependencies=[Depends(_key_check(server.api_key))])
     return app
 
 
@@ -59,13 +64,22 @@ def _open_routes(server: Server) -> APIRouter:
 
 def _model_routes(server: Server) -> APIRouter:
     routes, tokenizer = APIRouter(prefix="/v1"), server.worker.llm.tokenizer
-    started_s = int(time.time())
+    described = {
+        "id": server.model,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "lm-offload",
+        "max_model_len": server.context_len,
+    }
 
     @routes.get("/models")
     async def models() -> Json:
-        described = {"id": server.model, "object": "model", "created": started_s}
-        more = {"owned_by": "lm-offload", "max_model_len": server.context_len}
-        return {"object": "list", "data": [described | more]}
+        return {"object": "list", "data": [described]}
+
+    @routes.get("/models/{name:path}")
+    async def model(name: str) -> Json:
+        _check_model(server, name)
+        return described
 
     @routes.post("/completions", response_model=None)
     async def completions(body: CompletionBody, request: Request) -> Response | Json:
@@ -75,18 +89,43 @@ def _model_routes(server: Server) -> APIRouter:
     async def chat(body: ChatBody, request: Request) -> Response | Json:
         return await _answer(server, request, body, of_chat(body, tokenizer, server.parsers))
 
+    @routes.post("/responses", response_model=None)
+    async def responses(body: ResponseBody, request: Request) -> Response | Json:
+        return await _answer(server, request, body, of_response(body, tokenizer, server.parsers))
+
+    return routes
+
+
+def _token_routes(server: Server) -> APIRouter:
+    routes, tokenizer = APIRouter(), server.worker.llm.tokenizer
+
+    @routes.post("/tokenize")
+    async def tokenize(body: TokenizeBody) -> Json:
+        _check_model(server, body.model or server.model)
+        found = server.worker.ask(partial(tokenized, body, tokenizer, server.context_len))
+        return await asyncio.wrap_future(found)
+
+    @routes.post("/detokenize")
+    async def detokenize(body: DetokenizeBody) -> Json:
+        _check_model(server, body.model or server.model)
+        return await asyncio.wrap_future(server.worker.ask(partial(detokenized, body, tokenizer)))
+
     return routes
 
 
 async def _answer(
     server: Server, request: Request, body: Body, question: Question
 ) -> Response | Json:
-    if body.model != server.model:
-        sentence = f"The model {body.model!r} was asked for; this server has {server.model!r}."
-        raise Refused(NOT_FOUND, sentence, "model_not_found")
+    _check_model(server, body.model)
     if body.stream:
-        return await stream(server.worker, request, question, body.includes_usage)
+        return await stream(server.worker, request, question)
     return await answer(server.worker, request, question)
+
+
+def _check_model(server: Server, name: str) -> None:
+    if name != server.model:
+        sentence = f"The model {name!r} was asked for; this server has {server.model!r}."
+        raise Refused(NOT_FOUND, sentence, "model_not_found")
 
 
 def _key_check(api_key: str | None) -> Callable[[Request], None]:

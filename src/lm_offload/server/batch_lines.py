@@ -22,7 +22,6 @@ from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
 from lm_offload.server.answer_forms import Json
-from lm_offload.server.answers import whole_answer
 from lm_offload.server.bodies import ChatBody, CompletionBody
 from lm_offload.server.error_object import error_object, sentence_of, status_of
 from lm_offload.server.parsers import Parsers
@@ -66,9 +65,9 @@ def job_of(line: BatchLine, model: str, llm: LLM, parsers: Parsers) -> Job:
     """Raises RequestError for a body that cannot be served."""
     tokenizer = llm.tokenizer
     question = _question(line, tokenizer, parsers)
-    if question.head.model != model:
+    if question.model != model:
         raise RequestError(
-            f"The model {question.head.model!r} was asked for; this is {model!r}, or what "
+            f"The model {question.model!r} was asked for; this is {model!r}, or what "
             "--served-model-name says."
         )
     made = [prompt() for prompt in question.prompts]
@@ -101,8 +100,7 @@ def response_line(job: Job, outputs: Items[RequestOutput]) -> Json:
         return refusal_line(job.custom_id, error)
     question = job.question
     choices = map(question.reader(), _choices(outputs, question.params.n))
-    body = whole_answer(question.head, question.form, choices, question.with_logprobs)
-    return _line(job.custom_id, OK, body)
+    return _line(job.custom_id, OK, question.answer.whole(choices))
 
 
 def refusal_line(custom_id: str, error: LMOffloadError) -> Json:

@@ -10,11 +10,13 @@ from lm_offload.errors import LMOffloadError, RequestError, shown
 BAD_REQUEST, FAILED = 400, 500
 
 
-def error_object(status: int, message: str, code: str | None = None) -> dict[str, Any]:
-    """What answers, streams and lines of a batch carry in place of choices."""
+def error_object(
+    status: int, message: str, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """What answers, streams and lines of a batch carry in place of choices; `param` is a field."""
     kind = "server_error" if status >= FAILED else "invalid_request_error"
     text = message.encode(errors="backslashreplace").decode()  # halves of characters can't be sent
-    return {"error": {"message": text, "type": kind, "param": None, "code": code}}
+    return {"error": {"message": text, "type": kind, "param": param, "code": code}}
 
 
 def status_of(error: LMOffloadError) -> int:
@@ -22,11 +24,20 @@ def status_of(error: LMOffloadError) -> int:
     return BAD_REQUEST if isinstance(error, RequestError) else FAILED
 
 
+def param_of(error: Mapping[str, Any]) -> str | None:
+    """The field that one of pydantic's errors is of; none of what is no JSON."""
+    if error["type"] == "json_invalid":
+        return None
+    return ".".join(str(part) for part in error["loc"] if part != "body") or None
+
+
 def sentence_of(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors: `temperature is 'hot': Input should be a valid number.`"""
-    place = ".".join(str(part) for part in error["loc"] if part != "body") or "The body"
+    place = param_of(error) or "The body"
     if error["type"] == "extra_forbidden":
         return f"{place} was given, which has no effect here; leave it out."
+    if error["type"] == "json_invalid":
+        return f"{place} is no JSON ({error['ctx']['error']}); send an object."
     if error["type"] == "missing":
         return f"{place} is missing; give it."
     if isinstance(error.get("input"), bytes):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lm_offload.errors import RequestError, shown
 
+DEVELOPER = "developer"
 # In chat templates that join arguments to other text, as DeepSeek's do; others take them by name.
 _JOINED_ARGUMENTS = re.compile(r"\['arguments'\] *\+")
 
@@ -94,7 +95,14 @@ def _reasoning(said: Mapping[str, Any]) -> dict[str, Any]:
 def conversation(messages: Iterable[Message], template: str) -> list[dict[str, Any]]:
     """All messages as this chat template takes them; raises RequestError."""
     plain = [message.plain() for message in messages]
+    if DEVELOPER not in template:
+        plain = [_by_the_system(one) for one in plain]
     return [_joinable(one) for one in plain] if _JOINED_ARGUMENTS.search(template) else plain
+
+
+def _by_the_system(said: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's newer name of the role, for templates that do not know it."""
+    return {**said, "role": "system"} if said["role"] == DEVELOPER else said
 
 
 def _joinable(said: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lm_offload.errors import LMOffloadError
-from lm_offload.server.error_object import BAD_REQUEST, error_object, sentence_of, status_of
+from lm_offload.server.error_object import (
+    BAD_REQUEST,
+    error_object,
+    param_of,
+    sentence_of,
+    status_of,
+)
 from lm_offload.server.replies import ClientGone
 
 UNAUTHORIZED, NOT_FOUND, TOO_MANY = 401, 404, 429
@@ -37,7 +43,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _answer(BAD_REQUEST, sentence_of(error.errors()[0]))
+        first = error.errors()[0]
+        return _answer(BAD_REQUEST, sentence_of(first), param=param_of(first))
 
     @app.exception_handler(HTTPException)
     def no_route(request: Request, error: HTTPException) -> Response:
@@ -49,5 +56,7 @@ def add_handlers(app: FastAPI) -> None:
         return Response(status_code=_CLIENT_GONE)
 
 
-def _answer(status: int, message: str, code: str | None = None) -> Response:
-    return JSONResponse(error_object(status, message, code), status)
+def _answer(
+    status: int, message: str, code: str | None = None, param: str | None = None
+) -> Response:
+    return JSONResponse(error_object(status, message, code, param), status)

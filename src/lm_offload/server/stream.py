@@ -1,20 +1,33 @@
-"""Answers in pieces: server-sent events, one for each delta."""
+"""Answers in pieces, as server-sent events."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from lm_offload.errors import LMOffloadError
-from lm_offload.server.answer_forms import Json
-from lm_offload.server.answers import Head, Usage
-from lm_offload.server.error_object import error_object, status_of
 from lm_offload.server.replies import Choice
+
+
+class Events(Protocol):
+    """What a stream sends, each event as its text; `end` or `fail` comes last."""
+
+    def begin(self) -> Iterator[str]:
+        """Before the first delta."""
+
+    def add(self, choice: Choice) -> Iterator[str]:
+        """Of a delta."""
+
+    def end(self) -> Iterator[str]:
+        """After the last one."""
+
+    def fail(self, error: LMOffloadError) -> Iterator[str]:
+        """After an error."""
 
 
 class ChoiceStream(StreamingResponse):
@@ -24,11 +37,11 @@ class ChoiceStream(StreamingResponse):
         self,
         first: Choice,
         rest: AsyncIterator[Choice],
-        chunk: Callable[[Choice], Json | None],
-        last: Callable[[Usage], Json | None],
+        read: Callable[[Choice], Choice],
+        events: Events,
         held: AsyncExitStack,
     ) -> None:
-        super().__init__(_events(first, rest, chunk, last), media_type="text/event-stream")
+        super().__init__(_texts(first, rest, read, events), media_type="text/event-stream")
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,36 +50,31 @@ class ChoiceStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def usage_chunk(head: Head, wanted: bool) -> Callable[[Usage], Json | None]:
-    """What ends a stream that shows its usage."""
-    return lambda usage: head.around(choices=[], usage=usage.as_json()) if wanted else None
-
-
-async def _events(
+async def _texts(
     first: Choice,
     rest: AsyncIterator[Choice],
-    chunk: Callable[[Choice], Json | None],
-    last: Callable[[Usage], Json | None],
+    read: Callable[[Choice], Choice],
+    events: Events,
 ) -> AsyncIterator[str]:
-    usage = Usage()
     try:
-        async for choice in _chain(first, rest):
-            usage.add(choice)
-            if (described := chunk(choice)) is not None:
-                yield _event(described)
+        for text in (*events.begin(), *events.add(read(first))):
+            yield text
+        async for choice in rest:
+            for text in events.add(read(choice)):
+                yield text
     except LMOffloadError as error:
-        yield _event(error_object(status_of(error), str(error)))
+        ending = events.fail(error)
     else:
-        if (ending := last(usage)) is not None:
-            yield _event(ending)
-    yield "data: [DONE]\n\n"
+        ending = events.end()
+    for text in ending:
+        yield text
 
 
-async def _chain(first: Choice, rest: AsyncIterator[Choice]) -> AsyncIterator[Choice]:
-    yield first
-    async for choice in rest:
-        yield choice
-
-
-def _event(content: Any) -> str:
+def data_event(content: Any) -> str:
+    """An event without a name."""
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+
+
+def named_event(name: str, content: Any) -> str:
+    """An event with one."""
+    return f"event: {name}\n{data_event(content)}"

@@ -1,4 +1,4 @@
-"""Finds calls of tools in texts, whole ones and growing ones; `json_calls.py` and others read them.
+"""Finds calls of tools in whole texts; `json_calls.py` and others read them.
 
 A text is either content or content and then calls, so what calls nothing that was given is content.
 """
@@ -10,8 +10,6 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
-
-from lm_offload.engine.text_stream import held_back
 
 ID_LENGTH = 9  # Mistral's templates take no other
 Schemas = Mapping[str, Mapping[str, Any]]  # of the arguments, by the names of functions
@@ -61,7 +59,8 @@ class CallForm:
 
 def read_calls(text: str, schemas: Schemas, forms: Items[CallForm]) -> Reading:
     """The calls of these functions; all is content where anything else is called."""
-    for start in dict.fromkeys((0, _first_mark(text, forms, 0))):  # or it is within arguments
+    mark = first_mark(text, marks_of(forms))
+    for start in dict.fromkeys((0, mark or 0)):  # or it is within arguments
         for form in forms:
             if calls := _calls(text[start:], schemas, form):
                 return Reading(text[:start].rstrip(), calls)
@@ -77,19 +76,17 @@ def _calls(text: str, schemas: Schemas, form: CallForm) -> tuple[ToolCall, ...]:
     return calls if all(call.name in schemas for call in calls) else ()
 
 
-def certain_content(text: str, schemas: Schemas, forms: Items[CallForm]) -> int:
-    """Characters at its beginning that are content, whatever follows."""
-    begun = text.lstrip()
-    if not begun or any(form.may_begin(begun, schemas) for form in forms):
-        return 0
-    stop = _first_mark(text, forms, len(text) - held_back(text, _marks(forms)))
-    return len(text[:stop].rstrip())
+def may_be_call(begun: str, schemas: Schemas, forms: Items[CallForm]) -> bool:
+    """Whether a growing text without blanks before it may be calls without a mark."""
+    return any(form.may_begin(begun, schemas) for form in forms)
 
 
-def _first_mark(text: str, forms: Items[CallForm], default: int) -> int:
-    places = (text.find(mark) for mark in _marks(forms))
-    return min((place for place in places if place >= 0), default=default)
+def first_mark(text: str, marks: Items[str]) -> int | None:
+    """Where the first of these marks stands."""
+    places = (text.find(mark) for mark in marks)
+    return min((place for place in places if place >= 0), default=None)
 
 
-def _marks(forms: Items[CallForm]) -> list[str]:
+def marks_of(forms: Items[CallForm]) -> list[str]:
+    """What calls of these forms begin with."""
     return [mark for form in forms for mark in form.marks]

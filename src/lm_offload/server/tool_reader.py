@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 from dataclasses import replace
 
+from lm_offload.server.call_text import CallText
 from lm_offload.server.replies import Choice
 from lm_offload.server.tool_bodies import ToolUse
-from lm_offload.server.tool_calls import CallForm, Reading, certain_content, read_calls
+from lm_offload.server.tool_calls import CallForm
 
 
 class ToolReader:
@@ -19,21 +20,13 @@ class ToolReader:
     def __init__(self, use: ToolUse, forms: Items[CallForm]) -> None:
         self._use = use
         self._forms = forms
-        self._texts: dict[int, str] = {}  # of each choice so far
-        self._given: dict[int, int] = {}  # characters of it
+        self._texts: dict[int, CallText] = {}  # of each choice
 
     def __call__(self, choice: Choice) -> Choice:
         """The same delta with the content that is certain, and at its end with calls."""
-        index = choice.index
-        text = self._texts[index] = self._texts.get(index, "") + choice.text
-        given = self._given.get(index, 0)
+        if choice.index not in self._texts:
+            schemas, must = self._use.schemas, self._use.must
+            self._texts[choice.index] = CallText(schemas, self._forms, must)
         is_last = choice.delta.finish_reason is not None
-        found = self._read(text) if is_last else Reading(text[: self._certain(text)])
-        self._given[index] = max(given, len(found.content))
-        return replace(choice, text=found.content[given:], calls=found.calls)
-
-    def _read(self, text: str) -> Reading:
-        return read_calls(text, self._use.schemas, self._forms)
-
-    def _certain(self, text: str) -> int:
-        return 0 if self._use.must else certain_content(text, self._use.schemas, self._forms)
+        found = self._texts[choice.index].add(choice.text, is_last)
+        return replace(choice, text=found.content, calls=found.calls)

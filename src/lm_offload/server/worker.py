@@ -15,8 +15,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition
+from typing import TypeVar
 
 from lm_offload.engine.llm import LLM
 from lm_offload.engine.open_run import Delta, OpenRun
@@ -24,10 +26,12 @@ from lm_offload.engine.prompt_forms import PlainPrompt
 from lm_offload.errors import LMOffloadError, RequestError
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
+from lm_offload.server.errands import Errands
 from lm_offload.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Event = Delta | LMOffloadError
 _CLOSING = "The server is closing; send the request again later."
 MakePrompt = Callable[[], PlainPrompt]  # of the model's thread: what needs the tokenizer
@@ -57,6 +61,7 @@ class Worker:
         self._tickets: dict[int, Ticket] = {}  # by their number in the run
         self._joining: deque[Ticket] = deque()  # each until it is in the run
         self._leaving: deque[Ticket] = deque()
+        self._errands = Errands()
         self._changed = Condition()
         self._closed = False
 
@@ -84,6 +89,15 @@ class Worker:
             self._leaving.extend(tickets)
             self._changed.notify()
 
+    def ask(self, call: Callable[[], T]) -> Future[T]:
+        """What `call` gives in the model's thread, after the sweep that runs."""
+        with self._changed:
+            result = self._errands.add(call)
+            if self._closed:
+                self._errands.fail(LMOffloadError(_CLOSING))
+            self._changed.notify()
+        return result
+
     def close(self) -> None:
         """End after the sweep that runs; who still waits is told so."""
         with self._changed:
@@ -106,9 +120,11 @@ class Worker:
 
     def _wait_for_one(self) -> bool:
         """Wait for a request; after an error it loads the model again. False when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._joining or self._closed)
-            return not self._closed
+        while not (self._joining or self._closed):
+            with self._changed:
+                self._changed.wait_for(lambda: self._joining or self._errands or self._closed)
+                self._errands.run()
+        return not self._closed
 
     def _serve(self, run: OpenRun) -> None:
         while not run.is_worn:
@@ -124,10 +140,14 @@ class Worker:
         """Who joined before they left is still among `_joining`."""
         with self._changed:
             if wait:
-                self._changed.wait_for(lambda: self._joining or self._leaving or self._closed)
+                self._changed.wait_for(self._is_wanted)
+            self._errands.run()
             taken = list(self._leaving)
             self._leaving.clear()
         return taken
+
+    def _is_wanted(self) -> bool:
+        return bool(self._joining or self._leaving or self._errands or self._closed)
 
     def _let_join(self, run: OpenRun) -> None:
         """Each waits until it is in the run: what ends the run meanwhile is told to it, too."""
@@ -171,6 +191,7 @@ class Worker:
             self._tickets.clear()
             self._joining.clear()
             self._leaving.clear()
+            self._errands.fail(error)
         _tell(concerned, error)
 
 

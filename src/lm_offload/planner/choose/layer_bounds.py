@@ -13,12 +13,7 @@ layers; the CPU is slower while anything is moved. MLPs of layers in place may b
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
-
-from lm_offload.hardware.profile import HardwareProfile
-from lm_offload.planner.choose.least_of_lines import Line, least_of_lines
+from lm_offload.planner.choose.layer_lines import Away, Layers, least_of_shares_s
 from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
@@ -27,39 +22,7 @@ from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.places.host_placement import RING_DEPTHS
 from lm_offload.planner.places.surplus import Surplus
 from lm_offload.planner.sweeps.host_load import counted_tasks
-from lm_offload.planner.sweeps.link_disturbance import compute_loss
 from lm_offload.schedule.host_attention import most_rows
-
-
-class Layers(NamedTuple):
-    """Seconds of both processors with nothing in place, and what all layers in place would add to
-    the CPU and take from the device.
-    """
-
-    turns: int  # micro-batches that are told apart
-    cpu_s: float
-    device_s: float
-    more_s: float
-    fewer_s: float
-
-    def of_cpu_s(self, frac: float, slower: float = 1.0) -> float:
-        """The CPU, with so much of the layers in place."""
-        return self.cpu_s + slower * frac * self.more_s
-
-    def of_both_s(self, frac: float, slower: float = 1.0) -> float:
-        """Both processors, as far as micro-batches hide one behind the other."""
-        cpu_s = self.of_cpu_s(frac, slower)
-        return (cpu_s + self.device_s - frac * self.fewer_s) / self.turns
-
-
-class Away(NamedTuple):
-    """Bytes without a home on the device while nothing is in place, and how many fewer with every
-    layer; some leave with their attention alone.
-    """
-
-    homeless: float
-    layers: float
-    attention: float
 
 
 def small_sweep_s(
@@ -71,17 +34,17 @@ def small_sweep_s(
     away = _away(model, surplus)
     if sizes.attention != "cpu":
         layers = _layers(device, cpu, shape, most, away)
-        least_s = _least_s(profile, layers, _with_ring(model, away))
+        least_s = least_of_shares_s(profile, layers, _with_ring(model, away))
         return max(least_s, _others_s(device, shape, most, layers.turns))
     some = _attending(device, cpu, shape, most_rows(shape.rows, most), away)
     others_s = _others_s(device, shape, most, some.turns)
     ways = (predictor.least_device_times(model, sizes, moves) for moves in (True, False))
     trips_s = [times.trips_s(shape) for times in ways]
-    least_s = max(_least_s(profile, some, _with_ring(model, away), trips_s), others_s)
+    least_s = max(least_of_shares_s(profile, some, _with_ring(model, away), trips_s), others_s)
     if not _may_be_all(model, away):
         return least_s
     mlps = Away(max(away.homeless - away.attention, 0.0), away.layers - away.attention, 0.0)
-    all_s = _least_s(profile, _mlps(device, cpu, shape, most), mlps)
+    all_s = least_of_shares_s(profile, _mlps(device, cpu, shape, most), mlps)
     return min(least_s, max(all_s, others_s))
 
 
@@ -172,31 +135,3 @@ def _of_layers_s(
     attention_s = costs.total_of_kind_s("attention", shape, most) + attend_s
     alike_s = attention_s * away.layers / away.attention
     return attention_s + costs.total_of_kind_s("mlp", shape, most), alike_s
-
-
-def _least_s(
-    profile: HardwareProfile, layers: Layers, away: Away, trips_s: Sequence[float] = (0.0, 0.0)
-) -> float:
-    """With the best share in place, with and without uploads beside it.
-
-    A micro-batch takes `trips_s` to the CPU and back, with and without uploads, less what is left
-    to layers in place, which may be their attention alone.
-    """
-    assert profile.h2d is not None
-    rates, homeless = profile.h2d.bytes_per_s.rates, away.homeless / away.layers
-    all_s, slower = away.layers / max(rates), 1 + compute_loss(profile, min(rates))
-    moved = Line(homeless * all_s, (homeless - 1) * all_s)
-    beside, alone = (
-        _lines(layers, by, way_s, away) for by, way_s in zip((slower, 1.0), trips_s, strict=True)
-    )
-    moving_s = least_of_lines((moved, *beside), 0.0, min(homeless, 1.0))
-    return min(moving_s, least_of_lines(alone, homeless, 1.0) if homeless <= 1 else math.inf)
-
-
-def _lines(layers: Layers, slower: float, trips_s: float, away: Away) -> tuple[Line, Line, Line]:
-    """The CPU, both processors, and what one micro-batch passes through."""
-    cpu, both = (
-        Line(work(0.0, slower), work(1.0, slower)) for work in (layers.of_cpu_s, layers.of_both_s)
-    )
-    fewer_s = trips_s * away.layers / away.attention if trips_s else 0.0
-    return cpu, both, Line(both.none_s + trips_s, both.every_s + trips_s - fewer_s)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Literal
 
 from lm_offload.arch.accounting import attention_flops, kept_bytes, kv_bytes_per_token, unit_flops
 from lm_offload.hardware.profile import HardwareProfile, Processor
@@ -22,55 +21,8 @@ from lm_offload.plan import Plan, Workload
 from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.planner.costs.expert_sizes import used_frac
 from lm_offload.planner.costs.model_sizes import ModelSizes
+from lm_offload.planner.reasons.phase_ceiling import Ceiling, PhaseCeiling
 from lm_offload.quant.kv_format import BLOCK_TOKENS
-
-Bound = Literal["disk", "link", "memory", "compute"]
-
-
-@dataclass(frozen=True)
-class PhaseCeiling:
-    """The least seconds of a phase by resource, and the rate that follows."""
-
-    tokens: int
-    disk_s: float
-    memory_s: float
-    compute_s: float
-    link_s: float = 0.0  # to a device
-
-    @property
-    def seconds(self) -> float:
-        """All resources working side by side."""
-        return max(self.disk_s, self.link_s, self.memory_s, self.compute_s)
-
-    @property
-    def tokens_per_s(self) -> float:
-        """The most tokens a second; 0 for a phase that the workload does not have."""
-        return self.tokens / self.seconds if self.tokens else 0.0
-
-    @property
-    def bound_by(self) -> Bound:
-        """The resource that takes longest."""
-        seconds: dict[Bound, float] = {
-            "disk": self.disk_s,
-            "link": self.link_s,
-            "memory": self.memory_s,
-            "compute": self.compute_s,
-        }
-        return max(seconds, key=seconds.__getitem__)
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """All prompts prefilled, then all tokens decoded."""
-
-    generated_tokens: int
-    prefill: PhaseCeiling
-    decode: PhaseCeiling
-
-    @property
-    def throughput_tokens_per_s(self) -> float:
-        """Generated tokens over the seconds of both phases."""
-        return self.generated_tokens / (self.prefill.seconds + self.decode.seconds)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from lm_offload.planner.costs.thread_rates import with_threads
 from lm_offload.planner.decided.fixed_plan import fixed_plan
 from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.planner.reasons.between_sweeps import BetweenSweeps, between_sweeps
-from lm_offload.planner.reasons.ceiling import Ceiling, CeilingModel
+from lm_offload.planner.reasons.ceiling import CeilingModel
 from lm_offload.planner.reasons.improvements import Improvements, WhatIf
 from lm_offload.planner.reasons.in_place_reason import InPlaceReason, in_place_reason, in_place_text
+from lm_offload.planner.reasons.phase_ceiling import Ceiling
 from lm_offload.planner.reasons.reasons import is_lossy, plan_name, reason_of
 from lm_offload.planner.reasons.side_by_side import SideBySide, side_by_side
 from lm_offload.planner.request import Request
