@@ -9,6 +9,7 @@ from benchmarks.report.engine_names import engine_name, is_variant
 from benchmarks.report.peer_figures import grouped, in_format, memory
 from benchmarks.report.peer_tables import CELL_KEYS
 from benchmarks.report.result_files import Results, Row
+from benchmarks.report.sections import bed_in_words
 
 FILES = ("peers-1.1b", "peers-moe-2.4b", "quantized-peers-8b", "quantized-peers-1.1b")
 BATCHES = (1, 16, 64)
@@ -22,7 +23,18 @@ def short_table(results: Results) -> str:
         return ""
     heads = [f"batch {batch}" for batch in BATCHES]
     head = ["model, format and memory", "engine", *heads]
-    return "\n".join([_line(head), "|---" * len(head) + "|", *lines, ""])
+    return "\n".join([_line(head), "|---" * len(head) + "|", *lines, "", *_beds(results)])
+
+
+def _beds(results: Results) -> Iterable[str]:
+    """What the lines were measured on, files of the same machine together."""
+    files: dict[str, list[str]] = {}
+    for name in FILES:
+        if name in results:
+            link = f"[{name}](benchmarks/results/{name}.json)"
+            files.setdefault(bed_in_words(results[name]["testbed"]), []).append(link)
+    for bed, names in files.items():
+        yield f"Test bed of {', '.join(names)}: {bed}.\n"
 
 
 def _lines(rows: list[Row]) -> Iterable[str]:

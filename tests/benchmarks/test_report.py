@@ -52,8 +52,13 @@ def test_the_readme_has_a_line_for_each_engine():
         for batch in (1, 16)
     ]
     rows.append({**peer_row("airllm", 64, 2**30, 0.0), "error": "killed"})
-    lines = short_table({"peers-1.1b": {"rows": rows}}).splitlines()
-    assert lines[2:] == [
+    results = {name: {"rows": rows, "testbed": BED} for name in ("peers-1.1b", "peers-moe-2.4b")}
+    results["peers-moe-2.4b"]["rows"] = []
+    lines = short_table(results).splitlines()
+    links = "[{0}](benchmarks/results/{0}.json)"
+    both = f"{links.format('peers-1.1b')}, {links.format('peers-moe-2.4b')}"
+    assert lines[-1].startswith(f"Test bed of {both}: ")
+    assert lines[2:5] == [
         "| m, 1024 MiB for the model | LM-Offload | 12.3, 12.3 tok/s | 12.3, 12.3 tok/s |  |",
         "|  | llama.cpp | 2.00x | 2.00x |  |",
         "|  | AirLLM |  |  | failed |",
