@@ -61,6 +61,17 @@ def test_a_stream_joins_to_the_whole_and_ends_with_its_usage(client):
     assert len(chunks) > 5
 
 
+def test_offsets_of_tokens_go_on_in_a_stream(client):
+    asked = {"model": "demo", "prompt": "def f(", "max_tokens": 9, "temperature": 0, "logprobs": 1}
+    whole = client.completions.create(**asked).choices[0].logprobs
+    chunks = [
+        chunk.choices[0].logprobs for chunk in client.completions.create(**asked, stream=True)
+    ]
+    assert [offset for chunk in chunks for offset in chunk.text_offset] == whole.text_offset
+    assert [token for chunk in chunks for token in chunk.tokens] == whole.tokens
+    assert len({*whole.text_offset}) == 9
+
+
 def test_usage_in_a_stream_is_null_until_its_end_or_counted_on(client):
     asked = {"model": "demo", "messages": MESSAGES, "max_tokens": 9, "stream": True}
     for more, found in (({}, {None}), ({"continuous_usage_stats": True}, {int})):

@@ -57,7 +57,7 @@ def serve(
     quiet: options.Quiet = False,
     config: options.ConfigFile = None,
 ) -> None:
-    """Answer OpenAI's clients: /v1/completions, /v1/chat/completions, /v1/models, /metrics."""
+    """Answer OpenAI's clients: /v1/chat/completions, /v1/responses, /v1/completions and more."""
     check_installed()
     from lm_offload.engine.llm import LLM
     from lm_offload.server.app import Server, make_app

@@ -34,8 +34,8 @@ class Form(Protocol):
     def part(self, said: Said, is_first: bool) -> Json:
         """A piece of it."""
 
-    def logprobs(self, places: Places) -> Json:
-        """Log probabilities of tokens."""
+    def logprobs(self, places: Places, offset: int = 0) -> Json:
+        """Log probabilities of tokens, of which the first stands at `offset` of the text."""
 
 
 class CompletionForm:
@@ -52,10 +52,10 @@ class CompletionForm:
         """The same."""
         return {"text": said.text}
 
-    def logprobs(self, places: Places) -> Json:
+    def logprobs(self, places: Places, offset: int = 0) -> Json:
         """Lists, one entry for each token."""
         texts = [self._tokenizer.decode_all([token]) for token, _ in places]
-        offsets = [0, *accumulate(map(len, texts[:-1]))] if texts else []
+        offsets = [*accumulate(map(len, texts), initial=offset)][:-1]
         return {
             "tokens": texts,
             "token_logprobs": [likely[token].logprob for token, likely in places],
@@ -95,8 +95,8 @@ class ChatForm:
             delta["tool_calls"] = [{"index": place, **it.as_json()} for place, it in places]
         return {"delta": {**delta, **_reasoning(said)}}
 
-    def logprobs(self, places: Places) -> Json:
-        """An object for each token."""
+    def logprobs(self, places: Places, offset: int = 0) -> Json:
+        """An object for each token; there are no offsets in it."""
         shown = token_logprobs(places, self._tokenizer, self._top)
         return {"content": shown, "refusal": None}
 

@@ -25,7 +25,7 @@ class ChunkEvents:
         self._with_logprobs = with_logprobs
         self._options = options
         self._usage = Usage()
-        self._begun: set[int] = set()  # choices
+        self._shown: dict[int, int] = {}  # characters of each choice that has begun
 
     def begin(self) -> Iterator[str]:
         """Nothing comes before the first delta."""
@@ -34,16 +34,16 @@ class ChunkEvents:
     def add(self, choice: Choice) -> Iterator[str]:
         """The chunk of a delta, if it has something to show."""
         self._usage.add(choice)
-        is_first = choice.index not in self._begun
+        is_first, offset = choice.index not in self._shown, self._shown.get(choice.index, 0)
         is_shown = choice.text or choice.reasoning or choice.finish_reason
         if not (is_shown or self._with_logprobs or is_first):
             return
-        self._begun.add(choice.index)
+        self._shown[choice.index] = offset + len(choice.text)
         said = Said(choice.text, choice.calls, choice.reasoning)
         described = {
             "index": choice.index,
             **self._form.part(said, is_first),
-            "logprobs": self._form.logprobs(places_of(choice)) if self._with_logprobs else None,
+            "logprobs": self._logprobs(choice, offset),
             "finish_reason": choice.finish_reason,
         }
         yield data_event(self._head.around(choices=[described], **self._usage_so_far()))
@@ -58,6 +58,9 @@ class ChunkEvents:
         """What ended it too early."""
         yield data_event(error_object(status_of(error), str(error)))
         yield _DONE
+
+    def _logprobs(self, choice: Choice, offset: int) -> Json | None:
+        return self._form.logprobs(places_of(choice), offset) if self._with_logprobs else None
 
     def _usage_so_far(self) -> Json:
         """Null in all chunks but the last, as OpenAI has it, unless vLLM's option is set."""
