@@ -1,5 +1,5 @@
-// The recurrence of Mamba-2: a state that every row decays, adds to and reads. Rows of a sequence follow
-// one another, so no result depends on chunks or batches.
+// The recurrence of Mamba-2: a state that every row decays, adds to and reads. Rows of a sequence
+// follow one another, so no result depends on chunks or batches.
 #pragma once
 
 #include "recurrent_args.h"

@@ -52,3 +52,13 @@ def test_quantized_weights_do_not_depend_on_the_budget(toy, tmp_path, monkeypatc
     plenty = generate(folder, PLENTY, PROMPTS, weight_format="int8:64", kv_format="int8")
     assert generate(folder, "3MiB", PROMPTS, weight_format="int8:64", kv_format="int8") == plenty
     assert plenty != generate(folder, PLENTY, PROMPTS[:2])
+
+
+def test_granite_4_that_attends_alone_runs_on_a_device(toy):
+    """Without state spaces it is a dense model whose gate and up are rows of one tensor."""
+    folder = toy("granitemoehybrid", layer_types=["attention"] * 4, num_local_experts=0)
+    gpu_bytes, cpu_bytes = smallest_budgets(folder, PROMPTS, attention="device")
+    wanted = cpu_tokens(folder, PROMPTS)
+    for budgets in ((gpu_bytes, cpu_bytes), (PLENTY, cpu_bytes)):
+        with open_on_device(folder, *budgets, attention="device") as llm:
+            assert tokens_of(llm, PROMPTS) == wanted

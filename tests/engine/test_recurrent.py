@@ -129,9 +129,12 @@ def test_keys_and_values_on_disk(toy, model_type, options):
         generate(folder, PLENTY, PROMPTS, plan=replace(plan, kv_on_disk=(1,)))
 
 
-@pytest.mark.parametrize("model_type", RECURRENT_MIXTURES)
-def test_experts_on_disk(toy, model_type):
-    folder = toy(model_type)
+@pytest.mark.parametrize(
+    ("model_type", "options"),
+    [*((it, {}) for it in RECURRENT_MIXTURES), ("nemotron_h", {"moe_latent_size": 40})],
+)
+def test_experts_on_disk(toy, model_type, options):
+    folder = toy(model_type, **options)
     wanted = generate(folder, PLENTY, PROMPTS)
     with open_llm(folder) as llm:
         plan = llm.plan_for(WORKLOAD)
