@@ -59,7 +59,8 @@ def test_json_holds_plan_prediction_and_explanation(run: Run, demo: Path) -> Non
     assert found["spare"]["sequences"] == 0
     assert "in flight" in found["spare"]["reason"]
     ceiling = explanation["ceiling"]["decode"]
-    assert ceiling["tokens"] / ceiling["disk_s"] > predicted["decode_tokens_per_s"]
+    most = ceiling["tokens"] / ceiling["disk_s"]  # which a plan may reach that only reads
+    assert most >= predicted["decode_tokens_per_s"] * (1 - 1e-12)
     lossy = {one["plan"]["weight_format"]: one["reason"] for one in explanation["runners_up"]}
     assert "--weight-format auto" in lossy["int4:64"]
 
@@ -77,7 +78,7 @@ def test_a_bare_config_is_planned_as_a_checkpoint_is(run: Run, demo: Path, tmp_p
     file, bare = tmp_path / "plan.yaml", str(demo / "config.json")
     made = planned(run, str(demo), *SIZES, *STREAMED, "--save", str(file))
     given = planned(run, bare, *SIZES, "--plan", str(file))
-    pages = len(made["streamed"]) * PAGE_BYTES  # where a unit begins in a file is not known
+    pages = 2 * len(made["streamed"]) * PAGE_BYTES  # where units and their norms begin in a file
     assert given["streamed_bytes"] == pytest.approx(made["streamed_bytes"], abs=pages)
     assert dict(given["memory"])["KV cache"] == dict(made["memory"])["KV cache"]
     found = planned(run, bare, *SIZES, *STREAMED)

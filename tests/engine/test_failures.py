@@ -160,7 +160,7 @@ def poison(folder: Path, name: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model.layers.1.mlp.down_proj.weight", "Weight down_proj of layers.1.mlp"),
+        ("model.layers.1.mlp.down_proj.weight", r"Weight down_proj of layers\.1\.(mlp|down)"),
         ("model.layers.2.self_attn.q_proj.weight", "Weight q_proj of layers.2.attention"),
         ("model.norm.weight", "Weight norm of final_norm"),
         ("lm_head.weight", r"Weight head of head\.\d"),
