@@ -129,8 +129,9 @@ def measure(
 
 def read_bytes(llm: LLM, plan: Plan) -> int:
     """The largest piece that a plan has read at once: a streamed unit, or rows of the embedding."""
-    layouts = in_units_of(plan, llm.files).layouts
-    streamed = (layout.size_bytes for layout in layouts if layout.name in plan.streamed)
+    files = in_units_of(plan, llm.files)
+    sizes = zip(files.units, files.layouts, strict=True)
+    streamed = (layout.size_bytes for unit, layout in sizes if unit.name in plan.streamed)
     return max(streamed, default=PIECE_BYTES)
 
 

@@ -52,8 +52,9 @@ def test_the_disk_is_asked_in_the_pieces_that_a_plan_reads() -> None:
     units = [SimpleNamespace(name=name) for name in ("layers.0.mlp", "layers.1.mlp", "head.0")]
     layouts = [SimpleNamespace(size_bytes=size) for size in (100, 200, 300)]
     llm = SimpleNamespace(files=SimpleNamespace(units=units, layouts=layouts))
-    assert read_bytes(llm, SimpleNamespace(streamed=("layers.0.mlp", "layers.1.mlp"))) == 200
-    assert read_bytes(llm, SimpleNamespace(streamed=())) == PIECE_BYTES
+    for streamed, wanted in ((("layers.0.mlp", "layers.1.mlp"), 200), ((), PIECE_BYTES)):
+        plan = SimpleNamespace(streamed=streamed, unit_names=streamed)
+        assert read_bytes(llm, plan) == wanted
 
 
 def test_slices_are_taken_within_sweeps_where_that_is_allowed(
