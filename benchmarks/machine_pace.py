@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.product_rates import all_shorter
-from lm_offload.hardware.profile import HardwareProfile, Link, Processor
+from lm_offload.hardware.profile import HardwareProfile, Processor
 
 FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
 

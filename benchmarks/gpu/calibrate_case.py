@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.gpu.case import Case, answer
 from lm_offload import LLM
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 
 
 def measure(case: Case) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.machine_file import load_machine
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.profile import HardwareProfile
 
 GIB = 2**30
 HEADS_PER_KV_HEAD = 4  # of Mixtral 8x7B

@@ -8,9 +8,10 @@ from lm_offload.hardware.attention_rates import HeadShape, rate_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_probe import LATENCY, PREFERRED
 from lm_offload.hardware.effort import Effort
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.measured_work import OPERATIONS, THREADED_WORK
-from lm_offload.hardware.profile import HardwareProfile, Interference, Link, Processor
+from lm_offload.hardware.profile import HardwareProfile, Interference, Processor
 
 TINY_EFFORT = Effort(
     name="tiny",

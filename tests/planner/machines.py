@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import HardwareProfile, Interference, Link, Processor
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile, Interference, Processor
 from lm_offload.units import GIB, MIB
 
 SLOW_DISK = Link(Curve((1,), (1e9,)), block_bytes=MIB, concurrency=2)  # 1 ms for 1 MB

@@ -8,7 +8,8 @@ from dataclasses import astuple, replace
 import pytest
 
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import IN_MEMORY, Workload
 from lm_offload.planner.choose.best_first import TIE
 from lm_offload.planner.choose.bounds import Bounds

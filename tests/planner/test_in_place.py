@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.plan import Workload
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.search import make_plan

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lm_offload.hardware.curve import Curve
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.machine_file import load_machine
-from lm_offload.hardware.profile import Interference, Link
+from lm_offload.hardware.profile import Interference
 from lm_offload.plan import Workload
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.predictor import Predictor

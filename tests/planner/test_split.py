@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.plan import Workload
 from lm_offload.planner.choose.predictor import Predictor
 from lm_offload.planner.choose.search import candidates, make_plan

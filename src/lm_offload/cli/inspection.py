@@ -11,7 +11,8 @@ from lm_offload.arch.accounting import kv_bytes_per_token, model_parameters
 from lm_offload.arch.weights import Unit
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import HardwareProfile, Link, Processor
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.plan import Plan, Workload
 from lm_offload.units import GIB, MIB
 

@@ -18,6 +18,7 @@ from lm_offload.hardware.disk_visits import DiskVisits
 from lm_offload.hardware.disk_writes import measure_writes, temporary_file
 from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.interference_visits import InterferenceVisits
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import (
     Touching,
@@ -26,7 +27,7 @@ from lm_offload.hardware.memory_probe import (
     probe_memory,
 )
 from lm_offload.hardware.processor_probe import measure_processor
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.visits import Report
 from lm_offload.hardware.watch import watch_with
 from lm_offload.kernels.base import Kernels

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.hardware.visits import Visited
 from lm_offload.storage.blocks import LEAST_BLOCK_BYTES

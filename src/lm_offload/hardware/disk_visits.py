@@ -8,7 +8,7 @@ from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.disk_probe import DiskProbe
 from lm_offload.hardware.disk_reader import DiskReader, Way
 from lm_offload.hardware.effort import Effort
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.rows_probe import RowsProbe
 from lm_offload.storage.direct_file import DirectFile
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.storage.block_writer import BlockWriter
 from lm_offload.units import MIB

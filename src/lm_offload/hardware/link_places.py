@@ -14,6 +14,7 @@ from lm_offload.device.base import Device
 from lm_offload.hardware.attention_probe import attention_work
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.disk_reader import DiskReader, Way
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.link_probe import (
     COPIES,
@@ -24,7 +25,7 @@ from lm_offload.hardware.link_probe import (
     with_opposed,
 )
 from lm_offload.hardware.processor_probe import memory_bound_product
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.together import Work, left_of_each
 from lm_offload.kernels.base import Kernels
 from lm_offload.storage.arena import Arena, Memory, MemoryTier

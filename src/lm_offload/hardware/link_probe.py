@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lm_offload.device.base import Stream
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.hardware.timing import typical_s
 from lm_offload.hardware.together import left_of_each
 from lm_offload.units import KIB, MIB, PAGE_BYTES

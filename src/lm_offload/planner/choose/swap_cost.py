@@ -17,7 +17,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.kvcache.spilled_size import spilled_block_bytes
 from lm_offload.kvcache.swap_choice import Preemption, SwapChoice, swap_never
 from lm_offload.plan import Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 
 
 def read_s(link: Link, size_bytes: int, block_bytes: int) -> float:

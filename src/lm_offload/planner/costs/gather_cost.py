@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.storage.gather_size import (
     GATHER_THREADS,

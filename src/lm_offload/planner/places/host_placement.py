@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.expert_sizes import ExpertPlacement, most_experts
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.gather_cost import GatherCost
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.places.host_placement import read_block_bytes

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lm_offload.errors import ConfigError
-from lm_offload.hardware.profile import HardwareProfile, Link, Processor
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile, Processor
 from lm_offload.planner.policies.model_shape import ModelShape
 from lm_offload.planner.policies.policy import PhasePolicy, Policy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.policies.compute_costs import compute_seconds
 from lm_offload.planner.policies.scene import Scene
 from lm_offload.planner.policies.task_bytes import Key, chains_of, transfer_bytes

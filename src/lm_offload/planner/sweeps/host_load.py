@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.sweeps.disturbance import ROUNDS
 
 DISK, UP, DOWN, ATTEND, COMPUTE = range(5)  # the last two on the CPU

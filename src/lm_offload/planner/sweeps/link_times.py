@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.device_memory import upload_block_bytes
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.costs.unit_work import F32_BYTES

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import HardwareProfile, Link
+from lm_offload.hardware.link import Link
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.planner.costs.gather_cost import GatherCost
 from lm_offload.planner.costs.unit_cost import UnitCosts

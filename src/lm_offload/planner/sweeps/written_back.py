@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Link
+from lm_offload.hardware.link import Link
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.costs.unit_work import F32_BYTES
