@@ -15,7 +15,7 @@ from benchmarks.report.server_table import server
 
 LONG = (
     "peers-1.1b", "streaming-1.1b", "resident-1.1b", "peers-moe-2.4b", "quantized-peers-8b",
-    "quantized-peers-1.1b", "int4-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b",
+    "quantized-peers-1.1b", "resident-peers-1.1b", "streaming-8b", "peers-8b",
     "fixed-costs", "kernels", "attention", "quality", "long-context", "kv-formats",
     "speculation-1.1b", "speculation-demo", "prefix-demo", "prefix-1.1b", "retention", "replay",
     "swapping", "threads", "plan-choice", "prediction", "planning", "server", "published",
