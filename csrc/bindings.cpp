@@ -199,6 +199,13 @@ int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_
     return ops.linear_scratch_bytes(m, n, k, threads);
 }
 
+bool quantize(const Operations& ops, Address x, int dtype, int64_t x_stride, int bits,
+              int64_t group, bool symmetric, bool floats, Address out, int64_t rows,
+              int64_t columns, int threads) {
+    return ops.quantize({at<void>(x), dtype_of(dtype), x_stride, bits, group, symmetric, floats,
+                         at<uint8_t>(out), rows, columns, threads});
+}
+
 void read_memory(const Operations& ops, Address data, int64_t bytes, int threads) {
     ops.read(at<float>(data), bytes / static_cast<int64_t>(sizeof(float)), threads);
 }
@@ -235,6 +242,7 @@ NB_MODULE(_native, m) {
     table.def_prop_ro("name", [](const Operations& ops) { return ops.name; })
         .def_prop_ro("rounds_inputs", [](const Operations& ops) { return ops.rounds_inputs; })
         .def("linear_scratch_bytes", linear_scratch_bytes)
+        .def("quantize", quantize, no_gil)
         .def("read", read_memory, no_gil);
     nb::class_<Program, Operations> program(m, "Program");
     define_operations<Program>(program);

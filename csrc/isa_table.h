@@ -8,6 +8,7 @@
 #include "isa_parts.h"
 #include "linear_impl.h"
 #include "memory_impl.h"
+#include "quantize_impl.h"
 #include "scan_impl.h"
 
 namespace lmo {
@@ -17,7 +18,7 @@ constexpr Operations operations(const char* name) {
     return {name,        linear,             packed_linear, rms_norm,      layer_norm,
             rotary,      store_kv,           attention,     silu_mul,      gelu_tanh_mul,
             sigmoid_mul, relu,               causal_convolution, gated_delta, selective_scan,
-            read,        linear_scratch_bytes};
+            quantize,    read,               linear_scratch_bytes};
 }
 
 }  // namespace LMO_ISA

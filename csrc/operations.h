@@ -144,6 +144,20 @@ struct AttentionArgs {
     int threads;
 };
 
+// Weights [rows, columns] into packed ones, see src/lm_offload/quant/quantize.py.
+struct QuantizeArgs {
+    const void* x;
+    Dtype dtype;
+    int64_t x_stride;
+    int bits;
+    int64_t group;
+    bool symmetric;
+    bool floats;  // codes are e4m3 floats
+    uint8_t* out;
+    int64_t rows, columns;
+    int threads;
+};
+
 struct Operations {
     const char* name;
     void (*linear)(const LinearRun&);
@@ -160,6 +174,7 @@ struct Operations {
     void (*causal_convolution)(const ConvolutionArgs&);
     void (*gated_delta)(const DeltaArgs&);
     void (*selective_scan)(const ScanArgs&);
+    bool (*quantize)(const QuantizeArgs&);  // whether weights and scales are finite
     void (*read)(const float* data, int64_t count, int threads);
     // Bytes that `linear` keeps for its threads after a product of these sizes.
     int64_t (*linear_scratch_bytes)(int64_t m, int64_t n, int64_t k, int threads);

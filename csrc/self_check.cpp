@@ -1,51 +1,10 @@
 #include "self_check.h"
 
-#include <cmath>
-#include <cstring>
-#include <vector>
-
 #include "packed_inputs.h"
+#include "self_check_parts.h"
 
 namespace lmo {
 namespace {
-
-// Numbers without a pattern.
-class Noise {
-public:
-    uint32_t bits() {
-        state_ = state_ * 1664525u + 1013904223u;
-        return state_ >> 8;
-    }
-
-    // Multiples of 1 / steps from -1 up to 1.
-    std::vector<float> floats(int64_t count, uint32_t steps = 2048) {
-        std::vector<float> values(count);
-        for (float& value : values) {
-            value = static_cast<float>(bits() % (2 * steps)) / static_cast<float>(steps) - 1.0f;
-        }
-        return values;
-    }
-
-    std::vector<uint16_t> halves(int64_t count, uint16_t base, uint16_t mask) {
-        std::vector<uint16_t> values(count);
-        for (uint16_t& value : values) value = static_cast<uint16_t>(base | (bits() & mask));
-        return values;
-    }
-
-private:
-    uint32_t state_ = 1;
-};
-
-bool close(const std::vector<float>& a, const std::vector<float>& b, float tolerance) {
-    for (size_t i = 0; i < a.size(); ++i) {
-        if (!(std::fabs(a[i] - b[i]) <= tolerance * (1.0f + std::fabs(b[i])))) return false;
-    }
-    return true;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 // Products with bf16 weights: whole and partial tiles, and columns that fill no vector. Inputs are
 // bf16 numbers, as some tables round them.
@@ -153,38 +112,6 @@ bool attention_agrees(const Operations& operations, const Operations& reference,
     return close(attend(operations), attend(reference), bits ? 0.05f : 1e-3f);
 }
 
-// Two sequences of a recurrent layer, one of which goes on: five rows and three, two heads by key.
-bool recurrence_agrees(const Operations& operations, const Operations& reference) {
-    constexpr int64_t rows = 8, key_heads = 1, heads = 2, key_dim = 24, value_dim = 40, taps = 4;
-    constexpr int64_t width = 2 * key_heads * key_dim + heads * value_dim;
-    constexpr int64_t slot = heads * key_dim * value_dim;
-    const int32_t starts[] = {0, 5, 8}, lengths[] = {5, 10}, slots[] = {1, 0};
-    Noise noise;
-    const std::vector<float> x = noise.floats(rows * width), gates = noise.floats(rows * heads);
-    const std::vector<float> weight = noise.floats(width * taps), factors = noise.floats(heads);
-    const std::vector<float> convolved = noise.floats(2 * (taps - 1) * width);
-    const std::vector<float> state = noise.floats(2 * slot), biases = noise.floats(width);
-    const auto compute = [&](const Operations& ops) {
-        std::vector<float> inputs = convolved, kept = state, mixed(rows * width);
-        std::vector<float> out(2 * rows * heads * value_dim);
-        const SequenceRows sequences{starts, lengths, slots, 2};
-        ops.causal_convolution({x.data(), width, width, weight.data(), Dtype::f32, biases.data(),
-                                Dtype::f32, inputs.data(), (taps - 1) * width, width, sequences, 1,
-                                width, taps, mixed.data(), width, 1});
-        ops.gated_delta({mixed.data(), width, gates.data(), heads, heads, gates.data(), heads,
-                         heads, factors.data(), Dtype::f32, factors.data(), Dtype::f32,
-                         kept.data(), slot, sequences, key_heads, heads, key_dim, value_dim,
-                         out.data(), heads * value_dim, 1});
-        ops.selective_scan({mixed.data(), width, gates.data(), heads, factors.data(), Dtype::f32,
-                            factors.data(), Dtype::f32, factors.data(), Dtype::f32, 0.1f, 0.9f,
-                            kept.data(), slot, sequences, key_heads, heads, key_dim, value_dim,
-                            out.data() + rows * heads * value_dim, heads * value_dim, 1});
-        for (const auto* more : {&inputs, &kept}) out.insert(out.end(), more->begin(), more->end());
-        return out;
-    };
-    return close(compute(operations), compute(reference), 1e-3f);
-}
-
 }  // namespace
 
 bool agrees(const Operations& operations, const Operations& reference) {
@@ -204,7 +131,8 @@ bool agrees(const Operations& operations, const Operations& reference) {
     return linear_agrees(operations, reference, 9) && linear_agrees(operations, reference, 50) &&
            attention_agrees(operations, reference, 0) &&
            attention_agrees(operations, reference, 8) &&
-           attention_agrees(operations, reference, 4) && recurrence_agrees(operations, reference);
+           attention_agrees(operations, reference, 4) && recurrence_agrees(operations, reference) &&
+           rounding_agrees(operations, reference);
 }
 
 }  // namespace lmo

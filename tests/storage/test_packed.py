@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.quantize import quantize
 from lm_offload.storage.arena import MemoryTier
 from lm_offload.storage.checkpoint import Checkpoint, FileStamp, open_checkpoint
+from lm_offload.storage.packed_encode import Encoder
 from lm_offload.storage.packed_folder import Packing, packed_layouts
 from lm_offload.storage.packed_index import PackedPlan, read_index
 from lm_offload.storage.packed_layout import TENSOR_ALIGNMENT, UnitSource, place_units
@@ -83,7 +85,7 @@ def test_every_tensor_comes_back(model, text, threads):
     with tempfile.TemporaryDirectory() as name:
         checkpoint, units = write_model(Path(name), model)
         packing = packing_of(Path(name) / "packed", checkpoint, units, format)
-        packing.make(threads, ignore)
+        packing.make(partial(Encoder, threads, quantize), ignore)
         assert read_index(packing.folder).plan == packing.plan
         layouts = packed_layouts(packing.plan, units, packing.data)
         stamped = Checkpoint(packing.folder, {}, {packing.data: FileStamp.of(packing.data)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lm_offload.arch.config import ModelConfig, load_config, parse_config, with_end_tokens
@@ -13,7 +14,7 @@ from lm_offload.engine.foreign import conversion_in_cache, open_foreign
 from lm_offload.engine.formats import quantized_format, refuse_lossy, wanted_format
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.model_folder import find_folder
-from lm_offload.engine.quantized import packing_in_cache
+from lm_offload.engine.quantized import encoder, packing_in_cache
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format
@@ -90,7 +91,7 @@ def prepared(files: ModelFiles, threads: int, on_progress: Progress) -> ModelFil
         return files
     if files.conversion and not files.conversion.is_exact:
         log.warning("Reading %s converts it: %s.", files.folder.name, files.conversion.summary)
-    files.packing.make(threads, on_progress)
+    files.packing.make(partial(encoder, threads), on_progress)
     data = files.packing.data
     stamps = {**files.checkpoint.stamps, data: FileStamp.of(data)}
     return replace(files, checkpoint=replace(files.checkpoint, stamps=stamps), packing=None)

@@ -1,8 +1,9 @@
-"""Plans the quantized form of a checkpoint in the cache."""
+"""Plans the quantized form of a checkpoint in the cache, and what makes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.weights import Unit
@@ -15,6 +16,9 @@ from lm_offload.storage.packed_index import PackedPlan
 from lm_offload.storage.packed_layout import UnitSource, place_units
 from lm_offload.storage.tensor_source import own_tensors
 
+if TYPE_CHECKING:
+    from lm_offload.storage.packed_encode import Encoder
+
 
 def packing_in_cache(
     checkpoint: Checkpoint, config: ModelConfig, units: Sequence[Unit], format: Format
@@ -26,3 +30,11 @@ def packing_in_cache(
     model, fingerprint = model_name(checkpoint.folder), checkpoint.fingerprint()
     plan = PackedPlan(model, format, config.dtype, fingerprint, place_units(sources))
     return Packing(entry_folder(model, fingerprint, format), plan, sources, checkpoint)
+
+
+def encoder(threads: int) -> Encoder:
+    """What rounds weights on this machine; with torch."""
+    from lm_offload.kernels.resolve import resolve_quantize
+    from lm_offload.storage.packed_encode import Encoder
+
+    return Encoder(threads, resolve_quantize())

@@ -6,11 +6,13 @@ import json
 import math
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lm_offload.engine.foreign import Conversion
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.engine.opening import open_model
+from lm_offload.engine.quantized import encoder
 from lm_offload.engine.tokenizer import save_gguf_tokenizer
 from lm_offload.errors import CheckpointError, ConfigError, StorageError
 from lm_offload.storage.durable import write_whole
@@ -62,7 +64,7 @@ def quantize_model(
     if output is not None:
         packing = _with_tables(packing, files, output)
         _check_target(packing)
-    packing.make(threads, on_progress)
+    packing.make(partial(encoder, threads), on_progress)
     if output is not None:
         _write_companions(files, output)
     return _summary(packing, files.conversion)

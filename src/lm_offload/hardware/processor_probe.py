@@ -22,6 +22,7 @@ from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.state_probe import measure_states
 from lm_offload.hardware.thread_probe import measure_speedups
 from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.resolve import resolve_quantize
 from lm_offload.quant.kv_format import KV_FORMATS
 from lm_offload.storage.arena import Arena
 from lm_offload.units import MIB
@@ -48,7 +49,8 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
     attention = clock.watched("attention", partial(_measure_attention, *given))
     rows = kernels, OPERATION_ROWS, other, kernel_s
     operations = clock.watched("other kernels", partial(measure_operations, *rows))
-    quantizing = clock.watched("quantizing", partial(measure_quantizing, effort.packed_formats))
+    rounding = resolve_quantize(kernels.threads), effort.packed_formats
+    quantizing = clock.watched("quantizing", partial(measure_quantizing, *rounding))
     of_states = kernels, arena, STATE_ROWS, kernel_s
     states = clock.watched("recurrent states", partial(measure_states, *of_states))
     speedups = _measure_speedups(kernels, arena, effort, clock)

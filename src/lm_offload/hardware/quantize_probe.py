@@ -9,15 +9,15 @@ import torch
 
 from lm_offload.hardware.timing import typical_s
 from lm_offload.quant.format import Format
-from lm_offload.quant.quantize import dequantize, quantize
+from lm_offload.quant.quantize import Quantize, dequantize
 
 SHAPE = (128, 2048)  # of a matrix
 
 
 def measure_quantizing(
-    formats: Iterable[Format], budget_s: float
+    quantize: Quantize, formats: Iterable[Format], budget_s: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Values a second by format: quantized, and turned back."""
+    """Values a second by format: quantized by `quantize`, and turned back."""
     matrix = torch.randn(SHAPE)
     works: dict[tuple[str, bool], Callable[[], object]] = {}
     for format in formats:

@@ -268,6 +268,21 @@ class Operations:
         threads: int,
         /,
     ) -> None: ...
+    def quantize(
+        self,
+        x: int,
+        dtype: int,
+        x_stride: int,
+        bits: int,
+        group: int,
+        symmetric: bool,
+        floats: bool,
+        out: int,
+        rows: int,
+        columns: int,
+        threads: int,
+        /,
+    ) -> bool: ...
     def linear_scratch_bytes(self, m: int, n: int, k: int, threads: int, /) -> int: ...
     def read(self, data: int, nbytes: int, threads: int, /) -> None: ...
 

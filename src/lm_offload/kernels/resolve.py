@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lm_offload.kernels.onednn_kernels import OneDnnKernels
 from lm_offload.kernels.torch_kernels import TorchKernels
 from lm_offload.kernels.torch_linear import has_bf16_tiles, has_bf16_units
+from lm_offload.quant.quantize import quantize
 
 if TYPE_CHECKING:
     from lm_offload.kernels.base import Kernels
+    from lm_offload.quant.quantize import Quantize
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,16 @@ def resolve_kernels(threads: int) -> Kernels:
     if isinstance(kernels, TorchKernels):
         return OneDnnKernels(kernels, ONEDNN_ROWS_OVER_TORCH) if has_bf16_units() else kernels
     return OneDnnKernels(kernels, ONEDNN_ROWS_OVER_NATIVE) if has_bf16_tiles() else kernels
+
+
+def resolve_quantize(threads: int = 1) -> Quantize:
+    """The fastest way to round weights, each call on `threads` threads where it is native."""
+    try:
+        from lm_offload.kernels import _native
+        from lm_offload.kernels.native_quantize import quantize_natively
+    except ImportError:
+        return quantize
+    return partial(quantize_natively, _native.best_operations(), threads)
 
 
 def _native_or_torch(threads: int) -> Kernels:

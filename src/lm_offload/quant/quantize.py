@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,9 @@ from lm_offload.quant.format import TILE_ROWS, Format
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import INT4_ZERO, Codes, pack, unpack
 from lm_offload.quant.search import Grid, Levels, affine_grid, round_to_grid, symmetric_grid
+
+# What `quantize` does, here or elsewhere: a matrix, its format and name.
+Quantize: TypeAlias = Callable[[Tensor, Format, str], PackedWeight]
 
 CHUNK_WEIGHTS = 1 << 18  # quantized at once: each of a handful of temporaries takes 1 MiB
 INT8 = Levels(-127, 127, shrinks=(1.0, 0.9))

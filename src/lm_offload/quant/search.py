@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lm_offload.quant.sums import row_sums
+
 TRIAL_PASSES = 2  # of each shrunken grid before the best is chosen
 FINAL_PASSES = 2  # more of them gain less than 1 % of the squared error
 SMALLEST_FIT = 1e-3  # a fitted scale in units of the covering one; groups of zeros would get 0
@@ -61,18 +63,24 @@ def symmetric_grid(values: Tensor, levels: Levels) -> Grid:
 
 def affine_cover(values: Tensor, levels: Levels) -> Grid:
     """The narrowest fp16 grid that spans each row of `values` [G, n]; `levels.low` is zero."""
-    low, high = values.aminmax(dim=1, keepdim=True)
+    low, high = _range(values)
     minimum = _fp16_at_most(low)
     return Grid(_fp16_at_least((high - minimum) / levels.high), minimum)
 
 
 def symmetric_cover(values: Tensor, levels: Levels) -> Grid:
     """The same with minimums of zero."""
-    low, high = values.aminmax(dim=1, keepdim=True)
+    low, high = _range(values)
     upright = torch.maximum(high / levels.high, low / levels.low)
     mirrored = torch.maximum(high / -levels.low, low / -levels.high)
-    size = _fp16_at_least(torch.minimum(upright, mirrored))
+    size = _fp16_at_least(torch.minimum(upright, mirrored)) + 0.0
     return Grid(torch.where(mirrored < upright, -size, size), torch.zeros_like(size))
+
+
+def _range(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest value of each row; adding zero takes the sign from a zero."""
+    low, high = values.aminmax(dim=1, keepdim=True)
+    return low + 0.0, high + 0.0
 
 
 def round_to_grid(values: Tensor, grid: Grid, levels: Levels) -> Tensor:
@@ -115,14 +123,14 @@ def _better(one: _Trial, other: _Trial) -> _Trial:
 def _measured(values: Tensor, grid: Grid, levels: Levels) -> _Trial:
     """The whole error of a grid, from the values themselves."""
     error = round_to_grid(values, grid, levels).mul_(grid.scale).add_(grid.minimum).sub_(values)
-    return _Trial(_sum(error.square_()), grid)
+    return _Trial(row_sums(error.square_()), grid)
 
 
 def _fit_line(scaled: Tensor, codes: Tensor) -> _Trial:
     """Scale and minimum of least squares for given codes: a regression of values on codes."""
     count = scaled.shape[1]
-    sum_x, sum_c = _sum(scaled), _sum(codes)
-    sum_xc, sum_cc = _sum(codes * scaled), _sum(codes * codes)
+    sum_x, sum_c = row_sums(scaled), row_sums(codes)
+    sum_xc, sum_cc = row_sums(codes * scaled), row_sums(codes * codes)
     spread = (count * sum_cc - sum_c * sum_c).clamp_min_(1)  # an integer, 0 if codes are equal
     scale = (count * sum_xc - sum_c * sum_x).div_(spread).clamp_min_(SMALLEST_FIT)
     minimum = (sum_x - scale * sum_c) / count
@@ -131,13 +139,9 @@ def _fit_line(scaled: Tensor, codes: Tensor) -> _Trial:
 
 def _fit_scale(scaled: Tensor, codes: Tensor) -> _Trial:
     """The scale of least squares for given codes."""
-    sum_xc, sum_cc = _sum(codes * scaled), _sum(codes * codes)
+    sum_xc, sum_cc = row_sums(codes * scaled), row_sums(codes * codes)
     scale = (sum_xc / sum_cc.clamp_min_(1)).clamp_min_(SMALLEST_FIT)
     return _Trial(-(scale * sum_xc), Grid(scale, torch.zeros_like(scale)))
-
-
-def _sum(values: Tensor) -> Tensor:
-    return values.sum(dim=1, keepdim=True)
 
 
 def _fp16(values: Tensor) -> Tensor:

@@ -13,24 +13,30 @@ from lm_offload.quant.float8 import LARGEST, holds_nan
 from lm_offload.quant.format import TILE_ROWS
 from lm_offload.quant.packed import PackedWeight
 from lm_offload.quant.packing import Codes, pack
-from lm_offload.quant.quantize import quantize
+from lm_offload.quant.quantize import Quantize
 from lm_offload.storage.packed_layout import PackedTensor
 from lm_offload.storage.tensor_source import Piece, row_count
 from lm_offload.units import align_up
 
 
 class Encoder:
-    """Quantizes on `threads` threads, each with some of the rows and torch on that thread alone.
+    """Has rows quantized on `threads` threads, each some of them, with torch on that thread alone.
 
     Torch's own threads meet at a barrier after every small operation, which wastes more than they
     gain, and many times more where other processes want the cores. So they rest while an encoder
     is entered.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, quantize: Quantize) -> None:
         self._threads = threads
+        self._quantize = quantize
         self._torch_threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(threads, "quantize", torch.set_num_threads, (1,))
+        self._pool = ThreadPoolExecutor(threads, "quantize", self.on_one_core)
+
+    @staticmethod
+    def on_one_core() -> None:
+        """Keep torch from other cores, as far as the calling thread asks it."""
+        torch.set_num_threads(1)
 
     def encode(self, piece: Piece, tensor: PackedTensor) -> Iterator[memoryview]:
         """The bytes of `piece`, whole tiles of `tensor` but for its end, one behind the other.
@@ -42,11 +48,16 @@ class Encoder:
             yield piece.flatten().view(torch.uint8).numpy().data
             return
         share = align_up(-(-row_count(piece) // self._threads), TILE_ROWS)
-        for packed in self._pool.map(lambda part: _packed(part, tensor), _split(piece, share)):
+        for packed in self._pool.map(lambda part: self._packed(part, tensor), _split(piece, share)):
             yield packed.data.numpy().data
 
+    def _packed(self, part: Piece, tensor: PackedTensor) -> PackedWeight:
+        if isinstance(part, Tensor):
+            return self._quantize(part, tensor.format, f"Tensor {tensor.name}")
+        return _packed_codes(part, tensor)
+
     def __enter__(self) -> Encoder:
-        torch.set_num_threads(1)
+        self.on_one_core()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -54,9 +65,7 @@ class Encoder:
         torch.set_num_threads(self._torch_threads)
 
 
-def _packed(part: Piece, tensor: PackedTensor) -> PackedWeight:
-    if isinstance(part, Tensor):
-        return quantize(part, tensor.format, f"Tensor {tensor.name}")
+def _packed_codes(part: Codes, tensor: PackedTensor) -> PackedWeight:
     for factors in (part.scales, part.minimums):
         if factors is not None:
             _check_finite(factors, tensor)

@@ -23,7 +23,7 @@ from lm_offload.storage.packed_index import (
     write_index,
 )
 from lm_offload.storage.packed_layout import UnitSource
-from lm_offload.storage.packed_writer import Progress, write_packed
+from lm_offload.storage.packed_writer import NewEncoder, Progress, write_packed
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Packing:
         """The file that holds, or will hold, all blocks."""
         return self.folder / DATA_FILE
 
-    def make(self, threads: int, on_progress: Progress) -> None:
+    def make(self, new_encoder: NewEncoder, on_progress: Progress) -> None:
         """Write the folder, or what is missing or damaged of it, with one warning if it was there.
 
         Other processes wait. Raises as `write_packed` does.
@@ -53,15 +53,15 @@ class Packing:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder, "quantizing weights"):
                 if not self._is_made():
-                    self._write(threads, on_progress)
+                    self._write(new_encoder, on_progress)
         except OSError as error:
             raise StorageError(
                 f"{self.folder} cannot be used ({error}); choose a folder that is writable."
             ) from error
 
-    def _write(self, threads: int, on_progress: Progress) -> None:
+    def _write(self, new_encoder: NewEncoder, on_progress: Progress) -> None:
         check = self.origin.check_unchanged
-        write_packed(self.folder, self.plan, self.sources, threads, on_progress, check)
+        write_packed(self.folder, self.plan, self.sources, new_encoder, on_progress, check)
 
     def _is_made(self) -> bool:
         if not (self.folder / INDEX_FILE).exists():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from lm_offload.errors import CheckpointError, LMOffloadError, StorageError
 from lm_offload.storage.block_writer import BlockWriter
 from lm_offload.storage.direct_file import open_files
 from lm_offload.storage.durable import remove_whole
+from lm_offload.storage.one_ahead import one_ahead
 from lm_offload.storage.packed_file import intact_blocks
 from lm_offload.storage.packed_index import (
     DATA_FILE,
@@ -28,20 +31,21 @@ from lm_offload.storage.packed_index import (
 )
 from lm_offload.storage.packed_journal import JOURNAL_FILE, Journal
 from lm_offload.storage.packed_layout import TENSOR_ALIGNMENT, PackedUnit, UnitSource
-from lm_offload.storage.tensor_source import Files, row_count
+from lm_offload.storage.tensor_source import Piece, row_count
 from lm_offload.units import format_bytes
 
 if TYPE_CHECKING:
     from lm_offload.storage.packed_encode import Encoder
 
 Progress = Callable[[int, int], None]  # bytes of weights read so far, bytes to read
+NewEncoder = Callable[[], "Encoder"]  # called where there is something to be encoded
 
 
 def write_packed(
     folder: Path,
     plan: PackedPlan,
     sources: Sequence[UnitSource],
-    threads: int,
+    new_encoder: NewEncoder,
     on_progress: Progress,
     check_origin: Callable[[], None],
 ) -> PackedIndex:
@@ -52,7 +56,7 @@ def write_packed(
     at the end that they changed meanwhile, after which nothing is left.
     """
     try:
-        return _write(folder, plan, sources, threads, on_progress, check_origin)
+        return _write(folder, plan, sources, new_encoder, on_progress, check_origin)
     except OSError as error:
         raise StorageError(
             f"Writing to {folder} failed: {error}; make room or check the disk, then start again "
@@ -75,7 +79,7 @@ def _write(
     folder: Path,
     plan: PackedPlan,
     sources: Sequence[UnitSource],
-    threads: int,
+    new_encoder: NewEncoder,
     on_progress: Progress,
     check_origin: Callable[[], None],
 ) -> PackedIndex:
@@ -89,9 +93,7 @@ def _write(
         data.unlink(missing_ok=True)  # of another plan; who still reads it keeps it
     pairs = zip(plan.units, sources, strict=True)
     missing = [(unit, source) for unit, source in pairs if unit.name not in journal.checksums]
-    from lm_offload.storage.packed_encode import Encoder  # with torch
-
-    with BlockWriter(data, plan.size_bytes) as writer, Encoder(threads) as encoder:
+    with BlockWriter(data, plan.size_bytes) as writer, new_encoder() as encoder:
         for name, checksum in _write_units(writer, encoder, missing, on_progress):
             journal.append(name, checksum)
     check_origin()
@@ -130,27 +132,33 @@ def _write_units(
     """Write blocks; yields the name and checksum of each once it has reached the disk."""
     total_bytes, done_bytes = sum(source.size_bytes for _, source in missing), 0
     tensors = [tensor for _, source in missing for tensor in source.tensors]
-    files = open_files(path for tensor in tensors for path in tensor.paths)
-    try:
+    with ExitStack() as stack:
+        files = open_files(path for tensor in tensors for path in tensor.paths)
+        for file in files.values():
+            stack.callback(file.close)
+        pieces = chain.from_iterable(tensor.pieces(files) for tensor in tensors)
+        ahead = stack.enter_context(closing(one_ahead(pieces, encoder.on_one_core)))
         for unit, source in missing:
             writer.begin(unit.offset)
-            for count in _write_unit(writer, encoder, unit, source, files):
+            for count in _write_unit(writer, encoder, unit, source, ahead):
                 done_bytes += count
                 on_progress(done_bytes, total_bytes)
             yield unit.name, writer.end()
-    finally:
-        for file in files.values():
-            file.close()
 
 
 def _write_unit(
-    writer: BlockWriter, encoder: Encoder, unit: PackedUnit, source: UnitSource, files: Files
+    writer: BlockWriter,
+    encoder: Encoder,
+    unit: PackedUnit,
+    source: UnitSource,
+    pieces: Iterator[Piece],
 ) -> Iterator[int]:
-    """Write the tensors of a unit; yields the bytes read of each piece."""
+    """Write the tensors of a unit, whose rows come next; yields the bytes read of each piece."""
     for tensor, origin in zip(unit.tensors, source.tensors, strict=True):
         writer.pad(TENSOR_ALIGNMENT)
         done_rows, done_bytes = 0, 0
-        for piece in origin.pieces(files):
+        while done_rows < tensor.shape[0]:
+            piece = next(pieces)
             for data in encoder.encode(piece, tensor):
                 writer.write(data)
             done_rows += row_count(piece)

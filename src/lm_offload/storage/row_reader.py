@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from collections.abc import Iterator
 
@@ -27,12 +28,13 @@ TORCH_NAMES = {  # by dtype in the file
 def read_rows(extent: Extent, file: DirectFile, row_multiple: int) -> Iterator[Tensor]:
     """Consecutive rows in their own dtype, `row_multiple` times n of them but for the last.
 
-    A piece is valid until the next one is asked for.
+    A piece is valid while the next one is read, until the one behind that is asked for.
     """
     rows, row_bytes = extent.shape[0], extent.size_bytes // extent.shape[0]
     step = max(PIECE_BYTES // row_bytes // row_multiple, 1) * row_multiple
-    buffer = mmap.mmap(-1, align_up(min(step, rows) * row_bytes) + PAGE_BYTES)
-    for first in range(0, rows, step):
+    room_bytes = align_up(min(step, rows) * row_bytes) + PAGE_BYTES
+    buffers = itertools.cycle([mmap.mmap(-1, room_bytes) for _ in range(min(2, -(-rows // step)))])
+    for first, buffer in zip(range(0, rows, step), buffers, strict=False):
         shape = (min(step, rows - first), *extent.shape[1:])
         yield _read(extent.entry, file, buffer, extent.offset + first * row_bytes, shape)
 

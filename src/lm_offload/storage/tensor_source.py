@@ -52,7 +52,9 @@ class TensorSource(Protocol):
         """The files that are read."""
 
     def pieces(self, files: Files) -> Iterator[Piece]:
-        """Consecutive rows, whole tiles of them but at the end, valid until the next is asked for.
+        """Consecutive rows, whole tiles of them but at the end.
+
+        Each is valid while the next one is made, until the one behind that is asked for.
 
         Floats are in the format's own dtype, or of any dtype where that is a packed one.
         """
