@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.engine import empty_sweeps, engine, memory_traffic, overhead
@@ -29,11 +30,13 @@ from lm_offload.engine.overhead import (
 )
 from lm_offload.engine.overhead_visits import SMALL_UNITS
 from lm_offload.engine.prompt_cost import PromptCosts
+from lm_offload.hardware import timing
 from lm_offload.hardware.profile import TINY_TASK_BYTES
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.pipeline import executor, progress, runner, sweep_clock
 from lm_offload.pipeline.micro_batches import SweepInput
 from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.sampling.draw import Row
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.units import MIB
@@ -98,6 +101,19 @@ def test_a_sweep_that_took_less_than_its_tasks_is_no_curve_below_zero() -> None:
     curve = with_overhead(PROFILE, KERNELS, visits).cpu.sweep_by_bytes_s
     assert curve is not None
     assert min(curve.rates) > 0
+
+
+def test_sampling_is_measured_however_long_its_first_calls_take(monkeypatch) -> None:
+    clock, rate = fake_clock(monkeypatch, timing), 2e9
+
+    def slow_sample(logits: Tensor, rows: list[Row]) -> list[int]:
+        clock.sleep(overhead.SAMPLING_BUDGET_S + logits.numel() / rate)
+        return [0] * len(rows)
+
+    monkeypatch.setattr(overhead, "sample", slow_sample)
+    visits = SimpleNamespace(sweeps_s=sweeps_s({}), prompt_costs=PromptCosts(0.0, 0.0))
+    cpu = with_overhead(PROFILE, KERNELS, visits).cpu
+    assert cpu.sampled_values_per_s == pytest.approx(rate)
 
 
 def test_every_sweep_of_a_run_of_an_empty_engine_is_timed() -> None:
