@@ -10,7 +10,6 @@ import pytest
 
 from lm_offload.engine import calibration
 from lm_offload.engine.kernel_choice import KernelChoice
-from lm_offload.engine.overhead import visits_of, with_overhead
 from lm_offload.engine.profile_choice import GIVEN_PROFILE, profile_for
 from lm_offload.engine.tiny_model import write_tiny_model
 from lm_offload.hardware import calibrate as calibrate_module
@@ -117,19 +116,6 @@ def test_a_given_profile_is_taken_as_it_is(
     assert profile_of(weights) == PROFILE
     assert "was measured on another machine: cpu was 'x'" in caplog.text
     assert file.read_text() == before
-
-
-def test_the_overhead_of_the_engine_is_positive_and_small() -> None:
-    kernels = resolve_kernels(1)
-    visits = visits_of(kernels, 4 * MIB, TINY_EFFORT)
-    visits.visit()
-    cpu = with_overhead(PROFILE, kernels, visits).cpu
-    assert 0 < cpu.task_s < 0.1
-    assert 0 <= cpu.call_s < 0.1
-    assert 0 <= cpu.sweep_s < 0.1
-    assert 0 <= cpu.sequence_s < 0.1
-    assert 0 < cpu.row_s < 1e-3
-    assert cpu.sampled_values_per_s > 0
 
 
 def test_the_tiny_model_is_a_checkpoint(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from torch import Tensor
 
-from lm_offload.engine import overhead
+from lm_offload.arch.config import ModelConfig
+from lm_offload.engine import empty_sweeps, engine, memory_traffic, overhead
 from lm_offload.engine.empty_sweeps import RUN_SWEEPS, run_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.overhead import (
@@ -15,6 +18,8 @@ from lm_offload.engine.overhead import (
     DECODE,
     IN_CACHE,
     LARGE_TURN,
+    LAYER_KERNELS,
+    LAYER_TASKS,
     MANY,
     MANY_DECODE,
     OTHER_KERNELS,
@@ -25,13 +30,23 @@ from lm_offload.engine.overhead import (
 )
 from lm_offload.engine.overhead_visits import SMALL_UNITS
 from lm_offload.engine.prompt_cost import PromptCosts
+from lm_offload.hardware import timing
 from lm_offload.hardware.profile import TINY_TASK_BYTES
 from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.pipeline import executor, progress, runner, sweep_clock
+from lm_offload.pipeline.micro_batches import SweepInput
+from lm_offload.pipeline.runner import ModelRunner
+from lm_offload.sampling.draw import Row
+from lm_offload.schedule.task import Task
+from lm_offload.sequence import Batch
 from lm_offload.units import MIB
+from tests.clock import fake_clock
 from tests.hardware.profiles import TINY_EFFORT
 from tests.hardware.test_profile_store import PROFILE
 
 KERNELS = resolve_kernels(1)
+TASK_S, CALL_S, ROW_S, SWEEP_S = 10e-6, 3e-6, 2e-6, 500e-6
+LAYER_CALLS = LAYER_KERNELS / LAYER_TASKS  # of a task that is not replayed
 
 
 def sweeps_s(case_s: dict[object, float]) -> dict[object, float]:
@@ -88,7 +103,52 @@ def test_a_sweep_that_took_less_than_its_tasks_is_no_curve_below_zero() -> None:
     assert min(curve.rates) > 0
 
 
+def test_sampling_is_measured_however_long_its_first_calls_take(monkeypatch) -> None:
+    clock, rate = fake_clock(monkeypatch, timing), 2e9
+
+    def slow_sample(logits: Tensor, rows: list[Row]) -> list[int]:
+        clock.sleep(overhead.SAMPLING_BUDGET_S + logits.numel() / rate)
+        return [0] * len(rows)
+
+    monkeypatch.setattr(overhead, "sample", slow_sample)
+    visits = SimpleNamespace(sweeps_s=sweeps_s({}), prompt_costs=PromptCosts(0.0, 0.0))
+    cpu = with_overhead(PROFILE, KERNELS, visits).cpu
+    assert cpu.sampled_values_per_s == pytest.approx(rate)
+
+
 def test_every_sweep_of_a_run_of_an_empty_engine_is_timed() -> None:
     seconds = run_sweeps_s(DECODE, SMALL_UNITS, IN_CACHE, PROFILE, KERNELS, MIB)
     assert len(seconds) == RUN_SWEEPS
     assert min(seconds) > 0
+
+
+def with_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine whose tasks, calls of kernels, rows and sweeps take so long, and nothing else."""
+    modules = (engine, empty_sweeps, memory_traffic, executor, progress, sweep_clock)
+    clock = fake_clock(monkeypatch, *modules)
+    compute, build = ModelRunner.compute, runner.build_sweep_input
+
+    def slow_compute(self: ModelRunner, task: Task) -> None:
+        compute(self, task)
+        clock.sleep(TASK_S if self._may_repeat else TASK_S + LAYER_CALLS * CALL_S)
+
+    def slow_build(config: ModelConfig, batch: Batch, *more: Any) -> SweepInput:
+        clock.sleep(SWEEP_S + batch.num_tokens * ROW_S)
+        return build(config, batch, *more)
+
+    monkeypatch.setattr(ModelRunner, "compute", slow_compute)
+    monkeypatch.setattr(runner, "build_sweep_input", slow_build)
+
+
+@pytest.mark.skipif(KERNELS.record() is None, reason="nothing is replayed without native kernels")
+def test_what_the_engine_takes_is_found_in_its_sweeps(monkeypatch) -> None:
+    with_costs(monkeypatch)
+    visits = visits_of(KERNELS, 4 * MIB, TINY_EFFORT)
+    visits.visit()
+    cpu = with_overhead(PROFILE, KERNELS, visits).cpu
+    assert [cpu.tiny_task_s, cpu.task_s, cpu.large_task_s] == pytest.approx([TASK_S] * 3)
+    assert cpu.call_s == pytest.approx(CALL_S)
+    assert cpu.sequence_s == pytest.approx(ROW_S)  # each has a row
+    assert cpu.row_s == pytest.approx(ROW_S)
+    assert cpu.sweep_s == pytest.approx(SWEEP_S - OTHER_KERNELS * CALL_S)
+    assert cpu.sampled_values_per_s > 0

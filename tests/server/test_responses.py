@@ -207,6 +207,28 @@ def test_what_cannot_be_is_refused_in_one_sentence(worker, changes, words):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ('"metadata": {"a": [NaN]}', "metadata has a number that is none"),
+        ('"metadata": {"a": "\\ud800"}', "metadata has a number that is none, half of a char"),
+        ('"tools": [{"type": "function", "name": "a", "description": "\\ud800"}]', "tools has"),
+        (
+            '"tools": [{"type": "function", "name": "a", "parameters": {"x": Infinity}}]',
+            "tools has",
+        ),
+        ('"tools": [{"type": "function", "name": ""}]', "tools.0.name is ''"),
+    ],
+)
+def test_what_an_answer_cannot_repeat_is_refused(worker, stream, given, words):
+    body = f'{{"model": "m", "input": "Hi", "stream": {str(stream).lower()}, {given}}}'
+    headers = {"Content-Type": "application/json"}
+    answer = client_of(worker("Four.")).post("/v1/responses", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+
+
 def test_openais_client_reads_it(client):
     asked = {"model": "demo", "input": "def add(", "temperature": 0, "max_output_tokens": 16}
     chat = client.chat.completions.create(

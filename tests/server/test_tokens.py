@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import openai
 import pytest
@@ -75,3 +76,24 @@ def test_errands_of_a_server_that_is_closing_are_told_so(chatty):
         worker.close()
     with pytest.raises(LMOffloadError, match="closing"):
         worker.ask(lambda: 7).result(timeout=30)
+
+
+def test_an_errand_that_fails_or_is_not_wanted_any_more_ends_nothing_else(chatty):
+    begun, over = Event(), Event()
+
+    def wait() -> bool:
+        begun.set()
+        return over.wait(timeout=30)
+
+    with served(chatty) as (worker, _):
+        held = worker.ask(wait)
+        assert begun.wait(timeout=30)
+        unwanted = worker.ask(lambda: 1)
+        assert unwanted.cancel()
+        broken = worker.ask(lambda: 1 / 0)
+        over.set()
+        assert held.result(timeout=30)
+        with pytest.raises(ZeroDivisionError):
+            broken.result(timeout=30)
+        assert worker.ask(lambda: 7).result(timeout=30) == 7
+        assert worker.is_open

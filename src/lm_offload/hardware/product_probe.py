@@ -102,12 +102,14 @@ class Products:
             for (format, count), work in works.items()
         }
 
-    def flops(self, format: Format, fixed_s: float) -> Curve:
+    def flops(self, format: Format, fixed_s: float) -> Curve | None:
         """FLOP/s by rows, ascending; the median of the turns, as a stall may fill one.
 
-        `fixed_s` is what a call takes beside its FLOPs.
+        `fixed_s` is what a call takes beside its FLOPs. None where there was no time for any.
         """
         known = sorted((count, calls) for (of, count), calls in self._calls.items() if of == format)
+        if not known:
+            return None
         flop_s = [
             statistics.median(work_s(call.seconds, fixed_s) / call.flops for call in calls)
             for _, calls in known

@@ -68,11 +68,17 @@ def measure_products(
     kernel_s, uncached_s = fixed_s
     start_s = starts.beside_s(kernel_s)
     return ProductRates(
-        {str(format): cached.flops(format, kernel_s + start_s) for format in formats},
-        {str(format): uncached.flops(format, uncached_s) for format in formats},
+        _curves(cached, formats, kernel_s + start_s),
+        _curves(uncached, formats, uncached_s),
         {str(format): ends.of(format, kernel_s + start_s) for format in formats},
         start_s,
     )
+
+
+def _curves(products: Products, formats: Iterable[Format], fixed_s: float) -> dict[str, Curve]:
+    """Of the formats that there was time for, the first one in any case."""
+    found = {str(format): products.flops(format, fixed_s) for format in formats}
+    return {name: curve for name, curve in found.items() if curve is not None}
 
 
 def _measure_cached(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -63,7 +64,7 @@ class FunctionTool(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["function"]
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -146,10 +147,10 @@ class ResponseBody(Body):
 
     @property
     def echo(self) -> Json:
-        """What the answer repeats of it."""
+        """What the answer repeats of it; raises RequestError for what JSON does not have."""
         text = self.text or TextSettings()
         choice = self.tool_choice or "auto"
-        return {
+        repeated = {
             "model": self.model,
             **{name: getattr(self, name) for name in _ECHOED},
             "text": text.model_dump(by_alias=True, exclude_none=True),
@@ -162,3 +163,17 @@ class ResponseBody(Body):
             "store": False,
             "previous_response_id": None,
         }
+        for name, value in repeated.items():
+            _check_sendable(name, value)
+        return repeated
+
+
+def _check_sendable(name: str, value: Any) -> None:
+    """Python reads JSON that it cannot send: NaN, and halves of characters of two."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{name} has a number that is none, half of a character or too many levels, which an "
+            "answer cannot repeat; change it."
+        ) from error

@@ -61,8 +61,8 @@ class Worker:
         self._tickets: dict[int, Ticket] = {}  # by their number in the run
         self._joining: deque[Ticket] = deque()  # each until it is in the run
         self._leaving: deque[Ticket] = deque()
-        self._errands = Errands()
         self._changed = Condition()
+        self._errands = Errands(self._changed)
         self._closed = False
 
     @property
@@ -123,7 +123,7 @@ class Worker:
         while not (self._joining or self._closed):
             with self._changed:
                 self._changed.wait_for(lambda: self._joining or self._errands or self._closed)
-                self._errands.run()
+            self._errands.run()
         return not self._closed
 
     def _serve(self, run: OpenRun) -> None:
@@ -141,7 +141,8 @@ class Worker:
         with self._changed:
             if wait:
                 self._changed.wait_for(self._is_wanted)
-            self._errands.run()
+        self._errands.run()
+        with self._changed:
             taken = list(self._leaving)
             self._leaving.clear()
         return taken
@@ -188,9 +189,8 @@ class Worker:
     def _fail_all(self, error: LMOffloadError) -> None:
         with self._changed:
             concerned = [*self._tickets.values(), *self._joining]
-            self._tickets.clear()
-            self._joining.clear()
-            self._leaving.clear()
+            for kept in (self._tickets, self._joining, self._leaving):
+                kept.clear()
             self._errands.fail(error)
         _tell(concerned, error)
 
