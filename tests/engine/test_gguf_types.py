@@ -36,7 +36,13 @@ def test_floats(toy, tmp_path, monkeypatch, name):
     check_tokens(file, file.parent / "oracle", monkeypatch, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "phi3 longrope", "granite", "glm4", "qwen2_moe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gemma3", "phi3 longrope", "granite", "glm4", "qwen2_moe"),
+        *("ernie4_5_moe", "hunyuan_v1_moe", "granitemoe", "dots1"),
+    ],
+)
 def test_codes(toy, tmp_path, monkeypatch, name):
     file = gguf_of(toy, tmp_path, name, "Q8_0")
     check_tokens(file, file.parent / "oracle", monkeypatch, CLOSE)

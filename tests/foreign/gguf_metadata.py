@@ -17,12 +17,34 @@ ARCHITECTURES = {
     "gemma3_text": "gemma3",
     "olmo3": "olmo2",
     "cohere": "command-r",
+    "glm4_moe": "glm4moe",
+    "solar_open": "glm4moe",
+    "ernie4_5_moe": "ernie4_5-moe",
+    "hunyuan_v1_dense": "hunyuan-dense",
+    "hunyuan_v1_moe": "hunyuan-moe",
+    "minimax_m2": "minimax-m2",
+    "ministral3": "mistral3",
 }
 # What is written under one name wherever a config has it.
 KEYS = {
     "num_experts_per_tok": "expert_used_count",
     "num_local_experts": "expert_count",
     "num_experts": "expert_count",
+    "n_routed_experts": "expert_count",
+    "moe_num_experts": "expert_count",
+    "moe_k": "expert_used_count",
+    "moe_topk": "expert_used_count",
+    "n_group": "expert_group_count",
+    "topk_group": "expert_group_used_count",
+    "n_shared_experts": "expert_shared_count",
+    "moe_num_shared_experts": "expert_shared_count",
+    "moe_layer_interval": "interleave_moe_layer_step",
+    "moe_layer_start_index": "leading_dense_block_count",
+    "first_k_dense_replace": "leading_dense_block_count",
+    "norm_topk_prob": "expert_weights_norm",
+    "routed_scaling_factor": "expert_weights_scale",
+    "use_parallel_residual": "use_parallel_residual",
+    "norm_eps": "attention.layer_norm_epsilon",
     "moe_intermediate_size": "expert_feed_forward_length",
     "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
     "num_hidden_layers": "block_count",
@@ -55,7 +77,7 @@ def arch_of(config: Mapping[str, Any]) -> str:
 def metadata_of(config: Mapping[str, Any]) -> dict[str, Any]:
     fields = {key: config.get(name) for name, key in KEYS.items() if config.get(name) is not None}
     fields |= _windows(config) | _rope(config)
-    if config["model_type"] == "gpt_oss":
+    if config["model_type"] in ("gpt_oss", "minimax_m2", "hunyuan_v1_moe"):
         fields["expert_feed_forward_length"] = config["intermediate_size"]
     arch = arch_of(config)
     return {f"{arch}.{key}": value for key, value in fields.items()} | {
@@ -81,7 +103,7 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     rope = rope.get("full_attention", rope)
     fields = {"rope.freq_base": float(rope.get("rope_theta", 10_000.0))}
     if "partial_rotary_factor" in rope or config["model_type"] == "phi3":
-        rotary = int(config["head_dim"] * rope.get("partial_rotary_factor", 1.0))
+        rotary = int(_head_dim(config) * rope.get("partial_rotary_factor", 1.0))
         fields["rope.dimension_count"] = rotary
     if rope.get("rope_type") in ("linear", "yarn"):
         fields["rope.scaling.type"] = rope["rope_type"]
@@ -90,6 +112,9 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     original = original or config.get("original_max_position_embeddings")
     if original and rope.get("rope_type") != "llama3":
         fields["rope.scaling.original_context_length"] = original
+    if "llama_4_scaling_beta" in rope:
+        fields["attention.temperature_scale"] = rope["llama_4_scaling_beta"]
+        fields["rope.scaling.yarn_log_multiplier"] = rope.get("mscale_all_dim", 1.0)
     if "long_factor" in rope:
         stretch = config["max_position_embeddings"] / original
         attention = math.sqrt(1 + math.log(stretch) / math.log(original))
@@ -97,10 +122,16 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _head_dim(config: Mapping[str, Any]) -> int:
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
 def add_metadata(writer: GGUFWriter, fields: Mapping[str, object]) -> None:
     for key, value in fields.items():
         if isinstance(value, str):
             writer.add_string(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
         elif isinstance(value, float):
             writer.add_float32(key, value)
         elif isinstance(value, list):

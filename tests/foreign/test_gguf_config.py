@@ -11,6 +11,7 @@ from lm_offload.arch.config import ModelConfig, parse_config
 from lm_offload.arch.fields import Fields
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign import gguf_dense
+from lm_offload.foreign.gguf_architectures import ARCHITECTURES
 from lm_offload.foreign.gguf_model import open_gguf
 from tests.foreign.gguf_files import write_gguf
 from tests.foreign.gguf_toys import GGUF_TOYS, factors_of
@@ -52,6 +53,26 @@ def test_the_27b_models_divide_scores_by_another_number():
         for found, scalar in ((layers, 32 / 4), (26, 16)):
             read = config(Fields({}), {**shapes, "num_hidden_layers": found}, ())
             assert read["query_pre_attn_scalar"] == scalar
+
+
+def test_models_that_see_are_read_as_their_text_models():
+    """llama.cpp has the part that sees in a file of its own."""
+    for arch, kind in (("qwen2vl", "qwen2"), ("qwen3vl", "qwen3"), ("qwen3vlmoe", "qwen3_moe")):
+        read = ARCHITECTURES[arch].config
+        assert read is ARCHITECTURES[kind.replace("_", "")].config
+
+
+def test_layers_that_guess_further_tokens_are_left_out(toy, tmp_path):
+    """Published files of GLM-4.5 have one behind the last layer."""
+    extra = {"blk.3.attn_norm.weight": [1.0] * 64, "blk.3.nextn.enorm.weight": [1.0] * 64}
+    counts = {"glm4moe.block_count": 4, "glm4moe.nextn_predict_layers": 1}
+    source = toy("glm4_moe", **toy_shapes("glm4_moe"))
+    model = open_gguf(write_gguf(source, tmp_path / "a", "F16", vectors=extra, **counts))
+    assert model.config["num_hidden_layers"] == 3
+    assert not any(".layers.3." in name for name in model.checkpoint.tensors)
+    counts["glm4moe.nextn_predict_layers"] = 4
+    with pytest.raises(CheckpointError, match="less than block_count=4"):
+        open_gguf(write_gguf(source, tmp_path / "b", "F16", vectors=extra, **counts))
 
 
 def test_a_pattern_of_windows_may_be_a_period(toy, tmp_path):
@@ -106,6 +127,9 @@ def test_a_tensor_that_nothing_reads_is_refused(toy, tmp_path):
     extra = {"blk.0.attn_output.bias": [0.5] * 64}
     with pytest.raises(UnsupportedModelError, match=r"o_proj\.bias of toy is none that .* glm4"):
         open_gguf(write_gguf(source, tmp_path / "a", "F16", vectors=extra))
+    later = {"blk.2.attn_output.bias": [0.5] * 64}
+    with pytest.raises(UnsupportedModelError, match=r"layers\.2\..*o_proj\.bias of toy is none"):
+        open_gguf(write_gguf(source, tmp_path / "c", "F16", vectors=later))
     strange = {"blk.0.attn_rel_b.weight": [0.5] * 64}
     with pytest.raises(UnsupportedModelError, match=r"attn_rel_b\.weight .* architecture glm4 has"):
         open_gguf(write_gguf(source, tmp_path / "b", "F16", vectors=strange))

@@ -54,7 +54,7 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "vocab_size": _vocab_size(whole, header),
         "hidden_size": hidden,
         "intermediate_size": _intermediate_size(fields),
-        "num_hidden_layers": fields.integer("block_count", maximum=MAX_LAYERS),
+        "num_hidden_layers": _layers(fields),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
         "head_dim": fields.integer("attention.key_length", max(hidden // heads, 1)),
@@ -62,6 +62,15 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "rms_norm_eps": short_decimal(_norm_epsilon(fields)),
         "tie_word_embeddings": "output.weight" not in header.tensors,
     }
+
+
+def _layers(fields: Fields) -> int:
+    """Without those behind the last one, which guess further tokens."""
+    count = fields.integer("block_count", maximum=MAX_LAYERS)
+    guessing = fields.integer("nextn_predict_layers", 0, minimum=0)
+    if guessing >= count:
+        raise fields.wrong("nextn_predict_layers", f"less than block_count={count}")
+    return count - guessing
 
 
 def _norm_epsilon(fields: Fields) -> float:

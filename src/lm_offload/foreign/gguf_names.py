@@ -12,6 +12,7 @@ ROPE_LONG, ROPE_SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 ROPE_FACTORS = (ROPE_FREQS, ROPE_LONG, ROPE_SHORT)
 
 QUERY_BIAS, UP_BIAS = "blk.0.attn_q.bias", "blk.0.ffn_up.bias"  # tell whether a model has some
+QUERY_NORM = "blk.0.attn_q_norm.weight"
 
 _TOP = {
     "token_embd": "model.embed_tokens",
@@ -35,6 +36,7 @@ _AFTER_ATTENTION = {"post_attention_norm": "post_attention_layernorm"}
 _AFTER = _AFTER_ATTENTION | {"post_ffw_norm": "post_feedforward_layernorm"}
 _AROUND = _AFTER | {"ffn_norm": "pre_feedforward_layernorm"}
 _FUSED = {"ffn_up": "mlp.gate_up_proj"}
+_HUNYUAN = {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"}
 _OTHERS: Mapping[str, Mapping[str, str]] = {
     "gpt-oss": _AFTER_ATTENTION,
     "seed_oss": _AFTER_ATTENTION,
@@ -49,12 +51,9 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
         "post_ffw_norm": "post_mlp_layernorm",
     },
     "starcoder2": {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
-    "qwen2moe": {
-        "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
-        "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
-        "ffn_up_shexp": "mlp.shared_expert.up_proj",
-        "ffn_down_shexp": "mlp.shared_expert.down_proj",
-    },
+    "glm4moe": _AFTER_ATTENTION,
+    "hunyuan-dense": _HUNYUAN,
+    "hunyuan-moe": _HUNYUAN,
 }
 _SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own
 

@@ -48,6 +48,15 @@ def gguf_tensor(
     )
 
 
+def in_shape(entry: TensorEntry, spec: WeightSpec) -> TensorEntry:
+    """A list of floats as it is asked for: ggml has no dimensions of one, or others of its own."""
+    is_list = len(spec.shape) == 1 or 1 in spec.shape
+    is_same = math.prod(entry.shape) == math.prod(spec.shape)
+    if entry.shape == spec.shape or entry.dtype not in FLOAT_FORMATS or not (is_list and is_same):
+        return entry
+    return replace(entry, shape=spec.shape)
+
+
 def gguf_norm(entry: TensorEntry, spec: WeightSpec) -> ConvertedTensor:
     """The weights of a norm that the converter added one to, as in Gemma's files.
 
