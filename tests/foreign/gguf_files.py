@@ -17,10 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.foreign.gguf_metadata import add_metadata, arch_of, metadata_of
+from tests.foreign.gguf_recurrent import Change, change_of
 
 EXPERT = re.compile(r"(model\.layers\.(\d+))\.\w+\.experts\.(\d+)\.(\w+)\.weight")
 STACK = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias|)")
-UPRIGHT = re.compile(r"model\.layers\.(\d+)\.block_sparse_moe\.(input|output)_linear\.weight")
+UPRIGHT = re.compile(
+    r"model\.layers\.(\d+)\.(block_sparse_moe|mlp\.experts)\.(input_linear\.weight|"
+    r"output_linear\.weight|gate_up_proj|down_proj)"
+)
 MATRICES = {
     "w1": "gate",
     "w3": "up",
@@ -38,6 +42,7 @@ PAIRED = (
     "mistral3",
 )  # whose queries and keys the converter permutes
 UNTOUCHED = (".gate.weight", ".router.weight", ".shared_expert_gate.weight")
+FLOATS = ("ssm_conv1d.weight", "ssm_a", "ssm_d", "ssm_norm.weight")
 FormatOf = Callable[[str], str]  # of a matrix by its Hugging Face name
 
 
@@ -68,10 +73,15 @@ def write_gguf(
             tensor.dim() != 2 or name.endswith((*UNTOUCHED, "_bias", "_norm.weight"))
         )
         kind = GGMLQuantizationType["F32" if is_float else given]
-        if EXPERT.fullmatch(name):
+        change = change_of(name, tensor.shape, config)
+        if change:
+            held[name] = add_changed(writer, change, tensor.float(), kind)
+        elif EXPERT.fullmatch(name):
             held |= add_experts(writer, tensors, name, kind)
         elif STACK.fullmatch(name):
-            held[name] = add_stack(writer, name, tensor.float(), kind)
+            upright = config["model_type"] != "gpt_oss"
+            add = add_upright if upright else add_stack
+            held[name] = add(writer, name, tensor.float(), kind)
         elif UPRIGHT.fullmatch(name):
             held[name] = add_upright(writer, name, tensor.float(), kind)
         else:
@@ -94,12 +104,26 @@ def add_tensor(
     kind: GGMLQuantizationType,
 ) -> Tensor:
     """One that is no expert's, and what the file holds of it."""
-    adds_one = "gemma" in arch_of(config) or arch_of(config) == "nemotron"
+    adds_one = arch_of(config).startswith(("gemma", "nemotron", "qwen3next", "qwen35"))
     one = 1 if adds_one and name.endswith("norm.weight") else 0
     data = as_bytes((interleaved(name, tensor, config) + one).squeeze(0).numpy(), kind)
     writer.add_tensor(gguf_name(name, config), data, raw_dtype=kind)
     stored = torch.from_numpy(dequantize(data, kind)).clone().view(tensor.shape)
     return apart(name, stored - one, config)
+
+
+def add_changed(
+    writer: GGUFWriter, change: Change, tensor: Tensor, kind: GGMLQuantizationType
+) -> Tensor:
+    """One of a recurrent layer, or of an MLP beside it."""
+    held = []
+    for name, part in zip(change.names, change.forward(tensor), strict=True):
+        is_float = part.dim() == 1 or name.endswith(FLOATS)
+        own = GGMLQuantizationType.F32 if is_float else kind
+        data = as_bytes(part.numpy(), own)
+        writer.add_tensor(name, data, raw_dtype=own)
+        held.append(torch.from_numpy(dequantize(data, own).copy()))
+    return change.back(held).clone()
 
 
 def add_stack(writer: GGUFWriter, name: str, stack: Tensor, kind: GGMLQuantizationType) -> Tensor:
@@ -121,7 +145,7 @@ def add_upright(writer: GGUFWriter, name: str, stack: Tensor, kind: GGMLQuantiza
     """Experts of Granite, [E, out, in], rows of the gate in front of those of up."""
     found = UPRIGHT.fullmatch(name)
     assert found
-    roles = ("gate", "up") if found[2] == "input" else ("down",)
+    roles = ("gate", "up") if found[3].startswith(("input", "gate_up")) else ("down",)
     held = []
     for role, rows in zip(roles, stack.chunk(len(roles), 1), strict=True):
         data = as_bytes(rows.contiguous().numpy(), kind)

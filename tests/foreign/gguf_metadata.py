@@ -24,6 +24,10 @@ ARCHITECTURES = {
     "hunyuan_v1_moe": "hunyuan-moe",
     "minimax_m2": "minimax-m2",
     "ministral3": "mistral3",
+    "qwen3_next": "qwen3next",
+    "qwen3_5_text": "qwen35",
+    "qwen3_5_moe_text": "qwen35moe",
+    "granitemoehybrid": "granitehybrid",
 }
 # What is written under one name wherever a config has it.
 KEYS = {
@@ -44,6 +48,15 @@ KEYS = {
     "norm_topk_prob": "expert_weights_norm",
     "routed_scaling_factor": "expert_weights_scale",
     "use_parallel_residual": "use_parallel_residual",
+    "linear_num_key_heads": "ssm.group_count",
+    "linear_num_value_heads": "ssm.time_step_rank",
+    "linear_key_head_dim": "ssm.state_size",
+    "linear_conv_kernel_dim": "ssm.conv_kernel",
+    "mamba_n_heads": "ssm.time_step_rank",
+    "mamba_n_groups": "ssm.group_count",
+    "mamba_d_state": "ssm.state_size",
+    "mamba_d_conv": "ssm.conv_kernel",
+    "shared_intermediate_size": "expert_shared_feed_forward_length",
     "norm_eps": "attention.layer_norm_epsilon",
     "moe_intermediate_size": "expert_feed_forward_length",
     "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
@@ -76,7 +89,7 @@ def arch_of(config: Mapping[str, Any]) -> str:
 
 def metadata_of(config: Mapping[str, Any]) -> dict[str, Any]:
     fields = {key: config.get(name) for name, key in KEYS.items() if config.get(name) is not None}
-    fields |= _windows(config) | _rope(config)
+    fields |= _windows(config) | _rope(config) | _recurrent(config)
     if config["model_type"] in ("gpt_oss", "minimax_m2", "hunyuan_v1_moe"):
         fields["expert_feed_forward_length"] = config["intermediate_size"]
     arch = arch_of(config)
@@ -120,6 +133,22 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
         attention = math.sqrt(1 + math.log(stretch) / math.log(original))
         fields["rope.scaling.attn_factor"] = attention
     return fields
+
+
+def _recurrent(config: Mapping[str, Any]) -> dict[str, Any]:
+    if config["model_type"] == "granitemoehybrid":
+        heads = config["num_key_value_heads"]
+        kinds = config["layer_types"]
+        return {
+            "ssm.inner_size": config["mamba_expand"] * config["hidden_size"],
+            "attention.head_count_kv": [heads * ("attention" in kind) for kind in kinds],
+            "rope.scaling.finetuned": False,
+            "context_length": 1 << 20,
+        }
+    if "linear_num_value_heads" not in config:
+        return {}
+    size = config["linear_value_head_dim"] * config["linear_num_value_heads"]
+    return {"ssm.inner_size": size, "full_attention_interval": 4}
 
 
 def _head_dim(config: Mapping[str, Any]) -> int:

@@ -6,13 +6,18 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from lm_offload.arch.config import ModelConfig, parse_config
 from lm_offload.arch.fields import Fields
+from lm_offload.arch.weight_spec import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign import gguf_dense
 from lm_offload.foreign.gguf_architectures import ARCHITECTURES
+from lm_offload.foreign.gguf_header import read_gguf_header
 from lm_offload.foreign.gguf_model import open_gguf
+from lm_offload.storage.direct_file import open_files
 from tests.foreign.gguf_files import write_gguf
 from tests.foreign.gguf_toys import GGUF_TOYS, factors_of
 from tests.quantized import toy_shapes
@@ -43,6 +48,11 @@ def nearly(config: ModelConfig) -> ModelConfig:
 @pytest.mark.parametrize("name", [name for name in GGUF_TOYS if name != "mistral"])
 def test_config_is_that_of_hugging_face(toy, tmp_path, name):
     wanted, model = open_toy(toy, tmp_path, name)
+    if name == "qwen3_next":  # its projections are not fused in files
+        shape = replace(wanted.recurrent, fused=False)
+        wanted = replace(wanted, model_type="qwen3_5_moe_text", recurrent=shape)
+    if wanted.model_type == "granitemoehybrid":  # positions are not rotated, so any number will do
+        wanted = replace(wanted, max_positions=1 << 20)
     assert nearly(parse_config(model.config)) == nearly(wanted)
 
 
@@ -93,9 +103,33 @@ def test_early_files_of_qwen2_moe_do_not_say_widths(toy, tmp_path):
     assert model.config["shared_expert_intermediate_size"] == 88
 
 
+def test_early_files_of_qwen3_next_have_fused_projections(toy, tmp_path):
+    source = toy("qwen3_next", **toy_shapes("qwen3_next"))
+    file = write_gguf(source, tmp_path, "F16")
+    header = read_gguf_header(file)
+    fused = {"blk.0.ssm_in.weight", *header.tensors} - {"blk.0.attn_qkv.weight"}
+    fields = Fields({k.removeprefix("qwen3next."): v for k, v in header.metadata.items()})
+    read = ARCHITECTURES["qwen3next"].config
+    assert read(fields, {"num_hidden_layers": 4}, fused)["model_type"] == "qwen3_next"
+
+
+def test_rates_of_decay_are_below_zero(toy, tmp_path):
+    """A logarithm of another number would make nothing but NaN."""
+    source = toy("qwen3_5_text", **toy_shapes("qwen3_5_text"))
+    tensors = load_file(source / "model.safetensors")
+    name = "model.layers.0.linear_attn.A_log"
+    save_file(tensors | {name: torch.full((4,), -200.0)}, source / "model.safetensors")
+    model = open_gguf(write_gguf(source, tmp_path, "F16"))
+    tensor = model.tensor(WeightSpec(name, "decay_log", (4,)), None)
+    with pytest.raises(CheckpointError, match=r"A_log of toy\.gguf has rates of decay"):
+        list(tensor.pieces(open_files(tensor.paths)))
+
+
 @pytest.mark.parametrize(
     ("name", "metadata", "message"),
     [
+        ("qwen3_5", {"qwen35.ssm.inner_size": 63}, "a multiple of ssm.time_step_rank=4"),
+        ("granitemoehybrid", {"granitehybrid.ssm.inner_size": 65}, "a multiple of embedding_l"),
         ("gpt_oss", {"gpt-oss.attention.sliding_window": None}, "no attention.sliding_window"),
         ("gpt_oss", {"gpt-oss.rope.scaling.attn_factor": 1.2}, "attn_factor=1.2"),
         ("gpt_oss", {"gpt-oss.block_count": 2**31 - 1}, "an integer from 1 to 10000"),

@@ -36,7 +36,8 @@ _DIMENSIONS = {"weight": (3, "matrices"), "bias": (2, "vectors")}  # of a stack,
 
 MIXTURES = (
     *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe", "glm4_moe", "dots1"),
-    *("ernie4_5_moe", "hunyuan_v1_moe", "minimax_m2"),
+    *("ernie4_5_moe", "hunyuan_v1_moe", "minimax_m2", "qwen3_next", "qwen3_5_moe_text"),
+    "granitemoehybrid",
 )
 
 
@@ -63,6 +64,8 @@ def _beside_experts(name: str, model_type: str) -> str | None:
     if found := _CHOICE_BIAS.fullmatch(name):
         return choice_bias_name(model_type, found[1])
     if found := _SHARED.fullmatch(name):
+        if model_type == "granitemoehybrid" and found[2] == "down":
+            return f"{shared_name(model_type, found[1])}.output_linear.weight"
         return f"{shared_name(model_type, found[1])}.{found[2]}_proj.weight"
     if found := _SHARED_GATE.fullmatch(name):
         return f"{shared_name(model_type, found[1])}_gate.weight"

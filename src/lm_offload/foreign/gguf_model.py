@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from lm_offload.arch.config import parse_config
+from lm_offload.arch.recurrent import RecurrentShape
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
@@ -16,7 +18,8 @@ from lm_offload.foreign.gguf_config import gguf_config
 from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.foreign.gguf_header import GGUFHeader, read_gguf_header
 from lm_offload.foreign.gguf_names import ROPE_FACTORS, hugging_face_name
-from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor, in_shape
+from lm_offload.foreign.gguf_recurrent import recurrent_tensor
+from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor, in_shape, own_matrix
 from lm_offload.foreign.gguf_unused import refuse_unused
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format
@@ -46,7 +49,8 @@ def open_gguf(path: Path) -> ForeignModel:
     renamed = _renamed(_without_guesses(header), arch, config["model_type"])
     refuse_unused(renamed, config, _name(path))
     checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
-    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"])
+    shape = parse_config(config, path.name).recurrent
+    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"], shape)
     return ForeignModel(
         _name(path), _name(path), {**config, "dtype": "float16"}, checkpoint, convert
     )
@@ -127,16 +131,29 @@ def _convert(
     checkpoint: Checkpoint,
     arch: Architecture,
     head_dim: int,
+    shape: RecurrentShape | None,
     spec: WeightSpec,
     wanted: Format | None,
 ) -> ConvertedTensor | None:
+    if shape and (found := recurrent_tensor(checkpoint, shape, spec, wanted, arch.heads_in_turns)):
+        return found
+    if (own := own_matrix(spec)) is not spec:
+        return gguf_tensor(_need(checkpoint, own.name), own, None, wanted)
     stored = checkpoint.tensors.get(spec.name)
     if stored is None:
         return None
     entry = in_shape(stored, spec)
-    if arch.adds_one and spec.name.endswith("norm.weight"):
+    if arch.adds_one and spec.name.endswith("norm.weight") and spec.role != "gated_norm":
         return gguf_norm(entry, spec)
     paired = head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
     if entry.dtype in FLOAT_FORMATS and paired is None and entry is stored:
         return None
     return gguf_tensor(entry, spec, paired, wanted)
+
+
+def _need(checkpoint: Checkpoint, name: str) -> TensorEntry:
+    if name not in checkpoint.tensors:
+        raise CheckpointError(
+            f"Tensor {name} is missing from {checkpoint.folder.name}; download it again."
+        )
+    return checkpoint.tensors[name]

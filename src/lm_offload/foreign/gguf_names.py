@@ -37,6 +37,26 @@ _AFTER = _AFTER_ATTENTION | {"post_ffw_norm": "post_feedforward_layernorm"}
 _AROUND = _AFTER | {"ffn_norm": "pre_feedforward_layernorm"}
 _FUSED = {"ffn_up": "mlp.gate_up_proj"}
 _HUNYUAN = {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"}
+_DELTA = _AFTER_ATTENTION | {
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_in": "linear_attn.in_proj_qkvz",
+    "ssm_ba": "linear_attn.in_proj_ba",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_conv1d": "linear_attn.conv1d",
+    "ssm_norm": "linear_attn.norm",
+    "ssm_out": "linear_attn.out_proj",
+}
+_MAMBA = {
+    "ssm_in": "mamba.in_proj",
+    "ssm_conv1d": "mamba.conv1d",
+    "ssm_norm": "mamba.norm",
+    "ssm_out": "mamba.out_proj",
+    "ffn_gate": "shared_mlp.gate_proj",
+    "ffn_up": "shared_mlp.up_proj",
+    "ffn_down": "shared_mlp.output_linear",
+}
 _OTHERS: Mapping[str, Mapping[str, str]] = {
     "gpt-oss": _AFTER_ATTENTION,
     "seed_oss": _AFTER_ATTENTION,
@@ -54,8 +74,15 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
     "glm4moe": _AFTER_ATTENTION,
     "hunyuan-dense": _HUNYUAN,
     "hunyuan-moe": _HUNYUAN,
+    **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA),
+    "granitehybrid": _MAMBA,
 }
-_SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own
+_SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own, nor have these
+_VECTORS = {
+    "ssm_a": "A_log",
+    "ssm_d": "D",
+    "ssm_dt.bias": "dt_bias",
+}
 
 
 def hugging_face_name(name: str, arch: str) -> str | None:
@@ -64,8 +91,15 @@ def hugging_face_name(name: str, arch: str) -> str | None:
         return _joined(_TOP, name)
     layer, _, tensor = name.removeprefix("blk.").partition(".")
     names = {**_LAYER, **_OTHERS.get(arch, {})}
-    found = _SINKS[1] if tensor == _SINKS[0] else _joined(names, tensor)
+    found = _joined(names, tensor) or _without_module(names, tensor)
     return f"model.layers.{layer}.{found}" if found and layer.isdigit() else None
+
+
+def _without_module(names: Mapping[str, str], name: str) -> str | None:
+    if name == _SINKS[0]:
+        return _SINKS[1]
+    block = names.get("ssm_out", "").removesuffix("out_proj")
+    return f"{block}{_VECTORS[name]}" if block and name in _VECTORS else None
 
 
 def _joined(names: Mapping[str, str], name: str) -> str | None:

@@ -15,7 +15,10 @@ RopeFactors = Mapping[str, Sequence[float]]  # divisors of frequencies by the na
 
 TEMPERATURE = "attention.temperature_scale"  # by which queries grow with their position
 # Types that may rotate some channels of a head.
-_PARTLY = ("phi3", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm")
+_PARTLY = (
+    *("phi3", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm"),
+    *("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+)
 
 
 def rope_config(fields: Fields, config: Mapping[str, Any], factors: RopeFactors) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import UnsupportedModelError
+from lm_offload.foreign.gguf_tensor import gate_of_both, own_matrix
 
 _EXPERTS = ".experts."
 
@@ -21,7 +22,9 @@ def refuse_unused(names: Collection[str], config: Mapping[str, Any], where: str)
     """
     whole = parse_config(config, where)
     small = replace(whole, num_experts=min(whole.num_experts, 2))  # which are alike
-    read = {spec.name for unit in build_units(small, 1 << 62) for spec in unit.weights}
+    specs = [spec for unit in build_units(small, 1 << 62) for spec in unit.weights]
+    read = {name for spec in specs for name in (spec.name, own_matrix(spec).name)}
+    read |= {gate_of_both(name) for name in read}
     for name in names:
         if _EXPERTS not in name and name not in read:
             raise UnsupportedModelError(
