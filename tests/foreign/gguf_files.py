@@ -16,8 +16,8 @@ from gguf.quants import dequantize, quantize
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.foreign.gguf_changes import Change, change_of
 from tests.foreign.gguf_metadata import add_metadata, arch_of, metadata_of
-from tests.foreign.gguf_recurrent import Change, change_of
 
 EXPERT = re.compile(r"(model\.layers\.(\d+))\.\w+\.experts\.(\d+)\.(\w+)\.weight")
 STACK = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up|down)_proj(_bias|)")

@@ -24,6 +24,8 @@ ARCHITECTURES = {
     "hunyuan_v1_moe": "hunyuan-moe",
     "minimax_m2": "minimax-m2",
     "ministral3": "mistral3",
+    "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2",
     "qwen3_next": "qwen3next",
     "qwen3_5_text": "qwen35",
     "qwen3_5_moe_text": "qwen35moe",
@@ -89,7 +91,7 @@ def arch_of(config: Mapping[str, Any]) -> str:
 
 def metadata_of(config: Mapping[str, Any]) -> dict[str, Any]:
     fields = {key: config.get(name) for name, key in KEYS.items() if config.get(name) is not None}
-    fields |= _windows(config) | _rope(config) | _recurrent(config)
+    fields |= _windows(config) | _rope(config) | _recurrent(config) | _latent(config)
     if config["model_type"] in ("gpt_oss", "minimax_m2", "hunyuan_v1_moe"):
         fields["expert_feed_forward_length"] = config["intermediate_size"]
     arch = arch_of(config)
@@ -128,6 +130,10 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     if "llama_4_scaling_beta" in rope:
         fields["attention.temperature_scale"] = rope["llama_4_scaling_beta"]
         fields["rope.scaling.yarn_log_multiplier"] = rope.get("mscale_all_dim", 1.0)
+    if "qk_rope_head_dim" in config:
+        fields["rope.dimension_count"] = config["qk_rope_head_dim"]
+    if "mscale" in rope and "qk_rope_head_dim" in config:
+        fields["rope.scaling.yarn_log_multiplier"] = 0.1 * rope["mscale_all_dim"]
     if "long_factor" in rope:
         stretch = config["max_position_embeddings"] / original
         attention = math.sqrt(1 + math.log(stretch) / math.log(original))
@@ -149,6 +155,23 @@ def _recurrent(config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     size = config["linear_value_head_dim"] * config["linear_num_value_heads"]
     return {"ssm.inner_size": size, "full_attention_interval": 4}
+
+
+def _latent(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys are shared by all heads, so that a head has two sizes of them."""
+    if "kv_lora_rank" not in config:
+        return {}
+    rank, rotated = config["kv_lora_rank"], config["qk_rope_head_dim"]
+    gating = {"expert_gating_func": 2} if config["model_type"] == "deepseek_v3" else {}
+    return gating | {
+        "attention.q_lora_rank": config["q_lora_rank"],
+        "attention.kv_lora_rank": rank,
+        "attention.head_count_kv": 1,
+        "attention.key_length": rank + rotated,
+        "attention.value_length": rank,
+        "attention.key_length_mla": config["qk_nope_head_dim"] + rotated,
+        "attention.value_length_mla": config["v_head_dim"],
+    }
 
 
 def _head_dim(config: Mapping[str, Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.toy_shapes import TEMPERED, WINDOW
+from tests.toy_shapes import TEMPERED, WINDOW, YARN
 
 _LAYERS = {"num_hidden_layers": 4}
 _PHI_ROPE = {
@@ -96,6 +96,15 @@ GGUF_TOYS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_5_moe": ("qwen3_5_moe_text", {}),
     "granitemoehybrid": ("granitemoehybrid", {}),
     "granitemoehybrid without experts": ("granitemoehybrid", {"num_local_experts": 0}),
+    "deepseek_v2": ("deepseek_v2", {"norm_topk_prob": False}),
+    "deepseek_v2 with even heads": (
+        "deepseek_v2",
+        {"norm_topk_prob": False, "qk_nope_head_dim": 32, "moe_intermediate_size": 128},
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 0.7}},
+    ),
     "mistral": ("mistral", {"sliding_window": WINDOW}),
     "mixtral": ("mixtral", {}),
     "qwen3_moe": ("qwen3_moe", {"norm_topk_prob": True}),

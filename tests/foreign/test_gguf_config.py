@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from lm_offload.arch.config import ModelConfig, parse_config
 from lm_offload.arch.fields import Fields
-from lm_offload.arch.weight_spec import WeightSpec
+from lm_offload.arch.shapes import LatentShape
+from lm_offload.arch.weight_spec import LATENT_UP, WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign import gguf_dense
 from lm_offload.foreign.gguf_architectures import ARCHITECTURES
 from lm_offload.foreign.gguf_header import read_gguf_header
+from lm_offload.foreign.gguf_latent import latent_up
 from lm_offload.foreign.gguf_model import open_gguf
+from lm_offload.foreign.gguf_names import hugging_face_name
 from lm_offload.storage.direct_file import open_files
 from tests.foreign.gguf_files import write_gguf
 from tests.foreign.gguf_toys import GGUF_TOYS, factors_of
@@ -113,13 +118,43 @@ def test_early_files_of_qwen3_next_have_fused_projections(toy, tmp_path):
     assert read(fields, {"num_hidden_layers": 4}, fused)["model_type"] == "qwen3_next"
 
 
+def test_early_files_of_deepseek_have_keys_of_all_heads(toy, tmp_path):
+    """And one tensor for what is made of the narrow vector."""
+    sizes = {"key_length_mla": None, "value_length_mla": None, "key_length": 56, "value_length": 40}
+    wanted, model = open_toy(
+        toy,
+        tmp_path,
+        "deepseek_v2",
+        **{f"deepseek2.attention.{key}": size for key, size in sizes.items()},
+    )
+    assert parse_config(model.config).latent == wanted.latent
+    assert hugging_face_name("blk.0.attn_kv_b.weight", "deepseek2") == (
+        "model.layers.0.self_attn.kv_b_proj.weight"
+    )
+
+
+def test_both_parts_of_the_latent_matrix_must_be_there(toy, tmp_path):
+    _, model = open_toy(toy, tmp_path, "deepseek_v3")
+    name = "model.layers.1.self_attn.kv_b_proj.weight"
+    spec = WeightSpec(name, LATENT_UP, (4 * (24 + 16), 64))
+    tensors = dict(model.checkpoint.tensors)
+    values = name.replace("kv_b_proj", "v_b_proj")
+    shape = LatentShape(64, 64, 32, 24, 16)
+    del tensors[values]
+    with pytest.raises(CheckpointError, match=r"v_b_proj\.weight of toy\.gguf is missing"):
+        latent_up(replace(model.checkpoint, tensors=tensors), shape, spec)
+    with pytest.raises(CheckpointError, match=r"has shape \[4, 64, 24\], its metadata asks for"):
+        latent_up(model.checkpoint, replace(shape, other_dim=20, value_dim=20), spec)
+
+
 def test_rates_of_decay_are_below_zero(toy, tmp_path):
     """A logarithm of another number would make nothing but NaN."""
-    source = toy("qwen3_5_text", **toy_shapes("qwen3_5_text"))
+    toys = toy("qwen3_5_text", **toy_shapes("qwen3_5_text"))
+    source = Path(shutil.copytree(toys, tmp_path / "source"))
     tensors = load_file(source / "model.safetensors")
     name = "model.layers.0.linear_attn.A_log"
     save_file(tensors | {name: torch.full((4,), -200.0)}, source / "model.safetensors")
-    model = open_gguf(write_gguf(source, tmp_path, "F16"))
+    model = open_gguf(write_gguf(source, tmp_path / "gguf", "F16"))
     tensor = model.tensor(WeightSpec(name, "decay_log", (4,)), None)
     with pytest.raises(CheckpointError, match=r"A_log of toy\.gguf has rates of decay"):
         list(tensor.pieces(open_files(tensor.paths)))

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_offload.arch.fields import Fields
-from lm_offload.foreign import gguf_dense, gguf_hybrids, gguf_mixtures, gguf_plain, gguf_sigmoids
+from lm_offload.foreign import (
+    gguf_deepseek,
+    gguf_dense,
+    gguf_hybrids,
+    gguf_mixtures,
+    gguf_plain,
+    gguf_sigmoids,
+)
 from lm_offload.foreign.gguf_rope import Shapes
 
 Read = Callable[[Fields, Shapes, Collection[str]], dict[str, Any]]
@@ -63,5 +70,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "qwen3next": Architecture(gguf_hybrids.qwen3next, adds_one=True),
     "qwen35": Architecture(gguf_hybrids.qwen35, adds_one=True, heads_in_turns=True),
     "qwen35moe": Architecture(gguf_hybrids.qwen35moe, adds_one=True, heads_in_turns=True),
+    "deepseek2": Architecture(gguf_deepseek.deepseek2),
     "granitehybrid": Architecture(gguf_hybrids.granitehybrid, pairs_rows=True, hybrid=True),
 }

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lm_offload.arch.config import parse_config
-from lm_offload.arch.recurrent import RecurrentShape
+from lm_offload.arch.config import ModelConfig, parse_config
+from lm_offload.arch.weight_spec import LATENT_UP
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
@@ -17,6 +17,7 @@ from lm_offload.foreign.gguf_architectures import ARCHITECTURES, Architecture
 from lm_offload.foreign.gguf_config import gguf_config
 from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.foreign.gguf_header import GGUFHeader, read_gguf_header
+from lm_offload.foreign.gguf_latent import latent_up
 from lm_offload.foreign.gguf_names import ROPE_FACTORS, hugging_face_name
 from lm_offload.foreign.gguf_recurrent import recurrent_tensor
 from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor, in_shape, own_matrix
@@ -49,8 +50,8 @@ def open_gguf(path: Path) -> ForeignModel:
     renamed = _renamed(_without_guesses(header), arch, config["model_type"])
     refuse_unused(renamed, config, _name(path))
     checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
-    shape = parse_config(config, path.name).recurrent
-    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"], shape)
+    parsed = parse_config(config, path.name)
+    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], parsed)
     return ForeignModel(
         _name(path), _name(path), {**config, "dtype": "float16"}, checkpoint, convert
     )
@@ -130,13 +131,15 @@ def _in_other_words(
 def _convert(
     checkpoint: Checkpoint,
     arch: Architecture,
-    head_dim: int,
-    shape: RecurrentShape | None,
+    config: ModelConfig,
     spec: WeightSpec,
     wanted: Format | None,
 ) -> ConvertedTensor | None:
+    shape = config.recurrent
     if shape and (found := recurrent_tensor(checkpoint, shape, spec, wanted, arch.heads_in_turns)):
         return found
+    if config.latent and spec.role == LATENT_UP and spec.name not in checkpoint.tensors:
+        return latent_up(checkpoint, config.latent, spec)
     if (own := own_matrix(spec)) is not spec:
         return gguf_tensor(_need(checkpoint, own.name), own, None, wanted)
     stored = checkpoint.tensors.get(spec.name)
@@ -145,7 +148,7 @@ def _convert(
     entry = in_shape(stored, spec)
     if arch.adds_one and spec.name.endswith("norm.weight") and spec.role != "gated_norm":
         return gguf_norm(entry, spec)
-    paired = head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
+    paired = config.head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
     if entry.dtype in FLOAT_FORMATS and paired is None and entry is stored:
         return None
     return gguf_tensor(entry, spec, paired, wanted)

@@ -57,6 +57,16 @@ _MAMBA = {
     "ffn_up": "shared_mlp.up_proj",
     "ffn_down": "shared_mlp.output_linear",
 }
+_LATENT = {
+    "attn_q_a": "self_attn.q_a_proj",
+    "attn_q_a_norm": "self_attn.q_a_layernorm",
+    "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+    "attn_kv_a_norm": "self_attn.kv_a_layernorm",
+    "attn_kv_b": "self_attn.kv_b_proj",
+    "attn_k_b": "self_attn.k_b_proj",
+    "attn_v_b": "self_attn.v_b_proj",
+}
 _OTHERS: Mapping[str, Mapping[str, str]] = {
     "gpt-oss": _AFTER_ATTENTION,
     "seed_oss": _AFTER_ATTENTION,
@@ -76,6 +86,7 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
     "hunyuan-moe": _HUNYUAN,
     **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA),
     "granitehybrid": _MAMBA,
+    "deepseek2": _LATENT,
 }
 _SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own, nor have these
 _VECTORS = {

@@ -79,13 +79,23 @@ def _yarn(fields: Fields, model_type: str) -> dict[str, Any]:
 
 
 def _weights(fields: Fields, model_type: str) -> dict[str, Any]:
-    """What Ministral 3 has beside a yarn, whose two weights are one and cancel each other."""
+    """Those of a yarn, of which files have one; what Ministral 3 has besides."""
+    if model_type in ("deepseek_v2", "deepseek_v3"):
+        return _deepseek_weights(fields)
     if model_type != "ministral3":
         fields.must_be("rope.scaling.yarn_log_multiplier", 0.0)
         return {}
     weight = short_decimal(fields.number("rope.scaling.yarn_log_multiplier", 1.0))
     growth = short_decimal(fields.number(TEMPERATURE))
     return {"mscale": weight, "mscale_all_dim": weight, "llama_4_scaling_beta": growth}
+
+
+def _deepseek_weights(fields: Fields) -> dict[str, Any]:
+    """A tenth of it is what files of DeepSeek have."""
+    if fields.get("rope.scaling.yarn_log_multiplier") is None:
+        return {}
+    weight = short_decimal(10 * fields.number("rope.scaling.yarn_log_multiplier"))
+    return {"mscale": weight, "mscale_all_dim": weight}
 
 
 def _longrope(fields: Fields, config: Mapping[str, Any], factors: RopeFactors) -> dict[str, Any]:

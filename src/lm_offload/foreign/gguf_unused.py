@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from lm_offload.arch.config import parse_config
+from lm_offload.arch.weight_spec import LATENT_UP
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import UnsupportedModelError
+from lm_offload.foreign.gguf_latent import halves_of
 from lm_offload.foreign.gguf_tensor import gate_of_both, own_matrix
 
 _EXPERTS = ".experts."
@@ -25,6 +27,7 @@ def refuse_unused(names: Collection[str], config: Mapping[str, Any], where: str)
     specs = [spec for unit in build_units(small, 1 << 62) for spec in unit.weights]
     read = {name for spec in specs for name in (spec.name, own_matrix(spec).name)}
     read |= {gate_of_both(name) for name in read}
+    read |= {half for spec in specs if spec.role == LATENT_UP for half in halves_of(spec.name)}
     for name in names:
         if _EXPERTS not in name and name not in read:
             raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Tensors of recurrent layers as llama.cpp's converter lays them out, and back."""
+"""Tensors that llama.cpp's converter lays out in another way, and what they stand for."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Change(NamedTuple):
 
 def change_of(name: str, shape: torch.Size, config: Mapping[str, Any]) -> Change | None:
     """None for a tensor that is none of these."""
+    if name.endswith(".kv_b_proj.weight"):
+        return _in_halves(name, config)
     found = _NAME.fullmatch(name)
     if found is None:
         return None
@@ -53,6 +55,22 @@ def change_of(name: str, shape: torch.Size, config: Mapping[str, Any]) -> Change
         suffix = "_shexp" if config["num_local_experts"] else ""
         return _reordered([f"{block}.ffn_down{suffix}.weight"], None, shape, lambda rows: [rows])
     return _single(f"{block}.{_SUFFIXES[part]}", part, shape, config)
+
+
+def _in_halves(name: str, config: Mapping[str, Any]) -> Change:
+    """What makes keys, head by head and with columns for rows, and what makes values."""
+    sizes = [config["qk_nope_head_dim"], config["v_head_dim"]]
+    block = f"blk.{name.split('.')[2]}"
+
+    def forward(tensor: Tensor) -> list[Tensor]:
+        heads = tensor.view(-1, sum(sizes), tensor.shape[1])
+        keys, values = heads.split(sizes, dim=1)
+        return [keys.transpose(1, 2).contiguous(), values.contiguous()]
+
+    def back(parts: list[Tensor]) -> Tensor:
+        return torch.cat([parts[0].transpose(1, 2), parts[1]], dim=1).flatten(0, 1)
+
+    return Change([f"{block}.attn_k_b.weight", f"{block}.attn_v_b.weight"], forward, back)
 
 
 def _single(name: str, part: str, shape: torch.Size, config: Mapping[str, Any]) -> Change:
