@@ -25,6 +25,7 @@ UNTOUCHED = (
     "_bias",
 )
 HEAD = "lm_head.weight"
+_MIXTURE = ["intermediate_size", "moe_intermediate_size"]
 _NEMOTRON = ("moe_intermediate_size", "moe_shared_expert_intermediate_size")
 
 
@@ -34,8 +35,7 @@ def toy_shapes(model_type: str) -> dict[str, int]:
         "opt": ["ffn_dim"],
         "llama4_text": ["intermediate_size", "intermediate_size_mlp"],
         "qwen3_moe": ["moe_intermediate_size"],
-        "glm4_moe": ["intermediate_size", "moe_intermediate_size"],
-        "deepseek_v3": ["intermediate_size", "moe_intermediate_size"],
+        **dict.fromkeys(("glm4_moe", "dots1", "ernie4_5_moe", "deepseek_v3"), _MIXTURE),
         "qwen3_next": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "qwen3_5_moe_text": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "granitemoehybrid": ["intermediate_size", "shared_intermediate_size"],

@@ -36,10 +36,37 @@ def test_floats(toy, tmp_path, monkeypatch, name):
     check_tokens(file, file.parent / "oracle", monkeypatch, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "phi3 longrope", "granite", "glm4", "qwen2_moe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gemma3", "phi3 longrope", "granite", "glm4", "qwen2_moe"),
+        *("ernie4_5_moe", "hunyuan_v1_moe", "granitemoe", "dots1"),
+        *("qwen3_next", "qwen3_5", "qwen3_5 with wide heads", "granitemoehybrid"),
+        "deepseek_v2 with even heads",
+    ],
+)
 def test_codes(toy, tmp_path, monkeypatch, name):
     file = gguf_of(toy, tmp_path, name, "Q8_0")
     check_tokens(file, file.parent / "oracle", monkeypatch, CLOSE)
+
+
+def test_heads_in_turns_keep_their_codes(toy, tmp_path):
+    """Columns are moved with their scales where groups lie within heads."""
+    file = gguf_of(toy, tmp_path, "qwen3_5 with wide heads", "Q8_0")
+    wanted = load_file(file.parent / "oracle" / "model.safetensors")
+    model = open_gguf(file)
+    units = build_units(parse_config(model.config), 1 << 30)
+    specs = [spec for unit in units if unit.kind == "recurrent" for spec in unit.loaded]
+    tensors = {spec.name: model.tensor(spec, None) for spec in specs if spec.is_matrix}
+    moved = [
+        it
+        for name, it in tensors.items()
+        if name.endswith(("in_proj_qkv.weight", "out_proj.weight"))
+    ]
+    assert len(moved) == 6
+    for tensor in moved:
+        assert str(tensor.format) == "int8:32"
+        assert torch.equal(decoded(tensor), wanted[tensor.name])
 
 
 def as_published(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.toy import WINDOW
+from tests.toy_shapes import TEMPERED, WINDOW, YARN
 
 _LAYERS = {"num_hidden_layers": 4}
 _PHI_ROPE = {
@@ -73,6 +73,38 @@ GGUF_TOYS: dict[str, tuple[str, dict[str, Any]]] = {
     "arcee with biases": ("arcee", {"attention_bias": True, "mlp_bias": True}),
     "seed_oss": ("seed_oss", {}),
     "seed_oss with a bias of the output": ("seed_oss", {"attention_out_bias": True}),
+    "ministral3": (
+        "ministral3",
+        {
+            "sliding_window": None,
+            "rope_parameters": {**TEMPERED, "mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "hunyuan_v1_dense": ("hunyuan_v1_dense", {}),
+    "hunyuan_v1_moe": ("hunyuan_v1_moe", {}),
+    "granitemoe": ("granitemoe", {}),
+    "ernie4_5_moe": ("ernie4_5_moe", {}),
+    "glm4_moe": ("glm4_moe", {}),
+    "glm4_moe without norms of heads": ("glm4_moe", {"use_qk_norm": False, "attention_bias": True}),
+    "dots1": ("dots1", {"sliding_window": None}),
+    "minimax_m2": ("minimax_m2", {}),
+    "nemotron": ("nemotron", {}),
+    "stablelm": ("stablelm", {}),
+    "qwen3_next": ("qwen3_next", {}),
+    "qwen3_5": ("qwen3_5_text", {}),
+    "qwen3_5 with wide heads": ("qwen3_5_text", {"linear_value_head_dim": 32}),
+    "qwen3_5_moe": ("qwen3_5_moe_text", {}),
+    "granitemoehybrid": ("granitemoehybrid", {}),
+    "granitemoehybrid without experts": ("granitemoehybrid", {"num_local_experts": 0}),
+    "deepseek_v2": ("deepseek_v2", {"norm_topk_prob": False}),
+    "deepseek_v2 with even heads": (
+        "deepseek_v2",
+        {"norm_topk_prob": False, "qk_nope_head_dim": 32, "moe_intermediate_size": 128},
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 0.7}},
+    ),
     "mistral": ("mistral", {"sliding_window": WINDOW}),
     "mixtral": ("mixtral", {}),
     "qwen3_moe": ("qwen3_moe", {"norm_topk_prob": True}),

@@ -23,7 +23,11 @@ from tests.foreign.test_folder_weights import decoded
 
 ROWS, COLUMNS, HEAD_DIM = 50, 512, 10
 KEPT = {"Q8_0": "int8:32", "Q4_0": "int4:32:sym", "Q4_1": "int4:32", "Q5_0": "int8:32"}
-AGAIN = ("Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K")
+KEPT["IQ4_NL"] = "int8:32"
+AGAIN = (
+    *("Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +68,13 @@ def test_q4_k_keeps_its_codes_and_rounds_its_scales(tmp_path):
     assert bool((errors <= steps * 15 * 2**-11 + groups.amin(1).abs() * 2**-11 + 1e-7).all())
 
 
+def test_iq4_xs_keeps_its_levels_and_rounds_its_scales(tmp_path):
+    entry, wanted = written(tmp_path / "f", "IQ4_XS")
+    tensor = gguf_tensor(entry, spec_of(), None, None)
+    assert (str(tensor.format), tensor.loss) == ("int8:32", Loss.SCALES)
+    assert torch.allclose(decoded(tensor), wanted, rtol=2**-11, atol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", AGAIN)
 def test_others_are_quantized_again(tmp_path, dtype):
     entry, wanted = written(tmp_path / "f", dtype)
@@ -102,8 +113,6 @@ def test_shapes_and_formats_are_checked(tmp_path):
         CheckpointError, match=r"t\.weight of f has shape \[50, 512\], its metadata"
     ):
         gguf_tensor(entry, other, None, None)
-    strange = TensorEntry("t.weight", entry.path, "IQ2_XXS", entry.shape, 0, entry.size_bytes)
-    with pytest.raises(
-        UnsupportedModelError, match=r"t\.weight of f is IQ2_XXS, which is not read"
-    ):
+    strange = TensorEntry("t.weight", entry.path, "NVFP4", entry.shape, 0, entry.size_bytes)
+    with pytest.raises(UnsupportedModelError, match=r"t\.weight of f is NVFP4, which is not read"):
         gguf_tensor(strange, spec_of(), None, None)

@@ -57,6 +57,20 @@ def router_name(model_type: str, layer: int | str) -> str:
     return f"model.layers.{layer}.{names.block}{names.router}.weight"
 
 
+def choice_bias_name(model_type: str, layer: int | str) -> str:
+    """Of what is added to the scores of a layer's experts when they are chosen."""
+    names = _names(model_type)
+    return f"model.layers.{layer}.{names.block}{names.choice_bias}"
+
+
+def shared_name(model_type: str, layer: int | str) -> str:
+    """Of the block of the expert that every token uses."""
+    if model_type == "granitemoehybrid":
+        return f"model.layers.{layer}.shared_mlp"
+    names = _names(model_type)
+    return f"model.layers.{layer}.{names.block}{names.shared}"
+
+
 def expert_name(model_type: str, layer: int | str, expert: int, role: str) -> str:
     """Of one matrix of an expert: gate_proj, up_proj or down_proj."""
     names = _names(model_type)
@@ -71,8 +85,8 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
         norm_spec(f"{prefix}.{_names(config.model_type).norm}", "input_norm", hidden),
         *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
         *_router_scales(config, prefix),
-        *_choice_bias(config, prefix),
-        *_shared_weights(config, prefix),
+        *_choice_bias(config, layer),
+        *_shared_weights(config, layer),
         *_narrowing(config, prefix),
     )
 
@@ -115,23 +129,21 @@ def _router_scales(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     ]
 
 
-def _choice_bias(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+def _choice_bias(config: ModelConfig, layer: int) -> list[WeightSpec]:
     """What is added to the scores of the experts when they are chosen."""
     if not config.choice_bias:
         return []
-    names = _names(config.model_type)
-    name = f"{prefix}.{names.block}{names.choice_bias}"
-    return [WeightSpec(name, CHOICE_BIAS, (*names.choice_rows, config.num_experts))]
+    shape = (*_names(config.model_type).choice_rows, config.num_experts)
+    return [WeightSpec(choice_bias_name(config.model_type, layer), CHOICE_BIAS, shape)]
 
 
-def _shared_weights(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+def _shared_weights(config: ModelConfig, layer: int) -> list[WeightSpec]:
     """The matrices of the expert that every token uses, and the one that scores it."""
     if not config.shared_size:
         return []
+    shared = shared_name(config.model_type, layer)
     if config.model_type == "granitemoehybrid":
-        return stacked_mlp(f"{prefix}.shared_mlp", config.hidden_size, config.shared_size)
-    names = _names(config.model_type)
-    shared = f"{prefix}.{names.block}{names.shared}"
+        return stacked_mlp(shared, config.hidden_size, config.shared_size)
     specs = [
         WeightSpec(f"{shared}.{role}.weight", role, shape)
         for role, shape in _shapes(config, config.shared_size, config.hidden_size).items()

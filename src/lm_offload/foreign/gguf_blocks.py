@@ -15,6 +15,12 @@ from lm_offload.foreign.converted import Loss
 from lm_offload.quant.format import MXFP4_GROUP, Format
 from lm_offload.quant.packing import SCALE_TYPES, Codes
 
+# Of IQ4_NL and IQ4_XS, from ggml's kvalues_iq4nl.
+_LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+_AGAIN = (
+    *("Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
+)
 INT8, INT4 = Format("int8", 32), Format("int4", 32, symmetric=False)
 INT4_SYMMETRIC = Format("int4", 32)
 MXFP4 = Format("mxfp4", MXFP4_GROUP)
@@ -90,6 +96,32 @@ def _mxfp4(rows: Tensor) -> Codes:
     return Codes(_flat(_nibbles(blocks[..., 1:])), scales, None)
 
 
+def _iq4_nl(rows: Tensor) -> Codes:
+    """18 bytes: d, codes of 16 uneven levels; a weight is d * level."""
+    blocks = rows.view(len(rows), -1, 18)
+    return Codes(_flat(_levels(blocks[..., 2:])), _fp16(blocks[..., :2]), None)
+
+
+def _iq4_xs(rows: Tensor) -> Codes:
+    """136 bytes for 256 weights: d, 8 scales of 6 bits (the upper two first), codes of levels.
+
+    A weight is d * (scale - 32) * level; the first product is what is rounded to fp16.
+    """
+    blocks = rows.view(len(rows), -1, 136)
+    shifts = torch.arange(0, 8, 2, dtype=torch.uint8)
+    high = ((blocks[..., 2:4].unsqueeze(3) >> shifts) & 3).flatten(2)
+    low = torch.stack([blocks[..., 4:8] & 15, blocks[..., 4:8] >> 4], dim=3).flatten(2)
+    scales = (low | (high << 4)).view(torch.int8) - 32
+    step = _fp16(blocks[..., :2]).float().unsqueeze(2) * scales
+    codes = blocks[..., 8:].reshape(len(rows), -1, 16)
+    return Codes(_flat(_levels(codes)), step.flatten(1).half(), None)
+
+
+def _levels(packed: Tensor) -> Tensor:
+    """[.., n] bytes as [.., 2n] levels int8."""
+    return torch.tensor(_LEVELS, dtype=torch.int8)[_nibbles(packed).long()]
+
+
 def _nibbles(packed: Tensor) -> Tensor:
     """[.., n] bytes as [.., 2n] codes: the low nibbles of a block come first."""
     return torch.cat([packed & 15, packed >> 4], dim=-1)
@@ -111,5 +143,7 @@ BLOCK_FORMATS = {
     "Q5_0": BlockFormat(INT8, Loss.NOTHING, _q5_0),
     "Q4_K": BlockFormat(INT4, Loss.SCALES, _q4_k),
     "MXFP4": BlockFormat(MXFP4, Loss.NOTHING, _mxfp4),
-    **{name: BlockFormat(INT8, Loss.WEIGHTS) for name in ("Q5_1", "Q2_K", "Q3_K", "Q5_K", "Q6_K")},
+    "IQ4_NL": BlockFormat(INT8, Loss.NOTHING, _iq4_nl),
+    "IQ4_XS": BlockFormat(INT8, Loss.SCALES, _iq4_xs),
+    **{name: BlockFormat(INT8, Loss.WEIGHTS) for name in _AGAIN},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lm_offload.arch.common import MAX_LAYERS
@@ -11,6 +11,8 @@ from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.gguf_architectures import ARCHITECTURES
 from lm_offload.foreign.gguf_header import GGUFHeader, LongArray
 from lm_offload.foreign.gguf_rope import RopeFactors, rope_config, short_decimal
+
+_PER_LAYER = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
 
 
 def gguf_config(header: GGUFHeader, where: str, rope_factors: RopeFactors) -> dict[str, Any]:
@@ -37,14 +39,17 @@ def _fields_of(arch: str, metadata: Mapping[str, Any], where: str) -> Fields:
     """What the file says of the architecture, numbers of all layers once."""
     prefix = f"{arch}."
     raw = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
-    return Fields({key: _common(key, value) for key, value in raw.items()}, f"{where}, {arch}")
+    skipped = {0} if ARCHITECTURES[arch].hybrid else set()
+    common = {key: _common(key, value, skipped) for key, value in raw.items()}
+    return Fields(common, f"{where}, {arch}")
 
 
-def _common(key: str, value: Any) -> Any:
+def _common(key: str, value: Any, skipped: Collection[int]) -> Any:
     """A number of all layers, which some files repeat for each of them."""
-    per_layer = key in ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
-    is_repeated = per_layer and isinstance(value, list) and len(set(value)) == 1
-    return value[0] if is_repeated else value
+    if key not in _PER_LAYER or not isinstance(value, list):
+        return value
+    numbers = {*value} - {*skipped}
+    return numbers.pop() if len(numbers) == 1 else value
 
 
 def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]:
@@ -54,7 +59,7 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "vocab_size": _vocab_size(whole, header),
         "hidden_size": hidden,
         "intermediate_size": _intermediate_size(fields),
-        "num_hidden_layers": fields.integer("block_count", maximum=MAX_LAYERS),
+        "num_hidden_layers": _layers(fields),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
         "head_dim": fields.integer("attention.key_length", max(hidden // heads, 1)),
@@ -62,6 +67,15 @@ def _shapes(fields: Fields, whole: Fields, header: GGUFHeader) -> dict[str, Any]
         "rms_norm_eps": short_decimal(_norm_epsilon(fields)),
         "tie_word_embeddings": "output.weight" not in header.tensors,
     }
+
+
+def _layers(fields: Fields) -> int:
+    """Without those behind the last one, which guess further tokens."""
+    count = fields.integer("block_count", maximum=MAX_LAYERS)
+    guessing = fields.integer("nextn_predict_layers", 0, minimum=0)
+    if guessing >= count:
+        raise fields.wrong("nextn_predict_layers", f"less than block_count={count}")
+    return count - guessing
 
 
 def _norm_epsilon(fields: Fields) -> float:

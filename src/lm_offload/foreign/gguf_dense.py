@@ -10,7 +10,7 @@ from typing import Any
 
 from lm_offload.arch.fields import Fields
 from lm_offload.foreign.gguf_names import QUERY_BIAS, UP_BIAS
-from lm_offload.foreign.gguf_rope import Shapes, short_decimal
+from lm_offload.foreign.gguf_rope import TEMPERATURE, Shapes, short_decimal
 from lm_offload.foreign.gguf_windows import WINDOW, windows
 
 
@@ -89,7 +89,12 @@ def smollm3(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[st
 def granite(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     """Granite 3: multipliers; no head size of its own."""
     fields.must_be("rope.scaling.finetuned", True)  # false where positions are not rotated
-    return _without_experts(fields, "granite") | {
+    return _without_experts(fields, "granite") | multiplied(fields, shapes, tensors)
+
+
+def multiplied(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """What all of Granite's types multiply with, and whether they have biases."""
+    return {
         "attention_multiplier": _scale(fields, "attention.scale", shapes["head_dim"] ** -0.5),
         "embedding_multiplier": _scale(fields, "embedding_scale"),
         "residual_multiplier": _scale(fields, "residual_scale"),
@@ -109,6 +114,18 @@ def glm4(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, 
 def ernie4_5(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     """ERNIE 4.5, dense: rows are as Hugging Face has them."""
     return {"model_type": "ernie4_5", "use_bias": QUERY_BIAS in tensors}
+
+
+def hunyuan_dense(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """Hunyuan, dense; how its rope is stretched is in the base."""
+    return {"model_type": "hunyuan_v1_dense", "attention_bias": QUERY_BIAS in tensors}
+
+
+def mistral3(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """Ministral 3; Mistral Small 3, which is Llama and has no temperature."""
+    has_temperature = fields.get(TEMPERATURE) is not None
+    window = {"sliding_window": fields.integer(WINDOW, 0, minimum=0) or None}
+    return window | _without_experts(fields, "ministral3" if has_temperature else "mistral")
 
 
 def seed_oss(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:

@@ -5,6 +5,9 @@
     blk.3.ffn_gate_exps.weight  [E, rows, columns]     and so ffn_up_exps, ffn_down_exps
     blk.3.ffn_gate_exps.bias    [E, rows]              where experts have biases
     blk.3.ffn_gate_inp.weight   [E, columns]           the router, maybe with a bias [E]
+    blk.3.exp_probs_b.bias      [E]                    what is added when experts are chosen
+    blk.3.ffn_gate_shexp.weight [rows, columns]        of the expert that every token uses
+    blk.3.ffn_gate_inp_shexp.weight [columns]          what scores that one
     blk.3.ffn_gate.5.weight     [rows, columns]        of early files: expert 5 alone
 """
 
@@ -14,17 +17,28 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lm_offload.arch.layout_experts import expert_name, router_name
+from lm_offload.arch.layout_experts import (
+    choice_bias_name,
+    expert_name,
+    router_name,
+    shared_name,
+)
 from lm_offload.errors import CheckpointError
 from lm_offload.storage.safetensors_header import TensorEntry
 
 _TOGETHER = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)_exps\.(weight|bias)")
 _ALONE = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)\.(\d+)\.weight")
 _ROUTER = re.compile(r"blk\.(\d+)\.ffn_gate_inp\.(weight|bias)")
+_CHOICE_BIAS = re.compile(r"blk\.(\d+)\.exp_probs_b(\.bias)?")
+_SHARED = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)_shexp\.weight")
+_SHARED_GATE = re.compile(r"blk\.(\d+)\.ffn_gate_inp_shexp\.weight")
 _DIMENSIONS = {"weight": (3, "matrices"), "bias": (2, "vectors")}  # of a stack, and of what
 
-
-MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss")
+MIXTURES = (
+    *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe", "glm4_moe", "dots1"),
+    *("ernie4_5_moe", "hunyuan_v1_moe", "minimax_m2", "qwen3_next", "qwen3_5_moe_text"),
+    *("granitemoehybrid", "deepseek_v2", "deepseek_v3"),
+)
 
 
 def expert_entries(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]:
@@ -34,13 +48,28 @@ def expert_entries(entry: TensorEntry, model_type: str) -> Iterator[TensorEntry]
     """
     if model_type not in MIXTURES:
         return
-    if found := _ROUTER.fullmatch(entry.name):
-        yield replace(entry, name=_with_suffix(router_name(model_type, found[1]), found[2]))
+    if name := _beside_experts(entry.name, model_type):
+        yield replace(entry, name=name)
     elif found := _ALONE.fullmatch(entry.name):
         role = f"{found[2]}_proj"
         yield replace(entry, name=expert_name(model_type, found[1], int(found[3]), role))
     elif found := _TOGETHER.fullmatch(entry.name):
         yield from _stacked(entry, model_type, found)
+
+
+def _beside_experts(name: str, model_type: str) -> str | None:
+    """Of the router, its bias and the expert that every token uses; None for all others."""
+    if found := _ROUTER.fullmatch(name):
+        return _with_suffix(router_name(model_type, found[1]), found[2])
+    if found := _CHOICE_BIAS.fullmatch(name):
+        return choice_bias_name(model_type, found[1])
+    if found := _SHARED.fullmatch(name):
+        if model_type == "granitemoehybrid" and found[2] == "down":
+            return f"{shared_name(model_type, found[1])}.output_linear.weight"
+        return f"{shared_name(model_type, found[1])}.{found[2]}_proj.weight"
+    if found := _SHARED_GATE.fullmatch(name):
+        return f"{shared_name(model_type, found[1])}_gate.weight"
+    return None
 
 
 def _stacked(entry: TensorEntry, model_type: str, found: re.Match[str]) -> Iterator[TensorEntry]:

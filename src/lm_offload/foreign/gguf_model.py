@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from lm_offload.arch.config import ModelConfig, parse_config
+from lm_offload.arch.weight_spec import LATENT_UP
 from lm_offload.arch.weights import WeightSpec
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
@@ -15,8 +17,10 @@ from lm_offload.foreign.gguf_architectures import ARCHITECTURES, Architecture
 from lm_offload.foreign.gguf_config import gguf_config
 from lm_offload.foreign.gguf_experts import expert_entries
 from lm_offload.foreign.gguf_header import GGUFHeader, read_gguf_header
+from lm_offload.foreign.gguf_latent import latent_up
 from lm_offload.foreign.gguf_names import ROPE_FACTORS, hugging_face_name
-from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor
+from lm_offload.foreign.gguf_recurrent import recurrent_tensor
+from lm_offload.foreign.gguf_tensor import gguf_norm, gguf_tensor, in_shape, own_matrix
 from lm_offload.foreign.gguf_unused import refuse_unused
 from lm_offload.foreign.model import ForeignModel
 from lm_offload.quant.format import Format
@@ -27,7 +31,7 @@ from lm_offload.storage.safetensors_header import TensorEntry
 from lm_offload.storage.tensor_source import FLOAT_FORMATS
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-_SHARED_GATE = ".shared_expert_gate.weight"  # a matrix of one row, which files have as a list
+_LAYER = re.compile(r"blk\.(\d+)\.")
 _PAIRED = re.compile(r"\.self_attn\.[qk]_proj\.(weight|bias)$")
 
 
@@ -43,10 +47,11 @@ def open_gguf(path: Path) -> ForeignModel:
     header = GGUFHeader(headers[0].metadata, tensors)
     config = gguf_config(header, path.name, _rope_factors(tensors))
     arch = header.metadata["general.architecture"]
-    renamed = _renamed(tensors, arch, config["model_type"])
+    renamed = _renamed(_without_guesses(header), arch, config["model_type"])
     refuse_unused(renamed, config, _name(path))
     checkpoint = Checkpoint(path, renamed, {part: FileStamp.of(part) for part in paths})
-    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], config["head_dim"])
+    parsed = parse_config(config, path.name)
+    convert = partial(_convert, checkpoint, ARCHITECTURES[arch], parsed)
     return ForeignModel(
         _name(path), _name(path), {**config, "dtype": "float16"}, checkpoint, convert
     )
@@ -89,6 +94,19 @@ def _numbers(entry: TensorEntry) -> list[float]:
         file.close()
 
 
+def _without_guesses(header: GGUFHeader) -> dict[str, TensorEntry]:
+    """Without the layers behind the last one that guess further tokens."""
+    arch = header.metadata["general.architecture"]
+    guessing = header.metadata.get(f"{arch}.nextn_predict_layers", 0)
+    last = header.metadata[f"{arch}.block_count"] - guessing
+    layers = {name: _LAYER.match(name) for name in header.tensors}
+    return {
+        name: entry
+        for name, entry in header.tensors.items()
+        if not (guessing and (found := layers[name]) and last <= int(found[1]))
+    }
+
+
 def _renamed(tensors: dict[str, TensorEntry], arch: str, model_type: str) -> dict[str, TensorEntry]:
     entries = (entry for name, entry in tensors.items() if name not in ROPE_FACTORS)
     return {entry.name: entry for entry in _in_other_words(entries, arch, model_type)}
@@ -107,23 +125,38 @@ def _in_other_words(
                 f"Tensor {entry.name} of {entry.path.name} is none that a model of the "
                 f"architecture {arch} has here; take the Hugging Face checkpoint of this model."
             )
-        is_row = name.endswith(_SHARED_GATE) and len(entry.shape) == 1
-        yield replace(entry, name=name, shape=(1, *entry.shape) if is_row else entry.shape)
+        yield replace(entry, name=name)
 
 
 def _convert(
     checkpoint: Checkpoint,
     arch: Architecture,
-    head_dim: int,
+    config: ModelConfig,
     spec: WeightSpec,
     wanted: Format | None,
 ) -> ConvertedTensor | None:
-    entry = checkpoint.tensors.get(spec.name)
-    if entry is None:
+    shape = config.recurrent
+    if shape and (found := recurrent_tensor(checkpoint, shape, spec, wanted, arch.heads_in_turns)):
+        return found
+    if config.latent and spec.role == LATENT_UP and spec.name not in checkpoint.tensors:
+        return latent_up(checkpoint, config.latent, spec)
+    if (own := own_matrix(spec)) is not spec:
+        return gguf_tensor(_need(checkpoint, own.name), own, None, wanted)
+    stored = checkpoint.tensors.get(spec.name)
+    if stored is None:
         return None
-    if arch.adds_one and spec.name.endswith("norm.weight"):
+    entry = in_shape(stored, spec)
+    if arch.adds_one and spec.name.endswith("norm.weight") and spec.role != "gated_norm":
         return gguf_norm(entry, spec)
-    paired = head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
-    if entry.dtype in FLOAT_FORMATS and paired is None:
+    paired = config.head_dim if arch.pairs_rows and _PAIRED.search(spec.name) else None
+    if entry.dtype in FLOAT_FORMATS and paired is None and entry is stored:
         return None
     return gguf_tensor(entry, spec, paired, wanted)
+
+
+def _need(checkpoint: Checkpoint, name: str) -> TensorEntry:
+    if name not in checkpoint.tensors:
+        raise CheckpointError(
+            f"Tensor {name} is missing from {checkpoint.folder.name}; download it again."
+        )
+    return checkpoint.tensors[name]

@@ -12,6 +12,7 @@ ROPE_LONG, ROPE_SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 ROPE_FACTORS = (ROPE_FREQS, ROPE_LONG, ROPE_SHORT)
 
 QUERY_BIAS, UP_BIAS = "blk.0.attn_q.bias", "blk.0.ffn_up.bias"  # tell whether a model has some
+QUERY_NORM = "blk.0.attn_q_norm.weight"
 
 _TOP = {
     "token_embd": "model.embed_tokens",
@@ -35,6 +36,37 @@ _AFTER_ATTENTION = {"post_attention_norm": "post_attention_layernorm"}
 _AFTER = _AFTER_ATTENTION | {"post_ffw_norm": "post_feedforward_layernorm"}
 _AROUND = _AFTER | {"ffn_norm": "pre_feedforward_layernorm"}
 _FUSED = {"ffn_up": "mlp.gate_up_proj"}
+_HUNYUAN = {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"}
+_DELTA = _AFTER_ATTENTION | {
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_in": "linear_attn.in_proj_qkvz",
+    "ssm_ba": "linear_attn.in_proj_ba",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_conv1d": "linear_attn.conv1d",
+    "ssm_norm": "linear_attn.norm",
+    "ssm_out": "linear_attn.out_proj",
+}
+_MAMBA = {
+    "ssm_in": "mamba.in_proj",
+    "ssm_conv1d": "mamba.conv1d",
+    "ssm_norm": "mamba.norm",
+    "ssm_out": "mamba.out_proj",
+    "ffn_gate": "shared_mlp.gate_proj",
+    "ffn_up": "shared_mlp.up_proj",
+    "ffn_down": "shared_mlp.output_linear",
+}
+_LATENT = {
+    "attn_q_a": "self_attn.q_a_proj",
+    "attn_q_a_norm": "self_attn.q_a_layernorm",
+    "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+    "attn_kv_a_norm": "self_attn.kv_a_layernorm",
+    "attn_kv_b": "self_attn.kv_b_proj",
+    "attn_k_b": "self_attn.k_b_proj",
+    "attn_v_b": "self_attn.v_b_proj",
+}
 _OTHERS: Mapping[str, Mapping[str, str]] = {
     "gpt-oss": _AFTER_ATTENTION,
     "seed_oss": _AFTER_ATTENTION,
@@ -49,14 +81,19 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
         "post_ffw_norm": "post_mlp_layernorm",
     },
     "starcoder2": {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
-    "qwen2moe": {
-        "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
-        "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
-        "ffn_up_shexp": "mlp.shared_expert.up_proj",
-        "ffn_down_shexp": "mlp.shared_expert.down_proj",
-    },
+    "glm4moe": _AFTER_ATTENTION,
+    "hunyuan-dense": _HUNYUAN,
+    "hunyuan-moe": _HUNYUAN,
+    **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA),
+    "granitehybrid": _MAMBA,
+    "deepseek2": _LATENT,
 }
-_SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own
+_SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own, nor have these
+_VECTORS = {
+    "ssm_a": "A_log",
+    "ssm_d": "D",
+    "ssm_dt.bias": "dt_bias",
+}
 
 
 def hugging_face_name(name: str, arch: str) -> str | None:
@@ -65,8 +102,15 @@ def hugging_face_name(name: str, arch: str) -> str | None:
         return _joined(_TOP, name)
     layer, _, tensor = name.removeprefix("blk.").partition(".")
     names = {**_LAYER, **_OTHERS.get(arch, {})}
-    found = _SINKS[1] if tensor == _SINKS[0] else _joined(names, tensor)
+    found = _joined(names, tensor) or _without_module(names, tensor)
     return f"model.layers.{layer}.{found}" if found and layer.isdigit() else None
+
+
+def _without_module(names: Mapping[str, str], name: str) -> str | None:
+    if name == _SINKS[0]:
+        return _SINKS[1]
+    block = names.get("ssm_out", "").removesuffix("out_proj")
+    return f"{block}{_VECTORS[name]}" if block and name in _VECTORS else None
 
 
 def _joined(names: Mapping[str, str], name: str) -> str | None:

@@ -41,6 +41,22 @@ def arcee(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str,
     return {"model_type": "arcee", **biases}
 
 
+def nemotron(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """Nemotron 3, 4 and Minitron."""
+    biases = {"attention_bias": QUERY_BIAS in tensors, "mlp_bias": UP_BIAS in tensors}
+    return {"model_type": "nemotron", "norm_eps": shapes["rms_norm_eps"], **biases}
+
+
+def stablelm(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """StableLM."""
+    return {
+        "model_type": "stablelm",
+        "layer_norm_eps": shapes["rms_norm_eps"],
+        "use_parallel_residual": fields.flag("use_parallel_residual", False),
+        "use_qkv_bias": QUERY_BIAS in tensors,
+    }
+
+
 def _cohere(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
     return {
         "layer_norm_eps": shapes["rms_norm_eps"],

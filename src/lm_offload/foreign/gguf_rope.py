@@ -13,7 +13,12 @@ from lm_offload.foreign.gguf_names import ROPE_FREQS, ROPE_LONG, ROPE_SHORT
 Shapes = Mapping[str, Any]  # what a config has of every architecture, in Hugging Face's words
 RopeFactors = Mapping[str, Sequence[float]]  # divisors of frequencies by the name of their tensor
 
-_PARTLY = ("phi3", "glm4")  # types that may rotate some channels of a head
+TEMPERATURE = "attention.temperature_scale"  # by which queries grow with their position
+# Types that may rotate some channels of a head.
+_PARTLY = (
+    *("phi3", "glm4", "glm4_moe", "minimax_m2", "nemotron", "stablelm"),
+    *("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+)
 
 
 def rope_config(fields: Fields, config: Mapping[str, Any], factors: RopeFactors) -> dict[str, Any]:
@@ -65,13 +70,32 @@ def _yarn(fields: Fields, model_type: str) -> dict[str, Any]:
     """
     for key in ("attn_factor", "yarn_attn_factor", "yarn_ext_factor"):
         fields.must_be(f"rope.scaling.{key}", 1.0)
-    fields.must_be("rope.scaling.yarn_log_multiplier", 0.0)
-    return {
+    return _weights(fields, model_type) | {
         "original_max_position_embeddings": _original_context(fields),
         "beta_fast": short_decimal(fields.number("rope.scaling.yarn_beta_fast", 32.0)),
         "beta_slow": short_decimal(fields.number("rope.scaling.yarn_beta_slow", 1.0)),
         "truncate": model_type != "gpt_oss",
     }
+
+
+def _weights(fields: Fields, model_type: str) -> dict[str, Any]:
+    """Those of a yarn, of which files have one; what Ministral 3 has besides."""
+    if model_type in ("deepseek_v2", "deepseek_v3"):
+        return _deepseek_weights(fields)
+    if model_type != "ministral3":
+        fields.must_be("rope.scaling.yarn_log_multiplier", 0.0)
+        return {}
+    weight = short_decimal(fields.number("rope.scaling.yarn_log_multiplier", 1.0))
+    growth = short_decimal(fields.number(TEMPERATURE))
+    return {"mscale": weight, "mscale_all_dim": weight, "llama_4_scaling_beta": growth}
+
+
+def _deepseek_weights(fields: Fields) -> dict[str, Any]:
+    """A tenth of it is what files of DeepSeek have."""
+    if fields.get("rope.scaling.yarn_log_multiplier") is None:
+        return {}
+    weight = short_decimal(10 * fields.number("rope.scaling.yarn_log_multiplier"))
+    return {"mscale": weight, "mscale_all_dim": weight}
 
 
 def _longrope(fields: Fields, config: Mapping[str, Any], factors: RopeFactors) -> dict[str, Any]:

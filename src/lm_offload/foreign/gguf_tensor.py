@@ -48,6 +48,26 @@ def gguf_tensor(
     )
 
 
+def own_matrix(spec: WeightSpec) -> WeightSpec:
+    """What files have in place of the rows of two matrices in one tensor: one of them alone."""
+    name = spec.name.replace("input_linear", spec.role)
+    return spec if name == spec.name else replace(spec, name=name, shape=spec.view_shape, rows=None)
+
+
+def gate_of_both(name: str) -> str:
+    """What rates and decays of a recurrent layer are called where they are one tensor."""
+    return name.replace("in_proj_b.", "in_proj_ba.").replace("in_proj_a.", "in_proj_ba.")
+
+
+def in_shape(entry: TensorEntry, spec: WeightSpec) -> TensorEntry:
+    """A list of floats as it is asked for: ggml has no dimensions of one, or others of its own."""
+    is_list = len(spec.shape) == 1 or 1 in spec.shape
+    is_same = math.prod(entry.shape) == math.prod(spec.shape)
+    if entry.shape == spec.shape or entry.dtype not in FLOAT_FORMATS or not (is_list and is_same):
+        return entry
+    return replace(entry, shape=spec.shape)
+
+
 def gguf_norm(entry: TensorEntry, spec: WeightSpec) -> ConvertedTensor:
     """The weights of a norm that the converter added one to, as in Gemma's files.
 

@@ -7,25 +7,29 @@ from dataclasses import replace
 from typing import Any
 
 from lm_offload.arch.config import parse_config
+from lm_offload.arch.weight_spec import LATENT_UP
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import UnsupportedModelError
+from lm_offload.foreign.gguf_latent import halves_of
+from lm_offload.foreign.gguf_tensor import gate_of_both, own_matrix
 
-_FIRST, _EXPERTS = "model.layers.0.", ".experts."
+_EXPERTS = ".experts."
 
 
 def refuse_unused(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
-    """Compare the tensors outside of layers and those of the first one with what is read.
+    """Compare all tensors but those of single experts with what is read.
 
     `names` are Hugging Face's. Raises CheckpointError for a config that is wrong,
     UnsupportedModelError for a tensor that is not read.
     """
     whole = parse_config(config, where)
-    experts = min(whole.num_experts, 2)  # which are alike, as layers are
-    small = replace(whole, num_layers=1, layers=whole.layers[:1], num_experts=experts)
-    read = {spec.name for unit in build_units(small, 1 << 62) for spec in unit.weights}
+    small = replace(whole, num_experts=min(whole.num_experts, 2))  # which are alike
+    specs = [spec for unit in build_units(small, 1 << 62) for spec in unit.weights]
+    read = {name for spec in specs for name in (spec.name, own_matrix(spec).name)}
+    read |= {gate_of_both(name) for name in read}
+    read |= {half for spec in specs if spec.role == LATENT_UP for half in halves_of(spec.name)}
     for name in names:
-        is_seen = name.startswith(_FIRST) or not name.startswith("model.layers.")
-        if is_seen and _EXPERTS not in name and name not in read:
+        if _EXPERTS not in name and name not in read:
             raise UnsupportedModelError(
                 f"Tensor {name} of {where} is none that model_type {whole.model_type} reads here; "
                 "take the Hugging Face checkpoint of this model."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lm_offload.arch.weight_spec import LATENT_UP, WeightSpec
+from lm_offload.arch.weight_spec import GATES, LATENT_UP, WeightSpec
 from lm_offload.errors import UnsupportedModelError
 from lm_offload.foreign.converted import ConvertedTensor
 from lm_offload.quant.format import Format
@@ -37,7 +37,7 @@ class ForeignModel:
                 f"Tensor {spec.name} is {converted.origin}, but an embedding is read as floats or "
                 "from GGUF files only; choose another checkpoint of this model."
             )
-        if converted and spec.role == LATENT_UP and converted.format.is_packed:
+        if converted and spec.role in (LATENT_UP, *GATES) and converted.format.is_packed:
             from lm_offload.foreign.unpacked import unpacked  # with torch
 
             return unpacked(converted)
