@@ -129,6 +129,9 @@ class ModelRunner:
 
     def compute(self, task: Task) -> None:
         """What a task of the sweep says."""
+        if task.units > 1:
+            self._compute_several(task)
+            return
         if task.id.kind == "download":
             count = len(self._input.logit_rows)
             self._buffers.result[:count].copy_(self._buffers.logits[:count], non_blocking=True)
@@ -151,7 +154,26 @@ class ModelRunner:
         elif self._experts is not None and unit.kind == "expert":
             self._experts.compute(unit, weights)
         elif len(self._input.logit_rows):
-            self._functions.head(unit, weights, self._input.logit_rows)
+            self._functions.head(unit, weights, self._input, self._context.kernels)
+
+    def _compute_several(self, task: Task) -> None:
+        """Units that are joined: in decode one recording, since they ask nothing but kernels."""
+        if not self._may_repeat:
+            for part in task.each():
+                self.compute(part)
+            return
+        rows = self._input.micro_batches[0]
+        kind = self._units[task.id.unit].kind
+        self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task, rows))
+
+    def _compute_each(self, task: Task, rows: MicroBatch, kernels: Kernels) -> None:
+        for part in task.each():
+            unit, weights = self._units[part.id.unit], self._store.acquire(part.id.unit, -1)
+            self._context.workspace.reset()
+            if by_micro_batch(unit):
+                self._compute_rows(part, unit, weights, rows, kernels)
+            else:
+                self._functions.head(unit, weights, self._input, kernels)
 
     @property
     def _may_repeat(self) -> bool:

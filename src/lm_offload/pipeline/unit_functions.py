@@ -103,15 +103,16 @@ class UnitFunctions:
         model = load_recurrent(context.config.model_type)
         model.recur(context, weights, hidden, rows, state)
 
-    def head(self, unit: Unit, weights: Views, rows: Tensor) -> None:
-        """The final norm, or one part of the logits, of these rows [R] int64 of the sweep."""
-        normed = self._buffers.normed[: len(rows)]
+    def head(self, unit: Unit, weights: Views, sweep: SweepInput, kernels: Kernels) -> None:
+        """The final norm, or one part of the logits, of the rows of a sweep that want them."""
+        context, count = replace(self._context, kernels=kernels), len(sweep.logit_rows)
+        normed = self._buffers.normed[:count]
         if unit.kind == "final_norm":
-            self._model.final_norm(self._context, weights, self._buffers.hidden[rows], normed)
+            rows = slice(count) if sweep.is_decode else sweep.logit_rows
+            self._model.final_norm(context, weights, self._buffers.hidden[rows], normed)
         else:
-            first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
-            logits = self._buffers.logits[: len(rows), first:last]
-            self._model.head(self._context, weights, normed, logits)
+            first, last = unit.weights[0].rows or (0, context.config.vocab_size)
+            self._model.head(context, weights, normed, self._buffers.logits[:count, first:last])
 
     def _inner(self, rows: MicroBatch) -> Tensor:
         assert self._buffers.inner is not None
