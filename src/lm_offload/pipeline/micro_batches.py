@@ -170,7 +170,7 @@ def _build(
         states=_states(pieces) if config.recurrent else None,
         loads=tuple((it.loads, it.sequence.lane) for it in pieces if it.loads is not None),
         saves=tuple((it.sequence.lane, it.saves) for it in pieces if it.saves is not None),
-        rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
+        rotary=rotary_tables(config, position_tensor, longest_of(config, pieces, lengths)),
     )
     if config.chunk_tokens is None:
         return rows
@@ -182,8 +182,13 @@ def _states(pieces: list[Chunk]) -> Tensor:
     return torch.tensor([piece.sequence.lane for piece in pieces], dtype=torch.int32)
 
 
-def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) -> Tensor | None:
-    """The longest that each row's sequence may become, where a rope depends on it."""
+def longest_of(
+    config: ModelConfig, pieces: Sequence[Chunk], rows: NDArray[np.int64]
+) -> Tensor | None:
+    """[T] int64, the longest that each row's sequence may become, where a rope depends on it.
+
+    `rows` [S] are those of each piece.
+    """
     if not any(rope.depends_on_length for rope in config.ropes):
         return None
     return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))

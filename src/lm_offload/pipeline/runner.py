@@ -16,6 +16,7 @@ from lm_offload.kvcache.recurrent_states import RecurrentStates
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
+from lm_offload.pipeline.continued import Continued
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.host_attention import HostAttention
@@ -68,15 +69,16 @@ class ModelRunner:
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
+        self._on_host = self.device == CPU and host is None and host_units is None
+        self._continued = Continued(context.config, cache.blocks_of)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        found = self._input_of(batch)
-        for host in (self._host, self._host_units):
-            if host is not None:
-                host.begin(found.micro_batches)
-        self.begin(found)
+        if (following := self._continued.follow(batch)) is None:
+            self._begin_anew(batch)
+        else:
+            self._begin(following)
         steady = self._repeats.steady if self._may_repeat else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -84,6 +86,15 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
+
+    def _begin_anew(self, batch: Batch) -> None:
+        found = self._input_of(batch)
+        for host in (self._host, self._host_units):
+            if host is not None:
+                host.begin(found.micro_batches)
+        self.begin(found)
+        if self._on_host:
+            self._continued.begin(batch, self._input)
 
     def _input_of(self, batch: Batch) -> SweepInput:
         """On the host; where the device waits for the CPU's attention there are several turns."""
@@ -110,14 +121,17 @@ class ModelRunner:
 
     def begin(self, sweep: SweepInput) -> None:
         """The tasks that follow are those of this sweep, whose tensors lie on the host."""
-        self._input = sweep
-        self._repeats.begin()
-        if self._experts is not None:
-            self._experts.begin()
+        self._begin(sweep)
         if self._may_repeat:
             self._input = self._repeats.at_rest(sweep)
         else:
             self._input = on_device(sweep, self.device, self._cache_device)
+
+    def _begin(self, sweep: SweepInput) -> None:
+        self._input = sweep
+        self._repeats.begin()
+        if self._experts is not None:
+            self._experts.begin()
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
