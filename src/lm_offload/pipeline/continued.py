@@ -24,7 +24,7 @@ from lm_offload.pipeline.micro_batches import BlocksOf, SweepInput, longest_of
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
-ROTARY_ROWS = 16  # of tables that are made at once, for sweeps to come
+ROTARY_ROWS = 64  # of tables that are made at once, for sweeps to come
 
 
 class Continued:
@@ -88,7 +88,7 @@ class _Last:
             each[-1] * BLOCK_TOKENS + chunk.start % BLOCK_TOKENS
             for each, chunk in zip(blocks, batch.chunks, strict=True)
         ]
-        self._token_ids[:] = [chunk.token_ids[0] for chunk in batch.chunks]
+        self._token_ids[:] = [chunk.sequence.output[-1] for chunk in batch.chunks]
         for table, values in zip(self._turned, self._rotary.next(), strict=True):
             table[:] = values
         self._chunks = batch.chunks
@@ -130,5 +130,8 @@ def _is_plain(sweep: SweepInput) -> bool:
 
 
 def _follows(last: Chunk, chunk: Chunk) -> bool:
-    goes_on = chunk.sequence is last.sequence and chunk.start == last.stop == chunk.stop - 1
-    return goes_on and chunk.num_logits == 1 and chunk.loads is None and chunk.saves is None
+    """Whether a chunk is the token that the last one gave, and nothing but that is wanted of it."""
+    sequence = chunk.sequence
+    goes_on = sequence is last.sequence and chunk.start == last.stop == chunk.stop - 1
+    is_last = goes_on and len(sequence.prompt) < chunk.stop == sequence.num_tokens
+    return is_last and chunk.loads is None and chunk.saves is None
