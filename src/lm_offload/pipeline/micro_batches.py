@@ -20,6 +20,7 @@ from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
 TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
+Rows = NDArray[np.int64]  # of each piece
 BlocksOf = Callable[[Chunk], Sequence[int]]  # block numbers in order of position
 CPU = torch.device("cpu")
 
@@ -182,13 +183,8 @@ def _states(pieces: list[Chunk]) -> Tensor:
     return torch.tensor([piece.sequence.lane for piece in pieces], dtype=torch.int32)
 
 
-def longest_of(
-    config: ModelConfig, pieces: Sequence[Chunk], rows: NDArray[np.int64]
-) -> Tensor | None:
-    """[T] int64, the longest that each row's sequence may become, where a rope depends on it.
-
-    `rows` [S] are those of each piece.
-    """
+def longest_of(config: ModelConfig, pieces: Iterable[Chunk], rows: Rows) -> Tensor | None:
+    """The longest that each row's sequence may become, where a rope depends on it."""
     if not any(rope.depends_on_length for rope in config.ropes):
         return None
     return torch.from_numpy(np.repeat([piece.sequence.max_tokens for piece in pieces], rows))

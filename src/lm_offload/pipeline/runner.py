@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -21,13 +20,14 @@ from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
+from lm_offload.pipeline.micro_batches import CPU, SweepInput, on_device
 from lm_offload.pipeline.repeats import Repeats
+from lm_offload.pipeline.row_functions import RowFunctions
 from lm_offload.pipeline.runner_parts import Buffers, Weights, by_micro_batch, task_counts
 from lm_offload.pipeline.staged_cache import Staged, StagedCache
+from lm_offload.pipeline.sweep_inputs import SweepInputs
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.unit_functions import UnitFunctions
-from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
@@ -61,7 +61,9 @@ class ModelRunner:
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
         self._functions = UnitFunctions(model, context, sweep_rows, buffers)
-        self._micro_batch_tokens = micro_batch_tokens
+        self._rows = RowFunctions(self._functions, cache, buffers.hidden, host, experts, states)
+        most = micro_batch_tokens
+        self._inputs = SweepInputs(context.config, cache, most, host, host_units)
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._experts = experts  # of a mixture of experts
@@ -76,7 +78,9 @@ class ModelRunner:
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         if (following := self._continued.follow(batch)) is None:
-            self._begin_anew(batch)
+            self.begin(self._inputs.of(batch))
+            if self._on_host:
+                self._continued.begin(batch, self._input)
         else:
             self._begin(following)
         steady = self._repeats.steady if self._may_repeat else None
@@ -86,23 +90,6 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
-
-    def _begin_anew(self, batch: Batch) -> None:
-        found = self._input_of(batch)
-        for host in (self._host, self._host_units):
-            if host is not None:
-                host.begin(found.micro_batches)
-        self.begin(found)
-        if self._on_host:
-            self._continued.begin(batch, self._input)
-
-    def _input_of(self, batch: Batch) -> SweepInput:
-        """On the host; where the device waits for the CPU's attention there are several turns."""
-        most, split = self._micro_batch_tokens, self._host.units if self._host else NOTHING
-        in_place = self._host_units.units_of(batch.num_tokens) if self._host_units else NOTHING
-        if self._host is not None and split - in_place:
-            return self._host.input_of(batch, most)
-        return build_sweep_input(self._context.config, batch, most, self._cache.blocks_of)
 
     @property
     def hidden(self) -> Tensor:
@@ -163,7 +150,7 @@ class ModelRunner:
             self._staged.attend(task, partial(self._attend_staged, task, unit, weights))
         elif by_micro_batch(unit):
             rows = self._input.micro_batches[task.id.micro_batch]
-            compute = partial(self._compute_rows, task, unit, weights, rows)
+            compute = partial(self._rows.compute, task, unit, weights, self._input)
             self._run_between_copies(task, unit, rows, compute)
         elif self._experts is not None and unit.kind == "expert":
             self._experts.compute(unit, weights)
@@ -178,14 +165,14 @@ class ModelRunner:
             return
         rows = self._input.micro_batches[0]
         kind = self._units[task.id.unit].kind
-        self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task, rows))
+        self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task))
 
-    def _compute_each(self, task: Task, rows: MicroBatch, kernels: Kernels) -> None:
+    def _compute_each(self, task: Task, kernels: Kernels) -> None:
         for part in task.each():
             unit, weights = self._units[part.id.unit], self._store.acquire(part.id.unit, -1)
             self._context.workspace.reset()
             if by_micro_batch(unit):
-                self._compute_rows(part, unit, weights, rows, kernels)
+                self._rows.compute(part, unit, weights, self._input, kernels)
             else:
                 self._functions.head(unit, weights, self._input, kernels)
 
@@ -194,15 +181,11 @@ class ModelRunner:
         """Whether tasks of this sweep may be the same as in others."""
         return self._repeats.possible and self._input.is_decode
 
-    def _host_of(self, unit: int) -> HostAttention | None:
-        """Who attends on the CPU, if that has a part in the unit."""
-        return self._host if self._host and unit in self._host.units else None
-
     def _run(
         self, task: Task, rows: MicroBatch, cache_at: int, compute: Callable[[Kernels], None]
     ) -> None:
         """Compute, or repeat what other sweeps did."""
-        if not self._may_repeat or self._host_of(task.id.unit):
+        if not self._may_repeat or self._rows.host_of(task.id.unit):
             compute(self._context.kernels)
         else:
             self._repeats.run(task, self._units[task.id.unit].kind, rows, cache_at, compute)
@@ -217,24 +200,6 @@ class ModelRunner:
         self._states.load(unit.index, rows.loads)
         self._run(task, rows, 0, compute)
         self._states.save(unit.index, rows.saves)
-
-    def _compute_rows(
-        self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
-    ) -> None:
-        if self._experts is not None and self._experts.takes_rows(unit):
-            self._experts.compute_rows(unit, weights, rows)
-        elif unit.kind in MLP_KINDS:
-            self._functions.mlp(unit, weights, rows, kernels)
-        elif host := self._host_of(task.id.unit):
-            hidden = self._buffers.hidden[rows.start : rows.stop]
-            host.compute(task, unit.index, weights, hidden, rows)
-        elif unit.kind == "attention":
-            keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._functions.attend(unit, weights, rows, keys, values, kernels)
-        elif self._states is not None and unit.kind == "recurrent":
-            self._functions.recur(weights, rows, self._states.in_flight[unit.index], kernels)
-        else:
-            self._functions.embed(weights, rows, self._input, kernels)
 
     def _attend_staged(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, staged: Staged

@@ -14,8 +14,8 @@ class ResidentRows:
     """A table in memory; the same `gather` as that of a table on disk.
 
     A head that is the table has parts. They lie in one memory, so that a row of any part begins at
-    an element of that: all rows are picked at once, in a view whose rows begin at every element. Numpy
-picks them, as bytes, in half of torch's time.
+    an element of that: all rows are picked at once, in a view whose rows begin at every element.
+    Numpy picks them, as bytes, in half of torch's time.
     """
 
     def __init__(self, parts: Sequence[Tensor], memory: Tensor) -> None:
