@@ -110,6 +110,8 @@ class _RotarySteps:
 
     def next(self) -> tuple[NDArray[np.float32], ...]:
         """Cosines and sines [T, rotary_dim / 2] of each kind, of the positions as they are now."""
+        if not self._config.ropes:
+            return ()
         if (found := next(self._left, None)) is None:
             self._left = self._made()
             found = next(self._left)

@@ -121,9 +121,10 @@ class SweepSchedule:
         """Units with their micro-batches and, of several that are one task, how many those are."""
         unit = 0
         while unit < len(micro_batches):
-            count = micro_batches[unit]
-            units = self._runs.get(unit, 1) if count == 1 else 1
-            yield unit, count, units
+            units = self._runs.get(unit, 1)
+            if units > 1 and max(micro_batches[unit : unit + units]) > 1:
+                units = 1
+            yield unit, micro_batches[unit], units
             unit += units
 
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 # disk_read, disk_write, h2d, d2h, gpu or cpu; of one device among several gpu0, h2d1 and so on
@@ -66,12 +66,12 @@ class Task:
     units: int = 1
 
     def each(self) -> Iterator[Task]:
-        """The same as a task for each unit, each after the one before."""
+        """A compute of several units as one of each, after the one before."""
         if self.units == 1:
             yield self
             return
         needs = self.needs
         for unit in range(self.id.unit, self.id.unit + self.units):
             task_id = self.id._replace(unit=unit)
-            yield replace(self, id=task_id, needs=needs, units=1)
+            yield Task(task_id, self.resource, needs)
             needs = (task_id,)
