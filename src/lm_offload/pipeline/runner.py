@@ -71,7 +71,10 @@ class ModelRunner:
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
-        self._on_host = self.device == CPU and host is None and host_units is None
+        beside = (host, host_units, captures)
+        self._goes_on = self.device == CPU and all(
+            it is None for it in beside
+        )  # the host has all index tensors
         self._continued = Continued(context.config, cache.blocks_of)
         self._input: SweepInput
 
@@ -79,7 +82,7 @@ class ModelRunner:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
         if (following := self._continued.follow(batch)) is None:
             self.begin(self._inputs.of(batch))
-            if self._on_host:
+            if self._goes_on:
                 self._continued.begin(batch, self._input)
         else:
             self._begin(following)
