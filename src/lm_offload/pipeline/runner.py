@@ -71,10 +71,8 @@ class ModelRunner:
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
-        beside = (host, host_units, captures)
-        self._goes_on = self.device == CPU and all(
-            it is None for it in beside
-        )  # the host has all index tensors
+        alone = host is None and host_units is None and captures is None
+        self._goes_on = alone and self.device == CPU  # the host has all index tensors
         self._continued = Continued(context.config, cache.blocks_of)
         self._input: SweepInput
 
