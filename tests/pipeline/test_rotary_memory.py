@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lm_offload import LLM, SamplingParams
 from lm_offload.demo import demo_path
-from lm_offload.pipeline import runner
+from lm_offload.pipeline import sweep_inputs
 from lm_offload.planner.costs.memory import F32_BYTES, SWEEPS_ALIVE
 
 ROWS = 32  # of a prompt
@@ -32,7 +32,7 @@ class Alive:
 def test_tables_are_made_while_those_of_the_last_sweep_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    build, alive = runner.build_sweep_input, Alive()
+    build, alive = sweep_inputs.build_sweep_input, Alive()
 
     def counted(*args, **kwargs):
         found = build(*args, **kwargs)
@@ -40,7 +40,7 @@ def test_tables_are_made_while_those_of_the_last_sweep_are_there(
             alive.add(table)
         return found
 
-    monkeypatch.setattr(runner, "build_sweep_input", counted)
+    monkeypatch.setattr(sweep_inputs, "build_sweep_input", counted)
     with LLM(
         demo_path(), cpu_memory="64MiB", threads=1, speculation="off", prefix_sharing=False
     ) as llm:

@@ -148,3 +148,44 @@ def test_reads_of_the_next_sweep_need_only_releases_of_this_one():
     first, second = schedule.reads(1)
     assert first.needs == (TaskId(0, "release", 0),)
     assert second.needs == (TaskId(0, "release", 2),)
+
+
+@given(cases(), st.data())
+def test_units_that_are_joined_are_the_same_tasks_one_by_one(case, data):
+    units = range(len(case.sizes))
+    joined = data.draw(st.sets(st.sampled_from(units)))
+    schedule = SweepSchedule(case.streamed, case.ring_bytes, case.in_flight_bytes, joined=joined)
+    apart = case.schedule()
+    for sweep in range(SWEEPS):
+        assert schedule.reads(sweep) == apart.reads(sweep)
+        tasks = list(schedule.computes(sweep, case.micro_batches))
+        singles = [part for task in tasks for part in task.each()]
+        wanted = list(apart.computes(sweep, case.micro_batches))
+        assert [one.id for one in singles] == [one.id for one in wanted]
+        for task in tasks:
+            run = range(task.id.unit, task.id.unit + task.units)
+            assert task.units == 1 or joined.issuperset(run)
+            assert task.units == 1 or case.streamed.keys().isdisjoint(run)
+
+
+def test_neighbours_in_memory_are_one_task_where_each_has_one_micro_batch():
+    schedule = SweepSchedule({3: 10}, 10, 8, joined={1, 2, 3, 4, 5, 7})
+    schedule.reads(0)
+
+    def spans(counts: list[int]) -> list[tuple[int, int]]:
+        tasks = schedule.computes(0, counts)
+        return [(task.id.unit, task.units) for task in tasks if task.id.kind == "compute"]
+
+    assert spans([1] * 9) == [(0, 1), (1, 2), (3, 1), (4, 2), (6, 1), (7, 1), (8, 1)]
+    assert spans([1, 1, 1, 1, 2, 2, 1, 1, 1]) == [
+        *((0, 1), (1, 2), (3, 1), (4, 1), (4, 1), (5, 1), (5, 1), (6, 1), (7, 1), (8, 1))
+    ]
+
+
+def test_each_of_several_units_needs_the_one_before():
+    before = (TaskId(2, "compute", 0),)
+    first, second, third = Task(TaskId(2, "compute", 1), "cpu", before, units=3).each()
+    assert (first.id, first.needs, first.units) == (TaskId(2, "compute", 1), before, 1)
+    assert (second.id, second.needs) == (TaskId(2, "compute", 2), (first.id,))
+    assert (third.id, third.needs) == (TaskId(2, "compute", 3), (second.id,))
+    assert [*third.each()] == [third]

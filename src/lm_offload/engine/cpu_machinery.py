@@ -32,12 +32,13 @@ from lm_offload.models.workspace import Workspace
 from lm_offload.pipeline.disk_queue import DiskQueue, Transfer
 from lm_offload.pipeline.executor import Disk, Executor, OverlappedExecutor, SerialExecutor
 from lm_offload.pipeline.expert_functions import ExpertFunctions
+from lm_offload.pipeline.joined_units import joined_units
 from lm_offload.pipeline.progress import Progress
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.sweep_rows import SweepRows
-from lm_offload.pipeline.trace import Trace
+from lm_offload.pipeline.trace import NullTrace, Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
@@ -84,7 +85,8 @@ def build_cpu_machinery(
     states = _states(files, plan, arenas)
     runner = _runner(files, plan, context, store, cache, staged, buffers, functions, states)
     experts = experts_on_demand(files, plan, store, functions) if functions else None
-    schedule = schedule_of(files, plan, experts)
+    joined = _joined(files, staged) if isinstance(trace, NullTrace) else ()
+    schedule = schedule_of(files, plan, experts, joined)
     executor = _executor(store, staged, plan, schedule, trace, overlap)
     prefixes = None
     if prefix_folder is not None:
@@ -145,6 +147,12 @@ def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Recurren
         return None
     kept = states_in(arenas["kept states"], config, count) if count else {}
     return RecurrentStates(states_in(arenas["recurrent states"], config, plan.lanes), kept)
+
+
+def _joined(files: ModelFiles, staged: StagedCache | None) -> frozenset[int]:
+    """A trace shows every unit, so with one they are tasks of their own."""
+    model = load_model(files.config.model_type)
+    return joined_units(files.units, files.config, model, staged.units if staged else ())
 
 
 def _executor(

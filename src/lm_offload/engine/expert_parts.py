@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -33,14 +33,19 @@ def expert_functions(
     return ExpertFunctions(model, context, buffers.hidden, inputs, plan.micro_batch_tokens, sums)
 
 
-def schedule_of(files: ModelFiles, plan: Plan, experts: OnDemand | None) -> SweepSchedule:
-    """The schedule of a plan that the CPU carries out, with its experts on demand."""
+def schedule_of(
+    files: ModelFiles, plan: Plan, experts: OnDemand | None, joined: Collection[int] = ()
+) -> SweepSchedule:
+    """The schedule of a plan that the CPU carries out, with its experts on demand.
+
+    Units that are `joined` are one task with their neighbours: see `SweepSchedule`.
+    """
     sizes_bytes = streamed_bytes(files, plan)
     always = {
         unit: size for unit, size in sizes_bytes.items() if files.units[unit].kind != "expert"
     }
     ring_bytes = align_down(plan.ring_bytes)  # units fill whole pages, from either end of it
-    return SweepSchedule(always, ring_bytes, plan.in_flight_bytes, experts)
+    return SweepSchedule(always, ring_bytes, plan.in_flight_bytes, experts, joined)
 
 
 def experts_on_demand(

@@ -74,7 +74,8 @@ class StreamingExecutor:
 
         def compute_and_read(task: Task) -> None:
             compute(task)
-            self._reads.read_task()
+            for _ in range(task.units):
+                self._reads.read_task()
 
         return self._inner.run_sweep(micro_batches, compute_and_read, groups)
 

@@ -6,7 +6,8 @@
           + rows * row_s + tasks * task_s + kernels * call_s
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
-replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
+replayed, joined with its neighbours: it has no calls of kernels, and its tasks are what it adds to
+one that all of them have in common. Two depths of decode and of prompts, two batches
 and prompts in micro-batches give five unknowns; what shows in whole prompts only, `row_s` and
 `prompt_s`, is measured by itself (engine/prompt_cost.py). Memory is read before each sweep and
 between tasks, as it is for weights: what Python needs has left the caches when it is needed again.

@@ -29,6 +29,10 @@ class Context:
     kernels: Kernels
     workspace: Workspace
 
+    def on(self, kernels: Kernels) -> Context:
+        """The same with other kernels."""
+        return self if kernels is self.kernels else replace(self, kernels=kernels)
+
     def of_layer(self, layer: int) -> Context:
         """The same where layers differ in their heads."""
         config = self.config.of_layer(layer)

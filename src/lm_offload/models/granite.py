@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.models import llama
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.llama import (
-    KERNELS_ONLY,
     add_attended,
     add_inner,
     embed_rows,
@@ -31,6 +31,8 @@ __all__ = [
     "mlp",
     "qkv",
 ]
+
+KERNELS_ONLY = llama.KERNELS_ONLY - {"head"}
 
 
 def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:

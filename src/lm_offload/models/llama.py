@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lm_offload.arch.config import ModelConfig
     from lm_offload.models.base import QKV
 
-KERNELS_ONLY = frozenset({"attention", *MLP_KINDS})
+KERNELS_ONLY = frozenset({"attention", *MLP_KINDS, "final_norm", "head"})
 
 
 def embed_rows(config: ModelConfig, token_ids: Tensor, positions: Tensor) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
 TABLE_STEP = 64  # blocks: tables have the same shape for many sweeps
+Rows = NDArray[np.int64]  # of each piece
 BlocksOf = Callable[[Chunk], Sequence[int]]  # block numbers in order of position
 CPU = torch.device("cpu")
 
@@ -170,7 +171,7 @@ def _build(
         states=_states(pieces) if config.recurrent else None,
         loads=tuple((it.loads, it.sequence.lane) for it in pieces if it.loads is not None),
         saves=tuple((it.sequence.lane, it.saves) for it in pieces if it.saves is not None),
-        rotary=rotary_tables(config, position_tensor, _lengths(config, pieces, lengths)),
+        rotary=rotary_tables(config, position_tensor, longest_of(config, pieces, lengths)),
     )
     if config.chunk_tokens is None:
         return rows
@@ -182,7 +183,7 @@ def _states(pieces: list[Chunk]) -> Tensor:
     return torch.tensor([piece.sequence.lane for piece in pieces], dtype=torch.int32)
 
 
-def _lengths(config: ModelConfig, pieces: list[Chunk], rows: NDArray[np.int64]) -> Tensor | None:
+def longest_of(config: ModelConfig, pieces: Iterable[Chunk], rows: Rows) -> Tensor | None:
     """The longest that each row's sequence may become, where a rope depends on it."""
     if not any(rope.depends_on_length for rope in config.ropes):
         return None

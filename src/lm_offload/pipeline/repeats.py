@@ -69,7 +69,7 @@ class Repeats:
         `kind` is that of the task's unit, `cache_at` where its staged keys and values begin, or 0.
         """
         staged = task.ring_offset >= 0
-        key = task.id.unit, staged, rows.start, rows.stop, rows.block_tables.shape
+        key = task.id.unit, task.units, staged, rows.start, rows.stop, rows.block_tables.shape
         if self._captures is not None and kind in CAPTURED and not staged:
             again = partial(self._compute_again, compute)
             self._captures.run(key, again, self._hidden[rows.start : rows.stop])

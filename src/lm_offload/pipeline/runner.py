@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.arch.weights import Unit, attention_units
 from lm_offload.kernels.base import Kernels
 from lm_offload.kvcache.cache import KVCache
@@ -16,17 +15,19 @@ from lm_offload.kvcache.recurrent_states import RecurrentStates
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.models.base import Context, ModelFunctions
 from lm_offload.pipeline.captures import Captures
+from lm_offload.pipeline.continued import Continued
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.micro_batches import CPU, SweepInput, build_sweep_input, on_device
+from lm_offload.pipeline.micro_batches import CPU, SweepInput, on_device
 from lm_offload.pipeline.repeats import Repeats
+from lm_offload.pipeline.row_functions import RowFunctions
 from lm_offload.pipeline.runner_parts import Buffers, Weights, by_micro_batch, task_counts
 from lm_offload.pipeline.staged_cache import Staged, StagedCache
+from lm_offload.pipeline.sweep_inputs import SweepInputs
 from lm_offload.pipeline.sweep_rows import SweepRows
 from lm_offload.pipeline.unit_functions import UnitFunctions
-from lm_offload.schedule.in_place import NOTHING
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
@@ -60,7 +61,9 @@ class ModelRunner:
         self._staged = staged  # layers whose cache lies on disk
         self._buffers = buffers
         self._functions = UnitFunctions(model, context, sweep_rows, buffers)
-        self._micro_batch_tokens = micro_batch_tokens
+        self._rows = RowFunctions(self._functions, cache, buffers.hidden, host, experts, states)
+        most = micro_batch_tokens
+        self._inputs = SweepInputs(context.config, cache, most, host, host_units)
         self._host = host  # attention on the CPU where a device computes
         self._host_units = host_units  # what the CPU computes where it lies, beside a device
         self._experts = experts  # of a mixture of experts
@@ -68,15 +71,19 @@ class ModelRunner:
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
         self._repeats = Repeats(context, model.KERNELS_ONLY, buffers.hidden, captures)
+        alone = host is None and host_units is None and captures is None
+        self._goes_on = alone and self.device == CPU  # the host has all index tensors
+        self._continued = Continued(context.config, cache.blocks_of)
         self._input: SweepInput
 
     def run(self, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         """One sweep over `batch`: logits [R, V] f32 of the rows that want them, and its times."""
-        found = self._input_of(batch)
-        for host in (self._host, self._host_units):
-            if host is not None:
-                host.begin(found.micro_batches)
-        self.begin(found)
+        if (following := self._continued.follow(batch)) is None:
+            self.begin(self._inputs.of(batch))
+            if self._goes_on:
+                self._continued.begin(batch, self._input)
+        else:
+            self._begin(following)
         steady = self._repeats.steady if self._may_repeat else None
         groups = self._staged.begin(batch, steady) if self._staged else {}
         counts = self.task_counts(len(self._input.micro_batches))
@@ -84,14 +91,6 @@ class ModelRunner:
             counts[unit] = sum(group.computes for group in staged)
         time = executor.run_sweep(counts, self.compute, groups)
         return self.logits, time
-
-    def _input_of(self, batch: Batch) -> SweepInput:
-        """On the host; where the device waits for the CPU's attention there are several turns."""
-        most, split = self._micro_batch_tokens, self._host.units if self._host else NOTHING
-        in_place = self._host_units.units_of(batch.num_tokens) if self._host_units else NOTHING
-        if self._host is not None and split - in_place:
-            return self._host.input_of(batch, most)
-        return build_sweep_input(self._context.config, batch, most, self._cache.blocks_of)
 
     @property
     def hidden(self) -> Tensor:
@@ -110,14 +109,17 @@ class ModelRunner:
 
     def begin(self, sweep: SweepInput) -> None:
         """The tasks that follow are those of this sweep, whose tensors lie on the host."""
-        self._input = sweep
-        self._repeats.begin()
-        if self._experts is not None:
-            self._experts.begin()
+        self._begin(sweep)
         if self._may_repeat:
             self._input = self._repeats.at_rest(sweep)
         else:
             self._input = on_device(sweep, self.device, self._cache_device)
+
+    def _begin(self, sweep: SweepInput) -> None:
+        self._input = sweep
+        self._repeats.begin()
+        if self._experts is not None:
+            self._experts.begin()
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
@@ -129,6 +131,9 @@ class ModelRunner:
 
     def compute(self, task: Task) -> None:
         """What a task of the sweep says."""
+        if task.units > 1:
+            self._compute_several(task)
+            return
         if task.id.kind == "download":
             count = len(self._input.logit_rows)
             self._buffers.result[:count].copy_(self._buffers.logits[:count], non_blocking=True)
@@ -146,27 +151,42 @@ class ModelRunner:
             self._staged.attend(task, partial(self._attend_staged, task, unit, weights))
         elif by_micro_batch(unit):
             rows = self._input.micro_batches[task.id.micro_batch]
-            compute = partial(self._compute_rows, task, unit, weights, rows)
+            compute = partial(self._rows.compute, task, unit, weights, self._input)
             self._run_between_copies(task, unit, rows, compute)
         elif self._experts is not None and unit.kind == "expert":
             self._experts.compute(unit, weights)
         elif len(self._input.logit_rows):
-            self._functions.head(unit, weights, self._input.logit_rows)
+            self._functions.head(unit, weights, self._input, self._context.kernels)
+
+    def _compute_several(self, task: Task) -> None:
+        """Units that are joined: in decode one recording, since they ask nothing but kernels."""
+        if not self._may_repeat:
+            for part in task.each():
+                self.compute(part)
+            return
+        rows = self._input.micro_batches[0]
+        kind = self._units[task.id.unit].kind
+        self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task))
+
+    def _compute_each(self, task: Task, kernels: Kernels) -> None:
+        for part in task.each():
+            unit, weights = self._units[part.id.unit], self._store.acquire(part.id.unit, -1)
+            self._context.workspace.reset()
+            if by_micro_batch(unit):
+                self._rows.compute(part, unit, weights, self._input, kernels)
+            else:
+                self._functions.head(unit, weights, self._input, kernels)
 
     @property
     def _may_repeat(self) -> bool:
         """Whether tasks of this sweep may be the same as in others."""
         return self._repeats.possible and self._input.is_decode
 
-    def _host_of(self, unit: int) -> HostAttention | None:
-        """Who attends on the CPU, if that has a part in the unit."""
-        return self._host if self._host and unit in self._host.units else None
-
     def _run(
         self, task: Task, rows: MicroBatch, cache_at: int, compute: Callable[[Kernels], None]
     ) -> None:
         """Compute, or repeat what other sweeps did."""
-        if not self._may_repeat or self._host_of(task.id.unit):
+        if not self._may_repeat or self._rows.host_of(task.id.unit):
             compute(self._context.kernels)
         else:
             self._repeats.run(task, self._units[task.id.unit].kind, rows, cache_at, compute)
@@ -181,24 +201,6 @@ class ModelRunner:
         self._states.load(unit.index, rows.loads)
         self._run(task, rows, 0, compute)
         self._states.save(unit.index, rows.saves)
-
-    def _compute_rows(
-        self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, kernels: Kernels
-    ) -> None:
-        if self._experts is not None and self._experts.takes_rows(unit):
-            self._experts.compute_rows(unit, weights, rows)
-        elif unit.kind in MLP_KINDS:
-            self._functions.mlp(unit, weights, rows, kernels)
-        elif host := self._host_of(task.id.unit):
-            hidden = self._buffers.hidden[rows.start : rows.stop]
-            host.compute(task, unit.index, weights, hidden, rows)
-        elif unit.kind == "attention":
-            keys, values = self._cache.keys[unit.index], self._cache.values[unit.index]
-            self._functions.attend(unit, weights, rows, keys, values, kernels)
-        elif self._states is not None and unit.kind == "recurrent":
-            self._functions.recur(weights, rows, self._states.in_flight[unit.index], kernels)
-        else:
-            self._functions.embed(weights, rows, self._input, kernels)
 
     def _attend_staged(
         self, task: Task, unit: Unit, weights: Views, rows: MicroBatch, staged: Staged

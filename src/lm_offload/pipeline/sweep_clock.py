@@ -14,7 +14,8 @@ class SweepClock:
     def __init__(self, disk: DiskQueue) -> None:
         self._disk = disk
         self._disk_busy_s = disk.busy_s
-        self._moved_bytes = disk.moved_bytes.copy()
+        self._read_bytes = disk.moved_bytes.total()
+        self._kv_read_bytes = disk.moved_bytes["read_kv"]
         self._cpu_s = 0.0
         self._wait_s = 0.0
         self._start_s = time.perf_counter()
@@ -26,12 +27,12 @@ class SweepClock:
 
     def stop(self) -> StepTime:
         """The record of the sweep, which ends now."""
-        moved_bytes = self._disk.moved_bytes - self._moved_bytes
+        moved_bytes = self._disk.moved_bytes
         return StepTime(
             total_s=time.perf_counter() - self._start_s,
             cpu_s=self._cpu_s,
             wait_s=self._wait_s,
             disk_read_s=self._disk.busy_s - self._disk_busy_s,
-            read_bytes=moved_bytes.total(),
-            kv_read_bytes=moved_bytes["read_kv"],
+            read_bytes=moved_bytes.total() - self._read_bytes,
+            kv_read_bytes=moved_bytes["read_kv"] - self._kv_read_bytes,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -46,7 +45,7 @@ class UnitFunctions:
 
     def embed(self, weights: Views, rows: MicroBatch, sweep: SweepInput, kernels: Kernels) -> None:
         """Hidden states of `rows`, which are some of the sweep, the first ones first."""
-        context, take = replace(self._context, kernels=kernels), self._sweep_rows.take
+        context, take = self._context.on(kernels), self._sweep_rows.take
         if rows.start == 0:
             self._sweep_rows.begin(self._rows_of_all(sweep))
         token_ids = sweep.token_ids[rows.start : rows.stop]
@@ -69,7 +68,7 @@ class UnitFunctions:
 
         Of the first half the inner rows are kept.
         """
-        context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
+        context, hidden = self._context.on(kernels), self._hidden(rows)
         if unit.kind == GATE_UP:
             self._halved.inner_rows(context, weights, hidden, self._inner(rows))
         elif unit.kind == DOWN:
@@ -93,25 +92,26 @@ class UnitFunctions:
         kernels: Kernels,
     ) -> None:
         """The attention of a layer over this cache, added to the hidden states of `rows`."""
-        context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
+        context, hidden = self._context.on(kernels), self._hidden(rows)
         attend = attention_of(context.config, unit.index)
         attend(self._model, context, unit.index, weights, hidden, rows, keys, values)
 
     def recur(self, weights: Views, rows: MicroBatch, state: State, kernels: Kernels) -> None:
         """What is recurrent of a layer, added to the hidden states of `rows`."""
-        context, hidden = replace(self._context, kernels=kernels), self._hidden(rows)
+        context, hidden = self._context.on(kernels), self._hidden(rows)
         model = load_recurrent(context.config.model_type)
         model.recur(context, weights, hidden, rows, state)
 
-    def head(self, unit: Unit, weights: Views, rows: Tensor) -> None:
-        """The final norm, or one part of the logits, of these rows [R] int64 of the sweep."""
-        normed = self._buffers.normed[: len(rows)]
+    def head(self, unit: Unit, weights: Views, sweep: SweepInput, kernels: Kernels) -> None:
+        """The final norm, or one part of the logits, of the rows of a sweep that want them."""
+        context, count = self._context.on(kernels), len(sweep.logit_rows)
+        normed = self._buffers.normed[:count]
         if unit.kind == "final_norm":
-            self._model.final_norm(self._context, weights, self._buffers.hidden[rows], normed)
+            rows = slice(count) if sweep.is_decode else sweep.logit_rows
+            self._model.final_norm(context, weights, self._buffers.hidden[rows], normed)
         else:
-            first, last = unit.weights[0].rows or (0, self._context.config.vocab_size)
-            logits = self._buffers.logits[: len(rows), first:last]
-            self._model.head(self._context, weights, normed, logits)
+            first, last = unit.weights[0].rows or (0, context.config.vocab_size)
+            self._model.head(context, weights, normed, self._buffers.logits[:count, first:last])
 
     def _inner(self, rows: MicroBatch) -> Tensor:
         assert self._buffers.inner is not None

@@ -51,6 +51,15 @@ class Row(NamedTuple):
         return len(self.prompt) + len(self.output)
 
 
+def likeliest_of(logits: Tensor) -> list[int]:
+    """The likeliest token of each row of logits [R, V] f32.
+
+    By numpy, which takes a tenth of torch's time for it.
+    """
+    tokens: list[int] = logits.numpy().argmax(axis=-1).tolist()
+    return tokens
+
+
 def sample(logits: Tensor, rows: Rows[Row]) -> list[int]:
     """One token per row of logits [R, V] f32, which stay as they are."""
     return [tokens[0] for tokens in sample_drafted(logits, rows, [()] * len(rows))]
@@ -62,7 +71,7 @@ def sample_drafted(logits: Tensor, rows: Rows[Row], drafts: Rows[Rows[int]]) -> 
     logits [R, V] f32 are those after each row and after each token of its draft. Every token is
     drawn as it would be without drafts, so these change nothing but how many come at once.
     """
-    likeliest = iter(logits.argmax(dim=-1).tolist())
+    likeliest = iter(likeliest_of(logits))
     starts = accumulate((1 + len(draft) for draft in drafts), initial=0)
     return [
         _sample_run(logits, first, list(islice(likeliest, 1 + len(draft))), row, draft)
@@ -95,7 +104,7 @@ def _sample_row(logits: Tensor, row: Row) -> int:
     if row.params.has_penalties:
         penalise(logits, row.params, row.prompt, row.output)
     if row.params.temperature == 0:
-        return int(logits.argmax())
+        return likeliest_of(logits[None])[0]
     return _draw(logits, row.params, uniform(row.seed, row.position))
 
 

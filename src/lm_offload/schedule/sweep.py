@@ -14,11 +14,15 @@ a layer's experts are known when its router has been computed, so take them one 
 
 Streamed units that are `retained` for a while have a home meanwhile. Their read fills it, once, and
 needs nothing: whoever lends the home has seen to it that it is free.
+
+Neighbours that are never streamed may be one task, where each has one micro-batch: nobody waits for
+any of them but the next, and what hands over from one to the other takes time in every sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from lm_offload.schedule.on_demand import OnDemand
@@ -43,10 +47,12 @@ class SweepSchedule:
         ring_bytes: int,
         in_flight_bytes: int,
         experts: OnDemand | None = None,
+        joined: Collection[int] = (),
     ) -> None:
         """`streamed_bytes` are read in every sweep; `experts` are not among them.
 
-        `in_flight_bytes` are in flight at once, see `parts_of`.
+        `in_flight_bytes` are in flight at once, see `parts_of`. Units that are `joined` are one
+        task with those beside them that are, too.
         """
         self._streamed_bytes = dict(sorted(streamed_bytes.items()))
         self._sizes = ring_bytes, in_flight_bytes
@@ -55,6 +61,7 @@ class SweepSchedule:
         self.retained: frozenset[int] = frozenset()  # in the sweeps that `reads` is called for
         self.spared: frozenset[int] = frozenset()  # of these, those without a read
         self._experts = experts
+        self._runs = _runs(set(joined) - streamed_bytes.keys())
         self._homed: frozenset[int] = frozenset()  # `retained` of the last sweep with reads
         self._homed_before: frozenset[int] = frozenset()  # and of the one before
 
@@ -92,7 +99,12 @@ class SweepSchedule:
         `micro_batches[unit]` is the number of compute tasks of each unit.
         """
         before: tuple[TaskId, ...] = ()
-        for unit, count in enumerate(micro_batches):
+        for unit, count, units in self._spans(micro_batches):
+            if units > 1:
+                task_id = TaskId(sweep, "compute", unit)
+                yield Task(task_id, "cpu", before, units=units)
+                before = (task_id,)
+                continue
             if self._experts is not None and self._experts.is_unused(unit):
                 continue
             weights, offset = self._weights(Key(sweep, unit))
@@ -105,6 +117,16 @@ class SweepSchedule:
             if self._experts is not None:
                 yield from self._experts.computed(sweep, unit)
 
+    def _spans(self, micro_batches: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """Units with their micro-batches and, of several that are one task, how many those are."""
+        unit = 0
+        while unit < len(micro_batches):
+            units = self._runs.get(unit, 1)
+            if units > 1 and max(micro_batches[unit : unit + units]) > 1:
+                units = 1
+            yield unit, micro_batches[unit], units
+            unit += units
+
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
         """The reads of a unit, if it has any, and its place in the ring, if that is there."""
         if key in self._places:
@@ -116,3 +138,10 @@ class SweepSchedule:
         if offset is None:
             return (), -1
         return (TaskId(key.sweep, "read_expert", key.unit),), offset
+
+
+def _runs(units: Collection[int]) -> dict[int, int]:
+    """Neighbours among units: the first of them, and how many they are."""
+    runs = groupby(enumerate(sorted(units)), lambda placed: placed[1] - placed[0])
+    each = ([unit for _, unit in run] for _, run in runs)
+    return {run[0]: len(run) for run in each}

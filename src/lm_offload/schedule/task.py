@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -51,6 +52,7 @@ class Task:
     that a unit's place in the ring may be overwritten. An `upload` fills the device's ring from
     `ring_offset` with what lies at `source_offset` of the staging ring or, below zero, in the
     unit's home. `kv_offset` counts blocks of the ring that keys and values from disk are staged in.
+    A `compute` may be of several `units`, from the one that it names on, one after the other.
     """
 
     id: TaskId
@@ -61,3 +63,15 @@ class Task:
     source_offset: int = -1
     kv_offset: int = -1
     unit_offset: int = 0
+    units: int = 1
+
+    def each(self) -> Iterator[Task]:
+        """A compute of several units as one of each, after the one before."""
+        if self.units == 1:
+            yield self
+            return
+        needs = self.needs
+        for unit in range(self.id.unit, self.id.unit + self.units):
+            task_id = self.id._replace(unit=unit)
+            yield Task(task_id, self.resource, needs)
+            needs = (task_id,)

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lm_offload.errors import CheckpointChangedError, CheckpointError
 from lm_offload.storage.safetensors_header import TensorEntry, read_header
@@ -15,8 +16,7 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
-@dataclass(frozen=True)
-class FileStamp:
+class FileStamp(NamedTuple):
     """What must stay the same of a file for the places read from its header to hold."""
 
     inode: int
