@@ -52,8 +52,13 @@ class SweepTimes(ReadTimes):
         kept = self.lending.kept(shape) if self.lending else frozenset()
         reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
-        found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
+        alone = reads_s if self._in_turns else {}  # reads are beside the others alone
+        beside_s = sum(seconds for unit, seconds in enumerate(compute_s) if unit not in alone)
+        found = disturbance(beside_s, disk_s, self.profile.interference)
+        compute_s = [
+            seconds * (1.0 if unit in alone else found.slower_cpu)
+            for unit, seconds in enumerate(compute_s)
+        ]
         compute_s[EMBED] += self._own_rows_s(shape.rows)  # whose wait is not slowed
         return SweepLoad(
             compute_s,
@@ -64,6 +69,11 @@ class SweepTimes(ReadTimes):
             idle_s=self._longest_idle_s if self.reads_ahead else 0.0,
             behind_s=0.0 if kv else self._behind_s,
         )
+
+    @property
+    def _in_turns(self) -> bool:
+        """Whether nothing is read while a streamed unit is computed."""
+        return not (self.reads_ahead or self.spill.layers)
 
     def steady(self, shape: SweepShape) -> StepTime:
         """One of many sweeps alike, without simulation; a little optimistic."""
