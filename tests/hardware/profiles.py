@@ -61,6 +61,7 @@ links = st.builds(
     concurrency=st.integers(1, 64),
     first_bytes_per_s=at_least_zero,
     few_readers=st.integers(0, 64),
+    small_pages_frac=shares,
     burst_bytes_per_s=st.none() | curves(),
     rows_bytes_per_s=st.none() | curves(),
     pieces_bytes_per_s=st.none() | curves(),

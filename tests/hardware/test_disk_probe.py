@@ -73,7 +73,10 @@ def test_units_come_at_the_typical_rate_of_all_visits(
     path.write_bytes(bytes(3 * MIB))
     file, memory, now = DirectFile(path), probe_memory(4 * MIB), [1.0]
     monkeypatch.setattr(DiskReader, "sampler", lambda *of, **how: lambda: now[0])
-    monkeypatch.setattr(DiskReader, "burst_sampler", lambda *of: lambda: 2 * now[0])
+    slower = {4: 2, 5: 8}  # into small pages, which are given
+    monkeypatch.setattr(
+        DiskReader, "burst_sampler", lambda *of: lambda: slower[len(of) + 1] * now[0]
+    )
     with DiskReader(file, memory.buffer) as reader:
         probe = DiskProbe(reader, FEW_WAYS, BUDGET_S, visits=3)
         for now[0] in (4.0, 0.5, 2.0):  # a slow moment, a fast one, the usual one
@@ -83,6 +86,7 @@ def test_units_come_at_the_typical_rate_of_all_visits(
     assert [link.bytes_per_s.at(size) for size in (256 * KIB, MIB, 8 * MIB)] == [0.5] * 3
     assert link.bytes_per_s.at(PAGE_BYTES) == 1.0  # of which there was one moment
     assert link.burst_bytes_per_s.at(MIB) == 0.25
+    assert link.small_pages_frac == 0.25
 
 
 def test_blocks_of_units_have_the_rate_of_the_way_that_was_chosen() -> None:

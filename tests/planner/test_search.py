@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_offload.engine.cpu_machinery import ARENAS
 from lm_offload.errors import BudgetError
 from lm_offload.kvcache.cache import blocks_for
 from lm_offload.plan import Plan, Workload
-from lm_offload.planner.choose.search import make_plan
-from lm_offload.units import GIB, PAGE_BYTES, parse_size
+from lm_offload.planner.choose.search import candidates, make_plan
+from lm_offload.units import GIB, HUGE_PAGE_BYTES, MIB, PAGE_BYTES, parse_size
 from tests.arch.real_configs import LLAMA_3_1_8B, OPT_350M
 from tests.planner.requests import PROFILE, TINY, make_request, plan
 
@@ -126,6 +127,19 @@ def test_units_that_are_no_larger_than_a_block_have_few_readers(raw, budget, rea
     assert found.streamed
     assert found.read_concurrency == readers
     assert plan(raw, workload, budget).read_concurrency == 4  # where no few are known
+
+
+def test_what_of_a_ring_lies_behind_the_last_huge_page_is_slow():
+    raw = {**TINY, "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8}
+    shares = set()
+    for budget in (4 * MIB, 6 * MIB, 9 * MIB):
+        for one in candidates(make_request(raw, Workload((10,), (10,)), budget)):
+            ring_bytes = dict(one.memory)["staging ring"]
+            mapped_bytes = sum(size for name, size in one.memory if name in ARENAS)
+            behind_bytes = ring_bytes - mapped_bytes // HUGE_PAGE_BYTES * HUGE_PAGE_BYTES
+            assert one.in_small_pages * ring_bytes == pytest.approx(max(behind_bytes, 0))
+            shares.add(one.in_small_pages)
+    assert min(shares) == 0.0 < max(shares) < 1.0
 
 
 def test_the_budget_is_used():

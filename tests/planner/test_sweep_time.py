@@ -280,6 +280,28 @@ def test_a_read_that_finds_the_disk_idle_takes_what_a_unit_takes_that_is_read_al
         assert sweep_recurrence.sweep_seconds(loads, reads, *ring)[-1] == pytest.approx(total_s)
 
 
+def test_nothing_disturbs_a_streamed_unit_whose_ring_is_not_read_meanwhile():
+    profile = disturbed(0.5, 0.5)
+    units, unit_bytes = frozenset(range(1, len(sizes().units))), max(sizes().unit_bytes)
+    one = times_of(profile, units, unit_bytes).load(ROWS)
+    plain = times_of(PLAIN, units, unit_bytes).load(ROWS)
+    assert [one.compute_s[unit] for unit in units] == [plain.compute_s[unit] for unit in units]
+    assert one.compute_s[0] > plain.compute_s[0]
+    ahead = times_of(profile, units, 1 << 30).load(ROWS)
+    assert all(ahead.compute_s[unit] > plain.compute_s[unit] for unit in units)
+
+
+def test_reads_take_longer_into_the_part_of_a_ring_that_lies_in_small_pages():
+    burst = Curve((1.0,), (0.5e9,))
+    disk = replace(PLAIN.disk_read, burst_bytes_per_s=burst, small_pages_frac=0.25)
+    unit_bytes = sizes().units[2].size_bytes
+    for units in (1, 2):  # read alone, or behind one another
+        times = times_of(replace(PLAIN, disk_read=disk), frozenset({2, 4}), units * unit_bytes)
+        huge, half = (replace(times, in_small_pages=share).load(ROWS) for share in (0.0, 0.5))
+        assert half.disk_s == pytest.approx(2.5 * huge.disk_s)
+        assert half.idle_s == pytest.approx(2.5 * huge.idle_s)
+
+
 @pytest.mark.parametrize(
     ("overhead_s", "behind_s", "total_s"),
     [(0.0, 9.0, 6.0), (0.0, 0.5, 5.0), (0.0, 0.0, 5.0), (7.0, 9.0, 10.0), (1.0, 9.0, 6.0)],

@@ -75,6 +75,7 @@ def _disk_rows(profile: HardwareProfile) -> Iterator[tuple[str, str]]:
     yield "disk reads by block", ", ".join(blocks)
     yield "weights are read in", f"{read.concurrency} blocks of {format_bytes(read.block_bytes)}"
     yield "small units in", f"{read.few_readers or read.concurrency} blocks"
+    yield "left of reads into small pages", f"{read.small_pages_frac:.0%}"
     yield "of the CPU for each block", _microseconds(read.block_s)
     yield "first read of a byte", format_rate(read.first_bytes_per_s)
     yield "disk writes", format_rate(profile.disk_write.bytes_per_s.at(BLOCKS[-1]))

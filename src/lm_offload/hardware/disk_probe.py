@@ -7,13 +7,14 @@ visits, as the rate of a disk moves by tens of per cent within minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.disk_reader import RING_UNITS, DiskReader, Way
 from lm_offload.hardware.link import Link
 from lm_offload.hardware.timing import Deadline, typical
 from lm_offload.hardware.visits import Visited
+from lm_offload.storage.arena import small_pages
 from lm_offload.storage.blocks import LEAST_BLOCK_BYTES
 from lm_offload.units import KIB, MIB, PAGE_BYTES
 
@@ -37,7 +38,7 @@ _ALL = (Way(size, depth) for size in _SIZES for depth in (2, 4, 8, 1))
 ALL_WAYS = tuple(dict.fromkeys((PREFERRED, LATENCY, *_ALL)))
 
 _Sampler = Callable[[], float]  # seconds per byte
-_Key = tuple[str, int]  # "blocks" of a size, or a "burst" of so many bytes
+_Key = tuple[str, int]  # "blocks" of a size, or a "burst" of so many bytes, into "small pages" too
 
 
 class DiskProbe:
@@ -72,8 +73,14 @@ class DiskProbe:
             concurrency=chosen.depth,
             few_readers=self._few.depth,
             burst_bytes_per_s=Curve.through(bursts),
+            small_pages_frac=_small_pages_frac(costs),
             first_bytes_per_s=self._first_bytes_per_s,
         )
+
+
+def _small_pages_frac(costs: Mapping[_Key, float]) -> float:
+    """Of a unit's rate into huge pages."""
+    return min(costs["burst", SMALL_BYTES] / costs["small pages", SMALL_BYTES], 1.0)
 
 
 def _costs_by_size(costs: dict[Way, float], chosen: Way) -> dict[int, float]:
@@ -105,6 +112,8 @@ def _samplers(
     for size in BURSTS:
         way = few if size <= chosen.block_bytes else chosen
         yield ("burst", size), reader.burst_sampler(size, way)
+    pages = small_pages(RING_UNITS * SMALL_BYTES)
+    yield ("small pages", SMALL_BYTES), reader.burst_sampler(SMALL_BYTES, few, pages)
 
 
 def _way_to_stream(costs: dict[Way, float]) -> Way:

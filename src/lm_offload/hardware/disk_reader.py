@@ -67,28 +67,37 @@ class DiskReader:
         endless = itertools.cycle(self._blocks(way.block_bytes, self.known_bytes, ring_bytes))
         return lambda: _byte_s(self._read(endless, way, seconds), way.depth)
 
-    def burst_sampler(self, size_bytes: int, way: Way) -> Callable[[], float]:
-        """A function that gives seconds per byte of so many bytes that are read alone."""
+    def burst_sampler(
+        self, size_bytes: int, way: Way, memory: memoryview | None = None
+    ) -> Callable[[], float]:
+        """A function that gives seconds per byte of so many bytes that are read alone.
+
+        Into `memory`, if it is given.
+        """
         block_bytes = block_bytes_of(size_bytes, way.block_bytes, way.depth)
         ring_bytes = RING_UNITS * size_bytes
-        endless = itertools.cycle(self._blocks(block_bytes, self.known_bytes, ring_bytes))
+        blocks = self._blocks(block_bytes, self.known_bytes, ring_bytes, memory)
+        endless = itertools.cycle(blocks)
         count = -(-size_bytes // block_bytes)
         readers = min(way.depth, count)  # no others are woken
 
         def sample() -> float:
             blocks = itertools.islice(endless, count)
             start_s = time.perf_counter()
-            read_bytes = sum(self._pool.map(lambda _: _read_all(blocks), range(readers)))
-            return (time.perf_counter() - start_s) / read_bytes
+            done = list(self._pool.map(lambda _: _read_all(blocks), range(readers)))
+            return (max(one.at_s for one in done) - start_s) / sum(one.size_bytes for one in done)
 
         return sample
 
-    def _blocks(self, block_bytes: int, stop: int, ring_bytes: int) -> list[Block]:
+    def _blocks(
+        self, block_bytes: int, stop: int, ring_bytes: int, memory: memoryview | None = None
+    ) -> list[Block]:
         """The blocks of the file that begin before `stop`; they share the places of a ring."""
-        block_bytes = min(block_bytes, len(self._memory))
-        places = max(min(ring_bytes, len(self._memory)) // block_bytes, 1)
+        memory = memory or self._memory
+        block_bytes = min(block_bytes, len(memory))
+        places = max(min(ring_bytes, len(memory)) // block_bytes, 1)
         return [
-            Block(self._file, start, self._memory[index % places * block_bytes :][:block_bytes])
+            Block(self._file, start, memory[index % places * block_bytes :][:block_bytes])
             for index, start in enumerate(range(0, stop, block_bytes))
         ]
 
@@ -119,8 +128,10 @@ class DiskReader:
         self._pool.shutdown()
 
 
-def _read_all(blocks: Iterable[Block]) -> int:
-    return sum(block.read() for block in blocks)
+def _read_all(blocks: Iterable[Block]) -> Done:
+    """All of them as one; whoever waits for them goes on later."""
+    size_bytes = sum(block.read() for block in blocks)
+    return Done(time.perf_counter(), size_bytes)
 
 
 def _byte_s(done: list[Done], depth: int) -> float:

@@ -26,6 +26,7 @@ class Link:
     # in pieces of a table that hold many; None: as blocks of that size.
     rows_bytes_per_s: Curve | None = None
     pieces_bytes_per_s: Curve | None = None
+    small_pages_frac: float = 1.0  # what is left of these rates into memory in small pages
     opposed_frac: Curve | None = None  # by block bytes, left while the other direction works
 
     def transfer_s(self, size_bytes: float) -> float:

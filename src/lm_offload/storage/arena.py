@@ -129,6 +129,15 @@ class MemoryTier:
             self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
+def small_pages(size_bytes: int) -> memoryview:
+    """Memory of which no page is a huge one, touched."""
+    mapping = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        mapping.madvise(mmap.MADV_NOHUGEPAGE)
+    mapping.write(bytes(size_bytes))
+    return memoryview(mapping)
+
+
 def _address(mapping: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(mapping))
 

@@ -74,6 +74,7 @@ class CandidateTimes(RequestCosts):
             "read_block_bytes": candidate.read_block_bytes,
             "read_concurrency": candidate.read_concurrency,
             "sampling_threads": candidate.threads.sampling,
+            "in_small_pages": candidate.in_small_pages,
             "spill": candidate.sizes.spill,
         }
 

@@ -26,6 +26,8 @@ from lm_offload.units import align_up
 
 CHOICE_BYTES = 64  # of one row and expert: number and scale, of the layer and in order, sorting
 SWEEPS_ALIVE = 2  # rotary tables of a sweep are made while those of the last one are there
+# What torch and the kernels allocate by themselves, beside the one mapping of all else.
+APART = frozenset({"embedding rows", "indices and sampling", "product scratch"})
 LEAST_SWAP_BLOCKS = 256  # of a cache in which the memory of one more is not missed
 
 

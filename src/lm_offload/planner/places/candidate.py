@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from lm_offload.plan import ThreadPlan
 from lm_offload.planner.costs.expert_sizes import ExpertPlacement
-from lm_offload.planner.costs.memory import Sizes
+from lm_offload.planner.costs.memory import APART, Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.ring_depth import RingDepth
 from lm_offload.planner.lazy import lazy
 from lm_offload.planner.places.residency import Residency
+from lm_offload.units import HUGE_PAGE_BYTES, align_down
 
 Memory = tuple[tuple[str, int], ...]  # purpose, bytes
 
@@ -100,6 +101,16 @@ class Candidate:
             ("staging ring", self.residency.ring_bytes + self.expert_ring_bytes),
             *self.other_memory,
         )
+
+    @property
+    def in_small_pages(self) -> float:
+        """The share of the staging ring that lies behind the last huge page of host memory."""
+        ring_bytes = self.residency.ring_bytes
+        behind_bytes = sum(size for purpose, size in self.other_memory if purpose not in APART)
+        if self.device is not None or not ring_bytes or behind_bytes >= HUGE_PAGE_BYTES:
+            return 0.0  # it comes first, so no more than what is behind it is in small pages
+        mapped_bytes = sum(size for purpose, size in self.memory if purpose not in APART)
+        return max(1.0 - align_down(mapped_bytes, HUGE_PAGE_BYTES) / ring_bytes, 0.0)
 
     @property
     def device_memory(self) -> tuple[tuple[str, int], ...]:

@@ -27,6 +27,7 @@ class ReadTimes:
     read_block_bytes: int
     read_concurrency: int
     sampling_threads: int
+    in_small_pages: float = 0.0  # the share of the ring
 
     @lazy
     def streamed_bytes(self) -> Mapping[int, int]:
@@ -57,8 +58,13 @@ class ReadTimes:
     def _unit_read_s(self, size_bytes: int) -> float:
         """Behind other reads or, where the ring does not hold more, alone."""
         link, way = self.profile.disk_read, (self.read_block_bytes, self.read_concurrency)
-        queued_s = unit_read_s(link, size_bytes, *way)
+        queued_s = self._slower_pages * unit_read_s(link, size_bytes, *way)
         return queued_s if self.reads_ahead else queued_s + self._idle_s(size_bytes)
+
+    @lazy
+    def _slower_pages(self) -> float:
+        """How much longer a read takes, in the mean over the ring."""
+        return 1.0 + self.in_small_pages * (1 / self.profile.disk_read.small_pages_frac - 1)
 
     @lazy
     def _longest_idle_s(self) -> float:
@@ -70,7 +76,8 @@ class ReadTimes:
         if link.burst_bytes_per_s is None:
             return link.request_s
         burst_s = size_bytes / link.burst_bytes_per_s.at(size_bytes)
-        return max(burst_s - unit_read_s(link, size_bytes, *way), link.request_s)
+        longer_s = self._slower_pages * (burst_s - unit_read_s(link, size_bytes, *way))
+        return max(longer_s, link.request_s)
 
     @lazy
     def _undisturbed_disk_s(self) -> float:

@@ -52,8 +52,13 @@ class SweepTimes(ReadTimes):
         kept = self.lending.kept(shape) if self.lending else frozenset()
         reads_s = {u: s for u, s in self._undisturbed_reads_s.items() if u not in kept}
         disk_s = sum(reads_s.values()) + sum(layer.read_s for layer in kv.values())
-        found = disturbance(sum(compute_s), disk_s, self.profile.interference)
-        compute_s = [seconds * found.slower_cpu for seconds in compute_s]
+        alone = {} if self.reads_ahead or kv else reads_s  # nothing is read beside these
+        beside_s = sum(seconds for unit, seconds in enumerate(compute_s) if unit not in alone)
+        found = disturbance(beside_s, disk_s, self.profile.interference)
+        compute_s = [
+            seconds * (1.0 if unit in alone else found.slower_cpu)
+            for unit, seconds in enumerate(compute_s)
+        ]
         compute_s[EMBED] += self._own_rows_s(shape.rows)  # whose wait is not slowed
         return SweepLoad(
             compute_s,
@@ -82,14 +87,16 @@ class SweepTimes(ReadTimes):
         kv = spill_sums(costs, self._spilled, shape, most)
         read_frac = self._read_frac(shape)
         disk_s = read_frac * self._undisturbed_disk_s + kv.read_s
-        found = disturbance(kv.compute_s, disk_s, self.profile.interference)
-        disk_s *= found.slower_disk
-        alone_s, gather_s = 0.0, self._gather_s(shape, found)
+        alone_s = 0.0
         if not self.reads_ahead:
-            alone_s = sum(map(costs.unit_s(shape, most).__getitem__, self.streamed))
-            rows_s = gather_s if EMBED in self.streamed else 0.0
-            alone_s = read_frac * (found.slower_cpu * alone_s + rows_s)
-        cpu_s, engine_s = found.slower_cpu * kv.compute_s + gather_s, self._overhead_s(shape)
+            units_s = costs.unit_s(shape, most)
+            alone_s = read_frac * sum(map(units_s.__getitem__, self.streamed))
+        found = disturbance(kv.compute_s - alone_s, disk_s, self.profile.interference)
+        disk_s *= found.slower_disk
+        gather_s, engine_s = self._gather_s(shape, found), self._overhead_s(shape)
+        cpu_s = found.slower_cpu * (kv.compute_s - alone_s) + alone_s + gather_s
+        if not self.reads_ahead and EMBED in self.streamed:
+            alone_s += read_frac * gather_s
         total_s = max(disk_s, kv.write_s, cpu_s - alone_s + engine_s) + alone_s
         cpu_s += self._own_rows_s(shape.rows) - gather_s  # the rest of it waits for the disk
         return SweepSums(total_s, cpu_s, engine_s, disk_s, kv.read_bytes)
