@@ -81,6 +81,7 @@ KEYS = {
     "logits_scaling": "logit_scale",
 }
 WITH_WINDOW = ("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3", "cohere2")
+ATTENDS = ("attention", "full_attention")
 WITH_PATTERN = ("olmo3", "exaone4")
 
 
@@ -147,7 +148,7 @@ def _recurrent(config: Mapping[str, Any]) -> dict[str, Any]:
         kinds = config["layer_types"]
         return {
             "ssm.inner_size": config["mamba_expand"] * config["hidden_size"],
-            "attention.head_count_kv": [heads * ("attention" in kind) for kind in kinds],
+            "attention.head_count_kv": [heads * (kind in ATTENDS) for kind in kinds],
             "rope.scaling.finetuned": False,
             "context_length": 1 << 20,
         }
