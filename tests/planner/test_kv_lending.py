@@ -90,7 +90,7 @@ def test_less_is_read_and_the_run_is_shorter(budget_kib):
     assert without.retention is None
     assert found.retention.units > 0
     read, read_without = (plan.predicted.step_s["decode"].read_bytes for plan in (found, without))
-    assert read_without == without.streamed_bytes
+    assert read_without == pytest.approx(without.streamed_bytes)  # a mean over sweeps
     assert read_without - read == pytest.approx(found.retention.size_bytes, rel=0.2)
     assert found.predicted.run_s < without.predicted.run_s
     assert predictor.estimate_s(lends) <= predictor.estimate_s(alone)
