@@ -49,6 +49,7 @@ LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
 TASKS = SHALLOW * LAYER_TASKS + OTHER_TASKS  # of a sweep of a shallow model
 EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
+LEAST_TASK_S = 5e-7  # its seven kernels; differences of two sweeps may be lost in noise
 LEAST_FRAC = 0.1  # of what the engine takes, however much of it stays in the caches
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
@@ -142,7 +143,7 @@ def _task_times(sweeps: _Sweeps, kernels_s: float) -> _TaskTimes:
         _layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s
         for traffic in (IN_CACHE, SMALL_UNITS, LARGE_UNITS)
     )
-    return _TaskTimes(*(max(layer_s, 0.0) / LAYER_TASKS for layer_s in beside_s))
+    return _TaskTimes(*(max(layer_s / LAYER_TASKS, LEAST_TASK_S) for layer_s in beside_s))
 
 
 def _call_s(sweeps: _Sweeps) -> float:
