@@ -81,6 +81,7 @@ processors = st.builds(
     cached_start_s=at_least_zero,
     task_s=at_least_zero,
     tiny_task_s=at_least_zero,
+    joined_task_s=st.none() | at_least_zero,
     call_s=at_least_zero,
     sweep_s=at_least_zero,
     sequence_s=at_least_zero,

@@ -38,7 +38,7 @@ from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.pipeline.runner_parts import Buffers
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.pipeline.sweep_rows import SweepRows
-from lm_offload.pipeline.trace import NullTrace, Trace
+from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import Plan
 from lm_offload.schedule.sweep import SweepSchedule
 from lm_offload.schedule.task import Task
@@ -85,7 +85,7 @@ def build_cpu_machinery(
     states = _states(files, plan, arenas)
     runner = _runner(files, plan, context, store, cache, staged, buffers, functions, states)
     experts = experts_on_demand(files, plan, store, functions) if functions else None
-    joined = _joined(files, staged) if isinstance(trace, NullTrace) else ()
+    joined = () if trace.by_unit else _joined(files, staged)
     schedule = schedule_of(files, plan, experts, joined)
     executor = _executor(store, staged, plan, schedule, trace, overlap)
     prefixes = None
@@ -150,7 +150,7 @@ def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Recurren
 
 
 def _joined(files: ModelFiles, staged: StagedCache | None) -> frozenset[int]:
-    """A trace shows every unit, so with one they are tasks of their own."""
+    """Units that are one task with their neighbours."""
     model = load_model(files.config.model_type)
     return joined_units(files.units, files.config, model, staged.units if staged else ())
 

@@ -43,6 +43,7 @@ class Case:
     sequences: int = 1
     rows: int = 1  # of each sequence
     micro_batches: int = 1
+    by_unit: bool = False  # a task for each unit, as where they are streamed
 
 
 Turn = tuple[tuple[Case, Traffic], ...]
@@ -116,7 +117,8 @@ def empty_engine(
         write_tiny_model(Path(folder), case.layers)
         files = open_model(folder)
         plan = _plan_for(case, files, workload, profile, kernels.threads)
-        machinery = build_cpu_machinery(files, plan, kernels, NullTrace(), True, lambda *_: None)
+        trace = NullTrace(case.by_unit)
+        machinery = build_cpu_machinery(files, plan, kernels, trace, True, lambda *_: None)
         executor = StreamingExecutor(machinery.executor, reads)
         try:
             yield Engine(replace(machinery, executor=executor), (), lambda sequence, token: False)

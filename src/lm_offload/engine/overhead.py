@@ -6,9 +6,9 @@
           + rows * row_s + tasks * task_s + kernels * call_s
 
 with 2 tasks and 14 kernels for each layer, 3 tasks and 4 kernels around them. A layer of decode is
-replayed, joined with its neighbours: it has no calls of kernels, and its tasks are what it adds to
-one that all of them have in common. Two depths of decode and of prompts, two batches
-and prompts in micro-batches give five unknowns; what shows in whole prompts only, `row_s` and
+replayed: it has tasks, but no calls of kernels. Two depths of decode and of prompts, two batches
+and prompts in micro-batches give five unknowns; where neighbours are joined, as all are in memory,
+a task is what a unit adds, `joined_task_s`. What shows in whole prompts only, `row_s` and
 `prompt_s`, is measured by itself (engine/prompt_cost.py). Memory is read before each sweep and
 between tasks, as it is for weights: what Python needs has left the caches when it is needed again.
 It has left them more with large units, and less with tiny ones of a model that stays in the
@@ -49,23 +49,24 @@ LAYER_TASKS, LAYER_KERNELS = 2, 14
 OTHER_TASKS, OTHER_KERNELS = 3, 4  # embedding, final norm with its gather, head
 TASKS = SHALLOW * LAYER_TASKS + OTHER_TASKS  # of a sweep of a shallow model
 EMBED_TASKS, EMBED_KERNELS = 1, 1  # of these, in every micro-batch
-LEAST_TASK_S = 5e-7  # its seven kernels; differences of two sweeps may be lost in noise
 LEAST_FRAC = 0.1  # of what the engine takes, however much of it stays in the caches
 SAMPLED_VALUES = 1 << 17
 SAMPLING_BUDGET_S = 0.02
 
 DECODE, DEEP_DECODE, MANY_DECODE = Case(SHALLOW), Case(DEEP), Case(SHALLOW, MANY)
+BY_UNIT, DEEP_BY_UNIT = Case(SHALLOW, by_unit=True), Case(DEEP, by_unit=True)
 PROMPT, DEEP_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS), Case(DEEP, rows=CHUNK_TOKENS)
 CUT_PROMPT = Case(SHALLOW, rows=CHUNK_TOKENS, micro_batches=CHUNK_TOKENS)
-CASES = (DECODE, DEEP_DECODE, PROMPT, DEEP_PROMPT, CUT_PROMPT)
+CASES = (DECODE, DEEP_DECODE, BY_UNIT, DEEP_BY_UNIT, PROMPT, DEEP_PROMPT, CUT_PROMPT)
+CACHED_CASES = (DECODE, DEEP_DECODE, BY_UNIT, DEEP_BY_UNIT, MANY_DECODE)
 
 LARGE_UNITS = Traffic(32 * MIB, 32 * MIB, ARENA_BYTES)
 IN_CACHE = Traffic(TINY_TASK_BYTES, 0, 16 * MIB)
 USED_BYTES = TASKS * TINY_TASK_BYTES  # in such a sweep of a shallow model
 TURN: Turn = tuple((case, SMALL_UNITS) for case in CASES)
-LARGE_TURN: Turn = (*TURN, (DECODE, LARGE_UNITS), (DEEP_DECODE, LARGE_UNITS))
+LARGE_TURN: Turn = (*TURN, (BY_UNIT, LARGE_UNITS), (DEEP_BY_UNIT, LARGE_UNITS))
 TURNS: tuple[Turn, ...] = (LARGE_TURN, TURN, TURN)  # in a circle: large units read much
-CACHED_RUNS: Turn = tuple((case, IN_CACHE) for case in (DECODE, DEEP_DECODE, MANY_DECODE))
+CACHED_RUNS: Turn = tuple((case, IN_CACHE) for case in CACHED_CASES)
 
 _Sweeps = Mapping[tuple[Case, Traffic], float]  # seconds
 
@@ -91,20 +92,22 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) ->
     call_s = _call_s(sweeps) if kernels.record() is not None else 0.0
     kernel_s = call_s or profile.cpu.kernel_s
     # Where nothing can be replayed, every kernel is counted with `kernel_s`.
-    task = _task_times(sweeps, 0.0 if call_s else LAYER_KERNELS * kernel_s)
+    kernels_s = 0.0 if call_s else LAYER_KERNELS * kernel_s
+    task, joined_s = _task_times(sweeps, kernels_s), _joined_task_s(sweeps, kernels_s)
     # All but the first of many sequences find what Python needs in the caches, in any sweep.
     more_s = sweeps[MANY_DECODE, IN_CACHE] - sweeps[DECODE, IN_CACHE]
     sequence_s = max(more_s, 0.0) / (MANY - FEW)
-    beside_s = seconds[DECODE] - TASKS * task.small_s - FEW * sequence_s
+    beside_s = seconds[BY_UNIT] - TASKS * task.small_s - FEW * sequence_s
     tiny_s = min(task.tiny_s, task.small_s)
-    beside_cached_s = sweeps[DECODE, IN_CACHE] - TASKS * tiny_s - FEW * sequence_s
+    beside_cached_s = sweeps[BY_UNIT, IN_CACHE] - TASKS * tiny_s - FEW * sequence_s
     cached_frac = min(max(beside_cached_s / beside_s, LEAST_FRAC), 1.0)
-    other_s = sweeps[DECODE, IN_CACHE] - beside_cached_s + cached_frac * OTHER_KERNELS * kernel_s
+    other_s = TASKS * joined_s + FEW * sequence_s + cached_frac * OTHER_KERNELS * kernel_s
     cpu = replace(
         profile.cpu,
         task_s=task.small_s,
         tiny_task_s=tiny_s,
         large_task_s=max(task.large_s, task.small_s),
+        joined_task_s=joined_s,
         call_s=call_s,
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s, 0.0),
         sequence_s=sequence_s,
@@ -140,10 +143,16 @@ class _TaskTimes(NamedTuple):
 def _task_times(sweeps: _Sweeps, kernels_s: float) -> _TaskTimes:
     """What a layer adds beside `kernels_s`, shared by its tasks."""
     beside_s = (
-        _layer_s(sweeps, DECODE, DEEP_DECODE, traffic) - kernels_s
+        _layer_s(sweeps, BY_UNIT, DEEP_BY_UNIT, traffic) - kernels_s
         for traffic in (IN_CACHE, SMALL_UNITS, LARGE_UNITS)
     )
-    return _TaskTimes(*(max(layer_s / LAYER_TASKS, LEAST_TASK_S) for layer_s in beside_s))
+    return _TaskTimes(*(max(layer_s, 0.0) / LAYER_TASKS for layer_s in beside_s))
+
+
+def _joined_task_s(sweeps: _Sweeps, kernels_s: float) -> float:
+    """What a unit adds to a task that has others already."""
+    layer_s = _layer_s(sweeps, DECODE, DEEP_DECODE, IN_CACHE) - kernels_s
+    return max(layer_s, 0.0) / LAYER_TASKS
 
 
 def _call_s(sweeps: _Sweeps) -> float:

@@ -35,6 +35,7 @@ class Processor:
     task_s: float = 0.0  # fixed cost of one task (unit and micro-batch) beside its kernels
     tiny_task_s: float = 0.0  # the same where weights leave the inner caches alone; 0: task_s
     large_task_s: float = 0.0  # the same after weights that fill the last-level cache; 0: task_s
+    joined_task_s: float | None = None  # of a resident unit behind another one; None: as others
     call_s: float = 0.0  # of a kernel that is asked for and not replayed; 0: kernel_s of every one
     replay_s: float = 0.0  # of a unit whose launches a device has recorded; 0: it records none
     few_rows: int = 0  # that multiply a packed weight as it is, of two ways; 0: not measured

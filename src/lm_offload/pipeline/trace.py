@@ -12,7 +12,12 @@ from lm_offload.storage.durable import write_named
 
 
 class Trace(Protocol):
-    """Receives every finished task and every wait; called from any thread."""
+    """Receives every finished task and every wait; called from any thread.
+
+    Where it is `by_unit` every unit is a task of its own.
+    """
+
+    by_unit: bool
 
     def record(self, task: Task, start_s: float, end_s: float) -> None:
         """`task` ran from `start_s` to `end_s`, by `time.perf_counter`."""
@@ -24,6 +29,9 @@ class Trace(Protocol):
 class NullTrace:
     """Keeps nothing."""
 
+    def __init__(self, by_unit: bool = False) -> None:
+        self.by_unit = by_unit
+
     def record(self, task: Task, start_s: float, end_s: float) -> None:
         """Forget it."""
 
@@ -34,6 +42,7 @@ class NullTrace:
 class ChromeTrace:
     """Keeps every task and writes them in the format that Perfetto opens."""
 
+    by_unit = True
     _TRACKS: ClassVar[dict[Resource, int]] = {
         "cpu": 1,
         "disk_read": 2,

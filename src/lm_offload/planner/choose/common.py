@@ -16,7 +16,7 @@ from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sweep_shape import SweepGroup
-from lm_offload.planner.costs.task_cost import replaying
+from lm_offload.planner.costs.task_cost import joining, replaying
 from lm_offload.planner.costs.thread_rates import over_blocks_apart, with_threads
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.sweeps.in_place_recurrence import Programs
@@ -67,6 +67,10 @@ class Common:
     def replaying(self, processor: Processor) -> Processor:
         """The same where a device replays what it launched before."""
         return self._changed(processor, replaying)
+
+    def joining(self, processor: Processor) -> Processor:
+        """The same where all units are in memory."""
+        return self._changed(processor, joining)
 
     def _changed(self, processor: Processor, change: Callable[[Processor], Processor]) -> Processor:
         key = (change.__name__, id(processor))

@@ -37,6 +37,14 @@ def replaying(processor: Processor) -> Processor:
     return replace(processor, call_s=processor.kernel_s, task_s=task_s)
 
 
+def joining(processor: Processor) -> Processor:
+    """A CPU that computes resident units as one task; see pipeline/joined_units.py."""
+    task_s = processor.joined_task_s
+    if task_s is None:
+        return processor
+    return replace(processor, task_s=task_s, tiny_task_s=task_s, large_task_s=task_s)
+
+
 @dataclass(frozen=True)
 class TaskCosts:
     """What a unit of one model costs on one processor in a sweep, all its micro-batches together.
