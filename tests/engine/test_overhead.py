@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from torch import Tensor
 
-from lm_offload.arch.config import ModelConfig
 from lm_offload.engine import empty_sweeps, engine, memory_traffic, overhead
 from lm_offload.engine.empty_sweeps import RUN_SWEEPS, run_sweeps_s
 from lm_offload.engine.memory_traffic import Traffic
@@ -33,19 +31,20 @@ from lm_offload.engine.prompt_cost import PromptCosts
 from lm_offload.hardware import timing
 from lm_offload.hardware.profile import TINY_TASK_BYTES
 from lm_offload.kernels.resolve import resolve_kernels
-from lm_offload.pipeline import executor, progress, runner, sweep_clock
-from lm_offload.pipeline.micro_batches import SweepInput
+from lm_offload.pipeline import executor, progress, sweep_clock
+from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.sampling.draw import Row
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
+from lm_offload.step_time import StepTime
 from lm_offload.units import MIB
 from tests.clock import fake_clock
 from tests.hardware.profiles import TINY_EFFORT
 from tests.hardware.test_profile_store import PROFILE
 
 KERNELS = resolve_kernels(1)
-TASK_S, CALL_S, ROW_S, SWEEP_S = 10e-6, 3e-6, 2e-6, 500e-6
+TASK_S, JOINED_S, CALL_S, ROW_S, SWEEP_S = 10e-6, 1e-6, 3e-6, 2e-6, 500e-6
 LAYER_CALLS = LAYER_KERNELS / LAYER_TASKS  # of a task that is not replayed
 
 
@@ -126,18 +125,21 @@ def with_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose tasks, calls of kernels, rows and sweeps take so long, and nothing else."""
     modules = (engine, empty_sweeps, memory_traffic, executor, progress, sweep_clock)
     clock = fake_clock(monkeypatch, *modules)
-    compute, build = ModelRunner.compute, runner.build_sweep_input
+    compute, run = ModelRunner.compute, ModelRunner.run
 
     def slow_compute(self: ModelRunner, task: Task) -> None:
         compute(self, task)
-        clock.sleep(TASK_S if self._may_repeat else TASK_S + LAYER_CALLS * CALL_S)
+        if self._may_repeat:
+            clock.sleep(TASK_S + (task.units - 1) * JOINED_S)
+        elif task.units == 1:  # others come here unit by unit
+            clock.sleep(JOINED_S + LAYER_CALLS * CALL_S)
 
-    def slow_build(config: ModelConfig, batch: Batch, *more: Any) -> SweepInput:
+    def slow_run(self: ModelRunner, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         clock.sleep(SWEEP_S + batch.num_tokens * ROW_S)
-        return build(config, batch, *more)
+        return run(self, batch, executor)
 
     monkeypatch.setattr(ModelRunner, "compute", slow_compute)
-    monkeypatch.setattr(runner, "build_sweep_input", slow_build)
+    monkeypatch.setattr(ModelRunner, "run", slow_run)
 
 
 @pytest.mark.skipif(KERNELS.record() is None, reason="nothing is replayed without native kernels")
@@ -147,6 +149,7 @@ def test_what_the_engine_takes_is_found_in_its_sweeps(monkeypatch) -> None:
     visits.visit()
     cpu = with_overhead(PROFILE, KERNELS, visits).cpu
     assert [cpu.tiny_task_s, cpu.task_s, cpu.large_task_s] == pytest.approx([TASK_S] * 3)
+    assert cpu.joined_task_s == pytest.approx(JOINED_S)
     assert cpu.call_s == pytest.approx(CALL_S)
     assert cpu.sequence_s == pytest.approx(ROW_S)  # each has a row
     assert cpu.row_s == pytest.approx(ROW_S)
