@@ -107,7 +107,7 @@ def with_overhead(profile: HardwareProfile, kernels: Kernels, visits: Visits) ->
         task_s=task.small_s,
         tiny_task_s=tiny_s,
         large_task_s=max(task.large_s, task.small_s),
-        joined_task_s=joined_s,
+        joined_task_s=joined_s or None,
         call_s=call_s,
         sweep_s=max(beside_s - OTHER_KERNELS * kernel_s, 0.0),
         sequence_s=sequence_s,
