@@ -117,6 +117,19 @@ def test_attention_depends_on_the_shape_of_the_heads() -> None:
     assert attention_s(HeadShape(256, 4), **rates) == pytest.approx(1.0)
 
 
+def test_attention_is_faster_over_what_the_cache_keeps() -> None:
+    """Less so with more queries a KV head, which compute longer, and never slower."""
+    faster = {"bf16/64x1": Curve((512.0,), (4.0,)), "bf16/64x4": Curve((512.0,), (2.0,))}
+    cpu = processor(attention_cached_speedup=faster)
+
+    def seconds(group: int, missed_frac: float) -> float:
+        return cpu.decode_attention_s(BF16, HeadShape(64, group), 64, 10e9, missed_frac)
+
+    assert [seconds(1, m) for m in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.625, 0.25])
+    assert [seconds(group, 0.0) for group in (2, 4, 8, 16)] == pytest.approx([1 / 3, 0.5, 1.0, 1.0])
+    assert cpu.decode_attention_s(BF16, HeadShape(64, 1), 64, 10e9) == pytest.approx(1.0)
+
+
 def test_attention_of_a_format_without_shapes_holds_for_all() -> None:
     assert attention_s(HeadShape(80, 7), bf16=1e9) == pytest.approx(1.0)
     assert attention_s(HeadShape(80, 7), fp32=1e9) == pytest.approx(1.0)  # no other is known

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
 from lm_offload.hardware.attention_batch import batch_of
 from lm_offload.hardware.attention_rates import HeadShape, rate_key
+from lm_offload.hardware.attention_setting import CPU, ON_CPU, Key, Setting
 from lm_offload.hardware.attention_work import Layer, Rows, asked_work, replayed_work, rows_of
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.product_probe import work_s
-from lm_offload.hardware.timing import typical_among_s, typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.micro_batch import MicroBatch
 from lm_offload.quant.format import parse_format
@@ -24,49 +23,9 @@ from lm_offload.quant.kv_format import head_bytes
 from lm_offload.storage.arena import Memory
 
 KV_HEADS = 4
+LEAST_LAYERS = {"cached": 2}  # by kind: a call is not to find what the last one left
 LONG = 512  # context from which on attention is bound by its blocks
 MOST_LAYERS = 256
-
-CPU = torch.device("cpu")
-
-Works = Mapping["_Key", Callable[[], object]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is attended to, where, and who says how long a call takes."""
-
-    sequences: int = 4  # in decode
-    prompt_rows: int = 64  # of a chunk at the end of its context
-    orders: bool = True  # whether the order of blocks is looked at
-    device: torch.device = CPU
-    replay_s: float | None = None  # of decode beside its work; None: it is not replayed
-    seconds_of: Callable[[Works, float], dict[_Key, float]] = typical_s
-
-    def fixed_s(self, kind: str, kernel_s: float) -> float:
-        """What a call of this kind takes beside its work; `kernel_s` if it is asked for."""
-        return kernel_s if self.replay_s is None or kind == "prefill" else self.replay_s
-
-
-ON_CPU = Setting()
-
-
-def among(other: Callable[[], object], replay_s: float | None) -> Setting:
-    """The CPU's, where attention of prompts comes after calls of `other`, as in sweeps.
-
-    That of decode is replayed, which takes `replay_s` beside its work.
-    """
-
-    def seconds_of(works: Works, budget_s: float) -> dict[_Key, float]:
-        prompts = {key: work for key, work in works.items() if key.kind == "prefill"}
-        others = {key: work for key, work in works.items() if key.kind != "prefill"}
-        prompts_s = budget_s * len(prompts) / len(works)
-        return {
-            **typical_s(others, budget_s - prompts_s),
-            **typical_among_s(prompts, other, prompts_s),
-        }
-
-    return Setting(seconds_of=seconds_of, replay_s=replay_s)
 
 
 @dataclass(frozen=True)
@@ -76,13 +35,7 @@ class AttentionRates:
     decode_bytes_per_s: dict[str, Curve]
     prefill_flops: dict[str, Curve]
     apart_frac: dict[str, float]  # by format: what is left where the blocks of a layer lie apart
-
-
-class _Key(NamedTuple):
-    kind: str  # "decode", "prefill"; "beside" or "apart", decodes of which only the ratio counts
-    format: str
-    shape: HeadShape
-    context: int
+    cached_speedup: dict[str, Curve]  # of decode, where the last-level cache keeps all
 
 
 def measure_attention(
@@ -99,17 +52,16 @@ def measure_attention(
     A context whose keys and values do not fit into `arena` is left out.
     """
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()  # finite in every format
-    works: dict[_Key, Callable[[], None]] = {}
-    amounts: dict[_Key, int] = {}
-    seen: dict[_Key, float] = {}
+    works: dict[Key, Callable[[], None]] = {}
+    amounts: dict[Key, int] = {}
+    seen: dict[Key, float] = {}
     pairs = [(format, shape) for format, some in shapes.items() for shape in some]
     for context, (format, shape) in itertools.product(contexts, pairs):
-        ordered = setting.orders and context >= LONG and shape == shapes[format][0]
-        for kind in ("decode", *(("beside", "apart") if ordered else ()), "prefill"):
-            key = _Key(kind, format, shape, context)
+        for kind in _kinds(setting, context, is_first=shape == shapes[format][0]):
+            key = Key(kind, format, shape, context)
             batch = batch_of(context, *_rows(setting, kind, context), kind)
-            layers = _layers(arena, key, batch.block_tables.numel())
-            if layers:
+            layers = _layers(_home(arena, kind, setting), key, batch.block_tables.numel())
+            if len(layers) >= LEAST_LAYERS.get(kind, 1):
                 rows = rows_of(batch, layers, KV_HEADS * shape.group, setting.device)
                 works[key] = _work(kernels, key, rows, setting)
                 amounts[key], seen[key] = _amount(key, batch), _seen(batch)
@@ -119,7 +71,19 @@ def measure_attention(
         for key, call_s in seconds.items()
     }
     decode, prefill = (_curves(rates, kind, seen) for kind in ("decode", "prefill"))
-    return AttentionRates(decode, prefill, _apart(rates))
+    faster = {key: max(x, 1.0) for key, x in _ratios(rates, "cached", "decode").items()}
+    return AttentionRates(decode, prefill, _apart(rates), _curves(faster, "cached", seen))
+
+
+def _kinds(setting: Setting, context: int, is_first: bool) -> Iterator[str]:
+    """What is timed of one shape of heads; orders of blocks only of the first of a format."""
+    yield "decode"
+    if context >= LONG:
+        if setting.cached_bytes:
+            yield "cached"
+        if setting.orders and is_first:
+            yield from ("beside", "apart")
+    yield "prefill"
 
 
 def _rows(setting: Setting, kind: str, context: int) -> tuple[int, int]:
@@ -129,7 +93,7 @@ def _rows(setting: Setting, kind: str, context: int) -> tuple[int, int]:
     return setting.sequences, 1
 
 
-def _amount(key: _Key, batch: MicroBatch) -> int:
+def _amount(key: Key, batch: MicroBatch) -> int:
     """Bytes of keys and values that a decode reads, or FLOPs of the tokens that a prefill sees."""
     if key.kind != "prefill":
         tokens = int(batch.context_lens.sum())
@@ -143,7 +107,7 @@ def _seen(batch: MicroBatch) -> float:
     return (int(batch.positions.sum()) + batch.num_tokens) / batch.num_tokens
 
 
-def _curves(rates: dict[_Key, float], kind: str, seen: Mapping[_Key, float]) -> dict[str, Curve]:
+def _curves(rates: dict[Key, float], kind: str, seen: Mapping[Key, float]) -> dict[str, Curve]:
     points: dict[str, dict[float, float]] = {}
     for key, rate in rates.items():
         if key.kind == kind:
@@ -151,17 +115,27 @@ def _curves(rates: dict[_Key, float], kind: str, seen: Mapping[_Key, float]) -> 
     return {name: Curve.through(at) for name, at in points.items()}
 
 
-def _apart(rates: Mapping[_Key, float]) -> dict[str, float]:
+def _apart(rates: Mapping[Key, float]) -> dict[str, float]:
     """By format the mean over contexts, at most 1: attention is not to gain by it."""
     found: dict[str, list[float]] = {}
-    for key, rate in rates.items():
-        beside = rates.get(key._replace(kind="beside"))
-        if key.kind == "apart" and beside is not None:
-            found.setdefault(key.format, []).append(rate / beside)
+    for key, frac in _ratios(rates, "apart", "beside").items():
+        found.setdefault(key.format, []).append(frac)
     return {format: min(statistics.mean(fracs), 1.0) for format, fracs in found.items()}
 
 
-def _layers(arena: Memory, key: _Key, blocks: int) -> list[Layer]:
+def _ratios(rates: Mapping[Key, float], kind: str, base: str) -> dict[Key, float]:
+    """Over the rates of another kind, of those that have both."""
+    bases = {key: rates.get(key._replace(kind=base)) for key in rates if key.kind == kind}
+    return {key: rates[key] / base_rate for key, base_rate in bases.items() if base_rate}
+
+
+def _home(arena: Memory, kind: str, setting: Setting) -> Memory:
+    """What the caches of the layers are cut from; a small part where that one is to keep them."""
+    kept_bytes = min(setting.cached_bytes, arena.size_bytes)
+    return arena.slice(0, kept_bytes) if kind == "cached" else arena
+
+
+def _layers(arena: Memory, key: Key, blocks: int) -> list[Layer]:
     """Keys and values of as many layers as fit; empty where not one does."""
     shape = CacheShape(blocks, KV_HEADS, key.shape.head_dim, parse_format(key.format))
     layers = min(arena.size_bytes // shape.size_bytes // 2, MOST_LAYERS)
@@ -185,14 +159,14 @@ def attention_work(
     arena.view(0, torch.uint8, (arena.size_bytes,)).zero_()
     while True:
         batch = batch_of(context, *_rows(ON_CPU, kind, context), kind)
-        layers = _layers(arena, _Key(kind, "bf16", shape, context), batch.block_tables.numel())
+        layers = _layers(arena, Key(kind, "bf16", shape, context), batch.block_tables.numel())
         if layers:
             rows = rows_of(batch, layers, KV_HEADS * shape.group, CPU)
             return lambda kernels: asked_work(kernels, rows)
         context //= 2
 
 
-def _work(kernels: Kernels, key: _Key, rows: Rows, setting: Setting) -> Callable[[], None]:
+def _work(kernels: Kernels, key: Key, rows: Rows, setting: Setting) -> Callable[[], None]:
     """Decode is replayed where the setting says what that takes."""
     replayed = setting.replay_s is not None and key.kind != "prefill"
     return replayed_work(kernels, rows) if replayed else asked_work(kernels, rows)

@@ -16,8 +16,9 @@ import torch
 
 from lm_offload.device.base import Device, Graph
 from lm_offload.errors import DeviceError
-from lm_offload.hardware.attention_probe import AttentionRates, Setting, measure_attention
+from lm_offload.hardware.attention_probe import AttentionRates, measure_attention
 from lm_offload.hardware.attention_rates import HeadShape
+from lm_offload.hardware.attention_setting import Setting
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.device_products import crossing, endless_product, tiny_product
 from lm_offload.hardware.link_places import LinkPlaces

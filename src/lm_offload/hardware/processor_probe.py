@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from lm_offload.hardware.attention_probe import AttentionRates, Setting, among, measure_attention
+from lm_offload.hardware.attention_probe import AttentionRates, measure_attention
+from lm_offload.hardware.attention_setting import Setting, among
 from lm_offload.hardware.cache_probe import CacheCosts, measure_cache
 from lm_offload.hardware.clock import Clock
 from lm_offload.hardware.curve import Curve
@@ -45,7 +46,8 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         kernels, small, arena, effort, (work_s, work_s + cache.start_s), clock
     )
     other = product_work(kernels, matrices(small, PLAIN, CACHED_SIZE), OTHER_ROWS)
-    given = kernels, arena, effort, among(other, work_s), kernel_s
+    setting = among(other, work_s, cache.cached_bytes)
+    given = kernels, arena, effort, setting, kernel_s
     attention = clock.watched("attention", partial(_measure_attention, *given))
     rows = kernels, OPERATION_ROWS, other, kernel_s
     operations = clock.watched("other kernels", partial(measure_operations, *rows))
@@ -74,6 +76,7 @@ def measure_processor(kernels: Kernels, arena: Arena, effort: Effort, clock: Clo
         decode_attention_bytes_per_s=attention.decode_bytes_per_s,
         prefill_attention_flops=attention.prefill_flops,
         attention_apart_frac=attention.apart_frac,
+        attention_cached_speedup=attention.cached_speedup,
         state_values_per_s=states,
         quantize_values_per_s=quantizing[0],
         dequantize_values_per_s=quantizing[1],

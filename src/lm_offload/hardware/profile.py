@@ -66,9 +66,10 @@ class Processor:
     # By KV format and shape of heads (see attention_rates), by context; visible FLOPs only.
     decode_attention_bytes_per_s: Mapping[str, Curve] = field(default_factory=dict)
     prefill_attention_flops: Mapping[str, Curve] = field(default_factory=dict)
-    # By KV format: what is left of decode_attention where the blocks of a layer lie apart; 1 if
-    # it is not known.
+    # By KV format, what is left of decode_attention where the blocks of a layer lie apart; as its
+    # rates, how much faster it is where they stay in the last-level cache. 1 if it is not known.
     attention_apart_frac: Mapping[str, float] = field(default_factory=dict)
+    attention_cached_speedup: Mapping[str, Curve] = field(default_factory=dict)
     # Values of a recurrent state times rows, by rows of a sequence that move it on together.
     state_values_per_s: Curve | None = None
     quantize_values_per_s: Mapping[str, float] = field(default_factory=dict)  # by format
@@ -142,16 +143,24 @@ class Processor:
         return size_bytes / (self.elementwise_bytes_per_s or self.memory_bytes_per_s)
 
     def decode_attention_s(
-        self, format: Format, shape: HeadShape, context: float, kv_bytes: float
+        self,
+        format: Format,
+        shape: HeadShape,
+        context: float,
+        kv_bytes: float,
+        missed_frac: float = 1.0,
     ) -> float:
         """Seconds in which one row per sequence attends to `kv_bytes` of keys and values.
 
-        `kv_bytes` is what all sequences of the call read in one layer, `context` what each sees.
+        `kv_bytes` is what all sequences of the call read in one layer, `context` what each sees,
+        `missed_frac` the share that comes from memory and not from the last-level cache.
         """
         curves = self.decode_attention_bytes_per_s
         names = (str(format), *(split_key(key)[0] for key in curves))  # or what others reach
         rates = (attention_rate(curves, name, shape, context) for name in names)
-        return kv_bytes / next(filter(None, rates), self.memory_bytes_per_s)
+        missed_s = kv_bytes / next(filter(None, rates), self.memory_bytes_per_s)
+        faster = attention_rate(self.attention_cached_speedup, str(format), shape, context) or 1.0
+        return missed_s * (missed_frac + (1 - missed_frac) / max(faster, 1.0))
 
     def prefill_attention_s(
         self, format: Format, shape: HeadShape, context: float, flops: float

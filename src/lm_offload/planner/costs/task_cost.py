@@ -200,4 +200,5 @@ class TaskCosts:
             flops = 4.0 * config.query_size * pairs
             return self.processor.prefill_attention_s(kv_format, heads, seen, flops)
         kv_bytes = 2 * pairs * config.num_kv_heads * head_bytes(kv_format, config.head_dim)
-        return self.processor.decode_attention_s(kv_format, heads, seen, kv_bytes)
+        given = kv_format, heads, seen, kv_bytes, self.missed_frac
+        return self.processor.decode_attention_s(*given)
