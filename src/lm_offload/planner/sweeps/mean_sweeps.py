@@ -25,7 +25,7 @@ def mean_prefill(workload: Workload, sizes: Sizes, count: int) -> MeanSweeps:
     most, is_scored = sizes.sweep_tokens, workload.scored_tokens > 0
     if is_scored:  # one sweep gives as many scored tokens as it has logits
         most = min(most, sizes.logit_rows)
-    return _prefill(prompt, context, most, is_scored, count)
+    return _prefill(prompt, context, workload.mean_output, most, is_scored, count)
 
 
 def mean_decode(workload: Workload, count: int) -> MeanSweeps:
@@ -35,13 +35,28 @@ def mean_decode(workload: Workload, count: int) -> MeanSweeps:
 
 
 @lru_cache(maxsize=1024)
-def _prefill(prompt: int, context: int, most: int, is_scored: bool, count: int) -> MeanSweeps:
+def _prefill(
+    prompt: int, context: int, output: float, most: int, is_scored: bool, count: int
+) -> MeanSweeps:
     """Of prompts with so many tokens to compute, in sweeps of at most so many rows."""
     together = max(min(most // prompt, count), 1)
     rows = min(most, prompt)
     piece = Piece(together, rows, context - prompt + (prompt + rows) // 2)
     logits = together * rows if is_scored else together
-    return MeanSweeps(SweepShape((piece,), logits), count * prompt / (together * rows))
+    alone = count * prompt / (together * rows)
+    sweeps = _beside_decodes(alone, prompt, output, most, count) if alone > 1 else alone
+    return MeanSweeps(SweepShape((piece,), logits), sweeps)
+
+
+def _beside_decodes(alone: float, prompt: int, output: float, most: int, count: int) -> float:
+    """Sweeps until all prompts are computed, where those that are done decode and take rows.
+
+    d sequences decode after t sweeps, d' = (most - d) / prompt, until all but the last one do. Full
+    as these sweeps are, there are no more than the rows of all sequences fill.
+    """
+    others = min(count, most) - 1
+    filled = (count * prompt + others * (output - 1)) / most
+    return max(alone, min(-prompt * math.log1p(-others / most), filled))
 
 
 @lru_cache(maxsize=1024)
@@ -75,10 +90,11 @@ def mean_wave(workload: Workload, sizes: Sizes) -> list[SweepGroup]:
     count = sizes.max_sequences
     prefill, decode = mean_prefill(workload, sizes, count), mean_decode(workload, count)
     decodes = round(decode.sweeps)
+    sweeps = max(round(prefill.sweeps), 1)
     first = SweepGroup(
         prefill.shape,
-        max(round(prefill.sweeps), 1),
-        prefill.shape.rows,
+        sweeps,
+        round(count * workload.mean_computed / sweeps),
         first_tokens=count,
         finished=0 if decodes else count,
     )
