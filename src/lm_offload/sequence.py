@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +85,8 @@ class Sequence:
 
     def append(self, token: int) -> None:
         """Add a token of a sweep that computed K and V of all tokens before it."""
+        self.num_computed = self.num_tokens
         self.output.append(token)
-        self.num_computed = self.num_tokens - 1
 
     def skip_to(self, position: int) -> None:
         """Tokens before `position` are in the cache, and were not computed for this sequence."""
@@ -110,8 +110,7 @@ class Sequence:
         return [*self.prompt[start:stop], *generated]
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Consecutive positions of one sequence that a sweep works on.
 
     Recurrent layers may begin with a state that is kept, and keep the one behind the last position.

@@ -75,8 +75,8 @@ class LogitsRecorder:
         self.rows: list[Tensor] = []
         real_sample = engine_module.sample_drafted
 
-        def sample(logits: Tensor, rows: Any, drafts: Any) -> list[list[int]]:
-            drawn, first = real_sample(logits, rows, drafts), 0
+        def sample(logits: Tensor, likeliest: Any, rows: Any, drafts: Any) -> list[list[int]]:
+            drawn, first = real_sample(logits, likeliest, rows, drafts), 0
             for tokens, draft in zip(drawn, drafts, strict=True):
                 self.rows += list(logits[first : first + len(tokens)].clone())
                 first += 1 + len(draft)

@@ -108,12 +108,12 @@ def with_a_prompt(batch: Batch) -> Batch:
 
 def with_a_draft(batch: Batch) -> Batch:
     first, *others = batch.chunks
-    return Batch((replace(first, stop=first.stop + 1, draft=(5,)), *others))
+    return Batch((first._replace(stop=first.stop + 1, draft=(5,)), *others))
 
 
 def with_a_state(batch: Batch) -> Batch:
     first, *others = batch.chunks
-    return Batch((replace(first, saves=3), *others))
+    return Batch((first._replace(saves=3), *others))
 
 
 def in_another_lane(batch: Batch) -> Batch:

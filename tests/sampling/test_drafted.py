@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_offload.sampling import SamplingParams
-from lm_offload.sampling.draw import Row, sample, sample_drafted
+from lm_offload.sampling.draw import Row, likeliest_of, sample, sample_drafted
 
 VOCAB = 6
 COUNT = 4000
@@ -48,7 +48,11 @@ def test_tokens_are_those_drawn_one_by_one(asked, draw):
     logits = 2 * torch.randn(starts[-1] + 1 + len(drafts[-1]), VOCAB, generator=generator)
     before = logits.clone()
     for first, row, draft, tokens in zip(
-        starts, rows, drafts, sample_drafted(logits, rows, drafts), strict=True
+        starts,
+        rows,
+        drafts,
+        sample_drafted(logits, likeliest_of(logits), rows, drafts),
+        strict=True,
     ):
         assert tokens == one_by_one(before[first:], row, len(tokens))
         accepted = len(tokens) - 1
@@ -61,7 +65,8 @@ def test_tokens_are_those_drawn_one_by_one(asked, draw):
 def tokens_by_seed(draft: int) -> list[list[int]]:
     """The tokens of many seeds, one drafted; the logits are the same before and after it."""
     rows = [Row(SamplingParams(temperature=1.0), seed, (), ()) for seed in range(COUNT)]
-    return sample_drafted(LOGITS.repeat(2 * COUNT, 1), rows, [(draft,)] * COUNT)
+    logits = LOGITS.repeat(2 * COUNT, 1)
+    return sample_drafted(logits, likeliest_of(logits), rows, [(draft,)] * COUNT)
 
 
 def distance(tokens: list[int], probabilities: torch.Tensor) -> float:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
-from lm_offload.sampling.draw import Row, sample, sample_drafted
+from lm_offload.sampling.draw import Row, likeliest_of, sample, sample_drafted
 from lm_offload.sampling.token_rules import token_rules
 
 VOCAB = 12
@@ -84,7 +84,7 @@ def test_drafts_change_no_token(values, words, output, draft, seed):
     rules = rules_of(params, words)
     logits = torch.randn(len(draft) + 1, VOCAB, generator=torch.Generator().manual_seed(seed))
     row = Row(params, params.seed, [1, 2], output, rules)
-    (tokens,) = sample_drafted(logits.clone(), [row], [draft])
+    (tokens,) = sample_drafted(logits.clone(), likeliest_of(logits), [row], [draft])
     for place, token in enumerate(tokens):
         one = Row(params, params.seed, [1, 2], [*output, *tokens[:place]], rules)
         assert sample(logits[place : place + 1], [one]) == [token]

@@ -18,7 +18,7 @@ from lm_offload.engine.scoring import (
     are_finite,
     is_scored,
     row_of,
-    sampled_logits,
+    sampled_rows,
     score_outputs,
     score_prompts,
     without,
@@ -27,7 +27,7 @@ from lm_offload.engine.speculator import NO_DRAFTS, Drafts
 from lm_offload.engine.sweep_record import record_of
 from lm_offload.pipeline.retention import NOTHING_RETAINED
 from lm_offload.pipeline.staged_cache import StagedCache
-from lm_offload.sampling.draw import sample_drafted
+from lm_offload.sampling.draw import likeliest_of, sample_drafted
 from lm_offload.schedule.on_demand import NO_EXPERTS
 from lm_offload.sequence import Batch, FinishReason, Sequence
 from lm_offload.step_time import StepTime
@@ -81,11 +81,7 @@ class Engine:
         sampled = batch.sampled
         cached = sum(sequence.num_cached for sequence in sampled if not sequence.output)
         if len(logits):
-            self._check_finite(logits)
-            if is_scored(batch):
-                score_prompts(batch, logits)
-                logits = sampled_logits(batch, logits)
-            self._append_tokens(batch, logits)
+            self._take_logits(batch, logits)
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
         experts = parts.experts.take_use() if parts.experts else NO_EXPERTS
@@ -121,15 +117,23 @@ class Engine:
         parts = self.machinery
         return parts.executor.run_sweep(parts.runner.task_counts(1), lambda task: None)
 
-    def _check_finite(self, logits: Tensor) -> None:
-        if not are_finite(logits):
+    def _take_logits(self, batch: Batch, logits: Tensor) -> None:
+        """Hand those of prompts to who wants them, and draw tokens from the others."""
+        likeliest = likeliest_of(logits)
+        if not are_finite(logits, likeliest):
             raise explain_bad_logits(self.machinery)
+        if is_scored(batch):
+            score_prompts(batch, logits)
+            rows = sampled_rows(batch)
+            logits, likeliest = logits[rows], [likeliest[row] for row in rows]
+        self._append_tokens(batch, logits, likeliest)
 
-    def _append_tokens(self, batch: Batch, logits: Tensor) -> None:
+    def _append_tokens(self, batch: Batch, logits: Tensor, likeliest: list[int]) -> None:
         """Draw tokens, and judge the drafts by them."""
         chunks = [chunk for chunk in batch.chunks if chunk.completes]
         drafts = [chunk.draft for chunk in chunks]
-        drawn = sample_drafted(logits, [row_of(chunk.sequence) for chunk in chunks], drafts)
+        rows = [row_of(chunk.sequence) for chunk in chunks]
+        drawn = sample_drafted(logits, likeliest, rows, drafts)
         now_s, first = time.perf_counter(), 0
         scored: list[Scored] = []
         for chunk, tokens in zip(chunks, drawn, strict=True):

@@ -39,7 +39,7 @@ from lm_offload.hardware.profile import TINY_TASK_BYTES, HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams
-from lm_offload.sampling.draw import Row, sample
+from lm_offload.sampling.draw import Row, likeliest_of, sample_drafted
 from lm_offload.units import MIB, align_down
 
 SHALLOW, DEEP = 2, 10
@@ -188,5 +188,6 @@ def _sampled_values_per_s() -> float:
 
 def _checked_sample(logits: Tensor, rows: list[Row]) -> list[int]:
     """What an engine does with the logits of a sweep."""
-    assert are_finite(logits)
-    return sample(logits, rows)
+    likeliest = likeliest_of(logits)
+    assert are_finite(logits, likeliest)
+    return [token for (token,) in sample_drafted(logits, likeliest, rows, [()] * len(rows))]

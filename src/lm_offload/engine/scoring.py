@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lm_offload.sampling.draw import Row
 from lm_offload.sampling.logprobs import logprobs_of
 from lm_offload.sequence import Batch, Chunk, Sequence
+
+_IS_SCORED = attrgetter("is_scored")
 
 
 def row_of(sequence: Sequence) -> Row:
@@ -23,25 +25,25 @@ def row_of(sequence: Sequence) -> Row:
     return Row(it.params, it.seed, it.prompt, it.output, it.rules, it.guide)
 
 
-def are_finite(logits: Tensor) -> bool:
+def are_finite(logits: Tensor, likeliest: list[int]) -> bool:
     """Whether tokens can be drawn from logits [R, V]: the largest of each row tells of NaN, too."""
-    return all(map(math.isfinite, logits.amax(dim=-1).tolist()))
+    largest = logits.numpy()[np.arange(len(likeliest)), likeliest]
+    return bool(np.isfinite(largest).all())
 
 
 def is_scored(batch: Batch) -> bool:
     """Whether logits of any prompt are wanted; all others are those that tokens are drawn from."""
-    return any(chunk.is_scored for chunk in batch.chunks)
+    return any(map(_IS_SCORED, batch.chunks))
 
 
-def sampled_logits(batch: Batch, logits: Tensor) -> Tensor:
-    """The rows of logits [R, V] that tokens are drawn from, where some are of prompts."""
-    rows = [
+def sampled_rows(batch: Batch) -> list[int]:
+    """The rows of logits that tokens are drawn from, where some are of prompts."""
+    return [
         row
         for chunk, _, last in _spans(batch)
         if chunk.completes
         for row in range(last - 1 - len(chunk.draft), last)
     ]
-    return logits[torch.tensor(rows, dtype=torch.long)]
 
 
 def score_prompts(batch: Batch, logits: Tensor) -> None:

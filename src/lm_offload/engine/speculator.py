@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, cast, get_args
 
@@ -145,7 +144,7 @@ def _mean_context(batch: Batch) -> int:
 
 
 def _extended(chunk: Chunk, draft: tuple[int, ...]) -> Chunk:
-    return replace(chunk, stop=chunk.stop + len(draft), draft=draft) if draft else chunk
+    return chunk._replace(stop=chunk.stop + len(draft), draft=draft) if draft else chunk
 
 
 def _chance(offered: tuple[Offer, Proposer]) -> float:

@@ -24,7 +24,7 @@ from lm_offload.pipeline.micro_batches import BlocksOf, SweepInput, longest_of
 from lm_offload.quant.kv_format import BLOCK_TOKENS
 from lm_offload.sequence import Batch, Chunk
 
-ROTARY_ROWS = 64  # of tables that are made at once, for sweeps to come
+ROTARY_ROWS = 512  # of tables that are made at once, for sweeps to come
 
 
 class Continued:
@@ -135,5 +135,5 @@ def _follows(last: Chunk, chunk: Chunk) -> bool:
     """Whether a chunk is the token that the last one gave, and nothing but that is wanted of it."""
     sequence = chunk.sequence
     goes_on = sequence is last.sequence and chunk.start == last.stop == chunk.stop - 1
-    is_last = goes_on and len(sequence.prompt) < chunk.stop == sequence.num_tokens
-    return is_last and chunk.loads is None and chunk.saves is None
+    decodes = goes_on and len(sequence.prompt) < chunk.stop and chunk.completes
+    return decodes and chunk.loads is None and chunk.saves is None

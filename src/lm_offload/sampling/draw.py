@@ -7,7 +7,7 @@ text does not depend on which other requests share the sweep.
 from __future__ import annotations
 
 from collections.abc import Sequence as Rows
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,30 +62,35 @@ def likeliest_of(logits: Tensor) -> list[int]:
 
 def sample(logits: Tensor, rows: Rows[Row]) -> list[int]:
     """One token per row of logits [R, V] f32, which stay as they are."""
-    return [tokens[0] for tokens in sample_drafted(logits, rows, [()] * len(rows))]
+    drawn = sample_drafted(logits, likeliest_of(logits), rows, [()] * len(rows))
+    return [tokens[0] for tokens in drawn]
 
 
-def sample_drafted(logits: Tensor, rows: Rows[Row], drafts: Rows[Rows[int]]) -> list[list[int]]:
+def sample_drafted(
+    logits: Tensor, likeliest: Rows[int], rows: Rows[Row], drafts: Rows[Rows[int]]
+) -> list[list[int]]:
     """For each row one token, and one more for each token of its draft that was drawn.
 
-    logits [R, V] f32 are those after each row and after each token of its draft. Every token is
-    drawn as it would be without drafts, so these change nothing but how many come at once.
+    logits [R, V] f32 are those after each row and after each token of its draft, of which
+    `likeliest` are the likeliest tokens. Every token is drawn as it would be without drafts, so
+    these change nothing but how many come at once.
     """
-    likeliest = iter(likeliest_of(logits))
     starts = accumulate((1 + len(draft) for draft in drafts), initial=0)
     return [
-        _sample_run(logits, first, list(islice(likeliest, 1 + len(draft))), row, draft)
+        _sample_run(logits, first, likeliest, row, draft)
         for first, row, draft in zip(starts, rows, drafts, strict=False)
     ]
 
 
 def _sample_run(
-    logits: Tensor, first: int, likeliest: list[int], row: Row, draft: Rows[int]
+    logits: Tensor, first: int, likeliest: Rows[int], row: Row, draft: Rows[int]
 ) -> list[int]:
     """The tokens of one row and its draft, whose logits begin at row `first`."""
-    tokens: list[int] = []
     as_it_is = row.takes_likeliest
-    for index, token in enumerate(likeliest):
+    if as_it_is and not draft:
+        return [likeliest[first]]
+    tokens: list[int] = []
+    for index, token in enumerate(likeliest[first : first + 1 + len(draft)]):
         if not as_it_is:
             now = row._replace(output=[*row.output, *tokens]) if tokens else row
             token = _sample_row(logits[first + index].clone(), now)

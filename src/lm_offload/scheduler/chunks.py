@@ -13,6 +13,7 @@ there is in a later wave of the sweep.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from lm_offload.kvcache.shared_blocks import SharedBlocks
 from lm_offload.quant.kv_format import BLOCK_TOKENS
@@ -29,14 +30,14 @@ def next_batch(
     """Decodes, then prompts, as far as rows and logits last; who waits for a prefix is left out.
 
     With `shares_in_sweep` a prefix may be computed in the same sweep by another. Those with blocks
-    in one memory are side by side.
+    in one memory are side by side, in order of their waves.
     """
     chunks: list[Chunk] = []
     filling: set[int] = set()
     for sequence in sorted(sequences, key=_is_prefill):
         if sequence.num_shared_blocks and not blocks.skip_shared(sequence, filling):
             continue
-        chunk = _next_chunk(sequence, rows, logits)
+        chunk, wanted = _next_chunk(sequence, rows, logits)
         if chunk is not None:
             pieces = blocks.pieces(chunk)
             chunks += pieces
@@ -44,22 +45,21 @@ def next_batch(
             if stop - start > 1 and shares_in_sweep:
                 filling.update(sequence.blocks[start // BLOCK_TOKENS : stop // BLOCK_TOKENS])
             rows -= stop - start
-            logits -= sum(piece.num_logits for piece in pieces)
-    return Batch(tuple(sorted(chunks, key=lambda chunk: _place(chunk, blocks))))
+            cut = stop < chunk.stop
+            logits -= sum(piece.num_logits for piece in pieces) if cut else wanted
+    chunks.sort(key=attrgetter("wave"))
+    chunks.sort(key=lambda chunk: blocks.home_of(chunk.sequence))
+    return Batch(tuple(chunks))
 
 
-def _place(chunk: Chunk, blocks: SharedBlocks) -> tuple[int, int]:
-    """Where a chunk comes in a sweep: by the memory of its blocks, then by wave."""
-    return blocks.home_of(chunk.sequence), chunk.wave
-
-
-def _next_chunk(sequence: Sequence, rows: int, logits: int) -> Chunk | None:
-    """As much of a sequence as fits into the rows and the logits that are left."""
+def _next_chunk(sequence: Sequence, rows: int, logits: int) -> tuple[Chunk | None, int]:
+    """As much of a sequence as fits into the rows and the logits that are left; its own logits."""
     start = sequence.num_computed
     chunk = Chunk(sequence, start, start + min(sequence.num_uncomputed, rows))
     if chunk.is_scored:
         chunk = Chunk(sequence, start, min(chunk.stop, max(start, sequence.logits_from) + logits))
-    return chunk if chunk.stop > chunk.start and chunk.num_logits <= logits else None
+    wanted = chunk.num_logits
+    return (chunk if chunk.stop > start and wanted <= logits else None), wanted
 
 
 def _is_prefill(sequence: Sequence) -> bool:
