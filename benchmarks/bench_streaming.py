@@ -3,7 +3,8 @@
 With half of the checkpoint as budget, a decode sweep cannot be shorter than reading what is neither
 resident nor retained in unused KV memory at the disk's own `O_DIRECT` rate (the engine's reads with
 nothing computed), nor shorter than the same sweep fully resident. Both are measured here,
-interleaved with the streamed sweeps, because a shared disk changes by the minute::
+interleaved with the streamed sweeps, because a shared disk changes by the minute. Where it was at
+work all the time and the ratio is above 1, it was slower than when it was measured::
 
     python -m benchmarks.bench_streaming --model .checkpoints/llama-1.1b --json out.json
 """
@@ -61,6 +62,7 @@ class Round:
     resident_s: float
     streamed_s: float
     disk_rates: tuple[float, float]
+    disk_busy_frac: float  # of the streamed sweeps, with at least one block in flight
     read_bytes: float
     retained_bytes: float
     ratio: float  # of the streamed sweep to its bound
@@ -94,6 +96,8 @@ def measure_round(case: Case, resident: LLM, streamed: LLM) -> Round:
         resident_s=resident_s,
         streamed_s=sweep_s(sweeps),
         disk_rates=disk_rates,
+        disk_busy_frac=statistics.mean(sweep.time.disk_read_s for sweep in sweeps)
+        / sweep_s(sweeps),
         read_bytes=statistics.mean(sweep.time.read_bytes for sweep in sweeps),
         retained_bytes=retained_bytes,
         ratio=sweep_s(sweeps) / max(read_s, resident_s),
@@ -132,6 +136,7 @@ def times_row(case: Case, rounds: list[Round]) -> Row:
         "disk_bytes_per_s": round(
             statistics.median(rate for each in rounds for rate in each.disk_rates)
         ),
+        "disk_busy_frac": statistics.median(each.disk_busy_frac for each in rounds),
         "resident_sweep_s": statistics.median(each.resident_s for each in rounds),
         "streamed_sweep_s": statistics.median(streamed_s),
         "ratio_to_bound_runs": ratios,
@@ -177,8 +182,9 @@ def format_row(row: Row) -> str:
     """The figures of one batch size on one line."""
     return (
         f"batch {row['batch']:>3}: streamed {row['streamed_sweep_s'] * 1e3:7.1f} ms, resident "
-        f"{row['resident_sweep_s'] * 1e3:7.1f} ms, disk {row['disk_bytes_per_s'] / 1e9:.2f} GB/s, "
-        f"{row['ratio_to_bound']:.3f} x bound, read {row['read_bytes_per_sweep'] / 1e6:.0f} MB of "
+        f"{row['resident_sweep_s'] * 1e3:7.1f} ms, disk {row['disk_bytes_per_s'] / 1e9:.2f} GB/s "
+        f"and at work {row['disk_busy_frac']:.0%}, {row['ratio_to_bound']:.3f} x bound, read "
+        f"{row['read_bytes_per_sweep'] / 1e6:.0f} MB of "
         f"{row['expected_read_bytes'] / 1e6:.0f} MB not resident"
     )
 

@@ -16,9 +16,9 @@
 namespace lmo {
 namespace {
 
-// How long an idle worker watches for the next run before it sleeps: longer than the gap
-// between two operations of a layer, shorter than what another process would miss.
-constexpr auto kSpin = std::chrono::microseconds(50);
+// How long an idle worker watches for the next run before it sleeps: longer than the gap between
+// two sweeps of a small model in memory, shorter than what another process would miss.
+constexpr auto kSpin = std::chrono::microseconds(200);
 
 class Pool {
 public:

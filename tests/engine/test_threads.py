@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,23 @@ def test_any_threads_give_the_same_text(toy, threads: ThreadPlan, budget: str) -
         assert llm.plan is not None
         assert llm.plan.threads == threads
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(("block_bytes", "more"), [(4096, 1), (8 << 20, 0)])
+def test_units_of_many_blocks_are_read_by_one_more(toy, block_bytes: int, more: int) -> None:
+    expected = generate(toy("llama"), "64MiB", PROMPTS)
+    with open_llm(toy("llama"), "400KiB") as llm:
+        choice = replace(choice_of(llm.plan_for(WORKLOAD)), read_block=block_bytes)
+    with LLM(toy("llama"), cpu_memory="400KiB", plan=choice) as llm:
+        assert tokens_of(llm, PROMPTS) == expected
+        readers = [it for it in threading.enumerate() if it.name.startswith("disk-read")]
+        assert len(readers) == choice.read_concurrency + more
+
+
+def test_nobody_reads_what_is_in_memory(toy) -> None:
+    with open_llm(toy("llama"), "64MiB") as llm:
+        llm.load(WORKLOAD)
+        assert not [it for it in threading.enumerate() if it.name.startswith("disk-read")]
 
 
 def test_torch_samples_on_the_threads_of_the_plan(toy) -> None:

@@ -13,6 +13,7 @@ from lm_offload.engine.machinery import (
     buffers_in,
     floats,
     on_threads,
+    readers_of,
     scheduler_of,
     store_of,
 )
@@ -87,7 +88,7 @@ def build_cpu_machinery(
     experts = experts_on_demand(files, plan, store, functions) if functions else None
     joined = () if trace.by_unit else _joined(files, staged)
     schedule = schedule_of(files, plan, experts, joined)
-    executor = _executor(store, staged, plan, schedule, trace, overlap)
+    executor = _executor(files, store, staged, plan, schedule, trace, overlap)
     prefixes = None
     if prefix_folder is not None:
         prefixes = prefix_folder.store(files, kernels, whole_blocks(files, cache, staged))
@@ -156,6 +157,7 @@ def _joined(files: ModelFiles, staged: StagedCache | None) -> frozenset[int]:
 
 
 def _executor(
+    files: ModelFiles,
     store: WeightStore,
     staged: StagedCache | None,
     plan: Plan,
@@ -172,8 +174,7 @@ def _executor(
         blocks = store.staging_blocks(task.id.unit, task.ring_offset, part)
         return [block.read for block in blocks]
 
-    readers = plan.read_concurrency if plan.streamed_bytes or staged else 0
-    reads = DiskQueue(progress, reads_of, readers, trace)
+    reads = DiskQueue(progress, reads_of, readers_of(files, plan), trace)
     writers = WRITE_THREADS if staged else 0
     writes_of = staged.writes if staged else _writes_nothing
     writes = DiskQueue(progress, writes_of, writers, trace, "disk-write")

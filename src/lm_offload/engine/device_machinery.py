@@ -141,7 +141,7 @@ def _executor(
     progress, store, side = Progress(), parts.store, parts.side
     transfers = _transfers(parts)
     links: dict[Resource, DiskQueue] = {
-        "disk_read": disk_of(store, parts.plan, bool(transfers.read_bytes), progress, trace),
+        "disk_read": disk_of(parts.files, store, parts.plan, progress, trace),
         "h2d": link_of(store, side, bool(transfers.upload_bytes), progress, trace),
     }
     processor = DeviceQueue(side.device.compute, progress, trace)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lm_offload.device.base import Device
 from lm_offload.device.registry import open_device
 from lm_offload.device_plan import DevicePlan
-from lm_offload.engine.machinery import buffers_in, floats
+from lm_offload.engine.machinery import buffers_in, floats, readers_of
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.errors import ConfigError
 from lm_offload.kernels.base import Kernels, SwitchedProducts
@@ -135,13 +135,13 @@ def buffers_of(files: ModelFiles, plan: Plan, side: DeviceSide, result: Memory) 
 
 
 def disk_of(
-    store: WeightStore, plan: Plan, is_used: bool, progress: Progress, trace: Trace
+    files: ModelFiles, store: WeightStore, plan: Plan, progress: Progress, trace: Trace
 ) -> DiskQueue:
     """Reads of units on disk into the staging ring."""
     return DiskQueue(
         progress,
         lambda task: [block.read for block in store.staging_blocks(task.id.unit, task.ring_offset)],
-        plan.read_concurrency if is_used else 0,
+        readers_of(files, plan),
         trace,
     )
 

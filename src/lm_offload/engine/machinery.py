@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device.base import Device
+from lm_offload.engine.lending import streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.hardware.core_groups import spread_threads
 from lm_offload.kernels.base import Kernels
@@ -28,6 +29,7 @@ from lm_offload.plan import Plan
 from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
+from lm_offload.storage.blocks import reader_threads
 from lm_offload.storage.weight_store import ReadSettings, WeightStore
 
 F32_BYTES = 4
@@ -111,6 +113,14 @@ def store_of(files: ModelFiles, plan: Plan, ring: Arena) -> WeightStore:
     layouts = [*files.layouts, *([files.table_layout] if files.table_layout else [])]
     settings = ReadSettings(plan.read_block_bytes, plan.read_concurrency)
     return WeightStore(files.checkpoint, layouts, settings, ring)
+
+
+def readers_of(files: ModelFiles, plan: Plan) -> int:
+    """Threads that read, of which the largest unit on disk decides; none where nothing is read."""
+    sizes = streamed_bytes(files, plan).values()
+    if not sizes and not plan.spill.layers:
+        return 0
+    return reader_threads(max(sizes, default=0), plan.read_block_bytes, plan.read_concurrency)
 
 
 def floats(memory: Memory) -> Tensor:

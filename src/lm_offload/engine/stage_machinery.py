@@ -99,7 +99,7 @@ def _executor(parts: DeviceParts, runner: StageRunner, trace: Trace) -> StageExe
                 DeviceQueue(device.d2h, progress, trace),
             )
         )
-    disk = disk_of(store, parts.plan, bool(parts.plan.streamed), progress, trace)
+    disk = disk_of(parts.files, store, parts.plan, progress, trace)
     return StageExecutor(schedule, disk, stages, runner.rows_of, progress, trace)
 
 

@@ -35,6 +35,16 @@ def block_bytes_of(unit_bytes: int, block_bytes: int, concurrency: int) -> int:
     return min(block_bytes, max(part_bytes, LEAST_BLOCK_BYTES))
 
 
+def reader_threads(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
+    """How many threads read units of at most so many bytes with `concurrency` blocks in flight.
+
+    One more where units have twice as many blocks: a reader whose block is there waits for a core
+    that computes, and the disk has the next block meanwhile. It would delay smaller units, as
+    blocks of the next one come beside the last ones of this one.
+    """
+    return concurrency + (largest_bytes >= 2 * block_bytes * concurrency)
+
+
 def cut_blocks(
     layout: UnitLayout,
     memory: memoryview,

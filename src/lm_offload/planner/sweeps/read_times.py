@@ -11,7 +11,7 @@ from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.planner.costs.gather_cost import GatherCost
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.lazy import lazy
-from lm_offload.storage.blocks import block_bytes_of
+from lm_offload.storage.blocks import block_bytes_of, reader_threads
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def unit_read_s(link: Link, size_bytes: int, block_bytes: int, concurrency: int)
 
 def queue_bytes(largest_bytes: int, block_bytes: int, concurrency: int) -> int:
     """The blocks in flight at once while units of at most this size are read."""
-    return block_bytes_of(largest_bytes, block_bytes, concurrency) * concurrency
+    readers = reader_threads(largest_bytes, block_bytes, concurrency)
+    return block_bytes_of(largest_bytes, block_bytes, concurrency) * readers
 
 
 def most_of_neighbours(size_bytes: Mapping[int, int]) -> int:
