@@ -212,7 +212,7 @@ def test_an_unknown_model_type_and_a_missing_folder(copy, tmp_path):
     (copy / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(CheckpointError, match="model_type 'mamba', supported are"):
         open_llm(copy)
-    with pytest.raises(CheckpointError, match="is not a folder; give the folder of"):
+    with pytest.raises(CheckpointError, match="does not exist; give the folder of"):
         open_llm(tmp_path / "absent")
 
 
