@@ -216,6 +216,12 @@ def test_an_unknown_model_type_and_a_missing_folder(copy, tmp_path):
         open_llm(tmp_path / "absent")
 
 
+def test_an_adapter_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds an adapter .* merge it into its model"):
+        open_llm(tmp_path)
+
+
 def test_file_systems_without_direct_reads_give_the_same_tokens(toy, budget, monkeypatch, caplog):
     folder = toy("llama", max_shard_bytes=120_000)
     wanted = generate(folder, PLENTY, PROMPTS)
