@@ -94,9 +94,9 @@ def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["generate", "no-such-folder/x/y", "--prompt", "a"], 4, "not a folder"),
+        (["generate", "no-such-folder/x/y", "--prompt", "a"], 4, "does not exist"),
         (["generate", "nobody/nothing", "--prompt", "a"], 4, "local Hugging Face cache"),
-        (["generate", "/nowhere", "--prompt", "a"], 4, "'/nowhere' is not a folder"),
+        (["generate", "/nowhere", "--prompt", "a"], 4, "'/nowhere' does not exist"),
         (["plan", "/nowhere"], 4, "downloaded before; or plan for a config"),
         (["generate", "DEMO"], 7, "No prompt"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "lots"], 2, "not a size"),

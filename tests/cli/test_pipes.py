@@ -76,6 +76,12 @@ def test_help_shows_options_in_panels(run: Run) -> None:
     assert places[0] < shown.index("--temperature") < places[1] < shown.index("--kv-format")
 
 
+@pytest.mark.parametrize("verb", ["generate", "batch", "chat", "serve"])
+def test_only_what_is_general_is_in_no_panel(verb: str) -> None:
+    outside = {it.name for it in verbs()[verb].params if it.rich_help_panel is None}
+    assert outside == {"model", "config"}
+
+
 @pytest.mark.parametrize("verb", list(verbs()))
 def test_help_is_plain_where_the_terminal_is(
     verb: str, run: Run, monkeypatch: pytest.MonkeyPatch

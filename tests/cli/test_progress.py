@@ -107,3 +107,16 @@ def test_an_early_end_shortens_what_is_left() -> None:
         progress.on_sweep(sweep(2, 0))
         progress.on_sweep(sweep(0, 10))
     assert "decode 10 of 40 tokens" in text_of(made)
+
+
+def test_a_bar_that_was_taken_off_does_not_come_back_with_the_first_sweep() -> None:
+    made = console(terminal=True)
+    progress = RunProgress(made, Clock())
+    progress.on_load(10, 10)
+    progress.stop()
+    before = len(text_of(made))
+    progress.expect(prompt_tokens=4, output_tokens=8)
+    progress.on_sweep(sweep(prefill=4, decode=0))
+    progress.stop()
+    assert "loading" in text_of(made)[:before]
+    assert "loading" not in text_of(made)[before:]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from lm_offload.cli import checkup
+from lm_offload.cli.report import print_rows
 from tests.cli.conftest import Run
 
 
@@ -124,3 +127,16 @@ def test_doctor_says_what_plans_are_made_from(
     monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
     assert profile()["value"] == "none"
     assert "lm-offload profile" in profile()["cost"]
+
+
+def test_paths_are_shown_whole_in_narrow_terminals(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setenv("COLUMNS", "60")
+    made = Console(file=io.StringIO(), width=60)
+    print_rows(made, "made", [("folder", str(folder))])
+    for shown in (made.file.getvalue(), run("doctor", str(folder)).stdout):
+        assert "…" not in shown
+        assert shown.count("long") > 20

@@ -69,7 +69,7 @@ def test_lists_switches_and_the_model_come_from_a_file(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("cpu-memry: 1GiB", ["'cpu-memry'", "cpu-memory", "batch-size"]),
+        ("cpu-memry: 1GiB", ["'cpu-memry' (did you mean cpu-memory?)", "batch-size"]),
         ("cpu_memory: 1GiB", ["'cpu_memory'", "cpu-memory"]),
         ("config: other.yaml", ["'config'"]),
         ("threads: 2.5", ["threads in bad.yaml", "2.5", "integer"]),
@@ -112,6 +112,19 @@ def test_a_bad_variable_is_named(run: Run, demo: Path, monkeypatch: pytest.Monke
     done = run("plan", str(demo))
     assert done.returncode == 2
     assert "LM_OFFLOAD_THREADS is 'many'" in done.stderr
+
+
+def test_a_variable_of_no_option_is_named(
+    run: Run, demo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LM_OFFLOAD_CPU_MEMRY", "1GiB")
+    monkeypatch.setenv("LM_OFFLOAD_GRAMMAR", "x")
+    monkeypatch.setenv("LM_OFFLOAD_API_KEY", "of another command")
+    assert run("inspect", str(demo)).returncode == 0
+    assert caplog.messages == [
+        "LM_OFFLOAD_CPU_MEMRY is the variable of no option (did you mean cpu-memory?).",
+        "LM_OFFLOAD_GRAMMAR is the variable of no option.",
+    ]
 
 
 @pytest.mark.parametrize(

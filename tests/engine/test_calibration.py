@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -58,6 +59,18 @@ def test_the_first_start_measures_and_later_ones_do_not(
     assert stored_file(first.fingerprint).is_file()
 
 
+def test_what_takes_seconds_is_said_before(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stopped(*arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibration, "_measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        profile_of(weights)
+    assert "measured now, in a few seconds" in caplog.text
+
+
 def test_measurements_in_little_memory_are_for_starts_with_as_little(
     weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -68,7 +81,7 @@ def test_measurements_in_little_memory_are_for_starts_with_as_little(
         assert profile_of(weights) == rough  # as it was
         assert not caplog.records
     sound = profile_of(weights)  # memory is enough now: measured anew
-    assert "measured in a few seconds" in caplog.text
+    assert "measured now" in caplog.text
     assert stored_file(sound.fingerprint) != stored_file(rough.fingerprint)
     with monkeypatch.context() as little:
         little.setattr(calibrate_module, "exceeds_cache", lambda size_bytes: False)

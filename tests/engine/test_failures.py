@@ -212,8 +212,14 @@ def test_an_unknown_model_type_and_a_missing_folder(copy, tmp_path):
     (copy / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(CheckpointError, match="model_type 'mamba', supported are"):
         open_llm(copy)
-    with pytest.raises(CheckpointError, match="is not a folder; give the folder of"):
+    with pytest.raises(CheckpointError, match="does not exist; give the folder of"):
         open_llm(tmp_path / "absent")
+
+
+def test_an_adapter_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"holds an adapter .* merge it into its model"):
+        open_llm(tmp_path)
 
 
 def test_file_systems_without_direct_reads_give_the_same_tokens(toy, budget, monkeypatch, caplog):

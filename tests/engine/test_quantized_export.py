@@ -155,6 +155,11 @@ def test_what_is_quantized_or_in_its_own_precision_is_not_quantized(source, tmp_
         quantize_model(model, again, tmp_path / "more", 1, ignore)
 
 
+def test_without_a_format_one_is_asked_for(source, tmp_path):
+    with pytest.raises(ConfigError, match=r"No format was given.* is in fp32; name one with"):
+        quantize_model(source, None, tmp_path / "more", 1, ignore)
+
+
 def test_a_full_disk_leaves_nothing(source, tmp_path, monkeypatch):
     no_room = SimpleNamespace(free=4096)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: no_room)

@@ -69,7 +69,8 @@ def test_what_cannot_be_is_one_sentence(tmp_path, old, new, message):
 
 
 def test_neither_a_file_nor_a_name():
-    with pytest.raises(ConfigError, match=r"'t4-1gb' is neither .* a100-40gb, "):
+    words = r"'t4-1gb' \(did you mean t4-192gb\?\) is neither .* a100-40gb, "
+    with pytest.raises(ConfigError, match=words):
         load_machine("t4-1gb")
 
 

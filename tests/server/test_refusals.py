@@ -76,7 +76,11 @@ def test_one_sentence_says_what_is_allowed(http, changes, words, stream):
         ({"response_format": {"type": "xml"}}, "response_format is {'type': 'xml'}"),
         ({"response_format": {"type": "json_schema"}}, "json_schema is missing"),
         ({"top_logprobs": 2}, "set logprobs to true"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "content.0.type is 'image_url'",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content is 5: Input"),
     ],
 )
 def test_what_chat_cannot_do_is_said(http, changes, words):

@@ -38,6 +38,11 @@ def load_config(path: Path) -> ModelConfig:
     if path.is_file():
         return parse_config(read_json(path), path.name)
     if not (path / "config.json").is_file():
+        if (path / "adapter_config.json").is_file():
+            raise CheckpointError(
+                f"{path} holds an adapter (LoRA), which cannot be run by itself; merge it into its "
+                "model and give the folder of that."
+            )
         raise CheckpointError(
             f"{path} has no config.json, but a Hugging Face checkpoint folder is needed; "
             "check the path."

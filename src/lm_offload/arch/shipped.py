@@ -8,6 +8,7 @@ from importlib.resources import files
 from lm_offload.arch.config import ModelConfig, load_config, parse_config
 from lm_offload.errors import CheckpointError
 from lm_offload.home_path import expanded
+from lm_offload.near_name import did_you_mean
 
 CONFIGS = files("lm_offload.arch") / "configs"
 
@@ -29,8 +30,8 @@ def find_config(model: str) -> ModelConfig:
     name = model.lower()
     if name not in shipped_models():
         raise CheckpointError(
-            f"{model!r} is neither a file nor a folder nor a model that ships; write a path or one "
-            f"of {', '.join(shipped_models())}."
+            f"{model!r}{did_you_mean(name, shipped_models())} is neither a file nor a folder nor a "
+            f"model that ships; write a path or one of {', '.join(shipped_models())}."
         )
     text = (CONFIGS / f"{name}.json").read_text(encoding="utf-8")
     return parse_config(json.loads(text), f"{name}.json")

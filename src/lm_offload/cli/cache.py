@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from lm_offload.cli import options
 from lm_offload.cli.deletion import delete_entries, record_of
@@ -38,7 +38,8 @@ def list_(as_json: options.Json = False, config: options.ConfigFile = None) -> N
         print_json({"folder": str(cache_folder()), "entries": [record_of(one) for one in entries]})
         return
     console = report_console(as_json)
-    table = Table("model", "format", "size", "", title=str(cache_folder()), title_justify="left")
+    columns = Column("model", overflow="fold"), "format", "size", ""
+    table = Table(*columns, title=str(cache_folder()), title_justify="left")
     for entry in entries:
         table.add_row(entry.model, entry.format, format_bytes(entry.size_bytes), entry.state)
     table.add_section()

@@ -34,9 +34,10 @@ class BarDisplay:
 
     def show(self, states: States, now_s: float) -> None:
         """See `Display.show`."""
-        self._progress.start()
-        for label in self._tasks.keys() - states.keys():
+        for label in self._tasks.keys() - states.keys():  # first: a start shows what is left
             self._progress.remove_task(self._tasks.pop(label))
+        if states:
+            self._progress.start()
         for label, (done, total, words) in states.items():
             if label not in self._tasks:
                 self._tasks[label] = self._progress.add_task(words)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from lm_offload.cli import options
 from lm_offload.cli.checkup import Finding, examine
@@ -32,7 +32,8 @@ def doctor(
         print_json({"findings": findings, "missing": [f.name for f in findings if f.cost]})
         return
     console = report_console(as_json)
-    table = Table("what", "found", "what it costs", title="lm-offload doctor", title_justify="left")
+    columns = (Column(name, overflow="fold") for name in ("what", "found", "what it costs"))
+    table = Table(*columns, title="lm-offload doctor", title_justify="left")
     for finding in findings:
         table.add_row(finding.name, _text(finding), finding.cost or "")
     console.print(table)

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -40,26 +41,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(with_version)
-for command in (
-    generate,
-    batch,
-    chat,
-    serve,
-    demo,
-    plan,
-    profile,
-    inspect,
-    bench,
-    simulate,
-    quantize,
-    doctor,
-    version,
-):
-    app.command(cls=GroupedCommand)(command)
-app.command("eval", cls=GroupedCommand)(evaluate)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Run a model": (generate, chat, serve, batch, demo),
+    "Know before, and measure": (inspect, plan, profile, bench, simulate),
+    "Formats of weights": (quantize, evaluate),
+    "This installation": (doctor, version),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        name = "eval" if command is evaluate else None  # which Python has a function of
+        app.command(name, cls=GroupedCommand, rich_help_panel=panel)(command)
 cache.app.command()(prefixes)
 cache.app.command()(clear_prefixes)
-app.add_typer(cache.app, name="cache")
+app.add_typer(cache.app, name="cache", rich_help_panel="Formats of weights")
 
 
 def main() -> None:

@@ -64,10 +64,11 @@ def quantize(
 
 
 def _print_summary(record: dict[str, Any]) -> None:
-    share = record["size_bytes"] / record["checkpoint_bytes"]
+    before_bytes = record["checkpoint_bytes"]
+    share = f"{record['size_bytes'] / before_bytes:.0%} of {format_bytes(before_bytes)}"
     rows = [
         ("folder", record["folder"]),
-        ("size", f"{format_bytes(record['size_bytes'])}, {share:.0%} of the checkpoint's"),
+        ("size", f"{format_bytes(record['size_bytes'])}, {share} in its own precision"),
         ("bytes per weight of a matrix", f"{record['bytes_per_weight']:.4f}"),
         ("seconds", f"{record['seconds']:.1f}"),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def people_console(quiet: bool) -> Console:
@@ -29,7 +29,8 @@ def print_json(result: object) -> None:
 
 def print_rows(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:
     """A titled table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    columns = Column(), Column(overflow="fold")  # paths are shown whole
+    table = Table(*columns, title=title, title_justify="left", show_header=False)
     for name, value in rows:
         table.add_row(name, value)
     console.print(table)

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from lm_offload.errors import ConfigError
+from lm_offload.near_name import did_you_mean
 from lm_offload.yaml_file import read_yaml_as_text
 
 ENVIRONMENT_PREFIX = "LM_OFFLOAD_"
@@ -28,7 +29,7 @@ def apply_settings(
     """
     if not context.resilient_parsing:  # the shell completes a command, nothing will run
         options = (it for it in context.command.params if it.name != file_option.name)
-        known = {_key(option): option for option in options}
+        known = {key_of(option): option for option in options}
         values = {**_from_file(context, known, file), **_from_environment(context, known)}
         context.default_map = {str(known[key].name): value for key, value in values.items()}
     return file
@@ -39,7 +40,8 @@ def variable_of(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.upper().replace("-", "_")
 
 
-def _key(option: Any) -> str:
+def key_of(option: Any) -> str:
+    """What an option is called in the file: its long name without the dashes."""
     return str(option.opts[0]).removeprefix("--")
 
 
@@ -62,8 +64,8 @@ def _from_file(
     for key in values:
         if key not in known:
             raise ConfigError(
-                f"{file.name} has the key {key!r}, allowed for {context.info_name} are "
-                f"{', '.join(sorted(known))}; correct it or take it out."
+                f"{file.name} has the key {key!r}{did_you_mean(key, known)}, allowed for "
+                f"{context.info_name} are {', '.join(sorted(known))}; correct it or take it out."
             )
     return {
         key: _checked(context, known[key], value, f"{key} in {file.name}")

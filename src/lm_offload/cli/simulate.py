@@ -39,7 +39,7 @@ def simulate(
     as_json: options.Json = False,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Predict how fast a model would run on a machine; needs neither of them."""
+    """Predict how fast a model would run on a machine; neither has to be here."""
     from lm_offload.cli.simulation_report import print_simulation
     from lm_offload.planner.policies.constraints import Constraints, parse_pin
 

@@ -9,6 +9,7 @@ import typer
 from lm_offload import __version__
 from lm_offload.cli import options
 from lm_offload.cli.report import print_json
+from lm_offload.cli.variables import warn_of_strangers
 
 
 def _show_version(asked: bool) -> None:
@@ -18,12 +19,14 @@ def _show_version(asked: bool) -> None:
 
 
 def with_version(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
     ] = False,
 ) -> None:
     """Run language models that do not fit in memory."""
+    warn_of_strangers(context.command)
 
 
 def version(as_json: options.Json = False, config: options.ConfigFile = None) -> None:

@@ -44,12 +44,13 @@ def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> Hard
     place, enough = _large_place(weights), is_enough_memory(memory_bytes)
     if not (enough and _is_large(place)) and (known := _known_rough(place, kernels)) is not None:
         return known
-    found = _measure(place, kernels, START if enough else TIGHT, memory_bytes, _no_report)
     log.warning(
-        "This machine was measured in a few seconds%s; run lm-offload profile once, which takes a "
-        "minute and makes plans and predictions better.",
-        "" if found.is_sound else " and in little memory, which holds for starts with as little",
+        "No profile of this machine is stored, so it is measured now, in a few seconds; run "
+        "lm-offload profile once, which takes a minute and makes plans and predictions better."
     )
+    found = _measure(place, kernels, START if enough else TIGHT, memory_bytes, _no_report)
+    if not found.is_sound:
+        log.warning("It was measured in little memory, which holds for starts with as little.")
     profile = found.profile if found.is_sound else _rough(found.profile)
     store_if_possible(profile)
     return profile

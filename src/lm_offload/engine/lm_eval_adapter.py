@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.evaluate import Predictions, predict
 from lm_offload.engine.llm import LLM
+from lm_offload.engine.tokenizer_kinds import transformers_tokenizer
 from lm_offload.errors import RequestError
 from lm_offload.sampling import SamplingParams
 
@@ -50,13 +51,11 @@ class OffloadLM(TemplateLM):  # type: ignore[misc]
         max_batch_size: object = None,
         device: object = None,
     ) -> None:
-        from transformers import AutoTokenizer
-
         super().__init__()
         self.llm = LLM(
             pretrained, cpu_memory=cpu_memory, threads=threads, weight_format=weight_format
         )
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(self.llm.files.folder)
+        self.tokenizer = transformers_tokenizer(self.llm.files.folder)
         self.max_length = max_length or self.llm.files.config.max_positions
 
     @property

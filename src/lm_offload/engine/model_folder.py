@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
 from lm_offload.errors import CheckpointError
 from lm_offload.home_path import expanded
+from lm_offload.near_name import did_you_mean
 
 GGUF_SUFFIX = ".gguf"
+WANTED = (
+    "give the folder of a Hugging Face checkpoint, a GGUF file, or a hub id that was downloaded "
+    "before"
+)
 
 
 def find_folder(model: str | Path) -> Path:
@@ -22,9 +28,11 @@ def find_folder(model: str | Path) -> Path:
     is_folder, is_file = _kind_of(path)
     if is_folder or (is_file and path.suffix == GGUF_SUFFIX):
         return path
-    if is_file or str(model).count("/") > 1:
+    if is_file:
         raise _not_a_folder(str(model))
-    return _cached_folder(str(model))
+    if str(model).count("/") > 1:
+        raise _not_there(path)
+    return _cached_folder(path, str(model))
 
 
 def _kind_of(path: Path) -> tuple[bool, bool]:
@@ -39,10 +47,18 @@ def _kind_of(path: Path) -> tuple[bool, bool]:
 
 
 def _not_a_folder(model: object) -> CheckpointError:
-    return CheckpointError(
-        f"{model!r} is not a folder; give the folder of a Hugging Face checkpoint, a GGUF file, or "
-        "a hub id that was downloaded before."
-    )
+    return CheckpointError(f"{model!r} is not a folder; {WANTED}.")
+
+
+def _not_there(path: Path) -> CheckpointError:
+    return CheckpointError(f"{str(path)!r}{_near(path)} does not exist; {WANTED}.")
+
+
+def _near(path: Path) -> str:
+    """What lies beside a path that is not there, if it has nearly its name."""
+    with suppress(OSError):
+        return did_you_mean(path.name, (it.name for it in path.parent.iterdir()))
+    return ""
 
 
 def model_name(folder: Path) -> str:
@@ -53,16 +69,16 @@ def model_name(folder: Path) -> str:
     return folder.name
 
 
-def _cached_folder(model_id: str) -> Path:
+def _cached_folder(path: Path, model_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(model_id, local_files_only=True))
     except HFValidationError as error:
-        raise _not_a_folder(model_id) from error
+        raise _not_there(path) from error
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"{model_id!r} is neither a folder nor in the local Hugging Face cache; check the path "
-            f"or download it first with: hf download {model_id}"
+            f"{model_id!r}{_near(path)} is neither a folder nor in the local Hugging Face cache; "
+            f"check the path or download it first with: hf download {model_id}"
         ) from error

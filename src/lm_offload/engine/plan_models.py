@@ -20,6 +20,7 @@ from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
 from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.home_path import expanded
+from lm_offload.near_name import did_you_mean
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.sized_model import sizes_of_config
 from lm_offload.quant.columns import check_columns
@@ -62,9 +63,11 @@ def _check_known(model: str) -> None:
     try:
         find_folder(model)
     except CheckpointError as error:
-        names = ", ".join(shipped_models())
-        sentence = f"{str(error).removesuffix('.')}; or plan for a config that ships: {names}."
-        raise CheckpointError(sentence) from error
+        names = shipped_models()
+        raise CheckpointError(
+            f"{str(error).removesuffix('.')}; or plan for a config that ships"
+            f"{did_you_mean(model.lower(), names)}: {', '.join(names)}."
+        ) from error
 
 
 def _sizes_by_config(config: ModelConfig, options: PlanOptions) -> AllowedSizes:

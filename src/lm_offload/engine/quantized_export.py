@@ -56,10 +56,7 @@ def quantize_model(
     """
     files = open_model(model, weight_format)
     if files.packing is None:
-        raise ConfigError(
-            f"The weights of {files.folder} are {files.stored_format} already; name an int8 or "
-            "int4 format and an unquantized checkpoint."
-        )
+        raise _nothing_to_quantize(files, weight_format)
     packing = files.packing
     if output is not None:
         packing = _with_tables(packing, files, output)
@@ -68,6 +65,18 @@ def quantize_model(
     if output is not None:
         _write_companions(files, output)
     return _summary(packing, files.conversion)
+
+
+def _nothing_to_quantize(files: ModelFiles, weight_format: str | None) -> ConfigError:
+    if weight_format is None and not files.stored_format.is_packed:
+        return ConfigError(
+            f"No format was given, and {files.folder} is in {files.stored_format}; name one with "
+            "--format: int8, int4 or fp8."
+        )
+    return ConfigError(
+        f"The weights of {files.folder} are {files.stored_format} already; name an int8 or int4 "
+        "format and an unquantized checkpoint."
+    )
 
 
 def _with_tables(packing: Packing, files: ModelFiles, folder: Path) -> Packing:

@@ -65,6 +65,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -80,9 +81,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return HuggingFaceTokenizer(folder)
     except Exception as error:
         raise CheckpointError(
-            f"{model_name(folder)} has no tokenizer that can be loaded ({first_line(error)}); add "
-            "its tokenizer files, or give prompts as token ids."
+            f"{model_name(folder)} has no tokenizer that can be loaded ({_why(folder, error)}); "
+            "add its tokenizer files, or give prompts as token ids in Python."
         ) from error
+
+
+def _why(folder: Path, error: Exception) -> str:
+    if folder.is_file() or any((folder / name).exists() for name in VOCABULARIES):
+        return first_line(error)
+    return f"there is no {VOCABULARIES[0]}"
 
 
 def save_gguf_tokenizer(file: Path, folder: Path) -> None:

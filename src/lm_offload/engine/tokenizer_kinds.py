@@ -13,6 +13,15 @@ Messages = Sequence[Mapping[str, Any]]  # of a conversation
 _NO_TEMPLATE = "This model has no chat template; give plain prompts instead of messages."
 
 
+def transformers_tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
+    """What transformers makes of a folder; code that lies there is not run, nor asked about."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        folder, gguf_file=gguf_file, local_files_only=True, trust_remote_code=False
+    )
+
+
 class PlainTokenizer:
     """A `tokenizer.json` and nothing else, for checkpoints that declare just that.
 
@@ -62,10 +71,10 @@ class PlainTokenizer:
 
     def for_transformers(self) -> Any:
         """What transformers makes of the folder, or of the file where nothing is declared."""
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+        from transformers import PreTrainedTokenizerFast
 
         if self._file.with_name("tokenizer_config.json").exists():
-            return AutoTokenizer.from_pretrained(self._file.parent, local_files_only=True)
+            return transformers_tokenizer(self._file.parent)
         return PreTrainedTokenizerFast(tokenizer_file=str(self._file))
 
 
@@ -73,11 +82,7 @@ class HuggingFaceTokenizer:
     """The tokenizer that transformers makes of the folder, chat template included."""
 
     def __init__(self, folder: Path, gguf_file: str | None = None) -> None:
-        from transformers import AutoTokenizer
-
-        self._backend: Any = AutoTokenizer.from_pretrained(
-            folder, gguf_file=gguf_file, local_files_only=True
-        )
+        self._backend = transformers_tokenizer(folder, gguf_file)
 
     def save(self, folder: Path) -> None:
         """Write files from which `load_tokenizer` makes the same."""

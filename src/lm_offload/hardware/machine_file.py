@@ -10,6 +10,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_text import profile_from_dict
 from lm_offload.home_path import expanded
+from lm_offload.near_name import did_you_mean
 from lm_offload.yaml_file import read_yaml
 
 MACHINES = files("lm_offload.hardware") / "machines"
@@ -44,7 +45,8 @@ def _find(machine: str | Path) -> Traversable:
     name = str(machine).lower()
     if name not in shipped_machines():
         raise ConfigError(
-            f"{str(machine)!r} is neither a file nor a machine that ships; write the path of a "
-            f"YAML file or one of {', '.join(shipped_machines())}."
+            f"{str(machine)!r}{did_you_mean(name, shipped_machines())} is neither a file nor a "
+            "machine that ships; write the path of a YAML file or one of "
+            f"{', '.join(shipped_machines())}."
         )
     return MACHINES / f"{name}.yaml"

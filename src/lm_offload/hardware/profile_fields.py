@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -13,6 +13,7 @@ from lm_offload.hardware.attention_rates import split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.measured_work import OPERATIONS, THREADED_WORK
 from lm_offload.hardware.quantity import AXIS, Quantity, quantity_of
+from lm_offload.near_name import did_you_mean
 from lm_offload.quant.format import parse_format
 
 ANY_SIZE = 1.0  # the one point of a curve that is written as a single number
@@ -34,6 +35,11 @@ class Place:
         what = f"{'.'.join(self.keys)} in {self.origin}" if self.keys else self.origin
         raise ConfigError(f"{what} is {found}; allowed is {allowed}.")
 
+    def refuse_key(self, key: object, known: Iterable[str]) -> NoReturn:
+        """Raise ConfigError for a key of this mapping that is none of the known ones."""
+        names = tuple(known)
+        self.at(key).refuse(f"not a known key{did_you_mean(key, names)}", ", ".join(names))
+
 
 def default_of(item: dataclasses.Field[Any]) -> Any:
     """What a field is when it is not given; `dataclasses.MISSING` where it must be."""
@@ -48,7 +54,7 @@ def parse_record(kind: Any, values: object, place: Place) -> Any:
     given = _mapping(values, place)
     for key in given:
         if key not in hints:
-            place.at(key).refuse("not a known key", ", ".join(hints))
+            place.refuse_key(key, hints)
     parsed = {}
     for item in dataclasses.fields(kind):
         inner = place.at(item.name)

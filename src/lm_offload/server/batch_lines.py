@@ -23,7 +23,7 @@ from lm_offload.engine.tokenizer import Tokenizer
 from lm_offload.errors import LMOffloadError, RequestError, StorageError
 from lm_offload.server.answer_forms import Json
 from lm_offload.server.bodies import ChatBody, CompletionBody
-from lm_offload.server.error_object import error_object, sentence_of, status_of
+from lm_offload.server.error_object import error_object, sentence_of, status_of, telling
 from lm_offload.server.parsers import Parsers
 from lm_offload.server.questions import Question, of_chat, of_completion
 from lm_offload.server.replies import Choice
@@ -88,7 +88,7 @@ def _question(line: BatchLine, tokenizer: Tokenizer, parsers: Parsers) -> Questi
 
 
 def _words(error: ValidationError) -> str:
-    return sentence_of(error.errors()[0])
+    return sentence_of(telling(error.errors()))
 
 
 def response_line(job: Job, outputs: Items[RequestOutput]) -> Json:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_offload.errors import LMOffloadError, RequestError, shown
 
 BAD_REQUEST, FAILED = 400, 500
+_KINDS = {"str", "int", "float", "bool", "dict"}  # that pydantic adds to the place of a field
 
 
 def error_object(
@@ -28,7 +29,25 @@ def param_of(error: Mapping[str, Any]) -> str | None:
     """The field that one of pydantic's errors is of; none of what is no JSON."""
     if error["type"] == "json_invalid":
         return None
-    return ".".join(str(part) for part in error["loc"] if part != "body") or None
+    return ".".join(str(part) for part in error["loc"] if not _is_kind(part)) or None
+
+
+def _is_kind(part: object) -> bool:
+    """Whether it names the body, or which of several types a value was compared with."""
+    return isinstance(part, str) and (part in {"body", *_KINDS} or "[" in part)
+
+
+def telling(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Of pydantic's errors the first, or what it is within: a field of several types has one each.
+
+    A list that was compared with text, too, is wrong where its own error is.
+    """
+    first, *_ = errors
+    place = first["loc"][:-1]
+    if place in ((), ("body",)):
+        return first
+    within = (error for error in errors if error["loc"][: len(place)] == place)
+    return max(within, key=lambda error: len(error["loc"]))
 
 
 def sentence_of(error: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from lm_offload.server.error_object import (
     param_of,
     sentence_of,
     status_of,
+    telling,
 )
 from lm_offload.server.replies import ClientGone
 
@@ -43,8 +44,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        return _answer(BAD_REQUEST, sentence_of(first), param=param_of(first))
+        found = telling(error.errors())
+        return _answer(BAD_REQUEST, sentence_of(found), param=param_of(found))
 
     @app.exception_handler(HTTPException)
     def no_route(request: Request, error: HTTPException) -> Response:

@@ -65,6 +65,13 @@ def test_the_estimate_is_a_lower_bound_but_for_what_a_start_leaves(setting):
 
 
 @given(SCENES)
+@settings(max_examples=60)
+def test_no_step_is_shorter_than_its_busiest_resource(setting):
+    time = simulate_step(setting)
+    assert time.step_s >= max(time.busy_s.values())
+
+
+@given(SCENES)
 @settings(max_examples=30)
 def test_a_few_layers_and_their_period_stand_for_all(setting):
     """Decode: exactly; prefill: the layers that were not simulated are like the last ones."""

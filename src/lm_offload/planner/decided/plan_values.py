@@ -25,7 +25,7 @@ def parsed_record(
         place.refuse(repr(values), f"a mapping with the keys {', '.join(parsers)}")
     for key in values:
         if key not in parsers:
-            place.at(key).refuse("not a known key", ", ".join(parsers))
+            place.refuse_key(key, parsers)
     for key in parsers:
         if key not in values and key not in optional:
             place.at(key).refuse("missing", "a plan that has it")

@@ -87,7 +87,7 @@ def _mapping(value: object, allowed: tuple[str, ...], place: Place) -> Mapping[s
         place.refuse(repr(value), f"a mapping of {', '.join(allowed)}")
     for key in value:
         if key not in allowed:
-            place.at(key).refuse("not a known key", ", ".join(allowed))
+            place.refuse_key(key, allowed)
     return value
 
 

@@ -97,7 +97,8 @@ def simulate_step(scene: Scene) -> PhaseTime:
     if more > few:
         layer_s = (_sweep_s(scene, seconds, more) - step_s) / (more - few)
         step_s += (scene.model.num_layers - few) * layer_s
-    return PhaseTime(step_s, resource_seconds(scene, seconds))
+    busy_s = resource_seconds(scene, seconds)
+    return PhaseTime(max(step_s, *busy_s.values()), busy_s)  # a period of few layers is a bit off
 
 
 def estimate_step(scene: Scene) -> PhaseTime:
