@@ -34,7 +34,6 @@ from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.pipeline import executor, progress, sweep_clock
 from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.runner import ModelRunner
-from lm_offload.sampling.draw import Row
 from lm_offload.schedule.task import Task
 from lm_offload.sequence import Batch
 from lm_offload.step_time import StepTime
@@ -105,11 +104,11 @@ def test_a_sweep_that_took_less_than_its_tasks_is_no_curve_below_zero() -> None:
 def test_sampling_is_measured_however_long_its_first_calls_take(monkeypatch) -> None:
     clock, rate = fake_clock(monkeypatch, timing), 2e9
 
-    def slow_sample(logits: Tensor, rows: list[Row]) -> list[int]:
+    def slow_likeliest(logits: Tensor) -> list[int]:
         clock.sleep(overhead.SAMPLING_BUDGET_S + logits.numel() / rate)
-        return [0] * len(rows)
+        return [0] * len(logits)
 
-    monkeypatch.setattr(overhead, "sample", slow_sample)
+    monkeypatch.setattr(overhead, "likeliest_of", slow_likeliest)
     visits = SimpleNamespace(sweeps_s=sweeps_s({}), prompt_costs=PromptCosts(0.0, 0.0))
     cpu = with_overhead(PROFILE, KERNELS, visits).cpu
     assert cpu.sampled_values_per_s == pytest.approx(rate)
