@@ -62,15 +62,15 @@ class OnDemand:
         self._start = ring.start
         self._chosen = chosen
         self._take_home = take_home
-        self._use = NO_EXPERTS
+        self._read_count = 0
         self._router = 0  # that was computed last
         self._unused: frozenset[int] = frozenset()
         self._offsets: dict[int, int] = {}
 
-    def take_use(self) -> ExpertUse:
-        """What there was since the last call."""
-        use, self._use = self._use, NO_EXPERTS
-        return use
+    def take_read(self) -> int:
+        """How many experts were read since the last call."""
+        count, self._read_count = self._read_count, 0
+        return count
 
     def is_unused(self, unit: int) -> bool:
         """Whether it is an expert of the layer that nobody chose."""
@@ -94,7 +94,7 @@ class OnDemand:
         self._router = router
         self._unused = frozenset(unit for at, unit in enumerate(experts) if at not in chosen)
         missing = self._kept[router].use(chosen)
-        self._use = ExpertUse(self._use.used + len(chosen), self._use.read + len(missing))
+        self._read_count += len(missing)
         return [
             self._read(Key(sweep, experts[number]), None if owner is None else experts[owner])
             for number, owner in missing.items()

@@ -104,6 +104,8 @@ class SweepSchedule:
                 task_id = TaskId(sweep, "compute", unit)
                 yield Task(task_id, "cpu", before, units=units)
                 before = (task_id,)
+                if self._experts is not None:
+                    yield from self._experts.computed(sweep, unit + units - 1)
                 continue
             if self._experts is not None and self._experts.is_unused(unit):
                 continue
