@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,8 +101,8 @@ class ExpertFunctions:
     def chosen(self) -> list[int]:
         """The experts that any row uses, in order, of the layer whose router was computed last."""
         self._rows = None
-        experts = self._choice.experts[: self._num_rows].numpy()
-        return cast("list[int]", np.unique(experts).tolist())
+        experts = self._choice.experts[: self._num_rows].flatten()
+        return sorted({*experts.tolist()})
 
     def take_used(self) -> int:
         """How many experts were computed since the last call."""

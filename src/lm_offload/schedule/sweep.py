@@ -107,8 +107,6 @@ class SweepSchedule:
                 if self._experts is not None:
                     yield from self._experts.computed(sweep, unit + units - 1)
                 continue
-            if self._experts is not None and self._experts.is_unused(unit):
-                continue
             weights, offset = self._weights(Key(sweep, unit))
             for micro_batch in range(count):
                 task_id = TaskId(sweep, "compute", unit, micro_batch)
@@ -128,6 +126,8 @@ class SweepSchedule:
                 units = 1
             yield unit, micro_batches[unit], units
             unit += units
+            if self._experts is not None:
+                unit = self._experts.next_used(unit)
 
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
         """The reads of a unit, if it has any, and its place in the ring, if that is there."""
