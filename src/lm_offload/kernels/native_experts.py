@@ -41,7 +41,7 @@ class NativeExperts:
         """See `Kernels.choose_experts`."""
         at, stride, count, experts = rows(scores)
         chosen_at, scales_at = _chosen(choice, count, rule.used)
-        ranked = (0, 0) if bias is None else vector(bias, experts)
+        ranked = (0, 0) if bias is None else vector(bias.flatten(), experts)
         groups = rule.groups, rule.groups_used, rule.summed
         if experts % rule.groups or not 0 < rule.used <= experts:
             refuse(f"scores of {rule.groups} groups, {rule.used} experts or more", scores)
