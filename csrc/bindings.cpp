@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "cpu_features.h"
+#include "experts.h"
 #include "operations.h"
 #include "packed_inputs.h"
 #include "program.h"
@@ -36,6 +37,17 @@ void run(const Operations& ops, void (*Operations::*operation)(const Args&), con
 template <class Args>
 void run(Program& program, void (*Operations::*operation)(const Args&), const Args& args) {
     program.run(program.*operation, args);
+}
+
+// The same of an operation that no table has.
+template <class Args>
+void run(const Operations&, void (*operation)(const Args&), const Args& args) {
+    operation(args);
+}
+
+template <class Args>
+void run(Program& program, void (*operation)(const Args&), const Args& args) {
+    program.run(operation, args);
 }
 
 // Address, row stride (0 where packed), dtype and rows of a weight; address and dtype of its
@@ -195,6 +207,50 @@ void selective_scan(Target& target, Address x, int64_t x_stride, Address steps,
                  threads});
 }
 
+using Groups = std::tuple<int64_t, int64_t, int64_t>;  // how many, those used, whose best summed
+
+template <class Target>
+void choose_experts(Target& target, Address scores, int64_t stride, int64_t rows, int64_t experts,
+                    bool sigmoids, const Vector& bias, const Groups& groups, int64_t used,
+                    bool to_one, float scale, Address chosen, Address scales) {
+    const auto& [bias_at, bias_dtype] = bias;
+    const auto& [count, groups_used, summed] = groups;
+    run(target, lmo::choose_experts,
+        ChoiceArgs{at<float>(scores), stride, rows, experts, sigmoids, at<void>(bias_at),
+                   dtype_of(bias_dtype), count, groups_used, summed, used, to_one, scale,
+                   at<int64_t>(chosen), at<float>(scales)});
+}
+
+// Bits (0 where it is not packed), dtype, row stride, group, symmetry, whether codes are floats,
+// bits of inputs.
+using Matrix = std::tuple<int, int, int64_t, int64_t, bool, bool, int>;
+
+ExpertMatrix matrix_of(const Matrix& matrix) {
+    const auto& [bits, dtype, stride, group, symmetric, floats, input_bits] = matrix;
+    return {bits, dtype_of(dtype), stride, group, symmetric, floats, input_bits};
+}
+
+using Span = std::tuple<int64_t, int64_t>;
+using ExpertChoices = std::tuple<Address, Address, int64_t, int64_t>;  // chosen, scales; rows, used
+using ExpertScratch = std::tuple<Address, int64_t>;                    // and rows of a product
+
+template <class Target>
+void add_experts(Target& target, Address table, const Span& span, const ExpertChoices& choices,
+                 Address x, int64_t x_stride, Address out, int64_t out_stride, int64_t width,
+                 int64_t inner, const Matrix& wide, const Matrix& narrow, int bias_dtype,
+                 bool gelu, float limit, float slope, const ExpertScratch& scratch, Address count,
+                 int threads) {
+    const auto& [first, last] = span;
+    const auto& [chosen, scales, rows, used] = choices;
+    const auto& [scratch_at, most_rows] = scratch;
+    run(target, lmo::add_experts,
+        ExpertArgs{&target, at<int64_t>(table), first, last, at<int64_t>(chosen),
+                   at<float>(scales), rows, used, at<float>(x), x_stride, at<float>(out),
+                   out_stride, width, inner, matrix_of(wide), matrix_of(narrow),
+                   dtype_of(bias_dtype), gelu, limit, slope, at<float>(scratch_at), most_rows,
+                   at<int64_t>(count), threads});
+}
+
 int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_t k, int threads) {
     return ops.linear_scratch_bytes(m, n, k, threads);
 }
@@ -227,7 +283,9 @@ void define_operations(Class& bound) {
         .def("relu", gate<&Operations::relu, Target>, no_gil)
         .def("causal_convolution", causal_convolution<Target>, no_gil)
         .def("gated_delta", gated_delta<Target>, no_gil)
-        .def("selective_scan", selective_scan<Target>, no_gil);
+        .def("selective_scan", selective_scan<Target>, no_gil)
+        .def("choose_experts", choose_experts<Target>, no_gil)
+        .def("add_experts", add_experts<Target>, no_gil);
 }
 
 }  // namespace
@@ -250,6 +308,7 @@ NB_MODULE(_native, m) {
     m.attr("MOST_PRODUCTS") = kMostProducts;
     m.attr("MOST_TAPS") = kMostTaps;
     m.attr("MOST_KEY_DIM") = kMostKeyDim;
+    m.attr("EXPERT_ADDRESSES") = static_cast<int>(kExpertAddresses);
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "experts.h"
 #include "operations.h"
 
 namespace lmo {
@@ -62,6 +63,8 @@ inline void move(ScanArgs& args, Shift shift) {
 
 inline void move(RotaryArgs&, Shift) {}
 inline void move(GateArgs&, Shift) {}
+inline void move(ChoiceArgs& args, Shift shift) { move(args.bias, shift.weights); }
+inline void move(ExpertArgs&, Shift) {}  // their table says where they lie
 
 // The operations of a table, each written down with its arguments as it runs. What the arguments
 // point to must stay where it is for as long as the program is replayed, or move as `Shift` says.

@@ -161,9 +161,10 @@ class PagedModel:
             functions, inputs = load_mixture(self.config.model_type), torch.empty_like(hidden)
             sums = torch.full_like(hidden, float("nan")) if self.config.summed_experts else None
             self._experts = ExpertFunctions(functions, ctx, hidden, inputs, batch.num_tokens, sums)
-            self._experts.route(weights, batch)
+            self._experts.begin(batch.num_tokens)
+            self._experts.route(weights, batch, ctx.kernels)
         else:
-            self._experts.compute(unit, weights)
+            self._experts.compute([(unit, weights)], ctx.kernels)
 
     def _view(self, spec: WeightSpec) -> Tensor:
         found = next(self._tensors[n] for n in name_candidates(spec.name) if n in self._tensors)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_offload.models.experts import Choice
+from lm_offload.kernels.expert_choice import Choice
 from lm_offload.pipeline.expert_functions import rows_by_expert
 
 
@@ -18,7 +18,8 @@ def test_rows_are_found_by_expert_in_order(rows_of_batches, num_experts, data):
     for rows in rows_of_batches:
         scales, experts = torch.rand(rows, num_experts, generator=generator).topk(per_token)
         choices.append(Choice(experts, scales))
-    found = rows_by_expert(choices, num_experts)
+    whole = Choice(*(torch.cat(parts) for parts in zip(*choices, strict=True)))
+    found = rows_by_expert(whole, num_experts)
     wanted: dict[int, list[tuple[int, float]]] = {}
     row = 0
     for choice in choices:

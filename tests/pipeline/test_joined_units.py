@@ -33,7 +33,7 @@ def test_all_of_llama_but_its_embedding(toy):
 def test_not_what_torch_computes_nor_what_waits_for_the_disk(toy):
     assert "head" not in joined_kinds(toy("llama"), final_softcap=30.0)
     assert "head" not in joined_kinds(toy("granite"))
-    assert joined_kinds(toy("mixtral")) == []
+    assert "expert" not in joined_kinds(toy("mixtral"))
     assert "recurrent" not in joined_kinds(toy("qwen3_5_text"))
     first = joined_kinds(toy("llama"))
     assert joined_kinds(toy("llama"), staged={1}) == first[1:]

@@ -198,9 +198,9 @@ def test_an_expert_that_was_not_computed_lies_nowhere_when_a_sweep_was_cut():
     assert [(it.id.unit, it.ring_offset) for it in reads] == [(2, -1)]
 
 
-def test_uses_are_counted():
+def test_reads_are_counted():
     mixture = Mixture(1, frozenset({2, 3}), 2, [[frozenset({0, 2, 3})]])
     experts = mixture.on_demand()
     experts.computed(0, 1)
-    assert experts.take_use() == (3, 1)
-    assert experts.take_use() == (0, 0)
+    assert experts.take_read() == 1
+    assert experts.take_read() == 0

@@ -6,7 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lm_offload.engine.cut_files import in_units_of
-from lm_offload.engine.expert_parts import expert_functions, experts_on_demand, schedule_of
+from lm_offload.engine.expert_parts import (
+    ExpertUses,
+    expert_functions,
+    experts_by_layer,
+    experts_on_demand,
+    schedule_of,
+)
 from lm_offload.engine.lending import open_cache, retention_over
 from lm_offload.engine.machinery import (
     Machinery,
@@ -82,11 +88,13 @@ def build_cpu_machinery(
         _context(files, plan, kernels, arenas),
         buffers_in(arenas, plan, files.config),
     )
-    functions = expert_functions(context, buffers, arenas, plan) if files.config.is_moe else None
+    functions = None
+    if files.config.is_moe:
+        functions = expert_functions(files, context, buffers, arenas, plan, store)
     states = _states(files, plan, arenas)
     runner = _runner(files, plan, context, store, cache, staged, buffers, functions, states)
-    experts = experts_on_demand(files, plan, store, functions) if functions else None
-    joined = () if trace.by_unit else _joined(files, staged)
+    joined = () if trace.by_unit else _joined(files, staged, store, functions)
+    experts = experts_on_demand(files, plan, store, functions, joined) if functions else None
     schedule = schedule_of(files, plan, experts, joined)
     executor = _executor(files, store, staged, plan, schedule, trace, overlap)
     prefixes = None
@@ -98,7 +106,8 @@ def build_cpu_machinery(
     scheduler = scheduler_of(plan, cache, prefixes, swap, swap_pays, drop, kept)
     retention = retention_over(cache, executor, store, files, plan)
     parts = store, runner, executor, scheduler, cache
-    return Machinery(plan, *parts, prefixes, staged, swap, retention, experts, tiers=(tier,))
+    used = ExpertUses(functions, experts) if functions and experts else None
+    return Machinery(plan, *parts, prefixes, staged, swap, retention, used, tiers=(tier,))
 
 
 def _memory(plan: Plan) -> tuple[MemoryTier, dict[str, Arena]]:
@@ -150,10 +159,20 @@ def _states(files: ModelFiles, plan: Plan, arenas: dict[str, Arena]) -> Recurren
     return RecurrentStates(states_in(arenas["recurrent states"], config, plan.lanes), kept)
 
 
-def _joined(files: ModelFiles, staged: StagedCache | None) -> frozenset[int]:
+def _joined(
+    files: ModelFiles,
+    staged: StagedCache | None,
+    store: WeightStore,
+    experts: ExpertFunctions | None,
+) -> frozenset[int]:
     """Units that are one task with their neighbours."""
-    model = load_model(files.config.model_type)
-    return joined_units(files.units, files.config, model, staged.units if staged else ())
+    model, spilled = load_model(files.config.model_type), staged.units if staged else ()
+    tabled = [
+        layer
+        for layer, units in (experts_by_layer(files) if experts else {}).items()
+        if experts and experts.has_table(layer) and all(map(store.has_home, units))
+    ]
+    return joined_units(files.units, files.config, model, spilled, tabled)
 
 
 def _executor(

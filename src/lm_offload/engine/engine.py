@@ -84,7 +84,7 @@ class Engine:
             self._take_logits(batch, logits)
         parts.scheduler.retire_finished()
         step_time = replace(step_time, total_s=time.perf_counter() - start_s)
-        experts = parts.experts.take_use() if parts.experts else NO_EXPERTS
+        experts = parts.experts.take() if parts.experts else NO_EXPERTS
         record = record_of(batch, step_time, cached, parts.scheduler, retained, experts)
         self.records.append(record)
         return [*sampled, *self._take_failed()] if parts.staged else sampled

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_offload.arch.config import ModelConfig
 from lm_offload.device.base import Device
+from lm_offload.engine.expert_parts import ExpertUses
 from lm_offload.engine.lending import streamed_bytes
 from lm_offload.engine.model_files import ModelFiles
 from lm_offload.hardware.core_groups import spread_threads
@@ -26,7 +27,6 @@ from lm_offload.pipeline.retention import Retainer
 from lm_offload.pipeline.runner_parts import Buffers, Runner
 from lm_offload.pipeline.staged_cache import StagedCache
 from lm_offload.plan import Plan
-from lm_offload.schedule.on_demand import OnDemand
 from lm_offload.scheduler.scheduler import Scheduler
 from lm_offload.storage.arena import Arena, Memory, MemoryTier
 from lm_offload.storage.blocks import reader_threads
@@ -49,7 +49,7 @@ class Machinery:
     staged: StagedCache | None = None  # layers whose KV cache lies on disk
     swap: SwapStore | None = None  # where preempted sequences may go
     retention: Retainer | None = None  # of streamed weights in unused KV memory
-    experts: OnDemand | None = None  # of a mixture
+    experts: ExpertUses | None = None  # of a mixture
     devices: tuple[Device, ...] = ()  # what computes, if not the CPU
     tiers: tuple[MemoryTier, ...] = ()  # of host memory
 

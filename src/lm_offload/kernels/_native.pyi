@@ -25,6 +25,11 @@ Scan = tuple[
     int, int, int, int, Vector, Vector, Vector, float, float, int, int, Sequences,
     int, int, int, int, int, int,
 ]  # fmt: skip
+Groups = tuple[int, int, int]  # how many, those used, whose best are summed
+# Bits (0 where it is not packed), dtype, row stride, group, symmetry, whether codes are floats,
+# bits of inputs.
+ExpertMatrix = tuple[int, int, int, int, bool, bool, int]
+EXPERT_ADDRESSES: int  # of an expert: gate, up, down and their biases
 Rotation = tuple[int, int, int, int, int, int, int, int, int, int]
 Stored = tuple[int, int, int, int, int, int, "Cache", int, int]
 Attention = tuple[
@@ -242,6 +247,44 @@ class Operations:
         value_dim: int,
         out: int,
         out_stride: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def choose_experts(
+        self,
+        scores: int,
+        stride: int,
+        rows: int,
+        experts: int,
+        sigmoids: bool,
+        bias: Vector,
+        groups: Groups,
+        used: int,
+        to_one: bool,
+        scale: float,
+        chosen: int,
+        scales: int,
+        /,
+    ) -> None: ...
+    def add_experts(
+        self,
+        table: int,
+        span: tuple[int, int],
+        choices: tuple[int, int, int, int],
+        x: int,
+        x_stride: int,
+        out: int,
+        out_stride: int,
+        width: int,
+        inner: int,
+        wide: ExpertMatrix,
+        narrow: ExpertMatrix,
+        bias_dtype: int,
+        gelu: bool,
+        limit: float,
+        slope: float,
+        scratch: tuple[int, int],
+        count: int,
         threads: int,
         /,
     ) -> None: ...

@@ -17,15 +17,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Sequence as Items
+    from typing import Any
 
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice, ChoiceRule
+    from lm_offload.kernels.expert_table import ExpertTable
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.quant.packed import PackedWeight
 
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
+    Weights = Mapping[str, Any]  # of a unit by role
     Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
 
 
@@ -135,6 +140,14 @@ class Kernels(Protocol):
 
     def relu(self, x: Tensor) -> None:
         """x[T, I] = max(x, 0) in place."""
+
+    def choose_experts(
+        self, scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice
+    ) -> None:
+        """choice = the experts of a mixture that rows of scores[T, E] use; bias [E] ranks them."""
+
+    def expert_table(self, experts: int, example: Weights) -> ExpertTable | None:
+        """An empty table for experts like this one; None where they are asked for one by one."""
 
     def causal_convolution(
         self,

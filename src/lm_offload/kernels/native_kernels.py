@@ -14,6 +14,7 @@ from lm_offload.kernels.native_arguments import (
     vector,
 )
 from lm_offload.kernels.native_attention import attended, rotation, stored
+from lm_offload.kernels.native_experts import NativeExperts
 from lm_offload.kernels.native_states import NativeStates
 from lm_offload.quant.packed import PackedWeight
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lm_offload.quant.kv_blocks import Blocks
 
 
-class NativeKernels(NativeStates):
+class NativeKernels(NativeExperts, NativeStates):
     """`Kernels` in C++, each call on at most `threads` threads and without the GIL.
 
     `operations` is one table of `_native`; by default the fastest that this CPU can run.

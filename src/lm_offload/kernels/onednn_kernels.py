@@ -7,7 +7,7 @@ its own, so that now and then the last bit of a rounded product differs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Kernels, Product, Recording, Weight
+    from lm_offload.kernels.base import (
+        Kernels,
+        Product,
+        Recording,
+        Weight,
+        Weights,
+    )
+    from lm_offload.kernels.expert_table import (
+        ExpertRoom,
+        ExpertRows,
+        ExpertTable,
+        Gate,
+        TabledExperts,
+    )
 
 
 class OneDnnKernels:
@@ -45,6 +58,7 @@ class OneDnnKernels:
         self.gelu_tanh_mul = inner.gelu_tanh_mul
         self.sigmoid_mul = inner.sigmoid_mul
         self.relu = inner.relu
+        self.choose_experts = inner.choose_experts
         self.causal_convolution = inner.causal_convolution
         self.gated_delta = inner.gated_delta
         self.selective_scan = inner.selective_scan
@@ -58,6 +72,18 @@ class OneDnnKernels:
         """See `Kernels.record`."""
         inner = self._inner.record()
         return OneDnnRecording(inner, self.min_rows) if inner else None
+
+    def expert_table(self, experts: int, example: Weights) -> ExpertTable | None:
+        """See `Kernels.expert_table`; products with bf16 weights are not asked for in tables."""
+        if any(map(_is_bf16, example.values())):
+            return None
+        return self._inner.expert_table(experts, example)
+
+    def add_experts(
+        self, table: ExpertTable, span: range, rows: ExpertRows, gate: Gate, room: ExpertRoom
+    ) -> None:
+        """See `TabledExperts.add_experts`."""
+        cast("TabledExperts", self._inner).add_experts(table, span, rows, gate, room)
 
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""

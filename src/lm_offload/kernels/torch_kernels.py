@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from lm_offload.kernels import torch_linear, torch_recurrent
+from lm_offload.kernels import expert_choice, torch_linear, torch_recurrent
 from lm_offload.kernels.torch_attention import Scores, paged_attention
 from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Product, ScanFactors, Weight
+    from lm_offload.kernels.base import Product, ScanFactors, Weight, Weights
+    from lm_offload.kernels.expert_choice import Choice, ChoiceRule
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
 
@@ -113,6 +114,15 @@ class TorchKernels:
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         x.relu_()
+
+    def choose_experts(
+        self, scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice
+    ) -> None:
+        """See `Kernels.choose_experts`."""
+        expert_choice.choose_experts(scores, rule, bias, choice)
+
+    def expert_table(self, experts: int, example: Weights) -> None:
+        """See `Kernels.expert_table`."""
 
     def causal_convolution(
         self,

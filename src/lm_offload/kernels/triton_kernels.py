@@ -42,6 +42,8 @@ class TritonKernels:
         self.gelu_tanh_mul = torch.gelu_tanh_mul
         self.sigmoid_mul = torch.sigmoid_mul
         self.relu = torch.relu
+        self.choose_experts = torch.choose_experts
+        self.expert_table = torch.expert_table
         self.causal_convolution = torch.causal_convolution
         self.gated_delta = torch.gated_delta
         self.selective_scan = torch.selective_scan

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
     from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.base import Kernels
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.kvcache.recurrent_states import State
     from lm_offload.micro_batch import MicroBatch
-    from lm_offload.models.experts import Choice, ExpertRows
+    from lm_offload.models.experts import ExpertRows
     from lm_offload.models.workspace import Workspace
 
     QKV = tuple[Tensor, Tensor, Tensor]  # [T, heads, head_dim], twice [T, kv_heads, head_dim]
@@ -93,8 +94,10 @@ class TurnedFunctions(Protocol):
 class MixtureFunctions(Protocol):
     """What a model with experts offers instead of `mlp`."""
 
-    def route(self, ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
-        """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
+    def route(
+        self, ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice
+    ) -> None:
+        """normed[T, H] = what the experts read of hidden[T, H]; choice = who is to read it."""
 
     def add_expert(
         self, ctx: Context, weights: Weights, chosen: ExpertRows, normed: Tensor, hidden: Tensor

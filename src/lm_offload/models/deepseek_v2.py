@@ -20,8 +20,8 @@ from lm_offload.models.deepseek_v3 import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
-    from lm_offload.models.experts import Choice
 
 __all__ = [
     "KERNELS_ONLY",
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once.
 
     A group is as good as its best expert.
     """
-    return route_by_probability(ctx, weights, hidden, normed, summed=1)
+    route_by_probability(ctx, weights, hidden, normed, choice, summed=1)

@@ -20,4 +20,4 @@ __all__ = [
     "route",
 ]
 
-KERNELS_ONLY = frozenset({"mlp"})
+KERNELS_ONLY = frozenset({"mlp", "router", "expert", "final_norm", "head"})

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from lm_offload.models.choices import add_shared, chosen
+from lm_offload.models import ernie4_5
+from lm_offload.models.choices import add_shared, choose
 from lm_offload.models.ernie4_5 import (
-    KERNELS_ONLY,
     add_attended,
     embed,
     embed_rows,
@@ -22,8 +20,10 @@ from lm_offload.models.experts import add_expert, router_scores
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
-    from lm_offload.models.experts import Choice
+
+KERNELS_ONLY = ernie4_5.KERNELS_ONLY | {"router", "expert"}
 
 __all__ = [
     "KERNELS_ONLY",
@@ -39,13 +39,11 @@ __all__ = [
 ]
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once.
 
     A bias of each expert counts when experts are chosen, not in how much of them is added.
     """
-    scores = router_scores(ctx, weights, hidden, normed).softmax(-1)
-    ranks = torch.add(scores, weights["choice_bias"], out=ctx.workspace.take(*scores.shape))
-    choice = chosen(ctx, scores, ranks)
+    scores = router_scores(ctx, weights, hidden, normed)
+    choose(ctx, scores, weights, choice)
     add_shared(ctx, weights, normed, hidden)
-    return choice

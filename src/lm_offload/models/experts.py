@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from lm_offload.kernels.expert_choice import ChoiceRule
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class Choice(NamedTuple):
-    """The experts that each of T rows uses, and how much of what each of them says is added."""
-
-    experts: Tensor  # [T, k] int64
-    scales: Tensor  # [T, k] f32
+    from lm_offload.kernels.expert_choice import Choice
 
 
 class ExpertRows(NamedTuple):
@@ -28,17 +24,15 @@ class ExpertRows(NamedTuple):
     scales: Tensor  # [m] f32
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
-    """normed[T, H] = what the experts read of hidden[T, H]; returns who is to read it."""
-    return most_likely(ctx, router_scores(ctx, weights, hidden, normed))
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
+    """normed[T, H] = what the experts read of hidden[T, H]; choice = who is to read it."""
+    most_likely(ctx, router_scores(ctx, weights, hidden, normed), choice)
 
 
-def most_likely(ctx: Context, scores: Tensor) -> Choice:
-    """The experts with the highest scores [T, E], by their probabilities."""
-    scales, experts = scores.softmax(-1).topk(ctx.config.experts_per_token)
-    if ctx.config.scaled_to_one:
-        scales /= scales.sum(-1, keepdim=True)
-    return Choice(experts, scales)
+def most_likely(ctx: Context, scores: Tensor, choice: Choice) -> None:
+    """choice = the experts with the highest scores [T, E], by their probabilities."""
+    rule = ChoiceRule(ctx.config.experts_per_token, ctx.config.scaled_to_one)
+    ctx.kernels.choose_experts(scores, rule, None, choice)
 
 
 def router_scores(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Tensor:

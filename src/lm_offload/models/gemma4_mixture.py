@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
-from lm_offload.models.experts import Choice, most_likely, scores_of
+from lm_offload.models.experts import most_likely, scores_of
 from lm_offload.models.llama import input_norm
 from lm_offload.models.olmo2 import add_normed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the router reads another norm of it."""
     eps, x = ctx.config.norm_eps, ctx.workspace.take(*hidden.shape)
     ctx.kernels.rms_norm(hidden, weights["router_norm"], eps, x)
-    choice = most_likely(ctx, scores_of(ctx, weights, x.mul_(hidden.shape[1] ** -0.5)))
+    most_likely(ctx, scores_of(ctx, weights, x.mul_(hidden.shape[1] ** -0.5)), choice)
     ctx.kernels.rms_norm(hidden, weights["input_norm"], eps, normed)
-    return choice._replace(scales=choice.scales * weights["expert_scales"].float()[choice.experts])
+    choice.scales.mul_(weights["expert_scales"].float()[choice.experts])
 
 
 def add_sums(ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:

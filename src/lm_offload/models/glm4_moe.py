@@ -11,7 +11,6 @@ from lm_offload.models import llama
 from lm_offload.models.choices import route
 from lm_offload.models.experts import add_expert
 from lm_offload.models.llama import (
-    KERNELS_ONLY,
     add_attended,
     embed,
     embed_rows,
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.models.base import QKV, Context, Weights
+
+KERNELS_ONLY = llama.KERNELS_ONLY | {"router", "expert"}
 
 __all__ = [
     "KERNELS_ONLY",

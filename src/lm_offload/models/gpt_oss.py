@@ -19,7 +19,7 @@ from lm_offload.models.llama import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-KERNELS_ONLY = frozenset({"attention"})
+KERNELS_ONLY = frozenset({"attention", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",

@@ -20,10 +20,10 @@ from lm_offload.models.hunyuan_v1_dense import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
-    from lm_offload.models.experts import Choice
 
-KERNELS_ONLY = frozenset({"attention"})
+KERNELS_ONLY = frozenset({"attention", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",
@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
-    choice = experts.route(ctx, weights, hidden, normed)
+    experts.route(ctx, weights, hidden, normed, choice)
     add_shared(ctx, weights, normed, hidden)
-    return choice

@@ -12,11 +12,13 @@ import torch
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
 from lm_offload.models.choices import add_shared
-from lm_offload.models.experts import Choice, ExpertRows, router_scores
+from lm_offload.models.experts import ExpertRows, router_scores
 from lm_offload.models.llama import add_attended, embed, embed_rows, final_norm, head, mlp, qkv
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lm_offload.kernels.expert_choice import Choice
 
 KERNELS_ONLY = frozenset({"mlp"})
 
@@ -45,14 +47,15 @@ def after_rotation(ctx: Context, weights: Weights, q: Tensor, k: Tensor) -> None
         ctx.kernels.rms_norm(rows, scales, ctx.config.norm_eps, rows)
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
     scores = router_scores(ctx, weights, hidden, normed)
     best, experts = scores.topk(ctx.config.experts_per_token)
     # A softmax of 0 and x: torch's sigmoid of the last few values is another function.
-    scales = torch.stack((torch.zeros_like(best), best), -1).softmax(-1)[..., 1]
+    shares = torch.stack((torch.zeros_like(best), best), -1).softmax(-1)
+    choice.experts.copy_(experts)
+    choice.scales.copy_(shares[..., 1])
     add_shared(ctx, weights, normed, hidden)
-    return Choice(experts, scales)
 
 
 def add_expert(

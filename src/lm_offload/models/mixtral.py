@@ -12,7 +12,7 @@ from lm_offload.models.llama import (
     qkv,
 )
 
-KERNELS_ONLY = frozenset({"attention"})
+KERNELS_ONLY = frozenset({"attention", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",

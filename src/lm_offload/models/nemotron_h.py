@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.blocks import plain_inner, project
 from lm_offload.models.choices import route_by_sigmoids
-from lm_offload.models.experts import Choice, ExpertRows, add_gated
+from lm_offload.models.experts import ExpertRows, add_gated
 from lm_offload.models.llama import (
     add_attended,
     embed,
@@ -21,6 +21,7 @@ from lm_offload.models.state_space import recur
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
 __all__ = [
@@ -46,13 +47,12 @@ def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     _add_plain(ctx, weights, input_norm(ctx, weights, hidden), hidden)
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
-    choice = route_by_sigmoids(ctx, weights, hidden, normed)
+    route_by_sigmoids(ctx, weights, hidden, normed, choice)
     _add_plain(ctx, weights, normed, hidden)
     if narrow := ctx.config.narrowed_size:
         normed[:, :narrow] = project(ctx, weights, normed, "narrow_proj", "")
-    return choice
 
 
 def add_expert(

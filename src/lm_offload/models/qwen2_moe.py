@@ -9,9 +9,8 @@ import torch
 from lm_offload.models import experts
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
-from lm_offload.models.experts import Choice, add_expert
+from lm_offload.models.experts import add_expert
 from lm_offload.models.mixtral import (
-    KERNELS_ONLY,
     add_attended,
     embed,
     embed_rows,
@@ -22,6 +21,10 @@ from lm_offload.models.mixtral import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lm_offload.kernels.expert_choice import Choice
+
+KERNELS_ONLY = frozenset({"attention", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",
@@ -36,11 +39,10 @@ __all__ = [
 ]
 
 
-def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor) -> Choice:
+def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
-    choice = experts.route(ctx, weights, hidden, normed)
+    experts.route(ctx, weights, hidden, normed, choice)
     add_scored(ctx, weights, normed, hidden)
-    return choice
 
 
 def add_scored(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:

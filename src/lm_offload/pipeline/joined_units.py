@@ -4,6 +4,8 @@
 
     one by one   | embed | attention | mlp | attention | mlp | norm | head |
     joined       | embed | ------------ one recording -------------------- |
+
+Of a mixture attention and router, and a layer's experts where all of them stay in memory.
 """
 
 from __future__ import annotations
@@ -20,16 +22,24 @@ def joined_units(
     config: ModelConfig,
     model: ModelFunctions,
     staged: Collection[int] = frozenset(),
+    tabled: Collection[int] = frozenset(),
 ) -> frozenset[int]:
     """Numbers of the units that ask nothing but kernels, wherever they are in memory.
 
     `staged` have keys and values on disk. States of recurrent layers may be copied before and
-    behind their rows, and which experts are computed is for routers to say.
+    behind their rows. Kernels have a table of all experts of the layers `tabled`, which never
+    move; those of others are computed as their router says.
     """
-    if config.is_moe:
-        return frozenset()
     kinds = model.KERNELS_ONLY - {"recurrent"}
     if config.final_softcap is not None:  # which is plain torch
         kinds -= {"head"}
     every = (number for number, unit in enumerate(units) if unit.kind in kinds)
-    return frozenset(every) - frozenset(staged)
+    return frozenset(number for number in every if _may(units[number], config, tabled)) - {*staged}
+
+
+def _may(unit: Unit, config: ModelConfig, tabled: Collection[int]) -> bool:
+    """Whether it is no step that depends on what torch knows of experts."""
+    if unit.kind == "expert":
+        return unit.index in tabled
+    sums = unit.kind in ("router", "mlp") and config.sums_experts(unit.index)
+    return not (config.is_moe and sums)

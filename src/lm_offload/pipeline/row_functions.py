@@ -46,7 +46,7 @@ class RowFunctions:
         """The unit on the rows that `task` names."""
         rows = sweep.micro_batches[task.id.micro_batch]
         if self.experts is not None and self.experts.takes_rows(unit):
-            self.experts.compute_rows(unit, weights, rows)
+            self.experts.compute_rows(unit, weights, rows, kernels)
         elif unit.kind in MLP_KINDS:
             self.functions.mlp(unit, weights, rows, kernels)
         elif host := self.host_of(task.id.unit):

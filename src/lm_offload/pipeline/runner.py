@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -119,7 +120,7 @@ class ModelRunner:
         self._input = sweep
         self._repeats.begin()
         if self._experts is not None:
-            self._experts.begin()
+            self._experts.begin(sweep.micro_batches[-1].stop if sweep.micro_batches else 0)
 
     def forget(self) -> None:
         """Repeat nothing of what was computed so far: kernels are no longer the same."""
@@ -154,28 +155,41 @@ class ModelRunner:
             compute = partial(self._rows.compute, task, unit, weights, self._input)
             self._run_between_copies(task, unit, rows, compute)
         elif self._experts is not None and unit.kind == "expert":
-            self._experts.compute(unit, weights)
+            self._experts.compute([(unit, weights)], self._context.kernels)
         elif len(self._input.logit_rows):
             self._functions.head(unit, weights, self._input, self._context.kernels)
 
     def _compute_several(self, task: Task) -> None:
         """Units that are joined: in decode one recording, since they ask nothing but kernels."""
         if not self._may_repeat:
-            for part in task.each():
-                self.compute(part)
+            self._compute_each(task, self._context.kernels)
             return
         rows = self._input.micro_batches[0]
         kind = self._units[task.id.unit].kind
         self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task))
 
     def _compute_each(self, task: Task, kernels: Kernels) -> None:
-        for part in task.each():
-            unit, weights = self._units[part.id.unit], self._store.acquire(part.id.unit, -1)
-            self._context.workspace.reset()
-            if by_micro_batch(unit):
-                self._rows.compute(part, unit, weights, self._input, kernels)
-            else:
-                self._functions.head(unit, weights, self._input, kernels)
+        for layer, parts in groupby(task.each(), self._layer_of_expert):
+            if layer is not None and self._experts is not None:
+                numbers = [part.id.unit for part in parts]
+                some = [(self._units[it], self._store.acquire(it, -1)) for it in numbers]
+                self._experts.compute(some, kernels)
+                continue
+            for part in parts:
+                self._compute_part(part, kernels)
+
+    def _layer_of_expert(self, part: Task) -> int | None:
+        """Experts of a layer are computed together."""
+        unit = self._units[part.id.unit]
+        return unit.index if unit.kind == "expert" else None
+
+    def _compute_part(self, part: Task, kernels: Kernels) -> None:
+        unit, weights = self._units[part.id.unit], self._store.acquire(part.id.unit, -1)
+        self._context.workspace.reset()
+        if by_micro_batch(unit):
+            self._rows.compute(part, unit, weights, self._input, kernels)
+        elif len(self._input.logit_rows):
+            self._functions.head(unit, weights, self._input, kernels)
 
     @property
     def _may_repeat(self) -> bool:

@@ -31,6 +31,7 @@ class KeptExperts:
         self._scores = np.zeros(len(sizes_bytes))
         self._arrived = np.isin(np.arange(len(sizes_bytes)), list(resident))
         self._homes_bytes = np.where(self._arrived, self._sizes_bytes, 0)  # 0: has none
+        self._least_home_bytes = min((sizes_bytes[expert] for expert in resident), default=0)
 
     @property
     def resident(self) -> frozenset[int]:
@@ -43,30 +44,45 @@ class KeptExperts:
         What took a home counts as resident when it has `arrived`; a home that nobody arrived in
         belongs to nobody and is taken first.
         """
-        used = np.isin(np.arange(len(self._scores)), list(chosen))
+        used = sorted(chosen)
         self._scores *= DECAY
         self._scores[used] += 1.0
-        missing = used & ~self._arrived
-        taken = self._take_homes(missing, free=(self._homes_bytes > 0) & ~(used & self._arrived))
-        return {expert: taken.get(expert) for expert in np.flatnonzero(missing).tolist()}
+        found = self._arrived[used].tolist()
+        missing = [expert for expert, lies in zip(used, found, strict=True) if not lies]
+        if not missing:
+            return {}
+        taken = self._take_homes(
+            missing, [it for it, lies in zip(used, found, strict=True) if lies]
+        )
+        return {expert: taken.get(expert) for expert in missing}
 
     def arrived(self, expert: int) -> None:
         """Its bytes are where they were read to, which may be its home."""
         self._arrived[expert] = self._homes_bytes[expert] > 0
 
-    def _take_homes(self, missing: np.ndarray, free: np.ndarray) -> dict[int, int]:
-        """The owners of `free` homes that some of `missing` take, the most used ones first."""
+    def _take_homes(self, missing: Sequence[int], needed: Sequence[int]) -> dict[int, int]:
+        """The owners of homes that some of `missing` take, the most used ones first.
+
+        Those of experts that are `needed` are not to be had.
+        """
         worth = np.where(self._arrived, self._scores, -np.inf)
+        worth[self._homes_bytes == 0] = np.inf
+        worth[needed] = np.inf
         taken: dict[int, int] = {}
-        for expert in sorted(np.flatnonzero(missing).tolist(), key=lambda it: -self._scores[it]):
-            fits = free & (self._homes_bytes >= self._sizes_bytes[expert])
-            least = int(np.where(fits, worth, np.inf).argmin())
-            owner = expert if self._homes_bytes[expert] else least
-            if fits[owner] and self._scores[expert] > worth[owner] + MARGIN:
+        for expert in sorted(missing, key=self._scores.__getitem__, reverse=True):
+            fitting = self._fitting(worth, expert)
+            owner = expert if self._homes_bytes[expert] else int(fitting.argmin())
+            if self._scores[expert] > fitting[owner] + MARGIN:
                 taken[expert] = owner
                 self._move(expert, owner)
-                free[[expert, owner]] = False
+                worth[[expert, owner]] = np.inf
         return taken
+
+    def _fitting(self, worth: np.ndarray, expert: int) -> np.ndarray:
+        """What homes are worth, those that are too small not to be had."""
+        if self._sizes_bytes[expert] <= self._least_home_bytes:
+            return worth
+        return np.where(self._homes_bytes >= self._sizes_bytes[expert], worth, np.inf)
 
     def _move(self, expert: int, owner: int) -> None:
         home_bytes = self._homes_bytes[owner]

@@ -12,7 +12,8 @@ goes there and needs nothing, since what the other was needed for has been compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from lm_offload.schedule.kept_experts import KeptExperts
@@ -62,19 +63,23 @@ class OnDemand:
         self._start = ring.start
         self._chosen = chosen
         self._take_home = take_home
-        self._use = NO_EXPERTS
-        self._router = 0  # that was computed last
-        self._unused: frozenset[int] = frozenset()
+        self._read_count = 0
+        self._router = -1  # that was computed last
+        self._used: Sequence[int] = ()  # experts of its layer, in order
         self._offsets: dict[int, int] = {}
 
-    def take_use(self) -> ExpertUse:
-        """What there was since the last call."""
-        use, self._use = self._use, NO_EXPERTS
-        return use
+    def take_read(self) -> int:
+        """How many experts were read since the last call."""
+        count, self._read_count = self._read_count, 0
+        return count
 
-    def is_unused(self, unit: int) -> bool:
-        """Whether it is an expert of the layer that nobody chose."""
-        return unit in self._unused
+    def next_used(self, unit: int) -> int:
+        """The unit or, where it is an expert that nobody chose, the next one that is used."""
+        experts = self._experts_of.get(self._router, range(0))
+        if unit not in experts:
+            return unit
+        place = bisect_left(self._used, unit)
+        return self._used[place] if place < len(self._used) else experts.stop
 
     def computed(self, sweep: int, unit: int) -> list[Task]:
         """The reads of the chosen experts, if `unit`, which has been computed, is a router."""
@@ -92,9 +97,9 @@ class OnDemand:
     def _reads(self, sweep: int, router: int) -> list[Task]:
         chosen, experts = self._chosen(), self._experts_of[router]
         self._router = router
-        self._unused = frozenset(unit for at, unit in enumerate(experts) if at not in chosen)
+        self._used = [experts[number] for number in sorted(chosen)]
         missing = self._kept[router].use(chosen)
-        self._use = ExpertUse(self._use.used + len(chosen), self._use.read + len(missing))
+        self._read_count += len(missing)
         return [
             self._read(Key(sweep, experts[number]), None if owner is None else experts[owner])
             for number, owner in missing.items()

@@ -104,8 +104,8 @@ class SweepSchedule:
                 task_id = TaskId(sweep, "compute", unit)
                 yield Task(task_id, "cpu", before, units=units)
                 before = (task_id,)
-                continue
-            if self._experts is not None and self._experts.is_unused(unit):
+                if self._experts is not None:
+                    yield from self._experts.computed(sweep, unit + units - 1)
                 continue
             weights, offset = self._weights(Key(sweep, unit))
             for micro_batch in range(count):
@@ -126,6 +126,8 @@ class SweepSchedule:
                 units = 1
             yield unit, micro_batches[unit], units
             unit += units
+            if self._experts is not None:
+                unit = self._experts.next_used(unit)
 
     def _weights(self, key: Key) -> tuple[tuple[TaskId, ...], int]:
         """The reads of a unit, if it has any, and its place in the ring, if that is there."""

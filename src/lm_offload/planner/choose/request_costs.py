@@ -39,7 +39,7 @@ class RequestCosts:
         """Where units are computed; its last-level cache keeps a part of what a sweep needs."""
         profile = self.profile_of(threads)
         processor = profile.gpu if self.request.device and profile.gpu else profile.cpu
-        if processor is profile.cpu and not moves and not model.config.is_moe:
+        if processor is profile.cpu and not moves:
             processor = self.common.joining(processor)
         kv_bytes = sizes.kv_blocks * kv_block_bytes(model.config, model.kv_format)
         missed_frac = 1.0 if moves else processor.missed_frac(model.units_bytes + kv_bytes)

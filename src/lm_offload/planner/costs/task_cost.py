@@ -2,7 +2,7 @@
 
 ::
 
-    task = task_s + kernels * call_s            no calls in decode, which is replayed
+    task = task_s + kernels * call_s         none in decode, which is replayed; one of an expert
          + sum over products  2 rows weights / F(format, rows)   of matrices with one input
                               + rows (inputs input_s + outputs output_s), beyond square ones
          + sum over kernels   bytes / B(kernel)
@@ -118,11 +118,19 @@ class TaskCosts:
         task_s = processor.task_fixed_s(sized.size_bytes + activations_bytes)
         if not processor.call_s:
             return task_s + self._kernels_of(sized) * processor.kernel_s
-        if sized.unit.kind in REPLAYED and shape.is_decode:
+        if shape.is_decode and self._is_replayed(sized):
             return task_s
         stays = self.cached and shape.is_decode
         call_s = processor.call_s * (processor.cached_overhead_frac if stays else 1.0)
-        return task_s + self._kernels_of(sized) * call_s
+        calls = 1 if sized.unit.kind == "expert" else self._kernels_of(sized)
+        return task_s + calls * call_s
+
+    def _is_replayed(self, sized: UnitSize) -> bool:
+        """Whether decode asks for no kernel of it, or for all of them in one call."""
+        kind = sized.unit.kind
+        if kind == "router":  # whose score of what every token uses is plain torch
+            return not self.model.config.shared_gate
+        return kind in REPLAYED or kind == "expert"
 
     def _kernels_of(self, sized: UnitSize) -> int:
         key = sized.unit.kind, sized.size_bytes

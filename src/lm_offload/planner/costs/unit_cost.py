@@ -50,12 +50,7 @@ class UnitCosts:
     def used_bytes(self, shape: SweepShape) -> float:
         """Weights, keys and values that sweeps like this one use again and again."""
         tokens = sum(piece.sequences * piece.context for piece in shape.pieces)
-        return self._weight_bytes + tokens * self._token_bytes
-
-    @cached_property
-    def _weight_bytes(self) -> int:
-        experts = self.model.experts
-        return self.model.units_bytes + (experts.total_bytes if experts else 0)
+        return self.model.units_bytes + tokens * self._token_bytes
 
     @cached_property
     def _token_bytes(self) -> float:

@@ -1,0 +1,66 @@
+"""Which experts of a mixture a row uses, from its router's scores; in plain torch.
+
+DeepSeek-V3 (2024), section 2.1.2: a score becomes a share by a sigmoid, in others by a softmax.
+Each expert may have a bias that counts when experts are chosen, not in how much of them is added,
+and those chosen may be of the best groups of neighbours alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST_SUM = 1e-20  # of scales, so that they can be divided by it
+
+
+class Choice(NamedTuple):
+    """The experts that each of T rows uses, and how much of what each of them says is added."""
+
+    experts: Tensor  # [T, k] int64
+    scales: Tensor  # [T, k] f32
+
+
+class ChoiceRule(NamedTuple):
+    """How a model chooses."""
+
+    used: int  # experts of a row
+    to_one: bool  # what is added of them sums to one, before `scale`
+    sigmoids: bool = False  # of scores, else a softmax of each row
+    groups: int = 1
+    groups_used: int = 1
+    summed: int = 1  # a group is as good as the sum of so many of its best
+    scale: float = 1.0
+
+
+def choose_experts(scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice) -> None:
+    """choice = who reads the rows of scores[T, E], with a bias[E] in ranks alone."""
+    shares = _sigmoid(scores) if rule.sigmoids else scores.softmax(-1)
+    ranks = shares if bias is None else shares + bias
+    experts = _in_best_groups(ranks, rule).topk(rule.used).indices
+    scales = shares.gather(1, experts)
+    if rule.to_one:
+        scales /= scales.sum(-1, keepdim=True).clamp_(min=LEAST_SUM)
+    choice.experts.copy_(experts)
+    torch.mul(scales, rule.scale, out=choice.scales)
+
+
+def _in_best_groups(ranks: Tensor, rule: ChoiceRule) -> Tensor:
+    """ranks[T, E], those of other groups put last."""
+    if rule.groups_used == rule.groups:
+        return ranks
+    grouped = ranks.view(len(ranks), rule.groups, ranks.shape[1] // rule.groups)
+    best = grouped.topk(rule.summed).values.sum(-1).topk(rule.groups_used).indices
+    others = torch.ones(len(ranks), rule.groups, dtype=torch.bool).scatter_(1, best, False)
+    return grouped.masked_fill(others[..., None], -torch.inf).view(ranks.shape)
+
+
+def _sigmoid(scores: Tensor) -> Tensor:
+    """sigmoid(scores) [T, E], made so that a row does not depend on the others.
+
+    torch's sigmoid of the last few values is another function: a softmax of 0 and x is the same.
+    """
+    return torch.stack((torch.zeros_like(scores), scores), -1).softmax(-1)[..., 1]

@@ -1,0 +1,208 @@
+"""Experts in one call against each of them by its own operations; choices against torch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lm_offload.kernels import expert_choice
+from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.expert_choice import Choice, ChoiceRule
+from lm_offload.kernels.expert_table import ExpertRoom, ExpertRows, Gate
+from lm_offload.kernels.torch_kernels import TorchKernels
+from tests.kernels.implementations import all_kernels, native_kernels
+from tests.kernels.packed import random_weight
+
+if TYPE_CHECKING:
+    from lm_offload.kernels.base import Weights
+
+EACH = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
+NATIVE = pytest.mark.parametrize("kernels", native_kernels(2), ids=lambda kernels: kernels.name)
+EXPERTS, USED, WIDTH, INNER = 5, 2, 128, 64
+PLAIN = Gate("silu", math.inf, 1.0)
+CUT_OFF = Gate("silu", 0.5, 1.7)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> tuple[int, ChoiceRule]:
+    """How many experts there are, and how some are chosen."""
+    groups, size = draw(st.integers(1, 4)), draw(st.integers(2, 5))
+    groups_used = draw(st.integers(1, groups))
+    used = draw(st.integers(1, groups_used * size))
+    flags = draw(st.booleans()), draw(st.booleans())
+    rule = ChoiceRule(used, *flags, groups, groups_used, draw(st.integers(1, 2)), 1.5)
+    return groups * size, rule
+
+
+def empty_choice(rows: int, used: int) -> Choice:
+    return Choice(torch.full((rows, used), -1), torch.full((rows, used), math.nan))
+
+
+def chosen_by(kernels: Kernels, scores: Tensor, rule: ChoiceRule, bias: Tensor | None) -> Choice:
+    choice = empty_choice(len(scores), rule.used)
+    kernels.choose_experts(scores, rule, bias, choice)
+    return choice
+
+
+@EACH
+@given(
+    given=rules(),
+    rows=st.integers(0, 9),
+    dtype=st.sampled_from([None, "float32", "bfloat16", "float16"]),
+    seed=st.integers(0, 99),
+)
+def test_choices_are_those_of_float64(kernels, given, rows, dtype, seed):
+    experts, rule = given
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(rows, experts, generator=generator)
+    bias = None
+    if dtype is not None:
+        bias = torch.randn(experts, generator=generator).to(getattr(torch, dtype))
+        bias = bias[None] if seed % 2 else bias  # as ERNIE's lie
+    found = chosen_by(kernels, scores, rule, bias)
+    wanted = Choice(
+        torch.empty(rows, rule.used, dtype=torch.int64), torch.empty(rows, rule.used).double()
+    )
+    expert_choice.choose_experts(scores.double(), rule, bias, wanted)
+    assert found.experts.tolist() == wanted.experts.tolist()
+    torch.testing.assert_close(found.scales.double(), wanted.scales, atol=1e-6, rtol=1e-5)
+
+
+@EACH
+@pytest.mark.parametrize("sigmoids", [False, True])
+def test_a_row_chooses_as_it_would_alone(kernels, sigmoids):
+    scores, rule = torch.randn(37, 24), ChoiceRule(4, True, sigmoids, 4, 2, 2)
+    together = chosen_by(kernels, scores, rule, None)
+    for row in range(37):
+        alone = chosen_by(kernels, scores[row : row + 1], rule, None)
+        assert torch.equal(alone.experts[0], together.experts[row])
+        assert torch.equal(alone.scales[0], together.scales[row])
+
+
+@NATIVE
+def test_scores_that_are_no_numbers_choose_experts_that_exist(kernels):
+    scores = torch.tensor([[math.nan] * 6, [0.0, math.nan, 1.0, math.inf, -math.inf, 2.0]])
+    found = chosen_by(kernels, scores, ChoiceRule(3, True, False, 3, 2, 1), None)
+    assert ((found.experts >= 0) & (found.experts < 6)).all()
+    assert found.scales[0].isnan().all()
+
+
+def expert(kind: str, biases: bool) -> Weights:
+    shapes = {"gate_proj": (INNER, WIDTH), "up_proj": (INNER, WIDTH), "down_proj": (WIDTH, INNER)}
+    found: dict[str, object] = {}
+    for role, shape in shapes.items():
+        plain = torch.randn(shape) / 8
+        found[role] = (
+            plain.to(getattr(torch, kind)) if hasattr(torch, kind) else random_weight(kind, *shape)
+        )
+        if biases:
+            found[role.replace("proj", "bias")] = torch.randn(shape[0]).bfloat16()
+    return found
+
+
+def one_by_one(
+    kernels, experts: list[Weights], choice: Choice, x: Tensor, out: Tensor, gate: Gate
+) -> None:
+    """Every expert on all rows, by the kernels' other operations."""
+    for number, weights in enumerate(experts):
+        for row, place in (choice.experts == number).nonzero().tolist():
+            sides = [torch.empty(1, INNER) for _ in range(2)]
+            for role, side in zip(("gate", "up"), sides, strict=True):
+                bias = weights.get(f"{role}_bias")
+                kernels.linear(x[row : row + 1], weights[f"{role}_proj"], side, bias)
+            if gate.limit < math.inf:
+                sides[0].clamp_(max=gate.limit).mul_(gate.slope)
+                sides[1].clamp_(-gate.limit, gate.limit).add_(1.0).div_(gate.slope)
+            activate = kernels.silu_mul if gate.activation == "silu" else kernels.gelu_tanh_mul
+            activate(*sides, sides[0])
+            added = torch.empty(1, WIDTH)
+            kernels.linear(sides[0], weights["down_proj"], added, weights.get("down_bias"))
+            out[row] += added[0] * choice.scales[row, place]
+
+
+def random_choice(rows: int) -> Choice:
+    scales, experts = torch.rand(rows, EXPERTS).topk(USED)
+    return Choice(experts, scales.contiguous())
+
+
+def table_of(kernels, experts: list[Weights]):
+    table = kernels.expert_table(len(experts), experts[0])
+    for number, weights in enumerate(experts):
+        table.put(number, weights)
+    return table
+
+
+def room(most: int) -> ExpertRoom:
+    scratch = torch.full((most, 2 * (WIDTH + INNER)), math.nan)
+    return ExpertRoom(scratch, torch.zeros(1, dtype=torch.int64))
+
+
+@NATIVE
+@pytest.mark.parametrize(
+    "kind", ["float32", "bfloat16", "float16", "int8:64", "int4:32", "mxfp4", "int4:64:a8"]
+)
+@pytest.mark.parametrize(
+    ("gate", "biases"), [(PLAIN, False), (CUT_OFF, True), (Gate("gelu_tanh", math.inf, 1.0), False)]
+)
+def test_one_call_has_the_bits_of_experts_one_by_one(kernels, kind, gate, biases):
+    torch.manual_seed(1)
+    experts = [expert(kind, biases) for _ in range(EXPERTS)]
+    table = table_of(kernels, experts)
+    for rows, most in ((1, 1), (3, 2), (21, 21), (21, 8)):
+        choice, x, out = random_choice(rows), torch.randn(rows, WIDTH), torch.randn(rows, WIDTH)
+        wanted, halves, given = out.clone(), out.clone(), room(most)
+        one_by_one(kernels, experts, choice, x, wanted, gate)
+        kernels.add_experts(table, range(EXPERTS), ExpertRows(choice, x, out), gate, given)
+        assert torch.equal(out, wanted)
+        assert int(given.used) == len(choice.experts.unique())
+        for span in (range(2), range(2, EXPERTS)):
+            kernels.add_experts(table, span, ExpertRows(choice, x, halves), gate, given)
+        assert torch.equal(halves, wanted)
+
+
+@NATIVE
+def test_a_replay_computes_what_is_chosen_then(kernels):
+    experts = [expert("bfloat16", False) for _ in range(EXPERTS)]
+    table, recording, given = table_of(kernels, experts), kernels.record(), room(4)
+    choice, x, out = random_choice(4), torch.randn(4, WIDTH), torch.zeros(4, WIDTH)
+    recording.kernels.add_experts(table, range(EXPERTS), ExpertRows(choice, x, out), PLAIN, given)
+    other = random_choice(4)
+    for kept, new in zip(choice, other, strict=True):
+        kept.copy_(new)
+    moved = expert("bfloat16", False)
+    table.put(3, moved)
+    out.zero_()
+    recording.replay(1 << 40, 1 << 40)
+    wanted = torch.zeros(4, WIDTH)
+    one_by_one(kernels, [*experts[:3], moved, experts[4]], other, x, wanted, PLAIN)
+    assert torch.equal(out, wanted)
+
+
+@NATIVE
+def test_what_does_not_fit_is_refused(kernels):
+    experts = [expert("bfloat16", False) for _ in range(2)]
+    table = kernels.expert_table(2, experts[0])
+    table.put(0, experts[0])
+    with pytest.raises(ValueError, match="experts that are alike"):
+        table.put(1, expert("float16", False))
+    choice, x = random_choice(2), torch.randn(2, WIDTH)
+    with pytest.raises(ValueError, match="not all of them"):
+        kernels.add_experts(table, range(2), ExpertRows(choice, x, x.clone()), PLAIN, room(2))
+    with pytest.raises(ValueError, match="columns"):
+        kernels.add_experts(table, range(1), ExpertRows(choice, x[:, 1:], x), PLAIN, room(2))
+    short = ExpertRoom(torch.empty(2, WIDTH), room(1).used)
+    with pytest.raises(ValueError, match="scratch"):
+        kernels.add_experts(table, range(1), ExpertRows(choice, x, x.clone()), PLAIN, short)
+    wrong = Choice(choice.experts.int(), choice.scales)
+    with pytest.raises(ValueError, match="int64"):
+        kernels.add_experts(table, range(1), ExpertRows(wrong, x, x.clone()), PLAIN, room(2))
+
+
+def test_torch_is_asked_for_experts_one_by_one():
+    assert TorchKernels(1).expert_table(2, expert("bfloat16", False)) is None
