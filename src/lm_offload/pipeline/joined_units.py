@@ -28,8 +28,16 @@ def joined_units(
     """
     if config.is_moe:
         return frozenset()
-    kinds = model.KERNELS_ONLY - {"recurrent"}
+    kinds = recorded_kinds(config, model) - {"recurrent"}
     if config.final_softcap is not None:  # which is plain torch
         kinds -= {"head"}
     every = (number for number, unit in enumerate(units) if unit.kind in kinds)
     return frozenset(every) - frozenset(staged)
+
+
+def recorded_kinds(config: ModelConfig, model: ModelFunctions) -> frozenset[str]:
+    """Kinds of units that are replayed in decode.
+
+    A step after all experts of a layer is called an MLP, too, and asks more than kernels.
+    """
+    return model.KERNELS_ONLY - {"mlp"} if config.summed_experts else model.KERNELS_ONLY
