@@ -294,8 +294,7 @@ VARIANTS = {
         "exaone_moe",
         {
             "mlp_layer_types": ["sparse", "dense", "sparse"],
-            "sliding_window": None,
-            "layer_types": ["full_attention"] * 3,
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
             "n_group": 1,
             "topk_group": 1,
             "norm_topk_prob": False,
