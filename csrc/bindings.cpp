@@ -91,6 +91,14 @@ void rms_norm(Target& target, Address x, int64_t x_stride, Address weight, int w
 }
 
 template <class Target>
+void bare_norm(Target& target, Address x, int64_t x_stride, float eps, Address out,
+               int64_t out_stride, int64_t rows, int64_t width, int threads) {
+    run(target, &Operations::bare_norm,
+        NormArgs{at<float>(x), x_stride, nullptr, Dtype::f32, 0.0f, nullptr, Dtype::f32, eps,
+                 at<float>(out), out_stride, rows, width, threads});
+}
+
+template <class Target>
 void layer_norm(Target& target, Address x, int64_t x_stride, Address weight, int weight_dtype,
                 Address bias, int bias_dtype, float eps, Address out, int64_t out_stride,
                 int64_t rows, int64_t width, int threads) {
@@ -147,6 +155,13 @@ void gate(Target& target, Address gate, int64_t gate_stride, Address up, int64_t
                                  at<float>(out), out_stride, rows, width, threads});
 }
 
+template <class Target>
+void scale(Target& target, Address x, int64_t x_stride, Address factor, int dtype, int64_t rows,
+           int64_t width, int threads) {
+    run(target, &Operations::scale,
+        ScaleArgs{at<float>(x), x_stride, at<void>(factor), dtype_of(dtype), rows, width, threads});
+}
+
 // Query starts, context lengths and slots of sequences, and how many there are.
 using SequenceList = std::tuple<Address, Address, Address, int64_t>;
 
@@ -155,13 +170,14 @@ SequenceRows rows_of(const SequenceList& list) {
     return {at<int32_t>(starts), at<int32_t>(lengths), at<int32_t>(slots), count};
 }
 
-template <class Target>
-void causal_convolution(Target& target, Address x, int64_t x_stride, int64_t group_stride,
-                        Address weight, int weight_dtype, Address bias, int bias_dtype,
-                        Address state, int64_t slot_stride, int64_t tap_stride,
-                        const SequenceList& rows, int64_t groups, int64_t channels, int64_t taps,
-                        Address out, int64_t out_stride, int threads) {
-    run(target, &Operations::causal_convolution,
+using ConvolutionMember = void (*Operations::*)(const ConvolutionArgs&);
+
+template <ConvolutionMember Member, class Target>
+void convolution(Target& target, Address x, int64_t x_stride, int64_t group_stride, Address weight,
+                 int weight_dtype, Address bias, int bias_dtype, Address state,
+                 int64_t slot_stride, int64_t tap_stride, const SequenceList& rows, int64_t groups,
+                 int64_t channels, int64_t taps, Address out, int64_t out_stride, int threads) {
+    run(target, Member,
         ConvolutionArgs{at<float>(x), x_stride, group_stride, at<void>(weight),
                         dtype_of(weight_dtype), at<void>(bias), dtype_of(bias_dtype),
                         at<float>(state), slot_stride, tap_stride, rows_of(rows), groups, channels,
@@ -281,7 +297,12 @@ void define_operations(Class& bound) {
         .def("gelu_tanh_mul", gate<&Operations::gelu_tanh_mul, Target>, no_gil)
         .def("sigmoid_mul", gate<&Operations::sigmoid_mul, Target>, no_gil)
         .def("relu", gate<&Operations::relu, Target>, no_gil)
-        .def("causal_convolution", causal_convolution<Target>, no_gil)
+        .def("multiply", gate<&Operations::multiply, Target>, no_gil)
+        .def("add", gate<&Operations::add, Target>, no_gil)
+        .def("scale", scale<Target>, no_gil)
+        .def("bare_norm", bare_norm<Target>, no_gil)
+        .def("causal_convolution", convolution<&Operations::causal_convolution, Target>, no_gil)
+        .def("plain_convolution", convolution<&Operations::plain_convolution, Target>, no_gil)
         .def("gated_delta", gated_delta<Target>, no_gil)
         .def("selective_scan", selective_scan<Target>, no_gil)
         .def("choose_experts", choose_experts<Target>, no_gil)

@@ -42,8 +42,9 @@ inline void load_biases(const ConvolutionArgs& a, int64_t channel, int64_t chann
 }
 
 // Some channels of one sequence; x, state and out begin at the first of them.
-inline void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channels, int64_t count,
-                     const float* x, float* state, float* out) {
+template <class Finish>
+void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channels, int64_t count,
+              const float* x, float* state, float* out, const Finish& finish) {
     const int64_t before = a.taps - 1;
     const auto input = [&](int64_t row) {  // rows from -before on
         return row < 0 ? state + (before + row) * a.tap_stride : x + row * a.x_stride;
@@ -56,7 +57,7 @@ inline void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channel
             for (int64_t tap = 0; tap < a.taps; ++tap) {
                 sum = fma(load(taps.at[tap] + i, span), load(inputs[tap] + i, span), sum);
             }
-            store(out + row * a.out_stride + i, sigmoid_gate(sum, sum), span);
+            store(out + row * a.out_stride + i, finish(sum), span);
         });
     }
     for (int64_t tap = 0; tap < before; ++tap) {  // never from a place that has been written
@@ -65,7 +66,8 @@ inline void convolve(const ConvolutionArgs& a, const Taps& taps, int64_t channel
     }
 }
 
-inline void convolve_all(const ConvolutionArgs& a, int64_t group, int64_t first) {
+template <class Finish>
+void convolve_all(const ConvolutionArgs& a, int64_t group, int64_t first, const Finish& finish) {
     const int64_t channels = std::min(kConvolved, a.channels - first);
     const int64_t channel = group * a.channels + first;
     Taps taps;
@@ -85,11 +87,13 @@ inline void convolve_all(const ConvolutionArgs& a, int64_t group, int64_t first)
             }
         }
         convolve(a, taps, channels, count, a.x + start * a.x_stride + group * a.group_stride + first,
-                 state, a.out + start * a.out_stride + channel);
+                 state, a.out + start * a.out_stride + channel, finish);
     }
 }
 
-inline void causal_convolution(const ConvolutionArgs& a) {
+// What `finish` makes of the sums.
+template <class Finish>
+void convolve_rows(const ConvolutionArgs& a, const Finish& finish) {
     if (a.rows.sequences == 0) return;
     const int64_t pieces = (a.channels + kConvolved - 1) / kConvolved;  // of a group
     const int64_t rows = std::max(1, a.rows.query_starts[a.rows.sequences]);
@@ -98,9 +102,17 @@ inline void causal_convolution(const ConvolutionArgs& a) {
     parallel_for((every + step - 1) / step, a.threads, [&](int64_t chunk) {
         const int64_t end = std::min(every, (chunk + 1) * step);
         for (int64_t piece = chunk * step; piece < end; ++piece) {
-            convolve_all(a, piece / pieces, piece % pieces * kConvolved);
+            convolve_all(a, piece / pieces, piece % pieces * kConvolved, finish);
         }
     });
+}
+
+inline void causal_convolution(const ConvolutionArgs& a) {
+    convolve_rows(a, [](Vec sum) { return sigmoid_gate(sum, sum); });
+}
+
+inline void plain_convolution(const ConvolutionArgs& a) {
+    convolve_rows(a, [](Vec sum) { return sum; });
 }
 
 }  // namespace LMO_ISA

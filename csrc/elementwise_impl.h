@@ -52,6 +52,19 @@ inline void rms_norm(const NormArgs& a) {
     });
 }
 
+inline void bare_norm(const NormArgs& a) {
+    each_row(a.rows, a.width, a.threads, [&](int64_t row) {
+        const float* x = a.x + row * a.x_stride;
+        float* out = a.out + row * a.out_stride;
+        const float squares = row_sum(x, a.width, [](Vec v, auto) { return v * v; });
+        const float mean = squares / static_cast<float>(a.width);
+        const Vec factor = splat(1.0f / std::sqrt(mean + a.eps));
+        each_vector(a.width, [&](int64_t i, auto span) {
+            store(out + i, load(x + i, span) * factor, span);
+        });
+    });
+}
+
 template <class W, class B>
 void layer_norm_typed(const NormArgs& a, const W* weight, const B* bias) {
     each_row(a.rows, a.width, a.threads, [&](int64_t row) {
@@ -153,6 +166,36 @@ inline void gelu_tanh_mul(const GateArgs& a) {
     gate_mul(a, [](Vec x) {
         const Vec inner = fma(x * x, splat(0.0713548163f), splat(1.5957691216f));
         return sigmoid_gate(x, x * inner);
+    });
+}
+
+inline void multiply(const GateArgs& a) {
+    gate_mul(a, [](Vec x) { return x; });
+}
+
+inline void add(const GateArgs& a) {
+    each_row(a.rows, a.width, a.threads, [&](int64_t row) {
+        const float* x = a.gate + row * a.gate_stride;
+        const float* y = a.up + row * a.up_stride;
+        float* out = a.out + row * a.out_stride;
+        each_vector(a.width, [&](int64_t i, auto span) {
+            store(out + i, load(x + i, span) + load(y + i, span), span);
+        });
+    });
+}
+
+inline void scale(const ScaleArgs& a) {
+    float factor[1];
+    with_type(a.dtype, [&](auto* type) {
+        const auto* given = static_cast<decltype(type)>(a.factor);
+        each_vector(1, [&](int64_t i, auto span) { store(factor + i, load(given + i, span), span); });
+    });
+    const Vec by = splat(factor[0]);
+    each_row(a.rows, a.width, a.threads, [&](int64_t row) {
+        float* x = a.x + row * a.x_stride;
+        each_vector(a.width, [&](int64_t i, auto span) {
+            store(x + i, load(x + i, span) * by, span);
+        });
     });
 }
 

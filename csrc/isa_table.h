@@ -17,7 +17,8 @@ namespace LMO_ISA {
 constexpr Operations operations(const char* name) {
     return {name,        linear,             packed_linear, rms_norm,      layer_norm,
             rotary,      store_kv,           attention,     silu_mul,      gelu_tanh_mul,
-            sigmoid_mul, relu,               causal_convolution, gated_delta, selective_scan,
+            sigmoid_mul, relu,               multiply,      add,           scale,
+            bare_norm,   causal_convolution, plain_convolution, gated_delta, selective_scan,
             quantize,    read,               linear_scratch_bytes};
 }
 

@@ -113,7 +113,17 @@ struct StoreArgs {
     int threads;
 };
 
-// out[rows, width] = f(gate) * up
+// x[rows, width] *= factor, one number among the weights
+struct ScaleArgs {
+    float* x;
+    int64_t x_stride;
+    const void* factor;
+    Dtype dtype;
+    int64_t rows, width;
+    int threads;
+};
+
+// out[rows, width] = f(gate) * up, or gate + up
 struct GateArgs {
     const float* gate;
     int64_t gate_stride;
@@ -171,7 +181,12 @@ struct Operations {
     void (*gelu_tanh_mul)(const GateArgs&);
     void (*sigmoid_mul)(const GateArgs&);
     void (*relu)(const GateArgs&);
+    void (*multiply)(const GateArgs&);
+    void (*add)(const GateArgs&);
+    void (*scale)(const ScaleArgs&);
+    void (*bare_norm)(const NormArgs&);
     void (*causal_convolution)(const ConvolutionArgs&);
+    void (*plain_convolution)(const ConvolutionArgs&);
     void (*gated_delta)(const DeltaArgs&);
     void (*selective_scan)(const ScanArgs&);
     bool (*quantize)(const QuantizeArgs&);  // whether weights and scales are finite

@@ -61,6 +61,8 @@ inline void move(ScanArgs& args, Shift shift) {
     move(args.skip, shift.weights);
 }
 
+inline void move(ScaleArgs& args, Shift shift) { move(args.factor, shift.weights); }
+
 inline void move(RotaryArgs&, Shift) {}
 inline void move(GateArgs&, Shift) {}
 inline void move(ChoiceArgs& args, Shift shift) { move(args.bias, shift.weights); }

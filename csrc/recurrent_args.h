@@ -16,7 +16,7 @@ struct SequenceRows {
     int64_t sequences;
 };
 
-// out[rows, groups * channels] = silu of a causal convolution of each channel of x[rows, groups,
+// out[rows, groups * channels] = a causal convolution (or its silu) of each channel of x[rows, groups,
 // channels] with weight[groups * channels, taps], whose last tap is the row itself, plus
 // bias[groups * channels]; state[slots, taps - 1, groups * channels] are the inputs before the rows,
 // afterwards those before the next.

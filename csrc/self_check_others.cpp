@@ -15,11 +15,15 @@ bool recurrence_agrees(const Operations& operations, const Operations& reference
     const std::vector<float> state = noise.floats(2 * slot), biases = noise.floats(width);
     const auto compute = [&](const Operations& ops) {
         std::vector<float> inputs = convolved, kept = state, mixed(rows * width);
+        std::vector<float> plain(rows * width);
         std::vector<float> out(2 * rows * heads * value_dim);
         const SequenceRows sequences{starts, lengths, slots, 2};
         ops.causal_convolution({x.data(), width, width, weight.data(), Dtype::f32, biases.data(),
                                 Dtype::f32, inputs.data(), (taps - 1) * width, width, sequences, 1,
                                 width, taps, mixed.data(), width, 1});
+        ops.plain_convolution({x.data(), width, width, weight.data(), Dtype::f32, biases.data(),
+                               Dtype::f32, inputs.data(), (taps - 1) * width, width, sequences, 1,
+                               width, taps, plain.data(), width, 1});
         ops.gated_delta({mixed.data(), width, gates.data(), heads, heads, gates.data(), heads,
                          heads, factors.data(), Dtype::f32, factors.data(), Dtype::f32,
                          kept.data(), slot, sequences, key_heads, heads, key_dim, value_dim,
@@ -28,7 +32,7 @@ bool recurrence_agrees(const Operations& operations, const Operations& reference
                             factors.data(), Dtype::f32, factors.data(), Dtype::f32, 0.1f, 0.9f,
                             kept.data(), slot, sequences, key_heads, heads, key_dim, value_dim,
                             out.data() + rows * heads * value_dim, heads * value_dim, 1});
-        for (const auto* more : {&inputs, &kept}) out.insert(out.end(), more->begin(), more->end());
+        for (const auto* more : {&plain, &inputs, &kept}) out.insert(out.end(), more->begin(), more->end());
         return out;
     };
     return close(compute(operations), compute(reference), 1e-3f);

@@ -6,6 +6,13 @@ from typing import Any
 
 from tests.toy_shapes import EXPERTS, GATED, LATENT, TEMPERED, VOCAB_SIZE, WINDOW
 
+_LFM2 = {
+    "intermediate_size": 88,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 4,
+    "layer_types": ["conv", "conv", "full_attention", "conv"],
+    "norm_eps": 1e-2,  # as with other recurrent layers
+}
 _COHERE = {**GATED, "logit_scale": 0.4, "tie_word_embeddings": True}
 _HEADS = {key: value for key, value in GATED.items() if key != "head_dim"}
 _HALF_ROTATED = {
@@ -116,6 +123,51 @@ NEWER: dict[str, dict[str, Any]] = {
         "ssm_state_size": 12,
         "n_groups": 2,
         "layer_norm_epsilon": 1e-2,
+    },
+    "ministral": {
+        **GATED,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "lfm2": {**_LFM2, "block_multiple_of": 24, "block_ffn_dim_multiplier": 1.3},
+    "lfm2_moe": {
+        **_LFM2,
+        **EXPERTS,
+        "num_experts": 5,
+        "moe_intermediate_size": 48,
+        "num_dense_layers": 1,
+        "routed_scaling_factor": 1.3,
+    },
+    "apertus": GATED,
+    "afmoe": {
+        **GATED,
+        **EXPERTS,
+        "num_experts": 5,
+        "moe_intermediate_size": 48,
+        "num_dense_layers": 1,
+        "num_shared_experts": 2,
+        "route_scale": 1.3,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "mup_enabled": True,
+    },
+    "flex_olmo": {**GATED, **EXPERTS, "num_experts": 5},
+    "exaone_moe": {
+        **GATED,
+        **EXPERTS,
+        "num_experts": 6,
+        "moe_intermediate_size": 48,
+        "n_group": 3,
+        "topk_group": 2,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "phimoe": {
+        **_HEADS,
+        **EXPERTS,
+        "num_local_experts": 5,
+        "attention_bias": True,
+        "lm_head_bias": True,
     },
 }
 GEMMA4_LAYERED = {  # inputs of single layers, keys and values that layers share

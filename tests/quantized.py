@@ -36,6 +36,8 @@ def toy_shapes(model_type: str) -> dict[str, int]:
         "llama4_text": ["intermediate_size", "intermediate_size_mlp"],
         "qwen3_moe": ["moe_intermediate_size"],
         **dict.fromkeys(("glm4_moe", "dots1", "ernie4_5_moe", "deepseek_v3"), _MIXTURE),
+        **dict.fromkeys(("afmoe", "exaone_moe", "lfm2_moe"), _MIXTURE),
+        "lfm2": ["intermediate_size", "block_multiple_of"],
         "qwen3_next": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "qwen3_5_moe_text": ["moe_intermediate_size", "shared_expert_intermediate_size"],
         "granitemoehybrid": ["intermediate_size", "shared_intermediate_size"],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with stacked experts as matrices [out, in] of their own."""
+    """The same tensors, stacked experts as matrices [out, in], single numbers as vectors of one."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if "_linear.weight" in name and tensor.dim() == 3:
@@ -16,7 +16,7 @@ def with_single_experts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         block, dot, stack = name.rpartition(".experts.")
         if not dot or stack[0].isdigit() or "shared" in stack:
-            found[name] = tensor
+            found[name] = tensor if tensor.dim() else tensor[None]
         elif f"{block}.experts.gate_up_proj_bias" in tensors:
             found |= _gpt_oss_experts(block, stack, tensor)
         else:

@@ -36,15 +36,22 @@ KINDRED_MIXTURES = (
     *("deepseek_v2", "ernie4_5_moe", "granitemoe"),
     *("mistral4", "minimax_m2", "glm4_moe_lite", "llama4_text"),
     *("hunyuan_v1_moe", "dots1", "solar_open"),
+    *("afmoe", "flex_olmo", "exaone_moe", "phimoe"),
 )
-RECURRENT_MIXTURES = ("qwen3_next", "qwen3_5_moe_text", "granitemoehybrid", "nemotron_h")
-RECURRENT_TYPES = ("qwen3_5_text", *RECURRENT_MIXTURES)
+RECURRENT_MIXTURES = (
+    "qwen3_next",
+    "qwen3_5_moe_text",
+    "granitemoehybrid",
+    "nemotron_h",
+    "lfm2_moe",
+)
+RECURRENT_TYPES = ("qwen3_5_text", "lfm2", *RECURRENT_MIXTURES)
 # Made of what those have: whatever does not compute a layer takes them as it takes others.
 KINDRED_TYPES = (
     *("smollm3", "olmo2", "olmo3", "granite", "glm", "glm4"),
     *("exaone4", "ernie4_5", "seed_oss", "gemma"),
     *("ministral3", "cohere", "cohere2", "arcee", "nemotron", "starcoder2", "stablelm"),
-    *("hunyuan_v1_dense", "gemma4_text"),
+    *("hunyuan_v1_dense", "gemma4_text", "ministral", "apertus"),
     *KINDRED_MIXTURES,
 )
 MODEL_TYPES = (*DENSE_TYPES, *MIXTURE_TYPES)
@@ -216,7 +223,7 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
     for name, parameter in sorted(model.named_parameters()):
         parameter.copy_(_values(name, parameter, generator))
     for name, buffer in sorted(model.named_buffers()):
-        if name.endswith(("e_score_correction_bias", "layer_scalar")):
+        if name.endswith(("_correction_bias", "expert_bias", "layer_scalar")):
             buffer.copy_(_values(name, buffer, generator))
 
 

@@ -30,7 +30,7 @@ KINDS_28 = ["sliding_attention"] * 28
         (
             LLAMA_2_7B,
             {"model_type": "mamba"},
-            "model_type 'mamba', supported are arcee, cohere, ",
+            "model_type 'mamba', supported are afmoe, apertus, ",
         ),
         (LLAMA_2_7B, {"model_type": "gemma3n"}, "model_type 'gemma3n'"),
         (

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from lm_offload.arch.accounting import model_parameters
 from lm_offload.arch.config import parse_config
 from lm_offload.arch.shipped import CONFIGS, find_config
+from lm_offload.arch.weights import build_units
 from lm_offload.errors import CheckpointError, UnsupportedModelError
 
 SHAPES = {
@@ -17,6 +19,7 @@ SHAPES = {
     "intermediate_size": 96,
     "vocab_size": 99,
 }
+MSCALES = {"type": "longrope", "short_mscale": 1.2, "long_mscale": 1.3}
 ROPE = {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 1e4}
 
 
@@ -67,6 +70,34 @@ def test_hunyuan_stretches_the_base_of_its_rope():
     assert (config.experts_per_token, config.shared_size) == (2, 96)
 
 
+def test_lfm2_of_the_published_config():
+    """LFM2-1.2B: wide as its file says, before two thirds of it are taken."""
+    raw = {
+        "model_type": "lfm2",
+        "hidden_size": 2048,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 65_536,
+        "block_ff_dim": 12_288,
+        "block_auto_adjust_ff_dim": True,
+        "block_multiple_of": 256,
+        "block_ffn_dim_multiplier": 1.0,
+        "conv_L_cache": 3,
+        "tie_embedding": True,
+        "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+    }
+    config = parse_config(raw)
+    assert (config.intermediate_size, config.attention_layers, config.recurrent_layers) == (
+        8192,
+        6,
+        10,
+    )
+    assert config.tie_embeddings
+    assert config.state_bytes == 10 * 2 * 2048 * 4
+    assert model_parameters(build_units(config, 1 << 30)) == 1_170_340_608
+
+
 @pytest.mark.parametrize(
     ("model_type", "change"),
     [
@@ -88,6 +119,15 @@ def test_hunyuan_stretches_the_base_of_its_rope():
         ("hunyuan_v1_moe", {"num_experts": 4, "num_shared_expert": 2}),
         ("dots1", {"scoring_func": "softmax"}),
         ("solar_open", {"first_k_dense_replace": 1}),
+        ("afmoe", {"score_func": "softmax"}),
+        ("afmoe", {"route_norm": False}),
+        ("apertus", {"hidden_act": "silu"}),
+        ("apertus", {"mlp_bias": True}),
+        ("flex_olmo", {"clip_qkv": 8}),
+        ("exaone_moe", {"attention_bias": True}),
+        ("phimoe", {"num_experts_per_tok": 4}),
+        ("phimoe", {"rope_scaling": MSCALES}),
+        ("ministral", {"mlp_bias": True}),
     ],
 )
 def test_what_is_not_computed_is_refused(model_type, change):
@@ -114,6 +154,12 @@ def test_what_is_not_computed_is_refused(model_type, change):
         ("hunyuan_v1_moe", {"num_experts": 4, "moe_topk": [1, 2]}),
         ("hunyuan_v1_moe", {"moe_topk": 1}),
         ("cohere2", {"sliding_window": None}),
+        ("lfm2", {"layer_types": ["conv"] * 8}),
+        ("lfm2", {"full_attn_idxs": 2}),
+        ("lfm2", {"conv_L_cache": 9}),
+        ("lfm2_moe", {"num_dense_layers": 8}),
+        ("afmoe", {"num_dense_layers": 8}),
+        ("afmoe", {"num_experts_per_tok": 65}),
         ("qwen3_vl", {"text_config": None}),
     ],
 )

@@ -42,7 +42,7 @@ def test_floats(toy, tmp_path, monkeypatch, name):
         *("gemma3", "phi3 longrope", "granite", "glm4", "qwen2_moe"),
         *("ernie4_5_moe", "hunyuan_v1_moe", "granitemoe", "dots1"),
         *("qwen3_next", "qwen3_5", "qwen3_5 with wide heads", "granitemoehybrid"),
-        "deepseek_v2 with even heads",
+        *("deepseek_v2 with even heads", "lfm2_moe", "afmoe"),
     ],
 )
 def test_codes(toy, tmp_path, monkeypatch, name):

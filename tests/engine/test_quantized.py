@@ -83,7 +83,7 @@ def round_inputs(model):
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)
-@pytest.mark.parametrize("model_type", [*MODEL_TYPES, "qwen3_next", "qwen3_5_text"])
+@pytest.mark.parametrize("model_type", [*MODEL_TYPES, "qwen3_next", "qwen3_5_text", "apertus"])
 def test_logits_are_those_of_the_dequantized_model(
     toy, cache, oracle, monkeypatch, model_type, weight_format
 ):

@@ -106,7 +106,9 @@ def add_tensor(
     """One that is no expert's, and what the file holds of it."""
     adds_one = arch_of(config).startswith(("gemma", "nemotron", "qwen3next", "qwen35"))
     one = 1 if adds_one and name.endswith("norm.weight") else 0
-    data = as_bytes((interleaved(name, tensor, config) + one).squeeze(0).numpy(), kind)
+    laid = (interleaved(name, tensor, config) + one).squeeze(0)
+    laid = laid.squeeze(1) if name.endswith("conv.conv.weight") else laid
+    data = as_bytes(laid.numpy(), kind)
     writer.add_tensor(gguf_name(name, config), data, raw_dtype=kind)
     stored = torch.from_numpy(dequantize(data, kind)).clone().view(tensor.shape)
     return apart(name, stored - one, config)
@@ -174,6 +176,7 @@ def gguf_name(name: str, config: Mapping[str, Any]) -> str:
     """As the gguf package maps it; the converter gives attention sinks a suffix."""
     name += ".weight" if name.endswith("sinks") else ""
     name = name.replace("e_score_correction_bias", "e_score_correction.bias")
+    name += ".bias" if name.endswith("expert_bias") else ""
     arch = next(it for it, text in gguf.MODEL_ARCH_NAMES.items() if text == arch_of(config))
     names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
     found = names.get_name(name, try_suffixes=(".weight", ".bias"))

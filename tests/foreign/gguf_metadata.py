@@ -30,6 +30,8 @@ ARCHITECTURES = {
     "qwen3_5_text": "qwen35",
     "qwen3_5_moe_text": "qwen35moe",
     "granitemoehybrid": "granitehybrid",
+    "lfm2_moe": "lfm2moe",
+    "exaone_moe": "exaone-moe",
 }
 # What is written under one name wherever a config has it.
 KEYS = {
@@ -44,6 +46,10 @@ KEYS = {
     "topk_group": "expert_group_used_count",
     "n_shared_experts": "expert_shared_count",
     "moe_num_shared_experts": "expert_shared_count",
+    "num_shared_experts": "expert_shared_count",
+    "num_dense_layers": "leading_dense_block_count",
+    "route_scale": "expert_weights_scale",
+    "conv_L_cache": "shortconv.l_cache",
     "moe_layer_interval": "interleave_moe_layer_step",
     "moe_layer_start_index": "leading_dense_block_count",
     "first_k_dense_replace": "leading_dense_block_count",
@@ -80,9 +86,12 @@ KEYS = {
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
 }
-WITH_WINDOW = ("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3", "cohere2")
+WITH_WINDOW = (
+    *("gemma2", "gemma3_text", "gpt_oss", "olmo3", "exaone4", "phi3", "cohere2"),
+    *("afmoe", "exaone_moe"),
+)
 ATTENDS = ("attention", "full_attention")
-WITH_PATTERN = ("olmo3", "exaone4")
+WITH_PATTERN = ("olmo3", "exaone4", "exaone_moe")
 
 
 def arch_of(config: Mapping[str, Any]) -> str:
@@ -151,6 +160,14 @@ def _recurrent(config: Mapping[str, Any]) -> dict[str, Any]:
             "attention.head_count_kv": [heads * (kind in ATTENDS) for kind in kinds],
             "rope.scaling.finetuned": False,
             "context_length": 1 << 20,
+        }
+    if config["model_type"].startswith("lfm2"):
+        heads, kinds = config["num_key_value_heads"], config["layer_types"]
+        gating = {"expert_gating_func": 2} if config["model_type"] == "lfm2_moe" else {}
+        return gating | {
+            "attention.head_count_kv": [heads * (kind in ATTENDS) for kind in kinds],
+            "attention.layer_norm_epsilon": None,
+            "attention.layer_norm_rms_epsilon": config["norm_eps"],
         }
     if "linear_num_value_heads" not in config:
         return {}

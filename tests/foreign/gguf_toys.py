@@ -96,6 +96,10 @@ GGUF_TOYS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_5_moe": ("qwen3_5_moe_text", {}),
     "granitemoehybrid": ("granitemoehybrid", {}),
     "granitemoehybrid without experts": ("granitemoehybrid", {"num_local_experts": 0}),
+    "lfm2": ("lfm2", {"block_auto_adjust_ff_dim": False}),
+    "lfm2_moe": ("lfm2_moe", {"routed_scaling_factor": 1.0, "tie_word_embeddings": True}),
+    "afmoe": ("afmoe", {**_LAYERS, "layer_types": [*["sliding_attention"] * 3, "full_attention"]}),
+    "exaone_moe": ("exaone_moe", {}),
     "deepseek_v2": ("deepseek_v2", {"norm_topk_prob": False}),
     "deepseek_v2 with even heads": (
         "deepseek_v2",

@@ -135,3 +135,40 @@ def test_relu_keeps_nan(kernels: Kernels) -> None:
     expected = x.relu()
     kernels.relu(x)
     torch.testing.assert_close(x, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@EACH
+@given(count=rows, width=widths, seed=seeds)
+def test_products_and_sums_of_rows_are_torchs(
+    kernels: Kernels, count: int, width: int, seed: int
+) -> None:
+    x, y = random_rows(count, width, seed), random_rows(count, width, seed + 1)
+    product, total = x * y, x + y
+    out = torch.empty(count, width)
+    kernels.multiply(x, y, out)
+    assert torch.equal(out, product)
+    kernels.multiply(x, y, y)
+    assert torch.equal(y, product)
+    kernels.add(random_rows(count, width, seed + 1), x)
+    assert torch.equal(x, total)
+
+
+@EACH
+@given(count=rows, width=widths, name=names, seed=seeds)
+def test_rows_times_one_number(
+    kernels: Kernels, count: int, width: int, name: str, seed: int
+) -> None:
+    x, factor = random_rows(count, width, seed), torch.tensor([0.7]).to(getattr(torch, name))
+    expected = x * factor.float()
+    kernels.scale(x, factor)
+    assert torch.equal(x, expected)
+
+
+@EACH
+@given(count=rows, width=widths, seed=seeds)
+def test_a_norm_without_scales(kernels: Kernels, count: int, width: int, seed: int) -> None:
+    x = random_rows(count, width, seed)
+    expected = torch.empty(count, width)
+    kernels.rms_norm(x, torch.ones(width), 1e-5, expected)
+    kernels.bare_norm(x, 1e-5, x)
+    assert torch.equal(x, expected)

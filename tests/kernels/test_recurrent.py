@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from lm_offload.kernels.base import Kernels, ScanFactors
+from lm_offload.kernels.base import Kernels
+from lm_offload.kernels.state_kernels import ScanFactors
 from lm_offload.micro_batch import MicroBatch
 from tests.kernels.implementations import DTYPES, all_kernels, native_kernels
 from tests.kernels.paged import make_batch
@@ -44,8 +45,8 @@ def spans(batch: MicroBatch) -> list[tuple[slice, int, bool]]:
     ]
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, batch: MicroBatch) -> Tensor:
-    """What the convolution should say of x[T, C], in float64; moves the state on."""
+def summed(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, batch: MicroBatch) -> Tensor:
+    """What a convolution should say of x[T, C], in float64; moves the state on."""
     out, taps = torch.empty_like(x), weight.shape[-1]
     for span, slot, begins in spans(batch):
         if span.start == span.stop:
@@ -55,7 +56,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor, batch: Mic
         inputs = torch.cat([state[slot], x[span]])
         for row in range(span.start, span.stop):
             window = inputs[row - span.start : row - span.start + taps]
-            out[row] = functional.silu((window * weight[:, 0].T).sum(0) + bias)
+            out[row] = (window * weight[:, 0].T).sum(0) + bias
         state[slot] = inputs[len(inputs) - taps + 1 :]
     return out
 
@@ -118,26 +119,30 @@ def factors_of(heads: int, name: str = "float32", limits: tuple[float, float] = 
 
 
 @EACH
+@pytest.mark.parametrize("name", ["causal_convolution", "plain_convolution"])
 @given(
     rows=rows_of,
     before=st.lists(st.integers(0, 2), min_size=4, max_size=4),
     groups=st.integers(1, 3),
     channels=st.integers(1, 70),
     taps=st.integers(2, 8),
-    name=names,
+    dtype=names,
     biased=st.booleans(),
 )
-def test_convolution(kernels: Kernels, rows, before, groups, channels, taps, name, biased) -> None:
+def test_convolutions(
+    kernels: Kernels, name, rows, before, groups, channels, taps, dtype, biased
+) -> None:
     batch, width = batch_of(rows, before[: len(rows)]), groups * channels
     x = noise(sum(rows), groups, channels + 3)[..., 2 : 2 + channels]
-    weight = noise(width, 1, taps, seed=1).to(getattr(torch, name))
+    weight = noise(width, 1, taps, seed=1).to(getattr(torch, dtype))
     pool = noise(SLOTS, taps - 1, width + 5, seed=2)
     state, expected_state = pool[..., 3 : 3 + width], pool[..., 3 : 3 + width].double()
     bias = noise(width, seed=3).to(weight.dtype)
     added = bias.double() if biased else torch.zeros(width).double()
-    expected = convolved(x.flatten(1).double(), weight.double(), added, expected_state, batch)
+    expected = summed(x.flatten(1).double(), weight.double(), added, expected_state, batch)
+    expected = functional.silu(expected) if name.startswith("causal") else expected
     out = torch.full((sum(rows), width + 1), torch.nan)[:, 1:]
-    kernels.causal_convolution(x, weight, state, batch, out, bias if biased else None)
+    getattr(kernels, name)(x, weight, state, batch, out, bias if biased else None)
     torch.testing.assert_close(out, expected.float(), atol=1e-5, rtol=1e-5)
     assert torch.equal(state, expected_state.float())
 

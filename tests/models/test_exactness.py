@@ -276,6 +276,41 @@ VARIANTS = {
             "n_groups": 1,
         },
     ),
+    "lfm2 as wide as it says": (
+        "lfm2",
+        {"block_auto_adjust_ff_dim": False, "conv_bias": True, "conv_L_cache": 4},
+    ),
+    "lfm2_moe without biases": (
+        "lfm2_moe",
+        {"use_expert_bias": False, "norm_topk_prob": False, "tie_word_embeddings": False},
+    ),
+    "apertus yarn": ("apertus", {**rope(YARN), "attention_bias": True}),
+    "afmoe experts everywhere": (
+        "afmoe",
+        {"num_dense_layers": 0, "mup_enabled": False, "num_shared_experts": 1},
+    ),
+    "flex_olmo scaled to one": ("flex_olmo", {"norm_topk_prob": True, "num_key_value_heads": 4}),
+    "exaone_moe by type": (
+        "exaone_moe",
+        {
+            "mlp_layer_types": ["sparse", "dense", "sparse"],
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": False,
+        },
+    ),
+    "phimoe longrope": (
+        "phimoe",
+        {
+            **rope({**LONGROPE, "short_mscale": 1.2, "long_mscale": 1.2}),
+            "original_max_position_embeddings": 128,
+            "router_jitter_noise": 0.3,
+            "attention_bias": False,
+            "lm_head_bias": False,
+            "sliding_window": WINDOW,
+        },
+    ),
     "llama bfloat16": ("llama", {"dtype": torch.bfloat16}),
     "gemma2 bfloat16": ("gemma2", {"dtype": torch.bfloat16}),
     "opt float16": ("opt", {"dtype": torch.float16}),

@@ -23,5 +23,5 @@ def test_every_type_has_all_functions(model_type):
 
 @pytest.mark.parametrize("model_type", ["mamba", "workspace", "../llama", ""])
 def test_other_names_are_refused(model_type):
-    with pytest.raises(UnsupportedModelError, match="supported are arcee, cohere, "):
+    with pytest.raises(UnsupportedModelError, match="supported are afmoe, apertus, "):
         load_model(model_type)

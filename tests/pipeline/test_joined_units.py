@@ -10,9 +10,10 @@ from lm_offload import LLM, SamplingParams
 from lm_offload.arch.config import load_config
 from lm_offload.arch.weights import build_units
 from lm_offload.models.registry import load_model
-from lm_offload.pipeline.joined_units import joined_units
+from lm_offload.pipeline.joined_units import joined_units, recorded_kinds
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.schedule.task import Task
+from tests.newer_toys import GEMMA4_MIXTURE
 
 
 def joined_kinds(folder, staged=(), **changes) -> list[str]:
@@ -28,6 +29,22 @@ def test_all_of_llama_but_its_embedding(toy):
     assert kinds[: 2 * layers] == ["attention", "mlp"] * layers
     assert kinds[2 * layers] == "final_norm"
     assert set(kinds[2 * layers + 1 :]) == {"head"}
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "gemma4_text", "olmo2", "exaone4", "arcee"])
+def test_norms_behind_blocks_and_squares_are_kernels_too(toy, model_type):
+    config = load_config(toy(model_type))
+    kinds = joined_kinds(toy(model_type))
+    assert kinds[: 2 * config.num_layers] == ["attention", "mlp"] * config.num_layers
+    assert "final_norm" in kinds
+    assert ("head" in kinds) == (config.final_softcap is None)
+
+
+def test_a_step_after_experts_is_not_replayed(toy):
+    for model_type, changes in (("afmoe", {}), ("gemma4_text", GEMMA4_MIXTURE)):
+        config = load_config(toy(model_type, **changes))
+        assert recorded_kinds(config, load_model(model_type)) >= {"attention"}
+        assert "mlp" not in recorded_kinds(config, load_model(model_type))
 
 
 def test_not_what_torch_computes_nor_what_waits_for_the_disk(toy):

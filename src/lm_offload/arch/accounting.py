@@ -82,10 +82,10 @@ def _layer_floats(config: ModelConfig, tokens: int) -> int:
         attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
         expert = _floats(tokens, hidden, inner, inner, hidden)
-        dense = _floats(tokens, hidden, config.dense_size, config.dense_size)
+        dense = _floats(tokens, hidden, *(max(config.dense_size, config.shared_size),) * 2)
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
-    own = (config.layer_input_size,) * 2 + (hidden,) if config.layer_input_size else ()
+    own = (config.layer_input_size, hidden) if config.layer_input_size else ()
     return max(attention, _floats(tokens, hidden, *inner_products, *own))
 
 
@@ -118,8 +118,7 @@ def _recurrent(config: ModelConfig, tokens: int) -> int:
     shape = config.recurrent
     if shape is None:
         return 0
-    made = shape.channels, shape.value_size
-    return _floats(tokens, config.hidden_size, *shape.projected, *made)
+    return _floats(tokens, config.hidden_size, *shape.projected, *shape.made)
 
 
 def _paired(config: ModelConfig) -> tuple[int, ...]:

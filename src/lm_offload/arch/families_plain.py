@@ -8,6 +8,15 @@ from lm_offload.arch.common import Defaults, parse_decoder, parse_window, with_o
 from lm_offload.arch.fields import Fields
 from lm_offload.arch.shapes import ModelConfig
 
+_APERTUS_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 12e6,
+    "factor": 8.0,
+    "original_max_position_embeddings": 8192,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+
 
 def parse_arcee(fields: Fields) -> ModelConfig:
     """AFM: Llama with squares of what is above zero in place of gates."""
@@ -34,6 +43,19 @@ def parse_starcoder2(fields: Fields) -> ModelConfig:
     config = with_one_window(config, fields, parse_window(fields))
     config = replace(config, qkv_bias=bias, output_bias=bias, mlp_bias=bias)
     return replace(config, layer_norms=True, norm_biases=True)
+
+
+def parse_apertus(fields: Fields) -> ModelConfig:
+    """Apertus: queries and keys normalised by head, an activation with learned parameters."""
+    fields.must_be("hidden_act", "xielu")
+    fields.must_be("mlp_bias", False)
+    bias = fields.flag("attention_bias", False)
+    fields = Fields({"rope_theta": 12e6, **fields.raw, "hidden_act": None}, fields.where)
+    if fields.section("rope_scaling") is None and fields.section("rope_parameters") is None:
+        fields = Fields({**fields.raw, "rope_scaling": _APERTUS_ROPE}, fields.where)
+    config = parse_decoder(fields, Defaults(65_536, bos=1, eos=(2,), norm_eps=1e-5))
+    config = replace(config, activation="xielu", gated=False, qk_norm=True)
+    return replace(config, qkv_bias=bias, output_bias=bias)
 
 
 def parse_stablelm(fields: Fields) -> ModelConfig:

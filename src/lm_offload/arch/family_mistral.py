@@ -1,11 +1,17 @@
-"""Ministral 3 and Mistral 4, whose queries grow with their position."""
+"""Ministral of 2024; Ministral 3 and Mistral 4, whose queries grow with their position."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from lm_offload.arch.common import Defaults, parse_decoder, parse_window, with_one_window
+from lm_offload.arch.common import (
+    Defaults,
+    parse_decoder,
+    parse_window,
+    with_one_window,
+    with_windows,
+)
 from lm_offload.arch.experts import Choice, Groups, with_experts, with_groups
 from lm_offload.arch.family_deepseek import parse_latent, with_widths
 from lm_offload.arch.fields import Fields
@@ -32,6 +38,15 @@ _MISTRAL_4 = {
     "factor": 128.0,
     "original_max_position_embeddings": 8192,
 }
+
+
+def parse_ministral(fields: Fields) -> ModelConfig:
+    """Ministral 8B of 2024: Mistral with a window in some layers, or in all."""
+    fields.must_be("attention_bias", False)
+    fields.must_be("mlp_bias", False)
+    config = parse_decoder(fields, Defaults(131_072, bos=1, eos=(2,), kv_heads=8))
+    window = parse_window(fields, 4096)
+    return with_windows(config, fields, window, [window is not None] * config.num_layers)
 
 
 def parse_ministral3(fields: Fields) -> ModelConfig:

@@ -26,6 +26,7 @@ IN_HALVES = frozenset(  # model types whose functions compute halves
     {
         *("llama", "mistral", "ministral3", "qwen2", "qwen3", "qwen3_5_text", "seed_oss"),
         *("smollm3", "granite", "ernie4_5", "hunyuan_v1_dense", "stablelm", "phi3", "glm"),
+        *("lfm2", "ministral"),
         *("gemma", "gemma2", "gemma3_text", "olmo2", "olmo3", "exaone4", "glm4"),
     }
 )

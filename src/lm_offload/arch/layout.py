@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from lm_offload.arch.layer_names import layer_names
 from lm_offload.arch.layout_latent import latent_projections
 from lm_offload.arch.shapes import LayerConfig, ModelConfig
-from lm_offload.arch.weight_spec import WeightSpec, linear_specs, norm_spec, stacked_mlp
+from lm_offload.arch.weight_spec import (
+    ATTENTION_GATE,
+    XIELU,
+    WeightSpec,
+    linear_specs,
+    norm_spec,
+    stacked_mlp,
+)
 
 TOKENS = "model.embed_tokens.weight"
-
-
-class _NormNames(NamedTuple):
-    """What a model type calls the norms of what attention and MLP read, and of what they add."""
-
-    attention_reads: str | None = "input_layernorm"
-    attention_adds: str | None = None
-    mlp_reads: str | None = "post_attention_layernorm"
-    mlp_adds: str | None = None
-
-
-_BEFORE = _NormNames()
-_AROUND = _NormNames(
-    attention_adds="post_attention_layernorm",
-    mlp_reads="pre_feedforward_layernorm",
-    mlp_adds="post_feedforward_layernorm",
-)
-_AFTER = _AROUND._replace(attention_reads=None, mlp_reads=None)
-_NORM_NAMES = {
-    "olmo2": _AFTER,
-    "olmo3": _AFTER,
-    "exaone4": _AFTER,
-    "glm4": _BEFORE._replace(
-        attention_adds="post_self_attn_layernorm", mlp_adds="post_mlp_layernorm"
-    ),
-}
-
-_MLP_NAMES = {"llama4_text": "feed_forward", "granitemoehybrid": "shared_mlp"}
-_PLAIN_MATRICES = {"starcoder2": ("c_fc", "c_proj")}  # where there is no gate: up and down
-_HEAD_NORMS = {"hunyuan_v1_dense": ("query_layernorm", "key_layernorm")}
-_HEAD_NORMS["hunyuan_v1_moe"] = _HEAD_NORMS["hunyuan_v1_dense"]
 
 
 def embed_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
@@ -70,7 +45,7 @@ def _reads_layer_input(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 
 def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """Input norm, projections, and the norms of heads and output where the model has them."""
-    prefix, names = f"model.layers.{layer}", _norm_names(config)
+    prefix, names = f"model.layers.{layer}", layer_names(config)
     specs = _block_norm(config, prefix, names.attention_reads, "input_norm")
     if config.latent:
         specs += latent_projections(config, config.latent, f"{prefix}.self_attn")
@@ -85,25 +60,18 @@ def attention_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]
 
 def mlp_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """The norm of what the MLP reads, its matrices, and the norm of what it adds."""
-    prefix, names = f"model.layers.{layer}", _norm_names(config)
+    prefix, names = f"model.layers.{layer}", layer_names(config)
     specs = _block_norm(config, prefix, names.mlp_reads, "input_norm")
     specs += _block_norm(config, prefix, names.mlp_adds, "post_norm")
     specs += _reads_layer_input(config, prefix) if config.layer_input_size else []
     if config.layer_scales:
         specs.append(WeightSpec(f"{prefix}.layer_scalar", "layer_scale", (1,)))
-    block = _MLP_NAMES.get(config.model_type, "mlp")
-    return tuple(specs + _mlp_matrices(config, f"{prefix}.{block}"))
+    return tuple(specs + _mlp_matrices(config, f"{prefix}.{names.mlp}"))
 
 
 def final_norm_weights(config: ModelConfig) -> tuple[WeightSpec, ...]:
     """The norm before the head."""
-    return tuple(_norm(config, "model.norm", "norm"))
-
-
-def _norm_names(config: ModelConfig) -> _NormNames:
-    if config.model_type in _NORM_NAMES:
-        return _NORM_NAMES[config.model_type]
-    return _AROUND if config.post_norms else _BEFORE
+    return tuple(_norm(config, f"model.{layer_names(config).final_norm}", "norm"))
 
 
 def _block_norm(config: ModelConfig, prefix: str, name: str | None, role: str) -> list[WeightSpec]:
@@ -125,7 +93,7 @@ def _head_norms(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[We
     if config.layer_norms:
         return _scales_of_heads(config, prefix)
     roles = ("q_norm", "k_norm") if layer.kv_of is None else ("q_norm",)
-    names = _HEAD_NORMS.get(config.model_type, roles)
+    names = layer_names(config).q_norm, layer_names(config).k_norm
     whole = (config.query_size, config.kv_size)
     sizes = whole if config.qk_norm_whole else (config.head_dim,) * 2
     return [
@@ -145,17 +113,20 @@ def _scales_of_heads(config: ModelConfig, prefix: str) -> list[WeightSpec]:
 
 def _projections(config: ModelConfig, prefix: str, layer: LayerConfig) -> list[WeightSpec]:
     hidden, queries, kv = config.hidden_size, config.query_size, config.kv_size
-    output = linear_specs(f"{prefix}.o_proj", "o_proj", (hidden, queries), config.output_bias)
+    name = f"{prefix}.{layer_names(config).output}"
+    output = linear_specs(name, "o_proj", (hidden, queries), config.output_bias)
     if config.fused_qkv:
         fused = (queries + 2 * kv, hidden)
         return linear_specs(f"{prefix}.qkv_proj", "qkv_proj", fused, config.qkv_bias) + output
     specs = []
-    asked = 2 * queries if config.attention_gate else queries
+    asked = 2 * queries if config.attention_gate and not config.gate_apart else queries
     sizes = {"q_proj": asked} if layer.kv_of is not None else {"q_proj": asked, "k_proj": kv}
     if layer.kv_of is None and not layer.values_of_keys:
         sizes["v_proj"] = kv
     for role, size in sizes.items():
         specs += linear_specs(f"{prefix}.{role}", role, (size, hidden), config.qkv_bias)
+    if config.gate_apart:
+        specs += linear_specs(f"{prefix}.gate_proj", ATTENTION_GATE, (queries, hidden), bias=False)
     return specs + output
 
 
@@ -166,16 +137,26 @@ def _mlp_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
         return _plain_matrices(config, prefix)
     if config.model_type == "granitemoehybrid":
         return stacked_mlp(prefix, hidden, inner)
-    down = linear_specs(f"{prefix}.down_proj", "down_proj", (hidden, inner), bias)
+    names = layer_names(config)
+    down = linear_specs(f"{prefix}.{names.down}", "down_proj", (hidden, inner), bias)
     if config.fused_gate_up:
         shape = (2 * inner, hidden)
         return linear_specs(f"{prefix}.gate_up_proj", "gate_up_proj", shape, bias) + down
-    gate = linear_specs(f"{prefix}.gate_proj", "gate_proj", (inner, hidden), bias)
-    return gate + linear_specs(f"{prefix}.up_proj", "up_proj", (inner, hidden), bias) + down
+    gate = linear_specs(f"{prefix}.{names.gate}", "gate_proj", (inner, hidden), bias)
+    return gate + linear_specs(f"{prefix}.{names.up}", "up_proj", (inner, hidden), bias) + down
 
 
 def _plain_matrices(config: ModelConfig, prefix: str) -> list[WeightSpec]:
     hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-    up, down = _PLAIN_MATRICES.get(config.model_type, ("up_proj", "down_proj"))
-    specs = linear_specs(f"{prefix}.{up}", "up_proj", (inner, hidden), bias)
-    return specs + linear_specs(f"{prefix}.{down}", "down_proj", (hidden, inner), bias)
+    names = layer_names(config)
+    specs = linear_specs(f"{prefix}.{names.up}", "up_proj", (inner, hidden), bias)
+    specs += linear_specs(f"{prefix}.{names.down}", "down_proj", (hidden, inner), bias)
+    if config.activation == "xielu":
+        specs += [WeightSpec(f"{prefix}.act_fn.{role}", role, (1,)) for role in XIELU]
+    return specs
+
+
+def added_norm_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
+    """The norm of what an MLP adds, alone: of what experts add together."""
+    name = layer_names(config).mlp_adds
+    return tuple(_block_norm(config, f"model.layers.{layer}", name, "post_norm"))

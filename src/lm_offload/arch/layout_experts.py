@@ -26,7 +26,7 @@ class _Names(NamedTuple):
     shared: str = "shared_experts"
     choice_bias: str = "gate.e_score_correction_bias"
     choice_rows: tuple[int, ...] = ()  # in front of its shape
-    norm: str = "post_attention_layernorm"  # of what the experts read
+    norm: str | None = "post_attention_layernorm"  # of what the experts read
 
 
 _USUAL = _Names("mlp.", {role: role for role in ("gate_proj", "up_proj", "down_proj")})
@@ -35,6 +35,8 @@ _MIXTRAL = _Names("block_sparse_moe.", {"gate_proj": "w1", "up_proj": "w3", "dow
 _GPT_OSS = _Names(_USUAL.block, _USUAL.matrices, "router")
 _GRANITE = _Names(_MIXTRAL.block, _USUAL.matrices, "router.layer")
 _ERNIE = _USUAL._replace(choice_bias="moe_statics.e_score_correction_bias", choice_rows=(1,))
+_LFM2 = _MIXTRAL._replace(block="feed_forward.", choice_bias="expert_bias", norm="ffn_norm")
+_AFMOE = _USUAL._replace(router="router.gate", choice_bias="expert_bias", norm="pre_mlp_layernorm")
 _ONE_SHARED = _USUAL._replace(shared="shared_expert")
 _NAMES = {
     "mixtral": _MIXTRAL,
@@ -46,6 +48,11 @@ _NAMES = {
     "hunyuan_v1_moe": _USUAL._replace(router="gate.wg", shared="shared_mlp"),
     "llama4_text": _Names("feed_forward.", _USUAL.matrices, "router", shared="shared_expert"),
     "gemma4_text": _Names("", _USUAL.matrices, "router.proj", norm="pre_feedforward_layernorm_2"),
+    "phimoe": _MIXTRAL,
+    "lfm2_moe": _LFM2,
+    "afmoe": _AFMOE,
+    "flex_olmo": _USUAL._replace(norm=None),
+    "exaone_moe": _USUAL._replace(choice_bias="e_score_correction_bias"),
     "minimax_m2": _MIXTRAL._replace(choice_bias="e_score_correction_bias"),
     **dict.fromkeys(("qwen2_moe", "qwen3_next", "qwen3_5_moe_text"), _ONE_SHARED),
 }
@@ -82,11 +89,11 @@ def router_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     prefix, hidden = f"model.layers.{layer}", config.hidden_size
     name, shape = router_name(config.model_type, layer), (config.num_experts, hidden)
     return (
-        norm_spec(f"{prefix}.{_names(config.model_type).norm}", "input_norm", hidden),
+        *_norm(config, prefix),
         *linear_specs(name.removesuffix(".weight"), ROUTER, shape, config.mlp_bias),
         *_router_scales(config, prefix),
         *_choice_bias(config, layer),
-        *_shared_weights(config, layer),
+        *([] if shared_is_summed(config) else shared_weights(config, layer)),
         *_narrowing(config, prefix),
     )
 
@@ -99,6 +106,22 @@ def expert_weights(config: ModelConfig, layer: int, expert: int) -> tuple[Weight
         name = expert_name(config.model_type, layer, expert, role).removesuffix(".weight")
         specs += linear_specs(name, role, shape, config.mlp_bias)
     return tuple(replace(spec, of_expert=True) for spec in specs)
+
+
+def shared_is_summed(config: ModelConfig) -> bool:
+    """Whether what the expert that all use says is normalised with what the others say."""
+    return config.summed_experts and config.post_norms
+
+
+def _norm(config: ModelConfig, prefix: str) -> list[WeightSpec]:
+    """Of what experts read, and its biases where it has them."""
+    name, hidden = _names(config.model_type).norm, config.hidden_size
+    if name is None:
+        return []
+    specs = [norm_spec(f"{prefix}.{name}", "input_norm", hidden)]
+    if config.norm_biases:
+        specs.append(WeightSpec(f"{prefix}.{name}.bias", "input_norm_bias", (hidden,)))
+    return specs
 
 
 def sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
@@ -137,7 +160,7 @@ def _choice_bias(config: ModelConfig, layer: int) -> list[WeightSpec]:
     return [WeightSpec(choice_bias_name(config.model_type, layer), CHOICE_BIAS, shape)]
 
 
-def _shared_weights(config: ModelConfig, layer: int) -> list[WeightSpec]:
+def shared_weights(config: ModelConfig, layer: int) -> list[WeightSpec]:
     """The matrices of the expert that every token uses, and the one that scores it."""
     if not config.shared_size:
         return []

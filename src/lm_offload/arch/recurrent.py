@@ -55,6 +55,11 @@ class RecurrentShape(ABC):
         return F32_BYTES * (self.inputs_floats + self.matrix_floats)
 
     @property
+    def made(self) -> tuple[int, ...]:
+        """Widths of what is made of that: the convolution's rows, and what the state says."""
+        return (self.channels, self.value_size)
+
+    @property
     @abstractmethod
     def flops_per_value(self) -> int:
         """Of a row for each value of its state."""
@@ -103,3 +108,32 @@ class ScanShape(RecurrentShape):
     def projected(self) -> tuple[int, ...]:
         """Gates and what is convolved; steps."""
         return (self.value_size + self.channels, self.heads)
+
+
+@dataclass(frozen=True)
+class ConvolutionShape(RecurrentShape):
+    """A short convolution between two gates (LFM2): there is no matrix to move on."""
+
+    bias: bool  # of convolution and projections
+
+    @property
+    def flops_per_value(self) -> int:
+        """Of none."""
+        return 0
+
+    @property
+    def projected(self) -> tuple[int, ...]:
+        """Both gates and what is convolved."""
+        return (3 * self.channels,)
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """What is convolved passes its gate where it lies."""
+        return (self.channels,)
+
+
+def convolution_shape(channels: int, taps: int, bias: bool) -> ConvolutionShape:
+    """Of so many channels, each by itself."""
+    return ConvolutionShape(
+        key_heads=1, heads=1, key_dim=0, value_dim=channels, taps=taps, bias=bias
+    )

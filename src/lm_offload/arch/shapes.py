@@ -70,6 +70,8 @@ class ModelConfig:
     shared_size: int = 0  # width of an expert that every token uses, beside those
     shared_gate: bool = False  # how much of what it says is added is scored
     dense_size: int = 0  # width of the MLP of layers without experts
+    choice_margin: float = 0.0  # experts whose scores are that far from the best share no weight
+    head_bias: bool = False
     narrowed_size: int = 0  # of what experts read and add, where it is not the hidden states' own
     choice_bias: bool = False  # each expert has a bias that counts when experts are chosen
     expert_groups: int = 1  # experts are chosen from some groups of them
@@ -80,6 +82,7 @@ class ModelConfig:
     layer_vocab_size: int = 0  # rows of the table of these inputs
     layer_scales: bool = False  # what leaves a layer is multiplied with a number of its own
     attention_gate: bool = False  # how much of what is attended to is added is scored
+    gate_apart: bool = False  # by a matrix of its own, not by one with the queries
     recurrent: RecurrentShape | None = None  # of the layers that keep a state
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()

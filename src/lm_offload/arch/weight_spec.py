@@ -18,6 +18,8 @@ GATES = (
     "step_proj",
 )  # and of those that score a recurrent state's heads
 CHOICE_BIAS = "choice_bias"  # and of what is added to scores when experts are chosen
+ATTENTION_GATE = "score_proj"  # role of what scores what is attended to, where it is a matrix
+XIELU = ("alpha_p", "alpha_n", "beta", "eps")  # and of the numbers of an activation
 GATE_UP, DOWN = "gate_up", "down"  # kinds of units: the halves of an MLP, see halves.py
 HEAD_ROW_MULTIPLE = 64  # so that every part of the head but the last suits the kernels' tiles
 MLP_KINDS = ("mlp", GATE_UP, DOWN)

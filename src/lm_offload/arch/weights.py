@@ -80,6 +80,9 @@ def _sum_weights(config: ModelConfig, layer: int) -> tuple[WeightSpec, ...]:
     """Of the step after all experts of a layer, with an MLP beside them or without."""
     if config.narrowed_size:
         return layout_nemotron_h.sum_weights(config, layer)
+    if config.model_type != "gemma4_text":
+        shared = layout_experts.shared_weights(config, layer)
+        return (*layout.added_norm_weights(config, layer), *shared)
     return (*layout.mlp_weights(config, layer), *layout_experts.sum_weights(config, layer))
 
 
@@ -91,5 +94,12 @@ def _head_units(config: ModelConfig, tokens: str, max_head_bytes: int) -> list[U
     starts = range(0, config.vocab_size, rows)
     parts = [(start, min(start + rows, config.vocab_size)) for start in starts]
     return [
-        Unit("head", i, (WeightSpec(name, "head", shape, part),)) for i, part in enumerate(parts)
+        Unit("head", i, (WeightSpec(name, "head", shape, part), *_head_bias(config, part)))
+        for i, part in enumerate(parts)
     ]
+
+
+def _head_bias(config: ModelConfig, rows: tuple[int, int]) -> list[WeightSpec]:
+    if not config.head_bias:
+        return []
+    return [WeightSpec("lm_head.bias", "head_bias", (config.vocab_size,), rows)]

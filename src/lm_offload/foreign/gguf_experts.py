@@ -37,7 +37,7 @@ _DIMENSIONS = {"weight": (3, "matrices"), "bias": (2, "vectors")}  # of a stack,
 MIXTURES = (
     *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe", "glm4_moe", "dots1"),
     *("ernie4_5_moe", "hunyuan_v1_moe", "minimax_m2", "qwen3_next", "qwen3_5_moe_text"),
-    *("granitemoehybrid", "deepseek_v2", "deepseek_v3"),
+    *("granitemoehybrid", "deepseek_v2", "deepseek_v3", "lfm2_moe", "afmoe", "exaone_moe"),
 )
 
 

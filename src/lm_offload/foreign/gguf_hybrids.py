@@ -9,6 +9,7 @@ from lm_offload.arch.fields import Fields
 from lm_offload.foreign.gguf_dense import multiplied
 from lm_offload.foreign.gguf_mixtures import expert_counts
 from lm_offload.foreign.gguf_rope import Shapes
+from lm_offload.foreign.gguf_sigmoids import SIGMOID
 
 _FUSED = "blk.0.ssm_in.weight"  # of early files of Qwen3-Next
 _CONVOLUTION_BIAS = "ssm_conv1d.bias"
@@ -57,6 +58,36 @@ def granitehybrid(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> d
         "mamba_d_conv": fields.integer("ssm.conv_kernel"),
         "mamba_conv_bias": any(name.endswith(_CONVOLUTION_BIAS) for name in tensors),
         **chosen,
+    }
+
+
+def lfm2(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """LFM2: the width of its MLP is what it has."""
+    fields.must_be("expert_count", 0)
+    widths = {"block_auto_adjust_ff_dim": False}
+    return {"model_type": "lfm2", **_short_convolutions(fields, shapes, tensors), **widths}
+
+
+def lfm2moe(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """LFM2 with experts: their weights are scaled to one."""
+    fields.must_be("expert_gating_func", SIGMOID)
+    return {
+        "model_type": "lfm2_moe",
+        **_short_convolutions(fields, shapes, tensors),
+        **expert_counts(fields, "num_experts"),
+        "moe_intermediate_size": fields.integer("expert_feed_forward_length"),
+        "num_dense_layers": fields.integer("leading_dense_block_count", 0, minimum=0),
+        "use_expert_bias": any(".exp_probs_b" in name for name in tensors),
+    }
+
+
+def _short_convolutions(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    layers = range(int(shapes["num_hidden_layers"]))
+    convolves = [f"blk.{it}.shortconv.conv.weight" in tensors for it in layers]
+    return {
+        "norm_eps": shapes["rms_norm_eps"],
+        "conv_L_cache": fields.integer("shortconv.l_cache"),
+        "layer_types": ["conv" if it else "full_attention" for it in convolves],
     }
 
 

@@ -17,6 +17,7 @@ QUERY_NORM = "blk.0.attn_q_norm.weight"
 _TOP = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
+    "token_embd_norm": "model.embedding_norm",  # as LFM2 has it: in front of the head
     "output": "lm_head",
 }
 _LAYER = {
@@ -67,6 +68,24 @@ _LATENT = {
     "attn_k_b": "self_attn.k_b_proj",
     "attn_v_b": "self_attn.v_b_proj",
 }
+_AFMOE = _AFTER_ATTENTION | {
+    "attn_gate": "self_attn.gate_proj",
+    "ffn_norm": "pre_mlp_layernorm",
+    "post_ffw_norm": "post_mlp_layernorm",
+}
+_LFM2 = {
+    "attn_norm": "operator_norm",
+    "attn_output": "self_attn.out_proj",
+    "attn_q_norm": "self_attn.q_layernorm",
+    "attn_k_norm": "self_attn.k_layernorm",
+    "shortconv.conv": "conv.conv",
+    "shortconv.in_proj": "conv.in_proj",
+    "shortconv.out_proj": "conv.out_proj",
+    "ffn_norm": "ffn_norm",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_up": "feed_forward.w3",
+    "ffn_down": "feed_forward.w2",
+}
 _OTHERS: Mapping[str, Mapping[str, str]] = {
     "gpt-oss": _AFTER_ATTENTION,
     "seed_oss": _AFTER_ATTENTION,
@@ -86,6 +105,9 @@ _OTHERS: Mapping[str, Mapping[str, str]] = {
     "hunyuan-moe": _HUNYUAN,
     **dict.fromkeys(("qwen3next", "qwen35", "qwen35moe"), _DELTA),
     "granitehybrid": _MAMBA,
+    "lfm2": _LFM2,
+    "lfm2moe": _LFM2,
+    "afmoe": _AFMOE,
     "deepseek2": _LATENT,
 }
 _SINKS = ("attn_sinks.weight", "self_attn.sinks")  # no module of their own, nor have these

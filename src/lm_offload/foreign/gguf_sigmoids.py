@@ -12,6 +12,7 @@ from lm_offload.arch.fields import Fields
 from lm_offload.foreign.gguf_mixtures import expert_counts
 from lm_offload.foreign.gguf_names import QUERY_BIAS, QUERY_NORM
 from lm_offload.foreign.gguf_rope import Shapes, short_decimal
+from lm_offload.foreign.gguf_windows import windows
 
 SIGMOID = 2  # what a file calls it
 
@@ -36,6 +37,35 @@ def minimax_m2(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict
     """MiniMax-M2: weights of experts are scaled to one."""
     fields.must_be("expert_gating_func", SIGMOID)
     return {"model_type": "minimax_m2", **expert_counts(fields, "num_local_experts")}
+
+
+def afmoe(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """Trinity: every fourth layer has no window, embeddings are scaled."""
+    fields.must_be("expert_weights_norm", True)
+    found = routed(fields)
+    return {
+        "model_type": "afmoe",
+        "num_experts": found["n_routed_experts"],
+        "num_experts_per_tok": found["num_experts_per_tok"],
+        "moe_intermediate_size": found["moe_intermediate_size"],
+        "num_shared_experts": fields.integer("expert_shared_count"),
+        "num_dense_layers": found["first_k_dense_replace"],
+        "route_scale": found["routed_scaling_factor"],
+        "mup_enabled": True,
+        **windows(fields, shapes["num_hidden_layers"], 4),
+    }
+
+
+def exaone_moe(fields: Fields, shapes: Shapes, tensors: Collection[str]) -> dict[str, Any]:
+    """K-EXAONE: every fourth layer has no window unless the file lists them."""
+    found = routed(fields)
+    return {
+        "model_type": "exaone_moe",
+        **found,
+        "num_experts": found["n_routed_experts"],
+        "num_shared_experts": fields.integer("expert_shared_count"),
+        **windows(fields, shapes["num_hidden_layers"], 4),
+    }
 
 
 def routed(fields: Fields) -> dict[str, Any]:

@@ -14,7 +14,9 @@ named in onednn_kernels.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from lm_offload.kernels.state_kernels import StateKernels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,16 +34,6 @@ if TYPE_CHECKING:
     Weight = Tensor | PackedWeight  # a matrix [N, K]; both have a `shape`
     Weights = Mapping[str, Any]  # of a unit by role
     Product = tuple[Weight, Tensor, Tensor | None]  # weight, out and bias
-
-
-class ScanFactors(NamedTuple):
-    """What a state space layer has of each head, and the limits of its steps."""
-
-    decay_log: Tensor  # [heads], of any float dtype, as the next two
-    step_bias: Tensor
-    skip: Tensor
-    least_step: float
-    most_step: float
 
 
 class Recording(Protocol):
@@ -63,7 +55,7 @@ class Recording(Protocol):
         """
 
 
-class Kernels(Protocol):
+class Kernels(StateKernels, Protocol):
     """The operations that the models are written in."""
 
     name: str  # what was resolved, for reports: "native-avx2", "torch"
@@ -91,6 +83,9 @@ class Kernels(Protocol):
 
     def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
         """out[T, H] = x / rms(x) * (1 + weight[H]), as Gemma stores scales; `out` may be `x`."""
+
+    def bare_norm(self, x: Tensor, eps: float, out: Tensor) -> None:
+        """out[T, H] = x / rms(x); `out` may be `x`."""
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
         """out[T, H] = (x - mean) / std * weight[H] + bias[H]; `out` may be `x`."""
@@ -149,58 +144,14 @@ class Kernels(Protocol):
     def expert_table(self, experts: int, example: Weights) -> ExpertTable | None:
         """An empty table for experts like this one; None where they are asked for one by one."""
 
-    def causal_convolution(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-        bias: Tensor | None = None,
-    ) -> None:
-        """out[T, C] = silu of sums over a row and those before it of x[T, n, C / n], by channel.
+    def multiply(self, x: Tensor, y: Tensor, out: Tensor) -> None:
+        """out[T, H] = x * y; `out` may be `x` or `y`."""
 
-        weight [C, 1, taps] and bias [C] are of any float dtype, the last tap for the row itself.
-        state [slots, taps - 1, C] holds at batch.states the inputs before the rows, afterwards
-        those before the next; a sequence that begins with these rows has none.
-        """
+    def add(self, x: Tensor, out: Tensor) -> None:
+        """out[T, H] += x."""
 
-    def gated_delta(
-        self,
-        x: Tensor,
-        rates: Tensor,
-        decays: Tensor,
-        decay_log: Tensor,
-        decay_bias: Tensor,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-    ) -> None:
-        """out[T, heads * value_dim] of x[T, q | k | v], row after row of a sequence.
-
-        S = state[slots, heads, key_dim, value_dim] at batch.states, zero where a sequence begins;
-        q and k, of G heads that several heads of v share, are made to have length one, q then
-        divided by sqrt(key_dim); S = decay S, S += k (rate (v - S^T k))^T, out = S^T q, with rate =
-        sigmoid(rates[T, G, heads / G]) and decay = exp(-exp(decay_log) softplus(decays +
-        decay_bias)), where decay_log and decay_bias [heads] may have any float dtype.
-        """
-
-    def selective_scan(
-        self,
-        x: Tensor,
-        steps: Tensor,
-        factors: ScanFactors,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-    ) -> None:
-        """out[T, heads * value_dim] of x[T, v | k | q], row after row of a sequence (Mamba-2).
-
-        S = state[slots, heads, key_dim, value_dim] as above; k and q, of G groups that several
-        heads of v share, are taken as they are; S = decay S + k (step v)^T, out = S^T q + skip v,
-        with step = softplus(steps[T, heads] + step_bias) within its limits and decay =
-        exp(-exp(decay_log) step).
-        """
+    def scale(self, x: Tensor, factor: Tensor) -> None:
+        """x[T, H] *= factor[1], a weight of any float dtype, in place."""
 
 
 @runtime_checkable

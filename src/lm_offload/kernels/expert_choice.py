@@ -38,7 +38,7 @@ class ChoiceRule(NamedTuple):
 
 def choose_experts(scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice) -> None:
     """choice = who reads the rows of scores[T, E], with a bias[E] in ranks alone."""
-    shares = _sigmoid(scores) if rule.sigmoids else scores.softmax(-1)
+    shares = sigmoid(scores) if rule.sigmoids else scores.softmax(-1)
     ranks = shares if bias is None else shares + bias
     experts = _in_best_groups(ranks, rule).topk(rule.used).indices
     scales = shares.gather(1, experts)
@@ -58,7 +58,7 @@ def _in_best_groups(ranks: Tensor, rule: ChoiceRule) -> Tensor:
     return grouped.masked_fill(others[..., None], -torch.inf).view(ranks.shape)
 
 
-def _sigmoid(scores: Tensor) -> Tensor:
+def sigmoid(scores: Tensor) -> Tensor:
     """sigmoid(scores) [T, E], made so that a row does not depend on the others.
 
     torch's sigmoid of the last few values is another function: a softmax of 0 and x is the same.

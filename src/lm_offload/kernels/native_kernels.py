@@ -85,6 +85,11 @@ class NativeKernels(NativeExperts, NativeStates):
         """See `Kernels.rms_norm_plus_one`."""
         self._rms_norm(x, weight, 1.0, eps, out)
 
+    def bare_norm(self, x: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.bare_norm`."""
+        at, stride, out_at, out_stride, count, width = rows_to_rows(x, out)
+        self._ops.bare_norm(at, stride, eps, out_at, out_stride, count, width, self.threads)
+
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
         """See `Kernels.layer_norm`."""
         at, stride, out_at, out_stride, count, width = rows_to_rows(x, out)
@@ -132,6 +137,19 @@ class NativeKernels(NativeExperts, NativeStates):
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         self._gate(self._ops.relu, x, x, x)
+
+    def multiply(self, x: Tensor, y: Tensor, out: Tensor) -> None:
+        """See `Kernels.multiply`."""
+        self._gate(self._ops.multiply, x, y, out)
+
+    def add(self, x: Tensor, out: Tensor) -> None:
+        """See `Kernels.add`."""
+        self._gate(self._ops.add, x, out, out)
+
+    def scale(self, x: Tensor, factor: Tensor) -> None:
+        """See `Kernels.scale`."""
+        at, stride, count, width = rows(x)
+        self._ops.scale(at, stride, *vector(factor, 1), count, width, self.threads)
 
     def _multiply(self, x: Tensor, products: Items[Product], accumulate: bool) -> None:
         """x times weights that are all plain or all packed in one format."""

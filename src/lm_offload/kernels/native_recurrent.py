@@ -12,7 +12,7 @@ from lm_offload.kernels.native_arguments import heads, indices, refuse, rows, ve
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_offload.kernels.base import ScanFactors
+    from lm_offload.kernels.state_kernels import ScanFactors
     from lm_offload.micro_batch import MicroBatch
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_offload.kernels import _native
-    from lm_offload.kernels.base import ScanFactors
+    from lm_offload.kernels.state_kernels import ScanFactors
     from lm_offload.micro_batch import MicroBatch
 
 
@@ -31,6 +31,18 @@ class NativeStates:
     ) -> None:
         """See `Kernels.causal_convolution`."""
         self._ops.causal_convolution(*convolution(x, weight, state, batch, out, bias), self.threads)
+
+    def plain_convolution(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        state: Tensor,
+        batch: MicroBatch,
+        out: Tensor,
+        bias: Tensor | None = None,
+    ) -> None:
+        """See `Kernels.plain_convolution`."""
+        self._ops.plain_convolution(*convolution(x, weight, state, batch, out, bias), self.threads)
 
     def gated_delta(
         self,

@@ -50,6 +50,7 @@ class OneDnnKernels:
         self._inner = inner
         self.rms_norm = inner.rms_norm
         self.rms_norm_plus_one = inner.rms_norm_plus_one
+        self.bare_norm = inner.bare_norm
         self.layer_norm = inner.layer_norm
         self.rotary = inner.rotary
         self.store_kv = inner.store_kv
@@ -59,7 +60,11 @@ class OneDnnKernels:
         self.sigmoid_mul = inner.sigmoid_mul
         self.relu = inner.relu
         self.choose_experts = inner.choose_experts
+        self.multiply = inner.multiply
+        self.add = inner.add
+        self.scale = inner.scale
         self.causal_convolution = inner.causal_convolution
+        self.plain_convolution = inner.plain_convolution
         self.gated_delta = inner.gated_delta
         self.selective_scan = inner.selective_scan
         torch.set_num_threads(inner.threads)

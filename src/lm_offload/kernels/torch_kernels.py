@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from lm_offload.kernels import expert_choice, torch_linear, torch_recurrent
+from lm_offload.kernels import expert_choice, torch_linear
 from lm_offload.kernels.torch_attention import Scores, paged_attention
+from lm_offload.kernels.torch_states import TorchStates
 from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Product, ScanFactors, Weight, Weights
+    from lm_offload.kernels.base import Product, Weight, Weights
     from lm_offload.kernels.expert_choice import Choice, ChoiceRule
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 GELU_SCALE = math.sqrt(2.0 / math.pi)
 
 
-class TorchKernels:
+class TorchKernels(TorchStates):
     """`Kernels` in torch operations.
 
     Torch has one pool of threads per process: constructing this class sets its size.
@@ -66,6 +67,10 @@ class TorchKernels:
     def rms_norm_plus_one(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
         """See `Kernels.rms_norm_plus_one`."""
         torch.mul(_over_rms(x, eps), weight.float() + 1.0, out=out)
+
+    def bare_norm(self, x: Tensor, eps: float, out: Tensor) -> None:
+        """See `Kernels.bare_norm`."""
+        out.copy_(_over_rms(x, eps))
 
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, out: Tensor) -> None:
         """See `Kernels.layer_norm`."""
@@ -124,44 +129,17 @@ class TorchKernels:
     def expert_table(self, experts: int, example: Weights) -> None:
         """See `Kernels.expert_table`."""
 
-    def causal_convolution(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-        bias: Tensor | None = None,
-    ) -> None:
-        """See `Kernels.causal_convolution`."""
-        torch_recurrent.causal_convolution(x, weight, state, batch, out, bias)
+    def multiply(self, x: Tensor, y: Tensor, out: Tensor) -> None:
+        """See `Kernels.multiply`."""
+        torch.mul(x, y, out=out)
 
-    def gated_delta(
-        self,
-        x: Tensor,
-        rates: Tensor,
-        decays: Tensor,
-        decay_log: Tensor,
-        decay_bias: Tensor,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-    ) -> None:
-        """See `Kernels.gated_delta`."""
-        gates = rates, decays, decay_log, decay_bias
-        torch_recurrent.gated_delta(x, *gates, state, batch, out)
+    def add(self, x: Tensor, out: Tensor) -> None:
+        """See `Kernels.add`."""
+        out.add_(x)
 
-    def selective_scan(
-        self,
-        x: Tensor,
-        steps: Tensor,
-        factors: ScanFactors,
-        state: Tensor,
-        batch: MicroBatch,
-        out: Tensor,
-    ) -> None:
-        """See `Kernels.selective_scan`."""
-        torch_recurrent.selective_scan(x, steps, factors, state, batch, out)
+    def scale(self, x: Tensor, factor: Tensor) -> None:
+        """See `Kernels.scale`."""
+        x.mul_(factor.float())
 
 
 def _store(x: Tensor, cache: Blocks, slots: Tensor) -> None:

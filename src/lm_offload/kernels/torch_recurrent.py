@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import ScanFactors
+    from lm_offload.kernels.state_kernels import ScanFactors
     from lm_offload.micro_batch import MicroBatch
 
 LINEAR_FROM = 20.0  # where log(1 + e^x) is x
@@ -36,6 +36,20 @@ def causal_convolution(
     bias: Tensor | None = None,
 ) -> None:
     """See `Kernels.causal_convolution`."""
+    plain_convolution(x, weight, state, batch, out, bias)
+    # Of torch's SiLU the last bits depend on where a value lies, see torch_kernels.py.
+    out.div_(torch.exp(-out).add_(1.0))
+
+
+def plain_convolution(
+    x: Tensor,
+    weight: Tensor,
+    state: Tensor,
+    batch: MicroBatch,
+    out: Tensor,
+    bias: Tensor | None = None,
+) -> None:
+    """See `Kernels.plain_convolution`."""
     taps, rows = weight.shape[-1], x.flatten(1)
     factors = weight.float().flatten(1).T  # [taps, channels]
     for span in _spans(batch):
@@ -48,8 +62,7 @@ def causal_convolution(
             total += inputs[tap : tap + count] * factors[tap]
         if bias is not None:
             total += bias.float()
-        # Of torch's SiLU the last bits depend on where a value lies, see torch_kernels.py.
-        out[span.start : span.stop] = total / torch.exp(-total).add_(1.0)
+        out[span.start : span.stop] = total
         state[span.slot] = inputs[count:]
 
 

@@ -37,6 +37,7 @@ class TritonKernels:
     def __init__(self, torch: Kernels, few_rows: int = FEW_ROWS) -> None:
         self.few_rows = few_rows
         self._torch = torch
+        self.bare_norm = torch.bare_norm
         self.layer_norm = torch.layer_norm
         self.silu_mul = torch.silu_mul
         self.gelu_tanh_mul = torch.gelu_tanh_mul
@@ -44,7 +45,11 @@ class TritonKernels:
         self.relu = torch.relu
         self.choose_experts = torch.choose_experts
         self.expert_table = torch.expert_table
+        self.multiply = torch.multiply
+        self.add = torch.add
+        self.scale = torch.scale
         self.causal_convolution = torch.causal_convolution
+        self.plain_convolution = torch.plain_convolution
         self.gated_delta = torch.gated_delta
         self.selective_scan = torch.selective_scan
 

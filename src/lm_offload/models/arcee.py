@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import plain_inner
 from lm_offload.models.llama import (
+    KERNELS_ONLY,
     add_attended,
     embed,
     embed_rows,
@@ -18,8 +19,6 @@ from lm_offload.models.llama import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-KERNELS_ONLY = frozenset({"attention"})
 
 __all__ = [
     "KERNELS_ONLY",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from lm_offload.models.blocks import attention
-from lm_offload.models.gated_attention import gated_attention
+from lm_offload.models.gated_attention import gated_attention, scored_attention
 from lm_offload.models.shared_attention import shared_attention
 
 if TYPE_CHECKING:
@@ -37,5 +37,5 @@ class Attention(Protocol):
 def attention_of(config: ModelConfig, layer: int) -> Attention:
     """With a gate, over the keys and values of another layer, or neither."""
     if config.attention_gate:
-        return gated_attention
+        return scored_attention if config.gate_apart else gated_attention
     return attention if config.layers[layer].kv_of is None else shared_attention

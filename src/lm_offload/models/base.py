@@ -108,8 +108,13 @@ class MixtureFunctions(Protocol):
 class SummedFunctions(Protocol):
     """What such a model offers beside those if a step follows the experts of a layer."""
 
-    def add_sums(self, ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
-        """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them."""
+    def add_sums(
+        self, ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidden: Tensor
+    ) -> None:
+        """hidden[T, H] += what becomes of sums[T, H] of all experts, and an MLP beside them.
+
+        normed[T, H] is what the experts read.
+        """
 
 
 class RecurrentFunctions(Protocol):

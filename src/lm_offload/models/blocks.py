@@ -166,7 +166,8 @@ def plain_inner(ctx: Context, weights: Weights, x: Tensor) -> Tensor:
     inner = project(ctx, weights, x, "up_proj", "up_bias")
     if ctx.config.activation == "relu2":
         ctx.kernels.relu(inner)
-        return inner.mul_(inner)
+        ctx.kernels.multiply(inner, inner, inner)
+        return inner
     ones = torch.ones(inner.shape[1], device=inner.device).expand_as(inner)
     ctx.kernels.gelu_tanh_mul(inner, ones, inner)
     return inner

@@ -8,7 +8,7 @@ import torch
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_qkv
-from lm_offload.models.llama import embed_rows, head
+from lm_offload.models.llama import KERNELS_ONLY, embed_rows, head
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +27,6 @@ __all__ = [
     "mlp",
     "qkv",
 ]
-
-KERNELS_ONLY: frozenset[str] = frozenset()
 
 
 def embed(ctx: Context, rows: Weights, hidden: Tensor, weights: Weights) -> None:
@@ -82,7 +80,7 @@ def input_norm(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
 def add_normed(ctx: Context, weights: Weights, change: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] += post_norm(change), which is overwritten."""
     ctx.kernels.rms_norm_plus_one(change, weights["post_norm"], ctx.config.norm_eps, change)
-    hidden.add_(change)
+    ctx.kernels.add(change, hidden)
 
 
 def _add_down(

@@ -40,7 +40,8 @@ def layer_inputs(
 def add_layer_input(ctx: Context, weights: Weights, inputs: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] = (hidden + norm(proj(gelu(gate(hidden)) * inputs[T, width]))) * scale."""
     gate = project(ctx, weights, hidden, "input_gate", "")
-    activate(ctx, gate, ctx.workspace.take(*gate.shape).copy_(inputs), gate)
+    activate(ctx, gate, inputs, gate)
     added = project(ctx, weights, gate, "input_proj", "")
     ctx.kernels.rms_norm(added, weights["added_norm"], ctx.config.norm_eps, added)
-    hidden.add_(added).mul_(weights["layer_scale"].float())
+    ctx.kernels.add(added, hidden)
+    ctx.kernels.scale(hidden, weights["layer_scale"])

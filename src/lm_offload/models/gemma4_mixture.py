@@ -25,7 +25,7 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
     choice.scales.mul_(weights["expert_scales"].float()[choice.experts])
 
 
-def add_sums(ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
+def add_sums(ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] = (hidden + post_norm(dense_norm(MLP) + sum_norm(sums))) * scale."""
     eps, added = ctx.config.norm_eps, input_norm(ctx, weights, hidden)
     inner = gate_and_up(ctx, weights, added)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up, project, project_each, split_heads
 from lm_offload.models.experts import add_expert
@@ -48,16 +46,16 @@ def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
     made = [split_heads(ctx, each) for each in project_each(ctx, weights, x, roles)]
     q, k = made[:2]
     v = made[2] if len(made) > 2 else ctx.workspace.take(*k.shape)
-    _norm_heads(ctx, made[-1], torch.ones(k.shape[-1], device=k.device), v)
-    _norm_heads(ctx, q, weights["q_norm"], q)
-    _norm_heads(ctx, k, weights["k_norm"], k)
+    ctx.kernels.bare_norm(made[-1].flatten(0, 1), ctx.config.norm_eps, v.flatten(0, 1))
+    _norm_heads(ctx, q, weights["q_norm"])
+    _norm_heads(ctx, k, weights["k_norm"])
     return q, k, v
 
 
 def queries(ctx: Context, weights: Weights, hidden: Tensor) -> Tensor:
     """Those alone [T, heads, head_dim], of a layer that reads keys and values of another."""
     q = split_heads(ctx, project(ctx, weights, input_norm(ctx, weights, hidden), "q_proj", ""))
-    _norm_heads(ctx, q, weights["q_norm"], q)
+    _norm_heads(ctx, q, weights["q_norm"])
     return q
 
 
@@ -71,9 +69,10 @@ def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
     ctx.kernels.linear(inner, weights["down_proj"], normed)
     add_normed(ctx, weights, normed, hidden)
     if not ctx.config.layer_input_size:
-        hidden.mul_(weights["layer_scale"].float())
+        ctx.kernels.scale(hidden, weights["layer_scale"])
 
 
-def _norm_heads(ctx: Context, heads: Tensor, scales: Tensor, out: Tensor) -> None:
-    """out[T, n, head_dim] = norm(heads)."""
-    ctx.kernels.rms_norm(heads.flatten(0, 1), scales, ctx.config.norm_eps, out.flatten(0, 1))
+def _norm_heads(ctx: Context, heads: Tensor, scales: Tensor) -> None:
+    """heads[T, n, head_dim] = norm(heads)."""
+    rows = heads.flatten(0, 1)
+    ctx.kernels.rms_norm(rows, scales, ctx.config.norm_eps, rows)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.models import llama
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.llama import embed, embed_rows, final_norm, head, input_norm, qkv
-from lm_offload.models.olmo2 import KERNELS_ONLY, add_attended, add_inner, add_normed
+from lm_offload.models.olmo2 import add_attended, add_inner, add_normed
 from lm_offload.models.phi3 import fused_gate_and_up, inner_rows
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = [
     "mlp",
     "qkv",
 ]
+
+KERNELS_ONLY = llama.KERNELS_ONLY - {"attention"}  # where pairs of channels turn
 
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:

@@ -60,7 +60,7 @@ def final_norm(ctx: Context, weights: Weights, hidden: Tensor, out: Tensor) -> N
 
 def head(ctx: Context, weights: Weights, normed: Tensor, logits: Tensor) -> None:
     """logits[R, rows] of one part of the vocabulary."""
-    ctx.kernels.linear(normed, weights["head"], logits)
+    ctx.kernels.linear(normed, weights["head"], logits, weights.get("head_bias"))
     softcap(logits, ctx.config.final_softcap)
 
 

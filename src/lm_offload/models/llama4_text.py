@@ -41,10 +41,9 @@ def after_rotation(ctx: Context, weights: Weights, q: Tensor, k: Tensor) -> None
     """Queries and keys normalised by head, where the model does that."""
     if not ctx.config.qk_norm_bare:
         return
-    scales = torch.ones(ctx.config.head_dim, device=q.device)
     for heads in (q, k):
         rows = heads.flatten(0, 1)
-        ctx.kernels.rms_norm(rows, scales, ctx.config.norm_eps, rows)
+        ctx.kernels.bare_norm(rows, ctx.config.norm_eps, rows)
 
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:

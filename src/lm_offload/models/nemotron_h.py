@@ -39,7 +39,7 @@ __all__ = [
     "route",
 ]
 
-KERNELS_ONLY = frozenset({"attention", "recurrent"})
+KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
 
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
@@ -63,7 +63,7 @@ def add_expert(
     add_gated(ctx, weights, chosen, normed[:, :wide], hidden[:, :wide], plain_inner)
 
 
-def add_sums(ctx: Context, weights: Weights, sums: Tensor, hidden: Tensor) -> None:
+def add_sums(ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] += what is made of the first columns of sums[T, H] of all experts."""
     narrow = sums[:, : ctx.config.narrowed_size]
     ctx.kernels.linear_add(narrow, weights["widen_proj"], hidden)

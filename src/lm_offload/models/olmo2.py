@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up, gate_and_up_into, project_qkv
-from lm_offload.models.llama import embed, embed_rows, final_norm, head
+from lm_offload.models.llama import KERNELS_ONLY, embed, embed_rows, final_norm, head
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +25,6 @@ __all__ = [
     "mlp",
     "qkv",
 ]
-
-KERNELS_ONLY: frozenset[str] = frozenset()
 
 
 def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:
@@ -61,7 +59,7 @@ def add_inner(ctx: Context, weights: Weights, inner: Tensor, hidden: Tensor) -> 
 def add_normed(ctx: Context, weights: Weights, change: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] += post_norm(change), which is overwritten."""
     ctx.kernels.rms_norm(change, weights["post_norm"], ctx.config.norm_eps, change)
-    hidden.add_(change)
+    ctx.kernels.add(change, hidden)
 
 
 def norm_whole(ctx: Context, weights: Weights, made: QKV) -> QKV:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lm_offload.models.base import MixtureFunctions, ModelFunctions, RecurrentFunctions
 
 SAME_FUNCTIONS = {  # their configs differ
+    "exaone_moe": "glm4_moe",
+    "ministral": "mistral",
     "olmo3": "olmo2",
     "seed_oss": "llama",
     "smollm3": "llama",

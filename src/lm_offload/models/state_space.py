@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_offload.arch.recurrent import ScanShape
-from lm_offload.kernels.base import ScanFactors
+from lm_offload.kernels.state_kernels import ScanFactors
 from lm_offload.models.blocks import project_each
 from lm_offload.models.llama import input_norm
 

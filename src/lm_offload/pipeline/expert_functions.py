@@ -96,7 +96,8 @@ class ExpertFunctions:
         """The step of a layer after its experts."""
         assert self._sums is not None
         span, model = slice(rows.start, rows.stop), cast("SummedFunctions", self._model)
-        model.add_sums(self._context, weights, self._sums[span], self._hidden[span])
+        inputs, sums = self._inputs[span], self._sums[span]
+        model.add_sums(self._context, weights, inputs, sums, self._hidden[span])
 
     def chosen(self) -> list[int]:
         """The experts that any row uses, in order, of the layer whose router was computed last."""

@@ -89,7 +89,8 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     if end - begin != math.prod(shape) * item_bytes:
         words = f"tensor {name} has {end - begin} bytes, its shape and dtype need another number"
         raise _broken(path, words)
-    return TensorEntry(name, path, dtype, shape, data_start + begin, end - begin)
+    # A single number is a vector of one.
+    return TensorEntry(name, path, dtype, shape or (1,), data_start + begin, end - begin)
 
 
 def _check_places(path: Path, entries: list[TensorEntry], data_start: int, file_bytes: int) -> None:

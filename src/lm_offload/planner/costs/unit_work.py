@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lm_offload.arch.config import ModelConfig
-from lm_offload.arch.weight_spec import GATE_UP, MLP_KINDS
+from lm_offload.arch.layout_experts import shared_is_summed
+from lm_offload.arch.recurrent import ConvolutionShape
+from lm_offload.arch.weight_spec import GATE_UP, MLP_KINDS, XIELU
 from lm_offload.arch.weights import Unit, WeightSpec
 
 F32_BYTES = 4
-_OF_STATES = ("convolution", "decay_log", "gated_norm", "skip")  # vectors that are no norms of rows
+# Vectors that are no norms of rows.
+_NO_NORMS = ("convolution", "decay_log", "gated_norm", "skip", *XIELU)
 LAST = ("o_proj", "down_proj")  # products that wait for all others of their unit
 
 
@@ -52,6 +55,7 @@ def operations(config: ModelConfig, unit: Unit) -> tuple[Operation, ...]:
         "shared attention": _shared_attention,
         "recurrent": _recurrent,
         "mlp": _mlp,
+        "sums": _sums,
         GATE_UP: _mlp,
         "router": _router,
         "expert": _expert,
@@ -67,6 +71,8 @@ def _kind_of(config: ModelConfig, unit: Unit) -> str:
     """What it does with a row; attention over keys and values of another layer makes none."""
     if unit.kind == "attention" and config.layers[unit.index].kv_of is not None:
         return "shared attention"
+    if unit.kind == "mlp" and config.sums_experts(unit.index):
+        return "sums"
     return unit.kind
 
 
@@ -82,7 +88,7 @@ def _norms(config: ModelConfig, unit: Unit) -> Iterator[Operation]:
     widths = {"q_norm": config.query_size, "k_norm": config.kv_size}
     name = "layer_norm" if config.layer_norms else "rms_norm"
     for spec in unit.loaded:
-        if not spec.is_matrix and "bias" not in spec.role and spec.role not in _OF_STATES:
+        if not spec.is_matrix and "bias" not in spec.role and spec.role not in _NO_NORMS:
             width = widths.get(spec.role, spec.elements)
             yield Operation(name, 2 * width * F32_BYTES)
 
@@ -113,6 +119,9 @@ def _recurrent(config: ModelConfig) -> Iterator[Operation]:
     shape = config.recurrent
     assert shape is not None
     yield Operation("silu_mul", (shape.taps + 1) * shape.channels * F32_BYTES)
+    if isinstance(shape, ConvolutionShape):
+        yield from [_activation(config, shape.channels)] * 2  # its gates
+        return
     yield Operation("rms_norm", 2 * shape.value_size * F32_BYTES)
     yield _activation(config, shape.value_size)
 
@@ -121,6 +130,13 @@ def _mlp(config: ModelConfig) -> Iterator[Operation]:
     yield _between(config, config.dense_size or config.intermediate_size)
     if config.layer_input_size:
         yield _activation(config, config.layer_input_size)
+
+
+def _sums(config: ModelConfig) -> Iterator[Operation]:
+    """The step after all experts, with an MLP of its own or without."""
+    width = config.shared_size if shared_is_summed(config) else config.dense_size
+    if width and not config.narrowed_size:
+        yield _between(config, width)
 
 
 def _between(config: ModelConfig, width: int) -> Operation:
@@ -137,7 +153,7 @@ def _activation(config: ModelConfig, width: int) -> Operation:
 
 def _router(config: ModelConfig) -> Iterator[Operation]:
     """What an expert that every token uses has between its products."""
-    if config.shared_size:
+    if config.shared_size and not shared_is_summed(config):
         yield _between(config, config.shared_size)
 
 
