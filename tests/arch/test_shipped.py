@@ -80,7 +80,7 @@ def test_errors_of_a_bare_file_name_it(tmp_path):
 def test_an_unknown_name_lists_those_that_ship():
     with pytest.raises(
         CheckpointError,
-        match=r"'opt-9b' is neither .* mixtral-8x7b, .*, opt-13b",
+        match=r"'opt-9b' \(did you mean opt-66b\?\) is neither .* mixtral-8x7b, .*, opt-13b",
     ):
         find_config("opt-9b")
 
