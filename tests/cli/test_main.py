@@ -46,7 +46,7 @@ def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
     arguments = ["generate", str(demo), "--prompt", "import os", "--prompt", "def f(x):"]
     arguments += ["--max-tokens", "1900", "--ignore-eos", "--output", str(output)]
     arguments += ["--cpu-memory", "40MiB", "--trace", str(tmp_path / "trace.json")]
-    arguments += ["--n", "16", "--temperature", "1"]
+    arguments += ["--n", "64", "--temperature", "1"]
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "decode" not in process.stderr.readline():  # loaded, in the middle of the run

@@ -67,7 +67,7 @@ def test_all_three_tiers_hold_units(toy):
 def test_budgets_between_the_extremes_give_every_tier_units(toy):
     folder = toy("llama")
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (240 << 10), cpu_bytes + (110 << 10)
+    budgets = gpu_bytes + (240 << 10), cpu_bytes + (90 << 10)
     plan = plan_within(folder, PROMPTS, *budgets, attention="device")
     assert plan.streamed
     assert plan.resident
@@ -172,7 +172,7 @@ def test_refused_pinning_stages_uploads(toy, monkeypatch, caplog):
 def test_a_saved_plan_runs_again(toy, tmp_path):
     folder, file = toy("llama"), tmp_path / "plan.yaml"
     gpu_bytes, cpu_bytes = smallest_budgets(folder)
-    budgets = gpu_bytes + (240 << 10), cpu_bytes + (110 << 10)
+    budgets = gpu_bytes + (240 << 10), cpu_bytes + (90 << 10)
     made, again = saved_plan_runs_again(folder, file, *budgets)
     assert (again.resident, again.streamed) == (made.resident, made.streamed)
 

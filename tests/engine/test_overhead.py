@@ -130,8 +130,8 @@ def with_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         compute(self, task)
         if self._may_repeat:
             clock.sleep(TASK_S + (task.units - 1) * JOINED_S)
-        elif task.units == 1:  # others come here unit by unit
-            clock.sleep(JOINED_S + LAYER_CALLS * CALL_S)
+        else:
+            clock.sleep(task.units * (JOINED_S + LAYER_CALLS * CALL_S))
 
     def slow_run(self: ModelRunner, batch: Batch, executor: Executor) -> tuple[Tensor, StepTime]:
         clock.sleep(SWEEP_S + batch.num_tokens * ROW_S)
