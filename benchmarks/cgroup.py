@@ -25,41 +25,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from benchmarks.cgroup_version import (
+    V1,
+    V2,
+    CgroupUnavailableError,
+    current_group,
+    parent_for_children,
+    text_of,
+)
 from benchmarks.entry import parser_of, run
-from lm_offload.errors import ConfigError
 
 # The shell moves itself into the group before it becomes the command.
 _JOIN = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
 _SIZE_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _OUTPUT_TAIL_CHARACTERS = 4000
-
-
-class CgroupUnavailableError(ConfigError):
-    """Memory control groups cannot be made here; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """The file names of one cgroup version; `settings` are written where the file exists."""
-
-    limit: str
-    peak: str
-    oom_events: str
-    settings: tuple[tuple[str, str], ...]
-
-
-V1 = Version(
-    limit="memory.limit_in_bytes",
-    peak="memory.max_usage_in_bytes",
-    oom_events="memory.oom_control",
-    settings=(("memory.swappiness", "0"),),
-)
-V2 = Version(
-    limit="memory.max",
-    peak="memory.peak",
-    oom_events="memory.events",
-    settings=(("memory.swap.max", "0"), ("memory.oom.group", "1")),
-)
 
 
 @dataclass(frozen=True)
@@ -74,47 +53,6 @@ class LimitedRun:
     stderr_tail: str
 
 
-def current_group(proc: Path = Path("/proc/self")) -> tuple[Version, Path]:
-    """The version and directory of the memory group this process is in.
-
-    A container's mount may begin below the group that /proc names; then the mount's own root is
-    the group. Raises CgroupUnavailableError where no memory controller is mounted.
-    """
-    for line in (proc / "mountinfo").read_text().splitlines():
-        fields, _, tail = line.partition(" - ")
-        kind, _, options = tail.split(maxsplit=2)
-        root, mount = fields.split()[3:5]
-        if kind == "cgroup" and "memory" in options.split(","):
-            return V1, _below_mount(mount, root, _group_path(proc, "memory"))
-        if kind == "cgroup2" and "memory" in _read(Path(mount) / "cgroup.controllers").split():
-            return V2, _below_mount(mount, root, _group_path(proc, ""))
-    raise CgroupUnavailableError(
-        "No memory control group is mounted on this machine, so a limit cannot be enforced; "
-        "mount cgroup2 or run on a Linux host that has it."
-    )
-
-
-def _group_path(proc: Path, controller: str) -> str:
-    for line in (proc / "cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            return path
-    return "/"
-
-
-def _below_mount(mount: str, root: str, path: str) -> Path:
-    relative = os.path.relpath(path, root)
-    group = Path(mount) / relative
-    return group if not relative.startswith("..") and group.is_dir() else Path(mount)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
 class MemoryCgroup:
     """A control group of `limit_bytes`, page cache included, that lives as long as the `with`."""
 
@@ -125,7 +63,7 @@ class MemoryCgroup:
 
     def __enter__(self) -> MemoryCgroup:
         self._version, current = current_group()
-        parent = _parent_for_children(current) if self._version is V2 else current
+        parent = parent_for_children(current) if self._version is V2 else current
         name = f"lm-offload-{os.getpid()}-{time.monotonic_ns()}"
         self._path = parent / name
         try:
@@ -176,18 +114,18 @@ class MemoryCgroup:
                 wall_s=wall_s,
                 limit_bytes=self.limit_bytes,
                 peak_bytes=self.peak_bytes(),
-                stdout=_text_of(stdout),
-                stderr_tail=_text_of(stderr)[-_OUTPUT_TAIL_CHARACTERS:],
+                stdout=_output_of(stdout),
+                stderr_tail=_output_of(stderr)[-_OUTPUT_TAIL_CHARACTERS:],
             )
 
     def peak_bytes(self) -> int | None:
         """The most that was ever charged to the group; None on kernels that do not record it."""
-        text = _read(self._path / self._version.peak)
+        text = text_of(self._path / self._version.peak)
         return int(text) if text else None
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel killed for memory."""
-        found = re.search(r"^oom_kill (\d+)$", _read(self._path / self._version.oom_events), re.M)
+        found = re.search(r"^oom_kill (\d+)$", text_of(self._path / self._version.oom_events), re.M)
         return int(found[1]) if found else 0
 
     def command_in(self, command: Sequence[str]) -> list[str]:
@@ -206,7 +144,7 @@ class MemoryCgroup:
 
     def _kill_members(self, patience_s: float = 30.0) -> None:
         deadline_s = time.monotonic() + patience_s
-        while pids := _read(self._path / "cgroup.procs").split():
+        while pids := text_of(self._path / "cgroup.procs").split():
             if time.monotonic() > deadline_s:
                 return
             for pid in pids:
@@ -215,25 +153,7 @@ class MemoryCgroup:
             time.sleep(0.05)
 
 
-def _parent_for_children(current: Path) -> Path:
-    """The nearest version-2 group that may hand the memory controller to its children.
-
-    A group with processes of its own may not (except the root), so this is often the parent.
-    """
-    for group in (current, current.parent):
-        control = group / "cgroup.subtree_control"
-        if "memory" not in _read(control).split():
-            with suppress(OSError):
-                control.write_text("+memory")
-        if "memory" in _read(control).split():
-            return group
-    raise CgroupUnavailableError(
-        "The memory controller is not delegated to this control group; "
-        "run as root, or under `systemd-run --scope -p Delegate=yes`."
-    )
-
-
-def _text_of(file: IO[str]) -> str:
+def _output_of(file: IO[str]) -> str:
     file.seek(0)
     return file.read()
 

@@ -21,12 +21,12 @@ from typing import IO
 
 import torch
 
+from benchmarks.checkpoint_files import shard_name, small_files
 from benchmarks.checkpoint_shapes import (
     DTYPES,
     PRESETS,
     Shape,
     Tensor,
-    model_config,
     tensors_of,
 )
 from benchmarks.entry import parser_of, run
@@ -35,11 +35,6 @@ BLOCK_ELEMENTS = 1 << 22  # drawn at once: 16 MiB of fp32, the whole memory need
 FLUSH_BYTES = 256 << 20  # written pages are flushed and dropped at this interval
 
 Blocks = Callable[[Tensor, torch.dtype, torch.Generator], Iterator[torch.Tensor]]
-
-
-def checkpoint_bytes(shape: Shape, dtype: str) -> int:
-    """The size of all weights."""
-    return sum(tensor.elements for tensor in tensors_of(shape)) * DTYPES[dtype][1].itemsize
 
 
 def split_into_shards(
@@ -115,76 +110,6 @@ def _flush_and_drop(file: IO[bytes]) -> None:
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def byte_level_tokenizer(vocab: int) -> dict[str, object]:
-    """A `tokenizer.json` of one token per byte, without merges, padded to `vocab` ids."""
-    special = ["<unk>", "<s>", "</s>"]
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    other = [byte for byte in range(256) if byte not in printable]
-    symbols = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(other))]
-    names = special + symbols
-    names += [f"<unused{i}>" for i in range(vocab - len(names))]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": i, "content": name, "special": True, **flags} for i, name in enumerate(special)
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {**byte_level, "use_regex": False},
-        "post_processor": None,
-        "decoder": {**byte_level, "use_regex": False},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "vocab": {name: i for i, name in enumerate(names)},
-            "merges": [],
-        },
-    }
-
-
-def small_files(shape: Shape, dtype: str, shards: list[list[Tensor]]) -> dict[str, str]:
-    """Text of every file that is not weights, by file name."""
-    total_bytes = checkpoint_bytes(shape, dtype)
-    weight_map = {
-        tensor.name: _shard_name(i, len(shards))
-        for i, shard in enumerate(shards)
-        for tensor in shard
-    }
-    contents: dict[str, dict[str, object]] = {
-        "config.json": model_config(shape, dtype),
-        "generation_config.json": {
-            "_from_model_config": True,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-        },
-        "tokenizer.json": byte_level_tokenizer(shape.vocab),
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "unk_token": "<unk>",
-            "model_max_length": 8192,
-        },
-        "model.safetensors.index.json": {
-            "metadata": {"total_size": total_bytes},
-            "weight_map": dict(sorted(weight_map.items())),
-        },
-    }
-    return {name: json.dumps(content, indent=2) + "\n" for name, content in contents.items()}
-
-
-def _shard_name(index: int, count: int) -> str:
-    return f"model-{index + 1:05d}-of-{count:05d}.safetensors"
-
-
 def is_complete_shard(path: Path, header: bytes, data_bytes: int) -> bool:
     """Whether `path` has exactly this header and the size that the header promises."""
     if not path.is_file() or path.stat().st_size != len(header) + data_bytes:
@@ -211,7 +136,7 @@ def make_checkpoint(
         tensors = sorted(members, key=lambda tensor: tensor.name)
         header = header_of(tensors, dtype, seed)
         data_bytes = sum(tensor.elements for tensor in tensors) * element_bytes
-        path = out / _shard_name(i, len(shards))
+        path = out / shard_name(i, len(shards))
         if not is_complete_shard(path, header, data_bytes):
             write_shard(path, header, tensors, dtype, seed * 1000 + i, blocks)
             written_bytes += data_bytes

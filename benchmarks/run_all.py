@@ -22,10 +22,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.cgroup import CgroupUnavailableError, run_limited
+from benchmarks.cgroup import run_limited
+from benchmarks.cgroup_version import CgroupUnavailableError
+from benchmarks.checkpoint_files import checkpoint_bytes
 from benchmarks.checkpoint_shapes import PRESETS
 from benchmarks.entry import INTERRUPTED, parser_of, run
-from benchmarks.make_checkpoint import checkpoint_bytes
 from benchmarks.peers.obstacles import require_disk
 from benchmarks.progress import Progress, States
 from benchmarks.suite import Part, Suite, full, quick

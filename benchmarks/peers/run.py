@@ -21,7 +21,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.cgroup import CgroupUnavailableError, parse_limit
+from benchmarks.cgroup import parse_limit
+from benchmarks.cgroup_version import CgroupUnavailableError
 from benchmarks.entry import parser_of, run
 from benchmarks.peers.case import Case, Row, work_dir
 from benchmarks.peers.environments import PEERS, ROOT, PeerSpec, ensure_environment

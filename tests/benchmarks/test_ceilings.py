@@ -6,8 +6,8 @@ import json
 
 import pytest
 from benchmarks.ceilings import Rates, Weights, ceilings, shares, weights_of
+from benchmarks.checkpoint_files import checkpoint_bytes
 from benchmarks.checkpoint_shapes import PRESETS, model_config
-from benchmarks.make_checkpoint import checkpoint_bytes
 
 WEIGHTS = Weights(size_bytes=100.0, decode_flops=50.0, prefill_flops=40.0)
 

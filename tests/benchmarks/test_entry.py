@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from benchmarks.cgroup import CgroupUnavailableError
+from benchmarks.cgroup_version import CgroupUnavailableError
 from benchmarks.entry import parser_of, result_parser, run
 from benchmarks.part_file import write_whole
 from benchmarks.result import report

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.checkpoint_files import checkpoint_bytes
 from benchmarks.checkpoint_shapes import PRESETS
 from benchmarks.gpu import child, driver_memory, fast_checkpoint
 from benchmarks.gpu.__main__ import format_row
@@ -17,7 +18,6 @@ from benchmarks.gpu.driver_memory import PeakMemory
 from benchmarks.gpu.engine_case import measure
 from benchmarks.gpu.fast_checkpoint import dtype_for, made
 from benchmarks.gpu.zero_case import dtype_of
-from benchmarks.make_checkpoint import checkpoint_bytes
 
 from lm_offload.errors import ConfigError
 

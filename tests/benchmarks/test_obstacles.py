@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from benchmarks.cgroup import CgroupUnavailableError
+from benchmarks.cgroup_version import CgroupUnavailableError
 from benchmarks.compare import rows_in
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.peer_rows import RunFile

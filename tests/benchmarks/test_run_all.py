@@ -7,8 +7,8 @@ import math
 import time
 
 import pytest
+from benchmarks.checkpoint_files import checkpoint_bytes
 from benchmarks.checkpoint_shapes import PRESETS
-from benchmarks.make_checkpoint import checkpoint_bytes
 from benchmarks.run_all import RESERVE_S, command, ends_well, run_parts, run_suite, time_limit
 from benchmarks.suite import Part, Suite, full, quick
 from benchmarks.time_limit import GRACE_S, START_S, Share, TimeLimit
