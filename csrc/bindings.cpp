@@ -24,14 +24,25 @@ using Groups = std::tuple<int64_t, int64_t, int64_t>;  // how many, those used, 
 
 template <class Target>
 void choose_experts(Target& target, Address scores, int64_t stride, int64_t rows, int64_t experts,
-                    bool sigmoids, const Vector& bias, const Groups& groups, int64_t used,
-                    bool to_one, float scale, Address chosen, Address scales) {
+                    float sharpness, bool sigmoids, const Vector& bias, const Vector& factors,
+                    const Groups& groups, int64_t used, bool to_one, float added_to_sum,
+                    float scale, Address chosen, Address scales) {
     const auto& [bias_at, bias_dtype] = bias;
+    const auto& [factors_at, factors_dtype] = factors;
     const auto& [count, groups_used, summed] = groups;
     run(target, lmo::choose_experts,
-        ChoiceArgs{at<float>(scores), stride, rows, experts, sigmoids, at<void>(bias_at),
-                   dtype_of(bias_dtype), count, groups_used, summed, used, to_one, scale,
-                   at<int64_t>(chosen), at<float>(scales)});
+        ChoiceArgs{at<float>(scores), stride, rows, experts, sharpness, sigmoids,
+                   at<void>(bias_at), dtype_of(bias_dtype), at<void>(factors_at),
+                   dtype_of(factors_dtype), count, groups_used, summed, used, to_one,
+                   added_to_sum, scale, at<int64_t>(chosen), at<float>(scales)});
+}
+
+template <class Target>
+void choose_close(Target& target, Address scores, int64_t stride, int64_t rows, int64_t experts,
+                  float margin, int64_t used, Address chosen, Address scales) {
+    run(target, lmo::choose_close,
+        CloseArgs{at<float>(scores), stride, rows, experts, margin, used, at<int64_t>(chosen),
+                  at<float>(scales)});
 }
 
 // Bits (0 where it is not packed), dtype, row stride, group, symmetry, whether codes are floats,
@@ -51,8 +62,8 @@ template <class Target>
 void add_experts(Target& target, Address table, const Span& span, const ExpertChoices& choices,
                  Address x, int64_t x_stride, Address out, int64_t out_stride, int64_t width,
                  int64_t inner, const Matrix& wide, const Matrix& narrow, int bias_dtype,
-                 bool gelu, float limit, float slope, const ExpertScratch& scratch, Address count,
-                 int threads) {
+                 int activation, float limit, float slope, bool scales_inputs,
+                 const ExpertScratch& scratch, Address count, int threads) {
     const auto& [first, last] = span;
     const auto& [chosen, scales, rows, used] = choices;
     const auto& [scratch_at, most_rows] = scratch;
@@ -60,8 +71,8 @@ void add_experts(Target& target, Address table, const Span& span, const ExpertCh
         ExpertArgs{&target, at<int64_t>(table), first, last, at<int64_t>(chosen),
                    at<float>(scales), rows, used, at<float>(x), x_stride, at<float>(out),
                    out_stride, width, inner, matrix_of(wide), matrix_of(narrow),
-                   dtype_of(bias_dtype), gelu, limit, slope, at<float>(scratch_at), most_rows,
-                   at<int64_t>(count), threads});
+                   dtype_of(bias_dtype), static_cast<Activation>(activation), limit, slope,
+                   scales_inputs, at<float>(scratch_at), most_rows, at<int64_t>(count), threads});
 }
 
 int64_t linear_scratch_bytes(const Operations& ops, int64_t m, int64_t n, int64_t k, int threads) {
@@ -103,6 +114,9 @@ void define_operations(Class& bound) {
         .def("gated_delta", gated_delta<Target>, no_gil)
         .def("selective_scan", selective_scan<Target>, no_gil)
         .def("choose_experts", choose_experts<Target>, no_gil)
+        .def("choose_close", choose_close<Target>, no_gil)
+        .def("weigh_rows", gate<lmo::weigh_rows, Target>, no_gil)
+        .def("clear_rows", gate<lmo::clear_rows, Target>, no_gil)
         .def("add_experts", add_experts<Target>, no_gil);
 }
 
@@ -127,6 +141,7 @@ NB_MODULE(_native, m) {
     m.attr("MOST_TAPS") = kMostTaps;
     m.attr("MOST_KEY_DIM") = kMostKeyDim;
     m.attr("EXPERT_ADDRESSES") = static_cast<int>(kExpertAddresses);
+    m.attr("USE_FLOATS") = kUseFloats;
     m.def("packed_scratch_bytes", packed_scratch_bytes);
     m.def("cache", make_cache);
     m.def("best_operations", best_operations, forever);

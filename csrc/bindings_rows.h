@@ -104,9 +104,7 @@ void attention(Target& target, Address q, int64_t q_stride, int64_t q_head_strid
                       threads});
 }
 
-using GateMember = void (*Operations::*)(const GateArgs&);
-
-template <GateMember Member, class Target>
+template <auto Member, class Target>  // of operations, or a function
 void gate(Target& target, Address gate, int64_t gate_stride, Address up, int64_t up_stride,
           Address out, int64_t out_stride, int64_t rows, int64_t width, int threads) {
     run(target, Member, GateArgs{at<float>(gate), gate_stride, at<float>(up), up_stride,

@@ -3,9 +3,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "experts.h"
+#include "largest.h"
+#include "scratch.h"
 
 namespace lmo {
 namespace {
@@ -41,22 +42,24 @@ void softmax(const float* scores, float* shares, int64_t count) {
     for (int64_t i = 0; i < count; ++i) shares[i] /= sum;
 }
 
-// The place of the largest of the values, the first of equal ones; NaN is smaller than all.
-int64_t largest(const float* values, int64_t count) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < count; ++i) {
-        if (values[i] > values[best] || (values[best] != values[best] && values[i] == values[i])) {
-            best = i;
-        }
-    }
-    return best;
+// What is made of a row on the way, in the memory of the calling thread.
+struct Between {
+    float *shares, *ranks;        // [experts]
+    float *group, *sums, *kept;  // the ranks of a group; of all groups
+};
+
+Between between(const ChoiceArgs& a) {
+    const int64_t size = a.experts / a.groups;
+    float* shares = scratch(Scratch::job, 2 * a.experts + size + 2 * a.groups);
+    float* group = shares + 2 * a.experts;
+    return {shares, shares + a.experts, group, group + size, group + size + a.groups};
 }
 
-// The sum of the `summed` largest of some ranks, which are put last meanwhile.
-float best_sum(std::vector<float> ranks, int64_t summed) {
+// The sum of the `summed` largest of some ranks, which are put last.
+float best_sum(float* ranks, int64_t count, int64_t summed) {
     float sum = 0.0f;
     for (int64_t i = 0; i < summed; ++i) {
-        const int64_t best = largest(ranks.data(), static_cast<int64_t>(ranks.size()));
+        const int64_t best = largest(ranks, count);
         sum += ranks[best];
         ranks[best] = kLeast;
     }
@@ -64,21 +67,20 @@ float best_sum(std::vector<float> ranks, int64_t summed) {
 }
 
 // Puts last all ranks but those of the best groups.
-void keep_groups(const ChoiceArgs& a, float* ranks) {
+void keep_groups(const ChoiceArgs& a, const Between& at) {
     const int64_t size = a.experts / a.groups;
-    std::vector<float> sums(a.groups);
     for (int64_t group = 0; group < a.groups; ++group) {
-        const float* first = ranks + group * size;
-        sums[group] = best_sum({first, first + size}, a.summed);
+        std::copy_n(at.ranks + group * size, size, at.group);
+        at.sums[group] = best_sum(at.group, size, a.summed);
     }
-    std::vector<bool> kept(a.groups);
+    std::fill_n(at.kept, a.groups, 0.0f);
     for (int64_t i = 0; i < a.groups_used; ++i) {
-        const int64_t best = largest(sums.data(), a.groups);
-        kept[best] = true;
-        sums[best] = NAN;
+        const int64_t best = largest(at.sums, a.groups);
+        at.kept[best] = 1.0f;
+        at.sums[best] = NAN;
     }
     for (int64_t i = 0; i < a.experts; ++i) {
-        if (!kept[i / size]) ranks[i] = kLeast;
+        if (at.kept[i / size] == 0.0f) at.ranks[i] = kLeast;
     }
 }
 
@@ -99,22 +101,37 @@ void choose(const ChoiceArgs& a, const float* shares, float* ranks, int64_t row)
         ranks[chosen[i]] = NAN;  // below those of other groups, too
         sum += scales[i] = shares[chosen[i]];
     }
-    const float whole = a.to_one ? std::max(sum, kLeastSum) : 1.0f;
+    const float whole = a.to_one ? std::max(sum + a.added_to_sum, kLeastSum) : 1.0f;
     for (int64_t i = 0; i < a.used; ++i) scales[i] = scales[i] / whole * a.scale;
+}
+
+// How much of what the experts of a row say is added, where that is given for each.
+void multiply_factors(const ChoiceArgs& a, int64_t row) {
+    with_type(a.factors_dtype, [&](auto* type) {
+        const auto* factors = static_cast<decltype(type)>(a.factors);
+        for (int64_t i = row * a.used; i < (row + 1) * a.used; ++i) {
+            a.scales[i] *= value(factors[a.chosen[i]]);
+        }
+    });
+}
+
+void choose_of_row(const ChoiceArgs& a, int64_t row, const Between& at) {
+    const float* scores = a.scores + row * a.stride;
+    for (int64_t i = 0; i < a.experts; ++i) at.ranks[i] = scores[i] * a.sharpness;
+    (a.sigmoids ? sigmoids : softmax)(at.ranks, at.shares, a.experts);
+    // Neighbouring scores may have one share, so shares rank them only where they are added to.
+    if (a.bias || a.groups_used < a.groups) std::copy_n(at.shares, a.experts, at.ranks);
+    if (a.bias) add_bias(a, at.ranks);
+    if (a.groups_used < a.groups) keep_groups(a, at);
+    choose(a, at.shares, at.ranks, row);
+    if (a.factors) multiply_factors(a, row);
 }
 
 }  // namespace
 
 void choose_experts(const ChoiceArgs& a) {
-    std::vector<float> shares(a.experts), ranks(a.experts);
-    for (int64_t row = 0; row < a.rows; ++row) {
-        const float* scores = a.scores + row * a.stride;
-        (a.sigmoids ? sigmoids : softmax)(scores, shares.data(), a.experts);
-        ranks = shares;
-        if (a.bias) add_bias(a, ranks.data());
-        if (a.groups_used < a.groups) keep_groups(a, ranks.data());
-        choose(a, shares.data(), ranks.data(), row);
-    }
+    const Between at = between(a);
+    for (int64_t row = 0; row < a.rows; ++row) choose_of_row(a, row, at);
 }
 
 }  // namespace lmo

@@ -3,48 +3,34 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "thread_pool.h"
+#include "few_rows.h"
 
 namespace lmo {
 namespace {
 
-constexpr int64_t kRowsOfChunk = 8;  // of sums: fewer are not worth another thread
-
-// A row that uses an expert, and how much of what that says is added.
-struct Use {
-    int64_t row;
-    float scale;
-};
-
-// Where what is between the products lies, for at most so many rows.
+// Where what is between the products lies, and who uses an expert, for at most so many rows.
 struct Between {
     float *x, *gate, *up, *added;
+    int64_t* uses;
 };
 
 Between places(const ExpertArgs& a) {
+    static_assert(sizeof(int64_t) == kUseFloats * sizeof(float));
     float* x = a.scratch;
     float* gate = x + a.most_rows * a.width;
     float* up = gate + a.most_rows * a.inner;
-    return {x, gate, up, up + a.most_rows * a.inner};
+    float* added = up + a.most_rows * a.inner;
+    return {x, gate, up, added, reinterpret_cast<int64_t*>(added + a.most_rows * a.width)};
 }
 
-// The rows that use an expert, in order.
-void find_uses(const ExpertArgs& a, int64_t expert, std::vector<Use>& uses) {
-    uses.clear();
-    for (int64_t i = 0; i < a.rows * a.used; ++i) {
-        if (a.chosen[i] == expert) uses.push_back({i / a.used, a.scales[i]});
+// Some places among the choices where an expert is, from `at` on, which moves behind them.
+int64_t find_uses(const ExpertArgs& a, int64_t expert, int64_t& at, int64_t* uses) {
+    int64_t count = 0;
+    for (; at < a.rows * a.used && count < a.most_rows; ++at) {
+        if (a.chosen[at] == expert) uses[count++] = at;
     }
-}
-
-// Calls body(i) for some rows, many of them on several threads.
-template <class Body>
-void each_of(int64_t rows, int threads, const Body& body) {
-    parallel_for((rows + kRowsOfChunk - 1) / kRowsOfChunk, threads, [&](int64_t chunk) {
-        const int64_t end = std::min(rows, (chunk + 1) * kRowsOfChunk);
-        for (int64_t i = chunk * kRowsOfChunk; i < end; ++i) body(i);
-    });
+    return count;
 }
 
 // A product of m rows with one matrix of an expert.
@@ -97,43 +83,63 @@ void cut_off(const ExpertArgs& a, float* gate, float* up, int64_t m) {
 }
 
 // The inputs of some rows one behind the other; those of one row stay where they are.
-const float* inputs(const ExpertArgs& a, const Use* uses, int64_t m, float* x) {
-    if (m == 1) return a.x + uses[0].row * a.x_stride;
+const float* inputs(const ExpertArgs& a, const int64_t* uses, int64_t m, float* x) {
+    if (m == 1 && !a.scales_inputs) return a.x + uses[0] / a.used * a.x_stride;
     each_of(m, a.threads, [&](int64_t i) {
-        std::copy_n(a.x + uses[i].row * a.x_stride, a.width, x + i * a.width);
+        const float* row = a.x + uses[i] / a.used * a.x_stride;
+        const float scale = a.scales_inputs ? a.scales[uses[i]] : 1.0f;
+        for (int64_t j = 0; j < a.width; ++j) x[i * a.width + j] = row[j] * scale;
     });
     return x;
 }
 
-// One expert on at most `most_rows` rows.
-void add_expert(const ExpertArgs& a, const int64_t* weights, const Use* uses, int64_t m) {
-    const auto [gathered, gate, up, added] = places(a);
-    const float* x = inputs(a, uses, m, gathered);
-    const Factor wide[] = {{weights[kGate], weights[kGateBias], gate},
-                           {weights[kUp], weights[kUpBias], up}};
+// activation(gate) * up [m, inner] of x.
+const float* gated(const ExpertArgs& a, const int64_t* weights, const float* x, int64_t m,
+                   const Between& at) {
+    const Factor wide[] = {{weights[kGate], weights[kGateBias], at.gate},
+                           {weights[kUp], weights[kUpBias], at.up}};
     multiply(a, a.wide, x, a.width, m, a.inner, a.width, wide, 2);
-    if (std::isfinite(a.limit)) cut_off(a, gate, up, m);
-    const auto activate = a.gelu ? a.operations->gelu_tanh_mul : a.operations->silu_mul;
-    activate({gate, a.inner, up, a.inner, gate, a.inner, m, a.inner, a.threads});
-    const Factor narrow{weights[kDown], weights[kDownBias], added};
-    multiply(a, a.narrow, gate, a.inner, m, a.width, a.inner, &narrow, 1);
+    if (std::isfinite(a.limit)) cut_off(a, at.gate, at.up, m);
+    const auto activate = a.activation == Activation::silu ? a.operations->silu_mul
+                                                           : a.operations->gelu_tanh_mul;
+    activate({at.gate, a.inner, at.up, a.inner, at.gate, a.inner, m, a.inner, a.threads});
+    return at.gate;
+}
+
+// The squares of what is above zero of up [m, inner] of x.
+const float* squared(const ExpertArgs& a, const int64_t* weights, const float* x, int64_t m,
+                     const Between& at) {
+    const Factor wide{weights[kUp], weights[kUpBias], at.up};
+    multiply(a, a.wide, x, a.width, m, a.inner, a.width, &wide, 1);
+    const GateArgs same{at.up, a.inner, at.up, a.inner, at.up, a.inner, m, a.inner, a.threads};
+    a.operations->relu(same);
+    a.operations->multiply(same);
+    return at.up;
+}
+
+// One expert on at most `most_rows` rows.
+void add_expert(const ExpertArgs& a, const int64_t* weights, int64_t m, const Between& at) {
+    const float* x = inputs(a, at.uses, m, at.x);
+    const auto inner_of = a.activation == Activation::relu2 ? squared : gated;
+    const float* inner = inner_of(a, weights, x, m, at);
+    const Factor narrow{weights[kDown], weights[kDownBias], at.added};
+    multiply(a, a.narrow, inner, a.inner, m, a.width, a.inner, &narrow, 1);
     each_of(m, a.threads, [&](int64_t i) {
-        float* out = a.out + uses[i].row * a.out_stride;
-        for (int64_t j = 0; j < a.width; ++j) out[j] += added[i * a.width + j] * uses[i].scale;
+        float* out = a.out + at.uses[i] / a.used * a.out_stride;
+        const float scale = a.scales_inputs ? 1.0f : a.scales[at.uses[i]];
+        for (int64_t j = 0; j < a.width; ++j) out[j] += at.added[i * a.width + j] * scale;
     });
 }
 
 }  // namespace
 
 void add_experts(const ExpertArgs& a) {
-    std::vector<Use> uses;
+    const Between between = places(a);
     for (int64_t expert = a.first; expert < a.last; ++expert) {
-        find_uses(a, expert, uses);
-        const int64_t count = static_cast<int64_t>(uses.size());
-        *a.count += count > 0;
-        for (int64_t at = 0; at < count; at += a.most_rows) {
-            const int64_t m = std::min(a.most_rows, count - at);
-            add_expert(a, a.table + expert * kExpertAddresses, uses.data() + at, m);
+        int64_t at = 0, m = find_uses(a, expert, at, between.uses);
+        *a.count += m > 0;
+        for (; m > 0; m = find_uses(a, expert, at, between.uses)) {
+            add_expert(a, a.table + expert * kExpertAddresses, m, between);
         }
     }
 }

@@ -65,7 +65,11 @@ inline void move(ScaleArgs& args, Shift shift) { move(args.factor, shift.weights
 
 inline void move(RotaryArgs&, Shift) {}
 inline void move(GateArgs&, Shift) {}
-inline void move(ChoiceArgs& args, Shift shift) { move(args.bias, shift.weights); }
+inline void move(ChoiceArgs& args, Shift shift) {
+    move(args.bias, shift.weights);
+    move(args.factors, shift.weights);
+}
+inline void move(CloseArgs&, Shift) {}
 inline void move(ExpertArgs&, Shift) {}  // their table says where they lie
 
 // The operations of a table, each written down with its arguments as it runs. What the arguments

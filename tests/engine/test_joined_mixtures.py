@@ -6,14 +6,19 @@ import pytest
 
 from lm_offload import SamplingParams, Workload
 from lm_offload.kernels.torch_kernels import TorchKernels
-from lm_offload.models.registry import load_model
 from lm_offload.pipeline.runner import ModelRunner
 from lm_offload.schedule.task import Task
 from tests.engine.harness import open_llm
 from tests.engine.test_mixtures import ONE, on_disk
-from tests.toy import MIXTURE_TYPES
+from tests.newer_toys import GEMMA4_MIXTURE
+from tests.toy import KINDRED_MIXTURES, MIXTURE_TYPES, RECURRENT_MIXTURES
 
 NativeKernels = pytest.importorskip("lm_offload.kernels.native_kernels").NativeKernels
+OTHERS = (*KINDRED_MIXTURES, *RECURRENT_MIXTURES)
+TWO_TASKS = (
+    *("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "gpt_oss"),
+    *("phimoe", "flex_olmo", "afmoe"),
+)
 PROMPTS = [list(range(5, 5 + length)) for length in (3, 20, 9)]
 SAMPLED = [  # the batch shrinks, tables of blocks grow
     SamplingParams(max_tokens=count, ignore_eos=True, temperature=0.7, seed=count)
@@ -65,19 +70,35 @@ def last_sweep(folder, monkeypatch, **options) -> tuple[list[Task], list[str]]:
     return [task for task in seen if task.id.sweep == seen[-1].id.sweep], kinds
 
 
-@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "olmoe", "gpt_oss"])
-def test_a_resident_mixture_is_two_tasks(toy, name, monkeypatch):
-    tasks, kinds = last_sweep(toy(name), monkeypatch)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *(pytest.param(name, {}, id=name) for name in TWO_TASKS),
+        pytest.param("gemma4_text", {**GEMMA4_MIXTURE, "final_logit_softcapping": None}),
+    ],
+)
+def test_a_resident_mixture_is_two_tasks(toy, name, changes, monkeypatch):
+    tasks, kinds = last_sweep(toy(name, **changes), monkeypatch)
     assert [task.units for task in tasks] == [1, len(kinds) - 1]
 
 
-def test_units_that_ask_torch_are_tasks_of_their_own(toy, monkeypatch):
-    tasks, kinds = last_sweep(toy("deepseek_v3"), monkeypatch)
-    alone = [kinds[task.id.unit] for task in tasks if task.units == 1]
-    assert set(alone) <= {"embed", "attention", "mlp"}
-    assert "attention" not in load_model("deepseek_v3").KERNELS_ONLY
-    tasks, kinds = last_sweep(toy("qwen2_moe"), monkeypatch)
-    assert {kinds[task.id.unit] for task in tasks if task.units == 1} >= {"embed", "router"}
+@pytest.mark.parametrize("model_type", OTHERS)
+def test_newer_mixtures_have_the_same_tokens_and_uses(toy, model_type, monkeypatch):
+    folder = toy(model_type)
+    joined = tokens_and_uses(folder)
+    assert min(joined[1]) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(NativeKernels, "record", TorchKernels.record)
+        assert tokens_and_uses(folder) == joined
+    monkeypatch.setattr(NativeKernels, "expert_table", TorchKernels.expert_table)
+    assert tokens_and_uses(folder) == joined
+
+
+@pytest.mark.parametrize("model_type", [*MIXTURE_TYPES, *OTHERS])
+def test_no_router_or_expert_is_a_task_of_its_own(toy, model_type, monkeypatch):
+    tasks, kinds = last_sweep(toy(model_type), monkeypatch)
+    alone = {kinds[task.id.unit] for task in tasks if task.units == 1}
+    assert alone <= {"embed", "attention", "recurrent", "mlp", "head"}
 
 
 def test_attention_and_router_are_one_task_where_experts_are_read(toy, monkeypatch):

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 EACH = pytest.mark.parametrize("kernels", all_kernels(2), ids=lambda kernels: kernels.name)
 NATIVE = pytest.mark.parametrize("kernels", native_kernels(2), ids=lambda kernels: kernels.name)
 EXPERTS, USED, WIDTH, INNER = 5, 2, 128, 64
+SCRATCH_WIDTH = 2 * (WIDTH + INNER) + 2  # the last two for a place
 PLAIN = Gate("silu", math.inf, 1.0)
 CUT_OFF = Gate("silu", 0.5, 1.7)
+SCALED = Gate("silu", math.inf, 1.0, scales_inputs=True)
+SQUARED = Gate("relu2", math.inf, 1.0)
 
 
 @st.composite
@@ -36,7 +39,8 @@ def rules(draw: st.DrawFn) -> tuple[int, ChoiceRule]:
     groups_used = draw(st.integers(1, groups))
     used = draw(st.integers(1, groups_used * size))
     flags = draw(st.booleans()), draw(st.booleans())
-    rule = ChoiceRule(used, *flags, groups, groups_used, draw(st.integers(1, 2)), 1.5)
+    numbers = draw(st.sampled_from([(1.5, 0.0, 1.0), (1.0, 0.25, 0.125)]))
+    rule = ChoiceRule(used, *flags, groups, groups_used, draw(st.integers(1, 2)), *numbers)
     return groups * size, rule
 
 
@@ -44,10 +48,21 @@ def empty_choice(rows: int, used: int) -> Choice:
     return Choice(torch.full((rows, used), -1), torch.full((rows, used), math.nan))
 
 
-def chosen_by(kernels: Kernels, scores: Tensor, rule: ChoiceRule, bias: Tensor | None) -> Choice:
+def chosen_by(
+    kernels: Kernels,
+    scores: Tensor,
+    rule: ChoiceRule,
+    bias: Tensor | None = None,
+    factors: Tensor | None = None,
+) -> Choice:
     choice = empty_choice(len(scores), rule.used)
-    kernels.choose_experts(scores, rule, bias, choice)
+    kernels.choose_experts(scores, rule, bias, choice, factors)
     return choice
+
+
+def exact_choice(rows: int, used: int) -> Choice:
+    choice = empty_choice(rows, used)
+    return Choice(choice.experts, choice.scales.double())
 
 
 @EACH
@@ -65,11 +80,10 @@ def test_choices_are_those_of_float64(kernels, given, rows, dtype, seed):
     if dtype is not None:
         bias = torch.randn(experts, generator=generator).to(getattr(torch, dtype))
         bias = bias[None] if seed % 2 else bias  # as ERNIE's lie
-    found = chosen_by(kernels, scores, rule, bias)
-    wanted = Choice(
-        torch.empty(rows, rule.used, dtype=torch.int64), torch.empty(rows, rule.used).double()
-    )
-    expert_choice.choose_experts(scores.double(), rule, bias, wanted)
+    factors = None if seed % 3 else torch.rand(experts, generator=generator).bfloat16()
+    found = chosen_by(kernels, scores, rule, bias, factors)
+    wanted = exact_choice(rows, rule.used)
+    expert_choice.choose_experts(scores.double(), rule, bias, wanted, factors)
     assert found.experts.tolist() == wanted.experts.tolist()
     torch.testing.assert_close(found.scales.double(), wanted.scales, atol=1e-6, rtol=1e-5)
 
@@ -78,23 +92,75 @@ def test_choices_are_those_of_float64(kernels, given, rows, dtype, seed):
 @pytest.mark.parametrize("sigmoids", [False, True])
 def test_a_row_chooses_as_it_would_alone(kernels, sigmoids):
     scores, rule = torch.randn(37, 24), ChoiceRule(4, True, sigmoids, 4, 2, 2)
-    together = chosen_by(kernels, scores, rule, None)
+    together = chosen_by(kernels, scores, rule)
     for row in range(37):
-        alone = chosen_by(kernels, scores[row : row + 1], rule, None)
+        alone = chosen_by(kernels, scores[row : row + 1], rule)
         assert torch.equal(alone.experts[0], together.experts[row])
         assert torch.equal(alone.scales[0], together.scales[row])
+
+
+@EACH
+@pytest.mark.parametrize("sigmoids", [False, True])
+def test_the_higher_score_is_chosen_where_shares_are_the_same(kernels, sigmoids):
+    scores = torch.tensor([[20.0, 30.0, 25.0]]) if sigmoids else torch.tensor([[-200.0, 9.0, -150]])
+    found = chosen_by(kernels, scores, ChoiceRule(2, False, sigmoids))
+    assert found.experts.tolist() == [[1, 2]]
+
+
+@EACH
+@pytest.mark.parametrize("margin", [0.02, 0.3, 1.5])
+def test_close_choices_are_those_of_float64(kernels, margin):
+    torch.manual_seed(int(100 * margin))
+    scores = torch.randn(40, 6)
+    found, wanted = empty_choice(40, 2), exact_choice(40, 2)
+    kernels.choose_close(scores, margin, found)
+    expert_choice.choose_close(scores.double(), margin, wanted)
+    assert found.experts.tolist() == wanted.experts.tolist()
+    torch.testing.assert_close(found.scales.double(), wanted.scales, atol=1e-6, rtol=1e-5)
+    assert (found.scales[:, 0] < 1.0).any()
+    alone = empty_choice(1, 2)
+    kernels.choose_close(scores[7:8], margin, alone)
+    assert torch.equal(alone.scales[0], found.scales[7])
+
+
+@EACH
+@pytest.mark.parametrize("rows", [1, 21])
+def test_rows_are_weighed_as_their_inputs_score(kernels, rows):
+    inputs, gate, wide = (
+        torch.randn(rows, 160),
+        torch.randn(1, 160),
+        torch.randn(rows, 99),
+    )
+    x, scores = wide[:, :64], torch.full((rows, 1), math.nan)
+    shares = (inputs.double() @ gate.double().T).sigmoid()
+    wanted, beside, last = x.double() * shares, wide[:, 64:].clone(), x[-1:].clone()
+    kernels.weigh_rows(inputs, gate, scores, x)
+    torch.testing.assert_close(x.double(), wanted, atol=1e-5, rtol=1e-4)
+    assert torch.equal(wide[:, 64:], beside)
+    kernels.weigh_rows(inputs[-1:], gate, scores[-1:], last)
+    assert torch.equal(last[0], x[-1])
+
+
+@EACH
+def test_rows_are_cleared_and_nothing_beside_them(kernels):
+    wide = torch.full((19, 40), math.nan)
+    kernels.clear(wide[:, :30])
+    assert (wide[:, :30] == 0).all()
+    assert wide[:, 30:].isnan().all()
 
 
 @NATIVE
 def test_scores_that_are_no_numbers_choose_experts_that_exist(kernels):
     scores = torch.tensor([[math.nan] * 6, [0.0, math.nan, 1.0, math.inf, -math.inf, 2.0]])
-    found = chosen_by(kernels, scores, ChoiceRule(3, True, False, 3, 2, 1), None)
+    found = chosen_by(kernels, scores, ChoiceRule(3, True, False, 3, 2, 1))
     assert ((found.experts >= 0) & (found.experts < 6)).all()
     assert found.scales[0].isnan().all()
 
 
-def expert(kind: str, biases: bool) -> Weights:
+def expert(kind: str, biases: bool, gated: bool = True) -> Weights:
     shapes = {"gate_proj": (INNER, WIDTH), "up_proj": (INNER, WIDTH), "down_proj": (WIDTH, INNER)}
+    if not gated:
+        del shapes["gate_proj"]
     found: dict[str, object] = {}
     for role, shape in shapes.items():
         plain = torch.randn(shape) / 8
@@ -112,18 +178,25 @@ def one_by_one(
     """Every expert on all rows, by the kernels' other operations."""
     for number, weights in enumerate(experts):
         for row, place in (choice.experts == number).nonzero().tolist():
-            sides = [torch.empty(1, INNER) for _ in range(2)]
-            for role, side in zip(("gate", "up"), sides, strict=True):
-                bias = weights.get(f"{role}_bias")
-                kernels.linear(x[row : row + 1], weights[f"{role}_proj"], side, bias)
-            if gate.limit < math.inf:
-                sides[0].clamp_(max=gate.limit).mul_(gate.slope)
-                sides[1].clamp_(-gate.limit, gate.limit).add_(1.0).div_(gate.slope)
-            activate = kernels.silu_mul if gate.activation == "silu" else kernels.gelu_tanh_mul
-            activate(*sides, sides[0])
+            scale, read = choice.scales[row, place], x[row : row + 1]
+            inner = inner_of(kernels, weights, read * scale if gate.scales_inputs else read, gate)
             added = torch.empty(1, WIDTH)
-            kernels.linear(sides[0], weights["down_proj"], added, weights.get("down_bias"))
-            out[row] += added[0] * choice.scales[row, place]
+            kernels.linear(inner, weights["down_proj"], added, weights.get("down_bias"))
+            out[row] += added[0] if gate.scales_inputs else added[0] * scale
+
+
+def inner_of(kernels, weights: Weights, x: Tensor, gate: Gate) -> Tensor:
+    sides = {role: torch.empty(1, INNER) for role in ("gate", "up") if f"{role}_proj" in weights}
+    for role, side in sides.items():
+        kernels.linear(x, weights[f"{role}_proj"], side, weights.get(f"{role}_bias"))
+    if gate.activation == "relu2":
+        return sides["up"].relu_().square_()
+    if gate.limit < math.inf:
+        sides["gate"].clamp_(max=gate.limit).mul_(gate.slope)
+        sides["up"].clamp_(-gate.limit, gate.limit).add_(1.0).div_(gate.slope)
+    activate = kernels.silu_mul if gate.activation == "silu" else kernels.gelu_tanh_mul
+    activate(sides["gate"], sides["up"], sides["gate"])
+    return sides["gate"]
 
 
 def random_choice(rows: int) -> Choice:
@@ -139,7 +212,7 @@ def table_of(kernels, experts: list[Weights]):
 
 
 def room(most: int) -> ExpertRoom:
-    scratch = torch.full((most, 2 * (WIDTH + INNER)), math.nan)
+    scratch = torch.full((most, SCRATCH_WIDTH), math.nan)
     return ExpertRoom(scratch, torch.zeros(1, dtype=torch.int64))
 
 
@@ -148,14 +221,22 @@ def room(most: int) -> ExpertRoom:
     "kind", ["float32", "bfloat16", "float16", "int8:64", "int4:32", "mxfp4", "int4:64:a8"]
 )
 @pytest.mark.parametrize(
-    ("gate", "biases"), [(PLAIN, False), (CUT_OFF, True), (Gate("gelu_tanh", math.inf, 1.0), False)]
+    ("gate", "biases"),
+    [
+        (PLAIN, False),
+        (CUT_OFF, True),
+        (Gate("gelu_tanh", math.inf, 1.0), False),
+        (SCALED, False),
+        (SQUARED, False),
+    ],
 )
 def test_one_call_has_the_bits_of_experts_one_by_one(kernels, kind, gate, biases):
     torch.manual_seed(1)
-    experts = [expert(kind, biases) for _ in range(EXPERTS)]
+    experts = [expert(kind, biases, gate is not SQUARED) for _ in range(EXPERTS)]
     table = table_of(kernels, experts)
     for rows, most in ((1, 1), (3, 2), (21, 21), (21, 8)):
-        choice, x, out = random_choice(rows), torch.randn(rows, WIDTH), torch.randn(rows, WIDTH)
+        choice, out = random_choice(rows), torch.randn(rows, WIDTH)
+        x = torch.randn(rows, WIDTH + 8)[:, :WIDTH]  # as narrow columns of hidden states
         wanted, halves, given = out.clone(), out.clone(), room(most)
         one_by_one(kernels, experts, choice, x, wanted, gate)
         kernels.add_experts(table, range(EXPERTS), ExpertRows(choice, x, out), gate, given)
@@ -199,6 +280,8 @@ def test_what_does_not_fit_is_refused(kernels):
     short = ExpertRoom(torch.empty(2, WIDTH), room(1).used)
     with pytest.raises(ValueError, match="scratch"):
         kernels.add_experts(table, range(1), ExpertRows(choice, x, x.clone()), PLAIN, short)
+    with pytest.raises(ValueError, match="relu2 of experts with gates"):
+        kernels.add_experts(table, range(1), ExpertRows(choice, x, x.clone()), SQUARED, room(2))
     wrong = Choice(choice.experts.int(), choice.scales)
     with pytest.raises(ValueError, match="int64"):
         kernels.add_experts(table, range(1), ExpertRows(wrong, x, x.clone()), PLAIN, room(2))

@@ -130,7 +130,7 @@ class PagedModel:
             functions = load_recurrent(ctx.config.model_type)
             functions.recur(ctx, weights, hidden, batch, self._states[unit.index])
         elif unit.kind == "mlp" and ctx.config.sums_experts(unit.index):
-            self._experts.add_sums(weights, batch)
+            self._experts.add_sums(weights, batch, ctx.kernels)
         elif unit.kind == "mlp":
             model.mlp(ctx, unit.index, weights, hidden)
             if ctx.config.layer_input_size:

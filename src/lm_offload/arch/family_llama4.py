@@ -32,6 +32,7 @@ def parse_llama4_text(fields: Fields) -> ModelConfig:
         output_bias=bias,
         qk_norm_bare=fields.flag("use_qk_norm", True),
         paired_rope=True,
+        scales_inputs=True,
     )
 
 

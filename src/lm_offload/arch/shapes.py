@@ -65,6 +65,7 @@ class ModelConfig:
     attention_sinks: bool = False  # each head has a score for nothing
     gate_limit: float = math.inf  # gpt-oss: gates are cut off there, and their sigmoids steeper
     gate_slope: float = 1.0
+    scales_inputs: bool = False  # what an expert reads is scaled, not what it adds
     expert_format: str | None = None  # that config.json says experts are stored in: mxfp4
     summed_experts: bool = False  # what all add is summed, for a step after them, which has an MLP
     shared_size: int = 0  # width of an expert that every token uses, beside those

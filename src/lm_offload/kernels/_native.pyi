@@ -30,6 +30,7 @@ Groups = tuple[int, int, int]  # how many, those used, whose best are summed
 # bits of inputs.
 ExpertMatrix = tuple[int, int, int, int, bool, bool, int]
 EXPERT_ADDRESSES: int  # of an expert: gate, up, down and their biases
+USE_FLOATS: int  # of scratch memory for each row of a product, beside what it makes
 Rotation = tuple[int, int, int, int, int, int, int, int, int, int]
 Stored = tuple[int, int, int, int, int, int, "Cache", int, int]
 Attention = tuple[
@@ -326,14 +327,55 @@ class Operations:
         stride: int,
         rows: int,
         experts: int,
+        sharpness: float,
         sigmoids: bool,
         bias: Vector,
+        factors: Vector,
         groups: Groups,
         used: int,
         to_one: bool,
+        added_to_sum: float,
         scale: float,
         chosen: int,
         scales: int,
+        /,
+    ) -> None: ...
+    def choose_close(
+        self,
+        scores: int,
+        stride: int,
+        rows: int,
+        experts: int,
+        margin: float,
+        used: int,
+        chosen: int,
+        scales: int,
+        /,
+    ) -> None: ...
+    def weigh_rows(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def clear_rows(
+        self,
+        gate: int,
+        gate_stride: int,
+        up: int,
+        up_stride: int,
+        out: int,
+        out_stride: int,
+        rows: int,
+        width: int,
+        threads: int,
         /,
     ) -> None: ...
     def add_experts(
@@ -350,9 +392,10 @@ class Operations:
         wide: ExpertMatrix,
         narrow: ExpertMatrix,
         bias_dtype: int,
-        gelu: bool,
+        activation: int,
         limit: float,
         slope: float,
+        scales_inputs: bool,
         scratch: tuple[int, int],
         count: int,
         threads: int,

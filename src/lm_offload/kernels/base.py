@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from lm_offload.kernels.expert_kernels import ExpertKernels
 from lm_offload.kernels.state_kernels import StateKernels
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.expert_choice import Choice, ChoiceRule
-    from lm_offload.kernels.expert_table import ExpertTable
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
     from lm_offload.quant.packed import PackedWeight
@@ -55,7 +54,7 @@ class Recording(Protocol):
         """
 
 
-class Kernels(StateKernels, Protocol):
+class Kernels(ExpertKernels, StateKernels, Protocol):
     """The operations that the models are written in."""
 
     name: str  # what was resolved, for reports: "native-avx2", "torch"
@@ -135,14 +134,6 @@ class Kernels(StateKernels, Protocol):
 
     def relu(self, x: Tensor) -> None:
         """x[T, I] = max(x, 0) in place."""
-
-    def choose_experts(
-        self, scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice
-    ) -> None:
-        """choice = the experts of a mixture that rows of scores[T, E] use; bias [E] ranks them."""
-
-    def expert_table(self, experts: int, example: Weights) -> ExpertTable | None:
-        """An empty table for experts like this one; None where they are asked for one by one."""
 
     def multiply(self, x: Tensor, y: Tensor, out: Tensor) -> None:
         """out[T, H] = x * y; `out` may be `x` or `y`."""

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class Gate(NamedTuple):
-    """How gates pass what they are multiplied with: see `models/gpt_oss.py` of the last two."""
+    """How gates pass what they are multiplied with: see `models/gpt_oss.py` of limit and slope."""
 
-    activation: str  # silu or gelu_tanh
+    activation: str  # silu, gelu_tanh, or relu2 of experts without gates
     limit: float
     slope: float
+    scales_inputs: bool = False  # what an expert reads is scaled, not what it adds
 
 
 class ExpertRows(NamedTuple):
@@ -38,12 +39,20 @@ class ExpertRows(NamedTuple):
 class ExpertRoom(NamedTuple):
     """What a call needs beside its rows."""
 
-    scratch: Tensor  # [most rows of a product, 2 H + 2 I]
+    scratch: Tensor  # [most rows of a product, `scratch_width`]
     used: Tensor  # [1] int64: grows by the number of experts that rows use
 
 
 class ExpertTable(Protocol):
     """See `Kernels.expert_table`."""
+
+    @property
+    def width(self) -> int:
+        """H, columns of what its experts read."""
+
+    @property
+    def scratch_width(self) -> int:
+        """Columns of the scratch memory that a call needs."""
 
     def put(self, expert: int, weights: Weights) -> None:
         """Its weights lie there from now on; raises ValueError if they are not like the others."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MATRICES = ("gate_proj", "up_proj", "down_proj")
 BIASES = ("gate_bias", "up_bias", "down_bias")
+ACTIVATIONS = ("silu", "gelu_tanh", "relu2")  # as csrc/experts.h counts them
 
 
 class NativeExperts:
@@ -35,20 +36,55 @@ class NativeExperts:
     threads: int
     _ops: _native.Operations
 
+    def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
+        """See `Kernels.linear`."""
+        raise NotImplementedError
+
     def choose_experts(
-        self, scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice
+        self,
+        scores: Tensor,
+        rule: ChoiceRule,
+        bias: Tensor | None,
+        choice: Choice,
+        factors: Tensor | None = None,
     ) -> None:
         """See `Kernels.choose_experts`."""
         at, stride, count, experts = rows(scores)
         chosen_at, scales_at = _chosen(choice, count, rule.used)
-        ranked = (0, 0) if bias is None else vector(bias.flatten(), experts)
+        ranked, scaled = _of_each(bias, experts), _of_each(factors, experts)
         groups = rule.groups, rule.groups_used, rule.summed
         if experts % rule.groups or not 0 < rule.used <= experts:
             refuse(f"scores of {rule.groups} groups, {rule.used} experts or more", scores)
         self._ops.choose_experts(
-            at, stride, count, experts, rule.sigmoids, ranked, groups, rule.used, rule.to_one,
-            rule.scale, chosen_at, scales_at,
+            at, stride, count, experts, rule.sharpness, rule.sigmoids, ranked, scaled, groups,
+            rule.used, rule.to_one, rule.added_to_sum, rule.scale, chosen_at, scales_at,
         )  # fmt: skip
+
+    def choose_close(self, scores: Tensor, margin: float, choice: Choice) -> None:
+        """See `Kernels.choose_close`."""
+        at, stride, count, experts = rows(scores)
+        used = choice.experts.shape[1]
+        if not 0 < used <= experts:
+            refuse(f"scores of {used} experts or more", scores)
+        self._ops.choose_close(
+            at, stride, count, experts, margin, used, *_chosen(choice, count, used)
+        )
+
+    def weigh_rows(self, inputs: Tensor, gate: Tensor, scores: Tensor, x: Tensor) -> None:
+        """See `Kernels.weigh_rows`."""
+        self.linear(inputs, gate, scores)
+        at, stride, count, width = rows(x)
+        scores_at, scores_stride, *scored = rows(scores)
+        if scored != [count, 1]:
+            refuse(f"a score for each of {count} rows", scores)
+        self._ops.weigh_rows(
+            scores_at, scores_stride, at, stride, at, stride, count, width, self.threads
+        )
+
+    def clear(self, x: Tensor) -> None:
+        """See `Kernels.clear`."""
+        at, stride, count, width = rows(x)
+        self._ops.clear_rows(at, stride, at, stride, at, stride, count, width, self.threads)
 
     def expert_table(self, experts: int, example: Weights) -> NativeTable:
         """See `Kernels.expert_table`."""
@@ -68,8 +104,8 @@ class NativeExperts:
         self._ops.add_experts(
             table.address_of(span), (span.start, span.stop), chosen, x_at, x_stride, out_at,
             out_stride, width, table.inner, table.wide, table.narrow, table.bias_code,
-            gate.activation != "silu", gate.limit, gate.slope, _room(room.scratch, table),
-            indices(room.used, torch.int64, 1), self.threads,
+            table.activation(gate), gate.limit, gate.slope, gate.scales_inputs,
+            _room(room.scratch, table), indices(room.used, torch.int64, 1), self.threads,
         )  # fmt: skip
 
 
@@ -80,6 +116,8 @@ class NativeTable:
         self.inner, self.width = example["up_proj"].shape
         self.wide, self.narrow = _matrix(example["up_proj"]), _matrix(example["down_proj"])
         self.bias_code = DTYPE_CODES[example["up_bias"].dtype] if "up_bias" in example else 0
+        self.scratch_width = 2 * (self.width + self.inner) + _native.USE_FLOATS
+        self._gated = "gate_proj" in example
         self._like = _kind(example)
         self._addresses = torch.zeros(experts, _native.EXPERT_ADDRESSES, dtype=torch.int64)
         self._put: dict[int, Weights] = {}
@@ -88,12 +126,12 @@ class NativeTable:
         """See `ExpertTable.put`."""
         if self._put.get(expert) is found:
             return
-        matrices = [found[role] for role in MATRICES]
+        matrices = {role: found[role] for role in MATRICES if role in found}
         if _kind(found) != self._like:
-            refuse("experts that are alike", *matrices)
-        places = [weights(matrix)[0] for matrix in matrices]
-        for role, matrix in zip(BIASES, matrices, strict=True):
-            places.append(vector(found[role], matrix.shape[0])[0] if role in found else 0)
+            refuse("experts that are alike", *matrices.values())
+        places = [weights(matrices[role])[0] if role in matrices else 0 for role in MATRICES]
+        for bias, role in zip(BIASES, MATRICES, strict=True):
+            places.append(vector(found[bias], found[role].shape[0])[0] if bias in found else 0)
         self._addresses[expert] = torch.tensor(places)
         self._put[expert] = found
 
@@ -102,6 +140,15 @@ class NativeTable:
         if not self._put.keys() >= {*span}:
             raise ValueError(f"Experts {span} were asked for, but not all of them were put here.")
         return self._addresses.data_ptr()
+
+    def activation(self, gate: Gate) -> int:
+        """Its number, where experts like these can have it."""
+        if self._gated == (gate.activation == "relu2"):
+            raise ValueError(
+                f"{gate.activation} of experts {'with' if self._gated else 'without'} "
+                "gates was asked for; relu2 has none, others have them."
+            )
+        return ACTIVATIONS.index(gate.activation)
 
 
 def _matrix(weight: Weight) -> _native.ExpertMatrix:
@@ -115,10 +162,15 @@ def _matrix(weight: Weight) -> _native.ExpertMatrix:
 
 def _kind(found: Weights) -> tuple[object, ...]:
     """Equal for experts that may be in one table."""
-    matrices = [found[role] for role in MATRICES]
+    matrices = {role: found[role] for role in MATRICES if role in found}
     biases = [found[role].dtype if role in found else None for role in BIASES]
-    shapes = [tuple(matrix.shape) for matrix in matrices]
-    return *map(_matrix, matrices), *shapes, *biases
+    shapes = [tuple(matrix.shape) for matrix in matrices.values()]
+    return *matrices, *map(_matrix, matrices.values()), *shapes, *biases
+
+
+def _of_each(weight: Tensor | None, experts: int) -> tuple[int, int]:
+    """Address and dtype of a number for each expert, if there is one."""
+    return (0, 0) if weight is None else vector(weight.flatten(), experts)
 
 
 def _chosen(choice: Choice, count: int, used: int) -> tuple[int, int]:
@@ -133,7 +185,7 @@ def _chosen(choice: Choice, count: int, used: int) -> tuple[int, int]:
 def _room(scratch: Tensor, table: NativeTable) -> tuple[int, int]:
     """Address of the scratch memory, and for how many rows of a product it is enough."""
     at, _, most, width = rows(scratch)
-    wanted = 2 * (table.width + table.inner)
+    wanted = table.scratch_width
     if width != wanted or not scratch.is_contiguous() or not most:
         refuse(f"scratch of {wanted} columns without gaps", scratch)
     return at, most

@@ -60,6 +60,9 @@ class OneDnnKernels:
         self.sigmoid_mul = inner.sigmoid_mul
         self.relu = inner.relu
         self.choose_experts = inner.choose_experts
+        self.choose_close = inner.choose_close
+        self.weigh_rows = inner.weigh_rows
+        self.clear = inner.clear
         self.multiply = inner.multiply
         self.add = inner.add
         self.scale = inner.scale

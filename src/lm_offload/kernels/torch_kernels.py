@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from lm_offload.kernels import expert_choice, torch_linear
+from lm_offload.kernels import torch_linear
 from lm_offload.kernels.torch_attention import Scores, paged_attention
+from lm_offload.kernels.torch_experts import TorchExperts
 from lm_offload.kernels.torch_states import TorchStates
 from lm_offload.quant.kv_blocks import PackedBlocks, write_tokens
 
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lm_offload.kernels.base import Product, Weight, Weights
-    from lm_offload.kernels.expert_choice import Choice, ChoiceRule
+    from lm_offload.kernels.base import Product, Weight
     from lm_offload.micro_batch import MicroBatch
     from lm_offload.quant.kv_blocks import Blocks
 
 GELU_SCALE = math.sqrt(2.0 / math.pi)
 
 
-class TorchKernels(TorchStates):
+class TorchKernels(TorchExperts, TorchStates):
     """`Kernels` in torch operations.
 
     Torch has one pool of threads per process: constructing this class sets its size.
@@ -119,15 +119,6 @@ class TorchKernels(TorchStates):
     def relu(self, x: Tensor) -> None:
         """See `Kernels.relu`."""
         x.relu_()
-
-    def choose_experts(
-        self, scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice: Choice
-    ) -> None:
-        """See `Kernels.choose_experts`."""
-        expert_choice.choose_experts(scores, rule, bias, choice)
-
-    def expert_table(self, experts: int, example: Weights) -> None:
-        """See `Kernels.expert_table`."""
 
     def multiply(self, x: Tensor, y: Tensor, out: Tensor) -> None:
         """See `Kernels.multiply`."""

@@ -44,7 +44,10 @@ class TritonKernels:
         self.sigmoid_mul = torch.sigmoid_mul
         self.relu = torch.relu
         self.choose_experts = torch.choose_experts
+        self.choose_close = torch.choose_close
         self.expert_table = torch.expert_table
+        self.weigh_rows = torch.weigh_rows
+        self.clear = torch.clear
         self.multiply = torch.multiply
         self.add = torch.add
         self.scale = torch.scale

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
-KERNELS_ONLY = llama.KERNELS_ONLY
+KERNELS_ONLY = llama.KERNELS_ONLY | {"router", "expert"}
 
 __all__ = [
     "KERNELS_ONLY",

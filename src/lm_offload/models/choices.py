@@ -12,6 +12,7 @@ from lm_offload.models.experts import router_scores
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.arch.config import ModelConfig
     from lm_offload.kernels.expert_choice import Choice
 
 
@@ -47,12 +48,16 @@ def choose(
     summed: int = 1,
 ) -> None:
     """choice = the experts that rank highest [T, E], of the best groups, with biases if any."""
-    config = ctx.config
+    rule = rule_of(ctx.config, sigmoids, summed)
+    ctx.kernels.choose_experts(scores, rule, weights.get("choice_bias"), choice)
+
+
+def rule_of(config: ModelConfig, sigmoids: bool, summed: int = 1) -> ChoiceRule:
+    """How a model with this config chooses, a group being as good as its `summed` best."""
     groups = config.expert_groups, config.groups_per_token, summed
-    rule = ChoiceRule(
+    return ChoiceRule(
         config.experts_per_token, config.scaled_to_one, sigmoids, *groups, config.routed_scale
     )
-    ctx.kernels.choose_experts(scores, rule, weights.get("choice_bias"), choice)
 
 
 def add_shared(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:

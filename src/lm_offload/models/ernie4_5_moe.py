@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
-KERNELS_ONLY = ernie4_5.KERNELS_ONLY | {"router", "expert"}
+KERNELS_ONLY = ernie4_5.KERNELS_ONLY | {"router", "expert", "final_norm", "head"}
 
 __all__ = [
     "KERNELS_ONLY",

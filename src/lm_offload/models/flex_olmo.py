@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.models import olmo2
 from lm_offload.models.experts import add_expert, most_likely, scores_of
 from lm_offload.models.olmo2 import (
     add_attended,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
-KERNELS_ONLY = frozenset({"attention"})
+KERNELS_ONLY = olmo2.KERNELS_ONLY | {"router", "expert"}
 
 __all__ = [
     "KERNELS_ONLY",
@@ -39,7 +40,9 @@ __all__ = [
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = hidden[T, H], which is what the experts read; choice = who is to read it."""
-    most_likely(ctx, scores_of(ctx, weights, normed.copy_(hidden)), choice)
+    ctx.kernels.clear(normed)
+    ctx.kernels.add(hidden, normed)
+    most_likely(ctx, scores_of(ctx, weights, normed), choice)
 
 
 def add_sums(ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidden: Tensor) -> None:

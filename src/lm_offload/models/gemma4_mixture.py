@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
-from lm_offload.models.experts import most_likely, scores_of
+from lm_offload.models.choices import rule_of
+from lm_offload.models.experts import scores_of
 from lm_offload.models.llama import input_norm
 from lm_offload.models.olmo2 import add_normed
 
@@ -20,9 +21,10 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
     """normed[T, H] = what the experts read of hidden[T, H]; the router reads another norm of it."""
     eps, x = ctx.config.norm_eps, ctx.workspace.take(*hidden.shape)
     ctx.kernels.rms_norm(hidden, weights["router_norm"], eps, x)
-    most_likely(ctx, scores_of(ctx, weights, x.mul_(hidden.shape[1] ** -0.5)), choice)
+    scores, factors = scores_of(ctx, weights, x), weights["expert_scales"]
+    rule = rule_of(ctx.config, sigmoids=False)._replace(sharpness=hidden.shape[1] ** -0.5)
+    ctx.kernels.choose_experts(scores, rule, None, choice, factors)
     ctx.kernels.rms_norm(hidden, weights["input_norm"], eps, normed)
-    choice.scales.mul_(weights["expert_scales"].float()[choice.experts])
 
 
 def add_sums(ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidden: Tensor) -> None:
@@ -32,5 +34,6 @@ def add_sums(ctx: Context, weights: Weights, normed: Tensor, sums: Tensor, hidde
     ctx.kernels.linear(inner, weights["down_proj"], added)
     ctx.kernels.rms_norm(added, weights["dense_norm"], eps, added)
     ctx.kernels.rms_norm(sums, weights["sum_norm"], eps, sums)
-    add_normed(ctx, weights, added.add_(sums), hidden)
-    hidden.mul_(weights["layer_scale"].float())
+    ctx.kernels.add(sums, added)
+    add_normed(ctx, weights, added, hidden)
+    ctx.kernels.scale(hidden, weights["layer_scale"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.models import olmo2
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up, project, project_each, split_heads
 from lm_offload.models.experts import add_expert
@@ -14,7 +15,7 @@ from lm_offload.models.gemma2 import embed
 from lm_offload.models.gemma4_inputs import add_layer_input, embed_rows, layer_inputs
 from lm_offload.models.gemma4_mixture import add_sums, route
 from lm_offload.models.llama import final_norm, head, input_norm
-from lm_offload.models.olmo2 import KERNELS_ONLY, add_attended, add_normed
+from lm_offload.models.olmo2 import add_attended, add_normed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,8 @@ __all__ = [
     "queries",
     "route",
 ]
+
+KERNELS_ONLY = olmo2.KERNELS_ONLY | {"router", "expert"}
 
 
 def qkv(ctx: Context, weights: Weights, hidden: Tensor) -> QKV:

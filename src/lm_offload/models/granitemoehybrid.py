@@ -30,7 +30,7 @@ __all__ = [
     "route",
 ]
 
-KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp", "router", "expert"})
+KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp", "router", "expert", "final_norm"})
 
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from lm_offload.kernels.expert_choice import sigmoid
+from lm_offload.models import lfm2
+from lm_offload.models.choices import rule_of
 from lm_offload.models.experts import add_expert, router_scores
 from lm_offload.models.lfm2 import (
     add_attended,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
-KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
+KERNELS_ONLY = lfm2.KERNELS_ONLY | {"router", "expert"}
 ADDED_TO_SUM = 1e-6  # of the scores of the experts that a row uses
 
 __all__ = [
@@ -48,14 +47,6 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
 
     A score is a sigmoid; a bias of each expert counts when experts are chosen alone.
     """
-    config, ranks = ctx.config, sigmoid(router_scores(ctx, weights, hidden, normed))
-    scores = ranks
-    if config.choice_bias:
-        bias = weights["choice_bias"]
-        ranks = torch.add(scores, bias, out=ctx.workspace.take(*scores.shape))
-    experts = ranks.topk(config.experts_per_token).indices
-    scales = scores.gather(1, experts)
-    if config.scaled_to_one:
-        scales /= scales.sum(-1, keepdim=True).add_(ADDED_TO_SUM)
-    choice.experts.copy_(experts)
-    torch.mul(scales, config.routed_scale, out=choice.scales)
+    rule = rule_of(ctx.config, sigmoids=True)._replace(added_to_sum=ADDED_TO_SUM)
+    scores = router_scores(ctx, weights, hidden, normed)
+    ctx.kernels.choose_experts(scores, rule, weights.get("choice_bias"), choice)

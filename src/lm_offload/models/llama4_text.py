@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_offload.kernels.expert_choice import ChoiceRule
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
 from lm_offload.models.choices import add_shared
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from lm_offload.kernels.expert_choice import Choice
 
-KERNELS_ONLY = frozenset({"mlp"})
+KERNELS_ONLY = frozenset({"mlp", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",
@@ -49,11 +50,8 @@ def after_rotation(ctx: Context, weights: Weights, q: Tensor, k: Tensor) -> None
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:
     """normed[T, H] = what the experts read of hidden[T, H]; the shared one is added at once."""
     scores = router_scores(ctx, weights, hidden, normed)
-    best, experts = scores.topk(ctx.config.experts_per_token)
-    # A softmax of 0 and x: torch's sigmoid of the last few values is another function.
-    shares = torch.stack((torch.zeros_like(best), best), -1).softmax(-1)
-    choice.experts.copy_(experts)
-    choice.scales.copy_(shares[..., 1])
+    rule = ChoiceRule(ctx.config.experts_per_token, to_one=False, sigmoids=True)
+    ctx.kernels.choose_experts(scores, rule, None, choice)
     add_shared(ctx, weights, normed, hidden)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lm_offload.models import llama
 from lm_offload.models.blocks import plain_inner, project
 from lm_offload.models.choices import route_by_sigmoids
 from lm_offload.models.experts import ExpertRows, add_gated
@@ -39,7 +40,7 @@ __all__ = [
     "route",
 ]
 
-KERNELS_ONLY = frozenset({"attention", "recurrent", "mlp"})
+KERNELS_ONLY = llama.KERNELS_ONLY | {"recurrent", "router", "expert"}
 
 
 def mlp(ctx: Context, layer: int, weights: Weights, hidden: Tensor) -> None:
@@ -52,7 +53,9 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
     route_by_sigmoids(ctx, weights, hidden, normed, choice)
     _add_plain(ctx, weights, normed, hidden)
     if narrow := ctx.config.narrowed_size:
-        normed[:, :narrow] = project(ctx, weights, normed, "narrow_proj", "")
+        made = project(ctx, weights, normed, "narrow_proj", "")
+        ctx.kernels.clear(normed[:, :narrow])
+        ctx.kernels.add(made, normed[:, :narrow])
 
 
 def add_expert(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from lm_offload.kernels.expert_choice import Choice
 from lm_offload.models.experts import add_expert, scores_of
 from lm_offload.models.layer_norms import final_norm, layer_norm, qkv
 from lm_offload.models.llama import add_attended, embed, embed_rows, head
@@ -14,9 +11,10 @@ from lm_offload.models.llama import add_attended, embed, embed_rows, head
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lm_offload.kernels.expert_choice import Choice
     from lm_offload.models.base import Context, Weights
 
-KERNELS_ONLY = frozenset({"attention"})
+KERNELS_ONLY = frozenset({"attention", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",
@@ -38,16 +36,4 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
     """
     layer_norm(ctx, hidden, weights["input_norm"], weights.get("input_norm_bias"), normed)
     scores = scores_of(ctx, weights, normed)
-    first = _best(scores, scores, ctx.config.choice_margin)
-    others = scores.scatter(1, first.experts, -torch.inf)
-    second = _best(scores, others, ctx.config.choice_margin)
-    for both, place in zip(zip(first, second, strict=True), choice, strict=True):
-        torch.cat(both, 1, out=place)
-
-
-def _best(scores: Tensor, left: Tensor, margin: float) -> Choice:
-    """The highest of `left` [T, E], and its share among those of `scores` [T, E] close to it."""
-    best, expert = left.max(-1, keepdim=True)
-    distance = (best - scores) / torch.maximum(scores.abs(), best)
-    close = left.masked_fill(distance > margin, -torch.inf)
-    return Choice(expert, close.softmax(-1).gather(1, expert))
+    ctx.kernels.choose_close(scores, ctx.config.choice_margin, choice)

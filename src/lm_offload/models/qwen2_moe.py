@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from lm_offload.models import experts
 from lm_offload.models.base import Context, Weights
 from lm_offload.models.blocks import gate_and_up
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from lm_offload.kernels.expert_choice import Choice
 
-KERNELS_ONLY = frozenset({"attention", "expert", "final_norm", "head"})
+KERNELS_ONLY = frozenset({"attention", "router", "expert", "final_norm", "head"})
 
 __all__ = [
     "KERNELS_ONLY",
@@ -48,17 +46,6 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
 def add_scored(ctx: Context, weights: Weights, normed: Tensor, hidden: Tensor) -> None:
     """hidden[T, H] += the shared expert on normed[T, H], as much of it as it is scored."""
     inner = gate_and_up(ctx, weights, normed)
-    inner.mul_(_share(ctx, weights["shared_gate"], normed))
+    scores = ctx.workspace.take(len(normed), 1)
+    ctx.kernels.weigh_rows(normed, weights["shared_gate"], scores, inner)
     ctx.kernels.linear_add(inner, weights["down_proj"], hidden)
-
-
-def _share(ctx: Context, gate: Tensor, normed: Tensor) -> Tensor:
-    """sigmoid(normed gate) [T, 1], made so that a row does not depend on the others.
-
-    A product with one vector is summed in an order that depends on how many rows there are, and
-    torch's sigmoid of the last few rows is another function: a softmax of 0 and x is the same.
-    """
-    scores, terms = ctx.workspace.take(len(normed), 2), ctx.workspace.take(*normed.shape)
-    scores[:, 0] = 0.0
-    scores[:, 1] = torch.mul(normed, gate, out=terms).sum(-1)
-    return scores.softmax(-1)[:, 1:]

@@ -33,7 +33,7 @@ __all__ = [
     "route",
 ]
 
-KERNELS_ONLY = frozenset({"attention", "recurrent", "expert"})
+KERNELS_ONLY = frozenset({"attention", "recurrent", "router", "expert", "final_norm", "head"})
 
 
 def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice: Choice) -> None:

@@ -80,24 +80,24 @@ class ExpertFunctions:
         if unit.kind == "router":
             self.route(weights, rows, kernels)
         else:
-            self.add_sums(weights, rows)
+            self.add_sums(weights, rows, kernels)
 
     def route(self, weights: Views, rows: MicroBatch, kernels: Kernels) -> None:
         """Ask the router of a layer for the experts of some rows."""
         span, context = slice(rows.start, rows.stop), self._context.on(kernels)
         hidden, inputs = self._hidden[span], self._inputs[span]
         if self._sums is not None:
-            self._sums[span] = 0.0
+            kernels.clear(self._sums[span])
         choice = Choice(*(each[span] for each in self._choice))
         self._model.route(context, weights, hidden, inputs, choice)
         self._rows = None
 
-    def add_sums(self, weights: Views, rows: MicroBatch) -> None:
+    def add_sums(self, weights: Views, rows: MicroBatch, kernels: Kernels) -> None:
         """The step of a layer after its experts."""
         assert self._sums is not None
         span, model = slice(rows.start, rows.stop), cast("SummedFunctions", self._model)
         inputs, sums = self._inputs[span], self._sums[span]
-        model.add_sums(self._context, weights, inputs, sums, self._hidden[span])
+        model.add_sums(self._context.on(kernels), weights, inputs, sums, self._hidden[span])
 
     def chosen(self) -> list[int]:
         """The experts that any row uses, in order, of the layer whose router was computed last."""
@@ -126,11 +126,11 @@ class ExpertFunctions:
     def _compute_span(self, table: ExpertTable, span: range, kernels: Kernels) -> None:
         config, count = self._context.config, self._num_rows
         choice = Choice(*(each[:count] for each in self._choice))
-        rows = expert_table.ExpertRows(choice, self._inputs[:count], self._target[:count])
-        gate = Gate(config.activation, config.gate_limit, config.gate_slope)
-        width = 2 * (config.hidden_size + config.intermediate_size)
+        read, added = self._inputs[:count, : table.width], self._target[:count, : table.width]
+        rows = expert_table.ExpertRows(choice, read, added)
+        gate = Gate(config.activation, config.gate_limit, config.gate_slope, config.scales_inputs)
         self._context.workspace.reset()
-        scratch = self._context.workspace.take(min(count, self._most_rows), width)
+        scratch = self._context.workspace.take(min(count, self._most_rows), table.scratch_width)
         given = table, span, rows, gate, ExpertRoom(scratch, self._used)
         cast("TabledExperts", kernels).add_experts(*given)
 

@@ -30,24 +30,13 @@ def joined_units(
     behind their rows. Kernels have a table of all experts of the layers `tabled`, which never
     move; those of others are computed as their router says.
     """
-    kinds = recorded_kinds(config, model) - {"recurrent"}
+    kinds = model.KERNELS_ONLY - {"recurrent"}
     if config.final_softcap is not None:  # which is plain torch
         kinds -= {"head"}
     every = (number for number, unit in enumerate(units) if unit.kind in kinds)
-    return frozenset(number for number in every if _may(units[number], config, tabled)) - {*staged}
+    return frozenset(number for number in every if _may(units[number], tabled)) - {*staged}
 
 
-def _may(unit: Unit, config: ModelConfig, tabled: Collection[int]) -> bool:
-    """Whether it is no step that depends on what torch knows of experts."""
-    if unit.kind == "expert":
-        return unit.index in tabled
-    sums = unit.kind in ("router", "mlp") and config.sums_experts(unit.index)
-    return not (config.is_moe and sums)
-
-
-def recorded_kinds(config: ModelConfig, model: ModelFunctions) -> frozenset[str]:
-    """Kinds of units that are replayed in decode.
-
-    A step after all experts of a layer is called an MLP, too, and asks more than kernels.
-    """
-    return model.KERNELS_ONLY - {"mlp"} if config.summed_experts else model.KERNELS_ONLY
+def _may(unit: Unit, tabled: Collection[int]) -> bool:
+    """Whether it is no expert that is computed as torch says."""
+    return unit.kind != "expert" or unit.index in tabled

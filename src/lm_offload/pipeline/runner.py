@@ -21,7 +21,6 @@ from lm_offload.pipeline.executor import Executor
 from lm_offload.pipeline.expert_functions import ExpertFunctions
 from lm_offload.pipeline.host_attention import HostAttention
 from lm_offload.pipeline.host_units import HostUnits
-from lm_offload.pipeline.joined_units import recorded_kinds
 from lm_offload.pipeline.micro_batches import CPU, SweepInput, on_device
 from lm_offload.pipeline.repeats import Repeats
 from lm_offload.pipeline.row_functions import RowFunctions
@@ -72,7 +71,7 @@ class ModelRunner:
         self._states = states  # of recurrent layers
         all_split = host is not None and host.units == attention_units(units)
         self._cache_device = CPU if all_split else self.device  # where the device's indices are
-        recorded = recorded_kinds(context.config, model)
+        recorded = model.KERNELS_ONLY
         self._repeats = Repeats(context, recorded, buffers.hidden, captures)
         alone = host is None and host_units is None and captures is None
         self._goes_on = alone and self.device == CPU  # the host has all index tensors

@@ -27,7 +27,8 @@ from lm_offload.planner.costs.unit_work import Matrix, Operation, levels, operat
 from lm_offload.quant.kv_format import head_bytes
 
 MOST_MISSED_FRAC = 0.5  # of the weights, with which what the engine needs stays in the cache
-REPLAYED = frozenset({"attention", "recurrent", *MLP_KINDS})  # in decode, see pipeline/replay.py
+# In decode, see pipeline/replay.py
+REPLAYED = frozenset({"attention", "recurrent", *MLP_KINDS, "router", "expert"})
 _Work = tuple[list[list[Matrix]], tuple[Operation, ...]]  # of each product, other kernels
 
 
@@ -118,19 +119,12 @@ class TaskCosts:
         task_s = processor.task_fixed_s(sized.size_bytes + activations_bytes)
         if not processor.call_s:
             return task_s + self._kernels_of(sized) * processor.kernel_s
-        if shape.is_decode and self._is_replayed(sized):
+        if shape.is_decode and sized.unit.kind in REPLAYED:
             return task_s
         stays = self.cached and shape.is_decode
         call_s = processor.call_s * (processor.cached_overhead_frac if stays else 1.0)
         calls = 1 if sized.unit.kind == "expert" else self._kernels_of(sized)
         return task_s + calls * call_s
-
-    def _is_replayed(self, sized: UnitSize) -> bool:
-        """Whether decode asks for no kernel of it, or for all of them in one call."""
-        kind = sized.unit.kind
-        if kind == "router":  # whose score of what every token uses is plain torch
-            return not self.model.config.shared_gate
-        return kind in REPLAYED or kind == "expert"
 
     def _kernels_of(self, sized: UnitSize) -> int:
         key = sized.unit.kind, sized.size_bytes
