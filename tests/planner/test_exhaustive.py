@@ -11,10 +11,10 @@ from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import IN_MEMORY, Workload
-from lm_offload.planner.choose.best_first import TIE
 from lm_offload.planner.choose.bounds import Bounds
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.rank import TIE
 from lm_offload.planner.choose.search import candidates, fastest_plans
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.places.candidate import Candidate

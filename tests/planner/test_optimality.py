@@ -15,9 +15,9 @@ from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.measured_work import THREADED_WORK
 from lm_offload.plan import IN_MEMORY, Workload
-from lm_offload.planner.choose.best_first import TIE
 from lm_offload.planner.choose.bounds import Bounds
 from lm_offload.planner.choose.predictor import Predictor
+from lm_offload.planner.choose.rank import TIE
 from lm_offload.planner.choose.search import candidates, fastest_plans, make_plan
 from lm_offload.planner.request import Request
 from lm_offload.planner.sweeps.read_times import queue_bytes

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_offload.plan import Objective, Workload
-from lm_offload.planner.choose.best_first import TIE
 from lm_offload.planner.choose.predictor import MOST_GROUPS
+from lm_offload.planner.choose.rank import TIE
 from lm_offload.planner.choose.search import make_plan, ranked_plans
 from lm_offload.planner.reasons.what_if import faster_compute, faster_disk, faster_memory
 from lm_offload.units import GIB, MIB

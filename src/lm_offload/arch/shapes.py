@@ -158,7 +158,7 @@ class ModelConfig:
         inner = mlp_size or self.intermediate_size
         return replace(self, num_kv_heads=kv_heads, head_dim=head_dim, intermediate_size=inner)
 
-    @property
+    @cached_property
     def attention_layers(self) -> int:
         """How many layers attend to keys and values."""
         return sum(layer.attends for layer in self.layers)

@@ -12,30 +12,23 @@ estimates that it has::
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from typing import NamedTuple
 
 from lm_offload.planner.choose.bounds import Bounds
+from lm_offload.planner.choose.likely import LikelyEstimates
+from lm_offload.planner.choose.rank import steps
+from lm_offload.planner.choose.shortlist import Estimated, Shortlist
 from lm_offload.planner.costs.memory import Sizes
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.places.candidate import Candidate
 
-TIE = 1.01  # predictions closer than this are the same
 FINALISTS = 16  # candidates that may win
 OTHERS = 4  # of another way to run the model
-OF_A_KIND = 2  # of them, that differ in nothing but rows
-HOPELESS = 1.1  # an estimate that is worse by this factor cannot win
 MISSED = 1.003  # by which a candidate that is not looked at might be better
 ABOUT = 1.03  # the same where nothing hangs on it
-
-
-def steps(seconds: float) -> int:
-    """Time in steps of one per cent."""
-    return round(math.log(seconds) / math.log(TIE))
 
 
 class Group(NamedTuple):
@@ -49,7 +42,6 @@ class Group(NamedTuple):
     spilled: bool
 
 
-Estimated = tuple[float, Candidate]
 Way = tuple[object, ...]
 _Bounded = list[tuple[float, Group]]
 
@@ -76,7 +68,7 @@ class BestFirst:
 
         `floors_s` are bounds of the groups that are known already, if lower than they could be.
         """
-        found = _Shortlist(FINALISTS, MISSED, known_s)
+        found = Shortlist(FINALISTS, MISSED, known_s)
         if not floors_s:
             return self._best(self._bounded, found)
         floors = zip(floors_s, self.groups, strict=True)
@@ -85,7 +77,7 @@ class BestFirst:
 
     def other_ways(self, tried: Iterable[Candidate]) -> list[list[Group]]:
         """Groups of a kind of which nothing is among `tried`, kinds with lower bounds first."""
-        known, others = {_way_of(found) for found in tried}, dict[Way, list[Group]]()
+        known, others = {way_of(found) for found in tried}, dict[Way, list[Group]]()
         for _, group in self._bounded:
             way = _way(group.model, group.options[0], group.spilled)
             if way not in known:
@@ -96,20 +88,20 @@ class BestFirst:
         """A few of these groups with estimates below `known_s`."""
         some = {id(group) for group in groups}
         bounded = [it for it in self._bounded if id(it[1]) in some]
-        return self._best(bounded, _Shortlist(OTHERS, MISSED, known_s))
+        return self._best(bounded, Shortlist(OTHERS, MISSED, known_s))
 
     def best_of(self, model: ModelSizes) -> list[Candidate]:
         """About the best candidate of a model, whole or cut, if it has one."""
         ways = id(model), id(model.cut)
         bounded = [(bound_s, group) for bound_s, group in self._bounded if id(group.model) in ways]
-        return [found for _, found in self._best(bounded, _Shortlist(1, ABOUT))]
+        return [found for _, found in self._best(bounded, Shortlist(1, ABOUT))]
 
     def placed(self, group: Group, sizes: Sizes) -> Iterator[Candidate]:
         """An option of a group in every way that fits."""
         for option in self.expand(group, sizes):
             yield from self.place(group.model, option)
 
-    def _best(self, bounded: _Bounded, found: _Shortlist) -> list[Estimated]:
+    def _best(self, bounded: _Bounded, found: Shortlist) -> list[Estimated]:
         for bound_s, group in bounded:
             if bound_s < found.limit_s:
                 self._search(group, found)
@@ -124,24 +116,29 @@ class BestFirst:
     def _bounded(self) -> _Bounded:
         return _in_order(zip(self.group_bounds_s, self.groups, strict=True))
 
-    def _search(self, group: Group, found: _Shortlist) -> None:
+    def _search(self, group: Group, found: Shortlist) -> None:
         """Where bounds are alike, those with more rows at once come first."""
         model, options, spilled = group
         bounded = [(self.bounds.sizes_s(model, sizes, spilled), sizes) for sizes in options[::-1]]
         possible = [(bound_s, sizes) for bound_s, sizes in bounded if bound_s < found.limit_s]
+        likely = LikelyEstimates(found, len(model.units))
         for bound_s, sizes in sorted(possible, key=lambda entry: steps(entry[0])):
-            if bound_s < found.limit_s:
-                self._try(group, sizes, found)
+            if bound_s < found.limit_s and likely.may_win(sizes, bound_s):
+                likely.note(sizes, bound_s, self._try(group, sizes, found))
 
-    def _try(self, group: Group, sizes: Sizes, found: _Shortlist) -> None:
-        """Layers on disk that are named have a closer bound."""
+    def _try(self, group: Group, sizes: Sizes, found: Shortlist) -> float:
+        """The least estimate; layers on disk that are named have a closer bound."""
+        least_s = math.inf
         for option in self.expand(group, sizes):
             if group.spilled:
                 bound_s = self.bounds.sizes_s(group.model, option, spilled=False)
                 if bound_s >= found.limit_s:
                     continue
             for candidate in self.place(group.model, option):
-                found.add(*self.bounds.predictor.estimated(candidate, found.limit_s))
+                estimated = self.bounds.predictor.estimated(candidate, found.limit_s)
+                least_s = min(least_s, estimated[0])
+                found.add(*estimated)
+        return least_s
 
 
 def _in_order(bounded: Iterable[tuple[float, Group]]) -> _Bounded:
@@ -150,49 +147,11 @@ def _in_order(bounded: Iterable[tuple[float, Group]]) -> _Bounded:
     return sorted(possible, key=lambda entry: (steps(entry[0]), entry[1].spilled))
 
 
-class _Shortlist:
-    """The best estimates so far, of which at most OF_A_KIND are of one kind."""
-
-    def __init__(self, most: int, missed: float, known_s: float = math.inf) -> None:
-        self.kept: list[tuple[float, int, Candidate]] = []  # a number tells equals apart
-        self._most, self._missed, self._known_s = most, missed, known_s / missed
-        self._numbers = count()
-
-    @property
-    def limit_s(self) -> float:
-        """What is not below this is of no interest."""
-        if not self.kept:
-            return self._known_s
-        hopeless_s = min(HOPELESS * self.kept[0][0], self._known_s)
-        full = len(self.kept) == self._most
-        return min(hopeless_s, self.kept[-1][0] / self._missed) if full else hopeless_s
-
-    def add(self, estimate_s: float, candidate: Candidate) -> None:
-        """Keep the candidate if it is among the best."""
-        if estimate_s >= self.limit_s:
-            return
-        insort(self.kept, (estimate_s, next(self._numbers), candidate))
-        kind = _kind(candidate)
-        alike = [entry for entry in self.kept if _kind(entry[2]) == kind]
-        for worse in alike[OF_A_KIND:]:
-            self.kept.remove(worse)
-        del self.kept[self._most :]
-
-
 def _way(model: ModelSizes, sizes: Sizes, spilled: bool) -> Way:
     """What a user may decide: formats, where attention is computed, what is in place."""
     return id(model), spilled, sizes.attention, bool(sizes.in_place_rows), sizes.in_place_layers > 0
 
 
-def _way_of(found: Candidate) -> Way:
+def way_of(found: Candidate) -> Way:
+    """That of a candidate."""
     return _way(found.model, found.sizes, bool(found.sizes.spill.layers))
-
-
-def _kind(found: Candidate) -> tuple[object, ...]:
-    """What candidates of one kind have in common."""
-    model, sizes = found.model, found.sizes
-    formats = model.weight_format, model.kv_format, model.is_cut
-    cache = sizes.spill.group_blocks, sizes.attention
-    in_place = bool(sizes.in_place_rows), bool(sizes.in_place_layers)
-    order = found.ring_depth, found.residency.order
-    return (*formats, sizes.max_sequences, *order, *cache, *in_place)

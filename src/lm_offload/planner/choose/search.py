@@ -8,14 +8,14 @@ the best few are then simulated.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
 from lm_offload.errors import BudgetError
 from lm_offload.plan import Plan
-from lm_offload.planner.choose.best_first import BestFirst, Estimated, Group, steps
+from lm_offload.planner.choose.best_first import BestFirst, Group, way_of
 from lm_offload.planner.choose.bounds import Bounds
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.draft_rows import (
@@ -25,12 +25,15 @@ from lm_offload.planner.choose.draft_rows import (
     with_draft_rows,
 )
 from lm_offload.planner.choose.mixed_sweeps import mixed
+from lm_offload.planner.choose.nearby import nearby
 from lm_offload.planner.choose.options import expanded, groups_of, ways
 from lm_offload.planner.choose.predictor import Predictor, Timed
+from lm_offload.planner.choose.rank import best_likely, best_of, rank
 from lm_offload.planner.choose.smallest import need_text
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.request import Request
-from lm_offload.quant.format import parse_format
+
+NEAR_WAYS = 3  # ways to run the model of which plans near the best one are looked at
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Searched:
 
     def timed(self, found: Sequence[Candidate]) -> list[Timed]:
         """The plans of candidates, fastest first."""
-        return sorted(map(self.predictor.timed, found), key=_rank)
+        return sorted(map(self.predictor.timed, found), key=rank)
 
 
 def make_plan(request: Request, common: Common | None = None) -> Plan:
@@ -78,21 +81,12 @@ def better_plan(
     search = _search(request, common)
     predictor = search.bounds.predictor
     found = search.better_than(known.score_s if known else inf, floors_s)
-    best = _best_of(predictor, found, known)
+    best = best_likely(predictor, found, known)
     if best is None:
         raise BudgetError(need_text(request))
     if best is known:
         return known.plan
     return _with_drafts(predictor, _on_its_threads(predictor, best).plan)
-
-
-def _best_of(predictor: Predictor, found: Iterable[Estimated], best: Timed | None) -> Timed | None:
-    """The best of `best` and of those found whose estimates are below all that was simulated."""
-    for estimate_s, candidate in found:
-        if best is None or estimate_s < best.score_s:
-            timed = predictor.timed(candidate)
-            best = timed if best is None else min(best, timed, key=_rank)
-    return best
 
 
 def _on_its_threads(predictor: Predictor, best: Timed) -> Timed:
@@ -124,7 +118,7 @@ def ranked_plans(request: Request, common: Common | None = None) -> Sequence[Tim
         if (str(model.weight_format), str(model.kv_format)) not in known
     )
     others = [*itertools.chain.from_iterable(map(searched.search.best_of, missing))]
-    return sorted([*searched.fastest, *searched.timed(others)], key=_rank)
+    return sorted([*searched.fastest, *searched.timed(others)], key=rank)
 
 
 def _searched(request: Request, common: Common) -> Searched:
@@ -140,6 +134,7 @@ def _searched(request: Request, common: Common) -> Searched:
         best += mixed(search, best[0])
     found = Searched(request, search, ())
     found = replace(found, fastest=_with_other_ways(found, found.timed(best)))
+    found = replace(found, fastest=_with_nearby(found))
     common.searched.append(found)
     return found
 
@@ -154,7 +149,18 @@ def _with_other_ways(found: Searched, fastest: Sequence[Timed]) -> Sequence[Time
     others = search.other_ways(timed.candidate for timed in fastest)
     for groups in others:
         better = search.better_among(groups, best.score_s)
-        best = _best_of(found.predictor, better, best) or best
+        best = best_likely(found.predictor, better, best) or best
+    return fastest if best is fastest[0] else [best, *fastest]
+
+
+def _with_nearby(found: Searched) -> Sequence[Timed]:
+    """With plans near the best of each way that are faster than all."""
+    fastest, predictor = found.fastest, found.predictor
+    best, of_each_way = fastest[0], dict[object, Timed]()
+    for timed in fastest:
+        of_each_way.setdefault(way_of(timed.candidate), timed)
+    for timed in itertools.islice(of_each_way.values(), NEAR_WAYS):
+        best = best_of(predictor, nearby(predictor, timed.candidate, best.score_s), best) or best
     return fastest if best is fastest[0] else [best, *fastest]
 
 
@@ -173,19 +179,6 @@ def _groups_of(request: Request, common: Common) -> Sequence[Group]:
     if key not in common.groups:
         common.groups[key] = models, [*groups_of(request)]
     return common.groups[key][1]
-
-
-def _rank(timed: Timed) -> tuple[object, ...]:
-    """By time; among equals exact formats, then a cache in memory and one processor, then whole
-    MLPs, then more rows at once, which start together, then reads that run further ahead.
-    """
-    plan = timed.plan
-    lossy = [parse_format(name).is_packed for name in (plan.weight_format, plan.kv_format)]
-    rows = (-plan.sweep_tokens, -plan.micro_batch_tokens)
-    rest = (-plan.ring_bytes, plan.used_bytes)
-    in_place = bool(plan.device and plan.device.in_place)
-    simple = bool(plan.spill.layers), in_place, timed.candidate.model.is_cut
-    return (steps(timed.score_s), lossy, *simple, *rows, *rest)
 
 
 def candidates(request: Request) -> Iterator[Candidate]:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Figures, Plan
-from lm_offload.planner.choose.best_first import BestFirst
+from lm_offload.planner.choose.best_first import BestFirst, Group
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.host_room import fits_host
 from lm_offload.planner.choose.predictor import Timed
@@ -31,6 +31,7 @@ from lm_offload.planner.request import Request
 from lm_offload.units import GIB
 
 FACTOR = 2.0
+MANY_GIB = 8  # of weights without room, of which one more GiB of memory moves no more than half
 MORE_MEMORY = "1 GiB more memory"
 Helper = Callable[[HardwareProfile, float], HardwareProfile]
 HELPERS: dict[str, Helper] = {
@@ -86,7 +87,7 @@ class Improvements:
         """Planned anew, for what is better may ask for another plan."""
         same, half_s = self._timed(self.request), self._floors_s()
         for change, better in self._with_more_memory():
-            yield self._what_if(change, better, same, [0.0] * len(half_s))
+            yield self._what_if(change, better, same, self._where_a_gib_is_little(half_s))
         for name, better in self._faster.items():
             yield self._what_if(_faster_text(name), better, self._kept[name], half_s)
 
@@ -108,6 +109,14 @@ class Improvements:
     def _floors_s(self) -> Sequence[float]:
         """With any one rate doubled no run takes less than half of its time."""
         return [bound_s / FACTOR for it in self._searches for bound_s in it.group_bounds_s]
+
+    def _where_a_gib_is_little(self, floors_s: Sequence[float]) -> Sequence[float]:
+        """Nor with a GiB more, where what is moved or read are many of them."""
+        groups = (group for search in self._searches for group in search.groups)
+        return [
+            floor_s if floor_s < math.inf and _moves_many(self.request, group) else 0.0
+            for group, floor_s in zip(groups, floors_s, strict=True)
+        ]
 
     def _where_host_is_short(self, floors_s: Sequence[float]) -> Sequence[float]:
         """Other groups gain nothing but time for embedding rows, as the plan itself does."""
@@ -137,3 +146,12 @@ class Improvements:
 
     def _timed(self, request: Request) -> Timed:
         return fixed_timed(request, choice_of(self.plan), self.common)
+
+
+def _moves_many(request: Request, group: Group) -> bool:
+    """Whether weights alone exceed by many GiB each memory that they do not fit."""
+    device_bytes = request.device.budget_bytes if request.device else 0
+    uploaded_bytes = group.model.units_bytes - device_bytes
+    read_bytes = uploaded_bytes - request.budget_bytes
+    is_read_much = read_bytes >= MANY_GIB * GIB or fits_host(request, group)
+    return uploaded_bytes >= MANY_GIB * GIB and is_read_much
