@@ -128,5 +128,5 @@ def test_the_command_serves_until_a_signal(number: signal.Signals, chatty: Path)
         assert httpx.get(f"{where['url']}/models", timeout=WAIT_S).status_code == 401
         process.send_signal(number)
         _, errors = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in errors
