@@ -18,7 +18,10 @@ from lm_offload.sampling import param_names, structured_outputs
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"cpu_mem": "8GiB"}, r"LLM has no cpu_mem \(did you mean cpu_memory\?\); it takes model, "),
+        (
+            {"cpu_mem": "8GiB"},
+            r"LLM has no cpu_mem \(did you mean cpu_memory\?\); it takes model, ",
+        ),
         ({"colour": 1}, "LLM has no colour; it takes model, cpu_memory"),
         ({"tensor_parallel_size": 2}, "tensor_parallel_size: .*device='cuda:0,cuda:1'"),
         ({"overlap": True, "dtype": "auto"}, "LLM has no dtype: .*weight_format"),
