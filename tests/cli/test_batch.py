@@ -90,13 +90,14 @@ def test_answers_are_those_of_the_python_api_and_of_openais_types(batch, chatty)
 
 
 def test_responses_are_those_of_the_server(batch):
-    asked = {"model": "m", "input": "Hi", "temperature": 0, "max_output_tokens": 4}
+    asked = {"input": "Hi", "temperature": 0, "max_output_tokens": 4}
     record = {"custom_id": "items", "method": "POST", "url": RESPONSES, "body": asked}
     later = {"model": "m", "previous_response_id": "resp_1", "input": "Hi"}
     done = batch([record, {**record, "custom_id": "later", "body": later}, LINES[2]])
     assert done.returncode == 0, done.stderr
     found = batch.records()
     response = Response.model_validate(found["items"]["body"])
+    assert response.model == "m"
     assert response.output_text
     assert response.usage.output_tokens == 4
     assert found["later"]["status_code"] == 400

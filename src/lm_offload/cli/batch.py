@@ -94,6 +94,7 @@ def batch(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         made = {**model_as_made(llm), **parsers_as_made(reasoning_parser, tool_call_parser)}
         left = left_to_answer(lines, output, made) if resume else lines

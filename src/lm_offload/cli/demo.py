@@ -59,6 +59,7 @@ def demo(
             exact=exact,
             speculation=speculation,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         with llm:
             console.print(

@@ -148,6 +148,7 @@ def generate(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         way = {"chat": True} if chat else {}
         made = {**model_as_made(llm), **way, **sampling_as_made(params)}

@@ -86,6 +86,7 @@ def serve(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         with llm:
             longest = min(context_len, llm.files.config.max_positions)

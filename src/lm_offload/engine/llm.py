@@ -23,6 +23,7 @@ from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import check_threads
+from lm_offload.hardware.visits import Report, unreported
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.keywords import known_keywords
 from lm_offload.plan import Objective, OnOom, Speculation
@@ -85,6 +86,7 @@ class LLM(TextModel):
         on_oom: OnOom = "stop",
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
+        on_measure: Report | None = None,
     ) -> None:
         check_kinds(
             cpu_memory=cpu_memory,
@@ -104,6 +106,7 @@ class LLM(TextModel):
             spill_dir=spill_dir,
             on_load=on_load,
             on_quantize=on_quantize,
+            on_measure=on_measure,
         )
         check_objective(objective)
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
@@ -133,6 +136,7 @@ class LLM(TextModel):
             on_load or _ignore,
             on_quantize or _ignore,
             check_on_oom(on_oom, budgets.device),
+            on_measure or unreported,
         )
         super().__init__(choices, resolve_kernels(check_threads(threads)), wishes, options)
 
