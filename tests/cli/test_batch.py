@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 from lm_offload import LLM, SamplingParams
 from tests.cli.conftest import Done, Run
@@ -21,6 +22,7 @@ def line(custom_id: str, url: str = COMPLETIONS, **body: Any) -> dict[str, Any]:
     return {"custom_id": custom_id, "method": "POST", "url": url, "body": asked}
 
 
+RESPONSES = "/v1/responses"
 LINES = [
     line("code", prompt="import os", max_tokens=6, logprobs=1),
     line("two", prompt=["def add(", "class A"], n=2, temperature=0.7, seed=3),
@@ -85,6 +87,35 @@ def test_answers_are_those_of_the_python_api_and_of_openais_types(batch, chatty)
     assert "temperature is 'hot'" in found["hot"]["body"]["error"]["message"]
     assert "the model's context is" in found["long"]["body"]["error"]["message"]
     assert "leave it out" in found["stream"]["body"]["error"]["message"]
+
+
+def test_responses_are_those_of_the_server(batch):
+    asked = {"input": "Hi", "temperature": 0, "max_output_tokens": 4}
+    record = {"custom_id": "items", "method": "POST", "url": RESPONSES, "body": asked}
+    later = {"model": "m", "previous_response_id": "resp_1", "input": "Hi"}
+    done = batch([record, {**record, "custom_id": "later", "body": later}, LINES[2]])
+    assert done.returncode == 0, done.stderr
+    found = batch.records()
+    response = Response.model_validate(found["items"]["body"])
+    assert response.model == "m"
+    assert response.output_text
+    assert response.usage.output_tokens == 4
+    assert found["later"]["status_code"] == 400
+
+
+def test_another_request_or_model_is_not_gone_on_with(batch):
+    batch(LINES[:1])
+    before = batch.output.read_text()
+    changed = line("code", prompt="import re", max_tokens=6, logprobs=1)
+    for lines, options, words in (
+        ([changed, *LINES[1:3]], [], "of request 'code' that was made with request 'sha256:"),
+        (LINES[:3], ["--kv-format", "int8"], "made with kv_format 'bf16', now it is 'int8:row'"),
+        (LINES[:3], ["--reasoning-parser", "qwen3"], "with reasoning_parser as by default, now"),
+    ):
+        done = batch(lines, "--resume", *options)
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert batch.output.read_text() == before
 
 
 def test_forms_and_tools_are_those_of_the_server(batch):

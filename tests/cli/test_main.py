@@ -39,8 +39,9 @@ def test_a_run_without_decode_shows_no_rate_of_it(run: Run, demo: Path) -> None:
     assert "decode" not in done.stderr
 
 
-def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
-    tmp_path: Path, demo: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_within_seconds_and_keeps_what_was_written(
+    number: signal.Signals, tmp_path: Path, demo: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
     arguments = ["generate", str(demo), "--prompt", "import os", "--prompt", "def f(x):"]
@@ -51,12 +52,12 @@ def test_interrupt_stops_within_seconds_and_keeps_what_was_written(
         assert process.stderr is not None
         while "decode" not in process.stderr.readline():  # loaded, in the middle of the run
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         start_s = time.monotonic()
         stderr = process.stderr.read()
         process.wait(timeout=30)
     assert time.monotonic() - start_s < 5  # a promise to whoever waits for the prompt
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in stderr
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     sweeps = {event["args"]["sweep"] for event in events if "sweep" in event["args"]}

@@ -61,6 +61,21 @@ def test_lines_start_after_two_seconds_and_come_every_five() -> None:
     ]
 
 
+def test_a_measurement_of_the_machine_has_a_bar_until_weights_are_loaded() -> None:
+    made, clock = console(terminal=False), Clock()
+    with RunProgress(made, clock) as progress:
+        clock.now_s = 2.5
+        progress.on_measure("disk reads", 1.0, 3.4)
+        clock.now_s = 8.0
+        progress.on_load(1, 2)
+    assert text_of(made).splitlines()[0] == "measuring disk reads, 0:02 left"
+    assert text_of(made).splitlines()[1].startswith("loading 1 B of 2 B")
+    made = console(terminal=True)
+    with RunProgress(made, clock) as progress:
+        progress.on_measure("products", 1.0, 3.4)
+    assert "measuring products" in text_of(made)
+
+
 def test_a_short_run_prints_nothing() -> None:
     made = console(terminal=False)
     with RunProgress(made, Clock()) as progress:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,30 @@ def test_a_run_that_was_cut_off_is_gone_on_with(run: Run, demo: Path, tmp_path: 
     assert len(read_records(cut, {"index": int})) == len(prompts)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (["--temperature", "0.5"], "made with temperature as by default, now it is 0.5; give"),
+        (["--max-tokens", "5"], "prompt 0 that was made with max_tokens 4, now it is 5"),
+        (["--kv-format", "int8"], "made with kv_format 'bf16', now it is 'int8:row'"),
+        (["--weight-format", "int8"], "made with weight_format 'bf16', now it is 'int8"),
+        (["--weight-format", "auto"], "made with weight_format 'bf16', now it is 'auto'"),
+        (["--bad-words", "x" * 80], r"made with bad_words as by default, now it is 'sha256:"),
+    ],
+)
+def test_a_run_of_other_options_is_not_gone_on_with(
+    run: Run, demo: Path, tmp_path: Path, changed: list[str], words: str
+) -> None:
+    output = tmp_path / "out"
+    generate(run, demo, output, "import os")
+    before = output.read_bytes()
+    arguments = ["--prompt", "import os", "--prompt", "x", "--max-tokens", "4", *changed]
+    done = run("generate", str(demo), *arguments, "-o", str(output), "--resume")
+    assert done.returncode == 2
+    assert re.search(words, done.stderr)
+    assert output.read_bytes() == before
+
+
 def test_results_are_not_put_among_their_prompts(run: Run, demo: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "prompts.txt", b"import os\n")
     done = run("generate", str(demo), "--prompts-file", str(file), "-o", str(file))
@@ -103,8 +128,8 @@ def test_results_are_not_put_among_their_prompts(run: Run, demo: Path, tmp_path:
 def test_prompts_that_ended_with_an_error_are_left_to_do(tmp_path: Path) -> None:
     records = {"index": 1, "prompt": "b"}, {"index": 0, "prompt": "a", "error": "no room"}
     file = write(tmp_path / "out", "\n".join(map(json.dumps, records)).encode() + b"\n")
-    assert left_to_do(["a", "b", "c"], file) == [0, 2]
-    assert left_to_do(["a", "b"], tmp_path / "none") == [0, 1]
+    assert left_to_do(["a", "b", "c"], file, {}) == [0, 2]
+    assert left_to_do(["a", "b"], tmp_path / "none", {}) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +144,7 @@ def test_prompts_that_ended_with_an_error_are_left_to_do(tmp_path: Path) -> None
 def test_another_file_is_not_gone_on_with(tmp_path: Path, content: bytes, words: str) -> None:
     file = write(tmp_path / "out", content)
     with pytest.raises(ConfigError, match=words):
-        left_to_do(["a"], file)
+        left_to_do(["a"], file, {})
     assert file.read_bytes() == content
 
 

@@ -54,6 +54,26 @@ def test_the_budgets_it_names_are_exact(run: Run, demo: Path, key: str) -> None:
     assert not below[flag]
 
 
+@pytest.mark.parametrize("budget", ["3MiB", "12MiB", "20MiB"])
+def test_inspect_and_plan_say_the_same_of_a_budget(run: Run, demo: Path, budget: str) -> None:
+    found = inspect(run, demo, "--cpu-memory", budget)
+    planned = json.loads(run("plan", str(demo), "--cpu-memory", budget, "--json").stdout)
+    tiers = found["tier_bytes"]
+    assert isinstance(tiers, dict)
+    assert tiers["cpu"] == dict(planned["memory"])["resident weights"]
+    assert found["profile"] == "null machine"
+
+
+def test_inspect_measures_nothing_and_says_so(
+    run: Run, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LM_OFFLOAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LM_OFFLOAD_PROFILE")
+    assert inspect(run, demo)["profile"] is None
+    assert "of middling speed" in run("inspect", str(demo), "--cpu-memory", "12MiB").stdout
+    assert not (tmp_path / "cache").exists()
+
+
 def test_inspect_reads_no_weights(run: Run, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> int:
         raise AssertionError("a weight was read")

@@ -59,6 +59,21 @@ def test_the_first_start_measures_and_later_ones_do_not(
     assert stored_file(first.fingerprint).is_file()
 
 
+def test_how_far_the_first_measurement_is(weights: Path) -> None:
+    stages: list[str] = []
+    ends: list[tuple[float, float]] = []
+
+    def report(stage: str, done_s: float, total_s: float) -> None:
+        stages.append(stage)
+        ends.append((done_s, total_s))
+
+    for _ in range(2):
+        profile_for(weights, KernelChoice.of(resolve_kernels(1)), MEMORY_BYTES, report)
+    assert {"memory", "disk reads", "interference"} <= set(stages)
+    assert stages.count("attention") == 1  # the second start has what the first stored
+    assert all(0 <= done_s <= total_s for done_s, total_s in ends)
+
+
 def test_what_takes_seconds_is_said_before(
     weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from threading import Event
 import httpx
 import pytest
 
+from lm_offload import __version__
 from tests.server.conftest import served
 
 LONG = {"model": "demo", "prompt": "x", "max_tokens": 250, "ignore_eos": True}
@@ -83,12 +84,16 @@ def test_those_under_way_are_told_when_the_server_closes(chatty, monkeypatch):
         assert "closing" in whole.result().json()["error"]["message"]
         assert "closing" in stream.result().text
         assert httpx.get(f"{address}/health").status_code == 503
+        assert httpx.get(f"{address}/ping").status_code == 503
         late = httpx.post(f"{address}/v1/completions", json=LONG)
         assert "closing" in late.json()["error"]["message"]
 
 
 def test_health_and_metrics_need_no_key(http, address):
     assert httpx.get(f"{address}/health").status_code == 200
+    assert httpx.get(f"{address}/ping").status_code == 200
+    assert httpx.post(f"{address}/ping").status_code == 200
+    assert httpx.get(f"{address}/version").json() == {"version": __version__}
     asked = {"model": "demo", "prompt": "import re", "max_tokens": 5, "temperature": 0}
     http.post("/v1/completions", json={**asked, "ignore_eos": True})
     text = httpx.get(f"{address}/metrics").text
@@ -128,5 +133,5 @@ def test_the_command_serves_until_a_signal(number: signal.Signals, chatty: Path)
         assert httpx.get(f"{where['url']}/models", timeout=WAIT_S).status_code == 401
         process.send_signal(number)
         _, errors = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in errors

@@ -97,3 +97,17 @@ def test_an_errand_that_fails_or_is_not_wanted_any_more_ends_nothing_else(chatty
             broken.result(timeout=30)
         assert worker.ask(lambda: 7).result(timeout=30) == 7
         assert worker.is_open
+
+
+@pytest.mark.parametrize(
+    ("route", "asked"),
+    [
+        ("/v1/completions", {"prompt": "x", "max_tokens": 1}),
+        ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 1}),
+        ("/v1/responses", {"input": "x", "max_output_tokens": 1}),
+    ],
+)
+def test_a_request_may_leave_out_the_one_model_there_is(http, route, asked):
+    assert http.post(route, json=asked).json()["model"] == "demo"
+    refused = http.post(route, json={"model": "other", **asked})
+    assert refused.status_code == 404

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from lm_offload.cli import options
-from lm_offload.cli.declare import check_installed, option
-from lm_offload.cli.line_file import (
-    STANDARD_STREAM,
-    LineSink,
-    check_apart,
-    line_sink,
-    name_of,
-    read_records,
-    text_lines,
+from lm_offload.cli.batch_file import (
+    MadeSink,
+    left_to_answer,
+    made_of,
+    parsers_as_made,
+    read_requests,
 )
+from lm_offload.cli.declare import check_installed, option
+from lm_offload.cli.line_file import LineSink, check_apart, line_sink
+from lm_offload.cli.made_with import model_as_made
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.report import people_console
 from lm_offload.cli.stats_report import print_stats
-from lm_offload.errors import ConfigError, RequestError
+from lm_offload.errors import RequestError
 
 if TYPE_CHECKING:
     from lm_offload.engine.llm import LLM
@@ -70,11 +70,7 @@ def batch(
 
     console = people_console(quiet)
     check_apart(output, requests)
-    lines = _read_lines(requests)
-    left = _left(lines, output) if resume else lines
-    if not left:
-        console.print(f"{output} has an answer to every request already ({len(lines)}).")
-        return
+    lines = read_requests(requests)
     with RunProgress(console) as progress:
         llm = LLM(
             model,
@@ -98,45 +94,22 @@ def batch(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
+        made = {**model_as_made(llm), **parsers_as_made(reasoning_parser, tool_call_parser)}
+        left = left_to_answer(lines, output, made) if resume else lines
+        if not left:
+            console.print(f"{output} has an answer to every request already ({len(lines)}).")
+            return
         with llm, line_sink(output) as sink:
             name = served_model_name or llm.files.folder.name
             parsers = parsers_for(llm.tokenizer, reasoning_parser, tool_call_parser)
             jobs = list(_jobs(llm, left, name, parsers, sink))
-            _answer_all(llm, jobs, progress, sink)
+            made_by_id = {line.custom_id: made_of(line, made) for line in left}
+            _answer_all(llm, jobs, progress, MadeSink(sink, made_by_id))
             progress.stop()
             if jobs:
                 print_stats(console, llm.stats)
-
-
-def _read_lines(file: Path) -> list[BatchLine]:
-    """All of them, before anything is computed; raises RequestError for a line that is none."""
-    from lm_offload.server.batch_lines import read_line
-
-    found: dict[str, BatchLine] = {}
-    for place, text in text_lines(file):
-        line = read_line(text, place)
-        if line.custom_id in found:
-            raise RequestError(
-                f"{place} has the custom_id {line.custom_id!r} of an earlier line; give each its "
-                "own."
-            )
-        found[line.custom_id] = line
-    if not found:
-        raise RequestError(f"{name_of(file)} holds no request; give a line for each.")
-    return list(found.values())
-
-
-def _left(lines: list[BatchLine], output: Path | None) -> list[BatchLine]:
-    """Those that the output has no answer of; raises ConfigError for no file."""
-    from lm_offload.server.batch_lines import is_done
-
-    if output in (None, STANDARD_STREAM):
-        raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
-    assert output is not None
-    records = read_records(output, {"custom_id": str, "response": dict})
-    done = {record["custom_id"] for record in records if is_done(record)}
-    return [line for line in lines if line.custom_id not in done]
 
 
 def _jobs(

@@ -80,6 +80,7 @@ def bench(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         open_s = time.perf_counter() - start_s
         with llm:

@@ -89,6 +89,7 @@ def chat(
             prefix_cache_limit=prefix_cache_limit,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         with llm:
             conversation = Conversation(llm, params, progress, system)

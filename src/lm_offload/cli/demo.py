@@ -8,6 +8,7 @@ import typer
 
 from lm_offload.cli import options, sampling_options
 from lm_offload.cli.line_file import StandardOutput
+from lm_offload.cli.made_with import model_as_made, sampling_as_made
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, write_output
@@ -58,6 +59,7 @@ def demo(
             exact=exact,
             speculation=speculation,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         with llm:
             console.print(
@@ -77,6 +79,7 @@ def _complete(
     prompts.announce(progress, params, llm.files.config.max_positions)
     if as_json:
         output = llm.generate(prompts.token_ids, params)[0]
-        write_output(StandardOutput(), 0, prompt, output)
+        made = {**model_as_made(llm), **sampling_as_made(params)}
+        write_output(StandardOutput(), 0, prompt, output, made)
         return
     stream_text(llm, prompts.token_ids[0], params, progress, opening=prompt)

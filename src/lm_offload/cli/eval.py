@@ -118,7 +118,11 @@ class Evaluator:
         from lm_offload.engine.scored_requests import scored_workload
 
         with RunProgress(self.console) as progress:
-            hooks = {"on_load": progress.on_load, "on_quantize": progress.on_quantize}
+            hooks = {
+                "on_load": progress.on_load,
+                "on_quantize": progress.on_quantize,
+                "on_measure": progress.on_measure,
+            }
             with self.open_llm(**vars(formats), **hooks) as llm:
                 workload = scored_workload(self.windows)
                 plan = llm.load(workload)

@@ -10,6 +10,7 @@ import typer
 
 from lm_offload.cli import options, sampling_options
 from lm_offload.cli.line_file import LineSink, check_apart, line_sink
+from lm_offload.cli.made_with import Made, model_as_made, sampling_as_made
 from lm_offload.cli.plan_table import print_plan
 from lm_offload.cli.progress import RunProgress
 from lm_offload.cli.prompts import PromptSet, left_to_do, read_prompts, write_output
@@ -96,10 +97,6 @@ def generate(
     if prompts_file is not None:
         check_apart(output, prompts_file)
     prompts = read_prompts(prompt or [], prompts_file)
-    indices = left_to_do(prompts, output) if resume else list(range(len(prompts)))
-    if not indices:
-        console.print(f"{output} has a line of every prompt already ({len(prompts)}).")
-        return
     params = SamplingParams(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
@@ -151,13 +148,20 @@ def generate(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
+        way = {"chat": True} if chat else {}
+        made = {**model_as_made(llm), **way, **sampling_as_made(params)}
+        indices = left_to_do(prompts, output, made) if resume else list(range(len(prompts)))
+        if not indices:
+            console.print(f"{output} has a line of every prompt already ({len(prompts)}).")
+            return
         with llm, line_sink(output) as sink:
             texts = [prompts[index] for index in indices]
             encoded = PromptSet(texts, [_encoded(llm, text, chat) for text in texts])
             encoded.announce(progress, params, llm.files.config.max_positions)
             if one_by_one:
-                _write_all(llm, encoded, indices, params, progress, sink)
+                _write_all(llm, encoded, indices, params, progress, sink, made)
             else:
                 stream_text(llm, encoded.token_ids[0], params, progress)
             progress.stop()
@@ -173,9 +177,10 @@ def _write_all(
     params: SamplingParams,
     progress: RunProgress,
     sink: LineSink,
+    made: Made,
 ) -> None:
     for result in llm.generate_each(prompts.token_ids, params, progress.on_sweep):
-        write_output(sink, indices[result.index], prompts.texts[result.index], result)
+        write_output(sink, indices[result.index], prompts.texts[result.index], result, made)
         given = sum(len(completion.token_ids) for completion in result.outputs)
         progress.on_early_end(params.n * params.most_tokens - given)
 

@@ -59,7 +59,7 @@ def _print_fit(console: Console, found: Inspection) -> None:
     rows = [
         ("budget", format_bytes(found.budget_bytes)),
         ("smallest that works", format_bytes(found.smallest_budget_bytes)),
-        ("all in memory from", format_bytes(found.resident_budget_bytes)),
+        ("enough for all in memory", format_bytes(found.resident_budget_bytes)),
         ("all fits in the budget", fits if found.runs else "no, it would not run"),
     ]
     if found.runs:
@@ -69,3 +69,8 @@ def _print_fit(console: Console, found: Inspection) -> None:
         size = format_bytes(found.rows_on_disk_bytes)
         rows.append(("embedding rows on disk", f"{size}, of which a sweep reads a row per token"))
     print_rows(console, "For this workload", rows)
+    if found.profile is None and not found.fits:
+        console.print(
+            "What is resident follows from a machine of middling speed, as this one has not been "
+            "measured: lm-offload plan measures it in a few seconds."
+        )

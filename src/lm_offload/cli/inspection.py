@@ -18,6 +18,7 @@ from lm_offload.units import GIB, MIB
 
 if TYPE_CHECKING:
     from lm_offload.engine.model_files import ModelFiles
+    from lm_offload.engine.plan_options import PlanOptions
 
 # Only sizes are asked for here, and measuring the machine would read weights.
 DISK = Link(Curve((1,), (2e9,)), block_bytes=8 * MIB, concurrency=2)
@@ -59,9 +60,10 @@ class Inspection:
     kv_bytes_per_token: int
     state_bytes: int  # that recurrent layers keep of a sequence
     kinds: Sequence[KindSummary]
+    profile: str | None  # that plans are made from; None where no machine has been measured
     budget_bytes: int
     smallest_budget_bytes: int
-    resident_budget_bytes: int  # from here on nothing is streamed
+    resident_budget_bytes: int  # nothing is streamed, and there is room for large sweeps
     runs: bool
     fits: bool  # nothing stays on disk
     tier_bytes: dict[str, int]
@@ -80,11 +82,15 @@ def inspect_model(
     from lm_offload.engine.cut_files import in_units_of
     from lm_offload.engine.model_folder import model_name
     from lm_offload.engine.opening import open_model
-    from lm_offload.engine.planning import plan_for, resolve_budget, smallest_budget_bytes
+    from lm_offload.engine.plan_options import PlanOptions
+    from lm_offload.engine.planning import plan_for, smallest_budget_bytes
 
-    files, budget_bytes = open_model(model, weight_format, exact), resolve_budget(cpu_memory)
-    plan = _plan_within(files, workload, budget_bytes)
-    roomy = plan_for([files], workload, NOMINAL, UNLIMITED_BYTES)
+    files = open_model(model, weight_format, exact)
+    known = _known_profile(files)
+    profile = known or NOMINAL
+    asked = PlanOptions(model=model, exact=exact, cpu_memory=cpu_memory, speculation="auto")
+    budget_bytes, plan = _plan_within(files, workload, profile, asked)
+    roomy = plan_for([files], workload, profile, UNLIMITED_BYTES)
     cut = in_units_of(plan, files) if plan else files
     units = [_unit_summary(cut, index, plan) for index in range(len(cut.units))]
     rows_on_disk_bytes = _rows_on_disk_bytes(files, plan)
@@ -100,8 +106,9 @@ def inspect_model(
         kv_bytes_per_token=kv_bytes_per_token(files.config, files.kv_format),
         state_bytes=files.config.state_bytes,
         kinds=_kinds(units),
+        profile=known.name if known else None,
         budget_bytes=budget_bytes,
-        smallest_budget_bytes=smallest_budget_bytes(files, workload, NOMINAL),
+        smallest_budget_bytes=smallest_budget_bytes(files, workload, profile),
         resident_budget_bytes=roomy.used_bytes,
         runs=plan is not None,
         fits=plan is not None and not plan.streamed and not rows_on_disk_bytes,
@@ -111,13 +118,28 @@ def inspect_model(
     )
 
 
-def _plan_within(files: ModelFiles, workload: Workload, budget_bytes: int) -> Plan | None:
-    """None where the workload does not run in the budget."""
-    from lm_offload.engine.planning import plan_for
+def _known_profile(files: ModelFiles) -> HardwareProfile | None:
+    """That of this machine, where it has been measured."""
+    from lm_offload.engine.kernel_choice import KernelChoice
+    from lm_offload.engine.profile_choice import known_profile
+    from lm_offload.hardware.limits import check_threads
 
+    return known_profile(files.largest_file, KernelChoice.by_name(check_threads(None)))
+
+
+def _plan_within(
+    files: ModelFiles, workload: Workload, profile: HardwareProfile, asked: PlanOptions
+) -> tuple[int, Plan | None]:
+    """The budget and what `lm-offload plan` plans in it, None where the workload does not run."""
+    from lm_offload.engine.plan_models import AllowedSizes
+    from lm_offload.engine.plan_request import case_on
+    from lm_offload.engine.planning import sizes_of
+
+    sizes = AllowedSizes([sizes_of(files)], (), files.largest_file, files)
+    case = case_on(profile, sizes, asked, workload)
     with contextlib.suppress(BudgetError):
-        return plan_for([files], workload, NOMINAL, budget_bytes)
-    return None
+        return case.request.budget_bytes, case.plan(None)
+    return case.request.budget_bytes, None
 
 
 def _unit_summary(files: ModelFiles, index: int, plan: Plan | None) -> UnitSummary:

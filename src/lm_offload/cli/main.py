@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -56,9 +56,20 @@ cache.app.command()(clear_prefixes)
 app.add_typer(cache.app, name="cache", rich_help_panel="Formats of weights")
 
 
+class _Warnings(logging.StreamHandler[TextIO]):
+    """On standard error as it is now: a progress bar takes its place, to stay below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
 def main() -> None:
     """Every command: errors become one sentence and an exit status."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(
+        format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[_Warnings()]
+    )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an encoding without some characters
     try:

@@ -104,7 +104,9 @@ def plan(
         spill_dir=spill_dir,
     )
     shape = Shape(batch_size, prompt_len, gen_len)
-    case = planning_case(asked, replace(shape.workload, objective=objective))
+    workload = replace(shape.workload, objective=objective)
+    with RunProgress(people_console(quiet=False)) as progress:
+        case = planning_case(asked, workload, progress.on_measure)
     check_shape(case.request.config, shape)
     if verify:
         case.check_runnable()

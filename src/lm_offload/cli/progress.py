@@ -63,6 +63,13 @@ class RunProgress:
         self._load.done = done_bytes
         self._show(self._load)
 
+    def on_measure(self, stage: str, done_s: float, total_s: float) -> None:
+        """What of this machine is measured next; see `hardware.visits.Report`."""
+        left_s = round(total_s - done_s)
+        words = f"measuring {stage}, {left_s // 60}:{left_s % 60:02} left"
+        states = {"measuring": (round(done_s * 1e3), round(total_s * 1e3), words)}
+        self._display.show(states, self._clock())
+
     def expect(self, prompt_tokens: int, output_tokens: int) -> None:
         """What the sweeps that follow have to do; the first token of a prompt is prefill."""
         now_s, self._muted = self._clock(), False

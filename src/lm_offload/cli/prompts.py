@@ -15,6 +15,7 @@ from lm_offload.cli.line_file import (
     read_records,
     text_lines,
 )
+from lm_offload.cli.made_with import MADE_WITH, Made, check_made_with
 from lm_offload.cli.progress import RunProgress
 from lm_offload.errors import ConfigError, RequestError
 from lm_offload.sampling import SamplingParams
@@ -71,10 +72,10 @@ class PromptSet:
         progress.expect(params.n * sum(lengths), params.n * sum(decoded))
 
 
-def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
+def left_to_do(prompts: Sequence[str], output: Path | None, made: Made) -> list[int]:
     """Indices of the prompts that `output` has no line of, or one with an error.
 
-    Raises ConfigError for no file, and for a line of another prompt.
+    Raises ConfigError for no file, and for a line of another prompt or made with other options.
     """
     if output in (None, STANDARD_STREAM):
         raise ConfigError("--resume was given without --output FILE; name the file to go on with.")
@@ -87,11 +88,14 @@ def left_to_do(prompts: Sequence[str], output: Path | None) -> list[int]:
                 "another file, or leave --resume out."
             )
         if "error" not in record:
+            check_made_with(output, f"prompt {index}", record, made)
             done.add(index)
     return [index for index in range(len(prompts)) if index not in done]
 
 
-def write_output(sink: LineSink, index: int, prompt: str, output: RequestOutput) -> None:
+def write_output(
+    sink: LineSink, index: int, prompt: str, output: RequestOutput, made: Made
+) -> None:
     """One finished request, the prompt with that `index`, as a line of JSON."""
     record: dict[str, Any] = {
         "index": index,
@@ -108,6 +112,7 @@ def write_output(sink: LineSink, index: int, prompt: str, output: RequestOutput)
         ]
     if len(output.outputs) > 1:
         record["outputs"] = [_completion(completion) for completion in output.outputs]
+    record[MADE_WITH] = made
     sink.write(record)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from rich.console import Console
@@ -89,6 +86,7 @@ def serve(
             plan=saved_plan,
             on_load=progress.on_load,
             on_quantize=progress.on_quantize,
+            on_measure=progress.on_measure,
         )
         with llm:
             longest = min(context_len, llm.files.config.max_positions)
@@ -101,7 +99,7 @@ def serve(
             parsers = parsers_for(llm.tokenizer, reasoning_parser, tool_call_parser)
             app = make_app(Server(worker, metrics, name, longest, parsers, api_key))
             _announce(listening, name, as_json, console)
-            with _terminated_as_interrupted(), Listener(app, listening):
+            with Listener(app, listening):
                 worker.run()
 
 
@@ -119,13 +117,3 @@ def _announce(listening: socket.socket, name: str, as_json: bool, console: Conso
     if as_json:
         print_json({"url": url, "model": name})
     console.print(f"Serving {name} at {url} (Ctrl-C ends it)", highlight=False)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends serving as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

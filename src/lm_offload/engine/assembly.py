@@ -15,6 +15,7 @@ from lm_offload.engine.planned import Wishes
 from lm_offload.engine.prefix_folder import PrefixFolder, worth_reading
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.stage_machinery import build_stage_machinery
+from lm_offload.hardware.visits import Report, unreported
 from lm_offload.kernels.base import Kernels
 from lm_offload.pipeline.trace import Trace
 from lm_offload.plan import OnOom, Plan
@@ -32,6 +33,7 @@ class RunOptions:
     on_load: LoadProgress
     on_quantize: LoadProgress
     on_oom: OnOom = "stop"
+    on_measure: Report = unreported
 
 
 @dataclass(frozen=True)

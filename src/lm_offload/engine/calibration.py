@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 ROUGH = (("seen", "in little memory, or by a small file"),)  # kept apart from sound profiles
 
 
-def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> HardwareProfile:
+def measure_at_start(
+    weights: Path, kernels: Kernels, memory_bytes: int, report: Report
+) -> HardwareProfile:
     """This machine in a few seconds, with the disk that holds the file `weights`.
 
     Stored; where `memory_bytes` are too few to see the rates of memory, for starts with as little,
@@ -48,7 +50,7 @@ def measure_at_start(weights: Path, kernels: Kernels, memory_bytes: int) -> Hard
         "No profile of this machine is stored, so it is measured now, in a few seconds; run "
         "lm-offload profile once, which takes a minute and makes plans and predictions better."
     )
-    found = _measure(place, kernels, START if enough else TIGHT, memory_bytes, _no_report)
+    found = _measure(place, kernels, START if enough else TIGHT, memory_bytes, report)
     if not found.is_sound:
         log.warning("It was measured in little memory, which holds for starts with as little.")
     profile = found.profile if found.is_sound else _rough(found.profile)
@@ -124,7 +126,3 @@ def _large_place(weights: Path) -> Path:
         if disk_name(cache) == disk_name(weights.parent) and os.access(cache, os.W_OK):
             return cache
     return weights
-
-
-def _no_report(stage: str, done_s: float, total_s: float) -> None:
-    """Nobody looks."""

@@ -12,6 +12,7 @@ from lm_offload.engine.draft_files import open_draft
 from lm_offload.engine.format_choices import open_choices
 from lm_offload.engine.formats import check_on_device
 from lm_offload.engine.option_kinds import check_kinds, check_objective
+from lm_offload.engine.option_names import ELSEWHERE
 from lm_offload.engine.out_of_memory import check_on_oom
 from lm_offload.engine.output_file import check_writable
 from lm_offload.engine.planned import Wishes
@@ -20,8 +21,11 @@ from lm_offload.engine.recurrent_options import check_recurrent
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.engine.speculator import check_speculation
 from lm_offload.engine.text_model import TextModel
+from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import check_threads
+from lm_offload.hardware.visits import Report, unreported
 from lm_offload.kernels.resolve import resolve_kernels
+from lm_offload.keywords import known_keywords
 from lm_offload.plan import Objective, OnOom, Speculation
 from lm_offload.planner.decided.plan_choice import PlanChoice
 from lm_offload.planner.decided.plan_text import read_plan
@@ -54,6 +58,7 @@ class LLM(TextModel):
     at the first call. Close it, or use it in a `with` block, to give its memory and files back.
     """
 
+    @known_keywords("LLM", ConfigError, ELSEWHERE)
     def __init__(
         self,
         model: str | Path,
@@ -81,6 +86,7 @@ class LLM(TextModel):
         on_oom: OnOom = "stop",
         on_load: LoadProgress | None = None,
         on_quantize: LoadProgress | None = None,
+        on_measure: Report | None = None,
     ) -> None:
         check_kinds(
             cpu_memory=cpu_memory,
@@ -100,6 +106,7 @@ class LLM(TextModel):
             spill_dir=spill_dir,
             on_load=on_load,
             on_quantize=on_quantize,
+            on_measure=on_measure,
         )
         check_objective(objective)
         saved = read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
@@ -129,6 +136,7 @@ class LLM(TextModel):
             on_load or _ignore,
             on_quantize or _ignore,
             check_on_oom(on_oom, budgets.device),
+            on_measure or unreported,
         )
         super().__init__(choices, resolve_kernels(check_threads(threads)), wishes, options)
 

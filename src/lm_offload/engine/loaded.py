@@ -40,7 +40,7 @@ class LoadedModel(PlannedModel):
     def __init__(
         self, choices: Items[ModelFiles], kernels: Kernels, wishes: Wishes, options: RunOptions
     ) -> None:
-        super().__init__(choices, kernels, wishes, options.on_quantize)
+        super().__init__(choices, kernels, wishes, options.on_quantize, options.on_measure)
         self.stats = RunStats(())
         self._options = options
         self._trace = ChromeTrace()

@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "spill_dir": _PATH,
     "on_load": _FUNCTION,
     "on_quantize": _FUNCTION,
+    "on_measure": _FUNCTION,
     "on_sweep": _FUNCTION,
 }
 

@@ -18,6 +18,7 @@ from lm_offload.errors import ConfigError
 from lm_offload.hardware.limits import check_threads
 from lm_offload.hardware.machine_file import load_machine
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.visits import Report
 from lm_offload.planner.request import DeviceBudget
 from lm_offload.storage.spill_folder import spill_folder, spill_room_bytes
 from lm_offload.units import MIB, format_bytes, parse_size
@@ -25,10 +26,10 @@ from lm_offload.units import MIB, format_bytes, parse_size
 PROFILE_BYTES = 256 * MIB  # for a measurement of this machine, if there is none yet
 
 
-def profile_of(options: PlanOptions, weights: Path) -> HardwareProfile:
+def profile_of(options: PlanOptions, weights: Path, report: Report) -> HardwareProfile:
     """With the disk that holds `weights`; raises ConfigError for options that have no effect."""
     if options.machine is None:
-        return profile_for(weights, kernels_of(options), PROFILE_BYTES)
+        return profile_for(weights, kernels_of(options), PROFILE_BYTES, report)
     if options.threads is not None:
         raise ConfigError(
             "--threads was given with --machine; the threads of a described machine are those in "

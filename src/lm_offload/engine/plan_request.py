@@ -22,10 +22,12 @@ from lm_offload.engine.plan_machine import (
     profile_of,
     spill_bytes_of,
 )
-from lm_offload.engine.plan_models import sizes_in
+from lm_offload.engine.plan_models import AllowedSizes, sizes_in
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.recurrent_options import check_recurrent
 from lm_offload.errors import ConfigError
+from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.visits import Report, unreported
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.choose.common import Common
 from lm_offload.planner.choose.kept_states import with_kept_states, with_spare_states
@@ -70,11 +72,22 @@ class PlanningCase:
         return replace(self.request, budget_bytes=self.request.budget_bytes - taken_bytes)
 
 
-def planning_case(options: PlanOptions, workload: Workload) -> PlanningCase:
-    """Reads headers or a config, and the profile of the machine; raises LMOffloadError."""
+def planning_case(
+    options: PlanOptions, workload: Workload, report: Report = unreported
+) -> PlanningCase:
+    """Reads headers or a config, and the profile of the machine; raises LMOffloadError.
+
+    A machine without a profile is measured, with a `report` of how far that is.
+    """
     sizes = sizes_in(options)
+    return case_on(profile_of(options, sizes.weights, report), sizes, options, workload)
+
+
+def case_on(
+    profile: HardwareProfile, sizes: AllowedSizes, options: PlanOptions, workload: Workload
+) -> PlanningCase:
+    """The same with a profile that is known; raises ConfigError."""
     models, forbidden = sizes.allowed, sizes.forbidden
-    profile = profile_of(options, sizes.weights)
     budget_bytes, device = budget_bytes_of(options, profile), device_of(options, profile)
     if device is not None:
         check_options(True, options.speculation, None, options.spill_dir, options.draft_model)

@@ -19,6 +19,7 @@ from lm_offload.engine.profile_choice import profile_for
 from lm_offload.engine.residents import LoadProgress
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.profile import HardwareProfile
+from lm_offload.hardware.visits import Report
 from lm_offload.kernels.base import Kernels
 from lm_offload.plan import Figures, Objective, Plan, Speculation, Workload
 from lm_offload.planner.choose.kept_states import with_kept_states, with_spare_states
@@ -56,6 +57,7 @@ class PlannedModel:
         kernels: Kernels,
         wishes: Wishes,
         on_quantize: LoadProgress,
+        on_measure: Report,
     ) -> None:
         self.choices = choices
         self.files = choices[0]
@@ -64,6 +66,7 @@ class PlannedModel:
         self.device = wishes.device
         self._wishes = wishes
         self._on_quantize = on_quantize
+        self._on_measure = on_measure
         self._planned: tuple[Workload, Plan] | None = None  # the last one
 
     @cached_property
@@ -71,9 +74,9 @@ class PlannedModel:
         """What this machine can do: stored, or measured now in a few seconds."""
         memory_bytes = int(self.budget_bytes * PROBE_FRAC)
         choice = KernelChoice.of(self.kernels)
-        profile = profile_for(self.files.largest_file, choice, memory_bytes)
-        place = self.budget_bytes, self.files.largest_file
-        return with_device(profile, self.device, self.kernels, *place)
+        largest = self.files.largest_file
+        profile = profile_for(largest, choice, memory_bytes, self._on_measure)
+        return with_device(profile, self.device, self.kernels, self.budget_bytes, largest)
 
     @property
     def plan(self) -> Plan | None:

@@ -16,6 +16,10 @@ from lm_offload.hardware.timing import Deadline, Key, typical
 Report = Callable[[str, float, float], None]  # what comes next; planned seconds behind, and in all
 
 
+def unreported(stage: str, done_s: float, total_s: float) -> None:
+    """A report that nobody wants to see."""
+
+
 def spread_over(report: Report, visit: Callable[[], None], count: int) -> Report:
     """`report`, and `count` visits before stages, in equal parts of the seconds still planned.
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
+from lm_offload.errors import RequestError
+from lm_offload.keywords import known_fields
+from lm_offload.sampling.param_names import ELSEWHERE
 from lm_offload.sampling.param_values import as_biases, as_number, as_tuple, check, is_a, is_finite
 from lm_offload.sampling.structured_outputs import StructuredOutputs
 
@@ -23,6 +26,7 @@ _TEXTS = ("stop", "bad_words")
 _TOKENS = ("stop_token_ids", "allowed_token_ids")
 
 
+@known_fields(RequestError, ELSEWHERE)
 @dataclass(frozen=True)
 class SamplingParams:
     """How to draw tokens and when to stop; raises RequestError for values outside their range.

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_offload.errors import RequestError
+from lm_offload.keywords import known_fields
 from lm_offload.sampling.param_values import as_tuple, check
 from lm_offload.sampling.reasoning_ways import WAYS
 
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
+ELSEWHERE = {
+    "json_schema": "it is called json here",
+    "structural_tag": "a grammar says the same; give that",
+}
 _ANY_OBJECT = '{"type": "object"}'
 
 
+@known_fields(RequestError, ELSEWHERE)
 @dataclass(frozen=True)
 class StructuredOutputs:
     """Exactly one of `KINDS`, and how JSON may be spaced; names as in vLLM.

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from lm_offload import __version__
 from lm_offload.server.answer_forms import Json
 from lm_offload.server.answering import answer, stream
 from lm_offload.server.bodies import Body, ChatBody, CompletionBody
@@ -23,6 +25,8 @@ from lm_offload.server.refusals import NOT_FOUND, UNAUTHORIZED, Refused, add_han
 from lm_offload.server.response_body import ResponseBody
 from lm_offload.server.tokens import DetokenizeBody, TokenizeBody, detokenized, tokenized
 from lm_offload.server.worker import Worker
+
+B = TypeVar("B", bound=Body)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,15 @@ def _open_routes(server: Server) -> APIRouter:
     async def health() -> Response:
         return Response(status_code=200 if server.worker.is_open else 503)
 
+    @routes.get("/ping")
+    @routes.post("/ping")
+    async def ping() -> Response:
+        return await health()
+
+    @routes.get("/version")
+    async def version() -> Json:
+        return {"version": __version__}
+
     @routes.get("/metrics")
     async def metrics() -> Response:
         return PlainTextResponse(server.metrics.text())
@@ -83,15 +96,18 @@ def _model_routes(server: Server) -> APIRouter:
 
     @routes.post("/completions", response_model=None)
     async def completions(body: CompletionBody, request: Request) -> Response | Json:
-        return await _answer(server, request, body, of_completion(body, tokenizer))
+        question = of_completion(_named(server, body), tokenizer)
+        return await _answer(server, request, body, question)
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(body: ChatBody, request: Request) -> Response | Json:
-        return await _answer(server, request, body, of_chat(body, tokenizer, server.parsers))
+        question = of_chat(_named(server, body), tokenizer, server.parsers)
+        return await _answer(server, request, body, question)
 
     @routes.post("/responses", response_model=None)
     async def responses(body: ResponseBody, request: Request) -> Response | Json:
-        return await _answer(server, request, body, of_response(body, tokenizer, server.parsers))
+        question = of_response(_named(server, body), tokenizer, server.parsers)
+        return await _answer(server, request, body, question)
 
     return routes
 
@@ -116,10 +132,15 @@ def _token_routes(server: Server) -> APIRouter:
 async def _answer(
     server: Server, request: Request, body: Body, question: Question
 ) -> Response | Json:
-    _check_model(server, body.model)
+    _check_model(server, question.model)
     if body.stream:
         return await stream(server.worker, request, question)
     return await answer(server.worker, request, question)
+
+
+def _named(server: Server, body: B) -> B:
+    """With this server's model where a request names none."""
+    return body if body.model else body.model_copy(update={"model": server.model})
 
 
 def _check_model(server: Server, name: str) -> None:

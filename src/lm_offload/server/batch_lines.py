@@ -25,8 +25,9 @@ from lm_offload.server.answer_forms import Json
 from lm_offload.server.bodies import ChatBody, CompletionBody
 from lm_offload.server.error_object import error_object, sentence_of, status_of, telling
 from lm_offload.server.parsers import Parsers
-from lm_offload.server.questions import Question, of_chat, of_completion
+from lm_offload.server.questions import Question, of_chat, of_completion, of_response
 from lm_offload.server.replies import Choice
+from lm_offload.server.response_body import ResponseBody
 
 OK = 200
 
@@ -38,7 +39,7 @@ class BatchLine(BaseModel):
 
     custom_id: str
     method: Literal["POST"] = "POST"
-    url: Literal["/v1/completions", "/v1/chat/completions"]
+    url: Literal["/v1/completions", "/v1/chat/completions", "/v1/responses"]
     body: dict[str, Any]
 
 
@@ -64,7 +65,7 @@ def read_line(text: str, place: str) -> BatchLine:
 def job_of(line: BatchLine, model: str, llm: LLM, parsers: Parsers) -> Job:
     """Raises RequestError for a body that cannot be served."""
     tokenizer = llm.tokenizer
-    question = _question(line, tokenizer, parsers)
+    question = _question(line, model, tokenizer, parsers)
     if question.model != model:
         raise RequestError(
             f"The model {question.model!r} was asked for; this is {model!r}, or what "
@@ -76,13 +77,16 @@ def job_of(line: BatchLine, model: str, llm: LLM, parsers: Parsers) -> Job:
     return Job(line.custom_id, question, prompts)
 
 
-def _question(line: BatchLine, tokenizer: Tokenizer, parsers: Parsers) -> Question:
+def _question(line: BatchLine, model: str, tokenizer: Tokenizer, parsers: Parsers) -> Question:
     if line.body.get("stream"):
         raise RequestError("stream is true; a batch answers whole, so leave it out.")
+    body = {"model": model, **line.body}
     try:
         if line.url == "/v1/completions":
-            return of_completion(CompletionBody.model_validate(line.body), tokenizer)
-        return of_chat(ChatBody.model_validate(line.body), tokenizer, parsers)
+            return of_completion(CompletionBody.model_validate(body), tokenizer)
+        if line.url == "/v1/responses":
+            return of_response(ResponseBody.model_validate(body), tokenizer, parsers)
+        return of_chat(ChatBody.model_validate(body), tokenizer, parsers)
     except ValidationError as error:
         raise RequestError(_words(error)) from error
 

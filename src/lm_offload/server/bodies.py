@@ -41,7 +41,7 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
+    model: str = ""  # the server's
     n: int | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
