@@ -89,6 +89,13 @@ void add_bias(const ChoiceArgs& a, float* ranks) {
     });
 }
 
+// Whether no score and no rank of a row is NaN or infinitely high, see kernels/expert_choice.py.
+bool are_sound(const float* scores, const float* ranks, int64_t count) {
+    bool sound = true;
+    for (int64_t i = 0; i < count; ++i) sound &= scores[i] < INFINITY && ranks[i] < INFINITY;
+    return sound;
+}
+
 // The experts with the highest ranks, which are put last, by their shares.
 void choose(const ChoiceArgs& a, const float* shares, float* ranks, int64_t row) {
     int64_t* chosen = a.chosen + row * a.used;
@@ -112,8 +119,10 @@ void choose_experts(const ChoiceArgs& a) {
         (a.sigmoids ? sigmoids : softmax)(scores, shares.data(), a.experts);
         ranks = shares;
         if (a.bias) add_bias(a, ranks.data());
+        const bool sound = are_sound(scores, ranks.data(), a.experts);
         if (a.groups_used < a.groups) keep_groups(a, ranks.data());
         choose(a, shares.data(), ranks.data(), row);
+        if (!sound) std::fill_n(a.scales + row * a.used, a.used, NAN);
     }
 }
 

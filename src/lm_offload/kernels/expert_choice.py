@@ -44,8 +44,18 @@ def choose_experts(scores: Tensor, rule: ChoiceRule, bias: Tensor | None, choice
     scales = shares.gather(1, experts)
     if rule.to_one:
         scales /= scales.sum(-1, keepdim=True).clamp_(min=LEAST_SUM)
+    mark_no_numbers(scores, ranks, scales)
     choice.experts.copy_(experts)
     torch.mul(scales, rule.scale, out=choice.scales)
+
+
+def mark_no_numbers(scores: Tensor, ranks: Tensor, scales: Tensor) -> None:
+    """scales[T, k] = NaN in rows with a score or a rank [T, E] that is NaN or infinitely high.
+
+    An expert that is passed over would hide weights that are no numbers; masks of -inf are taken.
+    """
+    sound = (torch.maximum(scores, ranks) < torch.inf).all(-1, keepdim=True)
+    scales.masked_fill_(~sound, torch.nan)
 
 
 def _in_best_groups(ranks: Tensor, rule: ChoiceRule) -> Tensor:

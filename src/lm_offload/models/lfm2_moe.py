@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lm_offload.kernels.expert_choice import sigmoid
+from lm_offload.kernels.expert_choice import mark_no_numbers, sigmoid
 from lm_offload.models.experts import add_expert, router_scores
 from lm_offload.models.lfm2 import (
     add_attended,
@@ -57,5 +57,6 @@ def route(ctx: Context, weights: Weights, hidden: Tensor, normed: Tensor, choice
     scales = scores.gather(1, experts)
     if config.scaled_to_one:
         scales /= scales.sum(-1, keepdim=True).add_(ADDED_TO_SUM)
+    mark_no_numbers(scores, ranks, scales)
     choice.experts.copy_(experts)
     torch.mul(scales, config.routed_scale, out=choice.scales)
