@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lm_offload import SamplingParams, Workload
-from lm_offload.errors import ConfigError
+from lm_offload.errors import CheckpointError, ConfigError
 from lm_offload.planner.decided.plan_choice import choice_of
 from lm_offload.planner.decided.plan_text import plan_text
 from tests.engine.harness import (
@@ -123,6 +123,24 @@ def test_a_plan_is_written_read_and_run_again(folder, tmp_path):
     assert "read in each sweep at most" in text
     (tmp_path / "plan.yaml").write_text(text)
     assert generate(folder, budget, PROMPTS, plan=tmp_path / "plan.yaml") == wanted
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    ("model_type", "name", "role"),
+    [
+        ("deepseek_v3", "mlp.gate.weight", "router"),
+        ("glm4_moe", "mlp.gate.e_score_correction_bias", "choice_bias"),
+        ("lfm2_moe", "feed_forward.expert_bias", "choice_bias"),
+    ],
+)
+def test_a_score_that_is_no_number_is_named(toy, tmp_path, model_type, name, role, value):
+    folder = Path(shutil.copytree(toy(model_type), tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors[f"model.layers.2.{name}"].view(-1)[-1] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"Weight {role} of layers\.2\.router holds NaN"):
+        generate(folder, PLENTY, PROMPTS)
 
 
 def test_layers_that_guess_tokens_are_left_alone(toy, tmp_path):

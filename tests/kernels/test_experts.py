@@ -157,6 +157,28 @@ def test_scores_that_are_no_numbers_choose_experts_that_exist(kernels):
     assert found.scales[0].isnan().all()
 
 
+@EACH
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("in_bias", [False, True])
+@pytest.mark.parametrize("sigmoids", [False, True])
+def test_an_expert_that_is_no_number_is_not_passed_over(kernels, sigmoids, in_bias, value):
+    scores, bias = torch.randn(5, 6), torch.zeros(6)
+    for row in (1, 3):
+        (bias if in_bias else scores[row])[4] = value
+    scales = chosen_by(kernels, scores, ChoiceRule(2, True, sigmoids, 3, 2, 2), bias).scales
+    assert scales.isnan().all(1).tolist() == [in_bias, True, in_bias, True, in_bias]
+
+
+@EACH
+def test_experts_that_are_masked_are_not_chosen(kernels):
+    bias = torch.tensor([0.0, -math.inf, 0.0, 0.0, -math.inf])
+    scores = torch.randn(9, 5)
+    scores[:, 3] = -math.inf
+    found = chosen_by(kernels, scores, ChoiceRule(2, True, True), bias)
+    assert {*found.experts.flatten().tolist()} == {0, 2}
+    assert found.scales.isfinite().all()
+
+
 def expert(kind: str, biases: bool, gated: bool = True) -> Weights:
     shapes = {"gate_proj": (INNER, WIDTH), "up_proj": (INNER, WIDTH), "down_proj": (WIDTH, INNER)}
     if not gated:

@@ -52,11 +52,13 @@ def choose_experts(
     """
     scores = scores * rule.sharpness
     shares = sigmoid(scores) if rule.sigmoids else scores.softmax(-1)
-    experts = _ranks(scores, shares, rule, bias).topk(rule.used).indices
+    ranks = _ranks(scores, shares, rule, bias)
+    experts = _in_best_groups(ranks, rule).topk(rule.used).indices
     scales = shares.gather(1, experts)
     if rule.to_one:
         sums = scales.sum(-1, keepdim=True).add_(rule.added_to_sum)
         scales /= sums.clamp_(min=LEAST_SUM)
+    mark_no_numbers(scores, ranks, scales)
     choice.experts.copy_(experts)
     torch.mul(scales, rule.scale, out=choice.scales)
     if factors is not None:
@@ -64,13 +66,22 @@ def choose_experts(
 
 
 def _ranks(scores: Tensor, shares: Tensor, rule: ChoiceRule, bias: Tensor | None) -> Tensor:
-    """[T, E] by which experts are chosen.
+    """[T, E] by which groups and experts are chosen.
 
     Neighbouring scores may have one share, so shares rank them only where they are added to.
     """
     if bias is None and rule.groups_used == rule.groups:
         return scores
-    return _in_best_groups(shares if bias is None else shares + bias, rule)
+    return shares if bias is None else shares + bias
+
+
+def mark_no_numbers(scores: Tensor, ranks: Tensor, scales: Tensor) -> None:
+    """scales[T, k] = NaN in rows with a score or a rank [T, E] that is NaN or infinitely high.
+
+    An expert that is passed over would hide weights that are no numbers; masks of -inf are taken.
+    """
+    sound = (torch.maximum(scores, ranks) < torch.inf).all(-1, keepdim=True)
+    scales.masked_fill_(~sound, torch.nan)
 
 
 def _in_best_groups(ranks: Tensor, rule: ChoiceRule) -> Tensor:
