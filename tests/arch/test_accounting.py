@@ -5,6 +5,7 @@ from lm_offload.arch.accounting import (
     workspace_floats,
 )
 from lm_offload.arch.config import parse_config
+from lm_offload.arch.shipped import find_config
 from lm_offload.arch.weights import build_units
 from lm_offload.quant.format import Format
 from tests.arch.real_configs import GEMMA_2_9B, LLAMA_3_1_8B, MISTRAL_7B_V01, OPT_350M
@@ -40,3 +41,9 @@ def test_workspace_grows_with_the_rows():
     config = parse_config(LLAMA_3_1_8B)
     assert workspace_floats(config, 64, 1) == 64 * (4096 + 2 * 14336)
     assert workspace_floats(config, 1, 1) == 4096 + 2 * 14336
+
+
+def test_experts_have_room_for_who_uses_them():
+    """Two floats of a row beside what is between their products, where those are the widest."""
+    config = find_config("mixtral-8x7b")
+    assert workspace_floats(config, 64, 1) == 64 * (2 * (4096 + 14336) + 2)

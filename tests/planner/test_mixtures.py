@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Workload
-from lm_offload.planner.costs.expert_sizes import ExpertPlacement, most_experts, used_frac
+from lm_offload.planner.costs.expert_sizes import (
+    ExpertPlacement,
+    most_experts,
+    rows_of_used,
+    used_frac,
+)
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
 from lm_offload.planner.costs.unit_cost import UnitCosts
 from lm_offload.planner.decided.fixed_plan import fixed_plan
@@ -159,3 +166,45 @@ def test_the_ceiling_counts_what_a_token_uses() -> None:
     ceiling = CeilingModel(model, found, PROFILE).ceiling(CHAT)
     assert ceiling.decode.disk_s == pytest.approx(31 * on_disk * 2 / 8 / 1.6e9, rel=0.01)
     assert found.predicted.decode_tokens_per_s <= ceiling.decode.tokens_per_s
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 16, 300])
+def test_rows_of_a_used_expert_lie_around_their_mean(rows: int) -> None:
+    (model,) = make_request(MIXTURE, CHAT, 0).models
+    chances = [math.comb(rows, r) * 0.25**r * 0.75 ** (rows - r) for r in range(1, rows + 1)]
+    mean = sum(r * it for r, it in enumerate(chances, 1)) / sum(chances)
+    squares = sum(r * r * it for r, it in enumerate(chances, 1)) / sum(chances)
+    spread = math.sqrt(max(squares - mean**2, 0.0))
+    fewer, more = rows_of_used(model.config, rows)
+    assert fewer == pytest.approx(max(mean - spread, 1.0), abs=0.51)
+    assert more == pytest.approx(mean + spread, abs=0.51)
+
+
+def test_uneven_rows_take_longer_where_products_do() -> None:
+    """Eight rows take eight times as long as four here, so those of two and six take longer."""
+    curve = Curve((4.0, 8.0), (8e9, 2e9))
+    profile = replace(PLAIN, cpu=replace(PLAIN.cpu, product_flops={"fp32": curve}))
+    found = times(24, 3, profile)
+    (expert,) = {it.unit.kind: it for it in found.costs.model.experts.units}.values()
+    flat_s = 3 * 8 * used_frac(found.costs.model.config, 16) * 2.0 * 3 * 256 * 512 * 4 / 8e9
+    assert expert.size_bytes == EXPERT_BYTES
+    assert found.costs.experts_s(decode(16), 64) > 1.2 * flat_s
+
+
+def test_threads_that_hand_over_blocks_hold_up_experts_that_are_read() -> None:
+    slower = replace(PLAIN, disk_read=replace(PLAIN.disk_read, block_s=1e-3))
+    blocks = -(-EXPERT_BYTES // (1 << 20))
+    for resident, read in ((0, 6.0), (12, 3.0), (24, 0.0)):
+        plain, held_up = (times(resident, 3, it).load(decode(1)) for it in (PLAIN, slower))
+        more_s = held_up.cpu_s - plain.cpu_s
+        assert more_s == pytest.approx(read * blocks * 1e-3, rel=0.05)
+
+
+def test_the_first_read_of_a_layer_finds_the_disk_idle() -> None:
+    rate = PLAIN.disk_read.bytes_per_s.at(1 << 20)
+    alone = Curve((float(EXPERT_BYTES),), (rate / 3,))
+    slower = replace(PLAIN, disk_read=replace(PLAIN.disk_read, burst_bytes_per_s=alone))
+    for rows in (1, 64):
+        plain, burst = (times(0, 3, it).load(decode(rows)) for it in (PLAIN, slower))
+        more_s = 3 * (2 * EXPERT_BYTES / rate - PLAIN.disk_read.request_s)
+        assert burst.disk_s - plain.disk_s == pytest.approx(more_s, rel=0.05)

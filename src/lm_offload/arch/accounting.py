@@ -11,6 +11,7 @@ from lm_offload.arch.weight_spec import Unit
 from lm_offload.quant.format import Format
 from lm_offload.quant.kv_format import head_bytes
 
+_USE_FLOATS = 2  # of a row that uses an expert: where among the choices it is (csrc/experts.h)
 WORKSPACE_ALIGNMENT = 16  # floats: a cache line of 64 bytes
 
 
@@ -81,7 +82,7 @@ def _layer_floats(config: ModelConfig, tokens: int) -> int:
     if config.parallel:
         attention += _floats(tokens, hidden, inner, inner)
     if config.is_moe:
-        expert = _floats(tokens, hidden, inner, inner, hidden)
+        expert = _floats(tokens, hidden, inner, inner, hidden, _USE_FLOATS)
         dense = _floats(tokens, hidden, *(max(config.dense_size, config.shared_size),) * 2)
         return max(attention, _router_floats(config, tokens), expert, dense)
     inner_products = (2 * inner,) if config.fused_gate_up else (inner,) * (1 + config.gated)
@@ -130,14 +131,12 @@ def _paired(config: ModelConfig) -> tuple[int, ...]:
 
 
 def _router_floats(config: ModelConfig, tokens: int) -> int:
-    scores, inner = config.num_experts, config.shared_size
-    ranked = (scores,) if config.choice_bias or config.expert_groups > 1 else ()
-    ranked = (*ranked, 2 * scores, 2 * scores) if config.choice_bias else ranked
-    scored = (2, config.hidden_size) if config.shared_gate else ()
-    ranked = (*ranked, config.hidden_size) if config.summed_experts else ranked
-    ranked = (*ranked, config.narrowed_size) if config.narrowed_size else ranked
-    shared = (inner, inner, *scored) if inner else ()
-    return _floats(tokens, scores, *ranked, *shared)
+    """Scores, another norm and what is made narrower where there are, and a shared expert."""
+    inner = config.shared_size
+    normed = (config.hidden_size,) if config.summed_experts else ()
+    narrowed = (config.narrowed_size,) if config.narrowed_size else ()
+    shared = (inner, inner, *((1,) if config.shared_gate else ())) if inner else ()
+    return _floats(tokens, config.num_experts, *normed, *narrowed, *shared)
 
 
 def _opt_floats(config: ModelConfig, tokens: int, logit_rows: int) -> int:

@@ -7,6 +7,7 @@ by every token and comes first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +68,18 @@ def used_frac(config: ModelConfig, rows: float) -> float:
     """The share of experts that any of so many rows uses, each choosing evenly."""
     touched = touched_experts(config.num_experts, config.experts_per_token, rows)
     return touched / config.num_experts
+
+
+def rows_of_used(config: ModelConfig, rows: int) -> tuple[int, int]:
+    """Rows of an expert that any of so many uses: the mean less and more a standard deviation.
+
+    Products take longer with more rows in no even way, so their mean is not that of the mean rows.
+    """
+    used, share = used_frac(config, rows), config.experts_per_token / config.num_experts
+    mean = rows * share / used
+    squares = rows * share * (1.0 - share + rows * share) / used
+    spread = math.sqrt(max(squares - mean**2, 0.0))
+    return max(round(mean - spread), 1), max(round(mean + spread), 1)
 
 
 def most_experts(experts: ExpertSizes, room_bytes: int, depth: int) -> ExpertPlacement | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.profile import Processor
-from lm_offload.planner.costs.expert_sizes import used_frac
+from lm_offload.planner.costs.expert_sizes import rows_of_used, used_frac
 from lm_offload.planner.costs.model_sizes import ONCE, ModelSizes, UnitSize
 from lm_offload.planner.costs.state_cost import states_s
 from lm_offload.planner.costs.sweep_shape import Piece, SweepShape
@@ -93,7 +93,9 @@ class TaskCosts:
         """One expert, on the rows that use it, as often as any do."""
         rows, used_frac = self._expert_use(shape)
         task_s = self._task_s(sized, shape, rows)
-        return used_frac * (task_s + self._kernels_s(sized, rows, self.missed_frac))
+        fewer, more = rows_of_used(self.model.config, shape.rows)
+        both_s = sum(self._kernels_s(sized, some, self.missed_frac) for some in (fewer, more))
+        return used_frac * (task_s + both_s / 2)
 
     def _expert_use(self, shape: SweepShape) -> tuple[int, float]:
         """The rows of an expert that is used, and in what share of the sweeps it is."""

@@ -6,8 +6,9 @@
     cpu         | attention | router |  resident experts  | c1 |  c4 | attention ...
 
     begins    max(the router's end, the reads before)
-    reads     e f r          e = E (1 - (1 - k/E)^rows) used ones, f the share of them on disk
-    computes  e c            beside the reads, but for the last one read
+    reads     idle + e f r   e = E (1 - (1 - k/E)^rows) used ones, f the share of them on disk
+    computes  e c + e f h    beside the reads, but for the last one read
+    h         blocks * block_s: threads that hand over blocks hold up who asks for kernels
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ class LayerExperts:
 
 @dataclass(frozen=True)
 class ExpertTimes:
-    """A placement of experts; `read_s` is the read of one that nothing disturbs."""
+    """A placement of experts; `read_s` is the read of one that nothing disturbs.
+
+    `idle_s`: what the first of a layer takes more; `held_up_s`: what each takes of the CPU.
+    """
 
     costs: UnitCosts
     experts: ExpertSizes
     placement: ExpertPlacement
     read_s: float
+    idle_s: float = 0.0
+    held_up_s: float = 0.0
 
     def layer(self, shape: SweepShape, most: int) -> LayerExperts:
         """The mean layer of a sweep with at most `most` rows of a micro-batch."""
@@ -58,9 +64,9 @@ class ExpertTimes:
         read = used * (1 - len(self.placement.resident) / total)
         compute_s = self.costs.experts_s(shape, most) / config.mixture_layers
         return LayerExperts(
-            read_s=read * self.read_s,
+            read_s=read * self.read_s + min(read, 1.0) * self.idle_s,
             read_bytes=read * self.experts.total_bytes / total,
-            compute_s=compute_s,
-            last_s=min(read, 1.0) * compute_s / used,
+            compute_s=compute_s + read * self.held_up_s,
+            last_s=min(read, 1.0) * (compute_s / used + self.held_up_s),
             waits=self.placement.ring_bytes < 2 * self.experts.largest_bytes,
         )

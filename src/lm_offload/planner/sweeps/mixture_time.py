@@ -13,6 +13,7 @@ from lm_offload.planner.sweeps.read_times import unit_read_s
 from lm_offload.planner.sweeps.sweep_load import SweepLoad, SweepSums
 from lm_offload.planner.sweeps.sweep_time import EMBED, SweepTimes
 from lm_offload.step_time import StepTime
+from lm_offload.storage.blocks import block_bytes_of
 
 NO_RING = ExpertPlacement(frozenset(), 0)
 
@@ -68,9 +69,12 @@ class MixtureSweepTimes(SweepTimes):
         experts = self.costs.model.experts
         assert experts is not None
         way = self.read_block_bytes, self.read_concurrency
-        disk = self.profile.disk_read
-        read_s = disk.request_s + unit_read_s(disk, experts.largest_bytes, *way)
-        return ExpertTimes(self.costs, experts, self.experts, read_s)
+        disk, size_bytes = self.profile.disk_read, experts.largest_bytes
+        read_s = disk.request_s + unit_read_s(disk, size_bytes, *way)
+        idle_s = max(self._idle_s(size_bytes) - disk.request_s, 0.0)
+        blocks = -(-size_bytes // block_bytes_of(size_bytes, *way))
+        held_up_s = self._python_frac * blocks * disk.block_s
+        return ExpertTimes(self.costs, experts, self.experts, read_s, idle_s, held_up_s)
 
     @lazy
     def _routers(self) -> list[int]:
