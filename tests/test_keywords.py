@@ -46,6 +46,20 @@ def test_sampling_with_unknown_keywords(given: dict[str, Any], words: str) -> No
             make(**given)
 
 
+@pytest.mark.parametrize("way", ["generate", "generate_each", "stream"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lora_request": None}, "has no lora_request: adapters are not taken"),
+        ({"temperature": 1}, "has no temperature: it is a field of SamplingParams"),
+        ({"params": None}, r"has no params.*; it takes prompt"),
+    ],
+)
+def test_calls_with_unknown_keywords(way: str, given: dict[str, Any], words: str) -> None:
+    with LLM(demo_path()) as llm, pytest.raises(RequestError, match=f"{way} {words}"):
+        getattr(llm, way)("x", **given)
+
+
 def test_a_form_with_an_unknown_keyword() -> None:
     with pytest.raises(RequestError, match="StructuredOutputs has no json_schema: it is called"):
         StructuredOutputs(json_schema={})  # type: ignore[call-arg]

@@ -64,6 +64,7 @@ def test_durations_below_a_second_are_in_milliseconds():
 
 def test_format_rate_is_decimal():
     assert format_rate(1.6e9) == "1.60 GB/s"
+    assert format_rate(3.2e6) == "0.0032 GB/s"
 
 
 @given(st.integers(0, 1 << 40), st.sampled_from([64, 512, 4096]))

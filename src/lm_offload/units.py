@@ -7,6 +7,7 @@ import re
 from lm_offload.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+SLOW_BYTES_PER_S = 1e8  # two digits behind the point say little of less
 PAGE_BYTES = 4096  # alignment of direct reads: a multiple of every logical block size in use
 HUGE_PAGE_BYTES = 2 * MIB
 
@@ -43,8 +44,9 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def format_rate(bytes_per_s: float) -> str:
-    """A bandwidth for people, in decimal GB/s."""
-    return f"{bytes_per_s / 1e9:.2f} GB/s"
+    """A bandwidth for people, always in decimal GB/s, with more digits where it is slow."""
+    digits = 2 if abs(bytes_per_s) >= SLOW_BYTES_PER_S else 4
+    return f"{bytes_per_s / 1e9:.{digits}f} GB/s"
 
 
 def format_seconds(seconds: float) -> str:

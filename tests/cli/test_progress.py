@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 
 from rich.console import Console
 
+from lm_offload.cli.main import CurrentStderr
 from lm_offload.cli.progress import Meter, RunProgress
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.step_time import StepTime
@@ -74,6 +76,14 @@ def test_a_measurement_of_the_machine_has_a_bar_until_weights_are_loaded() -> No
     with RunProgress(made, clock) as progress:
         progress.on_measure("products", 1.0, 3.4)
     assert "measuring products" in text_of(made)
+
+
+def test_a_warning_stands_above_a_bar() -> None:
+    handler, made = CurrentStderr(), console(terminal=True)
+    with RunProgress(made, Clock()) as progress:
+        progress.on_measure("products", 1.0, 3.4)
+        handler.emit(logging.makeLogRecord({"msg": "disturbed", "levelno": logging.WARNING}))
+    assert "disturbed\n" in text_of(made)
 
 
 def test_a_short_run_prints_nothing() -> None:

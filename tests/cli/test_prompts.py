@@ -53,6 +53,18 @@ def test_a_line_without_a_prompt_is_named(tmp_path: Path, line: str) -> None:
         read_prompts([], file)
 
 
+def test_a_byte_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.txt", "é\nb\n".encode() + b"caf\xe9\nlast")
+    with pytest.raises(RequestError, match=r"a\.txt:3 .*byte 0xe9 is no UTF-8; save the file"):
+        read_prompts([], file)
+
+
+def test_one_json_value_is_not_taken_for_prompts(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.json", b'[{"prompt": "a"},\n{"prompt": "b"}]')
+    with pytest.raises(RequestError, match=r"a\.json was given, one JSON value; give a \.jsonl"):
+        read_prompts([], file)
+
+
 def test_keys_that_would_be_ignored_are_named(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", b'{"prompt": "a", "max_tokens": 5, "id": 1}')
     wanted = r"a\.jsonl:1 has 'max_tokens', 'id' beside \"prompt\""

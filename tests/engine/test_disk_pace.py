@@ -31,6 +31,7 @@ def sweeps(plan, ratio: float, read_s: float, prefill_tokens: int = 0) -> list[S
 def test_another_pace_is_warned_of_with_both_rates(plan, ratio, caplog):
     assert warn_of_pace(plan, sweeps(plan, ratio, 2 * LEAST_READ_S))
     assert "lm-offload profile" in caplog.text
+    assert caplog.text.count(" GB/s") == 2
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,13 @@ def name_of(file: Path) -> str:
 
 def unreadable(name: str, error: OSError | UnicodeDecodeError) -> RequestError:
     """What is said of a file that is not there, or is no text."""
-    why = error.strerror if isinstance(error, OSError) else error
-    return RequestError(f"{name} cannot be read as text ({why}); check the path.")
+    if isinstance(error, OSError):
+        return RequestError(f"{name} cannot be read as text ({error.strerror}); check the path.")
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return RequestError(
+        f"{name}:{line} cannot be read as text: byte {error.object[error.start]:#04x} is no UTF-8; "
+        "save the file in that encoding."
+    )
 
 
 def text_lines(file: Path) -> Iterator[tuple[str, str]]:

@@ -56,7 +56,7 @@ cache.app.command()(clear_prefixes)
 app.add_typer(cache.app, name="cache", rich_help_panel="Formats of weights")
 
 
-class _Warnings(logging.StreamHandler[TextIO]):
+class CurrentStderr(logging.StreamHandler[TextIO]):
     """On standard error as it is now: a progress bar takes its place, to stay below them."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,7 +68,7 @@ class _Warnings(logging.StreamHandler[TextIO]):
 def main() -> None:
     """Every command: errors become one sentence and an exit status."""
     logging.basicConfig(
-        format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[_Warnings()]
+        format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[CurrentStderr()]
     )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an encoding without some characters

@@ -36,6 +36,11 @@ def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
 
 
 def _prompts_in(file: Path) -> Iterator[str]:
+    if file.suffix == ".json":
+        raise RequestError(
+            f"{file} was given, one JSON value; give a .jsonl file with a line for each prompt, "
+            '{"prompt": "text"}, or a text file.'
+        )
     for place, line in text_lines(file):
         yield _prompt(line, place) if file.suffix == ".jsonl" else line
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from lm_offload.engine.outputs import SweepRecord
 from lm_offload.plan import Plan
 from lm_offload.step_time import StepTime
-from lm_offload.units import format_bytes
+from lm_offload.units import format_rate
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ def warn_of_pace(plan: Plan, records: Iterable[SweepRecord]) -> bool:
     if 1 / MOST_RATIO < bytes_per_s / expected_bytes_per_s < MOST_RATIO:
         return False
     log.warning(
-        "The disk read %s/s, where the profile of this machine says %s/s; `lm-offload profile` "
+        "The disk read %s, where the profile of this machine says %s; `lm-offload profile` "
         "measures it anew, for plans and predictions that fit.",
-        format_bytes(int(bytes_per_s)),
-        format_bytes(int(expected_bytes_per_s)),
+        format_rate(bytes_per_s),
+        format_rate(expected_bytes_per_s),
     )
     return True
 

@@ -1,6 +1,10 @@
-"""Keywords of `LLM` that it has not: what those of other libraries are called here."""
+"""Keywords of `LLM` and its calls that these have not: what other libraries' are called here."""
 
 from __future__ import annotations
+
+from dataclasses import fields
+
+from lm_offload.sampling import SamplingParams
 
 _DEVICES = "several GPUs take a part of the layers each; name them, as in device='cuda:0,cuda:1'"
 _FORMAT = "weights stay as they are stored; give weight_format ('int8', 'int4:64') for others"
@@ -54,4 +58,13 @@ ELSEWHERE = {
     "enable_lora": "adapters are not taken; merge them into their model first",
     "guided_decoding_backend": "requests have a form; give SamplingParams structured_outputs",
     "structured_outputs_config": "requests have a form; give SamplingParams structured_outputs",
+}
+_PARAMS = "it is a field of SamplingParams; give it there"
+OF_CALLS = {
+    "lora_request": "adapters are not taken; merge them into their model first",
+    "prompt_token_ids": "give token ids as prompts, as they are",
+    "guided_options_request": "requests have a form; give SamplingParams structured_outputs",
+    "priority": "requests come in their order; leave it out",
+    "max_new_tokens": "it is called max_tokens in SamplingParams",
+    **dict.fromkeys((one.name for one in fields(SamplingParams)), _PARAMS),
 }

@@ -11,6 +11,7 @@ from lm_offload.engine.eval_windows import Window
 from lm_offload.engine.loaded import SweepCallback
 from lm_offload.engine.open_run import OpenRun
 from lm_offload.engine.option_kinds import check_kinds, check_workload
+from lm_offload.engine.option_names import OF_CALLS
 from lm_offload.engine.outputs import RequestOutput
 from lm_offload.engine.progress_bar import MakeBar, check_bar, watched
 from lm_offload.engine.prompt_forms import PlainPrompt, Prompt, as_batch, as_prompt
@@ -21,6 +22,7 @@ from lm_offload.engine.tokenized_model import Params, TokenizedModel
 from lm_offload.engine.tokenizer_kinds import Messages
 from lm_offload.engine.turn import ending_with
 from lm_offload.errors import RequestError
+from lm_offload.keywords import known_keywords
 from lm_offload.plan import Workload
 from lm_offload.sampling import SamplingParams
 
@@ -28,6 +30,7 @@ from lm_offload.sampling import SamplingParams
 class TextModel(TokenizedModel):
     """Takes prompts, conversations, windows of text, or requests as they come."""
 
+    @known_keywords("generate", RequestError, OF_CALLS)
     def generate(
         self,
         prompts: Prompt | Iterable[Prompt],
@@ -47,6 +50,7 @@ class TextModel(TokenizedModel):
         in_time = watched(outputs, len(batch), make_bar)
         return sorted(in_time, key=lambda output: output.index)
 
+    @known_keywords("generate_each", RequestError, OF_CALLS)
     def generate_each(
         self,
         prompts: Prompt | Iterable[Prompt],
@@ -74,6 +78,7 @@ class TextModel(TokenizedModel):
                     output = request_output(request, prompt, self._open_tokenizer, first_id)
                     yield output, not gather.left
 
+    @known_keywords("stream", RequestError, OF_CALLS)
     def stream(
         self,
         prompt: Prompt,
