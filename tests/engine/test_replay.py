@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from lm_offload import LLM, SamplingParams
+from lm_offload import LLM, SamplingParams, Workload
 from lm_offload.demo import demo_path
 from lm_offload.kernels.torch_kernels import TorchKernels
+from lm_offload.planner.decided.plan_choice import choice_of
+from tests.engine.harness import GREEDY, PLENTY, generate, open_llm, prompts_of, tokens_of
 
 NativeKernels = pytest.importorskip("lm_offload.kernels.native_kernels").NativeKernels
 
@@ -31,3 +35,23 @@ def test_tokens_are_those_without_replays(
     replayed = tokens()
     monkeypatch.setattr(NativeKernels, "record", TorchKernels.record)
     assert tokens() == replayed
+
+
+@pytest.mark.parametrize(
+    ("model_type", "read"), [("llama", ".mlp"), ("mixtral", ".router"), ("gpt_oss", ".expert.0")]
+)
+def test_what_takes_all_rows_of_a_sweep_is_not_replayed_for_fewer(toy, model_type, read):
+    """Heads and experts that are joined, where rows come in several micro-batches."""
+    folder, prompts = toy(model_type), prompts_of(5, 6, 3, 7)
+    wanted = generate(folder, PLENTY, prompts)
+    workload = Workload(tuple(map(len, prompts)), (GREEDY.max_tokens,) * len(prompts))
+    with open_llm(folder, speculation="off") as llm:
+        plan = llm.plan_for(workload)
+    streamed = tuple(name for name in plan.resident if name.endswith((read, ".attention")))
+    resident = tuple(name for name in plan.resident if name not in streamed)
+    rings = {"ring": 1 << 20, "expert_ring": 1 << 20 if ".expert" in read else 0}
+    choice = replace(choice_of(plan), resident=resident, streamed=streamed, **rings)
+    with open_llm(folder, plan=replace(choice, micro_batch_tokens=1, draft_rows=0)) as llm:
+        tokens_of(llm, prompts, replace(GREEDY, max_tokens=2))  # once: nothing is written down yet
+        for count in (1, 4, 2):
+            assert tokens_of(llm, prompts[:count]) == wanted[:count]

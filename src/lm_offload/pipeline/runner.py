@@ -165,7 +165,7 @@ class ModelRunner:
         if not self._may_repeat:
             self._compute_each(task, self._context.kernels)
             return
-        rows = self._input.micro_batches[0]
+        rows = self._input.micro_batches[-1]  # which ends where the sweep does: heads take it whole
         kind = self._units[task.id.unit].kind
         self._repeats.run(task, kind, rows, 0, partial(self._compute_each, task))
 
