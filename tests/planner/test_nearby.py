@@ -41,7 +41,7 @@ NEIGHBOURS = [  # two budgets, of which searches found the worse plan for the la
 ]
 
 
-@pytest.mark.parametrize("less, more", NEIGHBOURS)
+@pytest.mark.parametrize(("less", "more"), NEIGHBOURS)
 def test_more_memory_is_not_slower(less, more):
     kept = fixed_timed(more, choice_of(fastest_plans(less)[0].plan))
     assert fastest_plans(more)[0].score_s <= TIE * kept.score_s

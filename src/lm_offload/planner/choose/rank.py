@@ -37,20 +37,3 @@ def best_of(predictor: Predictor, found: Iterable[Estimated], best: Timed | None
             timed = predictor.timed(candidate)
             best = timed if best is None else min(best, timed, key=rank)
     return best
-
-
-def best_likely(
-    predictor: Predictor, found: Iterable[Estimated], best: Timed | None
-) -> Timed | None:
-    """About the same with fewer simulated: not what would be worse if its run takes longer than
-    estimated by as much, at least, as others did that run the model in the same way.
-    """
-    above: dict[object, float] = {}
-    for estimate_s, candidate in found:
-        alike = candidate.sizes.attention, bool(candidate.sizes.in_place_rows), candidate.ring_depth
-        if best and estimate_s * above.get(alike, 1.0) >= best.score_s:
-            continue
-        timed = predictor.timed(candidate)
-        above[alike] = min(timed.score_s / estimate_s, above.get(alike, math.inf))
-        best = timed if best is None else min(best, timed, key=rank)
-    return best

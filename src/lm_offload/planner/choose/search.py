@@ -28,7 +28,7 @@ from lm_offload.planner.choose.mixed_sweeps import mixed
 from lm_offload.planner.choose.nearby import nearby
 from lm_offload.planner.choose.options import expanded, groups_of, ways
 from lm_offload.planner.choose.predictor import Predictor, Timed
-from lm_offload.planner.choose.rank import best_likely, best_of, rank
+from lm_offload.planner.choose.rank import best_of, rank
 from lm_offload.planner.choose.smallest import need_text
 from lm_offload.planner.places.candidate import Candidate
 from lm_offload.planner.request import Request
@@ -81,7 +81,7 @@ def better_plan(
     search = _search(request, common)
     predictor = search.bounds.predictor
     found = search.better_than(known.score_s if known else inf, floors_s)
-    best = best_likely(predictor, found, known)
+    best = best_of(predictor, found, known)
     if best is None:
         raise BudgetError(need_text(request))
     if best is known:
@@ -149,7 +149,7 @@ def _with_other_ways(found: Searched, fastest: Sequence[Timed]) -> Sequence[Time
     others = search.other_ways(timed.candidate for timed in fastest)
     for groups in others:
         better = search.better_among(groups, best.score_s)
-        best = best_likely(found.predictor, better, best) or best
+        best = best_of(found.predictor, better, best) or best
     return fastest if best is fastest[0] else [best, *fastest]
 
 
