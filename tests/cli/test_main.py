@@ -105,6 +105,7 @@ def test_plan_prints_json_without_loading_weights(run: Run, demo: Path) -> None:
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "9" * 400], 2, "not a size"),
         (["generate", "DEMO", "--prompt", "a", "--n", "9" * 30], 7, "1 to 16384"),
         (["generate", "x" * 5000, "--prompt", "a"], 4, "cannot be looked at"),
+        (["plan", "x" * 5000], 4, "cannot be looked at"),
         (["generate", "DEMO", "--prompt", "a", "--cpu-memory", "1MiB"], 3, "smallest that works"),
         (["generate", "DEMO", "--prompt", "a", "--threads", "4096"], 2, "threads"),
         (["generate", "DEMO", "--prompt", "a", "--top-p", "2"], 7, "top_p"),

@@ -25,7 +25,7 @@ def find_folder(model: str | Path) -> Path:
     if not isinstance(model, str | PathLike) or not str(model):
         raise _not_a_folder(model)
     path = expanded(model)
-    is_folder, is_file = _kind_of(path)
+    is_folder, is_file = kind_of(path)
     if is_folder or (is_file and path.suffix == GGUF_SUFFIX):
         return path
     if is_file:
@@ -35,7 +35,7 @@ def find_folder(model: str | Path) -> Path:
     return _cached_folder(path, str(model))
 
 
-def _kind_of(path: Path) -> tuple[bool, bool]:
+def kind_of(path: Path) -> tuple[bool, bool]:
     """Whether it is a folder, and whether a file; raises CheckpointError where nobody may look."""
     try:
         return path.is_dir(), path.is_file()

@@ -14,7 +14,7 @@ from lm_offload.demo import demo_path
 from lm_offload.engine.format_choices import AUTO_FORMATS, open_choices
 from lm_offload.engine.formats import AUTO, kv_choices, quantized_format, wanted_format
 from lm_offload.engine.model_files import ModelFiles
-from lm_offload.engine.model_folder import find_folder
+from lm_offload.engine.model_folder import find_folder, kind_of
 from lm_offload.engine.opening import max_head_bytes
 from lm_offload.engine.plan_options import PlanOptions
 from lm_offload.engine.planning import sizes_of
@@ -40,7 +40,8 @@ class AllowedSizes:
 def sizes_in(options: PlanOptions) -> AllowedSizes:
     """From the headers of a checkpoint, or computed from a bare config; raises LMOffloadError."""
     path = expanded(options.model)
-    if path.is_file() or (not path.exists() and options.model.lower() in shipped_models()):
+    is_folder, is_file = kind_of(path)
+    if is_file or (not is_folder and options.model.lower() in shipped_models()):
         config = find_config(options.model)
         return _with_kv_format(_sizes_by_config(config, options), config, options)
     formats = options.weight_format, options.exact, options.plan, options.kv_format
