@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from lm_offload.hardware.curve import Curve, all_scaled
 from lm_offload.hardware.link import Link
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_rates import all_shorter
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile
 
 FEW_ROWS, MANY_ROWS = 1, 64  # of products that memory binds, or the cores
 

@@ -29,7 +29,7 @@ from lm_offload.engine.overhead import (
 from lm_offload.engine.overhead_visits import SMALL_UNITS
 from lm_offload.engine.prompt_cost import PromptCosts
 from lm_offload.hardware import timing
-from lm_offload.hardware.profile import TINY_TASK_BYTES
+from lm_offload.hardware.processor import TINY_TASK_BYTES
 from lm_offload.kernels.resolve import resolve_kernels
 from lm_offload.pipeline import executor, progress, sweep_clock
 from lm_offload.pipeline.executor import Executor

@@ -11,7 +11,8 @@ from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.link import Link
 from lm_offload.hardware.link_interference import LinkInterference
 from lm_offload.hardware.measured_work import OPERATIONS, THREADED_WORK
-from lm_offload.hardware.profile import HardwareProfile, Interference, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile, Interference
 
 TINY_EFFORT = Effort(
     name="tiny",

@@ -5,8 +5,8 @@ import pytest
 from lm_offload.hardware.attention_rates import HeadShape, split_key
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
-from lm_offload.hardware.profile import Processor
 from lm_offload.quant.format import parse_format
 
 BF16 = parse_format("bf16")

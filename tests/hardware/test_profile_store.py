@@ -10,7 +10,8 @@ import pytest
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.profile_store import (
     load_stored,
     read_profile,

@@ -8,7 +8,7 @@ import pytest
 
 from lm_offload.hardware.attention_rates import HeadShape
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.quant.format import parse_format
 
 FP16, INT8 = parse_format("fp16"), parse_format("int8:row")

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Interference, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile, Interference
 from lm_offload.units import GIB, MIB
 
 SLOW_DISK = Link(Curve((1,), (1e9,)), block_bytes=MIB, concurrency=2)  # 1 ms for 1 MB

@@ -8,7 +8,8 @@ from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.choose.search import make_plan
 from lm_offload.planner.costs.sized_model import sizes_of_config

@@ -8,7 +8,8 @@ from typing import Any
 from lm_offload.arch.config import parse_config
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.policies.model_shape import ModelShape, model_shape
 from lm_offload.planner.policies.policy import PhasePolicy, Policy, Share
 from lm_offload.planner.policies.scene import Scene, Step, decode_step

@@ -10,7 +10,7 @@ from lm_offload.arch.config import parse_config
 from lm_offload.arch.weights import build_units
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.choose.kept_states import PLANNED, with_kept_states, with_spare_states
 from lm_offload.planner.choose.search import make_plan

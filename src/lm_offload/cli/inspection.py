@@ -12,7 +12,8 @@ from lm_offload.arch.weights import Unit
 from lm_offload.errors import BudgetError
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Plan, Workload
 from lm_offload.units import GIB, MIB
 

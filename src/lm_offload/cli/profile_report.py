@@ -13,7 +13,8 @@ from lm_offload.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
     from lm_offload.hardware.curve import Curve
-    from lm_offload.hardware.profile import HardwareProfile, Processor
+    from lm_offload.hardware.processor import Processor
+    from lm_offload.hardware.profile import HardwareProfile
 
 ROWS = (1, 4, 16, 64, 256)
 CONTEXTS = (16, 128, 1024, 4096)

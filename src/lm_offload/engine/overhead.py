@@ -35,7 +35,8 @@ from lm_offload.engine.tiny_model import VOCAB_SIZE
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.memory_probe import last_level_cache_bytes
-from lm_offload.hardware.profile import TINY_TASK_BYTES, HardwareProfile
+from lm_offload.hardware.processor import TINY_TASK_BYTES
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.timing import typical_s
 from lm_offload.kernels.base import Kernels
 from lm_offload.sampling import SamplingParams

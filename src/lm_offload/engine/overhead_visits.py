@@ -24,7 +24,8 @@ from lm_offload.engine.memory_traffic import Traffic
 from lm_offload.engine.prompt_cost import PromptCosts, prompt_costs, sampled_prompts_s
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import SMALL_TASK_BYTES, HardwareProfile, Processor
+from lm_offload.hardware.processor import SMALL_TASK_BYTES, Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.timing import capped_mean
 from lm_offload.hardware.visits import Report, spread_over
 from lm_offload.kernels.base import Kernels

@@ -22,8 +22,9 @@ from lm_offload.hardware.attention_setting import Setting
 from lm_offload.hardware.curve import Curve
 from lm_offload.hardware.device_products import crossing, endless_product, tiny_product
 from lm_offload.hardware.link_places import LinkPlaces
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_probe import matrices, work_s
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.hardware.timing import Key, typical_s
 from lm_offload.kernels.base import Kernels, SwitchedProducts
 from lm_offload.quant.format import Format

@@ -14,11 +14,11 @@ from lm_offload.hardware.effort import Effort
 from lm_offload.hardware.machine import describe_machine
 from lm_offload.hardware.memory_probe import measure_memory
 from lm_offload.hardware.operation_probe import measure_operations
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_probe import FORMATS, PLAIN, matrices, measure_kernel_s
 from lm_offload.hardware.product_rates import CACHED_SIZE, MEMORY_SIZE
 from lm_offload.hardware.product_stage import measure_products
 from lm_offload.hardware.product_work import measure_work_s, product_work
-from lm_offload.hardware.profile import Processor
 from lm_offload.hardware.quantize_probe import measure_quantizing
 from lm_offload.hardware.state_probe import measure_states
 from lm_offload.hardware.thread_probe import measure_speedups

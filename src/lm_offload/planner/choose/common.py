@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ThreadPlan, Workload
 from lm_offload.planner.costs.memory import Sizes, memory_table
 from lm_offload.planner.costs.model_sizes import ModelSizes

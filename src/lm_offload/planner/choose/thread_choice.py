@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lm_offload.hardware.measured_work import thread_counts
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.plan import ThreadPlan
 from lm_offload.planner.costs.thread_rates import speedup
 

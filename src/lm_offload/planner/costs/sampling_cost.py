@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 
 PARALLEL_VALUES = 1 << 15  # torch leaves less to one thread (at::internal::GRAIN_SIZE)
 # Idle threads of libgomp look out for more work instead of sleeping, on cores that the next

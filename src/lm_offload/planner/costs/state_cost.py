@@ -5,7 +5,7 @@ from __future__ import annotations
 from lm_offload.arch.config import ModelConfig
 from lm_offload.arch.recurrent import F32_BYTES
 from lm_offload.hardware.attention_rates import HeadShape
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.planner.costs.sweep_shape import Piece
 from lm_offload.quant.format import Format
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from lm_offload.arch.weight_spec import MLP_KINDS
 from lm_offload.hardware.attention_rates import HeadShape
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.planner.costs.expert_sizes import rows_of_used, used_frac
 from lm_offload.planner.costs.model_sizes import ONCE, ModelSizes, UnitSize
 from lm_offload.planner.costs.state_cost import states_s

@@ -16,8 +16,9 @@ from dataclasses import replace
 
 from lm_offload.hardware.attention_rates import split_key
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_rates import all_shorter
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import ThreadPlan
 from lm_offload.quant.format import parse_format
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.kvcache.cache import kv_block_bytes
 from lm_offload.planner.costs.model_sizes import ModelSizes, UnitSize
 from lm_offload.planner.costs.sweep_shape import SweepShape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lm_offload.arch.experts import touched_experts
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.planner.policies.model_shape import Matrices
 from lm_offload.planner.policies.scene import Scene
 from lm_offload.planner.policies.task_bytes import Key, float_bytes, kv_bytes

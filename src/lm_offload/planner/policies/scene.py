@@ -7,7 +7,8 @@ from typing import Literal
 
 from lm_offload.errors import ConfigError
 from lm_offload.hardware.link import Link
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.planner.policies.model_shape import ModelShape
 from lm_offload.planner.policies.policy import PhasePolicy, Policy
 

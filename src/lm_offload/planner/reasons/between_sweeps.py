@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.plan import Plan
 from lm_offload.planner.costs.sampling_cost import sampling_s
 

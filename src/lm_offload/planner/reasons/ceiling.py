@@ -16,7 +16,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from lm_offload.arch.accounting import attention_flops, kept_bytes, kv_bytes_per_token, unit_flops
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.processor import Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.plan import Plan, Workload
 from lm_offload.planner.costs.disk_cost import read_s
 from lm_offload.planner.costs.expert_sizes import used_frac

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_offload.hardware.measured_work import thread_counts
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.plan import Plan
 from lm_offload.planner.costs.model_sizes import ModelSizes
 from lm_offload.planner.costs.thread_rates import speedup

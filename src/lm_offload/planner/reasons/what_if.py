@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lm_offload.hardware.curve import Curve, all_scaled
+from lm_offload.hardware.processor import Processor
 from lm_offload.hardware.product_rates import all_shorter
-from lm_offload.hardware.profile import HardwareProfile, Processor
+from lm_offload.hardware.profile import HardwareProfile
 from lm_offload.quant.format import Format, parse_format
 
 MEMORY_BOUND = 0.7  # of the memory's rate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.planner.costs.sampling_cost import sampling_s
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.costs.task_cost import MOST_MISSED_FRAC

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from lm_offload.hardware.profile import Processor
+from lm_offload.hardware.processor import Processor
 from lm_offload.planner.costs.sweep_shape import SweepShape
 from lm_offload.planner.sweeps.kv_reads import LayerReads, SpillCosts
 
