@@ -91,13 +91,6 @@ void add_bias(const ChoiceArgs& a, float* ranks) {
     });
 }
 
-// Whether no score and no rank of a row is NaN or infinitely high, see kernels/expert_choice.py.
-bool are_sound(const float* scores, const float* ranks, int64_t count) {
-    bool sound = true;
-    for (int64_t i = 0; i < count; ++i) sound &= scores[i] < INFINITY && ranks[i] < INFINITY;
-    return sound;
-}
-
 // The experts with the highest ranks, which are put last, by their shares.
 void choose(const ChoiceArgs& a, const float* shares, float* ranks, int64_t row) {
     int64_t* chosen = a.chosen + row * a.used;
@@ -129,7 +122,7 @@ void choose_of_row(const ChoiceArgs& a, int64_t row, const Between& at) {
     // Neighbouring scores may have one share, so shares rank them only where they are added to.
     if (a.bias || a.groups_used < a.groups) std::copy_n(at.shares, a.experts, at.ranks);
     if (a.bias) add_bias(a, at.ranks);
-    const bool sound = are_sound(scores, at.ranks, a.experts);
+    const bool sound = are_sound(scores, a.experts) && are_sound(at.ranks, a.experts);
     if (a.groups_used < a.groups) keep_groups(a, at);
     choose(a, at.shares, at.ranks, row);
     if (a.factors) multiply_factors(a, row);

@@ -35,6 +35,7 @@ void choose_close(const CloseArgs& a) {
             const int64_t at = row * a.used + i;
             choose_next(a, scores, left, a.chosen + at, a.scales + at);
         }
+        if (!are_sound(scores, a.experts)) std::fill_n(a.scales + row * a.used, a.used, NAN);
     }
 }
 

@@ -1,6 +1,7 @@
-// The best of some values.
+// The best of some values, and whether it can be told.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 namespace lmo {
@@ -14,6 +15,13 @@ inline int64_t largest(const float* values, int64_t count) {
         }
     }
     return best;
+}
+
+// Whether no value is NaN or infinitely high, see kernels/expert_choice.py.
+inline bool are_sound(const float* values, int64_t count) {
+    bool sound = true;
+    for (int64_t i = 0; i < count; ++i) sound &= values[i] < INFINITY;
+    return sound;
 }
 
 }  // namespace lmo

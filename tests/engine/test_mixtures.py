@@ -132,6 +132,7 @@ def test_a_plan_is_written_read_and_run_again(folder, tmp_path):
         ("deepseek_v3", "mlp.gate.weight", "router"),
         ("glm4_moe", "mlp.gate.e_score_correction_bias", "choice_bias"),
         ("lfm2_moe", "feed_forward.expert_bias", "choice_bias"),
+        ("phimoe", "block_sparse_moe.gate.weight", "router"),
     ],
 )
 def test_a_score_that_is_no_number_is_named(toy, tmp_path, model_type, name, role, value):

@@ -107,6 +107,7 @@ def choose_close(scores: Tensor, margin: float, choice: Choice) -> None:
         choice.experts[:, place : place + 1] = expert
         choice.scales[:, place : place + 1] = close.softmax(-1).gather(1, expert)
         left.scatter_(1, expert, -torch.inf)
+    mark_no_numbers(scores, scores, choice.scales)
 
 
 def sigmoid(scores: Tensor) -> Tensor:
