@@ -122,7 +122,8 @@ class _RotarySteps:
         positions = torch.from_numpy((self._positions + steps).ravel())
         pairs = rotary_tables(self._config, positions, self._longest)
         tables = [table.numpy() for table in chain.from_iterable(pairs)]
-        return zip(*(np.split(table, self._steps) for table in tables), strict=True)
+        by_step = (table.reshape(self._steps, -1, table.shape[1]) for table in tables)
+        return zip(*by_step, strict=True)  # views, one step at a time
 
 
 def _is_plain(sweep: SweepInput) -> bool:
