@@ -93,5 +93,6 @@ class CountedBlocks:
                 self._cached[block] = None
             else:
                 self._index.forget(block)
-        kept = self._cached.keys() | self._withdrawn
-        self._allocator.free([block for block in blocks if block not in kept])
+        cached, withdrawn = self._cached, self._withdrawn
+        free = [block for block in blocks if block not in cached and block not in withdrawn]
+        self._allocator.free(free)
