@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,15 +31,15 @@ BIASES = ("gate_bias", "up_bias", "down_bias")
 ACTIVATIONS = ("silu", "gelu_tanh", "relu2")  # as csrc/experts.h counts them
 
 
-class NativeExperts:
+class NativeExperts(ABC):
     """The part of `NativeKernels` that mixtures need."""
 
     threads: int
     _ops: _native.Operations
 
+    @abstractmethod
     def linear(self, x: Tensor, weight: Weight, out: Tensor, bias: Tensor | None = None) -> None:
         """See `Kernels.linear`."""
-        raise NotImplementedError
 
     def choose_experts(
         self,
